@@ -13,6 +13,8 @@ USERS ?= 10
 LOCK := requirements.lock
 BIN := .venv/bin
 
+# Where scripts/peers.sh puts languages that are missing.
+export PATH := $(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/node/node_modules/.bin:$(PATH)
 # A test starts many processes, and each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
@@ -38,6 +40,7 @@ test: install
 	$(BIN)/coverage run -m $(PYTEST) $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(filter tests,$(TESTS)),--fail-under=90)
+	$(if $(filter tests,$(TESTS)),scripts/each_peer.sh test)
 
 # The same tests, with as many busy processes beside them as the machine has cores.
 test-busy: install
@@ -66,6 +69,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	scripts/check_proto.sh
+	scripts/each_peer.sh lint
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -95,11 +99,40 @@ lock: install
 	grep '^uv==' $(LOCK) | cut -d' ' -f1 | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
 	  --no-annotate --output-file scripts/bootstrap.lock -
 
-# The client and worker for Node.js; needs Node 20 and npm.
+# ------------------------------------------------------------------------------------- peers in other languages
+
+.PHONY: peers test-peers test-round-trip lint-peers bench-peers
+# Installs what they need, on Debian where it is missing, and builds them.
+peers: install
+	scripts/peers.sh
+	cd sdk/elixir && mix compile
+	$(MAKE) install-node
+	npm --prefix $(NODE) run --silent build
+	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
+
+test-round-trip: install
+	$(BIN)/python -m $(PYTEST) tests/e2e/test_peers.py
+
+# What is not installed is left out, and named; with REQUIRE_ALL=1 that is a failure.
+test-peers lint-peers: install
+	scripts/each_peer.sh $(subst -peers,,$@)
+
+# Elixir 1.14 and gun.
+.PHONY: test-elixir lint-elixir bench-elixir
+test-elixir: install
+	cd sdk/elixir && mix test
+	$(BIN)/python -m pytest -q sdk/elixir/test/python
+	$(BIN)/python -m conformance.run --peer "sh sdk/elixir/conformance/peer.sh"
+
+lint-elixir: install
+	scripts/check_elixir.sh
+
+bench-elixir: install
+	cd sdk/elixir && mix run bench/bench.exs
+
+# Node.js 20 and npm.
 NODE := sdk/node
-
 .PHONY: install-node test-node lint-node bench-node proto-breaking proto-baseline
-
 install-node: $(NODE)/node_modules/.ready
 
 $(NODE)/node_modules/.ready: $(NODE)/package-lock.json $(NODE)/package.json
@@ -109,7 +142,7 @@ $(NODE)/node_modules/.ready: $(NODE)/package-lock.json $(NODE)/package.json
 test-node: install install-node
 	npm --prefix $(NODE) test
 
-lint-node: install-node
+lint-node: install-node proto-breaking
 	npm --prefix $(NODE) run lint
 
 bench-node: install install-node
@@ -123,32 +156,22 @@ proto-breaking: install-node
 proto-baseline: install-node
 	scripts/check_breaking.sh --accept
 
-# The Elixir SDK, where Elixir is; on Debian scripts/elixir_packages.sh installs it, and what it needs without hex.
-.PHONY: test-elixir lint-elixir bench-elixir
-test-elixir: install
-	cd sdk/elixir && mix test
-	$(BIN)/python -m pytest -q sdk/elixir/test/python
-	$(BIN)/python -m conformance.run --peer "sh sdk/elixir/conformance/peer.sh"
-
-lint-elixir: install
-	scripts/check_elixir.sh
-
-bench-elixir: install
-	cd sdk/elixir && mix run bench/bench.exs
-
-# The Go SDK, on a machine with Go 1.24 or newer; its modules are those of sdk/go/go.sum. Without a C compiler: RACE=.
+# Go 1.24; its modules are those of sdk/go/go.sum. Without a C compiler: RACE=.
 GO ?= go
 RACE ?= -race
+.PHONY: test-go lint-go bench-go proto-go
 test-go: install
 	cd sdk/go && $(GO) vet ./... && $(GO) test $(RACE) -count=1 ./...
 	$(BIN)/python -W ignore -m conformance.run --peer "$(GO) run -C sdk/go ./conformance"
 
 # staticcheck needs the Go of sdk/go/tools/go.mod.
 lint-go:
-	@unformatted=$$(gofmt -l sdk/go examples/go); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l sdk/go examples/go tests/peers/go); test -z "$$unformatted" || \
+	  { echo "not formatted: $$unformatted"; exit 1; }
 	cd sdk/go && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) run -C tools ./protogen -check
 	cd sdk/go && $(GO) tool -modfile=tools/go.mod staticcheck ./...
 	cd examples/go && $(GO) vet ./...
+	cd tests/peers/go && $(GO) vet ./...
 
 bench-go: install
 	cd sdk/go && $(GO) test -run '^$$' -bench . -benchtime 5s .

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the peers in other languages need, where it is missing: `make peers`. Elixir and gun come from Debian's
-# packages; Node.js and Go do too, and are replaced in .peers where Debian's are too old.
+# packages; Node.js and Go do too, and are come into .peers by npm and the Go proxy where Debian's are too old.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/.peers
 node_major=20
 node_release=22
-go_minor=23
+go_minor=24
 go_release=1.25.0
 
 scripts/elixir_packages.sh

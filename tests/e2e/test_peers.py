@@ -1,4 +1,4 @@
-"""The round trip across languages: workers in Elixir and Node.js, each a process, with one hub and Python's callers."""
+"""The round trip across languages: workers in Elixir, Node.js and Go, with one hub and callers in Python."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,13 +12,15 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionContext, Setti
 from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.testing import ScriptedLM, ToxicProxy
 from support.patience import PATIENCE
-from support.peers import LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
+from support.peers import GO, LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
 from support.waiting import soon
 
 pytestmark = [needs_peers, pytest.mark.xdist_group("peers"), pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 1024 * 1024
-BOTH = pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
+# What a tool is told when its call is cancelled.
+REASONS = {"elixir": ":shutdown", "node": "CallCancelledError", "go": "context canceled"}
+EACH = pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
 
 
 async def python_add(a: int, b: int) -> int:
@@ -66,8 +68,9 @@ async def test_a_tool_of_elixir_calls_one_of_python_through_its_context(bridge: 
     assert await bridge.tools["elixir_double_sum"](2, 3) == 10
 
 
-async def test_a_stream_from_elixir_is_read_in_node(bridge: GRPCToolBridge) -> None:
-    assert await bridge.tools["node_sum_of_elixir"](1_000) == 500_500
+@pytest.mark.parametrize("reader", ["node", "go"])
+async def test_a_stream_from_elixir_is_read_elsewhere(bridge: GRPCToolBridge, reader: str) -> None:
+    assert await bridge.tools[f"{reader}_sum_of_elixir"](1_000) == 500_500
 
 
 async def test_an_agent_has_tools_in_two_languages(hub: BridgeServer, bridge: GRPCToolBridge) -> None:
@@ -101,7 +104,11 @@ async def test_a_variable_that_elixir_sets_is_seen_in_python_and_in_node(bridge:
 
 @pytest.mark.parametrize(
     ("tool", "error_type", "says"),
-    [("elixir_fail", "RoundTrip.KettleError", "tools.exs"), ("node_fail", "KettleError", "tools.mjs")],
+    [
+        ("elixir_fail", "RoundTrip.KettleError", "tools.exs"),
+        ("node_fail", "KettleError", "tools.mjs"),
+        ("go_fail", "kettleError", ""),
+    ],
 )
 async def test_an_exception_arrives_with_its_class_its_text_and_its_stack(
     bridge: GRPCToolBridge, tool: str, error_type: str, says: str
@@ -110,7 +117,7 @@ async def test_an_exception_arrives_with_its_class_its_text_and_its_stack(
         await bridge.tools[tool]("no water")
     assert (caught.value.error_type, caught.value.message) == (error_type, "no water")
     assert caught.value.details["origin"] == "tool"
-    assert says in "".join(caught.value.__notes__)
+    assert says in "".join(getattr(caught.value, "__notes__", []))
 
 
 async def becomes(variables: SessionContext, name: str) -> Any:
@@ -120,23 +127,23 @@ async def becomes(variables: SessionContext, name: str) -> Any:
         return (await anext(watch)).value
 
 
-@BOTH
+@EACH
 async def test_a_call_that_python_cancels_stops_the_tool(bridge: GRPCToolBridge, language: Language) -> None:
     variables = bridge.client.session_context
     call = asyncio.ensure_future(bridge.tools[f"{language.name}_wait"]())
     assert await becomes(variables, f"{language.name}_begun")
     call.cancel()
     why = await becomes(variables, f"{language.name}_stopped")
-    assert why == {"elixir": ":shutdown", "node": "CallCancelledError"}[language.name]
+    assert why == REASONS[language.name]
 
 
-async def test_workers_in_two_languages_share_the_calls_of_one_tool(bridge: GRPCToolBridge) -> None:
+async def test_workers_in_three_languages_share_the_calls_of_one_tool(bridge: GRPCToolBridge) -> None:
     await with_tools(bridge, "s", "where")
     answers = await asyncio.gather(*(bridge.tools["where"]() for _ in range(50)))
-    assert set(answers) == {"elixir", "node"}
+    assert set(answers) == {language.name for language in LANGUAGES}
 
 
-@BOTH
+@EACH
 async def test_values_keep_their_types_on_the_way_there_and_back(bridge: GRPCToolBridge, language: Language) -> None:
     echo = bridge.tools[f"{language.name}_echo"]
     for value in (None, True, -(2**63), 2**80, 1.0, -0.0, "ä\U0001f40d", b"\x00\xff", [1, [2.0]], {"b": 1, "a": (1,)}):
@@ -144,7 +151,7 @@ async def test_values_keep_their_types_on_the_way_there_and_back(bridge: GRPCToo
         assert (repr(answer), type(answer)) == (repr(value), type(value))
 
 
-@BOTH
+@EACH
 async def test_what_fits_into_a_message_arrives_and_what_does_not_is_refused(
     bridge: GRPCToolBridge, language: Language
 ) -> None:
@@ -166,7 +173,7 @@ async def test_five_sessions_at_once_across_languages(hub: BridgeServer, bridge:
         async with GRPCToolBridge(hub.address) as other:
             await other.initialize(f"concurrent_session_{number}")
             await asyncio.gather(
-                *(other.tools[f"{name}_set"]("mine", number) for name in ("elixir", "node") for _ in range(10))
+                *(other.tools[f"{name}_set"]("mine", number) for name in ("elixir", "node", "go") for _ in range(10))
             )
             assert await other.client.session_context.get_variable("mine") == number
             assert await other.tools["elixir_double_sum"](number, 0) == 2 * number
@@ -198,7 +205,7 @@ async def outcomes(call: Callable[[], Awaitable[Any]], count: int, during: Calla
     return found
 
 
-@BOTH
+@EACH
 async def test_a_worker_that_is_killed_in_the_middle_of_calls_leaves_no_wrong_answer(language: Language) -> None:
     async with new_hub() as hub, GRPCToolBridge(hub.address) as bridge, AsyncExitStack() as stack:
         name = f"{language.name}_echo"
@@ -221,16 +228,16 @@ async def test_workers_come_back_to_a_hub_that_was_restarted() -> None:
         for language in LANGUAGES:
             await stack.enter_async_context(peer(language, first.address))
         async with GRPCToolBridge(first.address) as bridge:
-            await with_tools(bridge, "s", "elixir_echo", "node_echo")
+            await with_tools(bridge, "s", *(f"{language.name}_echo" for language in LANGUAGES))
         address = first.address
         await first.stop()
         async with new_hub(address) as second, GRPCToolBridge(second.address) as bridge:
-            await with_tools(bridge, "s", "elixir_echo", "node_echo")
+            await with_tools(bridge, "s", *(f"{language.name}_echo" for language in LANGUAGES))
             assert await bridge.tools["elixir_double_sum"](1, 1) == 4
             assert await bridge.tools["node_sum_of_elixir"](3) == 6
 
 
-@BOTH
+@EACH
 async def test_a_worker_that_is_cut_off_comes_back(language: Language) -> None:
     name = f"{language.name}_echo"
     async with new_hub() as hub:
@@ -243,10 +250,12 @@ async def test_a_worker_that_is_cut_off_comes_back(language: Language) -> None:
                 assert await soon(bridge.execute_with_retry(name, 2, max_retries=20)) == 2
 
 
-async def test_a_worker_that_is_asked_to_end_finishes_its_calls() -> None:
-    async with new_hub() as hub, GRPCToolBridge(hub.address) as bridge, peer(NODE, hub.address) as worker:
-        await with_tools(bridge, "s", "node_echo")
-        calls = [asyncio.ensure_future(bridge.tools["node_echo"](number)) for number in range(100)]
+@pytest.mark.parametrize("language", [NODE, GO], ids=lambda language: language.name)
+async def test_a_worker_that_is_asked_to_end_finishes_its_calls(language: Language) -> None:
+    async with new_hub() as hub, GRPCToolBridge(hub.address) as bridge, peer(language, hub.address) as worker:
+        name = f"{language.name}_echo"
+        await with_tools(bridge, "s", name)
+        calls = [asyncio.ensure_future(bridge.tools[name](number)) for number in range(100)]
         await calls[0]
         assert await worker.terminate() == 0
         assert await soon(asyncio.gather(*calls)) == list(range(100))

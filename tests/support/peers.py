@@ -41,8 +41,9 @@ ELIXIR = Language(
     ROOT / "sdk" / "elixir",
     ROOT / "sdk" / "elixir" / "_build" / "dev" / "lib" / "tool_bridge" / "ebin",
 )
+GO = Language("go", (str(ROOT / ".peers" / "bin" / "round-trip-go"),), ROOT, ROOT / ".peers" / "bin" / "round-trip-go")
 NODE = Language("node", ("node", str(TOOLS / "tools.mjs")), ROOT, ROOT / "sdk" / "node" / "dist" / "index.js")
-LANGUAGES = (ELIXIR, NODE)
+LANGUAGES = (ELIXIR, NODE, GO)
 
 needs_peers = pytest.mark.skipif(
     not all(language.built.exists() for language in LANGUAGES), reason="needs the workers that make peers builds"

@@ -14,10 +14,10 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[3] / "tests"))
 
 import trustme
-from integration.agent_runtime import ObedientAgents
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.errors import ToolBridgeError
+from integration.agent_runtime import ObedientAgents
 
 # Imported before a call, which would block the hub for that time.
 NAMES = {name: __import__(name) for name in ("datetime", "decimal", "uuid", "zoneinfo", "numpy", "math")}
