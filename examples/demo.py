@@ -7,6 +7,7 @@ model server, from a script.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 HERE = Path(__file__).parent
+SDK = HERE.parent / "sdk"
 # Importing DSPy is slow on a busy machine.
 STARTUP_SECONDS = 60.0
 DEMO_SECONDS = 180.0
@@ -30,7 +32,15 @@ COLOURS = {
     "agents": "bright_yellow",
     "client": "cyan",
     "watcher": "magenta",
+    "elixir": "bright_magenta",
+    "node": "bright_green",
 }
+# Of workers in other languages: what must be there, the folder, and the command. `make peers` builds them.
+PEERS = {
+    "elixir": (SDK / "elixir" / "_build" / "dev", SDK / "elixir", ("mix", "run", "--no-compile")),
+    "node": (SDK / "node" / "dist" / "index.js", HERE.parent, ("node",)),
+}
+PROGRAMS = {"elixir": HERE / "elixir" / "worker.exs", "node": HERE / "node" / "demo_worker.js"}
 MODEL = "TOOL_BRIDGE_AGENT_MODEL"
 
 console = Console(highlight=False, soft_wrap=True)
@@ -60,10 +70,12 @@ class DemoError(Exception):
 class Part:
     """A process of the demo, whose stderr is printed; it is stopped with the demo."""
 
-    def __init__(self, who: str, *command: str, **environment: str) -> None:
+    def __init__(self, who: str, *command: str, folder: Path | None = None, **environment: str) -> None:
         self.who = who
         self._process = subprocess.Popen(
-            [sys.executable, *command],
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -117,10 +129,24 @@ class Part:
 
 
 def start(stack: ExitStack, who: str, *command: str, **environment: str) -> Part:
+    """Starts a process of Python that ends with the demo."""
+    return start_program(stack, who, sys.executable, *command, folder=None, **environment)
+
+
+def start_program(stack: ExitStack, who: str, *command: str, folder: Path | None = None, **environment: str) -> Part:
     """Starts a process that ends with the demo."""
-    part = Part(who, *command, **environment)
+    part = Part(who, *command, folder=folder, **environment)
     stack.callback(part.stop)
     return part
+
+
+def start_peers(stack: ExitStack, address: str) -> list[Part]:
+    """Starts the workers in other languages that are built here."""
+    return [
+        start_program(stack, who, *command, str(PROGRAMS[who]), address, folder=folder)
+        for who, (built, folder, command) in PEERS.items()
+        if built.exists() and shutil.which(command[0])
+    ]
 
 
 def start_model(stack: ExitStack) -> dict[str, str]:
@@ -163,8 +189,12 @@ def run(stack: ExitStack) -> int:
     # Start all of them concurrently; the one for agents loads DSPy, which takes the longest.
     agents = start_worker(stack, "agents", address, "--agents", **start_model(stack))
     left, right = (start_worker(stack, name, address, str(HERE / "worker_tools.py")) for name in ("left", "right"))
+    peers = start_peers(stack, address)
     for worker in (left, right, agents):
         wait_for_worker(worker)
+    for peer in peers:
+        say(peer.who, f"process {peer.pid} {peer.first_line()}")
+        peer.relay()
 
     watcher = start(stack, "watcher", str(HERE / "demo_watcher.py"), address)
     say("watcher", watcher.first_line())

@@ -172,8 +172,19 @@ def describe(chunk: dict[str, Any]) -> str:
     return f"{chunk['type']:<12}{textwrap.shorten(said, LINE, placeholder='…')}"
 
 
+async def call_other_languages(bridge: GRPCToolBridge) -> None:
+    """Tools of workers in other languages, where those are built."""
+    there = [name for name in ("count_words", "slugify") if name in bridge.tools]
+    if not there:
+        return
+    title("8. tools in other languages")
+    for name in there:
+        text = "The quick fox and the lazy dog"
+        console.print(f"{name}({text!r}) -> {await bridge.tools[name](text)!r}", markup=False)
+
+
 async def main(address: str, worker_pid: int) -> None:
-    """Runs the demo's seven parts."""
+    """Runs the parts of the demo."""
     console.print(f"process {os.getpid()} connects to the hub at {address}")
     async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize(SESSION)
@@ -186,6 +197,7 @@ async def main(address: str, worker_pid: int) -> None:
         await fail(bridge)
         await compute(bridge, worker_pid)
         await ask_an_agent(bridge)
+        await call_other_languages(bridge)
         metrics = await bridge.client.get_metrics("tool.*")
         counts = {name.removeprefix("tool."): value.integer_value for name, value in sorted(metrics.items())}
         title("metrics of the hub")

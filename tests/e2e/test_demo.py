@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 from support.patience import PATIENCE
+from support.peers import ELIXIR, NODE
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 
 
-def test_the_demo_runs_its_seven_parts_in_processes_and_ends_them_all() -> None:
+def test_the_demo_runs_its_parts_in_processes_and_ends_them_all() -> None:
     # No model of whoever runs the tests is asked.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOOL_BRIDGE_")}
     command = [sys.executable, str(DEMO)]
@@ -40,4 +41,7 @@ def test_the_demo_runs_its_seven_parts_in_processes_and_ends_them_all() -> None:
     assert "calculate(expression='(17 + 4) * 2')" in said
     assert "{'Answer': '42'}, finished after 2 steps" in said
     assert "attached to the run again from chunk 3: thought, action, observation, result" in said
+    if all(language.built.exists() for language in (ELIXIR, NODE)):
+        assert "count_words('The quick fox and the lazy dog') -> {'and': 1, 'dog': 1" in said
+        assert "slugify('The quick fox and the lazy dog') -> 'the-quick-fox-and-the-lazy-dog'" in said
     assert said.rstrip().endswith("done: every process has ended")
