@@ -4,8 +4,6 @@ defmodule ToolBridge.Worker.Runner do
 
   alias ToolBridge.{Arguments, Connection, Context, Error, Tool, Value}
 
-  alias ToolBridge.Worker.Catalog
-
   alias ToolBridge.Proto.{
     CompleteSignal,
     ExecutionMetrics,
@@ -15,6 +13,8 @@ defmodule ToolBridge.Worker.Runner do
     ToolStreamChunk,
     ToolStreamRequest
   }
+
+  alias ToolBridge.Worker.Catalog
 
   @max_message 10 * 1024 * 1024
 
