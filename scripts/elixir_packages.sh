@@ -17,7 +17,7 @@ fi
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 chmod 755 "$unpacked"
-(cd "$unpacked" && apt-get download rabbitmq-server && dpkg-deb -x rabbitmq-server_*.deb .)
+(cd "$unpacked" && apt-get -o APT::Sandbox::User=root download rabbitmq-server && dpkg-deb -x rabbitmq-server_*.deb .)
 mkdir -p "$target"
 for package in gun cowlib; do
   cp -R "$unpacked"/usr/lib/rabbitmq/lib/*/plugins/$package-* "$target/$package"

@@ -23,8 +23,9 @@ defmodule ToolBridge.Connection do
   @last_wait 5_000
   # How long cancelled calls may take to be answered before a link that drains ends.
   @delivery 3_000
-  # For each step of the handshake.
+  # For each step of the handshake, and for all.
   @step_timeout 30_000
+  @handshake_timeout 60_000
   @ping_interval 10_000
   @max_pings 3
   # After so many messages what waits is sent, even if others are there: both ends work concurrently.
@@ -182,6 +183,12 @@ defmodule ToolBridge.Connection do
 
   def handle_info({:greeting, _}, state), do: noreply(state)
 
+  def handle_info({:handshake, gun}, %{http: %{gun: gun}, phase: :handshake} = state) do
+    noreply(ended(state, Error.connection("the hub did not open the session in #{div(@handshake_timeout, 1000)} s")))
+  end
+
+  def handle_info({:handshake, _}, state), do: noreply(state)
+
   # Their callers get the reason before the link ends.
   def handle_info(:drained_late, %{draining: draining} = state) when draining != nil do
     error = Error.new("Cancelled", "the call was cancelled: its worker leaves")
@@ -336,6 +343,7 @@ defmodule ToolBridge.Connection do
 
   defp greeted(state) do
     Process.send_after(self(), {:ping, state.http.gun}, @ping_interval)
+    Process.send_after(self(), {:handshake, state.http.gun}, @handshake_timeout)
     steps = state.handshake.(state.info, not state.ready_before)
     next_step(%{state | phase: :handshake, steps: steps, since: now()})
   end

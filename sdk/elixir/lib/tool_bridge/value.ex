@@ -263,12 +263,9 @@ defmodule ToolBridge.Value do
   # ------------------------------------------------------------------------ ListValue and Struct, where exact
 
   defp pack_struct(term) do
-    {kind, left} = struct_value(term, 1, @max_items)
-    _ = left
-
-    case kind do
-      {:list_value, list} -> packed(@list, list)
-      {:struct_value, struct} -> packed(@struct, struct)
+    case struct_value(term, 1, @max_items) do
+      {{:list_value, list}, _} -> packed(@list, list)
+      {{:struct_value, struct}, _} -> packed(@struct, struct)
     end
   catch
     :not_exact -> nil

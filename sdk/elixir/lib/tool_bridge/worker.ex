@@ -30,7 +30,7 @@ defmodule ToolBridge.Worker do
 
   alias ToolBridge.{Caller, Connection, Error, Session, Tool, Tools}
   alias ToolBridge.Proto.{RegisterToolsRequest, RegisterToolsResponse}
-  alias ToolBridge.Worker.{Drainer, Runner}
+  alias ToolBridge.Worker.{Catalog, Drainer, Runner}
 
   @capacity 100
   @grace 10_000
@@ -51,7 +51,6 @@ defmodule ToolBridge.Worker do
     connection = {:via, Registry, {ToolBridge.Processes, {key, :connection}}}
     capacity = Keyword.get(opts, :capacity, @capacity)
     grace = Keyword.get(opts, :grace, @grace)
-    :persistent_term.put(key, Map.new(tools, &{&1.id, &1}))
 
     link =
       opts
@@ -64,9 +63,10 @@ defmodule ToolBridge.Worker do
       )
 
     children = [
+      {Catalog, {key, tools}},
       Supervisor.child_spec({Task.Supervisor, name: tasks}, id: Task.Supervisor),
       %{id: Connection, start: {Connection, :start_link, [link]}, restart: :transient},
-      %{id: Drainer, start: {Drainer, :start_link, [{connection, key, grace}]}, shutdown: grace + 10_000}
+      %{id: Drainer, start: {Drainer, :start_link, [{connection, grace}]}, shutdown: grace + 10_000}
     ]
 
     Supervisor.init(children, strategy: :one_for_all)

@@ -119,6 +119,18 @@ defmodule ToolBridge.ClientTest do
       assert_raise Error, ~r/SerializationError/, fn -> client |> Client.stream("count", [self()]) |> Enum.to_list() end
     end
 
+    test "fill no memory while their reader does something else", %{client: client} do
+      reduce = &Enumerable.reduce(&1, {:cont, nil}, fn chunk, _ -> {:suspend, chunk} end)
+      {:suspended, _, continue} = client |> Client.stream("chunks", [65_536, 1_000]) |> reduce.()
+      # Were there more to come, it would have come with these answers.
+      for number <- 1..50, do: Client.call!(client, "add", [number, 1])
+      assert {:message_queue_len, waiting} = Process.info(self(), :message_queue_len)
+      # 1 MiB, and one chunk.
+      assert waiting <= 17
+      assert {:halted, _} = continue.({:halt, nil})
+      assert {:messages, []} = Process.info(self(), :messages)
+    end
+
     test "of many large chunks arrive whole", %{client: client} do
       chunk = %Bytes{data: :binary.copy(<<0>>, 200_000)}
       assert client |> Client.stream("chunks", [200_000, 50]) |> Enum.to_list() == List.duplicate(chunk, 50)
@@ -258,6 +270,34 @@ defmodule ToolBridge.ClientTest do
       assert_raise Error, ~r/AgentNotFound/, fn -> client |> Agents.run("none", %{}) |> Enum.to_list() end
       assert {:error, %Error{}} = Agents.cancel(client, "none")
     end
+  end
+
+  test "a call ends with its client" do
+    {:ok, client} = GenServer.start(ToolBridge.Connection, connection_options())
+    call = Task.async(fn -> Client.call(client, "hang", [], []) end)
+    TestHub.eventually(fn -> map_size(:sys.get_state(client).requests) == 1 end)
+    Process.exit(client, :kill)
+    assert {:error, %Error{type: "ConnectionError", origin: :connection}} = Task.await(call)
+  end
+
+  # A client that is linked to nobody.
+  defp connection_options do
+    {:ok, endpoint} = ToolBridge.Connection.HTTP2.endpoint(TestHub.address(), [])
+    {endpoint, [address: TestHub.address(), handshake: fn info, _ -> [ToolBridge.Session.step(info, [])] end]}
+  end
+
+  test "a call times out even if the hub does not answer" do
+    hub = start_supervised!({ToolBridge.Hub, TestHub.options()})
+    client = start_supervised!({Client, address: ToolBridge.Hub.address(hub), name: :stopped})
+    {:ok, _} = Client.await_ready(client)
+    os_pid = TestHub.os_pid(hub)
+    {_, 0} = System.cmd("kill", ["-STOP", os_pid])
+
+    assert {:error, %Error{type: "TimeoutError", origin: :connection}} =
+             Client.call(client, "add", [1, 2], timeout: 100)
+
+    {_, 0} = System.cmd("kill", ["-CONT", os_pid])
+    assert Client.call(client, "add", [1, 2]) == {:ok, 3}
   end
 
   describe "a hub that is not there" do

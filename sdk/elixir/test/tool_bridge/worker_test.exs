@@ -205,6 +205,17 @@ defmodule ToolBridge.WorkerTest do
       assert {:error, %Error{type: "Exit"}} = Task.await(call)
     end
 
+    test "whose connection crashes starts again", %{client: client, worker: worker} do
+      call = Task.async(fn -> Client.call(client, "wait") end)
+      assert_receive {:waiting, tool}
+      monitor = Process.monitor(tool)
+      {_, connection, _, _} = worker |> Supervisor.which_children() |> List.keyfind!(ToolBridge.Connection, 0)
+      Process.exit(connection, :kill)
+      assert_receive {:DOWN, ^monitor, :process, _, _}
+      assert {:error, %Error{type: "WorkerUnavailable"}} = Task.await(call)
+      TestHub.eventually(fn -> Client.call(client, "double", [2]) == {:ok, 4} end)
+    end
+
     test "says why the hub refuses its tools", %{session_id: id} do
       other = Tool.new("double", fn -> 2 end)
       worker = start_supervised!({Worker, address: TestHub.address(), session_id: id, tools: other}, id: :other)

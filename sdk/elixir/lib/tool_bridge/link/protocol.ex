@@ -10,7 +10,7 @@ defmodule ToolBridge.Link.Protocol do
   #   {:hello, hello} · {:drain, grace_ms} · {:pong, number}
   #   {:reply, key, payload} · {:chunk, key, payload} · {:end, key, status} · {:event, key, event}: of a call of this
   #     end, by the key that it was made with
-  #   {:call, id, call} · {:cancel, id, reason} · {:answer, id, answer}: of a call of the peer
+  #   {:call, id, call} · {:cancel, id, reason} · {:answer, id, answer} · {:credit, id}: of a call of the peer
 
   alias ToolBridge.Error
   alias ToolBridge.Link.{Bounds, Frame, Outbox, Pieces}
@@ -273,15 +273,6 @@ defmodule ToolBridge.Link.Protocol do
   @doc "The keys of calls of which nothing was sent."
   @spec unsent(t()) :: [{key(), iodata()}]
   def unsent(link), do: for({{:call, key}, payload} <- Outbox.unsent(link.outbox), do: {key, payload})
-
-  @doc "The id of a call of this end; nil if nothing of it was sent."
-  @spec id_of(t(), key()) :: pos_integer() | nil
-  def id_of(link, key) do
-    case link.calls do
-      %{^key => call} -> call.id
-      _ -> nil
-    end
-  end
 
   @doc "Removes and returns the next frame."
   @spec next_frame(t()) :: {iodata(), t()}

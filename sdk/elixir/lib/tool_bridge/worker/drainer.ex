@@ -15,11 +15,10 @@ defmodule ToolBridge.Worker.Drainer do
   end
 
   @impl true
-  def terminate(_, {connection, tools, grace}) do
-    _ = if GenServer.whereis(connection), do: Connection.drain(connection, grace)
-    :persistent_term.erase(tools)
+  def terminate(_, {connection, grace}) do
+    if GenServer.whereis(connection), do: Connection.drain(connection, grace)
   catch
     # It has ended meanwhile.
-    :exit, _ -> :persistent_term.erase(tools)
+    :exit, _ -> :ok
   end
 end

@@ -14,16 +14,18 @@ defmodule ToolBridge.Worker.Runner do
     ToolStreamRequest
   }
 
+  alias ToolBridge.Worker.Catalog
+
   @max_message 10 * 1024 * 1024
 
-  @doc "Runs a call; `tools` is the key of the tools, by id, among the persistent terms."
+  @doc "Runs a call; `tools` is the key of the worker's catalog."
   @spec run(pid(), pos_integer(), ToolBridge.Proto.LinkCall.t(), term()) :: Connection.answer()
   def run(connection, id, %{method: "ExecuteTool"} = call, tools) do
     began = System.monotonic_time(:microsecond)
 
     {response, request_id} =
       case ToolCallRequest.decode(call.payload) do
-        {:ok, request} -> {execute(connection, id, call, request, :persistent_term.get(tools)), request.request_id}
+        {:ok, request} -> {execute(connection, id, call, request, tools), request.request_id}
         {:error, error} -> {{:error, error}, ""}
       end
 
@@ -42,7 +44,7 @@ defmodule ToolBridge.Worker.Runner do
     case ToolStreamRequest.decode(call.payload) do
       {:ok, request} ->
         last =
-          case stream(connection, id, call, request, :persistent_term.get(tools)) do
+          case stream(connection, id, call, request, tools) do
             {:ok, count} -> {:complete, %CompleteSignal{total_chunks: count, metrics: metrics(began)}}
             {:error, error} -> {:error, Error.to_info(error)}
           end
@@ -80,9 +82,9 @@ defmodule ToolBridge.Worker.Runner do
   defp listed(_, result), do: {:ok, result}
 
   defp find(tools, tool_id) do
-    case tools do
-      %{^tool_id => tool} -> {:ok, tool}
-      _ -> {:error, Error.new("ToolNotFound", "this worker has no tool #{inspect(String.slice(tool_id, 0, 100))}")}
+    case Catalog.find(tools, tool_id) do
+      nil -> {:error, Error.new("ToolNotFound", "this worker has no tool #{inspect(String.slice(tool_id, 0, 100))}")}
+      tool -> {:ok, tool}
     end
   end
 
