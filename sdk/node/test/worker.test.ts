@@ -235,7 +235,7 @@ test("a tool that is cancelled is told, and its caller is answered even if it do
   assert.equal(await session.call("js_add", { a: 1 }), 11);
 });
 
-test("a tool past its deadline is told, and its caller gets a time-out at once", async () => {
+test("a tool past its deadline is told, and its caller gets a timeout at once", async () => {
   begun.reset();
   stopped.reset();
   const hanging = session.call("js_hang", {}, { timeoutMs: 50 });
