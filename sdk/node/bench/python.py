@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks.callers import at_once
 from benchmarks.peers.bare import BareClient
 from benchmarks.work import pairs
+
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker, tool
 
 CHUNK = bytes(64 * 1024)
