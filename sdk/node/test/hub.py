@@ -1,7 +1,7 @@
 """A hub for the tests: ``python hub.py [ADDRESS] [SECRETS]``, where SECRETS is a folder for its certificates.
 
-With that folder it wants TLS (``ca.pem``) and the token "open-sesame". It prints its address as a line of JSON. Then each line of stdin is a call that a Python client makes, and each line of
-stdout how it ended. It ends with its stdin.
+With that folder it wants TLS (``ca.pem``) and the token "open-sesame". It prints its address as a line of JSON. Then
+each line of stdin is a call that a Python client makes, and each line of stdout how it ended. It ends with its stdin.
 """
 
 import asyncio
@@ -139,7 +139,8 @@ async def ask(question: str, ctx: ToolContext) -> Any:
 
 
 TOOLS = [
-    add, add_slowly, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, flaky, report, metadata, call, ask,
+    add, add_slowly, echo, show, made, count_up, endless, hang, hang_started, hang_cancelled, fail, flaky,
+    report, metadata, call, ask,
 ]  # fmt: skip
 
 

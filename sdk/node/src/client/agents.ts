@@ -232,7 +232,7 @@ class Run implements Resumable<AgentStep> {
   }
 
   async open(again: boolean): Promise<MessageStream> {
-    // A run that has begun has its deadline; attaching has the default time-out.
+    // A run that has begun has its deadline; attaching has the default timeout.
     const timeoutMs = again && this.#next > 0 ? 0 : this.request.timeoutMs;
     this.#attached = false;
     const request = { ...this.request, timeoutMs, fromSequence: this.#next, sessionId: this.caller.sessionId };

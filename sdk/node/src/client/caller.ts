@@ -26,7 +26,7 @@ export const STREAM_TIMEOUT_MS = 300_000;
 export const BATCH_TIMEOUT_MS = 600_000;
 /** Metadata of a call that a worker's tool makes: the number of the hub's call that the tool runs for. */
 const ORIGIN_KEY = "tool-bridge-origin";
-/** The time-out is sent with the request; this side waits a little longer, so that the hub can answer. */
+/** The timeout is sent with the request; this side waits a little longer, so that the hub can answer. */
 const SLACK_MS = 1_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -82,7 +82,7 @@ export function unary<T>(
 
 /** How a call that is under way ends before its answer. */
 interface Ending {
-  /** Forgets the time-out and the signal. */
+  /** Forgets the timeout and the signal. */
   leave: () => void;
   /** Cancels the call, and fails it with an error. */
   end: (error: unknown) => void;
@@ -209,7 +209,7 @@ export interface CallerOptions {
 
 /** Makes the calls of one session. */
 export class Caller {
-  /** Time-outs of calls that set none, as the hub says when a session is opened. */
+  /** Timeouts of calls that set none, as the hub says when a session is opened. */
   callTimeoutMs = CALL_TIMEOUT_MS;
   streamTimeoutMs = STREAM_TIMEOUT_MS;
   readonly exact: boolean;
@@ -326,7 +326,7 @@ function lateError({ target, timeoutMs }: CallSetup): ToolCommunicationError {
   return new ToolCommunicationError(
     target,
     "DEADLINE_EXCEEDED",
-    `no answer within ${(timeoutMs + SLACK_MS) / 1000} s (the time-out of ${timeoutMs / 1000} s, and ` +
+    `no answer within ${(timeoutMs + SLACK_MS) / 1000} s (the timeout of ${timeoutMs / 1000} s, and ` +
       `${SLACK_MS / 1000} s for the answer to arrive); whether the call had begun is not known`,
   );
 }

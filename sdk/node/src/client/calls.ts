@@ -44,7 +44,7 @@ export interface CallOptions {
   idempotencyKey?: string;
   /**
    * Further tries if an error is retryable: the hub was not reached, the call timed out, or the answer says so. Each has
-   * the whole time-out, after exponential back-off or the wait that the answer asks for. They share an idempotency key,
+   * the whole timeout, after exponential back-off or the wait that the answer asks for. They share an idempotency key,
    * so that the call does not take effect twice. Default: 0. Streams are not tried again.
    */
   retries?: number;

@@ -23,7 +23,7 @@ export interface SessionOptions {
   metadata?: Record<string, string>;
   /** Concurrent calls of a new session; further ones wait in order. Default: 100. */
   maxConcurrentTools?: number;
-  /** Milliseconds of calls that set no time-out, in a new session. Default: 30,000. */
+  /** Milliseconds of calls that set no timeout, in a new session. Default: 30,000. */
   defaultTimeoutMs?: number;
   /** Whether a new session keeps the results of idempotent tools for a time. */
   enableCaching?: boolean;

@@ -134,7 +134,7 @@ export class LinkConnection implements Carrier {
     } catch (error) {
       this.#link.end(call, statusOf(error));
     }
-    this.#answered();
+    this.#schedule();
   }
 
   /** Sends one message of a stream, as soon as the peer's credit allows. */
@@ -160,13 +160,13 @@ export class LinkConnection implements Carrier {
   /** Ends a call of the peer: a stream after its last message, or any call with an error. */
   end(call: IncomingCall, error?: unknown): void {
     this.#link.end(call, error === undefined ? create(LinkStatusSchema) : statusOf(error));
-    this.#answered();
+    this.#schedule();
   }
 
   /** Tells the hub that a call that it cancelled has stopped. */
   endCancelled(call: IncomingCall): void {
     this.#link.end(call, create(LinkStatusSchema, { code: CANCELLED, message: "the call was cancelled" }));
-    this.#answered();
+    this.#schedule();
   }
 
   /** Tells the hub to make no new calls; resolves when it has confirmed that and its open calls have ended. */
@@ -182,7 +182,8 @@ export class LinkConnection implements Carrier {
 
   /** Sends what waits, and ends the link. */
   close(reason: ToolBridgeError): void {
-    this.#flush();
+    // The stream takes frames even if it wants no more now.
+    while (this.#link.hasOutput && !this.error) this.#stream.write(this.#link.nextFrame());
     this.#stream.end();
     this.#end(reason);
   }
@@ -206,6 +207,11 @@ export class LinkConnection implements Carrier {
       this.#blocked = !this.#stream.write(this.#link.nextFrame());
     }
     this.onWritable?.();
+    // A large answer is over when the last piece of it is sent.
+    if (this.#onIdle && this.#link.incoming.size === 0) {
+      this.#onIdle();
+      this.#onIdle = undefined;
+    }
   }
 
   #receive(frame: Buffer): void {
@@ -274,14 +280,6 @@ export class LinkConnection implements Carrier {
       this.#serve(call, this);
     } catch (error) {
       this.end(call, error);
-    }
-  }
-
-  #answered(): void {
-    this.#schedule();
-    if (this.#onIdle && this.#link.incoming.size === 0) {
-      this.#onIdle();
-      this.#onIdle = undefined;
     }
   }
 

@@ -190,7 +190,7 @@ export class Dialer implements Carrier {
       const link = this.#current;
       if (!link?.takesCalls) return;
       const { payload, deadline } = this.#forget(call)!;
-      // What is left of its time rules over the time-out in the request.
+      // What is left of its time rules over the timeout in the request.
       const left = Math.max(1, Math.ceil(deadline - performance.now()));
       if (left < LONGEST_TIMER_MS) call.prefix = withTimeout(call.prefix, left);
       link.send(call, payload);

@@ -203,7 +203,7 @@ export function callPrefix(method: string, head: CallHead = {}): Uint8Array {
   return toBinary(LinkCallSchema, create(LinkCallSchema, { method, ...head }));
 }
 
-/** Returns a call's prefix with another time-out; if a field comes twice, the last one counts. */
+/** Returns a call's prefix with another timeout; if a field comes twice, the last one counts. */
 export function withTimeout(prefix: Uint8Array, timeoutMs: number): Uint8Array {
   const field = [TIMEOUT_TAG];
   pushVarint(field, timeoutMs);

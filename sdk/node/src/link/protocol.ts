@@ -64,7 +64,7 @@ export interface Greeting {
   capacity?: number;
 }
 
-/** One end of a link; the dialler's calls have odd ids, those of the hub even ones. */
+/** One end of a link; the dialer's calls have odd ids, those of the hub even ones. */
 export class Link {
   /** The peer's hello; undefined before it was received. */
   peer: LinkHello | undefined;

@@ -145,7 +145,7 @@ export function errorOfCode({ code, details }: { code: number; details: string }
     return new MessageTooLargeError(`message too large: ${details}`);
   }
   if (code === status.OK) return new ToolCommunicationError("Link", "UNAVAILABLE", "the hub ended the link");
-  return new ToolCommunicationError("Link", status[code] ?? "UNKNOWN", details);
+  return new ToolCommunicationError("Link", status[code] ?? "UNKNOWN", reasonIn(details));
 }
 
 /** Reads the error that comes with a status; undefined if there is none that can be read. */
@@ -158,6 +158,13 @@ export function errorOfTrailer(trailer: Uint8Array | undefined): ToolBridgeError
     // Malformed; the status says enough.
     return undefined;
   }
+}
+
+/** What gRPC says of a dial, without what it says around it. */
+function reasonIn(details: string): string {
+  const [, reason] =
+    /^No connection established\. Last error: (?:Error: )?(.*?)\. Resolution note:/s.exec(details) ?? [];
+  return reason ?? details;
 }
 
 /** Refuses what gRPC would take for something else, such as an address with a scheme. */

@@ -24,6 +24,7 @@ import type { Tool } from "./tool.js";
 const ANY_BYTES = 60;
 /** Reports that wait for a slow reader; further ones are dropped, values never are. */
 const MAX_EVENTS = 1_000;
+
 /** Runs tools for a hub, which has already checked sessions and limits. */
 export class ToolService {
   readonly #tools: ReadonlyMap<string, Tool>;
