@@ -99,6 +99,8 @@ func isLocal(address string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-func helloOf(capacity int) *pb.LinkHello {
-	return &pb.LinkHello{Peer: "Go " + strings.TrimPrefix(runtime.Version(), "go"), Capacity: uint32(capacity)}
+// hello is this end's. It has no capacity, which would refuse the nested calls of a worker that is full: the hub knows
+// that of a worker from its registration.
+func hello() *pb.LinkHello {
+	return &pb.LinkHello{Peer: "Go " + strings.TrimPrefix(runtime.Version(), "go")}
 }

@@ -3,6 +3,7 @@ package toolbridge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +14,12 @@ import (
 	"github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/internal/conn"
 )
 
-// pageBytes of specs are registered in one request.
-const pageBytes = 2 << 20
+const (
+	// pageBytes of specs are registered in one request.
+	pageBytes = 2 << 20
+	// reminder is how often a worker logs that it still waits for its hub.
+	reminder = time.Minute
+)
 
 // Worker offers tools to a hub over a connection that it opens itself, so that it needs no open port.
 type Worker struct {
@@ -29,6 +34,8 @@ type Worker struct {
 	fail                            chan error
 	once                            sync.Once
 	dialer                          *conn.Dialer
+	// toldAt is when it was last logged that the worker waits for its hub.
+	toldAt time.Time
 }
 
 // NewWorker returns a worker for the hub at address, without tools; Run starts it.
@@ -78,7 +85,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer func() { _ = channel.Close() }()
 	w.dialer = conn.NewDialer(conn.Options{
-		Where: w.address, Dial: channel.Dial, Hello: helloOf(w.config.capacity), Serve: w.serve, OnLink: w.register,
+		Where: w.address, Dial: channel.Dial, Hello: hello(), Serve: w.serve, OnLink: w.register,
 		OnLost: w.lost, Persistent: w.isRegistered.Load,
 	})
 	defer w.dialer.Close()
@@ -96,7 +103,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 var errWorkerLeaves = &Error{Type: "Cancelled", Message: "the call was cancelled: its worker leaves", Origin: originBridge}
 
-// lost logs why there is no connection. A hub that refuses the worker from the start ends it.
+// lost logs why there is no connection, once and then every minute. A hub that refuses the worker from the start ends
+// it.
 func (w *Worker) lost(err error) {
 	if w.isLeaving.Load() {
 		return
@@ -105,7 +113,12 @@ func (w *Worker) lost(err error) {
 		w.end(asError(err))
 		return
 	}
-	w.config.logger.Warn("waiting for the hub", "address", w.address, "reason", err)
+	level := slog.LevelDebug
+	if time.Since(w.toldAt) > reminder {
+		w.toldAt = time.Now()
+		level = slog.LevelWarn
+	}
+	w.config.logger.Log(context.Background(), level, "waiting for the hub", "address", w.address, "reason", err)
 }
 
 func (w *Worker) end(err error) {
@@ -121,6 +134,7 @@ func (w *Worker) register(ctx context.Context, link *conn.Conn) {
 	for !w.isLeaving.Load() {
 		err := w.registerOnce(ctx, link)
 		if err == nil {
+			w.toldAt = time.Time{}
 			if w.isRegistered.Swap(true) {
 				w.config.logger.Info("the tools are registered again", "address", w.address)
 			}

@@ -99,6 +99,20 @@ func TestAToolCallsTheHubWithinItsCall(t *testing.T) {
 	}
 }
 
+func TestANestedCallRunsOnAWorkerThatIsFull(t *testing.T) {
+	worker := toolbridge.NewWorker(hub.Address, toolbridge.WithCapacity(1))
+	worker.Add(
+		toolbridge.Tool("outer", "Calls inner.", func(ctx context.Context, _ struct{}) (int, error) {
+			return toolbridge.Call[int](ctx, toolbridge.FromContext(ctx).Session(), "inner")
+		}),
+		toolbridge.Tool("inner", "Answers.", func(context.Context, struct{}) (int, error) { return 7, nil }),
+	)
+	serve(t, worker)
+	if got, err := toolbridge.Call[int](testContext(t), newSession(t, hub.Address), "outer"); err != nil || got != 7 {
+		t.Errorf("it gave %d, %v", got, err)
+	}
+}
+
 func TestANestedErrorIsTheToolsOwn(t *testing.T) {
 	startWorker(t, hub.Address, toolbridge.Tool("nest_wrong", "Calls what there is not.", func(ctx context.Context, _ struct{}) (any, error) {
 		return toolbridge.FromContext(ctx).Session().Call(ctx, "no_such_tool")

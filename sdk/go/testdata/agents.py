@@ -41,7 +41,8 @@ class Agents:
 
 async def _main(address: str) -> None:
     async with ToolWorker(address, agents=Agents) as worker:
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         await worker.run()
 
 

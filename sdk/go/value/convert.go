@@ -58,7 +58,7 @@ func As[T any](v any) (T, error) {
 }
 
 func mismatch(v any, target reflect.Type, where string) *Error {
-	return errorf("%sa %s cannot be stored in a %s", at(where), kindOf(v), target)
+	return errorf("%s%s cannot be stored in %s", at(where), kindOf(v), target)
 }
 
 func at(where string) string {
@@ -68,26 +68,27 @@ func at(where string) string {
 	return strings.TrimPrefix(where, ".") + ": "
 }
 
+// kindOf names a value in an error text.
 func kindOf(v any) string {
 	switch v := v.(type) {
 	case nil:
 		return "null"
 	case bool:
-		return "boolean"
+		return "a boolean"
 	case int64, *big.Int:
-		return "integer"
+		return "an integer"
 	case float64:
-		return "float"
+		return "a float"
 	case string:
-		return "text"
+		return "a text"
 	case []byte:
-		return "bytes value"
+		return "bytes"
 	case []any:
-		return "list"
+		return "a list"
 	case *Dict:
-		return "dict"
+		return "a dict"
 	default:
-		return strings.ToLower(strings.TrimPrefix(reflect.TypeOf(v).String(), "value."))
+		return "a " + reflect.TypeOf(v).String()
 	}
 }
 
@@ -207,7 +208,7 @@ func convertSpecial(v any, target reflect.Value) (bool, error) {
 	default:
 		if text, ok := v.(string); ok && target.Addr().Type().Implements(textUnmarshaler) {
 			if err := place.(encoding.TextUnmarshaler).UnmarshalText([]byte(text)); err != nil {
-				return true, errorf("%.60q is not a %s: %v", text, target.Type(), err)
+				return true, errorf("%.60q is no %s: %v", text, target.Type(), err)
 			}
 			return true, nil
 		}
@@ -284,7 +285,7 @@ func convertItems(items []any, target reflect.Value, where string) error {
 		target.Set(reflect.MakeSlice(target.Type(), len(items), len(items)))
 	case reflect.Array:
 		if target.Len() != len(items) {
-			return errorf("%sa list of %d items cannot be stored in a %s", at(where), len(items), target.Type())
+			return errorf("%sa list of %d items cannot be stored in %s", at(where), len(items), target.Type())
 		}
 	default:
 		return mismatch(items, target.Type(), where)

@@ -135,7 +135,7 @@ func TestConversionsThatWouldLoseSomethingAreRefused(t *testing.T) {
 		}
 	}
 	_, err := value.As[map[string][]int](value.DictOf("a", []any{int64(1), "x"}))
-	if err == nil || err.Error() != "a[1]: a text cannot be stored in a int" {
+	if err == nil || err.Error() != "a[1]: a text cannot be stored in int" {
 		t.Errorf("the error is %v", err)
 	}
 }
