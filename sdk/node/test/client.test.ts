@@ -267,6 +267,11 @@ test("a watch has the present values, then each change", async () => {
   await changes.return();
 });
 
+test("a watch of a name that stands alone, or of none, is refused", () => {
+  assert.throws(() => session.variables.watch("w1" as never), /names must be an array, not "w1"/);
+  assert.throws(() => session.variables.watch([""]), /the name of a variable must be/);
+});
+
 test("a watch from now on leaves out what was before", async () => {
   const { variables } = session;
   await variables.set("w2", 1);

@@ -167,6 +167,7 @@ export class Variables {
    * "reset" and the current values follow instead.
    *
    * @param names - The variables to watch; empty: all.
+   * @throws ValidationError if `names` is no array of names.
    *
    * @example
    * ```ts
@@ -179,6 +180,9 @@ export class Variables {
     names: readonly string[] = [],
     options: WatchOptions = {},
   ): AsyncGenerator<VariableChange<T>, void, undefined> {
+    // A text can be iterated over, too: it would be taken for the names of its letters.
+    if (!Array.isArray(names)) throw new ValidationError(`names must be an array, not ${describe(names)}`);
+    names.forEach(checkName);
     return leavable(
       (signal) => resumed(new Watch<T>(this.#caller, names, { ...options, signal }), signal),
       options.signal,
