@@ -16,7 +16,10 @@ run() { # LANGUAGE WHAT-MUST-BE-THERE...
   make --no-print-directory "$what-$language"
 }
 what=$1
-if [[ -d sdk/elixir/deps/gun ]]; then gun=sdk/elixir/deps/gun; else gun=.peers/elixir/gun; fi
+gun=.peers/elixir/gun
+if [[ -d sdk/elixir/deps/gun ]]; then
+  gun=sdk/elixir/deps/gun
+fi
 run elixir mix "$gun"
 run node npm sdk/node/node_modules/.ready
 run go go .peers/bin/round-trip-go

@@ -6,8 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 if ! command -v mix >/dev/null || ! command -v dialyzer >/dev/null; then
-  apt-get update
-  apt-get install --yes --no-install-recommends elixir erlang-dev erlang-dialyzer erlang-ssl erlang-inets erlang-parsetools
+  scripts/install_packages.sh elixir erlang-dev erlang-dialyzer erlang-ssl erlang-inets erlang-parsetools
 fi
 
 target=.peers/elixir
@@ -17,7 +16,9 @@ fi
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 chmod 755 "$unpacked"
-(cd "$unpacked" && apt-get -o APT::Sandbox::User=root download rabbitmq-server && dpkg-deb -x rabbitmq-server_*.deb .)
+download() { (cd "$unpacked" && apt-get --quiet -o APT::Sandbox::User=root download rabbitmq-server); }
+download || { apt-get update -qq && download; }
+(cd "$unpacked" && dpkg-deb -x rabbitmq-server_*.deb .)
 mkdir -p "$target"
 for package in gun cowlib; do
   cp -R "$unpacked"/usr/lib/rabbitmq/lib/*/plugins/$package-* "$target/$package"
