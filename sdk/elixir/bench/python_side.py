@@ -1,7 +1,11 @@
-"""The Python figures beside which those of the Elixir SDK stand, and calls of its worker by Python's client."""
+"""The Python peers of the benchmark: measures what a line of stdin names, and prints the figure.
+
+``bare 100``: calls per second of a bare gRPC method, 100 at once. ``call TOOL``: of a tool, 100 at once.
+``stream TOOL``: megabytes per second of 64 KiB chunks.
+"""
 
 import asyncio
-import json
+import functools
 import subprocess
 import sys
 import time
@@ -12,18 +16,14 @@ import grpc.aio
 from grpc_tool_bridge import GRPCToolBridge, ToolWorker
 
 SECONDS = 1.0
-ROUNDS = 5
+CHUNKS = 2_000
 METHOD = "/bare.Bare/Unary"
 
 
-def say(name: str, figure: float) -> None:
-    """Prints a figure."""
-    print(json.dumps({"name": name, "figure": round(figure, 1)}), flush=True)
-
-
-async def rate(call: Callable[[], Awaitable[object]], tasks: int, seconds: float = SECONDS) -> float:
+async def rate(call: Callable[[], Awaitable[object]], tasks: int) -> float:
     """Returns the calls per second of so many tasks."""
-    calls, end, began = 0, time.monotonic() + seconds, time.monotonic()
+    calls, began = 0, time.monotonic()
+    end = began + SECONDS
 
     async def repeat() -> None:
         nonlocal calls
@@ -44,11 +44,6 @@ async def stream_rate(chunks: AsyncIterator[bytes]) -> float:
     return size / (time.monotonic() - began) / 1e6
 
 
-async def best(measure: Callable[[], Awaitable[float]]) -> float:
-    """Returns the highest figure of some rounds."""
-    return max([await measure() for _ in range(ROUNDS)])
-
-
 async def bare_server() -> None:
     """Serves one unary method, and prints its port."""
 
@@ -64,7 +59,7 @@ async def bare_server() -> None:
     await server.wait_for_termination()
 
 
-def python_add(a: int, b: int) -> int:
+async def python_add(a: int, b: int) -> int:
     """Adds two numbers."""
     return a + b
 
@@ -77,33 +72,34 @@ async def python_chunks(n: int) -> AsyncIterator[bytes]:
 
 
 async def worker(address: str) -> None:
-    """A Python worker with the same tools."""
+    """A Python worker with the same tools as Elixir's."""
     async with ToolWorker(address, tools=[python_add, python_chunks]) as serving:
         print("ready", flush=True)
         await serving.run()
 
 
 async def measure(address: str) -> None:
-    """Prints the figures."""
-    with child("bare", address) as process:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{line_of(process)}") as channel:
-            call = channel.unary_unary(METHOD)
-            await rate(lambda: call(b"x"), 100, 0.5)
-            say("bare grpc.aio, one at a time, us", 1e6 / await best(lambda: rate(lambda: call(b"x"), 1)))
-            say("bare grpc.aio, 100 at once, calls/s", await best(lambda: rate(lambda: call(b"x"), 100)))
-        process.terminate()
-    with child("worker", address) as process:
-        line_of(process)
-        async with GRPCToolBridge(address) as bridge:
+    """Measures what stdin asks for, until it ends."""
+    with child("bare", address) as bare, child("worker", address) as python:
+        port = line_of(bare)
+        line_of(python)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, GRPCToolBridge(address) as bridge:
             await bridge.initialize()
-            for name, prefix in (("elixir", "worker"), ("python", "python")):
-                add, chunks = bridge.tools[f"{prefix}_add"], bridge.tools[f"{prefix}_chunks"]
-                await rate(lambda add=add: add(1, 2), 100, 1.0)
-                calls = await best(lambda add=add: rate(lambda: add(1, 2), 100))
-                say(f"{name} worker by the python client, 100 at once, calls/s", calls)
-                bytes_rate = await best(lambda chunks=chunks: stream_rate(chunks.stream(2_000)))
-                say(f"{name} worker by the python client, 64 KiB stream, MB/s", bytes_rate)
-        process.terminate()
+            unary = channel.unary_unary(METHOD)
+            print("ready", flush=True)
+            for line in sys.stdin:
+                kind, name = line.split()
+                if kind == "bare":
+                    figure = await rate(lambda: unary(b"x"), int(name))
+                else:
+                    tool = bridge.client.tool(name)
+                    if kind == "call":
+                        figure = await rate(functools.partial(tool, 1, 2), 100)
+                    else:
+                        figure = await stream_rate(tool.stream(CHUNKS))
+                print(figure, flush=True)
+        bare.terminate()
+        python.terminate()
 
 
 def child(role: str, address: str) -> subprocess.Popen[str]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from grpc_tool_bridge import BridgeServer, ToolContext, tool
 
 
-def add(a: int, b: int) -> int:
+async def add(a: int, b: int) -> int:
     """Adds two numbers."""
     return a + b
 
