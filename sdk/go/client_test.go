@@ -419,3 +419,19 @@ func TestLargeValuesTravelInParts(t *testing.T) {
 		t.Errorf("%d bytes came back, %v", len(got), err)
 	}
 }
+
+func TestAValueBeyondTheLimitOfAMessageIsRefused(t *testing.T) {
+	startWorker(t, hub.Address, toolbridge.Tool("huge", "Returns 11 MiB.", func(context.Context, struct{}) ([]byte, error) {
+		return make([]byte, 11<<20), nil
+	}))
+	session, ctx := newSession(t, hub.Address), testContext(t)
+	if _, err := session.Call(ctx, "echo", make([]byte, 11<<20)); !errors.Is(err, toolbridge.ErrMessageTooLarge) {
+		t.Errorf("an argument gave %v", err)
+	}
+	if _, err := session.Call(ctx, "huge"); !errors.Is(err, toolbridge.ErrMessageTooLarge) {
+		t.Errorf("a result gave %v", err)
+	}
+	if sum, err := toolbridge.Call[int](ctx, session, "add", 2, 3); err != nil || sum != 5 {
+		t.Errorf("the next call gave %d, %v", sum, err)
+	}
+}
