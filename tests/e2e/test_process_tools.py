@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError, ToolTimeoutError, tool
@@ -19,6 +18,7 @@ TOOLS = [
     tool(executor="process")(function)
     for function in (made.hang, made.fail, made.die, made.count, made.swap, made.pid, made.use_context)
 ]
+from support.waiting import is_gone
 
 
 @pytest.fixture
@@ -33,13 +33,6 @@ async def bridge(hub: BridgeServer) -> AsyncIterator[GRPCToolBridge]:
     async with GRPCToolBridge(hub.address) as bridge:
         await bridge.initialize("session")
         yield bridge
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def settled(condition: Callable[[], bool]) -> None:
