@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError, ToolTimeoutError, tool
+from support.waiting import is_gone
 from unit.runner import process_tools as made
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "process-tools.md"
@@ -18,7 +19,6 @@ TOOLS = [
     tool(executor="process")(function)
     for function in (made.hang, made.fail, made.die, made.count, made.swap, made.pid, made.use_context)
 ]
-from support.waiting import is_gone
 
 
 @pytest.fixture
