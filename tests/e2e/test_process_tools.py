@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError, ToolTimeoutError, tool
+from support.waiting import is_gone
 from unit.runner import process_tools as made
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "process-tools.md"
@@ -33,13 +33,6 @@ async def bridge(hub: BridgeServer) -> AsyncIterator[GRPCToolBridge]:
     async with GRPCToolBridge(hub.address) as bridge:
         await bridge.initialize("session")
         yield bridge
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def settled(condition: Callable[[], bool]) -> None:

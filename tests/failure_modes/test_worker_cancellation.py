@@ -17,7 +17,7 @@ import pytest
 from failure_modes.workers import Crew, MakeCrew
 from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolContext, ToolExecutionError, ToolTimeoutError, tool
 from support.patience import PATIENCE
-from support.waiting import soon, until
+from support.waiting import is_gone, soon, until
 from unit.runner import process_tools
 
 # Longer than any test lasts, so that a deadline is what the test says.
@@ -219,7 +219,7 @@ async def test_the_process_of_a_tool_ends_with_its_call(
         process = probe.process()
         assert process is not None
         await end(task, bridge)
-        await until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        await until(lambda: is_gone(process.pid))
 
 
 async def test_a_deadline_holds_for_all_levels_of_nested_calls_together(make_crew: MakeCrew) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psutil
+
 from support.patience import PATIENCE
 
 
@@ -28,3 +30,11 @@ async def turns(count: int = 20) -> int:
     for _ in range(count):
         await asyncio.sleep(0)
     return count
+
+
+def is_gone(pid: int) -> bool:
+    """Returns whether a process has ended, even if nobody has waited for it yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

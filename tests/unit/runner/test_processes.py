@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import pytest_asyncio
 
@@ -36,6 +35,7 @@ from grpc_tool_bridge.tools.tool import Tool, tool
 from grpc_tool_bridge.values.scalars import PackedValue
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from support.patience import PATIENCE
+from support.waiting import is_gone
 from unit.runner import process_tools as made
 
 # One loop for all, so that most tests can use the same processes: to spawn one takes longer than to run its test.
@@ -84,13 +84,6 @@ async def settled(condition: Callable[[], bool]) -> None:
     """Waits until ``condition`` holds; the test's own time-out bounds it."""
     while not condition():
         await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, 0.005)
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 async def noted(note: Path, lines: int = 1) -> list[int]:
