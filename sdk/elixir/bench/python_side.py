@@ -5,11 +5,12 @@
 """
 
 import asyncio
+import contextlib
 import functools
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import grpc.aio
 
@@ -98,13 +99,16 @@ async def measure(address: str) -> None:
                     else:
                         figure = await stream_rate(tool.stream(CHUNKS))
                 print(figure, flush=True)
-        bare.terminate()
-        python.terminate()
 
 
-def child(role: str, address: str) -> subprocess.Popen[str]:
-    """Starts another process of this program."""
-    return subprocess.Popen([sys.executable, __file__, address, role], stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def child(role: str, address: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs another process of this program."""
+    with subprocess.Popen([sys.executable, __file__, address, role], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
