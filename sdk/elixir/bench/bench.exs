@@ -55,6 +55,10 @@ defmodule ToolBridge.Bench do
       python,
       "stream python_chunks"
     )
+
+    # Its end is waited for, while there is a hub that it can leave.
+    Port.command(python, "end .\n")
+    "ended" = line(python)
   end
 
   defp tools do

@@ -1,7 +1,7 @@
 """The Python peers of the benchmark: measures what a line of stdin names, and prints the figure.
 
 ``bare 100``: calls per second of a bare gRPC method, 100 at once. ``call TOOL``: of a tool, 100 at once.
-``stream TOOL``: megabytes per second of 64 KiB chunks.
+``stream TOOL``: megabytes per second of 64 KiB chunks. ``end .``: ends.
 """
 
 import asyncio
@@ -90,6 +90,8 @@ async def measure(address: str) -> None:
             print("ready", flush=True)
             for line in sys.stdin:
                 kind, name = line.split()
+                if kind == "end":
+                    break
                 if kind == "bare":
                     figure = await rate(lambda: unary(b"x"), int(name))
                 else:
@@ -99,6 +101,7 @@ async def measure(address: str) -> None:
                     else:
                         figure = await stream_rate(tool.stream(CHUNKS))
                 print(figure, flush=True)
+    print("ended", flush=True)
 
 
 @contextlib.contextmanager

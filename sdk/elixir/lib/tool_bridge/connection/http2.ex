@@ -233,6 +233,8 @@ defmodule ToolBridge.Connection.HTTP2 do
     end
   end
 
+  # It ended before it was monitored.
+  defp text(:noproc), do: "the connection was not accepted"
   defp text({:shutdown, reason}), do: text(reason)
   defp text({:error, reason}), do: text(reason)
   defp text(reason) when is_atom(reason), do: posix(reason)
