@@ -36,6 +36,31 @@ func TestTheSchemaOfAToolSaysWhatItsTagsSay(t *testing.T) {
 	}
 }
 
+func TestTheErrorOfACallNamesEveryWrongArgument(t *testing.T) {
+	tool := Tool("t", "", func(context.Context, struct {
+		Count int    `json:"count" max:"9"`
+		Unit  string `json:"unit" enum:"m,km"`
+		Name  string `json:"name"`
+	}) (any, error) {
+		return nil, nil
+	})
+	args, kwargs, err := arguments([]any{10, "mile", Args{"unit": "m", "colour": "red"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tool.bind(args, kwargs)
+	want := "ValidationError: t: colour: there is no such argument; count: it must be at most 9; name: it is missing; " +
+		"unit: it was given by position and by name"
+	if err == nil || err.Error() != want {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := tool.bind(append(args, args...), nil); err == nil || err.Error() != "ValidationError: t: *: "+
+		"it takes 3 positional arguments, but 4 were given; count: it must be at most 9; "+
+		"name: an integer cannot be stored in string; unit: it must be one of m, km" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestATypeThatContainsItselfHasASchema(t *testing.T) {
 	type tree struct {
 		Children []*tree `json:"children"`

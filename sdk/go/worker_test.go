@@ -195,12 +195,13 @@ func TestAWorkerThatStopsFinishesItsCalls(t *testing.T) {
 }
 
 func TestAWorkerThatStopsCancelsWhatDoesNotEndInItsGrace(t *testing.T) {
-	running := make(chan struct{})
+	running, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
 	worker := toolbridge.NewWorker(hub.Address, toolbridge.WithShutdownGrace(time.Millisecond))
-	worker.Add(toolbridge.Tool("cut_me_off", "Waits.", func(ctx context.Context, _ struct{}) (any, error) {
+	worker.Add(toolbridge.Tool("cut_me_off", "Ignores its context.", func(context.Context, struct{}) (any, error) {
 		close(running)
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
+		<-release
+		return nil, nil
 	}))
 	stop := serve(t, worker)
 	answered := make(chan error, 1)

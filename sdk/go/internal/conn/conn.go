@@ -202,6 +202,13 @@ func (c *Conn) Close() {
 	c.end(&Failure{Code: codes.Canceled, Message: "the connection was closed"})
 }
 
+// Open returns how many calls of this end are not answered.
+func (c *Conn) Open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.link.Open()
+}
+
 // Leave tells the hub to make no new calls, and waits until those in flight have ended.
 func (c *Conn) Leave(ctx context.Context, grace time.Duration) error {
 	c.mu.Lock()

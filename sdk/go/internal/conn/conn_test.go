@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -128,6 +129,17 @@ func patient(t *testing.T) context.Context {
 	return ctx
 }
 
+func await[T any](t *testing.T, event <-chan T, what string) T {
+	t.Helper()
+	select {
+	case got := <-event:
+		return got
+	case <-time.After(patience):
+		t.Fatalf("%s did not come within %v", what, patience)
+		panic("unreachable")
+	}
+}
+
 func codeOf(err error) codes.Code {
 	var failure *conn.Failure
 	if errors.As(err, &failure) {
@@ -151,6 +163,59 @@ func TestACallThatWasSentFailsWithItsLink(t *testing.T) {
 	}
 }
 
+// stalled is a stream whose second frame is never sent: the first one has the hello.
+type stalled struct {
+	*hub
+	frames           int
+	greeted, sending chan struct{}
+}
+
+func (s *stalled) Send(frame []byte) error {
+	if s.frames++; s.frames == 1 {
+		defer close(s.greeted)
+		return s.hub.Send(frame)
+	}
+	close(s.sending)
+	<-s.lost
+	return io.EOF
+}
+
+func TestACallThatWasNotSentGoesToTheNextLink(t *testing.T) {
+	first, second := &stalled{hub: newHub(0), greeted: make(chan struct{}), sending: make(chan struct{})}, newHub(0)
+	streams := make(chan conn.Stream, 2)
+	streams <- first
+	streams <- second
+	d := conn.NewDialer(conn.Options{
+		Where: "the test", Hello: &pb.LinkHello{Peer: "test"},
+		Dial: func(context.Context) (conn.Stream, error) { return <-streams, nil },
+	})
+	t.Cleanup(d.Close)
+	link, err := d.Conn(patient(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, first.greeted, "the hello")
+	sent, unsent := make(chan error, 1), make(chan error, 1)
+	call := func(result chan error) {
+		_, err := d.Call(patient(t), &conn.Request{Method: "Echo"})
+		result <- err
+	}
+	go call(sent)
+	await(t, first.sending, "the call")
+	// Its frame is under way, so the next call waits.
+	go call(unsent)
+	for ctx := patient(t); link.Open() < 2 && ctx.Err() == nil; {
+		runtime.Gosched()
+	}
+	first.Close()
+	if err := await(t, sent, "its answer"); codeOf(err) != codes.Unavailable {
+		t.Errorf("the call that was sent gave %v", err)
+	}
+	if err := await(t, unsent, "its answer"); err != nil {
+		t.Errorf("the call that was not sent gave %v", err)
+	}
+}
+
 func TestCallsWaitWhileTheHubTakesNoMore(t *testing.T) {
 	h := newHub(1)
 	d := dialer(t, h)
@@ -168,10 +233,10 @@ func TestCallsWaitWhileTheHubTakesNoMore(t *testing.T) {
 	}()
 	// The second call is made when the first one has ended.
 	cancel()
-	if err := <-held; !errors.Is(err, context.Canceled) {
+	if err := await(t, held, "its answer"); !errors.Is(err, context.Canceled) {
 		t.Errorf("the first call gave %v", err)
 	}
-	if err := <-answered; err != nil {
+	if err := await(t, answered, "its answer"); err != nil {
 		t.Errorf("the second call gave %v", err)
 	}
 }
