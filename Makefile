@@ -161,7 +161,7 @@ GO ?= go
 RACE ?= -race
 .PHONY: test-go lint-go bench-go proto-go
 test-go: install
-	cd sdk/go && $(GO) vet ./... && $(GO) test $(RACE) -count=1 ./...
+	cd sdk/go && $(GO) vet ./... && $(GO) test $(RACE) -count=1 -timeout 5m ./...
 	$(BIN)/python -W ignore -m conformance.run --peer "$(GO) run -C sdk/go ./conformance"
 
 # staticcheck needs the Go of sdk/go/tools/go.mod.
