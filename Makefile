@@ -108,7 +108,9 @@ peers: install
 	cd sdk/elixir && mix compile
 	$(MAKE) install-node
 	npm --prefix $(NODE) run --silent build
+	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
+	cd benchmarks/languages/go && $(GO) build -o $(CURDIR)/.peers/bin/bench-go .
 
 test-round-trip: install
 	$(BIN)/python -m $(PYTEST) tests/e2e/test_peers.py
@@ -166,12 +168,13 @@ test-go: install
 
 # staticcheck needs the Go of sdk/go/tools/go.mod.
 lint-go:
-	@unformatted=$$(gofmt -l sdk/go examples/go tests/peers/go); test -z "$$unformatted" || \
+	@unformatted=$$(gofmt -l sdk/go examples/go tests/peers/go benchmarks/languages/go); test -z "$$unformatted" || \
 	  { echo "not formatted: $$unformatted"; exit 1; }
 	cd sdk/go && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) run -C tools ./protogen -check
 	cd sdk/go && $(GO) tool -modfile=tools/go.mod staticcheck ./...
 	cd examples/go && $(GO) vet ./...
 	cd tests/peers/go && $(GO) vet ./...
+	cd benchmarks/languages/go && $(GO) vet ./...
 
 bench-go: install
 	cd sdk/go && $(GO) test -run '^$$' -bench . -benchtime 5s .

@@ -59,6 +59,17 @@ def _times_faster(name: str, than: str, measured_by: str, *, what: str = "the li
     return Figure(name, f"{what}: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True)
 
 
+def _of_language(name: str, title: str) -> tuple[Figure, ...]:
+    client, worker = f"other_languages:{name}_client", f"other_languages:{name}_worker"
+    stream = f"64 KiB chunks, a worker in {title} / one in Python, MB/s"
+    return (
+        _more(f"{name}-100", f"100 at once from {title} / bare grpc.aio unary, calls/s", client, 3, 6),
+        Figure(f"{name}-one", f"one at a time from {title} / bare grpc.aio unary, time", client, 1.0),
+        Figure(f"{name}-worker", f"100 at once, a worker in {title} / one in Python", worker, 1, more_is_better=True),
+        Figure(f"{name}-stream", stream, worker, 0.3, more_is_better=True),
+    )
+
+
 def _health(attack: str, title: str) -> Figure:
     return Figure(
         f"health-{attack}",
@@ -112,6 +123,9 @@ FIGURES = (
     Figure("waiting-memory", "most memory that 10,000 calls take while they wait", "resources:waiting", 100, unit="MB"),
     Figure("unread-memory", "most memory that a stream takes while it is not read", "resources:unread", 20, unit="MB"),
     Figure("idle-cpu", "processor time of an idle hub or client, linked", "resources:idle", 1, 0, unit="%"),
+    *_of_language("elixir", "Elixir"),
+    *_of_language("node", "Node.js"),
+    *_of_language("go", "Go"),
     _times_faster("echo-one", "a bare TCP echo of 100 bytes, one at a time", "echo"),
     _times_faster("nats-one", "NATS request and reply, one at a time", "nats"),
     _times_faster("nats-100", "NATS request and reply, 100 at once", "nats"),
