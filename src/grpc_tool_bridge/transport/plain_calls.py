@@ -1,5 +1,6 @@
 """Calls that were made for a link, and are sent as plain RPCs because the hub does not support Link."""
 
+import asyncio
 from typing import Any
 
 from grpc.aio import AioRpcError
@@ -62,3 +63,7 @@ async def _carry(call: Any, rpc: Any) -> None:
             call.on_reply(payload)
     except AioRpcError as error:
         call.fail(error)
+    except asyncio.CancelledError:
+        # gRPC itself does so, except while it waits for the request to be sent.
+        rpc.cancel()
+        raise

@@ -11,7 +11,7 @@ from grpc_tool_bridge.errors import ValidationError
 
 
 def is_hidden(character: str) -> bool:
-    return not re.search(NAME_PATTERN, character) or "\ud800" <= character <= "\udfff" or is_tag(character)
+    return not re.fullmatch(NAME_PATTERN, character) or "\ud800" <= character <= "\udfff" or is_tag(character)
 
 
 def is_tag(character: str) -> bool:

@@ -235,7 +235,8 @@ def test_a_project_that_uses_no_fixture_imports_no_library_of_the_bridge(pyteste
     pytester.makepyfile(test_light=check)
 
     # The plugins of other packages are left out: what they import is not ours.
-    left_out = [word for name in ("anyio", "asyncio", "langsmith_plugin") for word in ("-p", f"no:{name}")]
+    others = ("anyio", "asyncio", "langsmith_plugin", "schemathesis", "playwright")
+    left_out = [word for name in others for word in ("-p", f"no:{name}")]
     result = pytester.run(sys.executable, "-m", "pytest", "-W", "error", *left_out, "-p", "no:cacheprovider")
 
     result.assert_outcomes(passed=1)
