@@ -158,9 +158,9 @@ proto-breaking: install-node
 proto-baseline: install-node
 	scripts/check_breaking.sh --accept
 
-# Go 1.24; its modules are those of sdk/go/go.sum. Without a C compiler: RACE=.
+# Go 1.24; its modules are those of sdk/go/go.sum. Races are looked for where there is a C compiler.
 GO ?= go
-RACE ?= -race
+RACE ?= $(if $(shell command -v gcc),-race)
 .PHONY: test-go lint-go bench-go proto-go
 test-go: install
 	cd sdk/go && $(GO) vet ./... && $(GO) test $(RACE) -count=1 -timeout 5m ./...
