@@ -100,31 +100,6 @@ async def _worker_in(language: str) -> AsyncIterator[ToolBridge]:
         yield it
 
 
-async def elixir_client(plan: Plan) -> dict[str, Sample]:
-    """As ``client``, in Elixir."""
-    return await client(plan, "elixir")
-
-
-async def elixir_worker(plan: Plan) -> dict[str, Sample]:
-    """As ``worker``, in Elixir."""
-    return await worker(plan, "elixir")
-
-
-async def node_client(plan: Plan) -> dict[str, Sample]:
-    """As ``client``, in Node.js."""
-    return await client(plan, "node")
-
-
-async def node_worker(plan: Plan) -> dict[str, Sample]:
-    """As ``worker``, in Node.js."""
-    return await worker(plan, "node")
-
-
-async def go_client(plan: Plan) -> dict[str, Sample]:
-    """As ``client``, in Go."""
-    return await client(plan, "go")
-
-
-async def go_worker(plan: Plan) -> dict[str, Sample]:
-    """As ``worker``, in Go."""
-    return await worker(plan, "go")
+elixir_client, elixir_worker = partial(client, language="elixir"), partial(worker, language="elixir")
+node_client, node_worker = partial(client, language="node"), partial(worker, language="node")
+go_client, go_worker = partial(client, language="go"), partial(worker, language="go")
