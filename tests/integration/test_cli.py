@@ -459,7 +459,8 @@ def test_serve_tells_people_where_it_serves_over_http(start: Start) -> None:
     process = start("serve", "--address", "127.0.0.1:0", "--http", "127.0.0.1:0")
     line = read_line(process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=PATIENCE)
+    _, log = process.communicate(timeout=PATIENCE)
+    assert "uvicorn" not in log, "the hub speaks for its server"
     assert re.fullmatch(r"The hub listens on 127\.0\.0\.1:\d+ and, over HTTP, at http://127\.0\.0\.1:\d+\n", line)
 
 

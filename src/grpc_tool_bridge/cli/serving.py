@@ -65,6 +65,9 @@ def log_to_stderr(level: LogLevel) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level is LogLevel.INFO:
+        # What uvicorn says of its start and end, the hub has said.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True, kw_only=True)
