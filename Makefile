@@ -34,12 +34,17 @@ install: .venv/.ready
 demo: install
 	$(BIN)/python examples/demo.py
 
+# `make test COVERAGE=1` takes nearly twice as long, and says which lines no test ran.
 test: install
+ifdef COVERAGE
 	$(BIN)/coverage erase
 	@# Coverage starts before pytest, which loads the package's own plugin.
 	$(BIN)/coverage run -m $(PYTEST) $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(filter tests,$(TESTS)),--fail-under=90)
+else
+	$(BIN)/python -m $(PYTEST) $(TESTS)
+endif
 	$(if $(filter tests,$(TESTS)),scripts/each_peer.sh test)
 
 # The same tests, with as many busy processes beside them as the machine has cores.
