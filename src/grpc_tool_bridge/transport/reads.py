@@ -185,11 +185,12 @@ class Reads:
 
     async def message(self, context: Any, peer: Peer, what: str) -> Any:
         """Reads one message in its turn; returns ``grpc.aio.EOF`` if there is none. Raises as ``request`` does."""
+        came = asyncio.get_running_loop().time()
         if peer.reading >= self._of_one or peer.turns or self._is_full:
             await self._turn(peer, what)
         else:
             self._count(peer, 1)
-        with self._reading(peer) as read:
+        with self._reading(peer, came) as read:
             try:
                 return await context.read()
             except asyncio.CancelledError:
@@ -207,12 +208,11 @@ class Reads:
         peer.reading += more
 
     @contextlib.contextmanager
-    def _reading(self, peer: Peer) -> Iterator[_Read]:
-        loop = asyncio.get_running_loop()
-        read = _Read(peer, loop.time())
+    def _reading(self, peer: Peer, came: float) -> Iterator[_Read]:
+        read = _Read(peer, came)
         self._open[read] = None
         if self._timer is None:
-            self._timer = loop.call_later(self._grace, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._grace, self._look)
         try:
             yield read
         finally:
