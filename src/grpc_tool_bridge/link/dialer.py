@@ -217,8 +217,8 @@ class Dialer:
         self._failure: ToolBridgeError | None = None
         # Set when a link is needed; None before the first call.
         self._wanted: asyncio.Event | None = None
-        # Done when a dial has succeeded or failed; replaced after each dial.
-        self._dialled: asyncio.Future[None] | None = None
+        # Done when a dial has succeeded or failed, which is True, or the dialer was closed; replaced after each dial.
+        self._dialled: asyncio.Future[bool] | None = None
         self._linked_before = False
         # The event loop that it belongs to; None before the first use, and in a forked process.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -237,7 +237,7 @@ class Dialer:
             seconds: How long to keep dialling; 0: dial once.
 
         Raises:
-            ToolBridgeError: The hub cannot be reached, or refuses the link.
+            ToolBridgeError: The hub cannot be reached, or refuses the link; or the dialer was closed meanwhile.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
@@ -247,9 +247,11 @@ class Dialer:
             self._want()
             assert self._dialled is not None  # noqa: S101 - made with the task that dials
             try:
-                await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
+                dialled = await within(asyncio.shield(self._dialled), max(0.0, end - loop.time()))
             except ExpiredError:
                 raise self._fresh_copy(self._failure or self._no_link(seconds or FIRST_DIAL_SECONDS)) from None
+            if not dialled:
+                raise link_error(Code.CANCELLED, CLOSED)
             if self._failure is not None and (not seconds or not self._dial_again(self._failure)):
                 raise self._fresh_copy(self._failure)
 
@@ -300,6 +302,8 @@ class Dialer:
 
     async def _close(self) -> None:
         self._pending.fail(partial(link_error, Code.CANCELLED, CLOSED))
+        if self._dialled is not None:
+            self._dialled.set_result(False)
         self._wanted = self._dialled = self._failure = self._plain = None
         self._linked_before, self._loop = False, None
         self._use(None)
@@ -466,7 +470,7 @@ class Dialer:
 
     def _tell(self) -> None:
         if self._dialled is not None:
-            self._dialled.set_result(None)
+            self._dialled.set_result(True)
             self._dialled = asyncio.get_running_loop().create_future()
 
     def _use(self, link: DialledLink | None) -> None:

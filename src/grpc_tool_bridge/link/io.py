@@ -168,6 +168,8 @@ class LinkIO:
         if self._watch is not None:
             self._watch.cancel()
         for task in tasks:
+            # The link ends with one error; asyncio would log the other one, and those of a link that was aborted.
+            task.add_done_callback(_retrieve)
             task.cancel()
         await asyncio.wait(tasks)
         self._reader = None
@@ -254,3 +256,8 @@ class LinkIO:
                 f"the link was ended: its peer read nothing for {self._write_timeout:g} s"
             )
             self.abort()
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()

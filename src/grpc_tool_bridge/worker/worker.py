@@ -169,11 +169,13 @@ class ToolWorker:
             ToolCommunicationError: The hub cannot be reached, or does not support Link.
             AccessError: The hub does not admit this worker.
             AlreadyExistsError: The name of a tool is taken.
-            ToolBridgeError: The hub refused the tools for another reason.
+            ToolBridgeError: The hub refused the tools for another reason, or the worker was closed meanwhile.
         """
         check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
         if self._started:
             raise ProtocolError("this ToolWorker has been started before and serves only once; create another")
+        if self._left.is_set():
+            raise ProtocolError("this ToolWorker was closed before it was started; create another")
         self._started = True
         self._loop = asyncio.get_running_loop()
         try:
@@ -272,7 +274,7 @@ class ToolWorker:
         """
         stranded = self._is_stranded()
         await self._tasks.aclose()
-        await self._transport.close()
+        await self._client.close()
         await self._service.aclose()
         if self._agents is not None:
             await self._agents.aclose()

@@ -11,7 +11,7 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ToolCommunicationError, UnavailableError
 from grpc_tool_bridge.link import dialer
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import CLOSED
@@ -538,6 +538,16 @@ async def test_closing_ends_what_waits_and_closes_the_channel(desk: Desk) -> Non
     assert (error.code(), error.details()) == (grpc.StatusCode.CANCELLED, CLOSED)
     assert [way.closed for way in desk.endpoint.ways] == [True]
     await soon(desk.transport.close())
+
+
+async def test_closing_ends_the_wait_for_a_link(desk: Desk) -> None:
+    waiting = asyncio.create_task(desk.transport.connect(60))
+    await settle()
+    await soon(desk.transport.close())
+    with pytest.raises(ToolCommunicationError) as caught:
+        await soon(waiting)
+    assert (caught.value.code_name, caught.value.message) == ("CANCELLED", CLOSED)
+    assert len(desk.endpoint.ways) == 1
 
 
 async def test_a_transport_that_was_closed_dials_anew_as_for_the_first_time(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """The two tasks that move the frames of a link, over streams in memory."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -224,6 +225,23 @@ async def test_whoever_cancels_it_leaves_no_task_behind(end: End) -> None:
     await asyncio.wait([end.task], timeout=PATIENCE)
     assert end.task.cancelled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_asyncio_does_not_log_the_second_error_of_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+    end = End()
+
+    async def read() -> bytes | None:
+        try:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never set
+        except asyncio.CancelledError:
+            raise ConnectionError("torn") from None
+
+    end.pipe.read = read  # type: ignore[method-assign]  # as gRPC's, which fails where it is cancelled late
+    end.pipe.write_failure = ConnectionError("torn")
+    with pytest.raises(ConnectionError, match="torn"):
+        await end.result()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_its_end_waits_for_what_the_stream_cleans_up(end: End) -> None:

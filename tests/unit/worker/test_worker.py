@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import SimpleNamespace
@@ -369,3 +370,22 @@ async def test_a_worker_that_waits_says_why_at_once_and_again_each_minute(
     caplog.clear()
     assert not worker._dial_again(link_error(Code.UNAUTHENTICATED, "the token is wrong"))
     assert not caplog.records
+
+
+@pytest.mark.parametrize("leave", ["close", "drain"])
+async def test_a_worker_that_is_closed_while_it_starts_does_not_start(leave: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        worker = ToolWorker(f"127.0.0.1:{nobody.getsockname()[1]}", [add])
+        starting = asyncio.create_task(worker.start(connect_timeout=PATIENCE))
+        await until(lambda: worker._transport._dialled is not None)
+        await soon(getattr(worker, leave)())
+        with pytest.raises(ToolCommunicationError, match="closed"):
+            await soon(starting)
+
+
+async def test_a_worker_that_was_closed_cannot_be_started(server: BridgeServer) -> None:
+    worker = ToolWorker(server.address, [add])
+    await soon(worker.close())
+    with pytest.raises(ProtocolError, match="closed before it was started"):
+        await worker.start()
+    assert not server._server._links._links
