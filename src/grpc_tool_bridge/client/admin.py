@@ -247,14 +247,12 @@ class _Watch:
         """Returns the same request each time; after a loss it waits until the hub is reachable."""
         if again:
             try:
-                await reach(lambda _: self._caller.call("HealthCheck", HealthCheckRequest()), CALL_TIMEOUT, self._pause)
+                pause = self._caller.pauses(self.method)
+                await reach(lambda _: self._caller.call("HealthCheck", HealthCheckRequest()), CALL_TIMEOUT, pause)
             except ToolCommunicationError as error:
                 raise ToolCommunicationError(self.method, error.code, error.details) from error
         self._has_begun, self._came = True, False
         return self._asked
-
-    async def _pause(self, seconds: float) -> None:
-        await self._caller.pause(seconds, self.method)
 
     async def take(self, message: AdminEvent) -> HubEvent:
         """Reads an event."""

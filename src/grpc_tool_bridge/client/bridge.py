@@ -240,7 +240,7 @@ class ToolBridge(AgentCalls):
             refuse_type("tool_id", tool_id, f"{A_NAME}, or one of bridge.tools; its arguments follow it")
         tool = self.client.tool(tool_id) if isinstance(tool_id, str) else tool_id
         keyed = tool.with_fresh_key()
-        waits = back_off()
+        waits, pause = back_off(), self.client.caller.pauses(tool.name)
         for left in range(max_retries, -1, -1):
             try:
                 return await keyed(*args, **kwargs)
@@ -252,7 +252,7 @@ class ToolBridge(AgentCalls):
                 if _is_of_the_tool(error):
                     # The hub may have stored this error as the answer for the key, so a retry needs a new key.
                     keyed = tool.with_fresh_key()
-                await self.client.caller.pause(wait, tool.name)
+                await pause(wait)
         raise AssertionError("the last try returns or raises")
 
     def dspy_tools(self, *names: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """The one way in which a client makes a call."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
@@ -53,13 +53,30 @@ class Caller:
         self.transport = transport
         # The tasks that wait before a retry.
         self._pauses: set[asyncio.Future[bool]] = set()
+        # How often the client was closed; it can be used again.
+        self._closings = 0
 
     def close(self) -> None:
         """Ends every ``pause``, so that nothing is tried again after the client is closed."""
+        self._closings += 1
         for pause in self._pauses:
             # It may wait in another event loop, which may have ended meanwhile.
             if not pause.get_loop().is_closed():
                 pause.get_loop().call_soon_threadsafe(_end, pause, False)
+
+    def pauses(self, method: str = "Link") -> Callable[[float], Awaitable[None]]:
+        """Returns ``pause`` for an operation that begins now: it also fails if the client was closed since.
+
+        A call may fail because its link is lost while the client is being closed; trying it again would reopen it.
+        """
+        since = self._closings
+
+        async def pause(seconds: float) -> None:
+            if self._closings != since:
+                raise ToolCommunicationError(method, CANCELLED, CLOSED)
+            await self.pause(seconds, method)
+
+        return pause
 
     async def pause(self, seconds: float, method: str = "Link") -> None:
         """Waits before a method is tried again.

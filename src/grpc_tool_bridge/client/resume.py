@@ -54,7 +54,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
         ToolBridgeError: The error of the stream, if it cannot be resumed.
     """
     loop = asyncio.get_running_loop()
-    waits = back_off()
+    waits, pause = back_off(), caller.pauses(reading.method)
     give_up_at: float | None = None
     while True:
         began: float | None = None
@@ -80,7 +80,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
             elif now > give_up_at and not reading.keeps_trying:
                 raise
             _log.debug("%s will be resumed: %s", reading.method, error)
-        await caller.pause(next(waits), reading.method)
+        await pause(next(waits))
         again = True
 
 

@@ -124,7 +124,7 @@ class ClientSession:
             return await self._caller.open(request)
 
         try:
-            return await reach(attempt, connect_timeout, self._caller.pause)
+            return await reach(attempt, connect_timeout, self._caller.pauses())
         except ToolCommunicationError as error:
             if is_lost(error):
                 where = self._caller.transport.where

@@ -229,7 +229,7 @@ async def read_tools(caller: Caller) -> tuple[list[ToolSpec], int]:
         ToolBridgeError, ToolCommunicationError: As for ``Caller.call``.
     """
     session_id = caller.require_session()
-    waits = back_off()
+    waits, pause = back_off(), caller.pauses(_METHOD)
     for left in reversed(range(MAX_LISTS)):
         try:
             return await _read_pages(caller, session_id)
@@ -237,7 +237,7 @@ async def read_tools(caller: Caller) -> tuple[list[ToolSpec], int]:
             if not left:
                 raise
             _log.debug("the tools of session %s are listed again: %s", session_id, error)
-        await caller.pause(next(waits), _METHOD)
+        await pause(next(waits))
     raise AssertionError("the last try returns or raises")
 
 

@@ -341,7 +341,7 @@ class _Watch:
         """Waits until the hub is reachable, with a call that waits for the link."""
         request = GetSessionInfoRequest(session_id=self._asked.session_id)
         try:
-            await reach(lambda _: self._caller.call("GetSessionInfo", request), CALL_TIMEOUT, self._caller.pause)
+            await reach(lambda _: self._caller.call("GetSessionInfo", request), CALL_TIMEOUT, self._caller.pauses())
         except ToolCommunicationError as error:
             raise ToolCommunicationError(self.method, error.code, error.details) from error
 

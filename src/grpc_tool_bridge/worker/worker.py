@@ -180,7 +180,7 @@ class ToolWorker:
         self._loop = asyncio.get_running_loop()
         try:
             # A hub that goes away before it answers is dialled again, like one that is not running.
-            await reach(self._offer, connect_timeout, self._client.caller.pause)
+            await reach(self._offer, connect_timeout, self._client.caller.pauses())
             self._registered = True
         except BaseException:
             await self.close()

@@ -153,3 +153,14 @@ async def test_closing_ends_whoever_waits_to_try_again() -> None:
     with pytest.raises(ToolCommunicationError, match="the bridge was closed"):
         await soon(waiting)
     await soon(caller.pause(0))
+
+
+async def test_what_began_before_the_client_was_closed_is_not_tried_again() -> None:
+    caller = Caller(FakeTransport())
+    before = caller.pauses()
+    await soon(before(0))
+    caller.close()
+    with pytest.raises(ToolCommunicationError, match="the bridge was closed"):
+        await soon(before(0))
+    # It can be used again.
+    await soon(caller.pauses()(0))
