@@ -85,7 +85,8 @@ async def test_new_calls_and_sessions_are_refused_while_the_hub_drains(connect: 
     stopping = asyncio.create_task(world.server.stop(grace=PATIENCE))
     await until(lambda: world.hub.admission.draining)
     if world.transport == "link":
-        # A call waits for the next hub, as long as its own time lasts.
+        # A call waits for the next hub, as long as its own time lasts, once the client knows that it must.
+        await until(lambda: not world.bridge.client.is_linked)
         soon_over = world.tools["add"].with_options(timeout=0.3)
         with pytest.raises(ToolCommunicationError, match="the hub is shutting down") as waiting:
             await soon_over(1, 2)
