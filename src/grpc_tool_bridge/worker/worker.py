@@ -14,7 +14,7 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
 from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.aio.timeouts import ExpiredError
+from grpc_tool_bridge.aio.timeouts import ExpiredError, was_cancelled
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, DEFAULT_CAPACITY, Settings
@@ -136,6 +136,7 @@ class ToolWorker:
         self._rejoin = self._transport.on_relinked
         self._transport.on_relinked = self._relinked
         self._tasks = TaskSet()
+        self._starting: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = self._leaving = False
         # The event loop that it serves in, once started.
@@ -178,12 +179,17 @@ class ToolWorker:
             raise ProtocolError("this ToolWorker was closed before it was started; create another")
         self._started = True
         self._loop = asyncio.get_running_loop()
+        # A hub that goes away before it answers is dialled again, like one that is not running.
+        offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
+        self._starting = asyncio.create_task(offering, name="start worker")
         try:
-            # A hub that goes away before it answers is dialled again, like one that is not running.
-            await reach(self._offer, connect_timeout, self._client.caller.pauses())
+            await self._starting
             self._registered = True
-        except BaseException:
+        except BaseException as error:
+            closed = self._left.is_set()
             await self.close()
+            if closed and isinstance(error, asyncio.CancelledError) and not was_cancelled():
+                raise ToolCommunicationError("Link", "CANCELLED", "the worker was closed while it started") from None
             raise
 
     async def _offer(self, seconds: float) -> None:
@@ -273,6 +279,11 @@ class ToolWorker:
             ProtocolError: The worker serves in another event loop, which still runs.
         """
         stranded = self._is_stranded()
+        if self._starting is not None and not stranded and not self._starting.done():
+            # Each of its steps would open another link.
+            self._left.set()
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         await self._tasks.aclose()
         await self._client.close()
         await self._service.aclose()
