@@ -138,7 +138,7 @@ class ToolWorker:
         self._tasks = TaskSet()
         self._starting: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
-        self._started = self._registered = self._leaving = False
+        self._registered = self._leaving = False
         # The event loop that it serves in, once started.
         self._loop: asyncio.AbstractEventLoop | None = None
         # Why the hub cannot be reached; logged once and then as a reminder, not on each attempt.
@@ -173,11 +173,10 @@ class ToolWorker:
             ToolBridgeError: The hub refused the tools for another reason, or the worker was closed meanwhile.
         """
         check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
-        if self._started:
+        if self._starting is not None:
             raise ProtocolError("this ToolWorker has been started before and serves only once; create another")
         if self._left.is_set():
             raise ProtocolError("this ToolWorker was closed before it was started; create another")
-        self._started = True
         self._loop = asyncio.get_running_loop()
         # A hub that goes away before it answers is dialled again, like one that is not running.
         offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
@@ -209,7 +208,7 @@ class ToolWorker:
         Raises:
             ToolBridgeError: As for ``start``; or the session of the tools has ended at the hub.
         """
-        if not self._started:
+        if self._starting is None:
             await self.start(connect_timeout=connect_timeout)
         if self._is_stranded():
             raise ended_with("this ToolWorker", "create another one in the loop that runs here")
