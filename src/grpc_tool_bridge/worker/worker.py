@@ -106,11 +106,10 @@ class ToolWorker:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
         _check_ids(session_id=session_id, worker_id=worker_id)
-        tools = list_of("tools", tools, A_LIST_OF_TOOLS)
         self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
-        self._service = ToolService(tools, self.settings, self._runtime_of)
+        self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._agents = make_agents(agents, self.settings, self._session_of)
         connection: Connection | MemoryConnection = (
             address
