@@ -8,7 +8,7 @@ follows from what was acknowledged before.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,13 @@ class Variables:
     maybe_added: int = 0
     writer: "asyncio.Task[None] | None" = None
 
+    def forget(self) -> None:
+        """Notes that the hub has forgotten them; what is on its way may come into effect at the next one."""
+        self.unsure.update(range(1, self.written + 1))
+        self.last = None
+        self.maybe_added += self.added
+        self.added = 0
+
 
 class Client:
     """A session, over the transport that it has."""
@@ -62,7 +69,7 @@ class Client:
         self.number = number
         self.bridge = bridge
         self.variables = Variables()
-        self.effects: Counter[str] = Counter()
+        self.effects: Counter[tuple[int, str]] = Counter()
         self.closed = False
 
 
@@ -77,19 +84,33 @@ class World:
         self.watches: set[asyncio.Task[None]] = set()
         self._starting: list[asyncio.Task[None]] = []
         self.failures: list[str] = []
+        # How many hubs there have been.
+        self.hubs = 0
         self._before: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         self._before = set(asyncio.all_tasks())
+        await self._start_hub()
+        self.network = await self.stack.enter_async_context(ToxicProxy(self.server.address))
+        self.workers_network = await self.stack.enter_async_context(ToxicProxy(self.server.address))
+
+    async def _start_hub(self) -> None:
         # Of what happens to workers in seconds, in less of them.
         settings = Settings(
             shutdown_grace=0.0, worker_ping_interval=0.1, worker_suspect_after=0.5, worker_grace_period=0.5
         )
-        self.server = await self.stack.enter_async_context(
-            BridgeServer(tools=[self.echo, self.once, self.count, self.nested], settings=settings)
-        )
-        self.network = await self.stack.enter_async_context(ToxicProxy(self.server.address))
-        self.workers_network = await self.stack.enter_async_context(ToxicProxy(self.server.address))
+        tools = [self.echo, self.once, self.count, self.nested]
+        self.server = await self.stack.enter_async_context(BridgeServer(tools=tools, settings=settings))
+
+    async def restart(self) -> None:
+        """Replaces the hub by another one, which knows nothing of the sessions."""
+        await soon(self.server.stop(0))
+        self.hubs += 1
+        for client in self.clients:
+            client.variables.forget()
+        await self._start_hub()
+        for network in self.networks():
+            network.target = self.server.address
 
     def networks(self) -> tuple[ToxicProxy, ToxicProxy]:
         return self.network, self.workers_network
@@ -103,8 +124,8 @@ class World:
         """Has an effect at its last moment, so that it is known whether it came so far."""
         await asyncio.sleep(0)
         client = next(client for client in self.clients if client.bridge.session_id == ctx.session_id)
-        client.effects[key] += 1
-        return f"{key} {client.effects[key]}"
+        client.effects[self.hubs, key] += 1
+        return f"{key} {client.effects[self.hubs, key]}"
 
     async def count(self, number: int) -> AsyncIterator[int]:
         for value in range(number):
@@ -131,7 +152,9 @@ class World:
     async def close(self, client: Client) -> None:
         """Ends a session at the hub, whatever its network does."""
         client.closed = True
-        await self.server.hub.store.cleanup_session(client.bridge.client.require_session())
+        with suppress(NotFoundError):
+            # A hub that is new may never have heard of it.
+            await self.server.hub.store.cleanup_session(client.bridge.client.require_session())
 
     async def add_worker(self, name: str) -> None:
         async def far(number: int) -> int:
@@ -198,9 +221,11 @@ class World:
         known.unsure.add(value)
 
         async def write() -> None:
+            hub = self.hubs
             await client.bridge.session_context.set_variable("written", value)
-            known.unsure.discard(value)
-            known.last = value
+            if hub == self.hubs:
+                known.unsure.discard(value)
+                known.last = value
 
         known.writer = self._operate(f"a write of session {client.number}", write(), LONG)
 
@@ -210,10 +235,10 @@ class World:
     async def _read(self, client: Client) -> None:
         known = client.variables
         allowed = {known.last, *known.unsure}
-        before = known.written
+        before, hub = known.written, self.hubs
         value = await client.bridge.session_context.get_variable("written", None)
         # What was written since is allowed too.
-        if value not in allowed and not (value is not None and before < value <= known.written):
+        if value not in allowed and hub == self.hubs and not (value is not None and before < value <= known.written):
             self.failures.append(f"session {client.number} read {value}, where it may read {allowed}")
 
     def add(self, client: Client) -> None:
@@ -221,7 +246,7 @@ class World:
         self._operate(f"an addition of session {client.number}", self._add(client), LONG)
 
     async def _add(self, client: Client) -> None:
-        known, variables = client.variables, client.bridge.session_context
+        known, variables, hub = client.variables, client.bridge.session_context, self.hubs
         value, revision = 0, 0
         try:
             value, metadata = await variables.get_variable_with_metadata("sum")
@@ -234,8 +259,9 @@ class World:
         except ConflictError:
             known.maybe_added -= 1
         else:
-            known.maybe_added -= 1
-            known.added += 1
+            if hub == self.hubs:
+                known.maybe_added -= 1
+                known.added += 1
 
     def watch(self, client: Client) -> None:
         async def watch() -> None:

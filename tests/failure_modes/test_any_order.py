@@ -128,6 +128,10 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self._do(self.world.drain_worker, name)
 
+    @rule()
+    def restart(self) -> None:
+        self._do(self.world.restart)
+
     # --------------------------------------------------------------------------------------------------- troubles
 
     @rule(
