@@ -111,7 +111,7 @@ func (s *Session) call(ctx context.Context, tool string, args []any) (*anypb.Any
 		IdempotencyKey: s.options.idempotencyKey,
 	}
 	response := new(pb.ToolCallResponse)
-	if err := unary(ctx, s.caller, "ExecuteTool", request, response); err != nil {
+	if err := unary(ctx, s.asking(tool), "ExecuteTool", request, response); err != nil {
 		return nil, err
 	}
 	if !response.Success || response.Result == nil {
@@ -176,7 +176,7 @@ func (s *Session) stream(ctx context.Context, tool string, args []any, take func
 		request.TimeoutMs = int32(min(max(time.Until(deadline).Milliseconds(), 1), 1<<31-1))
 	}
 	isOver := false
-	err = messages(ctx, s.caller, "StreamTool", request, func(data []byte) (bool, error) {
+	err = messages(ctx, s.asking(tool), "StreamTool", request, func(data []byte) (bool, error) {
 		chunk := new(pb.ToolStreamChunk)
 		if err := proto.Unmarshal(data, chunk); err != nil {
 			return false, protocolError("a chunk of the stream cannot be read: %v", err)

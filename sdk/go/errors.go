@@ -68,6 +68,8 @@ var (
 	ErrWorkerUnavailable = &Error{Type: "WorkerUnavailable"}
 	ErrPermissionDenied  = &Error{Type: "PermissionDenied"}
 	ErrUnauthenticated   = &Error{Type: "Unauthenticated"}
+	// ErrUnimplemented is a tool that asked a caller who cannot answer, or a method that the hub does not have.
+	ErrUnimplemented = &Error{Type: "Unimplemented"}
 	// ErrUnavailable is a call that was not answered: the hub was not reached, or the connection was lost.
 	ErrUnavailable = &Error{Type: typeCommunication}
 )

@@ -35,7 +35,7 @@ func (w *Worker) serve(served *conn.Served) {
 		w.stream(served)
 	default:
 		message := fmt.Sprintf("this worker does not offer %.100s", served.Method)
-		served.End(statusOf(&Error{Type: "Unimplemented", Message: message, Origin: originBridge}))
+		served.End(statusOf(&Error{Type: ErrUnimplemented.Type, Message: message, Origin: originBridge}))
 	}
 }
 
@@ -75,7 +75,7 @@ func (w *Worker) execute(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
+	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	values, err := w.collect(context.WithValue(ctx, invocationKey{}, invocation), request)
 	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
@@ -145,7 +145,7 @@ func (w *Worker) stream(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{Tool: request.ToolId, Metadata: request.Context}
+	invocation := &Invocation{served: served, Tool: request.ToolId, Metadata: request.Context}
 	if request.GetConfig().GetIncludeEvents() {
 		invocation.send = func(event *pb.LinkEvent) {
 			// One that cannot be sent belongs to a call that has ended.
