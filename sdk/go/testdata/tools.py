@@ -33,14 +33,6 @@ async def count(to: int) -> AsyncIterator[int]:
 
 
 @tool
-async def chunks(size: int, count: int) -> AsyncIterator[bytes]:
-    """Yields ``count`` pieces of ``size`` bytes."""
-    piece = bytes(size)
-    for _ in range(count):
-        yield piece
-
-
-@tool
 async def wait() -> None:
     """Waits until it is cancelled."""
     await asyncio.Event().wait()
