@@ -48,6 +48,8 @@ const (
 	originBridge = "bridge"
 	// typeCommunication is the type of a call that nobody answered.
 	typeCommunication = "ToolCommunicationError"
+	// maxErrorText bytes of a message are sent.
+	maxErrorText = 64 << 10
 )
 
 // Errors to compare with by errors.Is: an *Error is one of them if it has the same type, and a tool did not raise it.
@@ -175,8 +177,12 @@ func (e *Error) info() *pb.ErrorInfo {
 	if e.Origin == "" {
 		details["origin"] = originBridge
 	}
+	message := e.Message
+	if len(message) > maxErrorText {
+		message = strings.ToValidUTF8(message[:maxErrorText], "") + "…"
+	}
 	return &pb.ErrorInfo{
-		Type: validText(e.Type), Message: validText(e.Message), Details: details, Stacktrace: validText(e.Stack),
+		Type: validText(e.Type), Message: validText(message), Details: details, Stacktrace: validText(e.Stack),
 		Timestamp: timestamppb.Now(), Retryable: e.Retryable,
 	}
 }
