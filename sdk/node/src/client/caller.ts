@@ -97,12 +97,12 @@ function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (er
     carrier.cancel(call);
     fail(error);
   };
+  const ignore = signal && onAbort(signal, () => end(signal.reason));
   let timer: NodeJS.Timeout | undefined;
   if (timeoutMs < LONGEST_TIMER_MS - SLACK_MS) {
     call.deadline = performance.now() + timeoutMs;
     timer = setTimeout(() => end(lateError(setup)), timeoutMs + SLACK_MS);
   }
-  const ignore = signal && onAbort(signal, () => end(signal.reason));
   function leave(): void {
     clearTimeout(timer);
     ignore?.();
@@ -136,7 +136,7 @@ export class MessageStream {
   #wake: (() => void) | undefined;
 
   constructor(carrier: Carrier, payload: Uint8Array, setup: CallSetup) {
-    setup.signal?.throwIfAborted();
+    if (setup.signal?.aborted) throw setup.signal.reason;
     this.#carrier = carrier;
     const finish = (error?: unknown) => {
       this.#leave();

@@ -1,11 +1,12 @@
 /** A session: tool calls, variables and agents of one group of peers. */
 import { randomUUID } from "node:crypto";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { NotFoundError, SessionExpiredError, SessionNotFoundError } from "../errors.js";
+import { ConflictError, NotFoundError, SessionExpiredError, SessionNotFoundError, ValidationError } from "../errors.js";
 import { type LinkEvent, type SessionInfo, SnakepitBridge, type ToolSpec } from "../gen/dspex_bridge_pb.js";
 import type { Carrier } from "../link/connection.js";
 import { isLost } from "../link/status.js";
 import type { Logger } from "../logger.js";
+import { describe, isName } from "../texts.js";
 import type { ToolArguments } from "../toolmessages.js";
 import { Agents } from "./agents.js";
 import type { OnAsk } from "./answering.js";
@@ -14,6 +15,8 @@ import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, 
 import { Variables } from "./variables.js";
 
 const methods = SnakepitBridge.method;
+/** How often a list of tools that changes while it is read is read again. */
+const MAX_LISTINGS = 10;
 /** Names the log record that carries a call's trailing metadata over a link. */
 const METADATA_LOGGER = "tool-bridge.trailing-metadata";
 
@@ -142,7 +145,18 @@ export class Session implements AsyncDisposable {
   }
 
   /** Lists the tools that the session sees, sorted by name. */
-  async tools({ signal }: { signal?: AbortSignal } = {}): Promise<ToolSpec[]> {
+  async tools(options: { signal?: AbortSignal } = {}): Promise<ToolSpec[]> {
+    for (let listing = 1; ; listing++) {
+      try {
+        return await this.#listTools(options);
+      } catch (error) {
+        // They changed between two pages.
+        if (!(error instanceof ConflictError) || listing === MAX_LISTINGS) throw error;
+      }
+    }
+  }
+
+  async #listTools({ signal }: { signal?: AbortSignal }): Promise<ToolSpec[]> {
     const tools: ToolSpec[] = [];
     let pageToken = "";
     do {
@@ -225,6 +239,9 @@ export async function openSession(
   setup: SessionSetup,
   signal?: AbortSignal,
 ): Promise<Session> {
+  if (id !== undefined && !isName(id)) {
+    throw new ValidationError(`the id of a session must be a text of 1 to 256 characters, not ${describe(id)}`);
+  }
   const caller = new Caller(carrier, id ?? randomUUID().replaceAll("-", ""), {
     exact: setup.exact,
     onAsk: setup.onAsk,
