@@ -1,7 +1,14 @@
 /** A session: tool calls, variables and agents of one group of peers. */
 import { randomUUID } from "node:crypto";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { ConflictError, NotFoundError, SessionExpiredError, SessionNotFoundError, ValidationError } from "../errors.js";
+import {
+  ConflictError,
+  NotFoundError,
+  ProtocolError,
+  SessionExpiredError,
+  SessionNotFoundError,
+  ValidationError,
+} from "../errors.js";
 import { type LinkEvent, type SessionInfo, SnakepitBridge, type ToolSpec } from "../gen/dspex_bridge_pb.js";
 import type { Carrier } from "../link/connection.js";
 import { isLost } from "../link/status.js";
@@ -17,6 +24,8 @@ import { Variables } from "./variables.js";
 const methods = SnakepitBridge.method;
 /** How often a list of tools that changes while it is read is read again. */
 const MAX_LISTINGS = 10;
+/** Tools of a session that are listed; a hub that goes on never ends. */
+const MAX_TOOLS = 200_000;
 /** Names the log record that carries a call's trailing metadata over a link. */
 const METADATA_LOGGER = "tool-bridge.trailing-metadata";
 
@@ -161,8 +170,11 @@ export class Session implements AsyncDisposable {
     let pageToken = "";
     do {
       const page = await this.#caller.method(methods.getSessionTools, { sessionId: this.id, pageToken }, { signal });
-      tools.push(...page.tools);
+      for (const tool of page.tools) tools.push(tool);
       pageToken = page.nextPageToken;
+      if (pageToken && (page.tools.length === 0 || tools.length > MAX_TOOLS)) {
+        throw new ProtocolError(`the hub's list of tools does not end: ${tools.length} came, and there are more`);
+      }
     } while (pageToken);
     return tools;
   }
