@@ -225,7 +225,7 @@ func TestAPeerThatCallsFasterThanItReadsGetsErrors(t *testing.T) {
 
 func TestStreamsThatNobodyReadsHoldAMessageEach(t *testing.T) {
 	client, hub := pair(t)
-	for range 400 {
+	for range 250 {
 		start(t, hub, link.NewStream("A", nil, 0, nil, 1))
 	}
 	settle(t, client, hub)
@@ -241,7 +241,7 @@ func TestStreamsThatNobodyReadsHoldAMessageEach(t *testing.T) {
 		}
 	}
 	// One message of each goes by its credit. Of those that wait, the first 164 streams hold two, which is 64 MiB.
-	if held != 400+2*164+(400-164) {
+	if held != 250+2*164+(250-164) {
 		t.Errorf("%d messages were taken", held)
 	}
 	for _, call := range client.calls {
