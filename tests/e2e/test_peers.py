@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionContext, Settings, ToolExecutionError, ToolWorker
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    Question,
+    SessionContext,
+    Settings,
+    ToolExecutionError,
+    ToolWorker,
+)
 from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.testing import ScriptedLM, ToxicProxy
 from support.patience import PATIENCE
@@ -141,6 +149,25 @@ async def test_workers_in_three_languages_share_the_calls_of_one_tool(bridge: GR
     await with_tools(bridge, "s", "where")
     answers = await asyncio.gather(*(bridge.tools["where"]() for _ in range(50)))
     assert set(answers) == {language.name for language in LANGUAGES}
+
+
+@pytest.mark.parametrize("language", [NODE, GO], ids=lambda language: language.name)
+async def test_a_tool_asks_its_caller_in_python(hub: BridgeServer, bridge: GRPCToolBridge, language: Language) -> None:
+    del bridge  # its workers serve every session
+    asked: list[Question] = []
+    answers: list[Any] = [{"name": "Ä", "age": 36}, False]
+
+    def on_ask(question: Question) -> Any:
+        asked.append(question)
+        return answers.pop(0)
+
+    async with GRPCToolBridge(hub.address, on_ask=on_ask) as asking:
+        tool = (await asking.initialize("asked"))[f"{language.name}_ask"]
+        assert [await tool(), await tool()] == ["accept Ä 36", "decline  0"]
+    schema = asked[0].schema
+    assert schema is not None
+    assert (asked[0].message, sorted(schema["properties"])) == ("Who are you?", ["age", "name"])
+    assert schema["properties"]["age"] == {"type": "integer", "maximum": 200}
 
 
 @EACH
