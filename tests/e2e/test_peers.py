@@ -16,11 +16,12 @@ from grpc_tool_bridge import (
     Settings,
     ToolExecutionError,
     ToolWorker,
+    tool,
 )
 from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.testing import ScriptedLM, ToxicProxy
 from support.patience import PATIENCE
-from support.peers import GO, LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
+from support.peers import ELIXIR, GO, LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
 from support.waiting import soon
 
 pytestmark = [needs_peers, pytest.mark.xdist_group("peers"), pytest.mark.asyncio(loop_scope="module")]
@@ -28,6 +29,12 @@ pytestmark = [needs_peers, pytest.mark.xdist_group("peers"), pytest.mark.asyncio
 MIB = 1024 * 1024
 # What a tool is told when its call is cancelled.
 REASONS = {"elixir": ":shutdown", "node": "CallCancelledError", "go": "context canceled"}
+# Tools that call another one.
+NESTED: dict[str, tuple[str, tuple[int, ...]]] = {
+    "elixir": ("elixir_double_sum", (1, 2)),
+    "node": ("node_sum_of_elixir", (1,)),
+    "go": ("go_sum_of_elixir", (1,)),
+}
 EACH = pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
 
 
@@ -248,6 +255,53 @@ async def test_a_worker_that_is_killed_in_the_middle_of_calls_leaves_no_wrong_an
         assert {one.error_type for one in found if one != "tea"} <= {"WorkerUnavailable"}
         await with_tools(bridge, "s", name)
         assert await bridge.tools[name]("again") == "again"
+
+
+@EACH
+async def test_what_the_tools_of_a_killed_peer_have_called_is_cancelled(language: Language) -> None:
+    number = 50
+    all_began, all_cancelled = asyncio.Event(), asyncio.Event()
+    began = cancelled = 0
+
+    async def wait() -> None:
+        nonlocal began, cancelled
+        began += 1
+        if began == number:
+            all_began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled += 1
+            if cancelled == number:
+                all_cancelled.set()
+            raise
+
+    async def sum_that_waits(a: int, b: int) -> int:
+        await wait()
+        return a + b
+
+    async def count_that_waits(n: int) -> AsyncIterator[int]:
+        await wait()
+        yield n
+
+    # A tool of Elixir calls the one, those of the others the other.
+    nested = tool(name="elixir_count")(count_that_waits)
+    if language is ELIXIR:
+        nested = tool(name="python_add")(sum_that_waits)
+    name, arguments = NESTED[language.name]
+    async with (
+        BridgeServer(tools=[nested]) as hub,
+        GRPCToolBridge(hub.address) as bridge,
+        peer(language, hub.address) as worker,
+    ):
+        await with_tools(bridge, "s", name)
+        calls = [asyncio.ensure_future(bridge.tools[name](*arguments)) for _ in range(number)]
+        await soon(all_began.wait())
+        await worker.kill()
+        await soon(all_cancelled.wait())
+        lost = await soon(asyncio.gather(*calls, return_exceptions=True))
+    assert {type(error) for error in lost} == {ToolExecutionError}
+    assert {getattr(error, "error_type", "") for error in lost} == {"WorkerUnavailable"}
 
 
 async def test_workers_come_back_to_a_hub_that_was_restarted() -> None:
