@@ -106,7 +106,10 @@ lock: install
 
 # ------------------------------------------------------------------------------------- peers in other languages
 
-.PHONY: peers test-peers test-round-trip lint-peers bench-peers
+.PHONY: peers test-peers test-round-trip lint-peers
+# Those of a language that `make bench` measures.
+figures = $(foreach figure,100 one worker stream,--only $(1)-$(figure))
+
 # Installs what they need, on Debian where it is missing, and builds them.
 peers: install
 	scripts/peers.sh
@@ -153,7 +156,8 @@ lint-node: install-node proto-breaking
 	npm --prefix $(NODE) run lint
 
 bench-node: install install-node
-	npm --prefix $(NODE) run bench
+	npm --prefix $(NODE) run --silent build
+	$(BIN)/python -m benchmarks $(call figures,node)
 
 # That nothing has changed in the proto that peers rely on; after an addition, `make proto-baseline` accepts it.
 proto-breaking: install-node
@@ -182,7 +186,8 @@ lint-go:
 	cd benchmarks/languages/go && $(GO) vet ./...
 
 bench-go: install
-	cd sdk/go && $(GO) test -run '^$$' -bench . -benchtime 5s .
+	cd benchmarks/languages/go && $(GO) build -o $(CURDIR)/.peers/bin/bench-go .
+	$(BIN)/python -m benchmarks $(call figures,go)
 
 proto-go:
 	$(GO) run -C sdk/go/tools ./protogen

@@ -138,19 +138,21 @@ class HubTools:
     Attributes:
         waiting, cancelled, left: How many calls wait, were cancelled, and how many streams were left by their reader.
         changed: Set with each change of these.
+        relay: What ``echo`` makes of its argument while it is set.
     """
 
     def __init__(self) -> None:
         self.waiting = self.cancelled = self.left = 0
+        self.relay: Callable[[Any, ToolContext], Awaitable[Any]] | None = None
         self.changed = _Changes()
 
     def all(self) -> list[Any]:
         """Returns the tools."""
         return [self.echo, self.fail, self.count, self.wait, self.report]
 
-    def echo(self, value: Any) -> Any:
+    async def echo(self, value: Any, context: ToolContext) -> Any:
         """Returns its argument."""
-        return value
+        return value if self.relay is None else await self.relay(value, context)
 
     def fail(self, message: str) -> None:
         """Fails with a ValueError."""

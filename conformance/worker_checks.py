@@ -12,7 +12,7 @@ from conformance.descriptions import describe, same_meaning
 from conformance.make import VECTORS
 from conformance.payloads import expand
 from conformance.stage import SESSION, Stage, UnsupportedError, value_of
-from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError
+from grpc_tool_bridge import GRPCToolBridge, ToolContext, ToolExecutionError
 
 WORKER = "conformance-worker"
 CAPACITY = 7
@@ -113,6 +113,22 @@ async def _nested(stage: Stage) -> None:
     assert await stage.bridge.tools["peer_nested"](value) == value
 
 
+async def _nested_when_full(stage: Stage) -> None:
+    # Each call of peer_nested takes a place, and calls the hub's echo, which calls peer_echo of the same worker.
+    all_run = asyncio.Barrier(CAPACITY)
+
+    async def relay(value: Any, context: ToolContext) -> Any:
+        await all_run.wait()
+        return await context.call_tool("peer_echo", value)
+
+    stage.tools.relay = relay
+    try:
+        answers = await asyncio.gather(*(stage.bridge.tools["peer_nested"](number) for number in range(CAPACITY)))
+    finally:
+        stage.tools.relay = None
+    assert answers == [*range(CAPACITY)], answers
+
+
 async def _many_calls(stage: Stage) -> None:
     answers = await asyncio.gather(*(stage.bridge.tools["peer_echo"](number) for number in range(200)))
     assert answers == [*range(200)], answers
@@ -182,6 +198,7 @@ WORKER_CHECKS: dict[str, Check] = {
     "worker calls: 3 MB both ways": _large,
     "worker calls: 200 at once, of which it takes a few": _many_calls,
     "worker calls: another tool from a tool": _nested,
+    "worker calls: nested ones on a worker that is full": _nested_when_full,
     "worker errors: raised by a tool": _fail,
     "worker errors: a missing argument": _missing_argument,
     "worker streams: yields": _count,

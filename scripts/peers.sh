@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the peers in other languages need, where it is missing: `make peers`. Elixir and gun come from Debian's
-# packages; Node.js and Go do too, and are come into .peers by npm and the Go proxy where Debian's are too old.
+# packages; so do Node.js and Go, and newer ones come into .peers by npm and the Go proxy where Debian's are too old.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 peers=$PWD/.peers

@@ -150,7 +150,7 @@ func (r *Run) Steps(ctx context.Context) iter.Seq2[Step, error] {
 		isOver := false
 		err := resumed(ctx, r.session.client != nil, func() (bool, error) {
 			before := r.request.FromSequence
-			err := messages(ctx, r.session.caller, "ExecuteAgent", r.request, func(data []byte) (bool, error) {
+			err := messages(ctx, r.session.asking(""), "ExecuteAgent", r.request, func(data []byte) (bool, error) {
 				step, err := r.take(data)
 				if step == nil || err != nil {
 					return err == nil, err

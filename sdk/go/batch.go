@@ -70,7 +70,7 @@ func (s *Session) Batch(ctx context.Context, items []Item, options ...BatchOptio
 		request.Items = append(request.Items, &pb.ToolCallItem{Index: int32(i), ToolId: item.Tool, Args: positional, Kwargs: named})
 	}
 	response := new(pb.BatchToolCallResponse)
-	if err := unary(ctx, s.caller, "BatchExecuteTools", request, response); err != nil {
+	if err := unary(ctx, s.asking(""), "BatchExecuteTools", request, response); err != nil {
 		return nil, err
 	}
 	if len(response.Results) != len(items) {

@@ -111,7 +111,7 @@ func (s *Session) call(ctx context.Context, tool string, args []any) (*anypb.Any
 		IdempotencyKey: s.options.idempotencyKey,
 	}
 	response := new(pb.ToolCallResponse)
-	if err := unary(ctx, s.caller, "ExecuteTool", request, response); err != nil {
+	if err := unary(ctx, s.asking(tool), "ExecuteTool", request, response); err != nil {
 		return nil, err
 	}
 	if !response.Success || response.Result == nil {
@@ -176,11 +176,16 @@ func (s *Session) stream(ctx context.Context, tool string, args []any, take func
 		request.TimeoutMs = int32(min(max(time.Until(deadline).Milliseconds(), 1), 1<<31-1))
 	}
 	isOver := false
-	err = messages(ctx, s.caller, "StreamTool", request, func(data []byte) (bool, error) {
+	var due int32
+	err = messages(ctx, s.asking(tool), "StreamTool", request, func(data []byte) (bool, error) {
 		chunk := new(pb.ToolStreamChunk)
 		if err := proto.Unmarshal(data, chunk); err != nil {
 			return false, protocolError("a chunk of the stream cannot be read: %v", err)
 		}
+		if chunk.Sequence != due {
+			return false, protocolError("the stream has a gap: chunk %d came where %d was due", chunk.Sequence, due)
+		}
+		due++
 		switch content := chunk.Content.(type) {
 		case *pb.ToolStreamChunk_Data:
 			return take(content.Data)
@@ -190,6 +195,8 @@ func (s *Session) stream(ctx context.Context, tool string, args []any, take func
 			return false, errorOf(content.Error)
 		case *pb.ToolStreamChunk_Complete:
 			isOver = true
+		default:
+			return false, protocolError("chunk %d of the stream is empty", chunk.Sequence)
 		}
 		return true, nil
 	})

@@ -35,7 +35,7 @@ func Dial(ctx context.Context, address string, options ...Option) (*Client, erro
 	}
 	c := &Client{address: address, config: config, channel: channel}
 	c.dialer = conn.NewDialer(conn.Options{
-		Where: address, Dial: channel.Dial, Hello: hello(), OnLink: c.rejoin,
+		Where: address, Dial: channel.Dial, Hello: config.hello(), OnLink: c.rejoin,
 		OnLost: func(err error) { config.logger.Debug("no connection to the hub", "address", address, "reason", err) },
 	})
 	if _, err := c.dialer.Conn(ctx); err != nil {

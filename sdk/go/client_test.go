@@ -122,7 +122,7 @@ func TestACallThatIsCancelledCancelsItsTool(t *testing.T) {
 	await(t, ended, "the end of the tool")
 }
 
-func await[T any](t testing.TB, event <-chan T, what string) T {
+func await[T any](t *testing.T, event <-chan T, what string) T {
 	t.Helper()
 	select {
 	case got := <-event:
@@ -229,7 +229,7 @@ func TestAVariableIsSetOnlyAtItsExpectedRevision(t *testing.T) {
 	}
 }
 
-func newProxy(t testing.TB, target string) *hubtest.Proxy {
+func newProxy(t *testing.T, target string) *hubtest.Proxy {
 	t.Helper()
 	proxy, err := hubtest.NewProxy(target)
 	if err != nil {

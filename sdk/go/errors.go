@@ -48,6 +48,8 @@ const (
 	originBridge = "bridge"
 	// typeCommunication is the type of a call that nobody answered.
 	typeCommunication = "ToolCommunicationError"
+	// maxErrorText bytes of a message are sent.
+	maxErrorText = 64 << 10
 )
 
 // Errors to compare with by errors.Is: an *Error is one of them if it has the same type, and a tool did not raise it.
@@ -68,6 +70,8 @@ var (
 	ErrWorkerUnavailable = &Error{Type: "WorkerUnavailable"}
 	ErrPermissionDenied  = &Error{Type: "PermissionDenied"}
 	ErrUnauthenticated   = &Error{Type: "Unauthenticated"}
+	// ErrUnimplemented is a tool that asked a caller who cannot answer, or a method that the hub does not have.
+	ErrUnimplemented = &Error{Type: "Unimplemented"}
 	// ErrUnavailable is a call that was not answered: the hub was not reached, or the connection was lost.
 	ErrUnavailable = &Error{Type: typeCommunication}
 )
@@ -173,8 +177,12 @@ func (e *Error) info() *pb.ErrorInfo {
 	if e.Origin == "" {
 		details["origin"] = originBridge
 	}
+	message := e.Message
+	if len(message) > maxErrorText {
+		message = strings.ToValidUTF8(message[:maxErrorText], "") + "…"
+	}
 	return &pb.ErrorInfo{
-		Type: validText(e.Type), Message: validText(e.Message), Details: details, Stacktrace: validText(e.Stack),
+		Type: validText(e.Type), Message: validText(message), Details: details, Stacktrace: validText(e.Stack),
 		Timestamp: timestamppb.Now(), Retryable: e.Retryable,
 	}
 }

@@ -23,6 +23,7 @@ type Invocation struct {
 	// Metadata is what the caller passed to the tool, such as trace ids.
 	Metadata map[string]string
 
+	served  *conn.Served
 	session *Session
 	// send sends an event; nil if the caller takes none.
 	send func(*pb.LinkEvent)

@@ -32,14 +32,14 @@ func run(m *testing.M) int {
 }
 
 // testContext ends with the test, or when its patience does.
-func testContext(t testing.TB) context.Context {
+func testContext(t *testing.T) context.Context {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(stop)
 	return ctx
 }
 
-func newClient(t testing.TB, address string, options ...toolbridge.Option) *toolbridge.Client {
+func newClient(t *testing.T, address string, options ...toolbridge.Option) *toolbridge.Client {
 	t.Helper()
 	client, err := toolbridge.Dial(testContext(t), address, options...)
 	if err != nil {
@@ -49,7 +49,7 @@ func newClient(t testing.TB, address string, options ...toolbridge.Option) *tool
 	return client
 }
 
-func newSession(t testing.TB, address string, options ...toolbridge.SessionOption) *toolbridge.Session {
+func newSession(t *testing.T, address string, options ...toolbridge.SessionOption) *toolbridge.Session {
 	t.Helper()
 	session, err := newClient(t, address).Session(testContext(t), "", options...)
 	if err != nil {
@@ -59,7 +59,7 @@ func newSession(t testing.TB, address string, options ...toolbridge.SessionOptio
 }
 
 // startWorker serves tools until the test ends.
-func startWorker(t testing.TB, address string, tools ...*toolbridge.Definition) *toolbridge.Worker {
+func startWorker(t *testing.T, address string, tools ...*toolbridge.Definition) *toolbridge.Worker {
 	t.Helper()
 	worker := toolbridge.NewWorker(address)
 	worker.Add(tools...)
@@ -68,7 +68,7 @@ func startWorker(t testing.TB, address string, tools ...*toolbridge.Definition) 
 }
 
 // serve runs a worker until the test ends, or the function that it returns is called; that returns what Run did.
-func serve(t testing.TB, worker *toolbridge.Worker) (stop func() error) {
+func serve(t *testing.T, worker *toolbridge.Worker) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -102,27 +102,4 @@ func serve(t testing.TB, worker *toolbridge.Worker) (stop func() error) {
 type addArgs struct {
 	A int `json:"a" doc:"the first number"`
 	B int `json:"b"`
-}
-
-type chunksArgs struct {
-	Size  int `json:"size"`
-	Count int `json:"count"`
-}
-
-func workerTools() []*toolbridge.Definition {
-	return []*toolbridge.Definition{
-		toolbridge.Tool("go_add", "Adds two numbers.", func(_ context.Context, in addArgs) (int, error) {
-			return in.A + in.B, nil
-		}),
-		toolbridge.StreamTool("go_chunks", "Sends pieces of bytes.",
-			func(_ context.Context, in chunksArgs, send func([]byte) error) error {
-				piece := make([]byte, in.Size)
-				for range in.Count {
-					if err := send(piece); err != nil {
-						return err
-					}
-				}
-				return nil
-			}),
-	}
 }

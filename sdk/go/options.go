@@ -10,6 +10,7 @@ import (
 
 	pb "github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/bridgepb"
 	"github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/internal/conn"
+	"github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/internal/link"
 )
 
 // Option is an option of Dial and of NewWorker.
@@ -20,6 +21,7 @@ type config struct {
 	tls           *tls.Config
 	allowInsecure bool
 	logger        *slog.Logger
+	onAsk         OnAsk
 
 	workerID string
 	session  string
@@ -101,6 +103,10 @@ func isLocal(address string) bool {
 
 // hello is this end's. It has no capacity, which would refuse the nested calls of a worker that is full: the hub knows
 // that of a worker from its registration.
-func hello() *pb.LinkHello {
-	return &pb.LinkHello{Peer: "Go " + strings.TrimPrefix(runtime.Version(), "go")}
+func (c *config) hello() *pb.LinkHello {
+	hello := &pb.LinkHello{Peer: "Go " + strings.TrimPrefix(runtime.Version(), "go")}
+	if c.onAsk != nil {
+		hello.Features = []string{link.AskFeature}
+	}
+	return hello
 }

@@ -23,11 +23,19 @@ const (
 	streamTimeout = 5 * time.Minute
 	// maxStack bytes of a stack trace are sent.
 	maxStack = 16 << 10
+	// maxCollected values of a stream become one result; more do not fit into a message.
+	maxCollected = 5 << 20
 )
 
 // serve runs a call of the hub.
 func (w *Worker) serve(served *conn.Served) {
 	defer served.Release()
+	isOver := false
+	defer func() {
+		if !isOver {
+			served.End(statusOf(&Error{Type: "Error", Message: "the tool has ended its goroutine", Origin: originTool}))
+		}
+	}()
 	switch served.Method {
 	case "ExecuteTool":
 		w.execute(served)
@@ -35,8 +43,9 @@ func (w *Worker) serve(served *conn.Served) {
 		w.stream(served)
 	default:
 		message := fmt.Sprintf("this worker does not offer %.100s", served.Method)
-		served.End(statusOf(&Error{Type: "Unimplemented", Message: message, Origin: originBridge}))
+		served.End(statusOf(&Error{Type: ErrUnimplemented.Type, Message: message, Origin: originBridge}))
 	}
+	isOver = true
 }
 
 func statusOf(err *Error) *pb.LinkStatus {
@@ -75,7 +84,7 @@ func (w *Worker) execute(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
+	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	values, err := w.collect(context.WithValue(ctx, invocationKey{}, invocation), request)
 	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
@@ -84,8 +93,12 @@ func (w *Worker) execute(served *conn.Served) {
 	answer(values, err)
 }
 
+var errTooMany = &Error{Type: ErrMessageTooLarge.Type, Origin: originBridge, Message: fmt.Sprintf(
+	"message too large: more than %d values do not fit into one; read the stream", maxCollected)}
+
 // collect runs a tool and returns its result; that of a streaming tool is the list of its values.
-func (w *Worker) collect(ctx context.Context, request *pb.ToolCallRequest) (*anypb.Any, error) {
+func (w *Worker) collect(ctx context.Context, request *pb.ToolCallRequest) (packed *anypb.Any, err error) {
+	defer recovered(&err)
 	tool, err := w.find(request.ToolId)
 	if err != nil {
 		return nil, err
@@ -94,21 +107,25 @@ func (w *Worker) collect(ctx context.Context, request *pb.ToolCallRequest) (*any
 	if err != nil {
 		return nil, err
 	}
-	items := []any{}
-	err = guarded(func() error {
-		return tool.run(ctx, in, func(item any) error {
-			items = append(items, item)
-			return ctx.Err()
-		})
+	items, isFull := []any{}, false
+	err = tool.run(ctx, in, func(item any) error {
+		if isFull = len(items) == maxCollected; isFull {
+			return errTooMany
+		}
+		items = append(items, item)
+		return ctx.Err()
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil && isFull:
+		return nil, errTooMany
+	case err != nil:
+		return nil, raised(err)
 	}
 	var result any = items
 	if tool.spec.Type != pb.ToolType_STREAMING {
 		result = items[0]
 	}
-	packed, err := value.Encode(result)
+	packed, err = value.Encode(result)
 	if err != nil {
 		return nil, unwritable("the result of "+request.ToolId, err)
 	}
@@ -145,7 +162,7 @@ func (w *Worker) stream(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{Tool: request.ToolId, Metadata: request.Context}
+	invocation := &Invocation{served: served, Tool: request.ToolId, Metadata: request.Context}
 	if request.GetConfig().GetIncludeEvents() {
 		invocation.send = func(event *pb.LinkEvent) {
 			// One that cannot be sent belongs to a call that has ended.
@@ -160,7 +177,8 @@ func (w *Worker) stream(served *conn.Served) {
 	out.end(err)
 }
 
-func (w *Worker) runStream(ctx context.Context, request *pb.ToolStreamRequest, out *chunks) error {
+func (w *Worker) runStream(ctx context.Context, request *pb.ToolStreamRequest, out *chunks) (err error) {
+	defer recovered(&err)
 	tool, err := w.find(request.ToolId)
 	if err != nil {
 		return err
@@ -169,15 +187,13 @@ func (w *Worker) runStream(ctx context.Context, request *pb.ToolStreamRequest, o
 	if err != nil {
 		return err
 	}
-	return guarded(func() error {
-		return tool.run(ctx, in, func(item any) error {
-			packed, err := value.Encode(item)
-			if err != nil {
-				return unwritable("a value of "+request.ToolId, err)
-			}
-			return out.send(&pb.ToolStreamChunk{Content: &pb.ToolStreamChunk_Data{Data: packed}})
-		})
-	})
+	return raised(tool.run(ctx, in, func(item any) error {
+		packed, err := value.Encode(item)
+		if err != nil {
+			return unwritable("a value of "+request.ToolId, err)
+		}
+		return out.send(&pb.ToolStreamChunk{Content: &pb.ToolStreamChunk_Data{Data: packed}})
+	}))
 }
 
 // sessionOf returns the session of a served call, whose calls are nested in it.
@@ -207,17 +223,11 @@ func endOf(ctx context.Context, tool string, began time.Time) *Error {
 
 // ---------------------------------------------------------------------------------------------- what a tool raises
 
-// guarded runs a tool. What it returns, or panics with, becomes an error of its call.
-func guarded(run func() error) (err error) {
-	defer func() {
-		if reason := recover(); reason != nil {
-			err = panicked(reason, debug.Stack())
-		}
-	}()
-	if err := run(); err != nil {
-		return raised(err)
+// recovered makes an error of a panic: of a tool, or of the methods of a value that it takes or returns.
+func recovered(err *error) {
+	if reason := recover(); reason != nil {
+		*err = panicked(reason, debug.Stack())
 	}
-	return nil
 }
 
 func panicked(reason any, stack []byte) *Error {
@@ -231,10 +241,15 @@ func panicked(reason any, stack []byte) *Error {
 }
 
 // raised returns the error that a tool returned for the wire.
-func raised(err error) *Error {
+func raised(err error) error {
 	var own *Error
-	if !errors.As(err, &own) {
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &own):
 		return &Error{Type: className(err), Message: err.Error(), Origin: originTool}
+	case own == nil:
+		return &Error{Type: "Error", Origin: originTool, Message: "the tool returned a nil *toolbridge.Error, which is no nil error"}
 	}
 	copied := *own
 	if own.Origin == originBridge || own.Tool != "" {
@@ -253,6 +268,8 @@ func className(err error) string {
 	for current := err; current != nil; current = errors.Unwrap(current) {
 		switch name := strings.TrimLeft(reflect.TypeOf(current).String(), "*"); name {
 		case "errors.errorString", "fmt.wrapError", "fmt.wrapErrors", "errors.joinError":
+		case "runtime.errorString", "runtime.plainError", "runtime.errorAddressString":
+			return "RuntimeError"
 		default:
 			return name[strings.LastIndexByte(name, '.')+1:]
 		}

@@ -158,6 +158,9 @@ type ToolInfo struct {
 // maxListings is how often a list of tools that changes while it is read is read again.
 const maxListings = 10
 
+// maxTools of a session are listed; a hub that goes on never ends.
+const maxTools = 200_000
+
 // Tools lists the tools that the session sees, by name.
 func (s *Session) Tools(ctx context.Context) ([]ToolInfo, error) {
 	for listing := 1; ; listing++ {
@@ -185,6 +188,9 @@ func (s *Session) listTools(ctx context.Context) ([]ToolInfo, error) {
 		}
 		if page.NextPageToken == "" {
 			return tools, nil
+		}
+		if len(page.Tools) == 0 || len(tools) > maxTools {
+			return nil, protocolError("the hub's list of tools does not end: %d came, and there are more", len(tools))
 		}
 		request.PageToken = page.NextPageToken
 	}

@@ -187,7 +187,7 @@ func (d *Definition) bind(args []*anypb.Any, kwargs map[string]*anypb.Any) (refl
 		}
 	}
 	if len(problems) > 0 {
-		return in, d.invalidArguments(problems)
+		return in, misfit(d.spec.Name, problems)
 	}
 	return in, nil
 }
@@ -257,19 +257,4 @@ func numberOf(v reflect.Value) (float64, bool) {
 		return number, true
 	}
 	return 0, false
-}
-
-func (d *Definition) invalidArguments(problems map[string]string) *Error {
-	names := make([]string, 0, len(problems))
-	for name := range problems {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	texts := make([]string, len(names))
-	for i, name := range names {
-		texts[i] = name + ": " + problems[name]
-	}
-	err := invalid("%s: %s", d.spec.Name, strings.Join(texts, "; "))
-	err.Details = problems
-	return err
 }

@@ -85,7 +85,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	defer func() { _ = channel.Close() }()
 	w.dialer = conn.NewDialer(conn.Options{
-		Where: w.address, Dial: channel.Dial, Hello: hello(), Serve: w.serve, OnLink: w.register,
+		Where: w.address, Dial: channel.Dial, Hello: w.config.hello(), Serve: w.serve, OnLink: w.register,
 		OnLost: w.lost, Persistent: w.isRegistered.Load,
 	})
 	defer w.dialer.Close()

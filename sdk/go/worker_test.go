@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -286,5 +287,67 @@ func TestWrongToolsPanicWhereTheyAreMade(t *testing.T) {
 			}()
 			make()
 		})
+	}
+}
+
+// rude is a value whose methods panic.
+type rude struct{}
+
+func (rude) MarshalText() ([]byte, error)  { panic("no text") }
+func (*rude) UnmarshalText(_ []byte) error { panic("no value") }
+
+func TestWhatAToolDoesToItsGoroutineEndsItsCallAndNothingElse(t *testing.T) {
+	var noError *toolbridge.Error
+	tool := func(name string, run func() (any, error)) *toolbridge.Definition {
+		return toolbridge.Tool(name, "Misbehaves.", func(context.Context, struct{}) (any, error) { return run() })
+	}
+	startWorker(t, hub.Address,
+		tool("go_rude_result", func() (any, error) { return rude{}, nil }),
+		tool("go_exit", func() (any, error) { runtime.Goexit(); return nil, nil }),
+		tool("go_nil_error", func() (any, error) { return nil, noError }),
+		tool("go_nil_pointer", func() (any, error) { return *(*any)(nil), nil }),
+		tool("go_long_error", func() (any, error) { return nil, errors.New(strings.Repeat("x", 20<<20)) }),
+		toolbridge.Tool("go_rude_argument", "Takes a value.", func(_ context.Context, in struct {
+			Value rude `json:"value"`
+		}) (any, error) {
+			return nil, nil
+		}),
+		toolbridge.StreamTool("go_rude_values", "Sends values.", func(_ context.Context, _ struct{}, send func(rude) error) error {
+			return send(rude{})
+		}))
+	session, ctx := newSession(t, hub.Address), testContext(t)
+	for tool, want := range map[string]string{
+		"go_rude_result": "no text", "go_rude_values": "no text", "go_rude_argument": "no value",
+		"go_exit": "ended its goroutine", "go_nil_error": "no nil error", "go_nil_pointer": "RuntimeError", "go_long_error": "xxx…",
+	} {
+		var args []any
+		if tool == "go_rude_argument" {
+			args = []any{"a text"}
+		}
+		_, err := session.Call(ctx, tool, args...)
+		var own *toolbridge.Error
+		if !errors.As(err, &own) || own.Origin != "tool" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s gave %.300v", tool, err)
+		}
+		for _, err = range session.Stream(ctx, tool, args...) {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("the stream of %s gave %.300v", tool, err)
+			}
+		}
+	}
+}
+
+func TestAStreamWithoutEndIsNotCollected(t *testing.T) {
+	startWorker(t, hub.Address, toolbridge.StreamTool("go_endless", "Never ends.",
+		func(_ context.Context, _ struct{}, send func(bool) error) error {
+			for {
+				if err := send(true); err != nil {
+					return err
+				}
+			}
+		}))
+	_, err := newSession(t, hub.Address).Call(testContext(t), "go_endless")
+	if !errors.Is(err, toolbridge.ErrMessageTooLarge) && !errors.Is(err, toolbridge.ErrTimeout) {
+		t.Errorf("it gave %v", err)
 	}
 }

@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionContext, Settings, ToolExecutionError, ToolWorker
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    Question,
+    SessionContext,
+    Settings,
+    ToolExecutionError,
+    ToolWorker,
+    tool,
+)
 from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.testing import ScriptedLM, ToxicProxy
 from support.patience import PATIENCE
-from support.peers import GO, LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
+from support.peers import ELIXIR, GO, LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
 from support.waiting import soon
 
 pytestmark = [needs_peers, pytest.mark.xdist_group("peers"), pytest.mark.asyncio(loop_scope="module")]
@@ -20,6 +29,12 @@ pytestmark = [needs_peers, pytest.mark.xdist_group("peers"), pytest.mark.asyncio
 MIB = 1024 * 1024
 # What a tool is told when its call is cancelled.
 REASONS = {"elixir": ":shutdown", "node": "CallCancelledError", "go": "context canceled"}
+# Tools that call another one.
+NESTED: dict[str, tuple[str, tuple[int, ...]]] = {
+    "elixir": ("elixir_double_sum", (1, 2)),
+    "node": ("node_sum_of_elixir", (1,)),
+    "go": ("go_sum_of_elixir", (1,)),
+}
 EACH = pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
 
 
@@ -143,6 +158,25 @@ async def test_workers_in_three_languages_share_the_calls_of_one_tool(bridge: GR
     assert set(answers) == {language.name for language in LANGUAGES}
 
 
+@pytest.mark.parametrize("language", [NODE, GO], ids=lambda language: language.name)
+async def test_a_tool_asks_its_caller_in_python(hub: BridgeServer, bridge: GRPCToolBridge, language: Language) -> None:
+    del bridge  # its workers serve every session
+    asked: list[Question] = []
+    answers: list[Any] = [{"name": "Ä", "age": 36}, False]
+
+    def on_ask(question: Question) -> Any:
+        asked.append(question)
+        return answers.pop(0)
+
+    async with GRPCToolBridge(hub.address, on_ask=on_ask) as asking:
+        tool = (await asking.initialize("asked"))[f"{language.name}_ask"]
+        assert [await tool(), await tool()] == ["accept Ä 36", "decline  0"]
+    schema = asked[0].schema
+    assert schema is not None
+    assert (asked[0].message, sorted(schema["properties"])) == ("Who are you?", ["age", "name"])
+    assert schema["properties"]["age"] == {"type": "integer", "maximum": 200}
+
+
 @EACH
 async def test_values_keep_their_types_on_the_way_there_and_back(bridge: GRPCToolBridge, language: Language) -> None:
     echo = bridge.tools[f"{language.name}_echo"]
@@ -221,6 +255,53 @@ async def test_a_worker_that_is_killed_in_the_middle_of_calls_leaves_no_wrong_an
         assert {one.error_type for one in found if one != "tea"} <= {"WorkerUnavailable"}
         await with_tools(bridge, "s", name)
         assert await bridge.tools[name]("again") == "again"
+
+
+@EACH
+async def test_what_the_tools_of_a_killed_peer_have_called_is_cancelled(language: Language) -> None:
+    number = 50
+    all_began, all_cancelled = asyncio.Event(), asyncio.Event()
+    began = cancelled = 0
+
+    async def wait() -> None:
+        nonlocal began, cancelled
+        began += 1
+        if began == number:
+            all_began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled += 1
+            if cancelled == number:
+                all_cancelled.set()
+            raise
+
+    async def sum_that_waits(a: int, b: int) -> int:
+        await wait()
+        return a + b
+
+    async def count_that_waits(n: int) -> AsyncIterator[int]:
+        await wait()
+        yield n
+
+    # A tool of Elixir calls the one, those of the others the other.
+    nested = tool(name="elixir_count")(count_that_waits)
+    if language is ELIXIR:
+        nested = tool(name="python_add")(sum_that_waits)
+    name, arguments = NESTED[language.name]
+    async with (
+        BridgeServer(tools=[nested]) as hub,
+        GRPCToolBridge(hub.address) as bridge,
+        peer(language, hub.address) as worker,
+    ):
+        await with_tools(bridge, "s", name)
+        calls = [asyncio.ensure_future(bridge.tools[name](*arguments)) for _ in range(number)]
+        await soon(all_began.wait())
+        await worker.kill()
+        await soon(all_cancelled.wait())
+        lost = await soon(asyncio.gather(*calls, return_exceptions=True))
+    assert {type(error) for error in lost} == {ToolExecutionError}
+    assert {getattr(error, "error_type", "") for error in lost} == {"WorkerUnavailable"}
 
 
 async def test_workers_come_back_to_a_hub_that_was_restarted() -> None:

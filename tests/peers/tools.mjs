@@ -71,6 +71,14 @@ const tools = [
     },
   }),
   tool({
+    name: "node_ask",
+    description: "Asks its caller.",
+    async run(_, context) {
+      const { action, content } = await context.ask("Who are you?", takes({ name: text, age: { ...integer, maximum: 200 } }));
+      return `${action} ${content.name ?? ""} ${content.age ?? 0}`;
+    },
+  }),
+  tool({
     name: "where",
     input: { type: "object", properties: {}, additionalProperties: false },
     output: { type: "string" },

@@ -33,14 +33,6 @@ async def count(to: int) -> AsyncIterator[int]:
 
 
 @tool
-async def chunks(size: int, count: int) -> AsyncIterator[bytes]:
-    """Yields ``count`` pieces of ``size`` bytes."""
-    piece = bytes(size)
-    for _ in range(count):
-        yield piece
-
-
-@tool
 async def wait() -> None:
     """Waits until it is cancelled."""
     await asyncio.Event().wait()
@@ -51,3 +43,25 @@ def report(context: ToolContext) -> str:
     """Reports its progress."""
     context.progress(1, 2, "half")
     return "done"
+
+
+@tool
+async def ask(context: ToolContext) -> str:
+    """Asks its caller, as ``askTool`` in Go does."""
+    answer = await context.ask(
+        "Delete 3 files?",
+        {
+            "type": "object",
+            "properties": {
+                "reason": {"type": "string"},
+                "keep": {"type": "integer"},
+                "mode": {"type": "string"},
+                "share": {"type": "number"},
+                "sure": {"type": "boolean"},
+            },
+            "required": ["reason"],
+        },
+    )
+    form = {"keep": 2, "share": "none", "mode": "", **answer.content}
+    sure = "true" if form.get("sure") else "false"
+    return f"{answer.action} {form['reason']} {form['keep']} {form['mode']} {form['share']} {sure}"

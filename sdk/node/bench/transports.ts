@@ -1,6 +1,6 @@
 /**
  * Why frames go over grpc-js: the same calls over it and over connect-node, with envelopes batched in each turn of the
- * event loop and without. `npm run compile && node build/bench/transports.js`
+ * event loop and without. `npm run bench:transports`
  */
 import { create, createFileRegistry, type DescMethodBiDiStreaming, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
@@ -10,7 +10,7 @@ import { EnvelopeSchema, InitializeSessionRequestSchema } from "../src/gen/dspex
 import { readFrame } from "../src/link/envelopes.js";
 import { writeArguments, writeCallee } from "../src/toolmessages.js";
 import { Writer } from "../src/wire.js";
-import { PythonProcess } from "./processes.js";
+import { Hub } from "../test/support/hub.js";
 
 const ROUNDS = 5;
 const CALLS = 10_000;
@@ -171,7 +171,7 @@ interface Way {
   width: number;
 }
 
-await using hub = await PythonProcess.start("hub");
+await using hub = await Hub.start();
 const transports: Record<string, Open> = { "grpc-js": overGrpc, "connect-node": overConnect };
 const ways: Record<string, Way> = {
   "100 at once, batched": { batched: true, width: 100 },

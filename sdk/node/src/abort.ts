@@ -1,5 +1,8 @@
 /** Listening to signals that many calls share. */
 
+import { ValidationError } from "./errors.js";
+import { describe } from "./texts.js";
+
 /** What is called when a signal aborts. */
 const callbacks = new WeakMap<AbortSignal, Set<() => void>>();
 
@@ -11,6 +14,7 @@ const callbacks = new WeakMap<AbortSignal, Set<() => void>>();
  * @returns A function that ends this.
  */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  checkSignal(signal);
   const known = callbacks.get(signal);
   const all = known ?? new Set<() => void>();
   all.add(callback);
@@ -23,6 +27,13 @@ export function onAbort(signal: AbortSignal, callback: () => void): () => void {
     callbacks.delete(signal);
     signal.removeEventListener("abort", callAll);
   };
+}
+
+/** Refuses what is no signal. */
+export function checkSignal(signal: unknown): void {
+  if (!(signal instanceof AbortSignal)) {
+    throw new ValidationError(`signal must be an AbortSignal, not ${describe(signal)}`);
+  }
 }
 
 function callAll(this: AbortSignal): void {

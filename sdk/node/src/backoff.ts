@@ -2,7 +2,7 @@
 import { onAbort } from "./abort.js";
 
 /** The first wait before a retry, doubled each time up to the last. */
-const FIRST_MS = 100;
+export const FIRST_MS = 100;
 export const LAST_MS = 5_000;
 
 /** Waits that grow; each is shortened at random, so that callers that failed together do not retry together. */

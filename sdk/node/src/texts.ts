@@ -7,6 +7,11 @@ export function classNameOf(error: Error): string {
   return (name === "Error" && ownClass ? ownClass : name) || "Error";
 }
 
+/** Whether a value can be a name on the wire, which has no form for a lone surrogate. */
+export function isName(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && value.isWellFormed();
+}
+
 /** Names a value for an error text, shortly. */
 export function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);

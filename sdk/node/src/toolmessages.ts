@@ -39,6 +39,7 @@ export function writeArguments(writer: Writer, tool: string, given: ToolArgument
     for (name of Object.keys(named)) {
       const value = named[name];
       if (value === undefined) continue;
+      if (!name.isWellFormed()) throw new SerializationError("a name with a lone surrogate has no UTF-8 form");
       const entry = writer.begin(KWARGS_TAG);
       writer.string(0x0a, name);
       const mark = writer.begin(0x12);

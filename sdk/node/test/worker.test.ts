@@ -437,6 +437,52 @@ test("a worker takes no more calls at once than its capacity", async () => {
   assert.equal(most, 2);
 });
 
+test("a generator that waits for nothing ends at its deadline, and does not hold up the worker", async () => {
+  function* numbers() {
+    for (let number = 0; ; number++) yield number;
+  }
+  const tools = [
+    tool({ name: "js_endless", run: numbers }),
+    tool({
+      name: "js_endlessly",
+      async *run() {
+        yield* numbers();
+      },
+    }),
+  ];
+  await using _ = await new Worker({ address: hub.address, tools }).start();
+  for (const { name } of tools) {
+    await assert.rejects(session.call(name, [], { timeoutMs: 300 }), { type: "TimeoutError" });
+    for await (const number of session.stream(name)) if (number === 1_000) break;
+    assert.equal(await session.call("js_add", [1, 2]), 3);
+  }
+});
+
+test("a result whose own code throws is an error of the tool, and any thenable is awaited", async () => {
+  const getter = {
+    get it() {
+      throw new TeapotError("no handle");
+    },
+  };
+  const tools = [
+    tool({ name: "js_getter", run: () => getter }),
+    tool({
+      name: "js_yields_getter",
+      *run() {
+        yield getter;
+      },
+    }),
+    // biome-ignore lint/suspicious/noThenProperty: it is one
+    tool({ name: "js_thenable", run: () => ({ then: (resolve: (value: number) => void) => resolve(5) }) }),
+  ];
+  await using _ = await new Worker({ address: hub.address, tools }).start();
+  assert.equal(await session.call("js_thenable"), 5);
+  for (const name of ["js_getter", "js_yields_getter"]) {
+    await assert.rejects(session.call(name), { type: "TeapotError", message: "no handle", origin: "tool" });
+    await assert.rejects(collect(session.stream(name)), { type: "TeapotError", message: "no handle", origin: "tool" });
+  }
+});
+
 test("a tool asks its caller, and an answer that does not fit is an error of the tool", async () => {
   const answers: (object | boolean)[] = [{ name: "Ada" }, false, { name: "A" }];
   await using asked = await connect(hub.address, { onAsk: () => answers.shift() as boolean });

@@ -59,6 +59,15 @@ func manyBytes(_ context.Context, in struct {
 	return bytes.Repeat([]byte("x"), in.Size), nil
 }
 
+func ask(ctx context.Context, _ nothing) (string, error) {
+	var form struct {
+		Name string `json:"name"`
+		Age  int    `json:"age" max:"200"`
+	}
+	decision, err := toolbridge.Ask(ctx, "Who are you?", &form)
+	return fmt.Sprintf("%s %s %d", decision, form.Name, form.Age), err
+}
+
 // wait says in variables when it begins and when it was stopped, by a connection that does not end with the call.
 func wait(client *toolbridge.Client) func(context.Context, nothing) (any, error) {
 	return func(ctx context.Context, _ nothing) (any, error) {
@@ -92,6 +101,7 @@ func main() {
 		toolbridge.Tool("go_echo", "Returns its argument.", echo),
 		toolbridge.Tool("go_bytes", "Returns so many bytes.", manyBytes),
 		toolbridge.Tool("go_wait", "Waits until it is stopped.", wait(client)),
+		toolbridge.Tool("go_ask", "Asks its caller.", ask),
 		toolbridge.Tool("where", "Says where it runs.", func(context.Context, nothing) (string, error) { return "go", nil }),
 	)
 	if err := worker.Run(ctx); err != nil {

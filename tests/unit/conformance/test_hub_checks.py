@@ -1,10 +1,14 @@
 """The checks at a real hub find a peer that does something wrong there."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 from conformance.checks import FAILED, PASSED, UNSUPPORTED
 from conformance.hub_checks import check_hub
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from unit.conformance.fakes import Altered
 
 
 class Scripted:
@@ -65,3 +69,14 @@ def test_items_in_another_order_are_found() -> None:
 def test_a_part_of_the_tools_is_found() -> None:
     found = outcomes(Scripted(connect={"ok": {"session_id": "conformance", "tools": ["echo"]}}), "client hello")
     assert found == {"client hello: opens a session and reads its tools": FAILED}
+
+
+def test_a_worker_whose_hello_limits_the_calls_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpc_tool_bridge.link.dialer.LinkHello", partial(LinkHello, capacity=7))
+    peer = Altered()
+    found = outcomes(peer, "worker calls: nested ones")
+    assert "ok" in peer.ask("stop_serving")
+    assert found == {
+        "worker tools: registers them": PASSED,
+        "worker calls: nested ones on a worker that is full": FAILED,
+    }

@@ -20,6 +20,8 @@ type Request struct {
 	Method   string
 	Payload  []byte
 	Metadata map[string]string
+	// Answer answers the questions of the tool that is called; nil if the hello does not offer that.
+	Answer Answer
 }
 
 // pending is a call that waits for its answer.
@@ -29,6 +31,8 @@ type pending struct {
 	payload  []byte
 	err      error
 	isOver   bool
+	// questions are those of the tool; nil if they are not answered.
+	questions *questions
 
 	// Of a stream: what came and was not read yet, and who waits for it.
 	messages [][]byte
@@ -40,6 +44,7 @@ func (c *pending) finish(payload []byte, err error) {
 	if !c.isOver {
 		c.isOver, c.payload, c.err = true, payload, err
 		close(c.answered)
+		c.questions.close()
 	}
 }
 
@@ -94,7 +99,8 @@ func timeoutMS(ctx context.Context) uint32 {
 
 // Call makes a unary call. Its error is that of the context, an *Ended, a *Failure or a *link.Error.
 func (c *Conn) Call(ctx context.Context, request *Request) ([]byte, error) {
-	waiting := &pending{answered: make(chan struct{})}
+	waiting := &pending{answered: make(chan struct{}), questions: newQuestions(ctx, request.Answer)}
+	defer waiting.questions.close()
 	call := link.NewCall(request.Method, request.Payload, timeoutMS(ctx), request.Metadata)
 	call.Owner = waiting
 	if err := c.start(ctx, call); err != nil {
@@ -132,10 +138,13 @@ type Messages struct {
 
 // Stream makes a streaming call; its errors are those of Call. The caller must close it.
 func (c *Conn) Stream(ctx context.Context, request *Request) (*Messages, error) {
-	waiting := &pending{answered: make(chan struct{}), arrived: make(chan struct{}, 1)}
+	waiting := &pending{
+		answered: make(chan struct{}), arrived: make(chan struct{}, 1), questions: newQuestions(ctx, request.Answer),
+	}
 	call := link.NewStream(request.Method, request.Payload, timeoutMS(ctx), request.Metadata, 0)
 	call.Owner = waiting
 	if err := c.start(ctx, call); err != nil {
+		waiting.questions.close()
 		return nil, err
 	}
 	return &Messages{c, call, waiting}, nil
@@ -177,6 +186,7 @@ func (m *Messages) Close() {
 	m.conn.mu.Lock()
 	isOver := m.waiting.isOver
 	m.conn.mu.Unlock()
+	m.waiting.questions.close()
 	if !isOver {
 		m.conn.cancel(m.call, "the stream was left")
 	}

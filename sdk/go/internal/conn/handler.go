@@ -38,7 +38,9 @@ func (h *handler) OnCancel(call *link.Incoming, _ string) {
 	served.cancel(context.Canceled)
 }
 
-func (h *handler) OnAnswer(*link.Incoming, *pb.LinkEvent) {}
+func (h *handler) OnAnswer(call *link.Incoming, event *pb.LinkEvent) {
+	call.Owner.(*Served).takeAnswer(event.GetAnswer())
+}
 
 func (h *handler) OnReply(call *link.Call, payload []byte) {
 	call.Owner.(*pending).finish(payload, nil)
@@ -61,7 +63,11 @@ func (h *handler) OnEnd(call *link.Call, status *pb.LinkStatus) {
 	call.Owner.(*pending).finish(nil, err)
 }
 
-func (h *handler) OnEvent(*link.Call, *pb.LinkEvent) {}
+func (h *handler) OnEvent(call *link.Call, event *pb.LinkEvent) {
+	if ask := event.GetAsk(); ask != nil {
+		call.Owner.(*pending).questions.take((*Conn)(h), call, ask)
+	}
+}
 
 func (h *handler) OnPong(uint64) {}
 

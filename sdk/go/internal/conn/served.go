@@ -22,6 +22,9 @@ type Served struct {
 	call   *link.Incoming
 	cancel context.CancelCauseFunc
 	stop   context.CancelFunc
+	// asked are the open questions by their ids; questions is how many there were.
+	asked     map[string]chan<- *pb.Answer
+	questions int
 }
 
 func newServed(c *Conn, call *link.Incoming) *Served {

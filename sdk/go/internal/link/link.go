@@ -23,6 +23,10 @@ const (
 	maxControlBytes = 16 << 20
 	// maxIncomingBytes of unanswered requests; further calls are refused.
 	maxIncomingBytes = 256 << 20
+	// maxIncomingCalls may be unanswered; further ones are refused. No hub makes as many.
+	maxIncomingCalls = 64 << 10
+	// maxAnswerBytes may wait to be sent; a peer that calls faster than it reads gets errors.
+	maxAnswerBytes = 256 << 20
 	// maxPieces of incomplete payloads, of any size.
 	maxPieces = 64 << 10
 	// maxCrossed is how many cancelled calls are remembered whose end may still come.
@@ -331,6 +335,10 @@ func (l *Link) Reply(call *Incoming, payload []byte) error {
 	if err := checkSize("the answer", payload); err != nil {
 		return err
 	}
+	if waiting := l.outbox.size + len(payload); l.outbox.size > 0 && waiting > maxAnswerBytes {
+		return &Error{"ResourceExhausted", fmt.Sprintf("the answers that wait for their reader would take %d bytes, "+
+			"the limit is %d; read them, and make fewer calls at once", waiting, maxAnswerBytes)}
+	}
 	call.answered = true
 	if len(payload) <= smallBytes {
 		l.over(call)
@@ -361,7 +369,7 @@ func (l *Link) Chunk(call *Incoming, payload []byte) error {
 
 // HasRoom reports whether a stream may have another message; if not, onRoom is called once some of it was sent.
 func (l *Link) HasRoom(call *Incoming, onRoom func()) bool {
-	if call.lane == nil || call.lane.isDropped || call.lane.size < laneBytes {
+	if call.lane == nil || l.outbox.hasRoom(call.lane) {
 		return true
 	}
 	call.lane.onRoom = onRoom

@@ -195,6 +195,60 @@ func TestARequestBeyondWhatAPeerTakesIsRefused(t *testing.T) {
 	settle(t, client, hub)
 }
 
+func TestAPeerThatMakesTooManyCallsAtOnceIsRefused(t *testing.T) {
+	client, hub := pair(t)
+	const calls = 70_000
+	for range calls {
+		start(t, hub, link.NewCall("A", nil, 0, nil))
+	}
+	settle(t, client, hub)
+	if len(client.calls) != 64<<10 || len(hub.ended) != calls-64<<10 {
+		t.Errorf("%d calls came, %d were refused", len(client.calls), len(hub.ended))
+	}
+}
+
+func TestAPeerThatCallsFasterThanItReadsGetsErrors(t *testing.T) {
+	client, hub := pair(t)
+	answer := make([]byte, 16<<10)
+	for range 17_000 {
+		start(t, hub, link.NewCall("A", nil, 0, nil))
+	}
+	settle(t, client, hub)
+	for i, call := range client.calls {
+		err := client.Reply(call, answer)
+		var own *link.Error
+		if isTooMuch := errors.As(err, &own) && own.Type == "ResourceExhausted"; isTooMuch != (i >= 16<<10) {
+			t.Fatalf("answer %d gave %v", i, err)
+		}
+	}
+}
+
+func TestStreamsThatNobodyReadsHoldAMessageEach(t *testing.T) {
+	client, hub := pair(t)
+	for range 250 {
+		start(t, hub, link.NewStream("A", nil, 0, nil, 1))
+	}
+	settle(t, client, hub)
+	message := make([]byte, 200<<10)
+	held := 0
+	for _, call := range client.calls {
+		for client.HasRoom(call, nil) && held < 2_000 {
+			if err := client.Chunk(call, message); err != nil {
+				t.Fatal(err)
+			}
+			held++
+			settle(t, client, hub)
+		}
+	}
+	// One message of each goes by its credit. Of those that wait, the first 164 streams hold two, which is 64 MiB.
+	if held != 250+2*164+(250-164) {
+		t.Errorf("%d messages were taken", held)
+	}
+	for _, call := range client.calls {
+		client.End(call, &pb.LinkStatus{Code: 1})
+	}
+}
+
 func FuzzReceive(f *testing.F) {
 	seed := newEnd(true, &pb.LinkHello{Peer: "hub"})
 	hello := seed.NextFrame()

@@ -11,6 +11,8 @@ const (
 	frameBytes = 256 << 10
 	// laneBytes of a stream may wait; then its producer waits.
 	laneBytes = 256 << 10
+	// stalledBytes of streams may wait for credit; beyond that, each stream has room for one message only.
+	stalledBytes = 64 << 20
 	// reassemblyBytes is the size of incomplete payloads that a peer takes.
 	reassemblyBytes = 64 << 20
 	// DefaultCredit is how much of a stream a peer may send before more is granted.
@@ -117,7 +119,9 @@ type outbox struct {
 	lanes   []*lane
 	// size is the bytes of payload that may be sent, controlSize those of control.
 	size, controlSize int
-	begun             int
+	// stalled is the bytes of streams that wait for credit.
+	stalled int
+	begun   int
 	// next is the lane whose payload the peer has no room for yet: no other payload in pieces may begin before it.
 	next *lane
 }
@@ -153,8 +157,14 @@ func (o *outbox) add(l *lane, from sender, payload []byte) {
 	if l.isListed {
 		o.size += len(payload)
 	} else {
+		o.stalled += len(payload)
 		o.schedule(l)
 	}
+}
+
+// hasRoom reports whether a stream may have another message.
+func (o *outbox) hasRoom(l *lane) bool {
+	return l.isDropped || l.size == 0 || (l.size < laneBytes && o.stalled < stalledBytes)
 }
 
 // schedule lets a lane take turns if it has something that may be sent.
@@ -162,6 +172,7 @@ func (o *outbox) schedule(l *lane) {
 	if !l.isListed && !l.isDropped && l.ready() {
 		l.isListed = true
 		o.lanes = append(o.lanes, l)
+		o.stalled -= l.size
 		o.size += l.size
 	}
 }
@@ -180,6 +191,8 @@ func (o *outbox) drop(l *lane) {
 		o.lanes = slices.DeleteFunc(o.lanes, func(other *lane) bool { return other == l })
 		l.isListed = false
 		o.size -= l.size
+	} else {
+		o.stalled -= l.size
 	}
 	l.queue, l.last = nil, nil
 }
@@ -273,6 +286,7 @@ func (o *outbox) turn(frame []byte) ([]byte, int) {
 	} else {
 		l.isListed = false
 		o.size -= l.size
+		o.stalled += l.size
 		if l.onEmpty != nil && l.isEmpty() {
 			l.onEmpty()
 		}

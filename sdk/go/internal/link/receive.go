@@ -116,7 +116,7 @@ func (l *Link) receiveCall(id uint64, message *callEnvelope) error {
 // refusal returns why a call, which is counted already, is refused; nil if it is accepted.
 func (l *Link) refusal(call *Incoming) *pb.LinkStatus {
 	switch {
-	case len(l.incoming) > l.capacity:
+	case len(l.incoming) > min(l.capacity, maxIncomingCalls):
 		return exhausted("this worker takes no more concurrent calls; call again when some were answered")
 	case l.incomingBytes > maxIncomingBytes:
 		return exhausted("this worker takes no more bytes of requests at once; call again when some were answered")

@@ -16,7 +16,7 @@ import { OutgoingCall } from "../link/calls.js";
 import type { Carrier } from "../link/connection.js";
 import { callPrefix } from "../link/envelopes.js";
 import { parse } from "../messages.js";
-import { answerAsk, type OnAsk } from "./answering.js";
+import { Answers, type OnAsk } from "./answering.js";
 
 /** Of a request or an answer, as the hub has it by default. */
 export const MAX_MESSAGE_BYTES = 10 * 1024 * 1024;
@@ -60,6 +60,7 @@ export function unary<T>(
       reject(signal.reason);
       return;
     }
+    let onEvent: ((event: LinkEvent) => void) | undefined;
     const call = new OutgoingCall(setup.prefix, false, {
       onReply(reply) {
         leave();
@@ -73,9 +74,10 @@ export function unary<T>(
         leave();
         reject(translated(error, setup));
       },
-      onEvent: (event) => takeEvent(event, { carrier, call, setup, end }),
+      onEvent: (event) => onEvent?.(event),
     });
     const { leave, end } = timed(carrier, call, setup, reject);
+    if (setup.onAsk || setup.onEvent) onEvent = listener(carrier, call, setup, end);
     carrier.send(call, payload, setup.timeoutMs);
   });
 }
@@ -97,12 +99,12 @@ function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (er
     carrier.cancel(call);
     fail(error);
   };
+  const ignore = signal && onAbort(signal, () => end(signal.reason));
   let timer: NodeJS.Timeout | undefined;
   if (timeoutMs < LONGEST_TIMER_MS - SLACK_MS) {
     call.deadline = performance.now() + timeoutMs;
     timer = setTimeout(() => end(lateError(setup)), timeoutMs + SLACK_MS);
   }
-  const ignore = signal && onAbort(signal, () => end(signal.reason));
   function leave(): void {
     clearTimeout(timer);
     ignore?.();
@@ -110,19 +112,18 @@ function timed(carrier: Carrier, call: OutgoingCall, setup: CallSetup, fail: (er
   return { leave, end };
 }
 
-/** Takes what comes beside an answer: a question, or a report. */
-function takeEvent(
-  event: LinkEvent,
-  {
-    carrier,
-    call,
-    setup,
-    end,
-  }: { carrier: Carrier; call: OutgoingCall; setup: CallSetup; end: (error: unknown) => void },
-): void {
-  const { onAsk, target: tool } = setup;
-  if (event.kind.case === "ask" && onAsk) answerAsk(event.kind.value, { carrier, call, tool, onAsk }).catch(end);
-  else setup.onEvent?.(event);
+/** Returns what takes what comes beside an answer: questions, and reports. */
+function listener(
+  carrier: Carrier,
+  call: OutgoingCall,
+  { onAsk, onEvent, target: tool }: CallSetup,
+  end: (error: unknown) => void,
+): (event: LinkEvent) => void {
+  const answers = onAsk && new Answers({ carrier, call, tool, onAsk, end });
+  return (event) => {
+    if (event.kind.case === "ask" && answers) answers.take(event.kind.value);
+    else onEvent?.(event);
+  };
 }
 
 /** A stream of messages, read at the pace of its reader. */
@@ -136,7 +137,7 @@ export class MessageStream {
   #wake: (() => void) | undefined;
 
   constructor(carrier: Carrier, payload: Uint8Array, setup: CallSetup) {
-    setup.signal?.throwIfAborted();
+    if (setup.signal?.aborted) throw setup.signal.reason;
     this.#carrier = carrier;
     const finish = (error?: unknown) => {
       this.#leave();
@@ -144,6 +145,7 @@ export class MessageStream {
       this.#error = error;
       this.#wake?.();
     };
+    let onEvent: ((event: LinkEvent) => void) | undefined;
     this.#call = new OutgoingCall(setup.prefix, true, {
       onChunk: (message) => {
         this.#messages.push(message);
@@ -151,13 +153,14 @@ export class MessageStream {
       },
       onComplete: () => finish(),
       onError: (error) => finish(translated(error, setup)),
-      onEvent: (event) => takeEvent(event, { carrier, call: this.#call, setup, end }),
+      onEvent: (event) => onEvent?.(event),
     });
     const { leave, end } = timed(carrier, this.#call, setup, (error) => {
       this.#messages.length = 0;
       finish(error);
     });
     this.#leave = leave;
+    if (setup.onAsk || setup.onEvent) onEvent = listener(carrier, this.#call, setup, end);
     carrier.send(this.#call, payload, setup.timeoutMs);
   }
 

@@ -14,6 +14,7 @@ import {
   type ToolCallResult,
 } from "../gen/dspex_bridge_pb.js";
 import { parse } from "../messages.js";
+import { describe, isName } from "../texts.js";
 import {
   checkArguments,
   readError,
@@ -116,6 +117,9 @@ export class ToolCalls {
   }
 
   async #callAgain<T>(tool: string, args: ToolArguments, options: CallOptions, retries: number): Promise<T> {
+    if (!Number.isSafeInteger(retries) || retries < 0) {
+      throw new ValidationError(`retries must be a whole number from 0, not ${describe(retries)}`);
+    }
     const hasEvents = options.onProgress !== undefined || options.onLog !== undefined;
     // A call with events is a stream, which takes no key.
     const key = hasEvents ? {} : { idempotencyKey: options.idempotencyKey ?? randomUUID() };
@@ -178,6 +182,7 @@ export class ToolCalls {
 
   /** See `Session.batch`. */
   async batch<T>(items: readonly BatchItem[], options: BatchOptions): Promise<BatchResult<T>[]> {
+    if (!Array.isArray(items)) throw new ValidationError(`a batch must be an array of calls, not ${describe(items)}`);
     if (items.length === 0) return [];
     const payload = this.#batchRequest(items, options);
     const caller = this.#caller;
@@ -213,8 +218,8 @@ export class ToolCalls {
   }
 
   #timeout({ timeoutMs }: { timeoutMs?: number }, wanted: number): number {
-    if (timeoutMs !== undefined && !(timeoutMs > 0)) {
-      throw new ValidationError(`timeoutMs must be a number of milliseconds above 0, not ${timeoutMs}`);
+    if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0)) {
+      throw new ValidationError(`timeoutMs must be a number of milliseconds above 0, not ${describe(timeoutMs)}`);
     }
     return Math.min(this.#caller.timeout(timeoutMs ?? wanted), MAX_TIMEOUT_MS);
   }
@@ -241,7 +246,7 @@ export class ToolCalls {
   }
 
   #callee(tool: string): Uint8Array {
-    if (typeof tool !== "string" || tool === "") throw new ValidationError("a call needs the name or the id of a tool");
+    checkTool(tool);
     const callee = written((writer) => writeCallee(writer, this.#caller.sessionId, tool));
     this.#callees.set(tool, callee);
     return callee;
@@ -268,7 +273,18 @@ function writeCounts(writer: Writer, counts: readonly number[]): void {
   }
 }
 
-function writeItem(writer: Writer, index: number, { tool, args = {} }: BatchItem): void {
+function checkTool(tool: unknown): void {
+  if (!isName(tool)) throw new ValidationError(`a call needs the name or the id of a tool, not ${describe(tool)}`);
+}
+
+function writeItem(writer: Writer, index: number, item: BatchItem): void {
+  if (typeof item !== "object" || item === null) {
+    throw new ValidationError(
+      `item ${index} of the batch must be an object such as {tool, args}, not ${describe(item)}`,
+    );
+  }
+  const { tool, args = {} } = item;
+  checkTool(tool);
   checkArguments(tool, args);
   const mark = writer.begin(0x1a);
   writer.byte(0x08);

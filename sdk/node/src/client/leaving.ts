@@ -1,4 +1,5 @@
 /** Iterators that can be left at any time. */
+import { checkSignal } from "../abort.js";
 
 /** The reason of a stream whose reader has left. */
 const LEFT = new Error("the reader has left");
@@ -15,6 +16,7 @@ export function leavable<T>(
   make: (signal: AbortSignal) => AsyncGenerator<T, void, undefined>,
   signal?: AbortSignal,
 ): AsyncGenerator<T, void, undefined> {
+  if (signal) checkSignal(signal);
   const leaving = new AbortController();
   const values = make(signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal);
   const ended = (error: unknown): IteratorResult<T, void> => {

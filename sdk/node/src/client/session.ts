@@ -1,11 +1,19 @@
 /** A session: tool calls, variables and agents of one group of peers. */
 import { randomUUID } from "node:crypto";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { NotFoundError, SessionExpiredError, SessionNotFoundError } from "../errors.js";
+import {
+  ConflictError,
+  NotFoundError,
+  ProtocolError,
+  SessionExpiredError,
+  SessionNotFoundError,
+  ValidationError,
+} from "../errors.js";
 import { type LinkEvent, type SessionInfo, SnakepitBridge, type ToolSpec } from "../gen/dspex_bridge_pb.js";
 import type { Carrier } from "../link/connection.js";
 import { isLost } from "../link/status.js";
 import type { Logger } from "../logger.js";
+import { describe, isName } from "../texts.js";
 import type { ToolArguments } from "../toolmessages.js";
 import { Agents } from "./agents.js";
 import type { OnAsk } from "./answering.js";
@@ -14,6 +22,10 @@ import { type BatchItem, type BatchOptions, type BatchResult, type CallOptions, 
 import { Variables } from "./variables.js";
 
 const methods = SnakepitBridge.method;
+/** How often a list of tools that changes while it is read is read again. */
+const MAX_LISTINGS = 10;
+/** Tools of a session that are listed; a hub that goes on never ends. */
+const MAX_TOOLS = 200_000;
 /** Names the log record that carries a call's trailing metadata over a link. */
 const METADATA_LOGGER = "tool-bridge.trailing-metadata";
 
@@ -142,13 +154,27 @@ export class Session implements AsyncDisposable {
   }
 
   /** Lists the tools that the session sees, sorted by name. */
-  async tools({ signal }: { signal?: AbortSignal } = {}): Promise<ToolSpec[]> {
+  async tools(options: { signal?: AbortSignal } = {}): Promise<ToolSpec[]> {
+    for (let listing = 1; ; listing++) {
+      try {
+        return await this.#listTools(options);
+      } catch (error) {
+        // They changed between two pages.
+        if (!(error instanceof ConflictError) || listing === MAX_LISTINGS) throw error;
+      }
+    }
+  }
+
+  async #listTools({ signal }: { signal?: AbortSignal }): Promise<ToolSpec[]> {
     const tools: ToolSpec[] = [];
     let pageToken = "";
     do {
       const page = await this.#caller.method(methods.getSessionTools, { sessionId: this.id, pageToken }, { signal });
-      tools.push(...page.tools);
+      for (const tool of page.tools) tools.push(tool);
       pageToken = page.nextPageToken;
+      if (pageToken && (page.tools.length === 0 || tools.length > MAX_TOOLS)) {
+        throw new ProtocolError(`the hub's list of tools does not end: ${tools.length} came, and there are more`);
+      }
     } while (pageToken);
     return tools;
   }
@@ -225,6 +251,9 @@ export async function openSession(
   setup: SessionSetup,
   signal?: AbortSignal,
 ): Promise<Session> {
+  if (id !== undefined && !isName(id)) {
+    throw new ValidationError(`the id of a session must be a text of 1 to 256 characters, not ${describe(id)}`);
+  }
   const caller = new Caller(carrier, id ?? randomUUID().replaceAll("-", ""), {
     exact: setup.exact,
     onAsk: setup.onAsk,

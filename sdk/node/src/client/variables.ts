@@ -11,7 +11,7 @@ import {
   type WatchVariablesRequestSchema,
 } from "../gen/dspex_bridge_pb.js";
 import { isLost } from "../link/status.js";
-import { describe } from "../texts.js";
+import { describe, isName } from "../texts.js";
 import { deserializeValue, serializeValue } from "../values/index.js";
 import { CALL_TIMEOUT_MS, type Caller, decode, type MessageStream } from "./caller.js";
 import { leavable } from "./leaving.js";
@@ -300,7 +300,7 @@ function changeOf<T>(update: VariableUpdate, exact: boolean): VariableChange<T> 
 }
 
 function checkName(name: unknown): void {
-  if (typeof name !== "string" || name === "") {
+  if (!isName(name)) {
     throw new ValidationError(`the name of a variable must be a text of 1 to 256 characters, not ${describe(name)}`);
   }
 }

@@ -78,7 +78,7 @@ export class Dialer implements Carrier {
    * @throws ToolBridgeError if the hub cannot be reached, or refuses the link.
    */
   async connect(timeoutMs: number, signal?: AbortSignal): Promise<void> {
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw signal.reason;
     if (this.#current) return;
     await new Promise<void>((resolve, reject) => {
       const leave = () => {
@@ -96,8 +96,8 @@ export class Dialer implements Carrier {
           reject(error);
         },
       };
-      const timer = setTimeout(() => waiter.reject(this.#noLink(timeoutMs)), timeoutMs);
       const ignore = signal && onAbort(signal, () => waiter.reject(signal.reason as ToolBridgeError));
+      const timer = setTimeout(() => waiter.reject(this.#noLink(timeoutMs)), timeoutMs);
       this.#waiters.add(waiter);
       this.#want();
     });
@@ -198,7 +198,7 @@ export class Dialer implements Carrier {
   }
 
   #noLink(timeoutMs: number): ToolBridgeError {
-    const seconds = timeoutMs / 1000;
+    const seconds = Number((timeoutMs / 1000).toFixed(2));
     if (this.#current) return linkError("DEADLINE_EXCEEDED", `the link had no room for the call within ${seconds} s`);
     const why = this.#failure ? `: ${reasonOf(this.#failure)}` : "";
     return linkError("UNAVAILABLE", `there was no link to ${this.where} within ${seconds} s${why}`);

@@ -28,9 +28,11 @@ export const ASK_FEATURE = "ask";
 
 /** If more bytes wait to be sent, no further calls are taken. */
 const HIGH_WATER_BYTES = 1024 * 1024;
+/** Unanswered calls; further ones are refused. No hub makes as many. */
+const MAX_INCOMING_CALLS = 64 * 1024;
 /** Of unanswered requests; further calls are refused. */
 const MAX_INCOMING_BYTES = 256 * 1024 * 1024;
-/** Of answers that wait to be sent, except small ones; a peer that calls faster than it reads gets errors. */
+/** Of answers that wait to be sent; a peer that calls faster than it reads gets errors. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 /** A peer that lets so much control pile up does not read the answers. */
 const MAX_CONTROL_BYTES = 16 * 1024 * 1024;
@@ -94,7 +96,7 @@ export class Link {
   constructor({ dialer, greeting }: { dialer: boolean; greeting: Greeting }) {
     this.#lastId = dialer ? -1 : 0;
     this.#lastPeerId = dialer ? 0 : -1;
-    this.#capacity = greeting.capacity || Number.POSITIVE_INFINITY;
+    this.#capacity = Math.min(greeting.capacity || MAX_INCOMING_CALLS, MAX_INCOMING_CALLS);
     this.#answersQuestions = greeting.features?.includes(ASK_FEATURE) ?? false;
     this.#control(0, { case: "hello", value: create(LinkHelloSchema, { ...greeting, protocol: PROTOCOL }) });
   }
@@ -175,17 +177,17 @@ export class Link {
   reply(call: IncomingCall, payload: Uint8Array): void {
     if (call.answered) return;
     checkSize("the answer", payload);
-    if (payload.length <= SMALL_BYTES) {
-      call.answered = true;
-      this.#over(call);
-      this.#outbox.addSmall(call, payload);
-      return;
-    }
     if (this.#outbox.size > 0 && this.#outbox.size + payload.length > MAX_ANSWER_BYTES) {
       throw new ResourceExhaustedError(
         `the answers that wait for their reader would take ${this.#outbox.size + payload.length} bytes, the link's ` +
           `limit is ${MAX_ANSWER_BYTES}; read them, and make fewer concurrent calls`,
       );
+    }
+    if (payload.length <= SMALL_BYTES) {
+      call.answered = true;
+      this.#over(call);
+      this.#outbox.addSmall(call, payload);
+      return;
     }
     call.answered = true;
     call.lane = new Lane();

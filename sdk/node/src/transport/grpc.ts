@@ -31,6 +31,7 @@ const KEEPALIVE_TIMEOUT_MS = 10_000;
 const END_MS = 1_000;
 const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 1_000;
+const MAX_PORT = 65_535;
 
 /** How to reach a hub. */
 export interface ConnectionOptions {
@@ -58,6 +59,11 @@ export class GrpcEndpoint implements Endpoint {
     options: ConnectionOptions = {},
   ) {
     checkAddress(where);
+    if (options.token !== undefined && (typeof options.token !== "string" || !/^[\x21-\x7e]+$/.test(options.token))) {
+      throw new ValidationError(
+        "the token must be a text of printable ASCII characters, without spaces and line breaks",
+      );
+    }
     const tls = options.tls ?? options.tlsCa !== undefined;
     if (options.token !== undefined && !tls && !options.allowInsecure && !staysHere(where)) {
       throw new ValidationError(
@@ -170,7 +176,9 @@ function reasonIn(details: string): string {
 /** Refuses what gRPC would take for something else, such as an address with a scheme. */
 function checkAddress(address: unknown): void {
   const valid =
-    typeof address === "string" && (/^unix:.+/.test(address) || /^(\[[^\]\s]+\]|[^\s:/@]+):\d{1,5}$/.test(address));
+    typeof address === "string" &&
+    (/^unix:.+/.test(address) ||
+      (/^(\[[^\]\s]+\]|[^\s:/@]+):\d{1,5}$/.test(address) && Number(/\d+$/.exec(address)) <= MAX_PORT));
   if (!valid) {
     throw new ValidationError(
       "the address must be 'host:port', '[ipv6]:port' or 'unix:path', without a scheme, a user or a path",

@@ -89,7 +89,7 @@ export class RunningCall {
     try {
       const result = this.#setup.tool.run(args as never, this.context);
       if (!isThenable(result)) return result;
-      return result.then(undefined, (error: unknown) => {
+      return Promise.resolve(result).then(undefined, (error: unknown) => {
         throw new ToolFailure(error);
       });
     } catch (error) {

@@ -1,5 +1,6 @@
 /** The tools of a worker, as methods that a hub calls. */
 import { randomUUID } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { toBinary } from "@bufbuild/protobuf";
 import { CALL_TIMEOUT_MS, MAX_MESSAGE_BYTES, STREAM_TIMEOUT_MS } from "../client/caller.js";
 import {
@@ -7,7 +8,7 @@ import {
   errorInfo,
   MessageTooLargeError,
   NotFoundError,
-  type ToolBridgeError,
+  ToolBridgeError,
   UnimplementedError,
 } from "../errors.js";
 import { ErrorInfoSchema } from "../gen/dspex_bridge_pb.js";
@@ -24,6 +25,10 @@ import type { Tool } from "./tool.js";
 const ANY_BYTES = 60;
 /** Reports that wait for a slow reader; further ones are dropped, values never are. */
 const MAX_EVENTS = 1_000;
+/** Values of a stream that are collected into one result; more do not fit into a message. */
+const MAX_COLLECTED = MAX_MESSAGE_BYTES / 2;
+/** Milliseconds that a generator may run before timers and the connection have a turn. */
+const TURN_MS = 5;
 
 /** Runs tools for a hub, which has already checked sessions and limits. */
 export class ToolService {
@@ -120,12 +125,15 @@ export class ToolService {
       if (!running.over) await chunks.data(result);
       return;
     }
+    const turns = new Turns();
     let step = await nextOf(values);
     try {
-      for (; !step.done && !running.over; step = await nextOf(values)) await chunks.data(step.value);
+      for (; !step.done && !running.over; step = await nextOf(values)) {
+        await chunks.data(step.value);
+        await turns.pass();
+      }
     } finally {
-      // A generator that waits for something else ends once that is over.
-      if (!step.done) void Promise.resolve(values.return?.()).catch(() => undefined);
+      if (!step.done) leave(values);
     }
   }
 
@@ -191,9 +199,18 @@ function writeResult(writer: Writer, value: unknown): void {
   writer.byte(0x08);
   writer.byte(1);
   const mark = writer.begin(0x12);
-  writeAny(writer, value);
+  writeValue(writer, value);
   writer.end(mark);
   if (writer.size > MAX_MESSAGE_BYTES) throw MessageTooLargeError.of("the result", writer.size, MAX_MESSAGE_BYTES);
+}
+
+/** Writes a value of a tool, whose own code, such as a getter, may throw. */
+function writeValue(writer: Writer, value: unknown): void {
+  try {
+    writeAny(writer, value);
+  } catch (error) {
+    throw error instanceof ToolBridgeError ? error : new ToolFailure(error);
+  }
 }
 
 function writeMetrics(writer: Writer, ms: number): void {
@@ -226,7 +243,7 @@ class ChunkSender {
   data(value: unknown): Promise<void> {
     const chunk = this.#chunk((writer) => {
       const mark = writer.begin(0x1a, value instanceof Uint8Array ? value.length + ANY_BYTES : 0);
-      writeAny(writer, value);
+      writeValue(writer, value);
       writer.end(mark);
     });
     if (chunk.length > MAX_MESSAGE_BYTES) {
@@ -301,14 +318,31 @@ async function collected(pending: unknown, running: RunningCall): Promise<unknow
   const values = iterate(result);
   if (!values) return result;
   const items: unknown[] = [];
+  const turns = new Turns();
   for (let step = await nextOf(values); !step.done; step = await nextOf(values)) {
     items.push(step.value);
-    if (running.over) {
-      void Promise.resolve(values.return?.()).catch(() => undefined);
-      break;
+    if (running.over || items.length > MAX_COLLECTED) {
+      leave(values);
+      if (running.over) break;
+      throw new MessageTooLargeError(
+        `message too large: more than ${MAX_COLLECTED} values do not fit; read the stream`,
+      );
     }
+    await turns.pass();
   }
   return items;
+}
+
+/** Gives timers and the connection their turns: a generator that waits for nothing would leave them none. */
+class Turns {
+  #last = performance.now();
+
+  /** Lets them have a turn if it is time. */
+  async pass(): Promise<void> {
+    if (performance.now() - this.#last < TURN_MS) return;
+    await setImmediate();
+    this.#last = performance.now();
+  }
 }
 
 /** Returns the iterator of a generator; undefined for any other value: an array is one value. */
@@ -317,6 +351,11 @@ function iterate(result: unknown): AsyncIterator<unknown> | Iterator<unknown> | 
   if (Symbol.asyncIterator in result) return (result as AsyncIterable<unknown>)[Symbol.asyncIterator]();
   if (Object.prototype.toString.call(result) === "[object Generator]") return result as Iterator<unknown>;
   return undefined;
+}
+
+/** Ends a generator; one that waits for something else ends once that is over. */
+function leave(values: AsyncIterator<unknown> | Iterator<unknown>): void {
+  void (async () => values.return?.())().catch(() => undefined);
 }
 
 async function nextOf(values: AsyncIterator<unknown> | Iterator<unknown>): Promise<IteratorResult<unknown>> {

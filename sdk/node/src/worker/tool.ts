@@ -8,7 +8,7 @@ import {
   ToolSpecSchema,
   ToolType,
 } from "../gen/dspex_bridge_pb.js";
-import { describe } from "../texts.js";
+import { describe, isName } from "../texts.js";
 import { serializeValue } from "../values/index.js";
 import { setOwn } from "../values/json.js";
 import type { ToolContext } from "./context.js";
@@ -97,7 +97,7 @@ export interface Tool {
  */
 export function tool<Input extends ToolSchema, Result>(definition: ToolDefinition<Input, Result>): Tool {
   const { name, input, output, run } = definition;
-  if (typeof name !== "string" || name === "" || name.length > MAX_NAME_CHARS) {
+  if (!isName(name) || name.length > MAX_NAME_CHARS) {
     throw new ValidationError(
       `the name of a tool must be a text of 1 to ${MAX_NAME_CHARS} characters, not ${describe(name)}`,
     );

@@ -1,7 +1,7 @@
 /** A process that offers tools. */
 import { randomUUID } from "node:crypto";
 import { toBinary } from "@bufbuild/protobuf";
-import { Backoff, LAST_MS, pause } from "../backoff.js";
+import { Backoff, FIRST_MS, LAST_MS, pause } from "../backoff.js";
 import { Caller } from "../client/caller.js";
 import {
   AlreadyExistsError,
@@ -141,7 +141,7 @@ export class Worker implements AsyncDisposable {
           return this;
         } catch (error) {
           // A hub that goes away before it answers is dialled again, like one that is not running.
-          if (!isLost(error) || performance.now() >= end) throw error;
+          if (!isLost(error) || end - performance.now() < FIRST_MS) throw error;
           await pause(Math.min(backoff.next(), Math.max(0, end - performance.now())), signal);
         }
       }
@@ -257,6 +257,7 @@ export class Worker implements AsyncDisposable {
 }
 
 function byName(tools: readonly Tool[]): ReadonlyMap<string, Tool> {
+  if (!Array.isArray(tools)) throw new ValidationError(`tools must be an array of tools, not ${describe(tools)}`);
   const map = new Map<string, Tool>();
   for (const each of tools) {
     if (typeof each !== "object" || each === null || !("spec" in each)) {
