@@ -67,7 +67,7 @@ defmodule ToolBridge.Caller do
       timeout = shorter(opts[:timeout], left)
 
       with {:ok, payload} <- sized(request),
-           do: {:ok, context.connection, payload, [origin: context.call_id, timeout: timeout]}
+           do: {:ok, context.connection, payload, [origin: context.call, timeout: timeout]}
     end
   end
 

@@ -38,18 +38,24 @@ defmodule ToolBridge.Connection do
   """
   @type step :: {String.t(), iodata(), (binary(), map() -> {:ok, map()} | {:error, Error.t()})}
 
-  @typedoc "What a task returns: the answer of a unary call, or the end of a call."
-  @type answer :: {:reply, iodata()} | {:end, LinkStatus.t()}
+  @typedoc "What a call of the hub is answered with: the answer of a unary call, or the end of a call."
+  @type answer :: {:reply, binary()} | {:end, LinkStatus.t()}
 
-  @typedoc "Starts a task of this process for a call of the hub."
-  @type handler :: (pid(), pos_integer(), ToolBridge.Proto.LinkCall.t() -> {:ok, Task.t()} | {:error, Error.t()})
+  @typedoc "A call of the hub: its link, by number, and its id. On the next link, the same id is another call."
+  @type call_key :: {pos_integer(), pos_integer()}
+
+  @typedoc """
+  Says what runs a call of the hub: a function that gets the connection, the call's key, and these arguments, and
+  returns the answer.
+  """
+  @type handler :: (ToolBridge.Proto.LinkCall.t() -> {:ok, {module(), atom(), list()}} | {:error, Error.t()})
 
   # -------------------------------------------------------------------------------------------------- interface
 
   @doc """
   Starts it. Options: `:address`, `:token`, `:tls`, `:allow_insecure`, `:name`; `:handshake`, a function of the info and
-  of whether it is the first link, which returns steps; `:handler`, which starts a task for a call of the hub;
-  `:capacity` and `:features` of the hello.
+  of whether it is the first link, which returns steps; `:handler`, which says what runs a call of the hub; `:capacity`
+  and `:features` of the hello.
   """
   def start_link(opts) do
     with {:ok, endpoint} <- HTTP2.endpoint(Keyword.fetch!(opts, :address), opts) do
@@ -73,8 +79,8 @@ defmodule ToolBridge.Connection do
   Sends a chunk of a stream of the hub's, and waits for room. The connection numbers the chunks, since several processes
   may send them.
   """
-  @spec chunk(pid(), pos_integer(), iodata()) :: :ok | {:error, Error.t()}
-  def chunk(connection, id, payload), do: GenServer.call(connection, {:chunk, id, payload}, :infinity)
+  @spec chunk(pid(), call_key(), iodata()) :: :ok | {:error, Error.t()}
+  def chunk(connection, key, payload), do: GenServer.call(connection, {:chunk, key, payload}, :infinity)
 
   # -------------------------------------------------------------------------------------------------- callbacks
 
@@ -115,8 +121,8 @@ defmodule ToolBridge.Connection do
     end
   end
 
-  def handle_call({:chunk, id, payload}, from, state) do
-    case Incoming.chunk(state, id, payload, from) do
+  def handle_call({:chunk, key, payload}, from, state) do
+    case Incoming.chunk(state, key, payload, from) do
       {:ok, state} -> noreply(state)
       {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
     end
@@ -156,21 +162,21 @@ defmodule ToolBridge.Connection do
 
   def handle_info({Requests, :cancel, ref}, state), do: state |> Outgoing.cancel(ref) |> noreply()
 
-  def handle_info({ref, answer}, %{monitors: monitors} = state) when is_map_key(monitors, ref) do
-    {:task, id} = Map.fetch!(monitors, ref)
-    state |> Incoming.answered(id, answer) |> noreply()
-  end
+  def handle_info({Incoming, :answer, pid, answer}, state), do: state |> Incoming.answered(pid, answer) |> noreply()
 
-  def handle_info({:DOWN, monitor, :process, _, reason}, %{monitors: monitors} = state)
-      when is_map_key(monitors, monitor) do
-    case Map.pop(monitors, monitor) do
-      {{:owner, ref}, monitors} -> noreply(Outgoing.cancel(%{state | monitors: monitors}, ref))
-      {{:task, id}, monitors} -> noreply(Incoming.task_down(%{state | monitors: monitors}, id, reason))
-    end
+  def handle_info({:EXIT, pid, reason}, %{children: children} = state) when is_map_key(children, pid),
+    do: state |> Incoming.exited(pid, reason) |> noreply()
+
+  def handle_info({:DOWN, monitor, :process, _, _}, %{monitors: monitors} = state) when is_map_key(monitors, monitor) do
+    {ref, monitors} = Map.pop(monitors, monitor)
+    %{state | monitors: monitors} |> Outgoing.cancel(ref) |> noreply()
   end
 
   def handle_info(:sweep, state), do: state |> Outgoing.sweep() |> noreply()
-  def handle_info({:deadline, id, seconds}, state), do: state |> Incoming.expire(id, seconds) |> noreply()
+
+  def handle_info({:timeout, timer, :deadlines}, %{deadlines: {timer, _}} = state),
+    do: state |> Incoming.expire() |> noreply()
+
   def handle_info({:kill, pid}, state), do: with(true <- Process.exit(pid, :kill), do: noreply(state))
   def handle_info({:not_ready, from}, state), do: state |> not_ready(from) |> noreply()
   def handle_info({:ping, http}, state), do: state |> ping(http) |> noreply()
@@ -193,7 +199,7 @@ defmodule ToolBridge.Connection do
   def handle_info(:drained_late, %{draining: draining} = state) when draining != nil do
     error = Error.new("Cancelled", "the call was cancelled: its worker leaves")
     Process.send_after(self(), :stop, @delivery)
-    state = Enum.reduce(Map.keys(state.served), state, &Incoming.stop_task(&2, &1, error))
+    state = Enum.reduce(Map.keys(state.served), state, &Incoming.stop(&2, &1, error))
     noreply(%{state | draining: %{draining | over: true, finished: false}})
   end
 
@@ -224,7 +230,7 @@ defmodule ToolBridge.Connection do
   def terminate(_, state) do
     state = flush(state)
     _ = if state.http, do: HTTP2.close(state.http)
-    Enum.each(state.served, fn {_, task} -> Process.exit(task.pid, :shutdown) end)
+    Incoming.shutdown(state)
   end
 
   # Frames are sent once nothing more has come, so that they are as full as can be, or when enough waits.
@@ -271,7 +277,8 @@ defmodule ToolBridge.Connection do
     case HTTP2.dial(state.endpoint) do
       {:ok, http} ->
         Process.send_after(self(), {:greeting, http.gun}, @greeting_timeout)
-        %{state | http: http, link: Protocol.new(:dialer, state.hello), phase: :dialling}
+        link = Protocol.new(:dialer, state.hello)
+        %{state | http: http, link: link, link_number: state.link_number + 1, phase: :dialling}
 
       {:error, error} ->
         failed(state, error)

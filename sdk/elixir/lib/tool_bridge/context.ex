@@ -25,12 +25,12 @@ defmodule ToolBridge.Context do
   alias ToolBridge.Proto.{LogRecord, Progress, StreamMetadata, ToolStreamChunk}
   alias ToolBridge.Proto.Google.{Any, Timestamp}
 
-  @enforce_keys [:connection, :call_id, :session_id, :tool]
-  defstruct [:connection, :call_id, :session_id, :tool, :deadline, request_id: "", metadata: %{}, events: false]
+  @enforce_keys [:connection, :call, :session_id, :tool]
+  defstruct [:connection, :call, :session_id, :tool, :deadline, request_id: "", metadata: %{}, events: false]
 
   @type t :: %__MODULE__{
           connection: pid(),
-          call_id: pos_integer(),
+          call: ToolBridge.Connection.call_key(),
           session_id: String.t(),
           tool: String.t(),
           deadline: integer() | nil,
@@ -82,7 +82,7 @@ defmodule ToolBridge.Context do
     module = message.__struct__
     any = %Any{type_url: "type.googleapis.com/" <> module.full_name(), value: module.encode(message)}
     chunk = %ToolStreamChunk{stream_id: context.request_id, content: {:metadata, %StreamMetadata{key: key, value: any}}}
-    _ = Connection.chunk(context.connection, context.call_id, ToolStreamChunk.encode(chunk))
+    _ = Connection.chunk(context.connection, context.call, ToolStreamChunk.encode(chunk))
     :ok
   end
 end

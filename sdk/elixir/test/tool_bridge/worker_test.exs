@@ -143,8 +143,8 @@ defmodule ToolBridge.WorkerTest do
   describe "a streaming tool" do
     test "yields, and is stopped when its reader leaves", %{client: client, worker: worker} do
       assert client |> Client.stream("naturals") |> Enum.take(3) == [0, 1, 2]
-      {_, tasks, _, _} = worker |> Supervisor.which_children() |> List.keyfind!(Task.Supervisor, 0)
-      TestHub.eventually(fn -> Task.Supervisor.children(tasks) == [] end)
+      {_, connection, _, _} = worker |> Supervisor.which_children() |> List.keyfind!(ToolBridge.Connection, 0)
+      TestHub.eventually(fn -> :sys.get_state(connection).children == %{} end)
     end
 
     test "that raises ends its stream after its values", %{client: client} do

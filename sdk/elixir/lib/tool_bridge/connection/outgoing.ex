@@ -4,7 +4,7 @@ defmodule ToolBridge.Connection.Outgoing do
 
   import ToolBridge.Connection.State, only: [now: 0]
 
-  alias ToolBridge.Connection.{Pace, State}
+  alias ToolBridge.Connection.{Incoming, Pace, State}
   alias ToolBridge.Connection.State.Request
   alias ToolBridge.Error
   alias ToolBridge.Link.Protocol
@@ -36,7 +36,7 @@ defmodule ToolBridge.Connection.Outgoing do
       payload: payload,
       session: Keyword.get(opts, :session),
       stream: Keyword.get(opts, :stream, false),
-      metadata: if(origin, do: %{"tool-bridge-origin" => Integer.to_string(origin)}, else: %{}),
+      metadata: if(origin, do: %{"tool-bridge-origin" => Integer.to_string(elem(origin, 1))}, else: %{}),
       deadline: timeout && now() + timeout,
       expires: now() + (timeout || @pending_timeout)
     }
@@ -44,13 +44,13 @@ defmodule ToolBridge.Connection.Outgoing do
     state = %{
       state
       | requests: Map.put(state.requests, ref, request),
-        monitors: Map.put(state.monitors, monitor, {:owner, ref}),
+        monitors: Map.put(state.monitors, monitor, ref),
         pace: Pace.queued(state.pace)
     }
 
     cond do
       # A nested call can only go over the link of its outer call.
-      origin != nil and not is_map_key(state.served, origin) ->
+      origin != nil and Incoming.find(state, origin) == nil ->
         finish(state, ref, {:error, Error.new("Cancelled", "the call that this one is nested in is over")})
 
       state.phase == :ready and :queue.is_empty(state.pending) and Protocol.takes_calls?(state.link) ->
