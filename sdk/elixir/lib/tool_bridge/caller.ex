@@ -72,7 +72,7 @@ defmodule ToolBridge.Caller do
   end
 
   defp prepared(client, _, request, opts) do
-    call = [timeout: check_timeout(opts[:timeout]), session: session_field(request)]
+    call = [timeout: check_timeout(opts[:timeout]), session: session_field(request), tool: opts[:tool]]
     with {:ok, payload} <- sized(request), do: {:ok, client, payload, call}
   end
 

@@ -11,10 +11,10 @@ defmodule ToolBridge.Connection do
 
   import ToolBridge.Connection.State, only: [now: 0]
 
-  alias ToolBridge.Connection.{HTTP2, Incoming, Outgoing, Pace, Requests, State}
+  alias ToolBridge.Connection.{Answering, Children, HTTP2, Incoming, Outgoing, Pace, Requests, State}
   alias ToolBridge.Error
   alias ToolBridge.Link.{Outbox, Protocol}
-  alias ToolBridge.Proto.{LinkHello, LinkStatus}
+  alias ToolBridge.Proto.{Answer, Ask, LinkHello, LinkStatus}
 
   @greeting_timeout 20_000
   # After a link that lasted so long, the back-off starts from the beginning.
@@ -54,8 +54,8 @@ defmodule ToolBridge.Connection do
 
   @doc """
   Starts it. Options: `:address`, `:token`, `:tls`, `:allow_insecure`, `:name`; `:handshake`, a function of the info and
-  of whether it is the first link, which returns steps; `:handler`, which says what runs a call of the hub; `:capacity`
-  and `:features` of the hello.
+  of whether it is the first link, which returns steps; `:handler`, which says what runs a call of the hub; `:on_ask`,
+  which answers questions of tools.
   """
   def start_link(opts) do
     with {:ok, endpoint} <- HTTP2.endpoint(Keyword.fetch!(opts, :address), opts) do
@@ -82,6 +82,10 @@ defmodule ToolBridge.Connection do
   @spec chunk(pid(), call_key(), iodata()) :: :ok | {:error, Error.t()}
   def chunk(connection, key, payload), do: GenServer.call(connection, {:chunk, key, payload}, :infinity)
 
+  @doc "Asks the caller of a call of the hub's, and waits for the answer."
+  @spec ask(pid(), call_key(), Ask.t()) :: {:ok, Answer.t()} | {:error, Error.t()}
+  def ask(connection, key, ask), do: GenServer.call(connection, {:ask, key, ask}, :infinity)
+
   # -------------------------------------------------------------------------------------------------- callbacks
 
   @impl true
@@ -93,11 +97,8 @@ defmodule ToolBridge.Connection do
       where: Keyword.fetch!(opts, :address),
       handshake: Keyword.get(opts, :handshake, fn _, _ -> [] end),
       handler: Keyword.get(opts, :handler),
-      hello: %LinkHello{
-        peer: "Elixir #{System.version()}",
-        features: Keyword.get(opts, :features, []),
-        capacity: Keyword.get(opts, :capacity, 0)
-      }
+      on_ask: opts[:on_ask],
+      hello: %LinkHello{peer: "Elixir #{System.version()}", features: if(opts[:on_ask], do: ["ask"], else: [])}
     }
 
     {:ok, state, {:continue, :dial}}
@@ -123,6 +124,13 @@ defmodule ToolBridge.Connection do
 
   def handle_call({:chunk, key, payload}, from, state) do
     case Incoming.chunk(state, key, payload, from) do
+      {:ok, state} -> noreply(state)
+      {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
+    end
+  end
+
+  def handle_call({:ask, key, ask}, from, state) do
+    case Incoming.ask(state, key, ask, from) do
       {:ok, state} -> noreply(state)
       {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
     end
@@ -162,10 +170,21 @@ defmodule ToolBridge.Connection do
 
   def handle_info({Requests, :cancel, ref}, state), do: state |> Outgoing.cancel(ref) |> noreply()
 
-  def handle_info({Incoming, :answer, pid, answer}, state), do: state |> Incoming.answered(pid, answer) |> noreply()
+  def handle_info({Children, :result, pid, result}, state) do
+    case Children.finished(state, pid) do
+      {{:call, id}, state} -> state |> Incoming.answered(id, result) |> noreply()
+      {{:question, ref}, state} -> state |> Answering.answered(ref, result) |> noreply()
+      {nil, state} -> noreply(state)
+    end
+  end
 
-  def handle_info({:EXIT, pid, reason}, %{children: children} = state) when is_map_key(children, pid),
-    do: state |> Incoming.exited(pid, reason) |> noreply()
+  def handle_info({:EXIT, pid, reason}, %{children: children} = state) when is_map_key(children, pid) do
+    case Children.exited(state, pid) do
+      {nil, state} -> noreply(state)
+      {{:call, id}, state} -> state |> Incoming.exited(id, reason) |> noreply()
+      {{:question, ref}, state} -> state |> Answering.exited(ref, reason) |> noreply()
+    end
+  end
 
   def handle_info({:DOWN, monitor, :process, _, _}, %{monitors: monitors} = state) when is_map_key(monitors, monitor) do
     {ref, monitors} = Map.pop(monitors, monitor)
@@ -230,7 +249,7 @@ defmodule ToolBridge.Connection do
   def terminate(_, state) do
     state = flush(state)
     _ = if state.http, do: HTTP2.close(state.http)
-    Incoming.shutdown(state)
+    Children.shutdown(state)
   end
 
   # Frames are sent once nothing more has come, so that they are as full as can be, or when enough waits.
@@ -417,8 +436,11 @@ defmodule ToolBridge.Connection do
     %{state | step_events: Map.put(state.step_events, record.logger, record)}
   end
 
+  defp take({:event, ref, %{kind: {:ask, ask}}}, %{on_ask: on_ask} = state) when on_ask != nil,
+    do: Answering.asked(state, ref, ask)
+
   defp take({:event, _, _}, state), do: state
-  defp take({:answer, _, _}, state), do: state
+  defp take({:answer, id, answer}, state), do: Incoming.take_answer(state, id, answer)
   defp take({:call, id, call}, state), do: Incoming.serve(state, id, call)
   defp take({:cancel, id, _}, state), do: Incoming.cancelled(state, id)
   defp take({:credit, id}, state), do: Incoming.unblock(state, id)

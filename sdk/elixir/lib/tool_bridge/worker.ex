@@ -59,7 +59,6 @@ defmodule ToolBridge.Worker do
       |> Keyword.take([:address, :token, :tls, :allow_insecure])
       |> Keyword.merge(
         name: connection,
-        capacity: capacity,
         handler: &handler(&1, key),
         handshake: handshake(tools, capacity, opts)
       )

@@ -1,27 +1,20 @@
 defmodule ToolBridge.Connection.Incoming do
   @moduledoc false
-  # The calls of the hub: each runs in a process of its own.
-  #
-  # The connection is the supervisor of these processes, as Cowboy's connections are of theirs: a supervisor between
-  # them, such as a `Task.Supervisor`, would cost each call two more messages and a wait, more than all else together.
-  # They are linked to the connection, stopped when their call is over, and waited for when the connection ends.
+  # The calls of the hub: each runs in a process of its own, and may ask its caller questions.
 
   import ToolBridge.Connection.State, only: [now: 0]
 
   alias ToolBridge.{Connection, Error}
-  alias ToolBridge.Connection.{Pace, State}
+  alias ToolBridge.Connection.{Children, Pace, State}
   alias ToolBridge.Connection.State.Served
   alias ToolBridge.Link.Protocol
-  alias ToolBridge.Proto.{LinkCall, Wire}
+  alias ToolBridge.Proto.{Answer, Ask, LinkCall, LinkEvent, Wire}
 
   # Of a ToolStreamChunk's number.
   @sequence_tag 0x10
-  # A process that does not end when its call is cancelled is killed.
-  @kill_after 5_000
   # How much later than its deadline a call may be ended, so that many deadlines need one timer.
   @tick 10
-  # Words of a new process's heap: an ordinary call collects no garbage.
-  @heap 1_000
+  @max_asks 100
 
   @doc "Starts the process of a call."
   @spec serve(State.t(), pos_integer(), LinkCall.t()) :: State.t()
@@ -31,26 +24,16 @@ defmodule ToolBridge.Connection.Incoming do
 
   def serve(state, id, call) do
     case state.handler.(call) do
-      {:ok, run} ->
-        args = [self(), {state.link_number, id}, run, Process.get(:"$ancestors", [])]
-        pid = :erlang.spawn_opt(__MODULE__, :run, args, [:link, min_heap_size: @heap])
+      {:ok, {module, function, args}} ->
+        run = {module, function, [self(), {state.link_number, id} | args]}
+        {pid, state} = Children.start(state, {:call, id}, run)
         deadline = if call.timeout_ms > 0, do: now() + call.timeout_ms
         served = Map.put(state.served, id, %Served{pid: pid, timeout: call.timeout_ms, deadline: deadline})
-        children = Map.put(state.children, pid, id)
-        arm(%{state | served: served, children: children, pace: Pace.delivered(state.pace)}, deadline)
+        arm(%{state | served: served, pace: Pace.delivered(state.pace)}, deadline)
 
       {:error, error} ->
         unserved(state, id, error)
     end
-  end
-
-  @doc false
-  # The process of a call. It is no `:proc_lib` process, which takes longer to start, but says what it is as one does.
-  @spec run(pid(), Connection.call_key(), {module(), atom(), list()}, list()) :: term()
-  def run(connection, key, {module, function, args}, ancestors) do
-    Process.put(:"$initial_call", {module, function, length(args) + 2})
-    Process.put(:"$ancestors", [connection | ancestors])
-    send(connection, {__MODULE__, :answer, self(), apply(module, function, [connection, key | args])})
   end
 
   @doc "Ends a call that no process runs."
@@ -62,6 +45,8 @@ defmodule ToolBridge.Connection.Incoming do
   def find(%{link_number: number, served: served}, {number, id}) when is_map_key(served, id), do: id
   def find(_, _), do: nil
 
+  defp over, do: Error.new("Cancelled", "the call is over")
+
   # ---------------------------------------------------------------------------------------------------- chunks
 
   @doc "Sends a chunk of a stream; the sender is answered once there is room for another."
@@ -69,7 +54,7 @@ defmodule ToolBridge.Connection.Incoming do
           {:ok, State.t()} | {:error, Error.t(), State.t()}
   def chunk(state, key, payload, from) do
     case find(state, key) do
-      nil -> {:error, Error.new("Cancelled", "the call is over"), state}
+      nil -> {:error, over(), state}
       id -> send_chunk(state, id, payload, from)
     end
   end
@@ -115,21 +100,51 @@ defmodule ToolBridge.Connection.Incoming do
     end
   end
 
+  # ------------------------------------------------------------------------------------------------- questions
+
+  @doc "Asks the caller; the process that asks gets the answer, or an error when the call ends."
+  @spec ask(State.t(), Connection.call_key(), Ask.t(), GenServer.from()) ::
+          {:ok, State.t()} | {:error, Error.t(), State.t()}
+  def ask(state, key, ask, from) do
+    id = find(state, key)
+
+    case id && Map.fetch!(state.served, id) do
+      %Served{error: nil, asks: asks} = call when map_size(asks) < @max_asks ->
+        number = Integer.to_string(call.asked + 1)
+        call = %{call | asked: call.asked + 1, asks: Map.put(asks, number, from)}
+        link = Protocol.tell(state.link, id, %LinkEvent{kind: {:ask, %{ask | id: number}}})
+        {:ok, %{state | link: link, served: Map.put(state.served, id, call)}}
+
+      %Served{error: nil} ->
+        text = "#{@max_asks} questions of this call wait for their answers; ask fewer"
+        {:error, Error.new("ResourceExhausted", text), state}
+
+      _ ->
+        {:error, over(), state}
+    end
+  end
+
+  @doc "A question was answered; an answer to one that is not open is dropped."
+  @spec take_answer(State.t(), pos_integer(), Answer.t()) :: State.t()
+  def take_answer(state, id, answer) do
+    with %{^id => call} <- state.served,
+         {from, asks} when from != nil <- Map.pop(call.asks, answer.id) do
+      GenServer.reply(from, {:ok, answer})
+      %{state | served: Map.put(state.served, id, %{call | asks: asks})}
+    else
+      _ -> state
+    end
+  end
+
   # ------------------------------------------------------------------------------------------------------- end
 
   @doc "A process has answered its call."
-  @spec answered(State.t(), pid(), Connection.answer()) :: State.t()
-  def answered(state, pid, answer) do
-    case state.children do
-      %{^pid => id} when id != nil ->
-        {call, served} = Map.pop!(state.served, id)
-        children = Map.put(state.children, pid, nil)
-        state = %{state | served: served, children: children, pace: Pace.queued(state.pace)}
-        put_answer(state, id, if(call.error, do: {:end, Error.to_status(call.error)}, else: answer))
-
-      _ ->
-        state
-    end
+  @spec answered(State.t(), pos_integer(), Connection.answer()) :: State.t()
+  def answered(state, id, answer) do
+    {call, served} = Map.pop!(state.served, id)
+    release(state, id, call, over())
+    state = %{state | served: served, pace: Pace.queued(state.pace)}
+    put_answer(state, id, if(call.error, do: {:end, Error.to_status(call.error)}, else: answer))
   end
 
   defp put_answer(state, id, {:end, status}), do: %{state | link: Protocol.finish(state.link, id, status)}
@@ -144,18 +159,12 @@ defmodule ToolBridge.Connection.Incoming do
     end
   end
 
-  @doc "A process has ended; without an answer if it was stopped, or killed with something that it is linked to."
-  @spec exited(State.t(), pid(), term()) :: State.t()
-  def exited(state, pid, reason) do
-    {id, children} = Map.pop!(state.children, pid)
-    state = %{state | children: children}
-
-    if id == nil do
-      state
-    else
-      {call, served} = Map.pop!(state.served, id)
-      unserved(%{state | served: served}, id, call.error || Error.of_tool(:exit, reason, []))
-    end
+  @doc "A process has ended without an answer: it was stopped, or killed with something that it is linked to."
+  @spec exited(State.t(), pos_integer(), term()) :: State.t()
+  def exited(state, id, reason) do
+    {call, served} = Map.pop!(state.served, id)
+    release(state, id, call, over())
+    unserved(%{state | served: served}, id, call.error || Error.of_tool(:exit, reason, []))
   end
 
   @doc "The hub has cancelled a call."
@@ -167,55 +176,34 @@ defmodule ToolBridge.Connection.Incoming do
   def stop(state, id, error) do
     case state.served do
       %{^id => %Served{error: nil} = call} ->
-        end_process(call.pid)
-        {senders, blocked} = Map.pop(state.blocked, id, [])
-        Enum.each(senders, &GenServer.reply(&1, {:error, error}))
-        %{state | served: Map.put(state.served, id, %{call | error: error}), blocked: blocked}
+        Children.stop(call.pid)
+        state = release(state, id, call, error)
+        %{state | served: Map.put(state.served, id, %{call | error: error, asks: %{}})}
 
       _ ->
         state
     end
   end
 
-  defp end_process(pid) do
-    Process.exit(pid, :shutdown)
-    Process.send_after(self(), {:kill, pid}, @kill_after)
+  # Others than the call's process may wait for room, or for answers.
+  defp release(%{blocked: blocked} = state, id, %{asks: asks}, error) when asks != %{} or is_map_key(blocked, id) do
+    {senders, blocked} = Map.pop(blocked, id, [])
+    Enum.each(senders ++ Map.values(asks), &GenServer.reply(&1, {:error, error}))
+    %{state | blocked: blocked}
   end
+
+  defp release(state, _, _, _), do: state
 
   @doc "Stops all: the link was lost."
   @spec drop_all(State.t(), Error.t()) :: State.t()
   def drop_all(state, error) do
-    for {_, senders} <- state.blocked, from <- senders, do: GenServer.reply(from, {:error, error})
-    Enum.each(state.served, fn {_, call} -> end_process(call.pid) end)
-    %{state | blocked: %{}, served: %{}, children: Map.new(state.children, fn {pid, _} -> {pid, nil} end)}
-  end
-
-  @doc "Ends all processes, and waits for them: the connection ends."
-  @spec shutdown(State.t()) :: :ok
-  def shutdown(state) do
-    pids = Map.keys(state.children)
-    monitors = Enum.map(pids, &Process.monitor/1)
-    Enum.each(pids, &Process.exit(&1, :shutdown))
-    timer = :erlang.start_timer(@kill_after, self(), :kill)
-    Enum.each(monitors, &await_end(&1, pids, timer))
-    _ = :erlang.cancel_timer(timer)
-    :ok
-  end
-
-  defp await_end(monitor, pids, timer) do
-    receive do
-      {:DOWN, ^monitor, :process, _, _} ->
-        :ok
-
-      {:timeout, ^timer, :kill} ->
-        Enum.each(pids, &Process.exit(&1, :kill))
-        await_end(monitor, pids, timer)
-    end
+    state = Enum.reduce(state.served, state, fn {id, call}, state -> release(state, id, call, error) end)
+    Children.drop(%{state | served: %{}}, &match?({:call, _}, &1))
   end
 
   # ------------------------------------------------------------------------------------------------- deadlines
 
-  # One timer, for the first deadline: most calls are over long before theirs, and begin with a later one.
+  # One timer, for the first deadline: most calls are over long before theirs, and the next ones' are later.
   defp arm(state, nil), do: state
   defp arm(%{deadlines: {_, at}} = state, deadline) when at <= deadline, do: state
 
@@ -229,15 +217,13 @@ defmodule ToolBridge.Connection.Incoming do
   def expire(state) do
     now = now()
 
-    running =
+    timed =
       for {id, %Served{error: nil, deadline: deadline} = call} when deadline != nil <- state.served, do: {id, call}
 
-    {over, others} = Enum.split_with(running, fn {_, call} -> call.deadline <= now end)
-    state = Enum.reduce(over, %{state | deadlines: nil}, fn {id, call}, state -> stop(state, id, late(call)) end)
-
-    if others == [],
-      do: state,
-      else: arm(state, others |> Enum.map(fn {_, call} -> call.deadline end) |> Enum.min() |> max(now + @tick))
+    {late, others} = Enum.split_with(timed, fn {_, call} -> call.deadline <= now end)
+    state = Enum.reduce(late, %{state | deadlines: nil}, fn {id, call}, state -> stop(state, id, late(call)) end)
+    next = others |> Enum.map(fn {_, call} -> call.deadline end) |> Enum.min(fn -> nil end)
+    arm(state, next && max(next, now + @tick))
   end
 
   defp late(call) do

@@ -14,6 +14,8 @@ defmodule ToolBridge.Connection.Requests do
           session: pos_integer() | nil,
           # The call of the hub that this one is nested in.
           origin: ToolBridge.Connection.call_key() | nil,
+          # The tool that is called, which questions name.
+          tool: String.t() | nil,
           # Whether the answer is a stream.
           stream: boolean()
         ]

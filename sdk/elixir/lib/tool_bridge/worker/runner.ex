@@ -17,6 +17,8 @@ defmodule ToolBridge.Worker.Runner do
   alias ToolBridge.Worker.Catalog
 
   @max_message 10 * 1024 * 1024
+  # Metadata of a call whose tool may ask.
+  @asks_key "tool-bridge-asks"
 
   @doc "Runs a call; `tools` is the key of the worker's catalog."
   @spec run(pid(), Connection.call_key(), ToolBridge.Proto.LinkCall.t(), term()) :: Connection.answer()
@@ -97,6 +99,7 @@ defmodule ToolBridge.Worker.Runner do
       deadline: if(call.timeout_ms > 0, do: System.monotonic_time(:millisecond) + call.timeout_ms),
       request_id: Map.get(request, :stream_id) || Map.get(request, :request_id),
       metadata: request.context,
+      asks: is_map_key(call.metadata, @asks_key),
       events: events
     }
   end
