@@ -8,7 +8,8 @@ defmodule ToolBridge.WorkerTest do
     client = start_supervised!({Client, address: TestHub.address()})
     {:ok, id} = Client.session_id(client)
     tools = context[:tools] || tools(self())
-    worker = start_supervised!({Worker, address: TestHub.address(), session_id: id, tools: tools, grace: 5_000})
+    options = [address: TestHub.address(), session_id: id, tools: tools, grace: 5_000]
+    worker = start_supervised!({Worker, Keyword.merge(options, context[:options] || [])})
     :ok = Worker.await_ready(worker)
     %{client: client, worker: worker, session_id: id}
   end
@@ -30,6 +31,9 @@ defmodule ToolBridge.WorkerTest do
       Tool.new("breaks", fn -> Stream.map(1..3, &if(&1 == 3, do: raise("broken"), else: &1)) end, type: :streaming),
       Tool.new("events", &events/2, spec: "(context :: ToolBridge.Context.t(), n :: integer()) :: Enumerable.t()"),
       Tool.new("nested", &nested/2, spec: "(text :: String.t(), context :: ToolBridge.Context.t()) :: term()"),
+      Tool.new("nested_double", fn context -> Client.call(context, "double", [4]) end,
+        spec: "(context :: ToolBridge.Context.t()) :: term()"
+      ),
       Tool.new("nested_wait", fn context -> Client.call(context, "wait") end,
         spec: "(context :: ToolBridge.Context.t()) :: term()"
       ),
@@ -102,6 +106,35 @@ defmodule ToolBridge.WorkerTest do
       assert_receive {:waiting, tool}
       monitor = Process.monitor(tool)
       assert_receive {:DOWN, ^monitor, :process, _, _}
+    end
+
+    test "has a deadline of its own, whatever others are running", %{client: client} do
+      long = Task.async(fn -> Client.call(client, "wait", [], timeout: 60_000) end)
+      assert_receive {:waiting, tool}
+
+      for timeout <- [200, 100, 100] do
+        assert {:error, %Error{type: "TimeoutError"}} = Client.call(client, "wait", [], timeout: timeout)
+
+        assert_receive {:waiting, _}
+      end
+
+      assert Process.alive?(tool)
+      Task.shutdown(long, :brutal_kill)
+    end
+
+    @tag options: [capacity: 1]
+    test "calls others of its worker, even if that has no room for more", %{client: client} do
+      assert Client.call(client, "nested_double") == {:ok, 8}
+    end
+
+    test "says what it is to those that look at processes", %{client: client} do
+      caller = spawn(fn -> Client.call(client, "wait") end)
+      assert_receive {:waiting, tool}
+      {:dictionary, dictionary} = Process.info(tool, :dictionary)
+      assert dictionary[:"$initial_call"] == {ToolBridge.Worker.Runner, :run, 4}
+      assert [connection, worker | _] = dictionary[:"$ancestors"]
+      assert is_pid(connection) and is_pid(worker)
+      Process.exit(caller, :kill)
     end
 
     test "that traps exits is killed", %{client: client} do
