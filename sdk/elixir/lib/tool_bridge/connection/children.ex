@@ -60,12 +60,9 @@ defmodule ToolBridge.Connection.Children do
   @doc "Stops the processes with a role that is over."
   @spec drop(State.t(), (role() -> boolean())) :: State.t()
   def drop(state, over?) do
-    children =
-      Map.new(state.children, fn {pid, role} ->
-        if role != nil and over?.(role), do: {stop(pid) && pid, nil}, else: {pid, role}
-      end)
-
-    %{state | children: children}
+    over = for {pid, role} <- state.children, role != nil, over?.(role), do: pid
+    Enum.each(over, &stop/1)
+    %{state | children: Enum.reduce(over, state.children, &Map.put(&2, &1, nil))}
   end
 
   @doc "Ends all, and waits for them."

@@ -83,7 +83,7 @@ defmodule ToolBridge.Question.Schema do
     known(rules, @keys[kind], where)
     texts(rules, ~w(title description format), where)
 
-    for key <- @sizes ++ @ranges, rule = Map.get(rules, key, 0), do: check_limit(where, key, rule)
+    Enum.each(@sizes ++ @ranges, &check_limit(where, &1, Map.get(rules, &1, 0)))
     choices = Map.get(rules, "enum", [nil])
     unless is_list(choices) and choices != [], do: wrong("#{where}: \"enum\" must be a list of at least one value")
 
@@ -111,13 +111,17 @@ defmodule ToolBridge.Question.Schema do
   defp check_limit(where, key, _), do: wrong("#{where}: #{inspect(key)} must be a number")
 
   defp known(rules, known, where) do
-    for key <- Map.keys(rules), key not in known do
-      wrong("#{where} has #{shown(key)}, which a question does not support; it may have #{Enum.join(known, ", ")}")
+    case Map.keys(rules) -- known do
+      [] -> :ok
+      [key | _] -> wrong("#{where} has #{shown(key)}, which no question has; it may have #{Enum.join(known, ", ")}")
     end
   end
 
   defp texts(rules, keys, where) do
-    for key <- keys, not is_binary(Map.get(rules, key, "")), do: wrong("#{where}: #{inspect(key)} must be a string")
+    case Enum.reject(keys, &is_binary(Map.get(rules, &1, ""))) do
+      [] -> :ok
+      [key | _] -> wrong("#{where}: #{inspect(key)} must be a string")
+    end
   end
 
   @spec wrong(String.t()) :: no_return()

@@ -36,7 +36,7 @@ defmodule ToolBridge.Question.SchemaTest do
     assert why(object([])) =~ ~s("properties" must be an object)
     assert why(object(%{a: %{type: "object"}})) =~ ~s(property "a" has the type "object")
     assert why(object(%{a: 1})) =~ ~s(property "a" has no "type")
-    assert why(object(%{a: %{type: "string", pattern: "x"}})) =~ ~s("pattern", which a question does not support)
+    assert why(object(%{a: %{type: "string", pattern: "x"}})) =~ ~s("pattern", which no question has)
     assert why(object(%{a: %{type: "integer", minimum: "0"}})) =~ ~s("minimum" must be a number)
     assert why(object(%{a: %{type: "integer", enum: [1, "2"]}})) =~ ~s("enum" has a value that is not an integer)
     assert why(object(%{a: %{type: "boolean", default: 1}})) =~ ~s("default" is 1, not true or false)
