@@ -209,7 +209,7 @@ defmodule ToolBridge.Client do
     * `:maps` - `:ordered` for results with `ToolBridge.Value.OrderedMap`
   """
   @spec call(client(), String.t(), arguments(), [option()]) :: result()
-  def call(client, tool, args \\ [], opts \\ []) do
+  def call(client, tool, args \\ [], opts \\ []) when is_binary(tool) do
     with {:ok, request} <- call_request(tool, args, opts) do
       retried(Keyword.get(opts, :max_retries, 0), @first_wait, fn -> execute(client, tool, request, opts) end)
     end
@@ -274,7 +274,7 @@ defmodule ToolBridge.Client do
   `{:data, value}`, `{:progress, progress}` and `{:log, record}`, of `ToolBridge.Proto`.
   """
   @spec stream(client(), String.t(), arguments(), keyword()) :: Enumerable.t()
-  def stream(client, tool, args \\ [], opts \\ []) do
+  def stream(client, tool, args \\ [], opts \\ []) when is_binary(tool) do
     events = Keyword.get(opts, :events, false)
 
     case Arguments.encode(args, Keyword.get(opts, :named, [])) do

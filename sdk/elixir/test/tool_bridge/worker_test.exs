@@ -23,6 +23,7 @@ defmodule ToolBridge.WorkerTest do
       Tool.new("kill", fn -> Process.exit(self(), :kill) end),
       Tool.new("refuse", fn reason -> {:error, reason} end),
       Tool.new("unsendable", fn -> self() end),
+      Tool.new("lazy", fn -> Stream.map([1], fn _ -> raise ArgumentError, "late" end) end),
       Tool.new("wait", fn -> wait(test) end),
       Tool.new("stubborn", fn -> with(_ <- Process.flag(:trap_exit, true), do: wait(test)) end),
       Tool.new("naturals", fn -> Stream.resource(fn -> 0 end, &{[&1], &1 + 1}, fn _ -> send(test, :left) end) end,
@@ -90,6 +91,11 @@ defmodule ToolBridge.WorkerTest do
 
     test "whose result cannot be sent is an error", %{client: client} do
       assert {:error, %Error{type: "SerializationError"}} = Client.call(client, "unsendable")
+
+      assert {:error, %Error{type: "ArgumentError", message: "late", origin: :tool, stacktrace: stacktrace}} =
+               Client.call(client, "lazy")
+
+      assert stacktrace =~ "worker_test.exs"
       assert Client.call(client, "double", [1]) == {:ok, 2}
     end
 

@@ -10,8 +10,8 @@ defmodule ToolBridge.Connection.Children do
 
   # A process that does not end when it is stopped is killed.
   @kill_after 5_000
-  # Words of a new process's heap: an ordinary call collects no garbage.
-  @heap 1_000
+  # Words of a new process's heap, 5 KiB: an ordinary call collects next to no garbage.
+  @heap 610
 
   @typedoc "What a process does: a call of the hub, by its id, or a question about a call of this end; nil: it is over."
   @type role :: {:call, pos_integer()} | {:question, reference()} | nil

@@ -107,6 +107,9 @@ defmodule ToolBridge.Worker.Runner do
   defp bound(tool, context, request) do
     with {:ok, args, kwargs} <- Arguments.decode(request.args, request.kwargs, tool.maps),
          do: Tool.bind(tool, args, kwargs, context)
+  catch
+    # A default is code of the tool.
+    kind, reason -> {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
   end
 
   defp applied(tool, args) do
@@ -169,6 +172,9 @@ defmodule ToolBridge.Worker.Runner do
       other ->
         other
     end
+  catch
+    # `ToolBridge.Value.Plain` and enumerables are code of the tool.
+    kind, reason -> {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
   end
 
   defp metrics(began) do
