@@ -180,7 +180,8 @@ defmodule ToolBridge.Connection do
 
   def handle_info({:EXIT, pid, reason}, %{children: children} = state) when is_map_key(children, pid) do
     case Children.exited(state, pid) do
-      {nil, state} -> noreply(state)
+      # Each call has one, so that it does not count as a message.
+      {nil, state} -> {:noreply, state, next(state)}
       {{:call, id}, state} -> state |> Incoming.exited(id, reason) |> noreply()
       {{:question, ref}, state} -> state |> Answering.exited(ref, reason) |> noreply()
     end
