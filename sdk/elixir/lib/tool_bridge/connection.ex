@@ -122,19 +122,8 @@ defmodule ToolBridge.Connection do
     end
   end
 
-  def handle_call({:chunk, key, payload}, from, state) do
-    case Incoming.chunk(state, key, payload, from) do
-      {:ok, state} -> noreply(state)
-      {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
-    end
-  end
-
-  def handle_call({:ask, key, ask}, from, state) do
-    case Incoming.ask(state, key, ask, from) do
-      {:ok, state} -> noreply(state)
-      {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
-    end
-  end
+  def handle_call({:chunk, key, payload}, from, state), do: state |> Incoming.chunk(key, payload, from) |> unless_over()
+  def handle_call({:ask, key, ask}, from, state), do: state |> Incoming.ask(key, ask, from) |> unless_over()
 
   def handle_call({:drain, grace}, from, state) do
     if state.phase == :ready and state.draining == nil do
@@ -252,6 +241,10 @@ defmodule ToolBridge.Connection do
     _ = if state.http, do: HTTP2.close(state.http)
     Children.shutdown(state)
   end
+
+  # The process of a call is answered later, or at once with an error.
+  defp unless_over({:ok, state}), do: noreply(state)
+  defp unless_over({:error, error, state}), do: {:reply, {:error, error}, state, next(state)}
 
   # Frames are sent once nothing more has come, so that they are as full as can be, or when enough waits.
   defp noreply(%{draining: %{over: true}, served: served} = state) when served == %{}, do: stop_drained(state)

@@ -12,6 +12,7 @@ defmodule ToolBridge.Question.Schema do
   # Beyond this, an integer that travels as a double may change.
   @max_exact 0x20000000000000
 
+  @not_object "the schema is a map with \"type\" => \"object\", or nil"
   @object_keys ~w($schema additionalProperties description properties required title type)
   @text_keys ~w(default description enum enumNames title type)
   @sizes ~w(minLength maxLength)
@@ -42,7 +43,7 @@ defmodule ToolBridge.Question.Schema do
     _ -> invalid("the schema is no JSON Schema: it has a value that JSON does not have")
   end
 
-  def write(_), do: not_object()
+  def write(_), do: invalid(@not_object)
 
   @doc "Reads the text of a schema; nil for none."
   @spec read(String.t()) :: {:ok, map() | nil} | {:error, Error.t()}
@@ -57,8 +58,6 @@ defmodule ToolBridge.Question.Schema do
     {:wrong, why} -> invalid(why)
     _ -> invalid("the schema of the question is not valid JSON")
   end
-
-  defp not_object, do: invalid("the schema is a map with \"type\" => \"object\", or nil")
 
   defp check(%{"type" => "object"} = schema) do
     known(schema, @object_keys, "the schema")
@@ -77,7 +76,7 @@ defmodule ToolBridge.Question.Schema do
     texts(schema, ~w($schema title description), "the schema")
   end
 
-  defp check(_), do: wrong("the schema is a map with \"type\" => \"object\", or nil")
+  defp check(_), do: wrong(@not_object)
 
   defp check_property(where, %{"type" => kind} = rules) when is_map_key(@keys, kind) do
     known(rules, @keys[kind], where)
