@@ -22,7 +22,8 @@ defmodule ToolBridge.Worker do
     * `:tools` - modules that use `ToolBridge.Tools`, and tools made by `ToolBridge.Tool.new/3`
     * `:session_id` - only this session sees the tools; it is created if it does not exist. Default: every session.
     * `:worker_id` - a later worker with the same id replaces this one. Default: generated.
-    * `:capacity` - how many calls may run at once; the hub keeps or sends elsewhere what is beyond it (100)
+    * `:capacity` - how many calls may run at once; the hub keeps or sends elsewhere what is beyond it (100). Calls that
+      are nested in others of the same worker run even if it is full.
     * `:grace` - milliseconds that calls have to finish when the worker stops (10,000)
     * `:token`, `:tls`, `:allow_insecure`, `:name` - as for `ToolBridge.Client`
   """
