@@ -138,7 +138,8 @@ lint-elixir: install
 	scripts/check_elixir.sh
 
 bench-elixir: install
-	cd sdk/elixir && mix run bench/bench.exs
+	cd sdk/elixir && MIX_ENV=prod mix compile
+	$(BIN)/python -m benchmarks $(call figures,elixir)
 
 # Node.js 20 and npm.
 NODE := sdk/node

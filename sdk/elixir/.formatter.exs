@@ -3,5 +3,5 @@ generated = ["lib/tool_bridge/proto/table.ex"]
 
 [
   line_length: 120,
-  inputs: Enum.flat_map(["*.exs", "{lib,test,bench,conformance}/**/*.{ex,exs}"], &Path.wildcard/1) -- generated
+  inputs: Enum.flat_map(["*.exs", "{lib,test,conformance}/**/*.{ex,exs}"], &Path.wildcard/1) -- generated
 ]

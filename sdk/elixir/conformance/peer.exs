@@ -418,20 +418,13 @@ defmodule ToolBridge.Conformance.Sessions do
   @moduledoc false
   # What the peer does at a hub: a client and a worker. The state is {client, worker, watch, calls}.
 
-  alias ToolBridge.{Agents, Client, Error, Tool, Variables, Worker}
+  alias ToolBridge.{Agents, Client, Context, Error, Tool, Variables, Worker}
   alias ToolBridge.Conformance.Meaning
 
   @patience 60_000
 
-  def act(%{"do" => "connect"} = request) do
-    {:ok, client} = Client.start_link(address: request["address"], session_id: request["session_id"])
-    Process.put(:client, client)
-
-    with {:ok, info} <- Client.await_ready(client, @patience),
-         {:ok, tools} <- Client.tools(client) do
-      {:ok, %{"session_id" => info.session_id, "tools" => Map.keys(tools)}}
-    end
-  end
+  def act(%{"do" => "connect"} = request), do: connect(request, [])
+  def act(%{"do" => "connect_with_token", "token" => token} = request), do: connect(request, token: token)
 
   def act(%{"do" => "call"} = request), do: meaning(call(client(), request))
 
@@ -461,6 +454,29 @@ defmodule ToolBridge.Conformance.Sessions do
     {:ok, %{"items" => Enum.map(items, &Meaning.of/1)}}
   end
 
+  def act(%{"do" => "call_with_events"} = request) do
+    {args, named} = arguments(request)
+
+    events =
+      client() |> Client.stream(request["tool"], args, named: named, maps: :ordered, events: true) |> Enum.to_list()
+
+    [value] = for {:data, value} <- events, do: value
+
+    progress =
+      for {:progress, at} <- events, do: %{"current" => at.current, "total" => at.total, "message" => at.message}
+
+    logs = for {:log, line} <- events, do: %{"level" => line.level, "message" => line.message, "fields" => line.fields}
+    {:ok, %{"meaning" => Meaning.of(value), "progress" => progress, "logs" => logs}}
+  end
+
+  def act(%{"do" => "batch", "items" => items}) do
+    calls = for item <- items, {args, named} = arguments(item), do: {item["tool"], args, named}
+
+    with {:ok, results} <- Client.batch(client(), calls, maps: :ordered) do
+      {:ok, %{"items" => Enum.map(results, &item/1)}}
+    end
+  end
+
   def act(%{"do" => "set_variable", "name" => name, "meaning" => meaning} = request) do
     opts = Keyword.reject([expected_revision: request["expected_revision"]], &match?({_, nil}, &1))
 
@@ -472,6 +488,11 @@ defmodule ToolBridge.Conformance.Sessions do
 
   def act(%{"do" => "delete_variable", "name" => name}),
     do: with(:ok <- Variables.delete(client(), name), do: {:ok, %{}})
+
+  def act(%{"do" => "list_variables"} = request) do
+    with {:ok, variables} <- Variables.list(client(), prefix: request["prefix"] || ""),
+         do: {:ok, %{"names" => Enum.map(variables, & &1.name)}}
+  end
 
   def act(%{"do" => "watch", "names" => names}) do
     {:ok, watch} = Variables.watch(client(), names, initial: true)
@@ -529,6 +550,19 @@ defmodule ToolBridge.Conformance.Sessions do
 
   defp client, do: Process.get(:client)
 
+  defp connect(request, opts) do
+    {:ok, client} = Client.start_link([address: request["address"], session_id: request["session_id"]] ++ opts)
+    Process.put(:client, client)
+
+    with {:ok, info} <- Client.await_ready(client, @patience),
+         {:ok, tools} <- Client.tools(client) do
+      {:ok, %{"session_id" => info.session_id, "tools" => Map.keys(tools)}}
+    end
+  end
+
+  defp item({:ok, value}), do: %{"meaning" => Meaning.of(value)}
+  defp item({:error, error}), do: %{"error" => %{"type" => error.type, "message" => error.message}}
+
   defp call(client, request) do
     {args, named} = arguments(request)
     opts = [named: named, maps: :ordered]
@@ -555,8 +589,18 @@ defmodule ToolBridge.Conformance.Sessions do
       Tool.new("peer_nested", fn value, context -> Client.call(context, "echo", [value], maps: :ordered) end,
         spec: "(value :: term(), context :: ToolBridge.Context.t()) :: term()",
         maps: :ordered
+      ),
+      Tool.new("peer_report", &report/1, spec: "(context :: ToolBridge.Context.t()) :: String.t()"),
+      Tool.new("peer_variable", fn name, context -> Variables.get(context, name, maps: :ordered) end,
+        spec: "(name :: String.t(), context :: ToolBridge.Context.t()) :: term()"
       )
     ]
+  end
+
+  defp report(context) do
+    Context.progress(context, 1, 2, "half")
+    Context.log(context, :warning, "halfway")
+    "done"
   end
 end
 

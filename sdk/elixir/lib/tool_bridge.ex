@@ -5,7 +5,7 @@ defmodule ToolBridge do
     * `ToolBridge.Client` - a session: calls, streams, batches
     * `ToolBridge.Variables`, `ToolBridge.Agents` - the session's variables, and agents
     * `ToolBridge.Worker`, `ToolBridge.Tools` - offers the functions of modules as tools
-    * `ToolBridge.Context` - what a tool knows of its call
+    * `ToolBridge.Context`, `ToolBridge.Question` - what a tool knows of its call, and asks its caller
     * `ToolBridge.Hub` - a hub as a part of this application
     * `ToolBridge.Error` - the one error of all of these
   """

@@ -142,7 +142,7 @@ defmodule ToolBridge.Agents do
   defp content(nil), do: raise(Error.new("ProtocolError", "an event of an agent has no content"))
 
   defp plain(nil), do: %{}
-  defp plain(struct), do: Value.from_struct(struct)
+  defp plain(struct), do: struct |> Value.from_struct() |> Caller.bang()
 
   defp struct_of(input) do
     Value.to_struct(Map.new(input, fn {key, value} -> {to_string(key), value} end))

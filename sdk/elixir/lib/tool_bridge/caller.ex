@@ -67,12 +67,12 @@ defmodule ToolBridge.Caller do
       timeout = shorter(opts[:timeout], left)
 
       with {:ok, payload} <- sized(request),
-           do: {:ok, context.connection, payload, [origin: context.call_id, timeout: timeout]}
+           do: {:ok, context.connection, payload, [origin: context.call, timeout: timeout]}
     end
   end
 
   defp prepared(client, _, request, opts) do
-    call = [timeout: check_timeout(opts[:timeout]), session: session_field(request)]
+    call = [timeout: check_timeout(opts[:timeout]), session: session_field(request), tool: opts[:tool]]
     with {:ok, payload} <- sized(request), do: {:ok, client, payload, call}
   end
 

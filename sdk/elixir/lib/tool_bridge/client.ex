@@ -26,6 +26,8 @@ defmodule ToolBridge.Client do
     * `:session_id` - the session to create or to attach to; default: the hub generates one
     * `:session_metadata` - a map of texts, kept with a new session
     * `:session_config` - of a new session: `max_concurrent_tools`, `default_timeout_ms`, `enable_caching`
+    * `:on_ask` - a function that answers tools' questions; see `ToolBridge.Question`. Without it, tools that ask get an
+      error.
     * `:token` - a bearer token; without TLS only for this machine, unless `:allow_insecure` is true
     * `:tls` - true, or options of `:ssl` such as `[cacertfile: "ca.pem"]`
     * `:name` - of the process
@@ -75,7 +77,11 @@ defmodule ToolBridge.Client do
   @spec start_link(keyword()) :: GenServer.on_start() | {:error, Error.t()}
   def start_link(opts) do
     session = Keyword.take(opts, [:session_id, :session_metadata, :session_config])
-    link = Keyword.take(opts, [:address, :token, :tls, :allow_insecure, :name])
+    link = Keyword.take(opts, [:address, :token, :tls, :allow_insecure, :name, :on_ask])
+
+    unless is_function(opts[:on_ask], 1) or opts[:on_ask] == nil,
+      do: raise(ArgumentError, "on_ask: is a function of one question, not #{inspect(opts[:on_ask])}")
+
     Connection.start_link([{:handshake, fn info, _ -> [Session.step(info, session)] end} | link])
   end
 
@@ -203,7 +209,7 @@ defmodule ToolBridge.Client do
     * `:maps` - `:ordered` for results with `ToolBridge.Value.OrderedMap`
   """
   @spec call(client(), String.t(), arguments(), [option()]) :: result()
-  def call(client, tool, args \\ [], opts \\ []) do
+  def call(client, tool, args \\ [], opts \\ []) when is_binary(tool) do
     with {:ok, request} <- call_request(tool, args, opts) do
       retried(Keyword.get(opts, :max_retries, 0), @first_wait, fn -> execute(client, tool, request, opts) end)
     end
@@ -268,7 +274,7 @@ defmodule ToolBridge.Client do
   `{:data, value}`, `{:progress, progress}` and `{:log, record}`, of `ToolBridge.Proto`.
   """
   @spec stream(client(), String.t(), arguments(), keyword()) :: Enumerable.t()
-  def stream(client, tool, args \\ [], opts \\ []) do
+  def stream(client, tool, args \\ [], opts \\ []) when is_binary(tool) do
     events = Keyword.get(opts, :events, false)
 
     case Arguments.encode(args, Keyword.get(opts, :named, [])) do

@@ -11,10 +11,10 @@ defmodule ToolBridge.Connection do
 
   import ToolBridge.Connection.State, only: [now: 0]
 
-  alias ToolBridge.Connection.{HTTP2, Incoming, Outgoing, Pace, Requests, State}
+  alias ToolBridge.Connection.{Answering, Children, HTTP2, Incoming, Outgoing, Pace, Requests, State}
   alias ToolBridge.Error
   alias ToolBridge.Link.{Outbox, Protocol}
-  alias ToolBridge.Proto.{LinkHello, LinkStatus}
+  alias ToolBridge.Proto.{Answer, Ask, LinkHello, LinkStatus}
 
   @greeting_timeout 20_000
   # After a link that lasted so long, the back-off starts from the beginning.
@@ -38,18 +38,24 @@ defmodule ToolBridge.Connection do
   """
   @type step :: {String.t(), iodata(), (binary(), map() -> {:ok, map()} | {:error, Error.t()})}
 
-  @typedoc "What a task returns: the answer of a unary call, or the end of a call."
-  @type answer :: {:reply, iodata()} | {:end, LinkStatus.t()}
+  @typedoc "What a call of the hub is answered with: the answer of a unary call, or the end of a call."
+  @type answer :: {:reply, binary()} | {:end, LinkStatus.t()}
 
-  @typedoc "Starts a task of this process for a call of the hub."
-  @type handler :: (pid(), pos_integer(), ToolBridge.Proto.LinkCall.t() -> {:ok, Task.t()} | {:error, Error.t()})
+  @typedoc "A call of the hub: its link, by number, and its id. On the next link, the same id is another call."
+  @type call_key :: {pos_integer(), pos_integer()}
+
+  @typedoc """
+  Says what runs a call of the hub: a function that gets the connection, the call's key, and these arguments, and
+  returns the answer.
+  """
+  @type handler :: (ToolBridge.Proto.LinkCall.t() -> {:ok, {module(), atom(), list()}} | {:error, Error.t()})
 
   # -------------------------------------------------------------------------------------------------- interface
 
   @doc """
   Starts it. Options: `:address`, `:token`, `:tls`, `:allow_insecure`, `:name`; `:handshake`, a function of the info and
-  of whether it is the first link, which returns steps; `:handler`, which starts a task for a call of the hub;
-  `:capacity` and `:features` of the hello.
+  of whether it is the first link, which returns steps; `:handler`, which says what runs a call of the hub; `:on_ask`,
+  which answers questions of tools.
   """
   def start_link(opts) do
     with {:ok, endpoint} <- HTTP2.endpoint(Keyword.fetch!(opts, :address), opts) do
@@ -73,8 +79,12 @@ defmodule ToolBridge.Connection do
   Sends a chunk of a stream of the hub's, and waits for room. The connection numbers the chunks, since several processes
   may send them.
   """
-  @spec chunk(pid(), pos_integer(), iodata()) :: :ok | {:error, Error.t()}
-  def chunk(connection, id, payload), do: GenServer.call(connection, {:chunk, id, payload}, :infinity)
+  @spec chunk(pid(), call_key(), iodata()) :: :ok | {:error, Error.t()}
+  def chunk(connection, key, payload), do: GenServer.call(connection, {:chunk, key, payload}, :infinity)
+
+  @doc "Asks the caller of a call of the hub's, and waits for the answer."
+  @spec ask(pid(), call_key(), Ask.t()) :: {:ok, Answer.t()} | {:error, Error.t()}
+  def ask(connection, key, ask), do: GenServer.call(connection, {:ask, key, ask}, :infinity)
 
   # -------------------------------------------------------------------------------------------------- callbacks
 
@@ -87,11 +97,8 @@ defmodule ToolBridge.Connection do
       where: Keyword.fetch!(opts, :address),
       handshake: Keyword.get(opts, :handshake, fn _, _ -> [] end),
       handler: Keyword.get(opts, :handler),
-      hello: %LinkHello{
-        peer: "Elixir #{System.version()}",
-        features: Keyword.get(opts, :features, []),
-        capacity: Keyword.get(opts, :capacity, 0)
-      }
+      on_ask: opts[:on_ask],
+      hello: %LinkHello{peer: "Elixir #{System.version()}", features: if(opts[:on_ask], do: ["ask"], else: [])}
     }
 
     {:ok, state, {:continue, :dial}}
@@ -115,12 +122,8 @@ defmodule ToolBridge.Connection do
     end
   end
 
-  def handle_call({:chunk, id, payload}, from, state) do
-    case Incoming.chunk(state, id, payload, from) do
-      {:ok, state} -> noreply(state)
-      {:error, error, state} -> {:reply, {:error, error}, state, next(state)}
-    end
-  end
+  def handle_call({:chunk, key, payload}, from, state), do: state |> Incoming.chunk(key, payload, from) |> unless_over()
+  def handle_call({:ask, key, ask}, from, state), do: state |> Incoming.ask(key, ask, from) |> unless_over()
 
   def handle_call({:drain, grace}, from, state) do
     if state.phase == :ready and state.draining == nil do
@@ -156,21 +159,33 @@ defmodule ToolBridge.Connection do
 
   def handle_info({Requests, :cancel, ref}, state), do: state |> Outgoing.cancel(ref) |> noreply()
 
-  def handle_info({ref, answer}, %{monitors: monitors} = state) when is_map_key(monitors, ref) do
-    {:task, id} = Map.fetch!(monitors, ref)
-    state |> Incoming.answered(id, answer) |> noreply()
-  end
-
-  def handle_info({:DOWN, monitor, :process, _, reason}, %{monitors: monitors} = state)
-      when is_map_key(monitors, monitor) do
-    case Map.pop(monitors, monitor) do
-      {{:owner, ref}, monitors} -> noreply(Outgoing.cancel(%{state | monitors: monitors}, ref))
-      {{:task, id}, monitors} -> noreply(Incoming.task_down(%{state | monitors: monitors}, id, reason))
+  def handle_info({Children, :result, pid, result}, state) do
+    case Children.finished(state, pid) do
+      {{:call, id}, state} -> state |> Incoming.answered(id, result) |> noreply()
+      {{:question, ref}, state} -> state |> Answering.answered(ref, result) |> noreply()
+      {nil, state} -> noreply(state)
     end
   end
 
+  def handle_info({:EXIT, pid, reason}, %{children: children} = state) when is_map_key(children, pid) do
+    case Children.exited(state, pid) do
+      # Each call has one, so that it does not count as a message.
+      {nil, state} -> {:noreply, state, next(state)}
+      {{:call, id}, state} -> state |> Incoming.exited(id, reason) |> noreply()
+      {{:question, ref}, state} -> state |> Answering.exited(ref, reason) |> noreply()
+    end
+  end
+
+  def handle_info({:DOWN, monitor, :process, _, _}, %{monitors: monitors} = state) when is_map_key(monitors, monitor) do
+    {ref, monitors} = Map.pop(monitors, monitor)
+    %{state | monitors: monitors} |> Outgoing.cancel(ref) |> noreply()
+  end
+
   def handle_info(:sweep, state), do: state |> Outgoing.sweep() |> noreply()
-  def handle_info({:deadline, id, seconds}, state), do: state |> Incoming.expire(id, seconds) |> noreply()
+
+  def handle_info({:timeout, timer, :deadlines}, %{deadlines: {timer, _}} = state),
+    do: state |> Incoming.expire() |> noreply()
+
   def handle_info({:kill, pid}, state), do: with(true <- Process.exit(pid, :kill), do: noreply(state))
   def handle_info({:not_ready, from}, state), do: state |> not_ready(from) |> noreply()
   def handle_info({:ping, http}, state), do: state |> ping(http) |> noreply()
@@ -193,7 +208,7 @@ defmodule ToolBridge.Connection do
   def handle_info(:drained_late, %{draining: draining} = state) when draining != nil do
     error = Error.new("Cancelled", "the call was cancelled: its worker leaves")
     Process.send_after(self(), :stop, @delivery)
-    state = Enum.reduce(Map.keys(state.served), state, &Incoming.stop_task(&2, &1, error))
+    state = Enum.reduce(Map.keys(state.served), state, &Incoming.stop(&2, &1, error))
     noreply(%{state | draining: %{draining | over: true, finished: false}})
   end
 
@@ -224,8 +239,12 @@ defmodule ToolBridge.Connection do
   def terminate(_, state) do
     state = flush(state)
     _ = if state.http, do: HTTP2.close(state.http)
-    Enum.each(state.served, fn {_, task} -> Process.exit(task.pid, :shutdown) end)
+    Children.shutdown(state)
   end
+
+  # The process of a call is answered later, or at once with an error.
+  defp unless_over({:ok, state}), do: noreply(state)
+  defp unless_over({:error, error, state}), do: {:reply, {:error, error}, state, next(state)}
 
   # Frames are sent once nothing more has come, so that they are as full as can be, or when enough waits.
   defp noreply(%{draining: %{over: true}, served: served} = state) when served == %{}, do: stop_drained(state)
@@ -271,7 +290,8 @@ defmodule ToolBridge.Connection do
     case HTTP2.dial(state.endpoint) do
       {:ok, http} ->
         Process.send_after(self(), {:greeting, http.gun}, @greeting_timeout)
-        %{state | http: http, link: Protocol.new(:dialer, state.hello), phase: :dialling}
+        link = Protocol.new(:dialer, state.hello)
+        %{state | http: http, link: link, link_number: state.link_number + 1, phase: :dialling}
 
       {:error, error} ->
         failed(state, error)
@@ -410,8 +430,11 @@ defmodule ToolBridge.Connection do
     %{state | step_events: Map.put(state.step_events, record.logger, record)}
   end
 
+  defp take({:event, ref, %{kind: {:ask, ask}}}, %{on_ask: on_ask} = state) when on_ask != nil,
+    do: Answering.asked(state, ref, ask)
+
   defp take({:event, _, _}, state), do: state
-  defp take({:answer, _, _}, state), do: state
+  defp take({:answer, id, answer}, state), do: Incoming.take_answer(state, id, answer)
   defp take({:call, id, call}, state), do: Incoming.serve(state, id, call)
   defp take({:cancel, id, _}, state), do: Incoming.cancelled(state, id)
   defp take({:credit, id}, state), do: Incoming.unblock(state, id)

@@ -21,22 +21,33 @@ defmodule ToolBridge.Context do
       end
   """
 
-  alias ToolBridge.Connection
+  alias ToolBridge.{Caller, Connection, Error, Question}
   alias ToolBridge.Proto.{LogRecord, Progress, StreamMetadata, ToolStreamChunk}
   alias ToolBridge.Proto.Google.{Any, Timestamp}
 
-  @enforce_keys [:connection, :call_id, :session_id, :tool]
-  defstruct [:connection, :call_id, :session_id, :tool, :deadline, request_id: "", metadata: %{}, events: false]
+  @enforce_keys [:connection, :call, :session_id, :tool]
+  defstruct [
+    :connection,
+    :call,
+    :session_id,
+    :tool,
+    :deadline,
+    request_id: "",
+    metadata: %{},
+    events: false,
+    asks: false
+  ]
 
   @type t :: %__MODULE__{
           connection: pid(),
-          call_id: pos_integer(),
+          call: ToolBridge.Connection.call_key(),
           session_id: String.t(),
           tool: String.t(),
           deadline: integer() | nil,
           request_id: String.t(),
           metadata: %{optional(String.t()) => String.t()},
-          events: boolean()
+          events: boolean(),
+          asks: boolean()
         }
 
   @levels [:debug, :info, :warning, :error]
@@ -78,11 +89,51 @@ defmodule ToolBridge.Context do
     })
   end
 
+  @doc """
+  Asks the caller a question, and waits for the answer within the call's deadline.
+
+      @tool timeout: 600_000
+      @spec delete(non_neg_integer(), ToolBridge.Context.t()) :: String.t()
+      def delete(days, context) do
+        schema = %{type: "object", properties: %{reason: %{type: "string"}}, required: ["reason"]}
+
+        case ToolBridge.Context.ask!(context, "Delete files older than \#{days} days?", schema) do
+          {:accept, %{"reason" => reason}} -> "deleted: \#{reason}"
+          refused when refused in [:decline, :cancel] -> "nothing was deleted"
+        end
+      end
+
+  `message` has 1 to 4,096 characters. `schema` is a JSON Schema of the requested content: an object whose properties
+  are strings, numbers, integers and booleans. Without it, the caller only accepts or declines. If another tool made the
+  call, the question goes to the caller of the outermost tool.
+
+  Errors: `Unimplemented` if the caller cannot answer, `ValidationError` if the answer does not fit the schema, or the
+  schema is not valid for a question, and `ResourceExhausted` if 100 questions of the call wait.
+  """
+  @spec ask(t(), String.t(), map() | nil) :: {:ok, Question.answer()} | {:error, Error.t()}
+  def ask(context, message, schema \\ nil)
+
+  def ask(%__MODULE__{asks: false, tool: tool}, _, _) do
+    why = "#{tool} asked its caller, who cannot answer: it has no on_ask, made a plain RPC, or has gone"
+    {:error, Error.new("Unimplemented", why)}
+  end
+
+  def ask(%__MODULE__{} = context, message, schema) do
+    with {:ok, ask, schema} <- Question.write(message, schema),
+         {:ok, answer} <- Connection.ask(context.connection, context.call, ask) do
+      Question.read_answer(answer, schema)
+    end
+  end
+
+  @doc "As `ask/3`, but returns the answer itself, and raises the error."
+  @spec ask!(t(), String.t(), map() | nil) :: Question.answer()
+  def ask!(context, message, schema \\ nil), do: context |> ask(message, schema) |> Caller.bang()
+
   defp emit(context, key, message) do
     module = message.__struct__
     any = %Any{type_url: "type.googleapis.com/" <> module.full_name(), value: module.encode(message)}
     chunk = %ToolStreamChunk{stream_id: context.request_id, content: {:metadata, %StreamMetadata{key: key, value: any}}}
-    _ = Connection.chunk(context.connection, context.call_id, ToolStreamChunk.encode(chunk))
+    _ = Connection.chunk(context.connection, context.call, ToolStreamChunk.encode(chunk))
     :ok
   end
 end

@@ -116,8 +116,8 @@ defmodule ToolBridge.Value do
   defp any_kind(value), do: unserializable(value)
 
   @doc false
-  @spec from_struct(%Struct{}) :: map()
-  def from_struct(struct), do: plain_struct(struct, @max_depth, :map)
+  @spec from_struct(%Struct{}) :: {:ok, map()} | {:error, Error.t()}
+  def from_struct(struct), do: guarded(fn -> plain_struct(struct, @max_depth, :map) end)
 
   defp bang({:ok, value}), do: value
   defp bang({:error, error}), do: raise(error)

@@ -6,8 +6,9 @@ defmodule ToolBridge.Worker do
         {ToolBridge.Worker, address: "127.0.0.1:50051", tools: [MyApp.Tools]}
       ]
 
-  Each call runs in a task of its own. A task that is cancelled, or whose call times out, is stopped: it gets the exit
-  signal `:shutdown`, and is killed five seconds later if it traps exits. What a tool raises is the caller's error.
+  Each call runs in a process of its own, which is linked to the connection's. A call that is cancelled or times out is
+  stopped: its process gets the exit signal `:shutdown`, and is killed five seconds later if it traps exits. What a tool
+  raises is the caller's error.
 
   If the connection is lost, the calls in flight are stopped; the worker dials again, with growing pauses of up to five
   seconds, and registers its tools again.
@@ -21,7 +22,8 @@ defmodule ToolBridge.Worker do
     * `:tools` - modules that use `ToolBridge.Tools`, and tools made by `ToolBridge.Tool.new/3`
     * `:session_id` - only this session sees the tools; it is created if it does not exist. Default: every session.
     * `:worker_id` - a later worker with the same id replaces this one. Default: generated.
-    * `:capacity` - how many calls may run at once; the hub keeps or sends elsewhere what is beyond it (100)
+    * `:capacity` - how many calls may run at once; the hub keeps or sends elsewhere what is beyond it (100). Calls that
+      are nested in others of the same worker run even if it is full.
     * `:grace` - milliseconds that calls have to finish when the worker stops (10,000)
     * `:token`, `:tls`, `:allow_insecure`, `:name` - as for `ToolBridge.Client`
   """
@@ -34,6 +36,8 @@ defmodule ToolBridge.Worker do
 
   @capacity 100
   @grace 10_000
+  # Calls that are stopped may take five seconds.
+  @shutdown 10_000
   # Specs of one request.
   @page_bytes 4 * 1024 * 1024
 
@@ -47,7 +51,6 @@ defmodule ToolBridge.Worker do
   @impl true
   def init({tools, opts}) do
     key = {__MODULE__, make_ref()}
-    tasks = {:via, Registry, {ToolBridge.Processes, {key, :tasks}}}
     connection = {:via, Registry, {ToolBridge.Processes, {key, :connection}}}
     capacity = Keyword.get(opts, :capacity, @capacity)
     grace = Keyword.get(opts, :grace, @grace)
@@ -57,15 +60,13 @@ defmodule ToolBridge.Worker do
       |> Keyword.take([:address, :token, :tls, :allow_insecure])
       |> Keyword.merge(
         name: connection,
-        capacity: capacity,
-        handler: handler(tasks, key),
+        handler: &handler(&1, key),
         handshake: handshake(tools, capacity, opts)
       )
 
     children = [
       {Catalog, {key, tools}},
-      Supervisor.child_spec({Task.Supervisor, name: tasks}, id: Task.Supervisor),
-      %{id: Connection, start: {Connection, :start_link, [link]}, restart: :transient},
+      %{id: Connection, start: {Connection, :start_link, [link]}, restart: :transient, shutdown: @shutdown},
       %{id: Drainer, start: {Drainer, :start_link, [{connection, grace}]}, shutdown: grace + 10_000}
     ]
 
@@ -105,15 +106,11 @@ defmodule ToolBridge.Worker do
     pid
   end
 
-  defp handler(tasks, key) do
-    fn connection, id, call ->
-      if call.method in ["ExecuteTool", "StreamTool"] do
-        {:ok, Task.Supervisor.async_nolink(tasks, Runner, :run, [connection, id, call, key])}
-      else
-        {:error, Error.new("Unimplemented", "this worker does not offer #{String.slice(call.method, 0, 100)}")}
-      end
-    end
-  end
+  defp handler(%{method: method} = call, key) when method in ["ExecuteTool", "StreamTool"],
+    do: {:ok, {Runner, :run, [call, key]}}
+
+  defp handler(%{method: method}, _),
+    do: {:error, Error.new("Unimplemented", "this worker does not offer #{String.slice(method, 0, 100)}")}
 
   # Done after each dial, so that a hub that has restarted gets the tools again.
   defp handshake(tools, capacity, opts) do

@@ -63,7 +63,13 @@ async def chunks(size: int, n: int) -> AsyncIterator[bytes]:
         yield chunk
 
 
-TOOLS = [add, echo, count, fails, hang, hung, fetch, chunks]
+async def ask_name(message: str, context: ToolContext) -> object:
+    """Returns the name that its caller answers."""
+    answer = await context.ask(message, {"type": "object", "properties": {"name": {"type": "string"}}})
+    return answer.content["name"]
+
+
+TOOLS = [add, echo, count, fails, hang, hung, fetch, chunks, ask_name]
 
 
 async def serve(address: str, *, agents: bool, offers: bool) -> None:

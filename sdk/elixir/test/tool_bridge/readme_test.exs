@@ -16,6 +16,6 @@ defmodule ToolBridge.ReadmeTest do
     run = for ["", code] <- blocks, do: String.replace(code, "127.0.0.1:50051", ToolBridge.TestHub.address())
     assert length(run) >= 6
     {_, binding} = Code.eval_string(Enum.join(run, "\n"), [], __ENV__)
-    for name <- [:worker, :taxes], do: Supervisor.stop(binding[name])
+    for name <- [:worker, :taxes, :deleter], do: Supervisor.stop(binding[name])
   end
 end

@@ -41,7 +41,8 @@ defmodule ToolBridge.StressTest do
   end
 
   defp idle?(state) do
-    state.requests == %{} and state.served == %{} and state.monitors == %{} and state.blocked == %{} and
+    state.requests == %{} and state.served == %{} and state.children == %{} and state.monitors == %{} and
+      state.blocked == %{} and
       :queue.is_empty(state.pending) and state.link.calls == %{} and state.link.ids == %{} and
       state.link.incoming == %{} and state.link.incoming_bytes == 0
   end

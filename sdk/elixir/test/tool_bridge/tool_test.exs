@@ -76,7 +76,7 @@ defmodule ToolBridge.ToolTest do
     assert Tool.bind(pay, [%{"to" => "ada", "cents" => 7}, "2026-03-01"], %{}, nil) ==
              {:ok, [%{to: "ada", cents: 7}, ~D[2026-03-01]]}
 
-    context = %Context{connection: self(), call_id: 2, session_id: "s", tool: "anything"}
+    context = %Context{connection: self(), call: {1, 2}, session_id: "s", tool: "anything"}
     assert Tool.bind(anything, [1, 2], %{}, context) == {:ok, [1, 2, context]}
   end
 

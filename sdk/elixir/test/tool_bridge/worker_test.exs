@@ -8,7 +8,8 @@ defmodule ToolBridge.WorkerTest do
     client = start_supervised!({Client, address: TestHub.address()})
     {:ok, id} = Client.session_id(client)
     tools = context[:tools] || tools(self())
-    worker = start_supervised!({Worker, address: TestHub.address(), session_id: id, tools: tools, grace: 5_000})
+    options = [address: TestHub.address(), session_id: id, tools: tools, grace: 5_000]
+    worker = start_supervised!({Worker, Keyword.merge(options, context[:options] || [])})
     :ok = Worker.await_ready(worker)
     %{client: client, worker: worker, session_id: id}
   end
@@ -22,6 +23,7 @@ defmodule ToolBridge.WorkerTest do
       Tool.new("kill", fn -> Process.exit(self(), :kill) end),
       Tool.new("refuse", fn reason -> {:error, reason} end),
       Tool.new("unsendable", fn -> self() end),
+      Tool.new("lazy", fn -> Stream.map([1], fn _ -> raise ArgumentError, "late" end) end),
       Tool.new("wait", fn -> wait(test) end),
       Tool.new("stubborn", fn -> with(_ <- Process.flag(:trap_exit, true), do: wait(test)) end),
       Tool.new("naturals", fn -> Stream.resource(fn -> 0 end, &{[&1], &1 + 1}, fn _ -> send(test, :left) end) end,
@@ -30,6 +32,9 @@ defmodule ToolBridge.WorkerTest do
       Tool.new("breaks", fn -> Stream.map(1..3, &if(&1 == 3, do: raise("broken"), else: &1)) end, type: :streaming),
       Tool.new("events", &events/2, spec: "(context :: ToolBridge.Context.t(), n :: integer()) :: Enumerable.t()"),
       Tool.new("nested", &nested/2, spec: "(text :: String.t(), context :: ToolBridge.Context.t()) :: term()"),
+      Tool.new("nested_double", fn context -> Client.call(context, "double", [4]) end,
+        spec: "(context :: ToolBridge.Context.t()) :: term()"
+      ),
       Tool.new("nested_wait", fn context -> Client.call(context, "wait") end,
         spec: "(context :: ToolBridge.Context.t()) :: term()"
       ),
@@ -86,6 +91,11 @@ defmodule ToolBridge.WorkerTest do
 
     test "whose result cannot be sent is an error", %{client: client} do
       assert {:error, %Error{type: "SerializationError"}} = Client.call(client, "unsendable")
+
+      assert {:error, %Error{type: "ArgumentError", message: "late", origin: :tool, stacktrace: stacktrace}} =
+               Client.call(client, "lazy")
+
+      assert stacktrace =~ "worker_test.exs"
       assert Client.call(client, "double", [1]) == {:ok, 2}
     end
 
@@ -102,6 +112,35 @@ defmodule ToolBridge.WorkerTest do
       assert_receive {:waiting, tool}
       monitor = Process.monitor(tool)
       assert_receive {:DOWN, ^monitor, :process, _, _}
+    end
+
+    test "has a deadline of its own, whatever others are running", %{client: client} do
+      long = Task.async(fn -> Client.call(client, "wait", [], timeout: 60_000) end)
+      assert_receive {:waiting, tool}
+
+      for timeout <- [200, 100, 100] do
+        assert {:error, %Error{type: "TimeoutError"}} = Client.call(client, "wait", [], timeout: timeout)
+
+        assert_receive {:waiting, _}
+      end
+
+      assert Process.alive?(tool)
+      Task.shutdown(long, :brutal_kill)
+    end
+
+    @tag options: [capacity: 1]
+    test "calls others of its worker, even if that has no room for more", %{client: client} do
+      assert Client.call(client, "nested_double") == {:ok, 8}
+    end
+
+    test "says what it is to those that look at processes", %{client: client} do
+      caller = spawn(fn -> Client.call(client, "wait") end)
+      assert_receive {:waiting, tool}
+      {:dictionary, dictionary} = Process.info(tool, :dictionary)
+      assert dictionary[:"$initial_call"] == {ToolBridge.Worker.Runner, :run, 4}
+      assert [connection, worker | _] = dictionary[:"$ancestors"]
+      assert is_pid(connection) and is_pid(worker)
+      Process.exit(caller, :kill)
     end
 
     test "that traps exits is killed", %{client: client} do
@@ -143,8 +182,8 @@ defmodule ToolBridge.WorkerTest do
   describe "a streaming tool" do
     test "yields, and is stopped when its reader leaves", %{client: client, worker: worker} do
       assert client |> Client.stream("naturals") |> Enum.take(3) == [0, 1, 2]
-      {_, tasks, _, _} = worker |> Supervisor.which_children() |> List.keyfind!(Task.Supervisor, 0)
-      TestHub.eventually(fn -> Task.Supervisor.children(tasks) == [] end)
+      {_, connection, _, _} = worker |> Supervisor.which_children() |> List.keyfind!(ToolBridge.Connection, 0)
+      TestHub.eventually(fn -> :sys.get_state(connection).children == %{} end)
     end
 
     test "that raises ends its stream after its values", %{client: client} do

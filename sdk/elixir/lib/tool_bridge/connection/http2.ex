@@ -238,7 +238,14 @@ defmodule ToolBridge.Connection.HTTP2 do
   defp text({:shutdown, reason}), do: text(reason)
   defp text({:error, reason}), do: text(reason)
   defp text(reason) when is_atom(reason), do: posix(reason)
-  defp text(reason), do: inspect(reason, limit: 5, printable_limit: 200)
+
+  defp text(reason) do
+    # gun says some in words.
+    case reason do
+      {_, [_ | _] = words} -> if List.ascii_printable?(words), do: to_string(words), else: inspect(words, limit: 5)
+      _ -> inspect(reason, limit: 5, printable_limit: 200)
+    end
+  end
 
   defp posix(reason) do
     case :inet.format_error(reason) do

@@ -1,56 +1,69 @@
 defmodule ToolBridge.Connection.Incoming do
   @moduledoc false
-  # The calls of the hub: each is a task that the handler starts, and that is stopped when its call is over.
+  # The calls of the hub: each runs in a process of its own, and may ask its caller questions.
 
-  alias ToolBridge.Connection.{Pace, State}
-  alias ToolBridge.Error
+  import ToolBridge.Connection.State, only: [now: 0]
+
+  alias ToolBridge.{Connection, Error}
+  alias ToolBridge.Connection.{Children, Pace, State}
+  alias ToolBridge.Connection.State.Served
   alias ToolBridge.Link.Protocol
-  alias ToolBridge.Proto.Wire
+  alias ToolBridge.Proto.{Answer, Ask, LinkCall, LinkEvent, Wire}
 
   # Of a ToolStreamChunk's number.
   @sequence_tag 0x10
-  # A task that does not end when its call is cancelled is killed.
-  @kill_after 5_000
+  # How much later than its deadline a call may be ended, so that many deadlines need one timer.
+  @tick 10
+  @max_asks 100
 
-  @doc "Starts the task of a call."
-  @spec serve(State.t(), pos_integer(), ToolBridge.Proto.LinkCall.t()) :: State.t()
+  @doc "Starts the process of a call."
+  @spec serve(State.t(), pos_integer(), LinkCall.t()) :: State.t()
   def serve(%{handler: nil} = state, id, call) do
     unserved(state, id, Error.new("Unimplemented", "a client does not offer #{String.slice(call.method, 0, 100)}"))
   end
 
   def serve(state, id, call) do
-    case state.handler.(self(), id, call) do
-      {:ok, %Task{pid: pid, ref: monitor}} ->
-        timer =
-          if call.timeout_ms > 0,
-            do: Process.send_after(self(), {:deadline, id, call.timeout_ms / 1000}, call.timeout_ms)
-
-        task = %{pid: pid, monitor: monitor, timer: timer, error: nil, chunks: 0}
-
-        %{
-          state
-          | served: Map.put(state.served, id, task),
-            monitors: Map.put(state.monitors, monitor, {:task, id}),
-            pace: Pace.delivered(state.pace)
-        }
+    case state.handler.(call) do
+      {:ok, {module, function, args}} ->
+        run = {module, function, [self(), {state.link_number, id} | args]}
+        {pid, state} = Children.start(state, {:call, id}, run)
+        deadline = if call.timeout_ms > 0, do: now() + call.timeout_ms
+        served = Map.put(state.served, id, %Served{pid: pid, timeout: call.timeout_ms, deadline: deadline})
+        arm(%{state | served: served, pace: Pace.delivered(state.pace)}, deadline)
 
       {:error, error} ->
         unserved(state, id, error)
     end
   end
 
-  @doc "Ends a call that no task runs."
+  @doc "Ends a call that no process runs."
   @spec unserved(State.t(), pos_integer(), Error.t()) :: State.t()
   def unserved(state, id, error), do: %{state | link: Protocol.finish(state.link, id, Error.to_status(error))}
 
+  @doc "The id of a call that is being served; nil if it has been answered, or its link was lost."
+  @spec find(State.t(), Connection.call_key()) :: pos_integer() | nil
+  def find(%{link_number: number, served: served}, {number, id}) when is_map_key(served, id), do: id
+  def find(_, _), do: nil
+
+  defp over, do: Error.new("Cancelled", "the call is over")
+
+  # ---------------------------------------------------------------------------------------------------- chunks
+
   @doc "Sends a chunk of a stream; the sender is answered once there is room for another."
-  @spec chunk(State.t(), pos_integer(), iodata(), GenServer.from()) :: {:ok, State.t()} | {:error, Error.t(), State.t()}
-  def chunk(%{link: nil} = state, _, _, _), do: {:error, Error.connection("the link to #{state.where} was lost"), state}
+  @spec chunk(State.t(), Connection.call_key(), iodata(), GenServer.from()) ::
+          {:ok, State.t()} | {:error, Error.t(), State.t()}
+  def chunk(state, key, payload, from) do
+    case find(state, key) do
+      nil -> {:error, over(), state}
+      id -> send_chunk(state, id, payload, from)
+    end
+  end
 
-  def chunk(state, id, payload, from) do
-    {number, state} = next_number(state, id)
+  defp send_chunk(state, id, payload, from) do
+    call = Map.fetch!(state.served, id)
+    state = %{state | served: Map.put(state.served, id, %{call | chunks: call.chunks + 1})}
 
-    case Protocol.chunk(state.link, id, [payload, @sequence_tag, Wire.varint(number)]) do
+    case Protocol.chunk(state.link, id, [payload, @sequence_tag, Wire.varint(call.chunks)]) do
       {:error, error} ->
         {:error, error, state}
 
@@ -64,88 +77,6 @@ defmodule ToolBridge.Connection.Incoming do
           {:ok, %{state | blocked: Map.update(state.blocked, id, [from], &[from | &1])}}
         end
     end
-  end
-
-  defp next_number(state, id) do
-    case state.served do
-      %{^id => task} ->
-        {task.chunks, %{state | served: Map.put(state.served, id, %{task | chunks: task.chunks + 1})}}
-
-      _ ->
-        {0, state}
-    end
-  end
-
-  @doc "A task has answered."
-  @spec answered(State.t(), pos_integer(), {:reply, iodata()} | {:end, ToolBridge.Proto.LinkStatus.t()}) :: State.t()
-  def answered(%{link: nil} = state, _, _), do: state
-
-  def answered(state, id, answer) do
-    case Map.pop(state.served, id) do
-      {nil, _} ->
-        state
-
-      {task, served} ->
-        Process.demonitor(task.monitor, [:flush])
-        _ = task.timer && Process.cancel_timer(task.timer)
-        monitors = Map.delete(state.monitors, task.monitor)
-        state = %{state | served: served, monitors: monitors, pace: Pace.queued(state.pace)}
-        put_answer(state, id, if(task.error, do: {:end, Error.to_status(task.error)}, else: answer))
-    end
-  end
-
-  defp put_answer(state, id, {:end, status}), do: %{state | link: Protocol.finish(state.link, id, status)}
-
-  defp put_answer(state, id, {:reply, payload}) do
-    case Protocol.reply(state.link, id, payload) do
-      {:ok, link} ->
-        %{state | link: link}
-
-      {:error, error} ->
-        unserved(state, id, error)
-    end
-  end
-
-  @doc "A task has ended without an answer: it was stopped, or killed with something that it is linked to."
-  @spec task_down(State.t(), pos_integer(), term()) :: State.t()
-  def task_down(%{link: nil} = state, id, _), do: %{state | served: Map.delete(state.served, id)}
-
-  def task_down(state, id, reason) do
-    task = Map.fetch!(state.served, id)
-    _ = task.timer && Process.cancel_timer(task.timer)
-    error = task.error || Error.of_tool(:exit, reason, [])
-    unserved(%{state | served: Map.delete(state.served, id)}, id, error)
-  end
-
-  @doc "The hub has cancelled a call."
-  @spec cancelled(State.t(), pos_integer()) :: State.t()
-  def cancelled(state, id), do: stop_task(state, id, Error.new("Cancelled", "the call was cancelled"))
-
-  @doc "A call has taken longer than its timeout, in seconds."
-  @spec expire(State.t(), pos_integer(), float()) :: State.t()
-  def expire(state, id, seconds) do
-    text = "the tool took longer than the timeout of its call, #{:erlang.float_to_binary(seconds, [:short])} s"
-    stop_task(state, id, Error.new("TimeoutError", text, details: %{"started" => "true"}))
-  end
-
-  @doc "Stops a task; its call is answered when it has ended."
-  @spec stop_task(State.t(), pos_integer(), Error.t()) :: State.t()
-  def stop_task(state, id, error) do
-    case state.served do
-      %{^id => %{error: nil} = task} ->
-        end_task(task)
-        {senders, blocked} = Map.pop(state.blocked, id, [])
-        Enum.each(senders, &GenServer.reply(&1, {:error, error}))
-        %{state | served: Map.put(state.served, id, %{task | error: error}), blocked: blocked}
-
-      _ ->
-        state
-    end
-  end
-
-  defp end_task(task) do
-    Process.exit(task.pid, :shutdown)
-    Process.send_after(self(), {:kill, task.pid}, @kill_after)
   end
 
   @doc "Lets the senders go on whose streams have room; of all calls, or of one."
@@ -169,12 +100,135 @@ defmodule ToolBridge.Connection.Incoming do
     end
   end
 
+  # ------------------------------------------------------------------------------------------------- questions
+
+  @doc "Asks the caller; the process that asks gets the answer, or an error when the call ends."
+  @spec ask(State.t(), Connection.call_key(), Ask.t(), GenServer.from()) ::
+          {:ok, State.t()} | {:error, Error.t(), State.t()}
+  def ask(state, key, ask, from) do
+    id = find(state, key)
+
+    case id && Map.fetch!(state.served, id) do
+      %Served{error: nil, asks: asks} = call when map_size(asks) < @max_asks ->
+        number = Integer.to_string(call.asked + 1)
+        call = %{call | asked: call.asked + 1, asks: Map.put(asks, number, from)}
+        link = Protocol.tell(state.link, id, %LinkEvent{kind: {:ask, %{ask | id: number}}})
+        {:ok, %{state | link: link, served: Map.put(state.served, id, call)}}
+
+      %Served{error: nil} ->
+        text = "#{@max_asks} questions of this call wait for their answers; ask fewer"
+        {:error, Error.new("ResourceExhausted", text), state}
+
+      _ ->
+        {:error, over(), state}
+    end
+  end
+
+  @doc "A question was answered; an answer to one that is not open is dropped."
+  @spec take_answer(State.t(), pos_integer(), Answer.t()) :: State.t()
+  def take_answer(state, id, answer) do
+    with %{^id => call} <- state.served,
+         {from, asks} when from != nil <- Map.pop(call.asks, answer.id) do
+      GenServer.reply(from, {:ok, answer})
+      %{state | served: Map.put(state.served, id, %{call | asks: asks})}
+    else
+      _ -> state
+    end
+  end
+
+  # ------------------------------------------------------------------------------------------------------- end
+
+  @doc "A process has answered its call."
+  @spec answered(State.t(), pos_integer(), Connection.answer()) :: State.t()
+  def answered(state, id, answer) do
+    {call, served} = Map.pop!(state.served, id)
+    release(state, id, call, over())
+    state = %{state | served: served, pace: Pace.queued(state.pace)}
+    put_answer(state, id, if(call.error, do: {:end, Error.to_status(call.error)}, else: answer))
+  end
+
+  defp put_answer(state, id, {:end, status}), do: %{state | link: Protocol.finish(state.link, id, status)}
+
+  defp put_answer(state, id, {:reply, payload}) do
+    case Protocol.reply(state.link, id, payload) do
+      {:ok, link} ->
+        %{state | link: link}
+
+      {:error, error} ->
+        unserved(state, id, error)
+    end
+  end
+
+  @doc "A process has ended without an answer: it was stopped, or killed with something that it is linked to."
+  @spec exited(State.t(), pos_integer(), term()) :: State.t()
+  def exited(state, id, reason) do
+    {call, served} = Map.pop!(state.served, id)
+    release(state, id, call, over())
+    unserved(%{state | served: served}, id, call.error || Error.of_tool(:exit, reason, []))
+  end
+
+  @doc "The hub has cancelled a call."
+  @spec cancelled(State.t(), pos_integer()) :: State.t()
+  def cancelled(state, id), do: stop(state, id, Error.new("Cancelled", "the call was cancelled"))
+
+  @doc "Stops the process of a call; the call is answered with the error when it has ended."
+  @spec stop(State.t(), pos_integer(), Error.t()) :: State.t()
+  def stop(state, id, error) do
+    case state.served do
+      %{^id => %Served{error: nil} = call} ->
+        Children.stop(call.pid)
+        state = release(state, id, call, error)
+        %{state | served: Map.put(state.served, id, %{call | error: error, asks: %{}})}
+
+      _ ->
+        state
+    end
+  end
+
+  # Others than the call's process may wait for room, or for answers.
+  defp release(%{blocked: blocked} = state, id, %{asks: asks}, error) when asks != %{} or is_map_key(blocked, id) do
+    {senders, blocked} = Map.pop(blocked, id, [])
+    Enum.each(senders ++ Map.values(asks), &GenServer.reply(&1, {:error, error}))
+    %{state | blocked: blocked}
+  end
+
+  defp release(state, _, _, _), do: state
+
   @doc "Stops all: the link was lost."
   @spec drop_all(State.t(), Error.t()) :: State.t()
   def drop_all(state, error) do
-    for {_, senders} <- state.blocked, from <- senders, do: GenServer.reply(from, {:error, error})
-    Enum.each(state.served, fn {_, task} -> end_task(task) end)
-    monitors = Map.drop(state.monitors, for({_, task} <- state.served, do: task.monitor))
-    %{state | blocked: %{}, served: %{}, monitors: monitors}
+    state = Enum.reduce(state.served, state, fn {id, call}, state -> release(state, id, call, error) end)
+    Children.drop(%{state | served: %{}}, &match?({:call, _}, &1))
+  end
+
+  # ------------------------------------------------------------------------------------------------- deadlines
+
+  # One timer, for the first deadline: most calls are over long before theirs, and the next ones' are later.
+  defp arm(state, nil), do: state
+  defp arm(%{deadlines: {_, at}} = state, deadline) when at <= deadline, do: state
+
+  defp arm(state, deadline) do
+    _ = with {timer, _} <- state.deadlines, do: :erlang.cancel_timer(timer)
+    %{state | deadlines: {:erlang.start_timer(max(0, deadline - now()), self(), :deadlines), deadline}}
+  end
+
+  @doc "Stops the calls that have taken longer than their timeout."
+  @spec expire(State.t()) :: State.t()
+  def expire(state) do
+    now = now()
+
+    timed =
+      for {id, %Served{error: nil, deadline: deadline} = call} when deadline != nil <- state.served, do: {id, call}
+
+    {late, others} = Enum.split_with(timed, fn {_, call} -> call.deadline <= now end)
+    state = Enum.reduce(late, %{state | deadlines: nil}, fn {id, call}, state -> stop(state, id, late(call)) end)
+    next = others |> Enum.map(fn {_, call} -> call.deadline end) |> Enum.min(fn -> nil end)
+    arm(state, next && max(next, now + @tick))
+  end
+
+  defp late(call) do
+    seconds = :erlang.float_to_binary(call.timeout / 1000, [:short])
+    text = "the tool took longer than the timeout of its call, #{seconds} s"
+    Error.new("TimeoutError", text, details: %{"started" => "true"})
   end
 end

@@ -4,7 +4,7 @@ defmodule ToolBridge.Connection.Outgoing do
 
   import ToolBridge.Connection.State, only: [now: 0]
 
-  alias ToolBridge.Connection.{Pace, State}
+  alias ToolBridge.Connection.{Answering, Incoming, Pace, State}
   alias ToolBridge.Connection.State.Request
   alias ToolBridge.Error
   alias ToolBridge.Link.Protocol
@@ -36,7 +36,8 @@ defmodule ToolBridge.Connection.Outgoing do
       payload: payload,
       session: Keyword.get(opts, :session),
       stream: Keyword.get(opts, :stream, false),
-      metadata: if(origin, do: %{"tool-bridge-origin" => Integer.to_string(origin)}, else: %{}),
+      metadata: if(origin, do: %{"tool-bridge-origin" => Integer.to_string(elem(origin, 1))}, else: %{}),
+      tool: Keyword.get(opts, :tool) || "",
       deadline: timeout && now() + timeout,
       expires: now() + (timeout || @pending_timeout)
     }
@@ -44,13 +45,13 @@ defmodule ToolBridge.Connection.Outgoing do
     state = %{
       state
       | requests: Map.put(state.requests, ref, request),
-        monitors: Map.put(state.monitors, monitor, {:owner, ref}),
+        monitors: Map.put(state.monitors, monitor, ref),
         pace: Pace.queued(state.pace)
     }
 
     cond do
       # A nested call can only go over the link of its outer call.
-      origin != nil and not is_map_key(state.served, origin) ->
+      origin != nil and Incoming.find(state, origin) == nil ->
         finish(state, ref, {:error, Error.new("Cancelled", "the call that this one is nested in is over")})
 
       state.phase == :ready and :queue.is_empty(state.pending) and Protocol.takes_calls?(state.link) ->
@@ -118,7 +119,8 @@ defmodule ToolBridge.Connection.Outgoing do
         Process.demonitor(request.monitor, [:flush])
         send(ref, {ref, result})
         monitors = Map.delete(state.monitors, request.monitor)
-        %{state | requests: requests, monitors: monitors, pace: Pace.delivered(state.pace)}
+        state = %{state | requests: requests, monitors: monitors, pace: Pace.delivered(state.pace)}
+        Answering.close(state, request)
     end
   end
 
@@ -132,9 +134,14 @@ defmodule ToolBridge.Connection.Outgoing do
       {request, requests} ->
         Process.demonitor(request.monitor, [:flush])
         state = %{state | requests: requests, monitors: Map.delete(state.monitors, request.monitor)}
+        state = Answering.close(state, request)
         if state.link == nil, do: state, else: send_pending(%{state | link: Protocol.cancel(state.link, ref)})
     end
   end
+
+  @doc "Ends a call at the hub too, with an error that this end has found."
+  @spec abort(State.t(), reference(), Error.t()) :: State.t()
+  def abort(state, ref, error), do: finish(%{state | link: Protocol.cancel(state.link, ref)}, ref, {:error, error})
 
   @doc "Looks for calls that have timed out, soon."
   @spec schedule_sweep(State.t()) :: State.t()

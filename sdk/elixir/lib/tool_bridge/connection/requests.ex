@@ -13,7 +13,9 @@ defmodule ToolBridge.Connection.Requests do
           # Number of the field that gets the session's id; nil: the payload has it.
           session: pos_integer() | nil,
           # The call of the hub that this one is nested in.
-          origin: pos_integer() | nil,
+          origin: ToolBridge.Connection.call_key() | nil,
+          # The tool that is called, which questions name.
+          tool: String.t() | nil,
           # Whether the answer is a stream.
           stream: boolean()
         ]

@@ -2,12 +2,15 @@ defmodule ToolBridge.Proto.Message do
   @moduledoc false
   # Makes a module of a row of `ToolBridge.Proto.Table`: a struct, and the functions that write and read it.
   #
-  # Each field becomes a clause, so that a message is read by matching its tags.
+  # Each field becomes a clause, so that a message is read by matching its tags. Most fields have a number below 16 and
+  # fewer than 16 KiB, or a number below 128: those are read whole by one clause, and all others step by step.
 
   alias ToolBridge.Proto.Wire
 
   # As Python's protobuf; a value nests further by an Any in it, which is read separately.
   @max_depth 100
+  # Scalars whose default is known by its value alone.
+  @plain [:string, :bytes, :bool, :int32, :int64, :uint32, :uint64, :sint32, :sint64]
 
   @doc "The body of a message's module."
   @spec body(String.t(), [tuple()]) :: Macro.t()
@@ -29,7 +32,9 @@ defmodule ToolBridge.Proto.Message do
       @spec encode_iodata(t()) :: iodata()
       def encode_iodata(%__MODULE__{} = message) do
         _ = message
-        unquote(Enum.map(Enum.sort(fields), &write_clause/1))
+        rest = []
+        unquote_splicing(fields |> Enum.sort(:desc) |> Enum.map(&write_clause/1))
+        rest
       end
 
       @spec decode(binary()) :: {:ok, t()} | {:error, ToolBridge.Error.t()}
@@ -41,6 +46,7 @@ defmodule ToolBridge.Proto.Message do
 
       def decode!(bytes, depth), do: bytes |> decode_fields(%__MODULE__{}, depth) |> finish()
 
+      unquote_splicing(Enum.flat_map(fields, &whole_clauses/1))
       defp decode_fields(<<0::1, tag::7, rest::binary>>, message, depth), do: decode_field(tag, rest, message, depth)
       defp decode_fields(<<>>, message, _), do: message
 
@@ -57,11 +63,109 @@ defmodule ToolBridge.Proto.Message do
     end
   end
 
-  defp write_clause({_, name, _, _, oneof} = field) do
+  # A message is written from its last field to its first, so that it is one list without what has its default.
+  defp write_clause({number, name, kind, :one, nil}) when kind in @plain do
     quote do
-      Message.write_field(message.unquote(oneof || name), unquote(Macro.escape(field)))
+      rest =
+        case message.unquote(name) do
+          unset when unset in [nil, unquote(default(kind, :one))] -> rest
+          value -> [unquote(tag(number, kind)), Wire.write(unquote(kind), value) | rest]
+        end
     end
   end
+
+  defp write_clause({number, name, {:message, module}, :one, nil}) do
+    quote do
+      rest =
+        case message.unquote(name) do
+          nil -> rest
+          value -> [unquote(tag(number, :bytes)), Wire.write(:bytes, unquote(module).encode_iodata(value)) | rest]
+        end
+    end
+  end
+
+  defp write_clause({_, name, _, _, oneof} = field) do
+    quote do
+      rest =
+        case message.unquote(oneof || name) do
+          unset when unset in [nil, [], %{}] -> rest
+          value -> [Message.write_field(value, unquote(Macro.escape(field))) | rest]
+        end
+    end
+  end
+
+  defp tag(number, kind), do: IO.iodata_to_binary(Wire.varint(number * 8 + Wire.kind_of(kind)))
+
+  # A field whose tag, and length or number, have few bytes.
+  defp whole_clauses({number, name, kind, label, oneof}) when number < 16 and label != :packed do
+    value = whole_value(kind, label, oneof, name)
+    decoded = quote(do: decode_fields(rest, %{message | unquote(oneof || name) => unquote(value)}, depth))
+
+    cond do
+      Wire.kind_of(kind) == 2 or match?({:map, _}, label) ->
+        [
+          quote do
+            defp decode_fields(
+                   <<unquote(number * 8 + 2), 0::1, size::7, data::binary-size(size), rest::binary>>,
+                   message,
+                   depth
+                 ),
+                 do: unquote(decoded)
+          end,
+          quote do
+            defp decode_fields(
+                   <<unquote(number * 8 + 2), 1::1, low::7, 0::1, high::7, data::binary-size(high * 128 + low),
+                     rest::binary>>,
+                   message,
+                   depth
+                 ),
+                 do: unquote(decoded)
+          end
+        ]
+
+      value != nil ->
+        [
+          quote do
+            defp decode_fields(<<unquote(number * 8), 0::1, data::7, rest::binary>>, message, depth),
+              do: unquote(decoded)
+          end
+        ]
+
+      true ->
+        []
+    end
+  end
+
+  defp whole_clauses(_), do: []
+
+  # The expression of a field's value, from its `data`; nil if it is read step by step.
+  defp whole_value(kind, {:map, key_kind}, nil, name) do
+    quote(do: Message.put_entry(message.unquote(name), unquote(key_kind), unquote(Macro.escape(kind)), data, depth))
+  end
+
+  defp whole_value({:message, module}, :one, oneof, name) do
+    quote do
+      Message.put_message(message.unquote(oneof || name), unquote(oneof && name), unquote(module), data, depth)
+    end
+  end
+
+  defp whole_value(kind, label, oneof, name) do
+    value = whole_value(kind)
+
+    cond do
+      value == nil -> nil
+      label == :repeated -> quote(do: [unquote(value) | message.unquote(name)])
+      oneof != nil -> {name, value}
+      true -> value
+    end
+  end
+
+  defp whole_value({:message, module}), do: quote(do: Message.nested(unquote(module), data, depth))
+  defp whole_value({:enum, module}), do: quote(do: unquote(module).name(data))
+  defp whole_value(:string), do: quote(do: Wire.text!(data))
+  defp whole_value(:bool), do: quote(do: data != 0)
+  defp whole_value(kind) when kind in [:bytes, :int32, :int64, :uint32, :uint64], do: quote(do: data)
+  defp whole_value(_), do: nil
 
   defp read_clauses({number, name, kind, label, oneof}) do
     key = oneof || name
@@ -186,16 +290,7 @@ defmodule ToolBridge.Proto.Message do
   @doc "Reads a field that is no plain scalar; returns its value in the struct, and the rest."
   def read_field(:single, {:message, module}, :one, bytes, before, oneof, depth) do
     {data, rest} = Wire.read_bytes(bytes)
-
-    value =
-      case {before, oneof} do
-        {nil, _} -> nested(module, data, depth)
-        {{^oneof, present}, _} -> merged(module, present, data, depth)
-        {{_, _}, _} -> nested(module, data, depth)
-        {present, nil} -> merged(module, present, data, depth)
-      end
-
-    {named(oneof, value), rest}
+    {put_message(before, oneof, module, data, depth), rest}
   end
 
   def read_field(:single, kind, label, bytes, _, oneof, depth) when label in [:one, :optional] do
@@ -216,14 +311,35 @@ defmodule ToolBridge.Proto.Message do
 
   def read_field(:entry, kind, {:map, key_kind}, bytes, before, nil, depth) do
     {data, rest} = Wire.read_bytes(bytes)
+    {put_entry(before, key_kind, kind, data, depth), rest}
+  end
 
+  @doc "Reads a message into a field that is not repeated, or into a oneof under the name `oneof`."
+  def put_message(before, oneof, module, data, depth) do
+    value =
+      case {before, oneof} do
+        {nil, _} -> nested(module, data, depth)
+        {{^oneof, present}, _} -> merged(module, present, data, depth)
+        {{_, _}, _} -> nested(module, data, depth)
+        {present, nil} -> merged(module, present, data, depth)
+      end
+
+    named(oneof, value)
+  end
+
+  @doc "Reads an entry into a map."
+  def put_entry(before, key_kind, kind, data, depth) do
     case read_entry(data, key_kind, kind, {default(key_kind, :one), nil}, depth) do
       # As in Python, an entry with an unknown field is an unknown field itself.
-      :unknown -> {before, rest}
-      {key, nil} -> {Map.put(before, key, empty(kind)), rest}
-      {key, value} -> {Map.put(before, key, value), rest}
+      :unknown -> before
+      {key, nil} -> Map.put(before, key, empty(kind))
+      {key, value} -> Map.put(before, key, value)
     end
   end
+
+  @doc "Reads a message in a message."
+  def nested(_, _, 0), do: Wire.malformed!("messages are nested more than #{@max_depth} deep")
+  def nested(module, data, depth), do: module.decode!(data, depth - 1)
 
   defp read_packed(_, <<>>, items, _), do: items
 
@@ -268,9 +384,6 @@ defmodule ToolBridge.Proto.Message do
   end
 
   defp read_value(kind, bytes, _), do: Wire.read(kind, bytes)
-
-  defp nested(_, _, 0), do: Wire.malformed!("messages are nested more than #{@max_depth} deep")
-  defp nested(module, data, depth), do: module.decode!(data, depth - 1)
 
   # A message that comes twice is merged.
   defp merged(module, present, data, depth), do: nested(module, module.encode(present) <> data, depth)

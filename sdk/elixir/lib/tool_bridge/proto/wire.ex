@@ -81,7 +81,7 @@ defmodule ToolBridge.Proto.Wire do
   @spec read(atom(), binary()) :: {term(), binary()}
   def read(:string, bytes) do
     {text, rest} = read_bytes(bytes)
-    if utf8?(text), do: {text, rest}, else: malformed!("a text is not UTF-8")
+    {text!(text), rest}
   end
 
   def read(:bytes, bytes), do: read_bytes(bytes)
@@ -123,6 +123,10 @@ defmodule ToolBridge.Proto.Wire do
       _ -> malformed!("a field of #{size} bytes is cut off")
     end
   end
+
+  @doc "Checks that a text is UTF-8."
+  @spec text!(binary()) :: String.t()
+  def text!(text), do: if(utf8?(text), do: text, else: malformed!("a text is not UTF-8"))
 
   @doc "Whether a text is UTF-8; faster than `String.valid?/1`, in C."
   @spec utf8?(binary()) :: boolean()

@@ -1,6 +1,6 @@
 defmodule ToolBridge.Worker.Runner do
   @moduledoc false
-  # Runs one call of the hub, in a task of its own, and returns its answer. Whatever the tool raises is its answer.
+  # Runs one call of the hub, in a process of its own, and returns its answer. Whatever the tool raises is its answer.
 
   alias ToolBridge.{Arguments, Connection, Context, Error, Tool, Value}
 
@@ -17,15 +17,17 @@ defmodule ToolBridge.Worker.Runner do
   alias ToolBridge.Worker.Catalog
 
   @max_message 10 * 1024 * 1024
+  # Metadata of a call whose tool may ask.
+  @asks_key "tool-bridge-asks"
 
   @doc "Runs a call; `tools` is the key of the worker's catalog."
-  @spec run(pid(), pos_integer(), ToolBridge.Proto.LinkCall.t(), term()) :: Connection.answer()
-  def run(connection, id, %{method: "ExecuteTool"} = call, tools) do
+  @spec run(pid(), Connection.call_key(), ToolBridge.Proto.LinkCall.t(), term()) :: Connection.answer()
+  def run(connection, key, %{method: "ExecuteTool"} = call, tools) do
     began = System.monotonic_time(:microsecond)
 
     {response, request_id} =
       case ToolCallRequest.decode(call.payload) do
-        {:ok, request} -> {execute(connection, id, call, request, tools), request.request_id}
+        {:ok, request} -> {execute(connection, key, call, request, tools), request.request_id}
         {:error, error} -> {{:error, error}, ""}
       end
 
@@ -35,21 +37,21 @@ defmodule ToolBridge.Worker.Runner do
         {:error, error} -> %ToolCallResponse{error: Error.to_info(error)}
       end
 
-    {:reply, ToolCallResponse.encode_iodata(%{response | request_id: request_id, metrics: metrics(began)})}
+    {:reply, ToolCallResponse.encode(%{response | request_id: request_id, metrics: metrics(began)})}
   end
 
-  def run(connection, id, %{method: "StreamTool"} = call, tools) do
+  def run(connection, key, %{method: "StreamTool"} = call, tools) do
     began = System.monotonic_time(:microsecond)
 
     case ToolStreamRequest.decode(call.payload) do
       {:ok, request} ->
         last =
-          case stream(connection, id, call, request, tools) do
+          case stream(connection, key, call, request, tools) do
             {:ok, count} -> {:complete, %CompleteSignal{total_chunks: count, metrics: metrics(began)}}
             {:error, error} -> {:error, Error.to_info(error)}
           end
 
-        _ = send_chunk(connection, id, request.stream_id, last)
+        _ = send_chunk(connection, key, request.stream_id, last)
         {:end, %LinkStatus{}}
 
       {:error, error} ->
@@ -57,23 +59,23 @@ defmodule ToolBridge.Worker.Runner do
     end
   end
 
-  defp execute(connection, id, call, request, tools) do
+  defp execute(connection, key, call, request, tools) do
     with {:ok, tool} <- find(tools, request.tool_id),
-         {:ok, args} <- bound(tool, context(connection, id, call, request, tool, false), request),
+         {:ok, args} <- bound(tool, context(connection, key, call, request, tool, false), request),
          {:ok, result} <- applied(tool, args),
          {:ok, result} <- listed(tool, result) do
       encoded(result)
     end
   end
 
-  defp stream(connection, id, call, request, tools) do
+  defp stream(connection, key, call, request, tools) do
     events = request.config != nil and request.config.include_events
 
     with {:ok, tool} <- find(tools, request.tool_id),
-         {:ok, args} <- bound(tool, context(connection, id, call, request, tool, events), request),
+         {:ok, args} <- bound(tool, context(connection, key, call, request, tool, events), request),
          {:ok, result} <- applied(tool, args) do
       values = if tool.type == :streaming, do: result, else: [result]
-      guarded(fn -> sent(values, connection, id, request.stream_id) end)
+      guarded(fn -> sent(values, connection, key, request.stream_id) end)
     end
   end
 
@@ -88,15 +90,16 @@ defmodule ToolBridge.Worker.Runner do
     end
   end
 
-  defp context(connection, id, call, request, tool, events) do
+  defp context(connection, key, call, request, tool, events) do
     %Context{
       connection: connection,
-      call_id: id,
+      call: key,
       session_id: request.session_id,
       tool: tool.name,
       deadline: if(call.timeout_ms > 0, do: System.monotonic_time(:millisecond) + call.timeout_ms),
       request_id: Map.get(request, :stream_id) || Map.get(request, :request_id),
       metadata: request.context,
+      asks: is_map_key(call.metadata, @asks_key),
       events: events
     }
   end
@@ -104,6 +107,9 @@ defmodule ToolBridge.Worker.Runner do
   defp bound(tool, context, request) do
     with {:ok, args, kwargs} <- Arguments.decode(request.args, request.kwargs, tool.maps),
          do: Tool.bind(tool, args, kwargs, context)
+  catch
+    # A default is code of the tool.
+    kind, reason -> {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
   end
 
   defp applied(tool, args) do
@@ -142,10 +148,10 @@ defmodule ToolBridge.Worker.Runner do
     kind, reason -> {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
   end
 
-  defp sent(values, connection, id, stream_id) do
+  defp sent(values, connection, key, stream_id) do
     Enum.reduce_while(values, {:ok, 0}, fn value, {:ok, count} ->
       with {:ok, any} <- encoded(value),
-           :ok <- send_chunk(connection, id, stream_id, {:data, any}) do
+           :ok <- send_chunk(connection, key, stream_id, {:data, any}) do
         {:cont, {:ok, count + 1}}
       else
         {:error, error} -> {:halt, {:error, error}}
@@ -153,9 +159,9 @@ defmodule ToolBridge.Worker.Runner do
     end)
   end
 
-  defp send_chunk(connection, id, stream_id, content) do
+  defp send_chunk(connection, key, stream_id, content) do
     chunk = %ToolStreamChunk{stream_id: stream_id, content: content}
-    Connection.chunk(connection, id, ToolStreamChunk.encode_iodata(chunk))
+    Connection.chunk(connection, key, ToolStreamChunk.encode_iodata(chunk))
   end
 
   defp encoded(value) do
@@ -166,6 +172,9 @@ defmodule ToolBridge.Worker.Runner do
       other ->
         other
     end
+  catch
+    # `ToolBridge.Value.Plain` and enumerables are code of the tool.
+    kind, reason -> {:error, Error.of_tool(kind, reason, __STACKTRACE__)}
   end
 
   defp metrics(began) do
