@@ -1,0 +1,15 @@
+"""The tools of the round trip in Python: ``grpc-tool-bridge worker tests/peers/tools.py``."""
+
+from grpc_tool_bridge import tool
+
+
+@tool
+async def python_add(a: int, b: int) -> int:
+    """Adds two numbers."""
+    return a + b
+
+
+@tool
+def where() -> str:
+    """Says where it runs."""
+    return "python"
