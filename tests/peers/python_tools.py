@@ -1,4 +1,4 @@
-"""The tools of the round trip in Python: ``grpc-tool-bridge worker tests/peers/tools.py``."""
+"""The tools of the round trip in Python: ``grpc-tool-bridge worker tests/peers/python_tools.py``."""
 
 from grpc_tool_bridge import tool
 
