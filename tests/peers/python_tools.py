@@ -1,4 +1,4 @@
-"""The tools of the round trip in Python: ``grpc-tool-bridge worker tests/peers/python_tools.py``."""
+"""The tool of the round trip in Python: ``grpc-tool-bridge worker tests/peers/python_tools.py``."""
 
 from grpc_tool_bridge import tool
 
@@ -7,9 +7,3 @@ from grpc_tool_bridge import tool
 async def python_add(a: int, b: int) -> int:
     """Adds two numbers."""
     return a + b
-
-
-@tool
-def where() -> str:
-    """Says where it runs."""
-    return "python"
