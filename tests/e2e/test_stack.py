@@ -39,7 +39,7 @@ def hub() -> Iterator[Stack]:
 async def test_the_hub_has_a_tool_of_its_own(hub: Stack) -> None:
     async with GRPCToolBridge(hub.address) as bridge:
         await bridge.initialize()
-        assert await bridge.tools["calculate"]("2 + 2") == 4
+        assert await bridge.tools["count_primes"](1, 10) == 4
 
 
 @pytest.mark.parametrize(("worker", "tool", "arguments", "result"), CALLS)
@@ -60,11 +60,6 @@ def test_the_health_check_lists_the_services_of_the_hub(hub: Stack) -> None:
     done = run(health_check(hub.address))
     assert done.returncode == 0, done.stderr
     assert {"dspex.bridge.SnakepitBridge", "grpc.health.v1.Health"} <= set(done.stdout.split())
-
-
-@needs("grpcurl")
-def test_the_health_check_fails_where_no_hub_is() -> None:
-    assert run(health_check("127.0.0.1:1")).returncode != 0
 
 
 def test_the_hub_is_ready_over_http(hub: Stack) -> None:
