@@ -47,7 +47,7 @@ class Peers:
         return [(next(self._numbers), 1) for _ in range(number)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def peers(runner: asyncio.Runner) -> Iterator[Peers]:
     with contextlib.ExitStack() as ended:
         stack = AsyncExitStack()
