@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from grpc_tool_bridge import GRPCToolBridge
 from support.dockerfiles import Instruction, last, stages
@@ -143,8 +144,6 @@ def test_the_health_check_passes_while_the_hub_takes_calls(
 
 
 def test_the_health_check_passes_over_tls_whatever_the_certificate_is_for(tmp_path: Path) -> None:
-    import trustme
-
     issued = trustme.CA().issue_cert("tool-bridge")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
     issued.private_key_pem.write_to_path(tmp_path / "tls.key")
