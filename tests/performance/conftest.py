@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from support.parallel import runs_tests
 
 # Enough for an interval of the median, and few enough for a minute in all.
-ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("BENCHMARK_ROUNDS", "50"))
 
 Work = Callable[[], Coroutine[Any, Any, Any]]
 
