@@ -13,8 +13,8 @@ USERS ?= 10
 LOCK := requirements.lock
 BIN := .venv/bin
 
-# Where scripts/peers.sh puts languages that are missing.
-export PATH := $(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/node/node_modules/.bin:$(PATH)
+# Where scripts/peers.sh puts languages that are missing, and scripts/ci_tools.sh programs.
+export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/node/node_modules/.bin:$(PATH)
 # A test starts many processes, and each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
@@ -74,6 +74,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	scripts/check_proto.sh
+	scripts/lint_deploy.sh
 	scripts/each_peer.sh lint
 
 format: install
@@ -119,6 +120,11 @@ peers: install
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
 	cd benchmarks/languages/go && $(GO) build -o $(CURDIR)/.peers/bin/bench-go .
+
+# What checks workflows, manifests and the wire, built by Go.
+.PHONY: tools
+tools:
+	scripts/ci_tools.sh
 
 test-round-trip: install
 	$(BIN)/python -m $(PYTEST) tests/e2e/test_peers.py

@@ -127,6 +127,26 @@ async def test_reflection_lists_the_bridge_s_services_and_health() -> None:
     assert {SERVICE, ADMIN, "grpc.health.v1.Health"} <= names
 
 
+@pytest.mark.parametrize(
+    ("symbol", "is_known"),
+    [
+        (SERVICE, True),
+        (f"{SERVICE}.ExecuteTool", True),
+        (f"{SERVICE}.NoMethod", False),
+        ("dspex.bridge.NoService.ExecuteTool", False),
+        ("ExecuteTool", False),
+    ],
+)
+async def test_reflection_finds_services_and_methods_by_name(symbol: str, is_known: bool) -> None:
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    async with BridgeServer(tools=[add]) as server, grpc.aio.insecure_channel(server.address) as channel:
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
+        answer = await anext(aiter(call))
+        call.cancel()
+    assert (answer.WhichOneof("message_response") == "file_descriptor_response") == is_known
+    assert is_known or answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
 async def test_a_method_that_the_hub_does_not_offer_is_unimplemented() -> None:
     async with BridgeServer(tools=[add]) as server, grpc.aio.insecure_channel(server.address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/NoMethod")

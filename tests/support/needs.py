@@ -1,29 +1,47 @@
 """Programs beyond Python that tests use, and what installs them.
 
 A test that uses one is marked ``@needs("nats-server")`` and is skipped by name where it is missing. ``.ci/run``
-installs all that this module lists, and there a skip is a failure.
+installs all that this module lists, and there a skip is a failure. Those in Go are built into ``.peers/bin``.
 """
 
 import os
 import shutil
 import sys
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 # Of each program, its package in Debian.
-PACKAGES = {"chromium": "chromium", "curl": "curl", "nats-server": "nats-server", "promtool": "prometheus"}
+PACKAGES = {
+    "chromium": "chromium",
+    "curl": "curl",
+    "nats-server": "nats-server",
+    "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+}
+ROOT = Path(__file__).parents[2]
+GO_TOOLS = tuple(
+    line.split()[0]
+    for line in (ROOT / "scripts" / "ci-tools.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+)
+
+
+def where(program: str) -> str | None:
+    """Returns the path of a program; None where it is missing."""
+    return shutil.which(program, path=f"{ROOT / '.peers' / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
 
 def needs(program: str) -> pytest.MarkDecorator:
     """Skips a test, or a parameter of one, where a program is missing."""
-    reason = f"needs {program} (apt install {PACKAGES[program]})"
-    return pytest.mark.skipif(shutil.which(program) is None, reason=reason)
+    remedy = "make tools" if program in GO_TOOLS else f"apt install {PACKAGES[program]}"
+    return pytest.mark.skipif(where(program) is None, reason=f"needs {program} ({remedy})")
 
 
 def missing() -> dict[str, str]:
-    """Returns the programs that are not there, each with its package."""
-    return {program: package for program, package in PACKAGES.items() if shutil.which(program) is None}
+    """Returns the programs of Debian that are not there, each with its package."""
+    return {program: package for program, package in PACKAGES.items() if where(program) is None}
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -35,14 +35,12 @@ class EventStream:
 
     def emit(self, event: Event) -> None:
         """Adds an event, from any thread, without blocking."""
-        if threading.get_ident() == self._thread:
-            self._add(event)
-        else:
-            self._loop.call_soon_threadsafe(self._add, event)
-
-    def _add(self, event: Event) -> None:
+        # Here and not in the loop: a thread that ends can be awaited before its callbacks have run.
         self._events.append((next(self._number), event))
-        self._something.set()
+        if threading.get_ident() == self._thread:
+            self._something.set()
+        else:
+            self._loop.call_soon_threadsafe(self._something.set)
 
     async def merge(
         self, values: AsyncGenerator[Any, None], tasks: TaskSet

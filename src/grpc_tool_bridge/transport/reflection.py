@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from grpc_tool_bridge.errors import MessageTooLargeError, ResourceExhaustedError, SerializationError
@@ -26,9 +28,35 @@ def reflection_handler(services: Sequence[str], reads: Reads) -> Any:
     )
 
 
+class _Descriptors:
+    """The descriptors of this process, in which methods are found by name, too.
+
+    Reflection promises that, and clients such as ghz rely on it; protobuf's own pool does not find them.
+    """
+
+    def __init__(self) -> None:
+        self._pool: Any = descriptor_pool.Default()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's name
+        """Returns the file that defines a symbol.
+
+        Raises:
+            KeyError: None does.
+        """
+        try:
+            file: FileDescriptor = self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            file = self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file
+        return file
+
+
 class _Reflection:
     def __init__(self, services: Sequence[str], reads: Reads) -> None:
-        self._servicer: Any = reflection.aio.ReflectionServicer(services)
+        self._servicer: Any = reflection.aio.ReflectionServicer(services, _Descriptors())
         self._reads = reads
         self._streams = 0
 

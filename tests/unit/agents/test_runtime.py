@@ -641,6 +641,9 @@ async def test_an_agent_that_is_made_twice_at_once_is_kept_once(monkeypatch: pyt
         closed.append(lm)
 
     monkeypatch.setattr(dspy.LM, "aclose", close)
+    # Both are being made before either is there.
+    barrier = threading.Barrier(2, timeout=PATIENCE)
+    monkeypatch.setattr(runtime_module, "load_engine", lambda _: barrier.wait())
     runtime = runtime_of(FakeSession(calculate), model="openai/small")
     first, second = await asyncio.gather(made(runtime), made(runtime))
     assert first == second

@@ -27,8 +27,11 @@ def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> W
     return WorkerCall(cast("HubCall", owner), streaming=streaming)
 
 
-async def begin(coroutine: Any) -> "asyncio.Task[Any]":
-    task = asyncio.create_task(coroutine)
+async def begin(awaitable: Any) -> "asyncio.Task[Any]":
+    async def wait() -> Any:
+        return await awaitable
+
+    task = asyncio.create_task(wait())
     await asyncio.sleep(0)
     assert not task.done()
     return task

@@ -195,7 +195,7 @@ def run(pytester: pytest.Pytester, *, passed: int, **files: str) -> None:
     """Runs a project of these files by a pytest of its own, and sees that it prints no error and no warning."""
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
     pytester.makepyfile(**files)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:langsmith_plugin")
     result.assert_outcomes(passed=passed)
     result.stderr.no_fnmatch_line("*")
 

@@ -183,10 +183,10 @@ def test_anything_else_is_refused(annotation: Any, value: Any, problem: str) -> 
         (str, np.str_("a"), "a"),
         (float, np.float64(1.5), 1.5),
         (list[tuple[str, Any]], (("x", 1) for _ in "a"), [("x", 1)]),
-        (datetime | None, np.datetime64("NaT"), None),
-        (timedelta | None, np.timedelta64("NaT"), None),
-        (np.datetime64 | None, np.datetime64("NaT"), np.datetime64("NaT")),
-        (list[datetime | None], [np.datetime64("NaT"), pd.NaT], [None, None]),
+        (datetime | None, np.datetime64("NaT", "s"), None),
+        (timedelta | None, np.timedelta64("NaT", "s"), None),
+        (np.datetime64 | None, np.datetime64("NaT", "s"), np.datetime64("NaT", "s")),
+        (list[datetime | None], [np.datetime64("NaT", "s"), pd.NaT], [None, None]),
     ],
 )
 def test_a_look_alike_is_read_as_what_is_declared(annotation: Any, value: Any, wanted: Any) -> None:

@@ -347,7 +347,7 @@ def test_a_spec_with_neither_has_no_inputs() -> None:
         (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="page-size")]), "'page-size' is not a valid parameter name"),
         (spec_of(ONE_STEP, arguments=[ArgumentSpec(name="x"), ArgumentSpec(name="x")]), "there is already a 'x'"),
         (spec_of(ONE_STEP, input_schema="[]"), "Expected `object`, got `array`"),
-        (spec_of(ONE_STEP, input_schema='{"properties":{"x":' + "[" * 20_000), "maximum recursion depth"),
+        (spec_of(ONE_STEP, input_schema='{"properties":{"x":' + "[" * 20_000), "maximum recursion depth|was truncated"),
         (ToolSpec(name="p"), "tool 'p': its metadata has no valid pipeline"),
     ],
 )

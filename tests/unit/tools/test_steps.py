@@ -51,13 +51,17 @@ def test_a_tool_may_have_a_parameter_that_is_called_tool() -> None:
         ('{"steps":[{"kind":"stop","tool":"a"}]}', "Invalid value 'stop'"),
         ('{"steps":[{"kind":"step","tool":"a","arg":[]}]}', "unknown field `arg`"),
         ('{"steps":[{"kind":"step","tool":5}]}', "Expected `str`, got `int`"),
-        ('{"steps":[{"kind":"step","tool":"a","args":' + "[" * 20_000 + "]" * 20_000 + "}]}", "nested too deep"),
+        (
+            '{"steps":[{"kind":"step","tool":"a","args":' + "[" * 20_000 + "]" * 20_000 + "}]}",
+            "nested (too deep|deeper)",
+        ),
         (" " * (MAX_DECLARATION_BYTES + 1), "65,537 bytes, the limit is 65,536"),
     ],
 )
 def test_json_that_is_no_declaration_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        read_declaration(text)
+        # From Python 3.14 on, what is nested deep can be read.
+        check_declaration(read_declaration(text), {})
 
 
 def test_each_step_knows_the_inputs_and_what_came_before() -> None:

@@ -261,7 +261,7 @@ UNFIT: list[tuple[Any, Any]] = [
     (np.datetime64, 5),
     (np.datetime64, dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
     (np.number, 3),
-    (pd.Timestamp, np.datetime64("NaT")),
+    (pd.Timestamp, np.datetime64("NaT", "s")),
     (pd.Timedelta, np.timedelta64(3, "Y")),
     (str, 5),
     (object, 5),

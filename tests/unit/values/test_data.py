@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
+from numpy._core.defchararray import chararray
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.values import data
@@ -145,7 +146,8 @@ ROWS: dict[str, tuple[Any, Any]] = {
     # numpy
     "subclass of ndarray": (np.arange(3).view(Array), np.arange(3)),
     "matrix": (np.array([[1, 2]]).view(np.matrix), np.array([[1, 2]])),
-    "chararray": (np.char.array(["a", "b"]), np.array(["a", "b"])),
+    # NumPy 2.5 warns of its public name.
+    "chararray": (np.array(["a", "b"]).view(chararray), np.array(["a", "b"])),
     "recarray without fields": (np.arange(3).view(np.recarray), np.arange(3)),
     "masked array with nothing masked": (np.ma.array([1, 2]), np.array([1, 2])),
     "masked array with a mask of nothing": (np.ma.array([1, 2], mask=[False, False]), np.array([1, 2])),

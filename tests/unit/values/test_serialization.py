@@ -455,7 +455,8 @@ class TestDepth:
     def test_what_python_itself_cannot_follow_is_refused_whatever_the_limit(self, make: Any) -> None:
         value = self.nested(100_000, make)
         with pytest.raises(SerializationError):
-            serialize_value(value, max_depth=10**9)
+            # Python 3.14 follows a list further when it is written than when it is read.
+            deserialize_value(serialize_value(value, max_depth=10**9), max_depth=10**9)
 
     def test_the_limit_also_holds_for_small_containers(self) -> None:
         with pytest.raises(SerializationError, match="nested deeper"):
