@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -12,11 +13,14 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.threads import MAX_DEPTH
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.functions import importing
 from grpc_tool_bridge.runner.process import ToolProcess
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.scalars import PackedValue
+
+_log = logging.getLogger(__name__)
 
 # Seconds after which an idle process ends.
 _IDLE_SECONDS = 30.0
@@ -34,11 +38,26 @@ class ToolProcesses:
         max_depth: Levels of nested containers in a value.
         max_message_bytes: Maximum bytes of a result, or of one value of a stream.
         max_message_nodes: Maximum elements, keys, texts and numbers of it.
+        aging: When a process is replaced. The new one is ready before the old one ends.
+
+    Attributes:
+        replaced: Processes that were replaced.
     """
 
     def __init__(
-        self, max_processes: int, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+        self,
+        max_processes: int,
+        *,
+        max_depth: int,
+        max_message_bytes: int,
+        max_message_nodes: int = MAX_MESSAGE_NODES,
+        aging: AgeLimits | None = None,
     ) -> None:
+        self.replaced = 0
+        self._aging = aging
+        # Only one process at a time is started besides those that calls need.
+        self._replacing = asyncio.Lock()
+        self._replacements = TaskSet()
         self._max_depth = max_depth
         self._max_message_bytes = max_message_bytes
         self._max_message_nodes = max_message_nodes
@@ -126,6 +145,7 @@ class ToolProcesses:
     async def aclose(self) -> None:
         """Kills all processes and waits until they have ended; running calls fail."""
         self._closed = True
+        await self._replacements.aclose()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -160,6 +180,8 @@ class ToolProcesses:
         async with self._places[depth]:
             process = await self._taken()
             self._busy.add(process)
+            if process.age is not None:
+                process.age.calls += 1
             try:
                 yield process
             finally:
@@ -174,18 +196,49 @@ class ToolProcesses:
             if process.free:
                 return process
             self._end(process)
+        return await self._start()
+
+    async def _start(self) -> ToolProcess:
         process = await ToolProcess.start(
             max_depth=self._max_depth,
             max_message_bytes=self._max_message_bytes,
             max_message_nodes=self._max_message_nodes,
         )
+        if self._aging:
+            process.limit_age(self._aging)
         self._living.add(process)
         return process
 
     def _give_back(self, process: ToolProcess) -> None:
-        if not process.free or self._closed:
+        if not process.free or process.retired or self._closed:
             self._end(process)
             return
+        if process.age is not None and not process.is_due and (reached := process.age.reached()):
+            process.is_due = True
+            self._replacements.spawn(self._replace(process, reached), "replacement of a tool process")
+        self._keep(process)
+
+    async def _replace(self, process: ToolProcess, reached: str) -> None:
+        """Replaces a process; it takes calls until the next one is ready."""
+        async with self._replacing:
+            if self._closed or process not in self._living:
+                return
+            try:
+                successor = await self._start()
+            except UnavailableError as error:
+                _log.warning("a process for tools has reached %s and was not replaced: %s", reached, error)
+                process.is_due = False
+                return
+            await successor.load(list(process.tools.values()))
+            _log.info("a process for tools was replaced after %s", reached)
+            self.replaced += 1
+            process.retired = True
+            for item in [item for item in self._idle if item[1] is process]:
+                self._idle.remove(item)
+                self._end(process)
+            self._keep(successor)
+
+    def _keep(self, process: ToolProcess) -> None:
         loop = asyncio.get_running_loop()
         self._idle.append((loop.time(), process))
         if self._timer is None:
