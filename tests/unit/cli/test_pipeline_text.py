@@ -42,7 +42,7 @@ def test_a_composite_tool_is_shown_with_its_steps_instead_of_their_json(capsys: 
         ToolSpec(name="t", metadata={"pipeline": '{"steps":[{"kind":"step","tool":"a"}]}'}),
     ],
 )
-def test_a_tool_without_a_pipeline_that_can_be_read_has_no_steps_to_show(spec: ToolSpec, {}) -> None:
+def test_a_tool_without_a_pipeline_that_can_be_read_has_no_steps_to_show(spec: ToolSpec) -> None:
     assert steps_text(spec) == []
     assert signature_text(spec) == "t()"
     _show(spec, {})
