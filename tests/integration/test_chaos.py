@@ -180,6 +180,13 @@ async def test_a_dropped_link_is_dialled_again_and_the_session_goes_on(place: st
         assert await bridge.client.session_context.get_variable("kept") == 1
 
 
+async def test_the_result_of_a_lost_answer_stays_with_its_idempotency_key(place: str) -> None:
+    rule = {"tool": "greet", "last_call": 1, "drop": True, "when": "after"}
+    async with calling(rule, place=place) as (_, bridge):
+        assert await soon(bridge.execute_with_retry("greet", "bob")) == "hello bob"
+        assert ran == ["bob"]
+
+
 async def test_a_stream_loses_its_link_after_some_chunks() -> None:
     async with calling({"tool": "count", "truncate_after": 1, "drop": True}) as (_, bridge):
         got, error = await read(bridge.tools["count"].stream(5))

@@ -141,10 +141,8 @@ class ToolWorker:
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = self._leaving = False
-        # The event loop that it serves in, once started.
-        self._loop: asyncio.AbstractEventLoop | None = None
-        # Why the hub cannot be reached; logged once and then as a reminder, not on each attempt.
-        self._waits_for: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # that it serves in, once started
+        self._waits_for: Any = None  # why the hub cannot be reached; logged once and then as a reminder
         self._waits_since = self._told_at = 0.0
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None

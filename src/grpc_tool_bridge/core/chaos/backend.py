@@ -12,8 +12,8 @@ from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse, ToolCallResult, ToolStreamChunk, ToolStreamRequest
 
-# Seconds within which the calls of a dropped link are cancelled. A call with an idempotency key is not: it goes on.
-_CANCELLED_SECONDS = 1.0
+# Seconds within which the calls of a dropped link are cancelled.
+_CANCELLED_SECONDS = 0.25
 
 
 class ChaosBackend:
@@ -45,10 +45,11 @@ class ChaosBackend:
         await self._delay(call, injection.latency())
         await self._fail(call, injection, injection.failure("before"))
         data = await self.inner.call(call, request, answer, as_bytes=as_bytes)
-        failure = injection.failure("after")
-        if failure is not None:
+        try:
+            await self._fail(call, injection, injection.failure("after"), has_run=True)
+        except BaseException:
             answer.ClearField("result")
-            await self._fail(call, injection, failure)
+            raise
         return data
 
     async def stream(
@@ -75,7 +76,7 @@ class ChaosBackend:
         if injection is not None and failure is not None:
             # The worker's own last chunk, if it has sent one.
             call.last_chunk = call.error = None
-            await self._fail(call, injection, failure)
+            await self._fail(call, injection, failure, has_run=True)
 
     def try_call(self, call: HubCall, request: Any, payload: bytes, done: Any) -> None:
         """Leaves it to ``call``."""
@@ -87,8 +88,18 @@ class ChaosBackend:
             call.stop_waiting()
             call.refuse_ended()
 
-    async def _fail(self, call: HubCall, injection: Injection, failure: tuple[Rule, Failure] | None) -> None:
+    async def _fail(
+        self,
+        call: HubCall,
+        injection: Injection,
+        failure: tuple[Rule, Failure] | None,
+        *,
+        has_run: bool = False,
+    ) -> None:
         """Fails the call, if it has to fail.
+
+        Returns:
+            Also if the tool has run and the caller's link was dropped: an idempotency key keeps the result.
 
         Raises:
             BaseException: The failure.
@@ -101,5 +112,7 @@ class ChaosBackend:
             raise how.exception(rule.name)
         drop_links = self._chaos.drop_links
         if drop_links is not None and drop_links(call.session.id):
+            if has_run:
+                return
             await call.step(asyncio.sleep(_CANCELLED_SECONDS))
         raise UnavailableError(f"the rule {rule.name!r} of chaos has dropped the connection of this call")
