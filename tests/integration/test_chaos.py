@@ -1,9 +1,11 @@
 """A hub that injects faults on purpose, as its callers see it."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -20,6 +22,8 @@ from grpc_tool_bridge import (
     ToolTimeoutError,
     ToolWorker,
 )
+from grpc_tool_bridge.cli import main
+from integration.test_cli import TOOLS, popen, read_line, wait_for_log
 from support.patience import PATIENCE
 from support.waiting import soon, until
 
@@ -238,6 +242,51 @@ async def test_what_is_injected_is_logged_and_counted(caplog: pytest.LogCaptureF
     assert "injects faults on purpose (chaos, seed 7, 2 rules): never use it in production" in text
     assert "chaos, rule 'late': call 1 of greet in session 'ann': delayed by 0.001 s" in text
     assert "chaos, rule 'bad': call 1 of greet in session 'ann': fails with TimeoutError" in text
+
+
+CHAOS = 'seed = 3\n[[rules]]\nname = "bad"\nerror = "Unimplemented"\n'
+
+
+async def test_serve_says_loudly_that_faults_are_injected(tmp_path: Path) -> None:
+    file = tmp_path / "chaos.toml"
+    file.write_text(CHAOS)
+    words = ["serve", "--address", "127.0.0.1:0", "--tools", f"{TOOLS}:add", "--chaos", str(file)]
+    with popen(*words) as plain, popen(*words, "--json") as for_programs:
+        try:
+            said = await asyncio.to_thread(read_line, plain) + await asyncio.to_thread(read_line, plain)
+            assert f"CHAOS: this hub injects faults on purpose ({file}, seed 3, 1 rule)" in said
+            await asyncio.to_thread(wait_for_log, plain, "injects faults on purpose")
+            facts = json.loads(await asyncio.to_thread(read_line, for_programs))
+            assert (facts["chaos"], facts["chaos_seed"]) == (str(file), 3)
+            async with GRPCToolBridge(facts["address"]) as bridge:
+                await bridge.initialize("s")
+                with pytest.raises(ToolExecutionError) as caught:
+                    await bridge.tools["add"](1)
+                assert caught.value.error_type == "Unimplemented"
+        finally:
+            plain.kill()
+            for_programs.kill()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "error: cannot read {file}: No such file"),
+        ("[[rules]", "error: --chaos {file} is not valid TOML: "),
+        (
+            CHAOS.replace("error", "eror"),
+            "error: --chaos {file}: rule 1 ('bad'): 'eror' is not a key; did you mean error",
+        ),
+    ],
+)
+def test_a_wrong_file_is_one_line_and_exit_2(
+    text: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "chaos.toml"
+    if text is not None:
+        file.write_text(text)
+    assert main(["serve", "--address", "127.0.0.1:0", "--chaos", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(said.format(file=file))
 
 
 async def test_a_tool_that_no_rule_matches_keeps_its_plain_backend() -> None:

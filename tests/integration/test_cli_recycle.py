@@ -11,7 +11,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolExecutionError
 from grpc_tool_bridge.cli.recycle import without_id
-from integration.test_cli import PATIENCE, TOOLS, wait_for_log
+from integration.test_cli import PATIENCE, wait_for_log
 from integration.test_cli_worker import Workers, facts, in_thread
 from support.waiting import is_gone, soon, until
 
@@ -165,14 +165,6 @@ async def test_a_worker_that_cannot_start_ends_the_command(hub: BridgeServer, wo
     assert await in_thread(supervisor.wait, PATIENCE) == 2
     assert supervisor.stderr is not None
     assert "none.py does not exist" in await in_thread(supervisor.stderr.read)
-
-
-async def test_it_is_not_combined_with_reload(workers: Workers) -> None:
-    process = workers.start("127.0.0.1:1", f"{TOOLS}:add", "--reload", "--max-calls", "5", as_json=False)
-    assert await in_thread(process.wait, PATIENCE) == 2
-    assert process.stderr is not None
-    said = await in_thread(process.stderr.read)
-    assert "--reload and --max-calls, --max-age or --max-memory exclude each other" in said
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,10 @@ from grpc_tool_bridge.cli.serving import (
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
-from grpc_tool_bridge.config.argument_checks import MAX_SECONDS
+from grpc_tool_bridge.config.argument_checks import MAX_SECONDS, MOST
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
 from grpc_tool_bridge.tools.tool import Tool
-from grpc_tool_bridge.worker.lifetime import WorkerLifetime
+from grpc_tool_bridge.worker.lifetime import MAX_BYTES, WorkerLifetime
 from grpc_tool_bridge.worker.worker import ToolWorker
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,8 @@ class WorkerOptions(ServingOptions):
         bool, typer.Option("--reload", help="Restart when a Python file beside or below the sources changes.")
     ] = False
     max_calls: Annotated[
-        int, _aging("--max-calls", min=0, metavar="N", help="Replace the process after so many calls; 0: never.")
+        int,
+        _aging("--max-calls", min=0, max=MOST, metavar="N", help="Replace the process after so many calls; 0: never."),
     ] = 0
     max_age: Annotated[
         float,
@@ -86,6 +87,7 @@ class WorkerOptions(ServingOptions):
         _aging(
             "--max-memory",
             min=0,
+            max=MAX_BYTES,
             metavar="BYTES",
             help="Replace it when it and its processes hold more memory; 0: never. Linux only.",
         ),

@@ -15,7 +15,8 @@ class AgeLimits:
     Attributes:
         max_calls: Calls that it runs; 0: unlimited.
         max_seconds: How long it lives; 0: unlimited.
-        max_bytes: Memory that it and its descendants hold after a call; 0: unlimited.
+        max_bytes: Memory that it and its descendants hold after a call; 0: unlimited. A new process is not replaced by
+            another one before its first call, however much both hold.
         jitter: By which part, at most, calls and seconds are fewer for a process, so that processes that were started
             together are not replaced together; 0 to 1.
     """
@@ -57,6 +58,6 @@ class Age:
         seconds = time.monotonic() - self._began_at
         if self._max_seconds and seconds >= self._max_seconds:
             return f"{seconds:,.0f} s"
-        if self._max_bytes and (held := resident_bytes(self._pid)) > self._max_bytes:
+        if self._max_bytes and self.calls and (held := resident_bytes(self._pid)) > self._max_bytes:
             return f"{held:,} bytes of memory"
         return ""

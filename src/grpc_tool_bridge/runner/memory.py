@@ -5,11 +5,15 @@ import contextlib
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Seconds between two looks. Each takes some 50 µs.
 WATCH_INTERVAL = 0.05
+# After a look that takes longer, such as one at many descendants, the next comes later: all take at most this part of
+# the time.
+MAX_PART = 0.02
 
 _PROC = Path("/proc")
 
@@ -49,7 +53,7 @@ class MemoryWatch:
         self._on_exceeded = on_exceeded
         self._timer: asyncio.TimerHandle | None = None
         if is_supported():
-            self._schedule()
+            self._schedule(WATCH_INTERVAL)
         else:
             _warn_unsupported()
 
@@ -59,16 +63,17 @@ class MemoryWatch:
             self._timer.cancel()
             self._timer = None
 
-    def _schedule(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(WATCH_INTERVAL, self._look)
+    def _schedule(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
+        began = time.monotonic()
         held = held_bytes(self._pid, self._limit)
         if held > self._limit:
             self._timer = None
             self._on_exceeded(held)
         else:
-            self._schedule()
+            self._schedule(max(WATCH_INTERVAL, (time.monotonic() - began) / MAX_PART))
 
 
 def is_supported() -> bool:

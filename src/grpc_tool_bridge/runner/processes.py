@@ -160,6 +160,8 @@ class ToolProcesses:
 
     def abandon(self) -> None:
         """Kills the processes of event loops other than the running one, which may have ended."""
+        # A task of an ended loop may hold it.
+        self._replacing = asyncio.Lock()
         here = running_loop()
         for process in [process for process in self._living if process.loop is not here]:
             self._living.discard(process)

@@ -23,6 +23,7 @@ from grpc_tool_bridge.config.argument_checks import (
     check_count,
     check_seconds,
     check_text,
+    instance_of,
     list_of,
     path_of,
     settings_of,
@@ -403,6 +404,9 @@ class _Served:
             self.create_react_agent: Any = agents.create_react_agent
             self.execute_agent: Any = agents.execute_agent
         if lifetime is not None:
+            instance_of(
+                "lifetime", lifetime, WorkerLifetime, "a WorkerLifetime, such as WorkerLifetime(max_calls=1000)"
+            )
             self.execute_tool = lifetime.counted(self.execute_tool)
             self.stream_tool = lifetime.counted(self.stream_tool)
             if agents is not None:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.core.chaos.draws import NamedSession, session_name, uniform
 from grpc_tool_bridge.core.chaos.rules import Failure, Rule
+from grpc_tool_bridge.core.names import clip
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class CallKey:
     number: int
 
     def __str__(self) -> str:
-        where = f"session {self.session!r}" if self.session else "a session without a name"
+        where = f"session {clip(self.session)!r}" if self.session else "a session without a name"
         return f"call {self.number} of {self.tool} in {where}"
 
 
