@@ -160,6 +160,17 @@ async def test_a_process_that_is_killed_is_replaced_and_the_next_one_ends_with_i
     await until(lambda: is_gone(second))
 
 
+async def test_a_worker_whose_session_has_ended_ends_the_command(
+    hub: BridgeServer, bridge: GRPCToolBridge, workers: Workers, source: str
+) -> None:
+    words = [*source.split(","), "--session", "other", "--max-calls", "1000"]
+    supervisor = workers.start(hub.address, *words)
+    await facts(supervisor)
+    await hub.hub.store.cleanup_session("other")
+    hub.hub.workers.workers()[0].link.abort("the test cuts it")
+    assert await in_thread(supervisor.wait, PATIENCE) == 1
+
+
 async def test_a_worker_that_cannot_start_ends_the_command(hub: BridgeServer, workers: Workers, tmp_path: Path) -> None:
     supervisor = workers.start(hub.address, str(tmp_path / "none.py"), "--max-calls", "1")
     assert await in_thread(supervisor.wait, PATIENCE) == 2

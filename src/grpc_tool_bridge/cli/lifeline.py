@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import Self
 
 _VARIABLE = "GRPC_TOOL_BRIDGE_LIFELINE"
-# From the worker: imported, serving, old, without new calls. To it: serve, serve without announcing it, and leave.
-_IMPORTED, _SERVING, _SPENT, _LEFT = b"i", b"s", b"o", b"l"
+# From the worker: imported, serving, old, without new calls, ends with an error.
+_IMPORTED, _SERVING, _SPENT, _LEFT, _GIVEN_UP = b"i", b"s", b"o", b"l", b"e"
+# To it: serve, serve without announcing it, leave.
 _GO, _GO_QUIETLY, _RETIRE = b"g", b"q", b"r"
 
 
@@ -48,6 +49,10 @@ class Lifeline:
     def spend(self) -> None:
         """Reports that this worker is old, and serves until the next one does."""
         self._send(_SPENT)
+
+    def give_up(self) -> None:
+        """Reports that this worker ends with an error that another one would have as well."""
+        self._send(_GIVEN_UP)
 
     def leave(self) -> None:
         """Reports that the hub gives this worker no new calls."""
@@ -92,6 +97,7 @@ class LifelineOwner:
         imported: Set when the worker's tools are imported.
         serving: Set when its tools can be called.
         spent: Set when it is old.
+        given_up: Set when it ends with an error that another one would have as well.
         left: Set when the hub gives the worker no new calls, or the worker has ended.
     """
 
@@ -102,7 +108,14 @@ class LifelineOwner:
         self.serving = asyncio.Event()
         self.spent = asyncio.Event()
         self.left = asyncio.Event()
-        self._events = {_IMPORTED: self.imported, _SERVING: self.serving, _SPENT: self.spent, _LEFT: self.left}
+        self.given_up = asyncio.Event()
+        self._events = {
+            _IMPORTED: self.imported,
+            _SERVING: self.serving,
+            _SPENT: self.spent,
+            _LEFT: self.left,
+            _GIVEN_UP: self.given_up,
+        }
         self._task: asyncio.Task[None] | None = None
 
     @property

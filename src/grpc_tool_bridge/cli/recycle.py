@@ -48,6 +48,11 @@ class Recycler(Supervisor):
             await _first(told, serving.ended, serving.line.spent.wait())
             if told.done():
                 return None
+            if serving.ended.done():
+                # Until its last word has arrived.
+                await serving.line.left.wait()
+                if serving.line.given_up.is_set():
+                    return serving.ended.result()
             if serving.ended.done() and not lost:
                 lost = True
                 _log.warning("the worker ended with exit code %d; starting the next one", serving.ended.result())

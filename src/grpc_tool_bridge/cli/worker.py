@@ -221,8 +221,10 @@ async def _work(
                 ready()
                 serving = asyncio.ensure_future(worker.run())
                 replaced = asyncio.ensure_future(_replaced(line, lifetime))
-                await asyncio.wait((serving, told, replaced), return_when=asyncio.FIRST_COMPLETED)
-                replaced.cancel()
+                try:
+                    await asyncio.wait((serving, told, replaced), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    replaced.cancel()
                 if replaced.done() and not told.done():
                     # From here on, a signal is for the calls in flight.
                     told.cancel()
@@ -233,6 +235,8 @@ async def _work(
                     name = signal.Signals(await told).name
                     _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
                     await finish(worker.drain(on_leave=line.leave), signals, partial(worker.drain, 0))
+                elif serving.exception() is not None:
+                    line.give_up()
                 await serving
             return exit_code(await told)
         except ToolCommunicationError as error:
