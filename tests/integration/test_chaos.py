@@ -31,6 +31,8 @@ ran: list[str] = []
 
 
 async def greet(name: str) -> str:
+    if name == "nobody":
+        raise LookupError(name)
     ran.append(name)
     return f"hello {name}"
 
@@ -170,6 +172,21 @@ async def test_a_stream_is_slow_and_is_cut_off(place: str) -> None:
         assert dict(server.hub.wrappers.injected()) == {
             ("rule 1", "slow-stream"): 1, ("rule 1", "truncated"): 1,
         }  # fmt: skip
+
+
+async def test_a_stream_that_is_too_slow_has_begun_before_its_deadline(place: str) -> None:
+    async with calling({"tool": "count", "chunk_latency": 10 * PATIENCE}, place=place) as (_, bridge):
+        got, error = await read(bridge.tools["count"].with_options(timeout=1.0).stream(5))
+        assert got == []
+        assert isinstance(error, ToolTimeoutError)
+        assert error.details["started"] == "true"
+
+
+async def test_an_error_of_the_tool_itself_stays_as_it_is(place: str) -> None:
+    async with calling({"error": "Cancelled", "when": "after"}, place=place) as (_, bridge):
+        with pytest.raises(ToolExecutionError) as caught:
+            await bridge.tools["greet"]("nobody")
+        assert caught.value.error_type == "LookupError"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

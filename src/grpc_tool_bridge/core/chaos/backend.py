@@ -45,6 +45,9 @@ class ChaosBackend:
         await self._delay(call, injection.latency())
         await self._fail(call, injection, injection.failure("before"))
         data = await self.inner.call(call, request, answer, as_bytes=as_bytes)
+        if not answer.success:
+            # There is no result to lose.
+            return data
         try:
             await self._fail(call, injection, injection.failure("after"), has_run=True)
         except BaseException:
@@ -66,13 +69,13 @@ class ChaosBackend:
             if injection is not None:
                 await self._fail(call, injection, injection.truncation(0))
             async for chunk in chunks:
-                if injection is not None:
-                    await self._delay(call, injection.chunk_latency(sent))
+                if injection is not None and (seconds := injection.chunk_latency(sent)):
+                    await call.step(asyncio.sleep(seconds))
                 yield chunk
                 sent += 1
                 if injection is not None:
                     await self._fail(call, injection, injection.truncation(sent))
-        failure = injection.failure("after") if injection is not None else None
+        failure = injection.failure("after") if injection is not None and call.error is None else None
         if injection is not None and failure is not None:
             # The worker's own last chunk, if it has sent one.
             call.last_chunk = call.error = None
