@@ -22,6 +22,8 @@ from grpc_tool_bridge.values.scalars import PackedValue
 
 _log = logging.getLogger(__name__)
 
+# Seconds that a process has to import the functions of the one that it replaces.
+_LOAD_SECONDS = 60.0
 # Seconds after which an idle process ends.
 _IDLE_SECONDS = 30.0
 
@@ -226,12 +228,12 @@ class ToolProcesses:
             if self._closed or process not in self._living:
                 return
             try:
-                successor = await self._start()
-            except UnavailableError as error:
-                _log.warning("a process for tools has reached %s and was not replaced: %s", reached, error)
+                successor = await self._successor(process)
+            except (UnavailableError, TimeoutError) as error:
+                # It is tried again after the next call.
+                _log.warning("a process for tools has reached %s and was not replaced: %r", reached, error)
                 process.is_due = False
                 return
-            await successor.load(list(process.tools.values()))
             _log.info("a process for tools was replaced after %s", reached)
             self.replaced += 1
             process.retired = True
@@ -239,6 +241,25 @@ class ToolProcesses:
                 self._idle.remove(item)
                 self._end(process)
             self._keep(successor)
+
+    async def _successor(self, process: ToolProcess) -> ToolProcess:
+        """Starts a process that has imported the functions that another one has run.
+
+        Raises:
+            UnavailableError: No process can be started, or it has died.
+            TimeoutError: An import takes too long.
+        """
+        successor = await self._start()
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                await successor.load(list(process.tools.values()))
+        except TimeoutError:
+            self._end(successor)
+            raise
+        if not successor.free:
+            self._end(successor)
+            raise UnavailableError("the next process has died")
+        return successor
 
     def _keep(self, process: ToolProcess) -> None:
         loop = asyncio.get_running_loop()
