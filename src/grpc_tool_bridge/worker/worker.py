@@ -110,11 +110,9 @@ class ToolWorker:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
         _check_ids(session_id=session_id, worker_id=worker_id)
-        tools = list_of("tools", tools, A_LIST_OF_TOOLS)
-        self.session_id = session_id
+        self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        self.capacity = capacity
-        self._service = ToolService(tools, self.settings, self._runtime_of)
+        self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._agents = make_agents(agents, self.settings, self._session_of)
         connection: Connection | MemoryConnection = (
             address
@@ -142,8 +140,10 @@ class ToolWorker:
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = self._leaving = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # that it serves in, once started
-        self._waits_for: Any = None  # why the hub cannot be reached; logged once and then as a reminder
+        # The event loop that it serves in, once started.
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Why the hub cannot be reached; logged once and then as a reminder, not on each attempt.
+        self._waits_for: Any = None
         self._waits_since = self._told_at = 0.0
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
