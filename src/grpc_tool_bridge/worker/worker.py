@@ -110,8 +110,9 @@ class ToolWorker:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
         _check_ids(session_id=session_id, worker_id=worker_id)
-        self.session_id, self.capacity = session_id, capacity
+        self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
+        self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._agents = make_agents(agents, self.settings, self._session_of)
         connection: Connection | MemoryConnection = (
@@ -135,8 +136,7 @@ class ToolWorker:
             features=() if self._agents is None else (AGENTS_FEATURE,),
         )
         self._client = ToolBridgeClient(self._transport)
-        self._rejoin = self._transport.on_relinked
-        self._transport.on_relinked = self._relinked
+        self._rejoin, self._transport.on_relinked = self._transport.on_relinked, self._relinked
         self._tasks = TaskSet()
         self._registering: asyncio.Task[None] | None = None
         self._started = self._registered = self._leaving = False
