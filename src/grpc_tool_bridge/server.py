@@ -14,6 +14,7 @@ from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
+from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.listener import LinkServer
@@ -39,13 +40,15 @@ class BridgeServer:
             AgentSettings. None (the default): only connected agent runtimes run agents.
         http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
         settings: Limits, and who may connect. None: the defaults.
+        chaos: Faults to inject on purpose: the path of a TOML file, or a dict of the same form. None: none.
 
     Attributes:
         hub: The hub.
 
     Raises:
         AlreadyExistsError: Two tools share a name.
-        ValidationError: The address, a tool or ``agents`` is not valid.
+        ValidationError: The address, a tool, ``agents`` or ``chaos`` is not valid.
+        OSError: The file of ``chaos`` cannot be read.
         ImportError: ``agents`` or ``http_address`` is set, and what it needs is not installed.
     """
 
@@ -57,11 +60,15 @@ class BridgeServer:
         agents: Any = None,
         http_address: str | None = None,
         settings: Settings | None = None,
+        chaos: ChaosSource | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
-        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS))
+        injects = None if chaos is None else read_chaos(chaos)
+        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects)
         self._server = GrpcServer(self.hub, address, self.settings)
+        if injects is not None:
+            injects.drop_links = self._server.drop_links
         # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self.hub, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)

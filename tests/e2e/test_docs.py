@@ -18,6 +18,8 @@ from pydantic_ai import ModelMessage, ModelResponse, TextPart, ToolCallPart, Too
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from grpc_tool_bridge import GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
+from grpc_tool_bridge.core.chaos.draws import uniform
+from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
@@ -203,7 +205,7 @@ async def test_composite_tools_does_what_it_says() -> None:
 
 async def test_handle_errors_does_what_it_says() -> None:
     page = Page("handle-errors", {})
-    answered, told_apart, tried_again, busy = page.texts
+    answered, told_apart, tried_again, busy, held_back = page.texts
     with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
         page.given |= {"tools": await bridge.initialize(), "expression": "1 / 0"}
         await page.run(answered)
@@ -211,11 +213,36 @@ async def test_handle_errors_does_what_it_says() -> None:
         with pytest.raises(ToolExecutionError, match="cannot calculate"):
             await page.run(tried_again)
         await page.run(busy)
+    await page.run(held_back)
 
+    assert page.names["weather"].spec.metadata["breaker"] == '{"failures": 5, "seconds": 30}'
     assert page.printed[0] == "calculate ValueError cannot calculate '1 / 0'"
     assert page.printed[1].startswith("wrong arguments: {")
     assert "'expression': 'missing'" in page.printed[1]
     assert page.names["Busy"].retryable is True
+
+
+async def test_inject_faults_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page("inject-faults", {}, search_docs=search_docs)
+    in_a_test, named = page.texts
+    await page.run(in_a_test)
+    assert page.names["hits"] == ["event loop"]
+    with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
+        page.given["bridge"] = bridge
+        await page.run(named)
+
+    (rules,) = blocks(DOCS / "how-to" / "inject-faults.md", "toml")
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "chaos.toml"
+    file.write_text(rules)
+    assert [rule.name for rule in read_chaos("chaos.toml").rules] == ["flaky search", "slow network", "lost answer"]
+    file.write_text(rules.replace("probability", "probabilty"))
+    with pytest.raises(ValueError, match="did you mean probability") as caught:
+        read_chaos("chaos.toml")
+    text = (DOCS / "how-to" / "inject-faults.md").read_text(encoding="utf-8")
+    assert f"error: --chaos {caught.value}\n" in text
+    number = uniform(42, "flaky search", "search_docs", "agent-1", 1, "fault")
+    assert f"gives {number:.4f}…"[:-2] in text
 
 
 async def test_share_state_does_what_it_says() -> None:

@@ -109,7 +109,7 @@ async def test_values_streams_and_the_context_are_those_of_any_tool(bridge: GRPC
 
 async def test_the_page_does_what_it_says(tmp_path: Path) -> None:
     text = PAGE.read_text(encoding="utf-8")
-    declared, served = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    declared, _, served = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     waits = (
         "    async with BridgeServer(tools=[count_primes]):\n"
         "        await asyncio.Event().wait()  # until it is cancelled\n"

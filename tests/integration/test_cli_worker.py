@@ -160,6 +160,11 @@ async def test_a_signal_ends_a_worker_that_waits_for_its_hub(workers: Workers, t
         (["worker", f"{TOOLS}:add", "--shutdown-grace", "-1"], "setting shutdown_grace: "),
         (["worker", f"{TOOLS}:add", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
         (["worker", ":add", "--reload"], "':add' does not name a module"),
+        (["worker", f"{TOOLS}:add", "--reload", "--max-calls", "5"], "--max-memory exclude each other; omit --reload"),
+        (["worker", f"{TOOLS}:add", "--max-age", "nan"], "invalid value for '--max-age'"),
+        (["worker", f"{TOOLS}:add", "--max-calls", "9999999999"], "invalid value for '--max-calls'"),
+        (["worker", f"{TOOLS}:add", "--max-memory", str(2**64)], "invalid value for '--max-memory'"),
+        (["worker", f"{TOOLS}:add", "--max-calls", "1", "--jitter", "nan"], "invalid value for '--jitter'"),
     ],
 )
 def test_a_wrong_argument_is_one_line_and_exit_2(

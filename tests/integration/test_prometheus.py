@@ -160,9 +160,14 @@ def expressions() -> Iterator[str]:
 
 
 async def test_the_dashboard_names_only_metrics_that_a_hub_has() -> None:
-    async with serving(add) as server, server.bridge() as bridge:
+    chaos = {"rules": [{"tool": "divide", "error": "WorkerUnavailable"}]}
+    settings = Settings(shutdown_grace=0.0, breaker_failures=1)
+    server = BridgeServer(tools=[add, divide], http_address="127.0.0.1:0", settings=settings, chaos=chaos)
+    async with server, server.bridge() as bridge:
         await bridge.initialize()
         await bridge.tools["add"](1, 2)
+        with pytest.raises(ToolExecutionError):
+            await bridge.tools["divide"](1.0, 2.0)
         names = {name for name, _ in await values(server)}
     named = {name for text in expressions() for name in re.findall(r"\b(?:tool_bridge|process)_[a-z_]+", text)}
     assert named - names == set()

@@ -206,6 +206,8 @@ def default_text(field: FieldInfo) -> str:
         return "none"
     if isinstance(field.default, bool):
         return "on" if field.default else "off"
+    if isinstance(field.default, tuple):
+        return ", ".join(field.default)
     return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
 
 

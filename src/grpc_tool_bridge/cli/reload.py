@@ -6,7 +6,6 @@ polled, which needs no library and detects changes on every kind of file system.
 """
 
 import asyncio
-import contextlib
 import importlib.util
 import logging
 import os
@@ -18,15 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.cli.lifeline import LifelineOwner
-from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+from grpc_tool_bridge.cli.supervisor import Supervisor
 from grpc_tool_bridge.cli.tool_sources import split_source
+from grpc_tool_bridge.cli.worker_process import WorkerProcess
 
 # Seconds between two looks at the files.
 LOOK_SECONDS = 0.5
-# Seconds beyond the grace period of its calls after which a worker is killed.
-SLACK_SECONDS = 5.0
 # A longer import is logged.
 IMPORT_SECONDS = 10.0
 
@@ -134,64 +130,7 @@ def _folders_of_package(name: str) -> Iterator[Path]:
             yield folder
 
 
-# -------------------------------------------------------------------------------------------------------------- workers
-
-
-class _Worker:
-    """A worker's process. Made by ``start``.
-
-    Attributes:
-        line: The lifeline over which it reports its state.
-        ended: A future with its exit code.
-        began_at: The loop's time at its start.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process, line: LifelineOwner) -> None:
-        self.line = line
-        self.ended = asyncio.ensure_future(process.wait())
-        self.began_at = asyncio.get_running_loop().time()
-        self._process = process
-
-    @classmethod
-    async def start(cls, words: Sequence[str]) -> "_Worker":
-        with LifelineOwner() as line:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                # Bytecode is cached by whole seconds, so the second of two changes within a second would be missed.
-                "-B",
-                "-m",
-                "grpc_tool_bridge.cli",
-                *words,
-                env={**os.environ, **line.environment},
-                pass_fds=[line.theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-                # Ctrl-C at a terminal goes to this process, which passes it on.
-                process_group=0,
-            )
-        return cls(process, line)
-
-    def send(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(number)
-
-    async def end(self, seconds: float) -> None:
-        """Waits until it has ended; kills it after ``seconds``."""
-        try:
-            await asyncio.wait((self.ended,), timeout=seconds)
-            if not self.ended.done():
-                _log.warning("the worker did not end within %g s, and was killed", seconds)
-        finally:
-            await self.kill()
-
-    async def kill(self) -> None:
-        """Kills it."""
-        if not self.ended.done():
-            self.send(signal.SIGKILL)
-            await asyncio.wait((self.ended,))
-        self.line.close()
-
-
-class Reloader:
+class Reloader(Supervisor):
     """Runs ``worker`` in separate processes, one after the other.
 
     The next one imports its tools while the previous one continues. It offers them once the hub gives the previous one
@@ -206,35 +145,14 @@ class Reloader:
     """
 
     def __init__(self, words: Sequence[str], files: SourceFiles, *, worker_id: str | None, grace: float) -> None:
+        super().__init__(grace)
         own = [] if worker_id else ["--worker-id", uuid.uuid4().hex]
         self._words = [words[0], *own, *(word for word in words[1:] if word != "--reload")]
         self._files = files
-        self._patience = grace + SLACK_SECONDS
-        # The worker that offers its tools, the one that imports them, and those that finish their calls in flight.
-        self._serving: _Worker | None = None
-        self._next: _Worker | None = None
-        self._leaving: set[_Worker] = set()
-        self._tasks = TaskSet()
         self._slow_told = False
 
-    async def run(self) -> int:
-        """Runs workers until a signal; returns its exit code. No worker outlives it."""
-        with ending_signals() as signals:
-            told = asyncio.ensure_future(signals.get())
-            try:
-                await self._reload(told)
-                await self._end(told.result(), signals)
-                return exit_code(told.result())
-            finally:
-                told.cancel()
-                for worker in self._all():
-                    worker.send(signal.SIGKILL)
-                for worker in self._all():
-                    await worker.kill()
-                await self._tasks.aclose()
-
-    async def _reload(self, told: "asyncio.Future[int]") -> None:
-        """Starts the next worker at each change, until a signal arrives."""
+    async def _supervise(self, told: "asyncio.Future[int]") -> None:
+        """Starts the next worker at each change."""
         seen = await asyncio.to_thread(self._files.look)
         await self._start_next()
         while not told.done():
@@ -249,15 +167,16 @@ class Reloader:
                 _log.info("%s has changed; starting a new worker", changed)
                 await self._start_next()
 
-    def _all(self) -> list[_Worker]:
-        return [worker for worker in (self._next, self._serving, *self._leaving) if worker is not None]
+    def _signalled(self) -> Sequence[WorkerProcess]:
+        # Those that leave were signalled to do so; a second signal would cancel their calls.
+        return [] if self._serving is None else [self._serving]
 
     async def _start_next(self) -> None:
         if self._next is not None:
             # It imports files that have changed since.
             await self._next.kill()
         self._slow_told = False
-        self._next = await _Worker.start(self._words)
+        self._next = await WorkerProcess.start(self._words)
 
     async def _wait(self, told: "asyncio.Future[int]") -> None:
         """Waits until a worker changes state, a signal arrives, or it is time to look at the files."""
@@ -300,14 +219,13 @@ class Reloader:
             goes_on = "" if self._serving is None else "; the previous one keeps running"
             _log.warning("the new worker has been importing its tools for %g s%s", IMPORT_SECONDS, goes_on)
 
-    async def _hand_over(self, worker: _Worker, told: "asyncio.Future[int]") -> None:
+    async def _hand_over(self, worker: WorkerProcess, told: "asyncio.Future[int]") -> None:
         """Lets the next worker offer its tools once the previous one gets no new calls."""
         before = self._serving
         if before is not None:
             self._serving = None
-            self._leaving.add(before)
             before.send(signal.SIGTERM)
-            self._tasks.spawn(self._see_off(before), "a worker that leaves")
+            self._see_off(before, self._patience)
             left = asyncio.ensure_future(before.line.left.wait())
             try:
                 await asyncio.wait((left, told), return_when=asyncio.FIRST_COMPLETED)
@@ -316,35 +234,6 @@ class Reloader:
         if not told.done():
             await worker.line.give_turn()
             self._serving, self._next = worker, None
-
-    async def _see_off(self, worker: _Worker) -> None:
-        try:
-            await worker.end(self._patience)
-        finally:
-            self._leaving.discard(worker)
-
-    async def _end(self, number: int, signals: "asyncio.Queue[int]") -> None:
-        """Stops the workers and waits for them; further signals are passed on."""
-        if self._next is not None:
-            await self._next.kill()
-            self._next = None
-        serving, leaving = self._serving, list(self._leaving)
-        passing = self._tasks.spawn(self._pass_on(number, signals), "signals")
-        if serving is not None:
-            await serving.end(self._patience)
-            self._serving = None
-        if leaving:
-            await asyncio.wait([worker.ended for worker in leaving])
-        passing.cancel()
-
-    async def _pass_on(self, number: int, signals: "asyncio.Queue[int]") -> None:
-        # Draining workers have already been signalled; a second signal would cancel their calls.
-        if self._serving is not None:
-            self._serving.send(number)
-        while True:
-            number = await signals.get()
-            for worker in self._all():
-                worker.send(number)
 
 
 def _changed(before: _Seen, now: _Seen) -> Path | None:

@@ -12,12 +12,14 @@ import typer
 from rich.text import Text
 
 from grpc_tool_bridge.cli.exit_codes import FAILED
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
 from grpc_tool_bridge.cli.options import check_address, setting
 from grpc_tool_bridge.cli.serving import SOURCE_HELP, ServingOptions, announce, construction, run, serving
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings
+from grpc_tool_bridge.core.chaos.injections import Chaos
+from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.server import BridgeServer
 
@@ -41,6 +43,13 @@ class ServeOptions(ServingOptions):
         typer.Option(
             metavar="HOST:PORT",
             help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
+        ),
+    ] = None
+    chaos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with faults to inject into calls on purpose, to test programs. Never in production.",
         ),
     ] = None
     token_file: Annotated[Path | None, setting("token_file")] = None
@@ -76,13 +85,27 @@ def serve(
         offered = load_tools(tools or ())
         with construction("serve"):
             server = BridgeServer(
-                options.address, offered, agents=options.agents, http_address=options.http, settings=settings
+                options.address,
+                offered,
+                agents=options.agents,
+                http_address=options.http,
+                settings=settings,
+                chaos=_read_chaos(options.chaos),
             )
 
         def say() -> None:
             announce(out, options, settings, offered, heading=_heading(server, len(offered)), facts=_facts(server))
 
         run(_serve(server, say))
+
+
+def _read_chaos(file: Path | None) -> Chaos | None:
+    try:
+        return None if file is None else read_chaos(file)
+    except OSError as error:
+        raise file_error(error, file) from None
+    except ValidationError as error:
+        raise ArgumentError(f"--chaos {error.message}") from None
 
 
 async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
@@ -115,7 +138,9 @@ def _facts(server: BridgeServer) -> dict[str, object]:
     settings = server.settings
     http = {} if server.http_address is None else {"http_address": server.http_address}
     needed = {"tls": settings.tls_cert is not None, "token": settings.token is not None}
-    return {"address": server.address, **http, **needed}
+    chaos = server.hub.chaos
+    faults = {} if chaos is None else {"chaos": chaos.source, "chaos_seed": chaos.seed}
+    return {"address": server.address, **http, **needed, **faults}
 
 
 def _heading(server: BridgeServer, tools: int) -> Text:
@@ -125,5 +150,8 @@ def _heading(server: BridgeServer, tools: int) -> Text:
     if server.http_address is not None:
         text.append(f" and, over HTTP, at {'https' if settings.tls_cert else 'http'}://{server.http_address}")
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
+    if server.hub.chaos is not None:
+        warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
+        text.append(warning, style="bold red")
     count = f"{tools} tools\n" if tools else "No tools of its own: name some with --tools, or start workers\n"
     return text.append(count, style="not bold")

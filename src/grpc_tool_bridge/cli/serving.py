@@ -154,7 +154,9 @@ def announce(
     specs = sorted((tool.spec for tool in offered), key=lambda spec: spec.name)
     if options.as_json:
         agents = {"agents": True} if options.agents else {}
-        print_json({**facts, "tools": [spec.name for spec in specs], "pid": os.getpid(), **agents}, out.file)
+        print_json(
+            {**facts, "tools": [spec.name for spec in specs], "pid": facts.get("pid", os.getpid()), **agents}, out.file
+        )
         return
     block = heading.copy()
     for spec in specs:

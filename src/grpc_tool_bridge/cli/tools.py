@@ -1,6 +1,9 @@
 """``tools``: lists the tools of the hub."""
 
+import contextlib
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +14,7 @@ from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import console, print_json, rich_table
 from grpc_tool_bridge.cli.spec_text import arguments_text, default_text, signature_text, steps_text
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
@@ -25,17 +29,42 @@ async def tools(
     """List the tools of the hub, or show one in full."""
     async with open_bridge(hub, session) as bridge:
         specs = [proxy.spec for proxy in bridge.tools.values()]
+        held = await _held_back(bridge)
     specs.sort(key=lambda spec: spec.name)
     if name is not None:
         spec = find_tool(specs, name)
-        print_json(tool_facts(spec)) if as_json else _show(spec)
+        print_json(_facts(spec, held)) if as_json else _show(spec, held)
     elif as_json:
-        print_json([tool_facts(spec) for spec in specs])
+        print_json([_facts(spec, held) for spec in specs])
     elif specs:
-        rows = [[Text(spec.name, style="bold"), arguments_text(spec), _first_line(spec.description)] for spec in specs]
+        rows = [[_name(spec, held), arguments_text(spec), _first_line(spec.description)] for spec in specs]
         console().print(rich_table(["tool", "arguments", "description"], rows))
     else:
         console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
+
+
+async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:
+    """Returns the state of each tool that is held back after failures, by name; nothing from a hub without metrics."""
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(ToolBridgeError):
+        for name, metric in (await bridge.client.get_metrics("breaker.*")).items():
+            tool, _, what = name.removeprefix("breaker.").rpartition(".")
+            found.setdefault(tool, {})[what] = metric.integer_value if what == "refused" else metric.string_value
+    return {tool: held for tool, held in found.items() if held.get("until")}
+
+
+def _facts(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    return {**tool_facts(spec), **({"breaker": held[spec.name]} if spec.name in held else {})}
+
+
+def _name(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> Text:
+    name = Text(spec.name, style="bold")
+    return name.append(f"\n{_until(held[spec.name])}", style="not bold red") if spec.name in held else name
+
+
+def _until(held: Mapping[str, Any]) -> str:
+    moment = datetime.fromisoformat(held["until"])
+    return f"held back until {moment:%H:%M:%S} UTC" if held["state"] == "open" else "held back, to be tried"
 
 
 def find_tool(specs: list[ToolSpec], name: str) -> ToolSpec:
@@ -71,9 +100,11 @@ def tool_facts(spec: ToolSpec) -> dict[str, Any]:
     }
 
 
-def _show(spec: ToolSpec) -> None:
+def _show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
     out = console()
     out.print(Text(signature_text(spec), style="bold"))
+    if spec.name in held:
+        out.print(Text(_until(held[spec.name]), style="red"))
     if spec.description:
         out.print(Text(spec.description))
     if spec.arguments:

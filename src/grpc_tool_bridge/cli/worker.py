@@ -2,20 +2,22 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
-from grpc_tool_bridge.cli.lifeline import Lifeline, hold
+from grpc_tool_bridge.cli.lifeline import Lifeline, hold, is_held
 from grpc_tool_bridge.cli.options import HubOptions, setting
+from grpc_tool_bridge.cli.recycle import Recycler
 from grpc_tool_bridge.cli.reload import Reloader, SourceFiles
 from grpc_tool_bridge.cli.serving import (
     SOURCE_HELP,
@@ -29,11 +31,19 @@ from grpc_tool_bridge.cli.serving import (
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
+from grpc_tool_bridge.config.argument_checks import MAX_SECONDS, MOST
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
 from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.worker.lifetime import MAX_BYTES, WorkerLifetime
 from grpc_tool_bridge.worker.worker import ToolWorker
 
 _log = logging.getLogger(__name__)
+
+
+_aging = partial(typer.Option, rich_help_panel="Replacing the process")
+
+# A worker that is replaced waits for its calls, whose deadlines end them.
+_RETIRE_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +74,55 @@ class WorkerOptions(ServingOptions):
     reload: Annotated[
         bool, typer.Option("--reload", help="Restart when a Python file beside or below the sources changes.")
     ] = False
+    max_calls: Annotated[
+        int,
+        _aging("--max-calls", min=0, max=MOST, metavar="N", help="Replace the process after so many calls; 0: never."),
+    ] = 0
+    max_age: Annotated[
+        float,
+        _aging("--max-age", min=0.0, max=MAX_SECONDS, metavar="SECONDS", help="Replace it after this time; 0: never."),
+    ] = 0.0
+    max_memory: Annotated[
+        int,
+        _aging(
+            "--max-memory",
+            min=0,
+            max=MAX_BYTES,
+            metavar="BYTES",
+            help="Replace it when it and its processes hold more memory; 0: never. Linux only.",
+        ),
+    ] = 0
+    jitter: Annotated[
+        float,
+        _aging(
+            "--jitter",
+            min=0.0,
+            max=1.0,
+            metavar="PART",
+            help="By which part, at most, --max-calls and --max-age are less at random, so that not all workers are "
+            "replaced at once.",
+        ),
+    ] = 0.1
     max_processes: Annotated[int | None, setting("max_processes")] = None
+
+    @property
+    def ages(self) -> bool:
+        """Whether the process is replaced when it is old."""
+        return bool(self.max_calls or self.max_age or self.max_memory)
+
+    def check(self) -> None:
+        """Checks that only one of the two ways to replace the process is asked for."""
+        if self.reload and self.ages:
+            raise ArgumentError("--reload and --max-calls, --max-age or --max-memory exclude each other; omit --reload")
+        super().check()
+
+    def lifetime(self) -> WorkerLifetime | None:
+        """Returns what limits the life of this process, if something does."""
+        if not self.ages:
+            return None
+        return WorkerLifetime(
+            max_calls=self.max_calls, max_seconds=self.max_age, max_bytes=self.max_memory, jitter=self.jitter
+        )
 
 
 def worker(
@@ -90,19 +148,28 @@ def worker(
     if options.reload:
         log_to_stderr(options.log_level)
         raise typer.Exit(_reload(sources, options, settings))
+    if options.ages and not is_held():
+        log_to_stderr(options.log_level)
+        raise typer.Exit(_recycle(options, settings))
     with serving(options) as out:
         line = hold()
         offered = load_tools(sources, given_to="worker")
-        made = _make_worker(hub, offered, settings, options)
+        lifetime = options.lifetime()
+        made = _make_worker(hub, offered, settings, options, lifetime)
         line.wait_for_turn()
 
         def say() -> None:
             what = "has the tools of" if offered else "has"
             heading = Text(f"The hub at {made.address} {what} worker {made.worker_id}\n", style="bold")
-            facts = {"address": made.address, "worker_id": made.worker_id}
-            announce(out, options, settings, offered, heading=heading, facts=facts)
+            facts: dict[str, Any] = {"address": made.address, "worker_id": made.worker_id}
+            if lifetime is not None:
+                # Signals are for the process that lasts.
+                facts["pid"] = os.getppid()
+            line.serve()
+            if line.announces:
+                announce(out, options, settings, offered, heading=heading, facts=facts)
 
-        run(_work(made, hub, line, say))
+        run(_work(made, hub, line, say, lifetime))
 
 
 def _reload(sources: list[str], options: WorkerOptions, settings: Settings) -> int:
@@ -111,7 +178,17 @@ def _reload(sources: list[str], options: WorkerOptions, settings: Settings) -> i
     return asyncio.run(reloader.run())
 
 
-def _make_worker(hub: HubOptions, tools: list[Tool], settings: Settings, options: WorkerOptions) -> ToolWorker:
+def _recycle(options: WorkerOptions, settings: Settings) -> int:
+    return asyncio.run(Recycler(sys.argv[1:], worker_id=options.worker_id, grace=settings.shutdown_grace).run())
+
+
+def _make_worker(
+    hub: HubOptions,
+    tools: list[Tool],
+    settings: Settings,
+    options: WorkerOptions,
+    lifetime: WorkerLifetime | None,
+) -> ToolWorker:
     with construction("worker"):
         return ToolWorker(
             hub.address,
@@ -126,11 +203,14 @@ def _make_worker(hub: HubOptions, tools: list[Tool], settings: Settings, options
             allow_insecure=hub.allow_insecure,
             agents=options.agents,
             settings=settings,
+            lifetime=lifetime,
         )
 
 
-async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Callable[[], None]) -> int:
-    """Serves until a signal; returns its exit code."""
+async def _work(
+    worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Callable[[], None], lifetime: WorkerLifetime | None
+) -> int:
+    """Serves until a signal, or until it was replaced; returns the exit code."""
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
         serving = asyncio.ensure_future(worker.start(connect_timeout=hub.connect_timeout))
@@ -140,11 +220,23 @@ async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Call
                 await serving
                 ready()
                 serving = asyncio.ensure_future(worker.run())
-                await asyncio.wait((serving, told), return_when=asyncio.FIRST_COMPLETED)
+                replaced = asyncio.ensure_future(_replaced(line, lifetime))
+                try:
+                    await asyncio.wait((serving, told, replaced), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    replaced.cancel()
+                if replaced.done() and not told.done():
+                    # From here on, a signal is for the calls in flight.
+                    told.cancel()
+                    leaving = worker.drain(_RETIRE_SECONDS)
+                    await finish(leaving, signals, partial(worker.drain, worker.settings.shutdown_grace))
+                    return 0
                 if not serving.done():
                     name = signal.Signals(await told).name
                     _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
                     await finish(worker.drain(on_leave=line.leave), signals, partial(worker.drain, 0))
+                elif serving.exception() is not None:
+                    line.give_up()
                 await serving
             return exit_code(await told)
         except ToolCommunicationError as error:
@@ -155,3 +247,16 @@ async def _work(worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Call
             told.cancel()
             serving.cancel()
             await asyncio.wait((serving,))
+
+
+async def _replaced(line: Lifeline, lifetime: WorkerLifetime | None) -> None:
+    """Returns when this process is old and the next one serves."""
+    if lifetime is None:
+        await asyncio.get_running_loop().create_future()
+        return
+    retired, loop = asyncio.Event(), asyncio.get_running_loop()
+    line.on_retire = partial(loop.call_soon_threadsafe, retired.set)
+    reached = await lifetime.reached()
+    _log.info("this worker's process is replaced after %s", reached)
+    line.spend()
+    await retired.wait()

@@ -103,12 +103,35 @@ class Settings(BaseModel):
         default=0,
         description="processes for tools with executor='process', at each depth of nested calls; 0: one for each core",
     )
+    max_process_calls: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="calls after which such a process is replaced; 0: unlimited"
+    )
+    max_process_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="time after which such a process is replaced; 0: unlimited"
+    )
+    max_process_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="memory of such a process after a call beyond which it is replaced; 0: unlimited"
+    )
+    process_jitter: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1, description="part by which calls and time are less at random, so that not all are replaced at once"
+    )
     stream_buffer: Count = Field(default=16, description="values of a stream that are buffered for a slow reader")
     max_tool_calls: Annotated[int, Field(ge=0)] = Field(
         default=0, description="concurrent calls of a tool that sets no limit; 0: unlimited"
     )
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
         default=0, description="calls per minute of a tool that sets no limit; 0: unlimited"
+    )
+
+    # When a tool is held back.
+    breaker_failures: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=0, description="failures in a row after which a tool that sets nothing else is held back; 0: never"
+    )
+    breaker_seconds: Seconds = Field(
+        default=30.0, description="how long a tool is held back before one call may try it again"
+    )
+    breaker_ignored_errors: Names = Field(
+        default=("ValueError",), description="classes of tools' exceptions that are the caller's fault, and not counted"
     )
 
     # What a session may take.

@@ -90,6 +90,13 @@ def check_seconds(name: str, value: object, *, may_be_endless: bool = False) -> 
         refuse_value(name, value, f"{called}, and below 24 days" if seconds > 0 else called)
 
 
+def check_part(name: str, value: object) -> None:
+    """Refuses a value that is not a number from 0 to 1."""
+    called = "a number from 0 to 1"
+    if not 0 <= _number(name, value, called) <= 1:
+        refuse_value(name, value, called)
+
+
 def check_timeout(name: str, value: object, *, what: str = "") -> None:
     """Refuses a value that is not a timeout; ``what`` names its owner in the text."""
     called = "a number of seconds, above 0 and below 24 days"

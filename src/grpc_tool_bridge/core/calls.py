@@ -2,6 +2,7 @@
 
 import asyncio
 
+from grpc_tool_bridge.core.chaos.injections import Injection
 from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session
@@ -31,6 +32,7 @@ class HubCall(Call):
         last_chunk: The last chunk of its stream, if the backend has it.
         error: The error in ``last_chunk``.
         forwarded: Waits for its outcome, if no task does.
+        injection: The faults that chaos injects into it; None: none.
         charged: The budget to which its request is charged, and the bytes.
         asker: Sends its tool's questions to the caller of the outermost call; None if that caller cannot answer.
         request_id: As given by its caller, for a stream the stream id; may be empty.
@@ -48,6 +50,7 @@ class HubCall(Call):
     last_chunk: ToolStreamChunk | bytes | None = None
     error: ErrorInfo | None = None
     forwarded: Abortable | None = None
+    injection: Injection | None = None
     charged: tuple[Budget, int] | None = None
     asker: Asker | None = None
     request_id = ""

@@ -48,6 +48,7 @@ class Executor:
 
     Attributes:
         admission: Decides whether a call may run.
+        local: Runs the tools of this process.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Executor:
         self.admission = Admission(store, registry, self._runner.tasks)
         self.check_size = self._runner.check_size
         self.error_of = self._runner.error_of
-        self._local: Backend[HubCall] = self._runner
+        self.local: Backend[HubCall] = self._runner
         self._forwarder = Forwarder(self.admission, self.error_of)
 
     async def aclose(self) -> None:
@@ -82,6 +83,11 @@ class Executor:
     def processes_busy(self) -> int:
         """Number of processes that run a tool."""
         return self._runner.processes_busy
+
+    @property
+    def processes_replaced(self) -> int:
+        """Number of processes that were replaced because of their age."""
+        return self._runner.processes_replaced
 
     def spec_of(self, session_id: str, tool_id: str) -> ToolSpec | None:
         """Returns the spec of a tool that a session sees; None if there is none, and the call will fail."""
@@ -224,7 +230,7 @@ class Executor:
             entry = self._cache_entry(call, request) if call.session.caching else None
             if entry is None or not entry.fill(answer):
                 as_bytes = bool(payload) and entry is None
-                backend = call.tool.backend or self._local
+                backend = call.tool.backend or self.local
                 preparing = backend.prepare(call, request, payload, size)
                 # A waiting call need not hold the bytes as well.
                 payload = b""
@@ -284,7 +290,7 @@ class Executor:
                 check_name(request.stream_id, "a stream id")
             else:
                 request.stream_id = stream_id
-            backend = tool.backend or self._local
+            backend = tool.backend or self.local
             preparing = backend.prepare(call, request, payload, size)
             as_bytes, payload = bool(payload), b""
             if preparing is not None:

@@ -19,6 +19,7 @@ from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.calls import session_ended
+from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.feed import Feed
 from grpc_tool_bridge.core.infos import CallIds, session_info
@@ -30,6 +31,7 @@ from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, e
 from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, listing
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import WorkerLink
+from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
@@ -91,6 +93,7 @@ class Hub:
     Args:
         settings: Limits; None: the defaults.
         tools: Tools that every session sees.
+        chaos: The faults to inject; None: none.
 
     Attributes:
         execute_tool, begin_tool, stream_tool: As in ``Executor``.
@@ -102,16 +105,21 @@ class Hub:
         self,
         settings: Settings | None = None,
         tools: Iterable[ToolSource] = (),
+        *,
+        chaos: Chaos | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
         self.memory = Budget(self.settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
         self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended, memory=self.memory)
         self.registry = ToolRegistry(self.store, self.metrics)
-        self.registry.register_batch("", tools)
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry)
         self.admission = self.executor.admission
+        self.chaos = chaos
+        self.wrappers = BackendWrappers(self.executor.local, self.settings, chaos)
+        self.registry.wrap = self.wrappers.wrap
+        self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
         self.execute_tool, self.begin_tool, self.stream_tool = (
             self.executor.execute,
@@ -137,6 +145,8 @@ class Hub:
     async def start(self) -> None:
         """Starts to serve."""
         self.loop = asyncio.get_running_loop()
+        if self.chaos is not None:
+            _log.warning("this hub injects faults on purpose (%s): never use it in production", self.chaos)
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
         self._tasks.spawn(trim_forever(self.memory), "give memory back")
         self._set_serving(serving=True)
@@ -496,9 +506,11 @@ class Hub:
             **self._memory_of_holders(),
             "hub.threads_busy": self.executor.threads_busy,
             "hub.processes_busy": self.executor.processes_busy,
+            "hub.processes_replaced": self.executor.processes_replaced,
             "hub.tool_bytes": self.store.tool_bytes,
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
+            **self.wrappers.counts(),
         }
 
     def _memory_of_holders(self) -> dict[str, int]:

@@ -22,6 +22,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.tools.breaker_options import breaker_of
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
 from grpc_tool_bridge.tools.spec_arguments import read_arguments
@@ -140,9 +141,13 @@ class _Nobody:
         """Leaves it to ``call``."""
 
 
-def nobody_runs(name: str) -> UnavailableError:
+class NoWorkerError(UnavailableError):
+    """No worker offers the tool now, so its call did not run."""
+
+
+def nobody_runs(name: str) -> NoWorkerError:
     """Returns the error for a tool that no worker offers."""
-    return UnavailableError(f"no worker runs {name} now; start one that offers it, or call again later")
+    return NoWorkerError(f"no worker runs {name} now; start one that offers it, or call again later")
 
 
 def register_in(
@@ -282,6 +287,7 @@ def _prepared(spec: ToolSpec, tool: Tool | None) -> Prepared:
     size = spec.ByteSize()
     if size > MAX_SPEC_BYTES:
         raise _too_large(spec.name, size)
+    breaker_of(spec)
     check = SpecCheck(spec) if tool is None else _pass
     return Prepared(spec, tool, check, size + TOOL_BYTES, spec_digest(spec))
 

@@ -1,11 +1,13 @@
 """The tools that a session sees: its own and the hub's, its own first."""
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.aio.notifier import Notifier, notify_each
+from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
@@ -54,6 +56,8 @@ class ToolRegistry:
         self._waiters: WeakKeyDictionary[Session, Notifier] = WeakKeyDictionary()
         self._closed: ToolBridgeError | None = None
         self._last_news: _News | None = None
+        # Wraps the backend of a tool that is registered, where a hub needs that.
+        self.wrap: Callable[[RegisteredTool, Backend[Any] | None], Backend[Any] | None] | None = None
 
     def register_batch(
         self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
@@ -84,8 +88,14 @@ class ToolRegistry:
         for tool in added:
             tool.metrics = self._metrics.of_tool(tool.name)
             tool.session_id = session_id
+            if tool.tool is not None:
+                self.set_backend(tool, tool.backend)
         self._wake(self.store.peek(session_id) if session_id else None)
         return added
+
+    def set_backend(self, tool: RegisteredTool, backend: Backend[Any] | None) -> None:
+        """Sets what runs the calls of a tool; None: this process does."""
+        tool.backend = backend if self.wrap is None else self.wrap(tool, backend)
 
     def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
         """Removes the tools of one scope with these ids, and returns the ids of those that existed."""

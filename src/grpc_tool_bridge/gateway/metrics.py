@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.values.offload import in_reader
 
 # Tools that are told apart; each has about two dozen time series. All others are one, by a name that no tool can have.
@@ -83,6 +84,7 @@ class MetricsRoute:
             told[OTHER_TOOLS] = others
         registry = CollectorRegistry()
         registry.register(HubCollector(self._hub.counts(), told, self._http(), self._version))
+        registry.register(WrapperCollector(self._hub.wrappers))
         ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         text = await in_reader(lambda: encode(registry))
@@ -124,6 +126,12 @@ class HubCollector(Collector):
         yield GaugeMetricFamily(
             "tool_bridge_http_requests_in_progress", "HTTP requests that are being answered.", self._http.requests
         )
+        if "hub.processes_replaced" in self._hub:
+            yield CounterMetricFamily(
+                "tool_bridge_processes_replaced",
+                "Processes for tools that were replaced because of their age.",
+                float(self._hub["hub.processes_replaced"]),
+            )
         refused = CounterMetricFamily(
             "tool_bridge_memory_refused", "Charges of memory that were refused, by whose limit.", labels=["budget"]
         )
@@ -145,6 +153,43 @@ class HubCollector(Collector):
             buckets = [(_bound_text(bound), float(count)) for bound, count in counts.cumulative_buckets()]
             durations.add_metric([tool], buckets, counts.total_us / 1_000_000)
         yield from (calls, active, durations)
+
+
+class WrapperCollector(Collector):
+    """The metrics of tools that are held back, and of faults that are injected; nothing where there are none.
+
+    Args:
+        wrappers: Those of the hub.
+    """
+
+    def __init__(self, wrappers: BackendWrappers) -> None:
+        self._held_back = dict(wrappers.held_back())
+        self._injected = dict(wrappers.injected())
+
+    def describe(self) -> list[Metric]:
+        """Names nothing beforehand, as above."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the metrics."""
+        if self._held_back:
+            held = GaugeMetricFamily(
+                "tool_bridge_tool_held_back", "Whether a tool is held back after failures.", labels=["tool"]
+            )
+            refused = CounterMetricFamily(
+                "tool_bridge_calls_held_back", "Calls that were refused because of that.", labels=["tool"]
+            )
+            for tool, state in self._held_back.items():
+                held.add_metric([tool], float(state.state != "closed"))
+                refused.add_metric([tool], state.refused)
+            yield from (held, refused)
+        if self._injected:
+            injected = CounterMetricFamily(
+                "tool_bridge_faults_injected", "Faults that chaos has injected on purpose.", labels=["rule", "fault"]
+            )
+            for (rule, fault), count in self._injected.items():
+                injected.add_metric([rule, fault], count)
+            yield injected
 
 
 def _bound_text(bound: float) -> str:

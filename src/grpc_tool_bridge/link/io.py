@@ -132,6 +132,8 @@ class LinkIO:
     def abort(self) -> None:
         """Ends ``run`` without sending what waits."""
         self._aborting = True
+        # Nothing wakes the writer any more.
+        self._sleeper = None
         if self._reader is not None:
             self._reader.cancel()
 

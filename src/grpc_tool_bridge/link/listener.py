@@ -192,6 +192,13 @@ class LinkServer:
         for link in list(self._links):
             link.drain(grace)
 
+    def drop(self, session_id: str) -> int:
+        """Ends the links that have opened a session, as if the network had; returns how many."""
+        dropped = [link for link in self._links if link.opened(session_id)]
+        for link in dropped:
+            link.abort("it was dropped on purpose")
+        return len(dropped)
+
     async def close(self, grace: float) -> None:
         """Ends every link once everything was sent, after at most ``grace`` seconds."""
         if not self._links:
@@ -284,6 +291,10 @@ class AcceptedLink(LinkConnection):
         self._no_hello = why
         self.on_hello()
         self.abort(why)
+
+    def opened(self, session_id: str) -> bool:
+        """Returns whether the peer has opened a session over this link."""
+        return session_id in self._sessions
 
     def release(self) -> None:
         """Tells a peer that drains that it has no open calls and gets no new ones."""

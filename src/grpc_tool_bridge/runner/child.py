@@ -147,27 +147,39 @@ class Child:
         runtime = PipeRuntime(self._pipe, self._numbers, self._max_depth)
         self._runtime = runtime
         try:
-            tool, function = self._prepared(job, runtime)
-            try:
-                if job.call.method == "StreamTool":
-                    self._stream(job, tool, function)
-                    answer.end.SetInParent()
-                else:
-                    answer.reply = self._result(tool, function)
-            except BaseException as error:
-                raise _as_tools(error) from error
+            if job.call.method == "FindTool":
+                self._find(job)
+                answer.reply = b""
+            else:
+                self._serve(job, runtime, answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             answer.end.CopyFrom(LinkStatus(error=_error_info_of(failure)))
         # Before the answer, so that late requests of the call's threads are not taken for the next call's.
         self._loop.call_soon_threadsafe(runtime.close)
         self._send(answer)
 
-    def _prepared(self, job: Job, runtime: PipeRuntime) -> tuple[Tool, Callable[[], Any]]:
-        """Finds the tool and binds its arguments."""
+    def _serve(self, job: Job, runtime: PipeRuntime, answer: Envelope) -> None:
+        """Runs the tool, and puts its result into the answer."""
+        tool, function = self._prepared(job, runtime)
+        try:
+            if job.call.method == "StreamTool":
+                self._stream(job, tool, function)
+                answer.end.SetInParent()
+            else:
+                answer.reply = self._result(tool, function)
+        except BaseException as error:
+            raise _as_tools(error) from error
+
+    def _find(self, job: Job) -> Tool:
         path = FunctionPath(**job.call.metadata)
         tool = self._tools.get(path)
         if tool is None:
             tool = self._tools[path] = find_tool(path)
+        return tool
+
+    def _prepared(self, job: Job, runtime: PipeRuntime) -> tuple[Tool, Callable[[], Any]]:
+        """Finds the tool and binds its arguments."""
+        tool = self._find(job)
         request = ToolCallRequest.FromString(job.call.payload)
         args, kwargs = tool.bind_request(request, len(job.call.payload), self._max_depth, None)
         if tool.context_parameter is not None:

@@ -2,23 +2,26 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
-from grpc_tool_bridge.errors import UnavailableError, error_from_info
+from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall, ToolCallRequest
+from grpc_tool_bridge.runner.aging import Age, AgeLimits
 from grpc_tool_bridge.runner.error_formatter import FormattedError
 from grpc_tool_bridge.runner.functions import path_of
 from grpc_tool_bridge.runner.logs import log_here
+from grpc_tool_bridge.runner.memory import MemoryWatch
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import ContextServer
 from grpc_tool_bridge.tools.context import ToolContext
@@ -29,6 +32,9 @@ from grpc_tool_bridge.values.serialization import serialize_value
 # The search path comes first: without it the child may not find even the bridge.
 _START = "import sys; sys.path[:] = sys.argv[6:]; from grpc_tool_bridge.runner.child import main; main()"
 _MAX_TIMEOUT_MS = 2**32 - 1
+
+# The detail of the error for a call whose process held too much memory.
+MEMORY_DETAIL = "max_memory_bytes"
 
 
 class RaisedElsewhereError(FormattedError):
@@ -43,13 +49,17 @@ class _Running:
         number: The call's number.
         tool_name: For error texts.
         server: Serves the tool's context; None for a tool without a context.
+        limit: Bytes of memory that the process may hold; 0: unlimited.
         answers: Envelopes for the call; None if the process has died.
+        held: Bytes that it held when it was killed for that; else 0.
     """
 
     number: int
     tool_name: str
     server: ContextServer | None
+    limit: int
     answers: "asyncio.Queue[Envelope | None]" = field(default_factory=asyncio.Queue)
+    held: int = 0
 
 
 class ToolProcess:
@@ -59,6 +69,10 @@ class ToolProcess:
         free: Whether it can take a call: it is alive, and has answered the last one.
         loop: The event loop that serves it.
         reader: The task that reads its answers.
+        age: Its age; None: it is never replaced.
+        tools: The tools that it has run, by name, if it can be replaced.
+        is_due: Whether it is going to be replaced.
+        retired: Whether it was replaced, and takes no further call.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, max_depth: int) -> None:
@@ -71,6 +85,9 @@ class ToolProcess:
         self._running: _Running | None = None
         # Set when it waits for calls, or has ended.
         self._ready = asyncio.Event()
+        self.age: Age | None = None
+        self.tools: dict[str, Tool] = {}
+        self.is_due = self.retired = False
         self.loop = asyncio.get_running_loop()
         self.reader = self.loop.create_task(self._read(), name="tool process")
 
@@ -145,6 +162,18 @@ class ToolProcess:
                     taken = 0
                 yield _packed(envelope.chunk)
 
+    def limit_age(self, limits: AgeLimits) -> None:
+        """Has it replaced when it reaches one of the limits."""
+        self.age = Age(limits, self._process.pid)
+
+    async def load(self, tools: Iterable[Tool]) -> None:
+        """Waits until it is ready, and has it import the functions of these tools if it can."""
+        await self._ready.wait()
+        for tool in tools:
+            with contextlib.suppress(ToolBridgeError):
+                async with self._call("FindTool", tool, (), {}, None, None) as running:
+                    await self._answer(running)
+
     def kill(self) -> None:
         """Kills the process, and the processes that its tools have started."""
         self.free = False
@@ -174,11 +203,15 @@ class ToolProcess:
     ) -> AsyncIterator[_Running]:
         """Sends a call once the process is ready; kills the process if the call is left unanswered."""
         call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
+        if self.age is not None:
+            self.tools[tool.spec.name] = tool
         call.payload = self._request(args, kwargs, context).SerializeToString()
         server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
         self._number += 2
-        running = self._running = _Running(self._number, tool.spec.name, server)
+        limit = tool.spec.limits.max_memory_bytes
+        running = self._running = _Running(self._number, tool.spec.name, server, limit)
         self.free = False
+        watch: MemoryWatch | None = None
         try:
             await self._ready.wait()
             if self.reader.done():
@@ -190,11 +223,15 @@ class ToolProcess:
             if self._path != sys.path:
                 self._path = list(sys.path)
                 self._pipe.post(_set_path(self._path))
+            if limit:
+                watch = MemoryWatch(self._process.pid, limit, functools.partial(self._exceed, running))
             with contextlib.suppress(ConnectionError):
                 await self._pipe.send(Envelope(id=running.number, call=call))
             yield running
         finally:
             self._running = None
+            if watch is not None:
+                watch.stop()
             if not self.free:
                 self.kill()
             if server is not None:
@@ -247,7 +284,18 @@ class ToolProcess:
         elif running.server is not None and (kind != "event" or envelope.id == running.number):
             running.server.take(envelope)
 
-    async def _death(self, running: _Running) -> UnavailableError:
+    def _exceed(self, running: _Running, held: int) -> None:
+        running.held = held
+        self.kill()
+
+    async def _death(self, running: _Running) -> ToolBridgeError:
+        if running.held:
+            limit = running.limit
+            return ResourceExhaustedError(
+                f"{running.tool_name}: its process held {running.held:,} bytes of memory, and its limit is {limit:,} "
+                "(max_memory_bytes), so it was killed; nothing else ran in it, and the next call gets another",
+                details={MEMORY_DETAIL: str(limit), "held_bytes": str(running.held)},
+            )
         code = await self._process.wait()
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         return UnavailableError(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -12,12 +13,17 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.threads import MAX_DEPTH
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.functions import importing
 from grpc_tool_bridge.runner.process import ToolProcess
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.scalars import PackedValue
 
+_log = logging.getLogger(__name__)
+
+# Seconds that a process has to import the functions of the one that it replaces.
+_LOAD_SECONDS = 60.0
 # Seconds after which an idle process ends.
 _IDLE_SECONDS = 30.0
 
@@ -34,11 +40,26 @@ class ToolProcesses:
         max_depth: Levels of nested containers in a value.
         max_message_bytes: Maximum bytes of a result, or of one value of a stream.
         max_message_nodes: Maximum elements, keys, texts and numbers of it.
+        aging: When a process is replaced. The new one is ready before the old one ends.
+
+    Attributes:
+        replaced: Processes that were replaced.
     """
 
     def __init__(
-        self, max_processes: int, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+        self,
+        max_processes: int,
+        *,
+        max_depth: int,
+        max_message_bytes: int,
+        max_message_nodes: int = MAX_MESSAGE_NODES,
+        aging: AgeLimits | None = None,
     ) -> None:
+        self.replaced = 0
+        self._aging = aging
+        # Only one process at a time is started besides those that calls need.
+        self._replacing = asyncio.Lock()
+        self._replacements = TaskSet()
         self._max_depth = max_depth
         self._max_message_bytes = max_message_bytes
         self._max_message_nodes = max_message_nodes
@@ -126,6 +147,7 @@ class ToolProcesses:
     async def aclose(self) -> None:
         """Kills all processes and waits until they have ended; running calls fail."""
         self._closed = True
+        await self._replacements.aclose()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -140,6 +162,8 @@ class ToolProcesses:
 
     def abandon(self) -> None:
         """Kills the processes of event loops other than the running one, which may have ended."""
+        # A task of an ended loop may hold it.
+        self._replacing = asyncio.Lock()
         here = running_loop()
         for process in [process for process in self._living if process.loop is not here]:
             self._living.discard(process)
@@ -160,6 +184,8 @@ class ToolProcesses:
         async with self._places[depth]:
             process = await self._taken()
             self._busy.add(process)
+            if process.age is not None:
+                process.age.calls += 1
             try:
                 yield process
             finally:
@@ -174,18 +200,68 @@ class ToolProcesses:
             if process.free:
                 return process
             self._end(process)
+        return await self._start()
+
+    async def _start(self) -> ToolProcess:
         process = await ToolProcess.start(
             max_depth=self._max_depth,
             max_message_bytes=self._max_message_bytes,
             max_message_nodes=self._max_message_nodes,
         )
+        if self._aging:
+            process.limit_age(self._aging)
         self._living.add(process)
         return process
 
     def _give_back(self, process: ToolProcess) -> None:
-        if not process.free or self._closed:
+        if not process.free or process.retired or self._closed:
             self._end(process)
             return
+        if process.age is not None and not process.is_due and (reached := process.age.reached()):
+            process.is_due = True
+            self._replacements.spawn(self._replace(process, reached), "replacement of a tool process")
+        self._keep(process)
+
+    async def _replace(self, process: ToolProcess, reached: str) -> None:
+        """Replaces a process; it takes calls until the next one is ready."""
+        async with self._replacing:
+            if self._closed or process not in self._living:
+                return
+            try:
+                successor = await self._successor(process)
+            except (UnavailableError, TimeoutError) as error:
+                # It is tried again after the next call.
+                _log.warning("a process for tools has reached %s and was not replaced: %r", reached, error)
+                process.is_due = False
+                return
+            _log.info("a process for tools was replaced after %s", reached)
+            self.replaced += 1
+            process.retired = True
+            for item in [item for item in self._idle if item[1] is process]:
+                self._idle.remove(item)
+                self._end(process)
+            self._keep(successor)
+
+    async def _successor(self, process: ToolProcess) -> ToolProcess:
+        """Starts a process that has imported the functions that another one has run.
+
+        Raises:
+            UnavailableError: No process can be started, or it has died.
+            TimeoutError: An import takes too long.
+        """
+        successor = await self._start()
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                await successor.load(list(process.tools.values()))
+        except TimeoutError:
+            self._end(successor)
+            raise
+        if not successor.free:
+            self._end(successor)
+            raise UnavailableError("the next process has died")
+        return successor
+
+    def _keep(self, process: ToolProcess) -> None:
         loop = asyncio.get_running_loop()
         self._idle.append((loop.time(), process))
         if self._timer is None:

@@ -39,6 +39,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.calls import Call, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
 from grpc_tool_bridge.runner.events import Event, EventStream
@@ -113,6 +114,12 @@ class ToolRunner:
             max_depth=settings.max_depth,
             max_message_bytes=settings.max_message_bytes,
             max_message_nodes=settings.max_message_nodes,
+            aging=AgeLimits(
+                max_calls=settings.max_process_calls,
+                max_seconds=settings.max_process_seconds,
+                max_bytes=settings.max_process_bytes,
+                jitter=settings.process_jitter,
+            ),
         )
 
     async def aclose(self) -> None:
@@ -134,6 +141,11 @@ class ToolRunner:
     def processes_busy(self) -> int:
         """Processes that run a tool now."""
         return self._processes.busy
+
+    @property
+    def processes_replaced(self) -> int:
+        """Processes that were replaced because of their age."""
+        return self._processes.replaced
 
     # ------------------------------------------------------------------------------------------ to its arguments
 

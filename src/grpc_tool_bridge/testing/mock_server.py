@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
+from grpc_tool_bridge.core.chaos.reading import ChaosSource
 from grpc_tool_bridge.errors import ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
@@ -22,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.rpc.methods import METHODS, Method
+from grpc_tool_bridge.testing.mock_chaos import MockChaos
 from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.proxies import channel_target
@@ -57,9 +59,15 @@ class MockBridgeServer(Running):
 
     Args:
         address: ``host:port``; port 0 picks a free port.
+        chaos: Faults to inject into the answers to ExecuteTool and StreamTool, as for ``BridgeServer``. None: none.
+
+    Raises:
+        ValidationError: ``chaos`` is not valid.
+        OSError: Its file cannot be read.
     """
 
-    def __init__(self, address: str = "127.0.0.1:0") -> None:
+    def __init__(self, address: str = "127.0.0.1:0", *, chaos: ChaosSource | None = None) -> None:
+        self._chaos = None if chaos is None else MockChaos(chaos)
         self._listen_at = address
         self._address: str | None = None
         self._server: grpc.Server | None = None
@@ -248,12 +256,17 @@ class MockBridgeServer(Running):
     def _behaviour(self, method: Method) -> tuple[Callable[..., Any], Callable[..., Any]]:
         def unary(request: Message, context: grpc.ServicerContext) -> Message:
             self._keep(method, request)
-            return _send(self._page(request) or self._next_answer(method), context)
+            chaos = self._chaos
+
+            def answer() -> Message:
+                return _send(self._page(request) or self._next_answer(method), context)
+
+            return answer() if chaos is None else chaos.answer(request, context, answer)
 
         def stream(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
             self._keep(method, request)
-            for answer in self._stream_of(method):
-                yield _send(answer, context)
+            answers = (_send(answer, context) for answer in self._stream_of(method))
+            yield from answers if self._chaos is None else self._chaos.stream(request, context, answers)
 
         def both(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
             for answer in self._stream_of(method):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import without_none
+from grpc_tool_bridge.tools.breaker_options import BREAKER_KEY, breaker_text
 from grpc_tool_bridge.tools.signatures import Signature
 from grpc_tool_bridge.tools.typespecs import plain
 
@@ -36,6 +37,7 @@ class ToolOptions:
     examples: Iterable[str] = ()
     metadata: Mapping[str, str] | None = None
     check_result: bool = True
+    breaker: Mapping[str, float] | None = None
 
 
 def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
@@ -141,6 +143,8 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
         raise TypeError(f"{name}: metadata must be a dict of texts, not {options.metadata!r}")
     for key, value in (options.metadata or {}).items():
         spec.metadata[_text(name, "a key of metadata", key)] = _text(name, f"metadata[{key!r}]", value)
+    if options.breaker is not None:
+        spec.metadata[BREAKER_KEY] = breaker_text(name, options.breaker)
     if options.limits is not None:
         spec.limits.CopyFrom(_checked_limits(name, options.limits))
 

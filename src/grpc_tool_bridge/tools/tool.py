@@ -162,6 +162,7 @@ def tool(
     examples: Iterable[str] = ...,
     metadata: Mapping[str, str] | None = ...,
     check_result: bool = ...,
+    breaker: Mapping[str, float] | None = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -178,6 +179,7 @@ def tool(
     examples: Iterable[str] = (),
     metadata: Mapping[str, str] | None = None,
     check_result: bool = True,
+    breaker: Mapping[str, float] | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Turns a function into a tool; also a decorator, with or without options.
 
@@ -197,6 +199,8 @@ def tool(
         metadata: Texts by name, for clients that list the tools.
         check_result: Whether the result is converted to the return annotation; a result that does not match is an error
             of the tool. False sends results unchecked, which is faster for large ones.
+        breaker: When the tool is held back, such as {"failures": 5, "seconds": 30}: after so many failures in a row,
+            for so long. 0 failures: never. By default, the hub's settings decide.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
@@ -206,7 +210,18 @@ def tool(
         ValueError: An option does not match the function, or has an invalid value.
     """
     options = ToolOptions(
-        name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result
+        name,
+        tool_id,
+        description,
+        type,
+        version,
+        idempotent,
+        limits,
+        executor,
+        examples,
+        metadata,
+        check_result,
+        breaker,
     )
     return _make(function, options) if function is not None else functools.partial(_make, options=options)
 

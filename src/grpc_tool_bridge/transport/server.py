@@ -154,6 +154,10 @@ class GrpcServer:
         """Refuses new links, and tells all peers that their links end in ``grace`` seconds."""
         self._links.drain(grace)
 
+    def drop_links(self, session_id: str) -> int:
+        """Ends the links that have opened a session, as if the network had; returns how many."""
+        return self._links.drop(session_id)
+
     async def stop(self, grace: float) -> None:
         """Refuses new connections, gives open calls ``grace`` seconds to end, and closes the server."""
         server, self._server = self._server, None

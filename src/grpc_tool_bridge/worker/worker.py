@@ -23,6 +23,7 @@ from grpc_tool_bridge.config.argument_checks import (
     check_count,
     check_seconds,
     check_text,
+    instance_of,
     list_of,
     path_of,
     settings_of,
@@ -44,6 +45,7 @@ from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
+from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
 
@@ -75,6 +77,7 @@ class ToolWorker:
             tools.
         settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
             and links are set at the hub.
+        lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
 
     Attributes:
         address: The hub's.
@@ -102,6 +105,7 @@ class ToolWorker:
         allow_insecure: bool = False,
         agents: Any = None,
         settings: Settings | None = None,
+        lifetime: WorkerLifetime | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
@@ -128,12 +132,11 @@ class ToolWorker:
         self._transport = LinkTransport(
             connection,
             dial_again=self._dial_again,
-            serves=_Served(self._service, self._agents),
+            serves=_Served(self._service, self._agents, lifetime),
             features=() if self._agents is None else (AGENTS_FEATURE,),
         )
         self._client = ToolBridgeClient(self._transport)
-        self._rejoin = self._transport.on_relinked
-        self._transport.on_relinked = self._relinked
+        self._rejoin, self._transport.on_relinked = self._transport.on_relinked, self._relinked
         self._tasks = TaskSet()
         self._starting: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
@@ -406,7 +409,17 @@ def _check_ids(**ids: str | None) -> None:
 class _Served:
     """The methods that a worker serves to the hub: for tools and, if it has a runtime, for agents."""
 
-    def __init__(self, service: ToolService, agents: AgentMethods | None) -> None:
-        self.execute_tool, self.stream_tool = service.execute_tool, service.stream_tool
+    def __init__(self, service: ToolService, agents: AgentMethods | None, lifetime: WorkerLifetime | None) -> None:
+        self.execute_tool: Any = service.execute_tool
+        self.stream_tool: Any = service.stream_tool
         if agents is not None:
-            self.create_react_agent, self.execute_agent = agents.create_react_agent, agents.execute_agent
+            self.create_react_agent: Any = agents.create_react_agent
+            self.execute_agent: Any = agents.execute_agent
+        if lifetime is not None:
+            instance_of(
+                "lifetime", lifetime, WorkerLifetime, "a WorkerLifetime, such as WorkerLifetime(max_calls=1000)"
+            )
+            self.execute_tool = lifetime.counted(self.execute_tool)
+            self.stream_tool = lifetime.counted(self.stream_tool)
+            if agents is not None:
+                self.execute_agent = lifetime.counted(self.execute_agent)

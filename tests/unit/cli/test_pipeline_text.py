@@ -21,7 +21,7 @@ REPORT = pipeline(
 
 
 def test_a_composite_tool_is_shown_with_its_steps_instead_of_their_json(capsys: pytest.CaptureFixture[str]) -> None:
-    _show(REPORT.spec)
+    _show(REPORT.spec, {})
     shown = capsys.readouterr().out
     assert "report(url: str, words: int = 100) -> Any\nReports.\n" in shown
     assert (
@@ -45,4 +45,4 @@ def test_a_composite_tool_is_shown_with_its_steps_instead_of_their_json(capsys: 
 def test_a_tool_without_a_pipeline_that_can_be_read_has_no_steps_to_show(spec: ToolSpec) -> None:
     assert steps_text(spec) == []
     assert signature_text(spec) == "t()"
-    _show(spec)
+    _show(spec, {})

@@ -212,3 +212,32 @@ def taken(number: int) -> int:
 
 taken_tool = tool(executor="process")(taken)
 taken = 5  # type: ignore[assignment]  # another thing under the function's name, as a mistake
+
+
+def hold(size: int, note: Path) -> int:
+    """Holds so many bytes until it is killed."""
+    held = b"x" * size
+    note.write_text(str(os.getpid()))
+    threading.Event().wait()
+    return len(held)
+
+
+def hold_in_a_child(size: int) -> None:
+    code = f"import threading; held = b'x' * {size}; threading.Event().wait()"
+    subprocess.run([sys.executable, "-S", "-c", code], check=False)
+
+
+def hold_and_yield(size: int) -> Iterator[int]:
+    yield 1
+    held = b"x" * size
+    threading.Event().wait()
+    yield len(held)
+
+
+KEPT: list[bytes] = []
+
+
+def keep(size: int) -> int:
+    """Keeps so many bytes after the call, and returns its process."""
+    KEPT.append(b"x" * size)
+    return os.getpid()

@@ -28,6 +28,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.runner import processes as module
+from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.tools.context import ToolContext
@@ -591,3 +592,20 @@ async def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> No
         program.kill()
         await program.wait()
     await settled(lambda: is_gone(pid))
+
+
+async def test_a_process_whose_successor_cannot_be_made_is_kept_until_one_can(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aging = ToolProcesses(1, max_depth=100, max_message_bytes=MIB, aging=AgeLimits(max_calls=1))
+    monkeypatch.setattr(module, "_LOAD_SECONDS", 0.0)
+    try:
+        first = await run(aging, made.pid)
+        await settled(lambda: "was not replaced: TimeoutError()" in caplog.text)
+        monkeypatch.undo()
+        assert await run(aging, made.pid) == first
+        await settled(lambda: aging.replaced == 1)
+        assert await run(aging, made.pid) != first
+        await settled(lambda: is_gone(first))
+    finally:
+        await aging.aclose()

@@ -8,7 +8,9 @@ from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.aio.eager import Done
+from grpc_tool_bridge.core.breakers import BreakerBackend
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.chaos.backend import ChaosBackend
 from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes
 from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -153,7 +155,10 @@ class WorkerBackend:
 
 def backend_of(tool: RegisteredTool) -> WorkerBackend | None:
     """Returns the backend of a tool that workers run; None for other tools."""
-    return tool.backend if isinstance(tool.backend, WorkerBackend) else None
+    backend = tool.backend
+    while isinstance(backend, BreakerBackend | ChaosBackend):
+        backend = backend.inner
+    return backend if isinstance(backend, WorkerBackend) else None
 
 
 def workers_of(tool: RegisteredTool) -> list[Worker]:

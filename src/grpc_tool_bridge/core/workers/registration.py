@@ -58,7 +58,7 @@ def offer(
     registration = sort_registration(known, specs, own, f"session {session_id!r}" if session_id else "the hub")
     added = registry.register_batch(session_id, registration.new, replaced=registration.replaced)
     for tool in added:
-        tool.backend = WorkerBackend(dispatcher, worker)
+        registry.set_backend(tool, WorkerBackend(dispatcher, worker))
     for tool in registration.joined:
         backend = backend_of(tool)
         if backend is not None and worker not in backend.workers:
