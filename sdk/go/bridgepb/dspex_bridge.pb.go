@@ -1037,7 +1037,7 @@ func (x *ValidationRules) GetCustomRules() []string {
 type ResourceLimits struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	TimeoutMs int32                  `protobuf:"varint,1,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
-	// A hint to the process that runs the tool; the hub does not measure memory.
+	// Resident memory of a tool that runs in a process: a call that exceeds it fails with ResourceExhausted. 0: no limit.
 	MaxMemoryBytes int64 `protobuf:"varint,2,opt,name=max_memory_bytes,json=maxMemoryBytes,proto3" json:"max_memory_bytes,omitempty"`
 	// Maximum number of concurrent calls of this tool, over all sessions; further ones wait in order.
 	MaxConcurrentCalls int32 `protobuf:"varint,3,opt,name=max_concurrent_calls,json=maxConcurrentCalls,proto3" json:"max_concurrent_calls,omitempty"`

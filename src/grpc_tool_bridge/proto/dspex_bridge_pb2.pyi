@@ -505,7 +505,7 @@ class ResourceLimits(google.protobuf.message.Message):
     RATE_LIMIT_PER_MINUTE_FIELD_NUMBER: builtins.int
     timeout_ms: builtins.int
     max_memory_bytes: builtins.int
-    """A hint to the process that runs the tool; the hub does not measure memory."""
+    """Resident memory of a tool that runs in a process: a call that exceeds it fails with ResourceExhausted. 0: no limit."""
     max_concurrent_calls: builtins.int
     """Maximum number of concurrent calls of this tool, over all sessions; further ones wait in order."""
     rate_limit_per_minute: builtins.int

@@ -520,7 +520,7 @@ export type ResourceLimits = Message<"dspex.bridge.ResourceLimits"> & {
   timeoutMs: number;
 
   /**
-   * A hint to the process that runs the tool; the hub does not measure memory.
+   * Resident memory of a tool that runs in a process: a call that exceeds it fails with ResourceExhausted. 0: no limit.
    *
    * @generated from field: int64 max_memory_bytes = 2;
    */
