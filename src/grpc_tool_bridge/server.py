@@ -15,6 +15,7 @@ from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.interfaces import Recorder
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
@@ -39,6 +40,8 @@ class BridgeServer:
             AgentSettings. None (the default): only connected agent runtimes run agents.
         http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
         settings: Limits, and who may connect. None: the defaults.
+        recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
+            None: nothing is recorded.
 
     Attributes:
         hub: The hub.
@@ -57,15 +60,18 @@ class BridgeServer:
         agents: Any = None,
         http_address: str | None = None,
         settings: Settings | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS))
-        self._server = GrpcServer(self.hub, address, self.settings)
+        self._recorder = recorder
+        self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
+        self._server = GrpcServer(self._served, address, self.settings)
         # Like any other runtime it has its own link, but without a socket and a token.
-        self._own_links = LinkServer(self.hub, self.settings, self._server.peers)
-        self._runtime = _make_runtime(self._own_links, agents, self.settings)
-        self._http = _make_http(self.hub, http_address)
+        self._own_links = LinkServer(self._served, self.settings, self._server.peers)
+        self._runtime = _make_runtime(self._own_links, agents, self.settings, recorder)
+        self._http = _make_http(self._served, http_address)
         self._started = self._running = False
 
     @property
@@ -133,6 +139,8 @@ class BridgeServer:
             await self._runtime.drain(_DELIVERY_SECONDS)
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
+        if self._recorder is not None:
+            await self._recorder.aclose()
 
     def bridge(
         self,
@@ -145,7 +153,7 @@ class BridgeServer:
     ) -> ToolBridge:
         """Returns a bridge to this hub without a socket; arguments as for ``ToolBridge`` and ``GRPCToolBridge``."""
         return ToolBridge(
-            _local_client(self.hub, on_ask),
+            _local_client(self._served, on_ask),
             keep_session=keep_session,
             retry_if=retry_if,
             follow_tools=follow_tools,
@@ -205,10 +213,15 @@ class LocalToolBridge(ToolBridge):
         await self.hub.aclose()
 
 
-def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWorker | None:
+def _make_runtime(links: LinkServer, agents: Any, settings: Settings, recorder: Recorder | None) -> ToolWorker | None:
     if agents is None or agents is False:
         return None
-    capacity = DEFAULT_CAPACITY if callable(agents) else agent_settings(agents, settings).max_runs
+    capacity = DEFAULT_CAPACITY
+    if not callable(agents):
+        agents = agent_settings(agents, settings)
+        capacity = agents.max_runs
+        if recorder is not None:
+            agents = agents.model_copy(update={"on_model": recorder.model_answered})
     return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
 
 

@@ -1,7 +1,7 @@
 """``dspy.ReAct``, one step at a time."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,21 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         signature: The agent's inputs and outputs.
         tools: The tools that it may call.
         lm: The model.
+        on_model: As in ``Tally``.
     """
 
-    def __init__(self, signature: AgentSignature, tools: Sequence[ToolSpec], lm: Any) -> None:
+    def __init__(
+        self,
+        signature: AgentSignature,
+        tools: Sequence[ToolSpec],
+        lm: Any,
+        on_model: Callable[[list[dict[str, Any]], list[str], str], None] | None = None,
+    ) -> None:
         with quiet_names():
             super().__init__(signature.dspy_class, [_described(spec) for spec in tools])
         self.tokens = TokenCount()
         self._lm = lm
+        self._on_model = on_model
         self._outputs = tuple(signature.outputs)
         self._trajectory: dict[str, Any] = {}
         self._steps = 0
@@ -119,7 +127,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         return {name: answer[name] for name in self._outputs}
 
     async def _ask(self, module: Any, inputs: Mapping[str, Any]) -> Any:
-        tally, counted = Tally(), self.tokens.total
+        tally, counted = Tally(on_model=self._on_model), self.tokens.total
         # DSPy stores the context in a context variable, so it does not affect other runs. The history is off because
         # DSPy would keep every prompt for the whole process.
         with dspy.context(

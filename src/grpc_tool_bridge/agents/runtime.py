@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.agents.models import choose_model, load_engine, make_lm
@@ -122,6 +123,7 @@ class AgentRuntime:
                 f"the agent runtime has {len(self._runs)} runs, the most that it allows", details={"retry_after": "1"}
             )
         ends = self._end_of(request, context.deadline)
+        on_model = self._settings.on_model
         run = Run(
             agent,
             self._open_session(request.session_id, context.parent, ends, metadata),
@@ -129,6 +131,7 @@ class AgentRuntime:
             run_id=request.run_id,
             ends=ends,
             observation_chars=self._settings.max_observation_chars,
+            on_model=on_model and partial(on_model, request.session_id, request.run_id),
         )
         self._runs.add(run)
         try:
