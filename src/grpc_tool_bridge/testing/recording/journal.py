@@ -40,6 +40,7 @@ class Journal:
         _check_replaceable(self.path)
         self._max_bytes = max_bytes
         self._file = open(self.path, "wb", buffering=0, opener=_private)  # noqa: SIM115 - closed by the thread
+        _remove_values(self.path)
         self._began = time.monotonic()
         self._bytes = 0
         self._failed = False
@@ -116,7 +117,7 @@ class Journal:
                 self._fail(error.strerror or str(error))
             except TooManySecretsError as error:
                 self._fail(str(error))
-            except Exception:
+            except Exception:  # noqa: BLE001 - an event that cannot be written must not end the recording
                 _log.exception("the recording %s lacks an event that could not be written", self.path)
         self._file.close()
         if not self._failed:
@@ -145,7 +146,7 @@ class Journal:
 
 def _check_replaceable(path: str) -> None:
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             first = file.readline(1_000)
     except FileNotFoundError:
         return
@@ -155,6 +156,12 @@ def _check_replaceable(path: str) -> None:
         known = False
     if not known:
         raise FileExistsError(0, "the file is there and is not a recording, so it is not replaced", path)
+
+
+def _remove_values(path: str) -> None:
+    """Removes the large values of an earlier recording."""
+    for file in Path(values_of(path)).glob("*.json"):
+        file.unlink()
 
 
 def _private(path: str, flags: int) -> int:

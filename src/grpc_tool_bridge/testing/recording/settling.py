@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from grpc_tool_bridge.testing.recording.entries import CHUNK, ENDED, OPENED, TOOL
@@ -26,6 +27,8 @@ from grpc_tool_bridge.testing.recording.lines import (
     read_session,
     times_of,
 )
+
+_MAX_TIME_CHARS = 100
 
 # Characters of a session's calls by which it is compared with others, before its digest.
 _COMPARED_CHARS = 4_096
@@ -83,7 +86,7 @@ def read_lines(path: str) -> tuple[dict[str, Any], Iterator[Line]]:
         RecordingError: It is not a recording, or of another version; the text says which line is wrong.
         OSError: It cannot be read.
     """
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         first = _header(path, file)
     return first, _ordered(path) if first.get("open") else _as_written(path)
 
@@ -102,8 +105,8 @@ def settle(path: str) -> None:
         for line in lines:
             file.write(encode(line.content) + "\n")
             clock.write(f"{(line.at or 0) / 1_000_000:.6f}\n")
-    os.replace(f"{times}.part", times)
-    os.replace(partial, path)
+    Path(f"{times}.part").replace(times)
+    Path(partial).replace(path)
 
 
 def _private(path: str, flags: int) -> int:
@@ -158,7 +161,7 @@ def _raw(path: str, file: BinaryIO, *, cut: bool) -> Iterator[tuple[int, int, di
 
 def _as_written(path: str) -> Iterator[Line]:
     times = _times(path)
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         file.readline(MAX_LINE_BYTES)
         for place, _, content in _raw(path, file, cut=False):
             yield Line(place, next(times, None), content)
@@ -166,12 +169,12 @@ def _as_written(path: str) -> Iterator[Line]:
 
 def _times(path: str) -> Iterator[int | None]:
     try:
-        clock = open(times_of(path), encoding="ascii")  # noqa: SIM115 - closed below
+        clock = Path(times_of(path)).open(encoding="ascii", errors="replace")  # noqa: SIM115 - closed below
     except OSError:
         return
     with clock:
-        clock.readline()
-        for text in clock:
+        clock.readline(_MAX_TIME_CHARS)
+        while text := clock.readline(_MAX_TIME_CHARS):
             try:
                 yield int(float(text) * 1_000_000)
             except (ValueError, OverflowError):
@@ -183,7 +186,7 @@ def _times(path: str) -> Iterator[int | None]:
 
 def _ordered(path: str) -> Iterator[Line]:
     blocks: dict[int, _Block] = {}
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         file.readline(MAX_LINE_BYTES)
         for place, offset, content in _raw(path, file, cut=True):
             session = read_session(content.get("session"))
