@@ -55,6 +55,8 @@ class Play:
         session: The recorded session.
         begun: Whether any of its calls was played.
         waiting: Its calls by method and by what they call.
+        exact: Its calls by method and by what is the same for equal requests.
+        last: The last call that was played for each of these.
     """
 
     session: RecordedSession
@@ -62,6 +64,11 @@ class Play:
     waiting: dict[tuple[str, str], list[_Waiting]] = field(default_factory=lambda: defaultdict(list))
     exact: dict[tuple[str, str | None], deque[_Waiting]] = field(default_factory=lambda: defaultdict(deque))
     last: dict[tuple[str, str | None], RecordedCall] = field(default_factory=dict)
+
+    def take(self, other: "Play") -> None:
+        """Becomes the play of another recorded session."""
+        self.session, self.begun = other.session, other.begun
+        self.waiting, self.exact, self.last = other.waiting, other.exact, other.last
 
 
 class Replay:
@@ -84,6 +91,7 @@ class Replay:
         self._plays: dict[str, Play] = {}
         self._taken: set[int] = set()
         self._played: set[RecordedCall] = set()
+        self._leaves: dict[RecordedCall, dict[str, Any]] = {}
 
     def unplayed(self) -> list[str]:
         """Returns the recorded calls that no client has made."""
@@ -141,7 +149,10 @@ class Replay:
         play = Play(session)
         for call in session.calls:
             if not call.is_nested:
-                waiting = _Waiting(call, leaves_of(call.request, call.exact, session.tools))
+                leaves = self._leaves.get(call)
+                if leaves is None:
+                    leaves = self._leaves[call] = leaves_of(call.request, call.exact, session.tools)
+                waiting = _Waiting(call, leaves)
                 called = str(call.request.get(_CALLED.get(call.method, ""), ""))
                 play.waiting[call.method, called].append(waiting)
                 play.exact[call.method, key_of(waiting.leaves)].append(waiting)
@@ -195,16 +206,20 @@ class Replay:
     def _match_elsewhere(self, play: Play, method: str, request: Any, slots: Slots) -> RecordedCall | None:
         """Looks in the other sessions that are left: clients may open theirs in another order than was recorded."""
         for session in self.recording.sessions:
-            if session.number in self._taken:
+            holder = next((one for one in self._plays.values() if one.session is session and not one.begun), None)
+            if session is play.session or (session.number in self._taken and holder is None):
                 continue
             other = self._new_play(session)
             found = self._match(other, method, request, slots)
-            if found is not None:
+            if found is None:
+                continue
+            if holder is not None:
+                holder.take(self._new_play(play.session))
+            else:
                 self._taken.discard(play.session.number)
                 self._taken.add(session.number)
-                play.session, play.waiting, play.exact, play.last = session, other.waiting, other.exact, other.last
-                play.begun = True
-                return found
+            play.take(other)
+            return found
         return None
 
     def _mismatch(self, play: Play, method: str, written: dict[str, Any], slots: Slots) -> str:

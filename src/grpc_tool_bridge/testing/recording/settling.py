@@ -113,7 +113,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-# ------------------------------------------------------------------------------------------------------ as it is written
+# ---------------------------------------------------------------------------------------------------- as it is written
 
 
 def _header(path: str, file: BinaryIO) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _times(path: str) -> Iterator[int | None]:
                 raise RecordingError(f"{times_of(path)} does not hold the times of {path}: {text!r:.60}") from None
 
 
-# -------------------------------------------------------------------------------------------------------------- in order
+# ------------------------------------------------------------------------------------------------------------ in order
 
 
 def _ordered(path: str) -> Iterator[Line]:
