@@ -128,6 +128,7 @@ class BridgeServer:
             self._running = False
             self._server.abandon()
             self.hub.abandon()
+            await self._end_recording()
             return
         self._running = False
         grace = self.settings.shutdown_grace if grace is None else grace
@@ -139,6 +140,9 @@ class BridgeServer:
             await self._runtime.drain(_DELIVERY_SECONDS)
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
+        await self._end_recording()
+
+    async def _end_recording(self) -> None:
         if self._recorder is not None:
             await self._recorder.aclose()
 

@@ -14,6 +14,13 @@ from rich.text import Text
 from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import check_address, setting
+from grpc_tool_bridge.cli.recording import (
+    RecordOption,
+    RedactOption,
+    RedactPatternOption,
+    check_redaction,
+    make_recorder,
+)
 from grpc_tool_bridge.cli.serving import SOURCE_HELP, ServingOptions, announce, construction, run, serving
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
@@ -43,6 +50,9 @@ class ServeOptions(ServingOptions):
             help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
         ),
     ] = None
+    record: RecordOption = None
+    redact: RedactOption = None
+    redact_pattern: RedactPatternOption = None
     token_file: Annotated[Path | None, setting("token_file")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
@@ -59,6 +69,7 @@ class ServeOptions(ServingOptions):
         check_address(self.address, listening=True)
         if self.http is not None:
             check_address(self.http, listening=True, flag="--http")
+        check_redaction(self.record, self.redact, self.redact_pattern)
         super().check()
 
 
@@ -74,9 +85,15 @@ def serve(
     settings = options.read_settings()
     with serving(options) as out:
         offered = load_tools(tools or ())
+        recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with construction("serve"):
             server = BridgeServer(
-                options.address, offered, agents=options.agents, http_address=options.http, settings=settings
+                options.address,
+                offered,
+                agents=options.agents,
+                http_address=options.http,
+                settings=settings,
+                recorder=recorder,
             )
 
         def say() -> None:
