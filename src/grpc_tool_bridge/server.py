@@ -70,7 +70,7 @@ class BridgeServer:
         self._server = GrpcServer(self._served, address, self.settings)
         # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self._served, self.settings, self._server.peers)
-        self._runtime = _make_runtime(self._own_links, agents, self.settings, recorder)
+        self._runtime = _make_runtime(self._own_links, agents, self.settings)
         self._http = _make_http(self._served, http_address)
         self._started = self._running = False
 
@@ -217,15 +217,10 @@ class LocalToolBridge(ToolBridge):
         await self.hub.aclose()
 
 
-def _make_runtime(links: LinkServer, agents: Any, settings: Settings, recorder: Recorder | None) -> ToolWorker | None:
+def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWorker | None:
     if agents is None or agents is False:
         return None
-    capacity = DEFAULT_CAPACITY
-    if not callable(agents):
-        agents = agent_settings(agents, settings)
-        capacity = agents.max_runs
-        if recorder is not None:
-            agents = agents.model_copy(update={"on_model": recorder.model_answered})
+    capacity = DEFAULT_CAPACITY if callable(agents) else agent_settings(agents, settings).max_runs
     return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
 
 

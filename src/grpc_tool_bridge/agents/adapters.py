@@ -15,6 +15,7 @@ from dspy.adapters.types.base_type import CUSTOM_TYPE_START_IDENTIFIER
 from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.model_errors import answer_error
+from grpc_tool_bridge.agents.model_reports import OnModel
 
 # A long answer of a model is some 10,000 tokens of four characters.
 MAX_ANSWER_CHARS = 256 * 1024
@@ -37,7 +38,7 @@ class Tally:
 
     asked: int = 0
     answered: int = 0
-    on_model: Callable[[list[dict[str, Any]], list[str], str], None] | None = None
+    on_model: OnModel | None = None
 
 
 class _Unread(NamedTuple):

@@ -1,7 +1,7 @@
 """``dspy.ReAct``, one step at a time."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 from grpc_tool_bridge.agents.adapters import Adapter, Tally
 from grpc_tool_bridge.agents.chunks import whole_text
 from grpc_tool_bridge.agents.model_errors import model_error, shown
+from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.llm.tool_args import read_arguments, tool_args
@@ -72,7 +73,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         signature: The agent's inputs and outputs.
         tools: The tools that it may call.
         lm: The model.
-        on_model: As in ``Tally``.
+        on_model: Called with each request to the model, if set.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         signature: AgentSignature,
         tools: Sequence[ToolSpec],
         lm: Any,
-        on_model: Callable[[list[dict[str, Any]], list[str], str], None] | None = None,
+        on_model: OnModel | None = None,
     ) -> None:
         with quiet_names():
             super().__init__(signature.dspy_class, [_described(spec) for spec in tools])

@@ -12,6 +12,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.chunks import struct_of
 from grpc_tool_bridge.agents.model_errors import model_error, shown
+from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
 from grpc_tool_bridge.agents.signatures import AgentSignature
@@ -107,7 +108,7 @@ class Run:
         run_id: The run's id, for the log.
         ends: When the run must have ended, on the clock of ``time.monotonic``.
         observation_chars: Maximum characters of a tool's result that the model is shown.
-        on_model: As in ``Tally``.
+        on_model: Called with each request to the model, if set.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Run:
         run_id: str,
         ends: float,
         observation_chars: int,
-        on_model: Callable[[list[dict[str, Any]], list[str], str], None] | None = None,
+        on_model: OnModel | None = None,
     ) -> None:
         self._agent = agent
         self._on_model = on_model

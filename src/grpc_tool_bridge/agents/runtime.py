@@ -6,9 +6,9 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
+from grpc_tool_bridge.agents.model_reports import model_reporter
 from grpc_tool_bridge.agents.models import choose_model, load_engine, make_lm
 from grpc_tool_bridge.agents.run import Agent, OpenSession, Run
 from grpc_tool_bridge.agents.settings import AgentSettings
@@ -123,7 +123,6 @@ class AgentRuntime:
                 f"the agent runtime has {len(self._runs)} runs, the most that it allows", details={"retry_after": "1"}
             )
         ends = self._end_of(request, context.deadline)
-        on_model = self._settings.on_model
         run = Run(
             agent,
             self._open_session(request.session_id, context.parent, ends, metadata),
@@ -131,7 +130,7 @@ class AgentRuntime:
             run_id=request.run_id,
             ends=ends,
             observation_chars=self._settings.max_observation_chars,
-            on_model=on_model and partial(on_model, request.session_id, request.run_id),
+            on_model=model_reporter(context),
         )
         self._runs.add(run)
         try:

@@ -48,11 +48,6 @@ class AgentSettings(BaseModel):
     )
     cache: bool = Field(default=False, description="use DSPy's cache of model responses")
     lm: Any = Field(default=None, repr=False, description="a dspy.LM that every agent uses instead")
-    on_model: Any = Field(
-        default=None,
-        repr=False,
-        description="called with each request to a model: session id, run id, messages, answers, error",
-    )
 
     # What a run may take.
     max_runs: Count = Field(default=100, description="concurrent runs; more are refused")

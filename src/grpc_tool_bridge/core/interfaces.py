@@ -3,7 +3,7 @@
 Each is a protocol with few methods, and the hub uses no others.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -199,19 +199,6 @@ class Recorder(Protocol):
 
     def attach(self, hub: Any) -> Any:
         """Begins to record a hub; returns what is to be served instead of it."""
-
-    def model_answered(
-        self, session_id: str, run_id: str, messages: Sequence[Mapping[str, Any]], answers: Sequence[str], error: str
-    ) -> None:
-        """Records a request to the model of an agent in this process.
-
-        Args:
-            session_id: The session of the run.
-            run_id: The run.
-            messages: The messages of the prompt, with ``role`` and ``content``.
-            answers: The texts that the model has answered.
-            error: What the model failed with; empty if it has answered.
-        """
 
     async def aclose(self) -> None:
         """Ends the recording."""

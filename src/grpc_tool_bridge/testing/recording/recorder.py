@@ -1,9 +1,10 @@
 """The recorder of a hub: notes each event, and leaves the writing to the journal's thread."""
 
 import asyncio
+import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -82,6 +83,7 @@ class Recorder:
         if token is not None:
             self._redactor.remember(token)
         hub.observe(self._observer)
+        hub.agents.follow_models(self.model_reported)
         return RecordedHub(hub, self)
 
     async def aclose(self) -> None:
@@ -190,15 +192,12 @@ class Recorder:
         kind = entries.PROGRESS if isinstance(event, pb.Progress) else entries.LOG
         self._put(kind, log.session, log, event)
 
-    def model_answered(
-        self, session_id: str, run_id: str, messages: Sequence[Mapping[str, Any]], answers: Sequence[str], error: str
-    ) -> None:
-        """Notes a prompt to the model of a run, and what it has answered."""
-        log = self._runs.get((session_id, run_id))
-        if log is not None:
-            told = [{"role": str(message.get("role")), "content": message.get("content")} for message in messages]
-            outcome = {"error": error} if error else {"answers": list(answers)}
-            self._put(entries.MODEL, log.session, log, {"messages": told, **outcome})
+    def model_reported(self, call: Any, report: pb.LogRecord) -> None:
+        """Notes a request to the model of a run, as its runtime reports it."""
+        log = self.run(call.session.id, call.run_id)
+        told = _model_request(report.message)
+        if log is not None and told is not None:
+            self._put(entries.MODEL, log.session, log, told)
 
     def run(self, session_id: str, run_id: str) -> CallLog | None:
         """Returns the log of an agent's run."""
@@ -272,6 +271,18 @@ class Recorder:
 
 # Methods whose requests the hub hands to its observer.
 _RUNNING = frozenset({"ExecuteTool", "StreamTool"})
+
+
+def _model_request(text: str) -> dict[str, Any] | None:
+    """Reads a runtime's report; None if it is not one, since a runtime may send anything."""
+    try:
+        report = json.loads(text)
+        told = [{"role": str(one["role"]), "content": str(one["content"])} for one in report["messages"]]
+        if "error" in report:
+            return {"messages": told, "error": str(report["error"])}
+        return {"messages": told, "answers": [str(answer) for answer in report["answers"]]}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 class NestedCalls(CallObserver):

@@ -207,7 +207,7 @@ class Recording:
         found = self._calls.get(key)
         if found is None:
             raise UnreadableError(f"{content['call']} has no line before that says what was called")
-        if found.end is not None:
+        if found.end is not None and entries.MODEL not in content:
             raise UnreadableError(f"{content['call']} goes on after its end")
         kind = next((kind for kind in _EVENTS if kind in content), None)
         if kind is None:
