@@ -79,7 +79,7 @@ async def _answers(call: RecordedCall, request: Any, bridge: GRPCToolBridge, sta
 
 
 def _plain(message: Any, bridge: GRPCToolBridge, state: SessionState) -> tuple[Any, Any]:
-    slots = Slots(lambda name, data: None)  # noqa: ARG005 - nothing is stored
+    slots = Slots()
     own = bridge.session_id or ""
 
     def clean(place: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ MAX_CHARS = 120
 
 # Fields of requests that do not decide what is answered.
 _IGNORED = frozenset({"context", "config", "idempotency_key", "run_id", "metadata"})
+_ARGUMENTS = frozenset({"args", "kwargs"})
 _TAG = {"$type", "value"}
 
 Leaves = Mapping[str, Any]
@@ -42,7 +43,10 @@ def leaves_of(request: Mapping[str, Any], exact: Mapping[str, Any], tools: Mappi
         exact: The values that the JSON does not hold.
         tools: The specs of the tools as JSON, by id.
     """
-    leaves = dict(_leaves({name: value for name, value in request.items() if name not in _IGNORED}))
+    decisive = {
+        name: value for name, value in request.items() if name not in _IGNORED and (value or name not in _ARGUMENTS)
+    }
+    leaves = dict(_leaves(decisive))
     leaves.update({place: ("exact", json.dumps(held, sort_keys=True)) for place, held in exact.items()})
     names = {f"args[{at}]": name for at, name in enumerate(_parameters(tools.get(str(request.get("tool_id")))))}
     items = request.get("items")

@@ -44,16 +44,14 @@ class UnreadableError(ValueError):
 class Slots:
     """The values of one message that its line does not hold, by their place in the message, such as ``args[0]``.
 
-    Args:
-        store: Stores the content of a large value; arguments: its name and the content.
-
     Attributes:
         exact: For a value that JSON does not hold exactly, its type and its bytes; for a large one, its file.
+        files: The contents of the files of large values, by name.
     """
 
-    def __init__(self, store: Callable[[str, bytes], None]) -> None:
+    def __init__(self) -> None:
         self.exact: dict[str, dict[str, Any]] = {}
-        self._store = store
+        self.files: dict[str, bytes] = {}
 
     def put(self, place: str, written: Any, exact: dict[str, Any] | None) -> Any:
         """Keeps what the line does not hold of a value; returns what it holds."""
@@ -62,7 +60,7 @@ class Slots:
         if len(text) > MAX_INLINE_CHARS:
             data = text.encode()
             name = hashlib.sha256(data).hexdigest()[:32]
-            self._store(name, data)
+            self.files[name] = data
             self.exact[place] = {"file": name, "bytes": len(data)}
             return None
         if exact:
@@ -131,10 +129,16 @@ def _write_value(value: AnyMessage, place: str, slots: Slots, clean: Clean) -> A
         exact = _is_exact(plain, value)
     except (ToolBridgeError, ValueError, RecursionError):
         plain, exact = None, False
-    written = clean(place, plain)
+    if exact:
+        return slots.put(place, clean(place, plain), None)
     # What was redacted must not be written in its other form.
-    other = None if exact or written != plain else _bytes_of(value)
-    return slots.put(place, written, other)
+    text = value.value.decode("utf-8", "replace")
+    written = clean(place, plain)
+    if written != plain:
+        return slots.put(place, written, None)
+    if plain is None and clean(place, text) != text:
+        return clean(place, text)
+    return slots.put(place, plain, _bytes_of(value))
 
 
 def _bytes_of(value: AnyMessage) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from grpc_tool_bridge.testing.recording.scribe import Scribe
 
 # Calls below a run or a call from outside that are recorded.
 MAX_NESTED = 10_000
+# New sessions after which expired ones are looked for.
+_SESSIONS_BETWEEN_LOOKS = 1_000
 
 
 class Recorder:
@@ -108,14 +110,27 @@ class Recorder:
         session = self._sessions.pop(request.session_id, None)
         if session is not None:
             self._put(entries.ENDED, session, None, request)
+            self._forget_runs()
 
     def session(self, session_id: str) -> SessionLog:
         """Returns the log of a session."""
         session = self._sessions.get(session_id)
         if session is None:
             self._count += 1
+            if self._count % _SESSIONS_BETWEEN_LOOKS == 0:
+                self._forget_sessions()
             session = self._sessions[session_id] = SessionLog(self._count, session_id)
         return session
+
+    def _forget_sessions(self) -> None:
+        """Forgets the sessions that have expired."""
+        if self._hub is not None:
+            alive = {session.id for session in self._hub.store.sessions()}
+            self._sessions = {name: log for name, log in self._sessions.items() if name in alive}
+            self._forget_runs()
+
+    def _forget_runs(self) -> None:
+        self._runs = {key: log for key, log in self._runs.items() if key[0] in self._sessions}
 
     def worker_registered(self, worker_id: str) -> None:
         """Notes the id of a worker."""
@@ -228,7 +243,8 @@ class Recorder:
     def _note_tool(self, session: SessionLog, spec: pb.ToolSpec) -> None:
         if spec.tool_id not in session.tools:
             session.tools.add(spec.tool_id)
-            self._put(entries.TOOL, session, None, spec)
+            names = {f"arguments[{at}].default_value": one.name for at, one in enumerate(spec.arguments)}
+            self._put(entries.TOOL, session, None, spec, names=names)
 
     def _names(self, session: SessionLog, request: Any) -> dict[str, str]:
         """Returns the parameters of the tools that a request calls by position, and notes these tools."""

@@ -5,10 +5,13 @@ it was a secret before: its value is then removed wherever it appears, such as i
 """
 
 import base64
+import json
 import re
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import Any
+from urllib.parse import quote
 
 REDACTED = "[redacted]"
 
@@ -16,6 +19,10 @@ REDACTED = "[redacted]"
 MIN_SECRET_CHARS = 4
 # More would make every text slow to search, so the recording ends.
 MAX_SECRETS = 1_000
+_MAX_FORMS = 5 * MAX_SECRETS
+# Characters of a text, for each known secret, up to which it is searched from its start: for a short text, or many
+# secrets, that is faster than to look for each secret.
+_SCANNED_CHARS = 8
 
 # Parts of a name: "accessToken", "access-token" and "ACCESS_TOKEN" are "access" and "token".
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -28,8 +35,8 @@ _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)( {1,3})[a-z0-9._~+/=-]{8,}"), rf"\1\2{REDACTED}"),
     (
         re.compile(
-            r"(?i)((?:password|passwd|passphrase|secret|api[_-]?key|token|authorization)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)"
-            r"(?!\[redacted|bearer|basic)[^\s\"',;&}]{4,}"
+            r"(?i)((?:password|passwd|passphrase|secret|api[_-]?key|token|authorization)"
+            r"\\?[\"']?\s{0,3}[:=]\s{0,3}\\?[\"']?)(?!\[redacted|bearer|basic)[^\s\"',;&}\\]{4,}"
         ),
         rf"\1{REDACTED}",
     ),
@@ -53,6 +60,56 @@ class TooManySecretsError(Exception):
 
     def __init__(self) -> None:
         super().__init__(f"more than {MAX_SECRETS:,} different secrets were recorded; redact fewer names")
+
+
+class KnownTexts:
+    """Texts that are to be removed from others; the longest first, so that no part of one is left."""
+
+    def __init__(self) -> None:
+        self._texts: set[str] = set()
+        self._longest_first: list[str] = []
+        # By their first characters.
+        self._by_start: dict[str, list[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __contains__(self, text: str) -> bool:
+        return text in self._texts
+
+    def add(self, text: str) -> None:
+        """Adds a text of at least MIN_SECRET_CHARS characters."""
+        if text in self._texts:
+            return
+        self._texts.add(text)
+        insort(self._longest_first, text, key=_by_length)
+        insort(self._by_start.setdefault(text[:MIN_SECRET_CHARS], []), text, key=_by_length)
+
+    def removed_from(self, text: str) -> str:
+        """Returns a text without them."""
+        if len(text) <= _SCANNED_CHARS * len(self._texts):
+            return self._scanned(text)
+        for known in self._longest_first:
+            if known in text:
+                text = text.replace(known, REDACTED)
+        return text
+
+    def _scanned(self, text: str) -> str:
+        parts: list[str] = []
+        kept = at = 0
+        while at <= len(text) - MIN_SECRET_CHARS:
+            for known in self._by_start.get(text[at : at + MIN_SECRET_CHARS], ()):
+                if text.startswith(known, at):
+                    parts += [text[kept:at], REDACTED]
+                    kept = at = at + len(known)
+                    break
+            else:
+                at += 1
+        return "".join([*parts, text[kept:]]) if parts else text
+
+
+def _by_length(text: str) -> tuple[int, str]:
+    return -len(text), text
 
 
 class Redactor:
@@ -82,8 +139,7 @@ class Redactor:
         except re.error as error:
             raise ValueError(f"a pattern to redact is not a regular expression: {error}") from None
         self._function = function
-        self._secrets: set[str] = set()
-        self._known: re.Pattern[str] | None = None
+        self._known = KnownTexts()
 
     def is_secret(self, name: str) -> bool:
         """Returns whether the values of a name are secret."""
@@ -107,7 +163,7 @@ class Redactor:
         if isinstance(value, list):
             return [self.json(item) for item in value]
         if not isinstance(value, dict):
-            return value
+            return REDACTED if type(value) in (int, float) and str(value) in self._known else value
         if value.keys() == {"$type", "value"}:
             return {"$type": value["$type"], "value": self._tagged(value["$type"], value["value"])}
         return {self.text(key): self.json(item, secret=self.is_secret(key)) for key, item in value.items()}
@@ -132,8 +188,7 @@ class Redactor:
         """Returns a text without the secrets that are known and, if ``forms``, without what looks like one."""
         if self._function is not None:
             text = self._function(text)
-        if self._known is not None:
-            text = self._known.sub(REDACTED, text)
+        text = self._known.removed_from(text)
         if forms:
             for pattern, replacement in self._forms:
                 text = pattern.sub(replacement, text)
@@ -149,6 +204,8 @@ class Redactor:
             for item in value:
                 self.remember(item)
         elif isinstance(value, dict):
+            if value.get("$type") == "bytes" and isinstance(value.get("value"), str):
+                self._remember(base64.b64decode(value["value"]).decode("utf-8", "replace"))
             for name, item in value.items():
                 if name != "$type":
                     self.remember(item)
@@ -158,20 +215,25 @@ class Redactor:
             self._remember(str(value))
 
     def _remember(self, secret: str) -> None:
-        forms = {secret, base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode(), repr(secret)[1:-1]}
-        new = {form for form in forms if len(form) >= MIN_SECRET_CHARS} - self._secrets - {REDACTED}
-        if len(secret) < MIN_SECRET_CHARS or not new:
+        if len(secret) < MIN_SECRET_CHARS or secret in REDACTED:
             return
-        self._secrets |= new
-        if len(self._secrets) > 3 * MAX_SECRETS:
+        data = secret.encode("utf-8", "surrogatepass")
+        # As it is written in a header, in an error, in JSON, and in an address.
+        for form in (
+            secret,
+            base64.b64encode(data).decode(),
+            repr(secret)[1:-1],
+            json.dumps(secret)[1:-1],
+            quote(data),
+        ):
+            self._known.add(form)
+        if len(self._known) > _MAX_FORMS:
             raise TooManySecretsError
-        # The longest first, so that no part of a secret is left.
-        longest_first = sorted(self._secrets, key=lambda known: (-len(known), known))
-        self._known = re.compile("|".join(map(re.escape, longest_first)))
 
-    def has_secret(self, data: bytes) -> bool:
-        """Returns whether bytes have a known secret in them."""
-        return self._known is not None and self._known.search(data.decode("utf-8", "replace")) is not None
+    @property
+    def known(self) -> int:
+        """Number of the secrets that are known, in all their forms."""
+        return len(self._known)
 
 
 def secrets_in(environment: Mapping[str, str], redactor: Redactor) -> None:

@@ -176,7 +176,7 @@ class Replay:
             SessionNotFoundError: The session is not open.
             ValidationError: No recorded call is left that it could repeat; its type is "RecordingMismatch".
         """
-        slots = Slots(lambda name, data: None)  # noqa: ARG005 - nothing is stored
+        slots = Slots()
         with self._lock:
             play = self._play(request.session_id)
             found = self._match(play, method, request, slots)

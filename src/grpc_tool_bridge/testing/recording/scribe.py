@@ -80,8 +80,14 @@ class Scribe:
             line["method"] = call.method
         elif entry.kind == ANSWER and call is not None:
             _learn_answer(state, call, message)
-        slots = Slots(self._store)
-        written = self._written(entry, message, state, slots)
+        while True:
+            known, slots = self._redactor.known, Slots()
+            written = self._written(entry, message, state, slots)
+            # A secret may be named after a text in which it is.
+            if self._redactor.known == known:
+                break
+        for name, data in slots.files.items():
+            self._store(name, data)
         if isinstance(written, dict) and call is not None and written.get("run_id") == number_text(call.number):
             # The id that its caller has made for this run.
             del written["run_id"]
@@ -109,9 +115,8 @@ class Scribe:
             message.ClearField("run_id")
 
         def clean(place: str, value: Any) -> Any:
-            name = entry.names.get(place) or _last_name(place)
-            secret = name is not None and self._redactor.is_secret(name)
-            if (secret and forms) or (secret_variable and place == "value"):
+            name = entry.names.get(place) or (_last_name(place) if forms else "")
+            if self._redactor.is_secret(name) or (secret_variable and place == "value"):
                 return self._redactor.json(value, secret=True)
             if method == "SetSessionVariable" and place == "message" and isinstance(value, str) and value.isdecimal():
                 return str(state.revision(int(value)))
@@ -177,9 +182,9 @@ def _names_secret(message: Message, state: SessionState) -> bool:
     return isinstance(message, pb.VariableUpdate) and message.name in state.secrets
 
 
-def _last_name(place: str) -> str | None:
+def _last_name(place: str) -> str:
     found = _LAST_NAME.search(place)
-    return found[1] if found else None
+    return found[1] if found else ""
 
 
 def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
