@@ -10,6 +10,7 @@ import re
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -239,5 +240,6 @@ class Redactor:
 def secrets_in(environment: Mapping[str, str], redactor: Redactor) -> None:
     """Makes the secrets of a process's environment known: API keys that end in an error or a prompt."""
     for name, value in environment.items():
-        if len(value) >= 2 * MIN_SECRET_CHARS and redactor.is_secret(name):
+        # A path is not one: "PWD" is where the process was started.
+        if len(value) >= 2 * MIN_SECRET_CHARS and redactor.is_secret(name) and not Path(value).is_absolute():
             redactor.remember(value)

@@ -151,7 +151,9 @@ def test_more_secrets_than_can_be_looked_for_are_refused() -> None:
 
 def test_secrets_of_the_environment_are_known_and_other_variables_are_not() -> None:
     redactor = Redactor()
-    secrets_in({"OPENAI_API_KEY": "k-12345678", "HOME": "/home/bob", "SHORT_TOKEN": "abc"}, redactor)
+    secrets_in(
+        {"OPENAI_API_KEY": "k-12345678", "HOME": "/home/bob", "PWD": "/home/bob", "SHORT_TOKEN": "abc"}, redactor
+    )
 
     assert redactor.text("k-12345678 /home/bob abc") == f"{REDACTED} /home/bob abc"
 
