@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing.recording.entries import CallLog
 
 
@@ -40,6 +41,17 @@ class Notes(Protocol):
     def is_secret(self, session_id: str, name: str) -> bool:
         """Returns whether a variable is secret."""
         ...
+
+
+def _recorded(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Returns a method of a hub that notes its request and its answer."""
+
+    async def recorded(self: "RecordedHub", request: Any, context: RequestContext = LOCAL) -> Any:
+        work = getattr(self._hub, METHODS[name].attribute)(request)
+        return await self._unary(name, request, context, work)
+
+    recorded.__doc__ = "As in ``Hub``."
+    return recorded
 
 
 class RecordedHub:
@@ -126,29 +138,9 @@ class RecordedHub:
         response: pb.VariableResponse = await self._unary("GetSessionVariable", request, context, work, secret=secret)
         return response
 
-    async def set_session_variable(
-        self, request: pb.SetVariableRequest, context: RequestContext = LOCAL
-    ) -> pb.StatusResponse:
-        """As in ``Hub``."""
-        work = self._hub.set_session_variable(request)
-        response: pb.StatusResponse = await self._unary("SetSessionVariable", request, context, work)
-        return response
-
-    async def delete_session_variable(
-        self, request: pb.DeleteVariableRequest, context: RequestContext = LOCAL
-    ) -> pb.StatusResponse:
-        """As in ``Hub``."""
-        work = self._hub.delete_session_variable(request)
-        response: pb.StatusResponse = await self._unary("DeleteSessionVariable", request, context, work)
-        return response
-
-    async def list_session_variables(
-        self, request: pb.ListVariablesRequest, context: RequestContext = LOCAL
-    ) -> pb.ListVariablesResponse:
-        """As in ``Hub``."""
-        work = self._hub.list_session_variables(request)
-        response: pb.ListVariablesResponse = await self._unary("ListSessionVariables", request, context, work)
-        return response
+    set_session_variable = _recorded("SetSessionVariable")
+    delete_session_variable = _recorded("DeleteSessionVariable")
+    list_session_variables = _recorded("ListSessionVariables")
 
     def watch_session_variables(
         self, request: pb.WatchVariablesRequest, context: RequestContext = LOCAL
@@ -160,27 +152,14 @@ class RecordedHub:
 
     # ----------------------------------------------------------------------------------------------------- agents
 
-    async def create_react_agent(
-        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL
-    ) -> pb.CreateReActAgentResponse:
-        """As in ``Hub``."""
-        work = self._hub.create_react_agent(request)
-        response: pb.CreateReActAgentResponse = await self._unary("CreateReActAgent", request, context, work)
-        return response
+    create_react_agent = _recorded("CreateReActAgent")
+    cancel_agent_run = _recorded("CancelAgentRun")
 
     def execute_agent(
         self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[Any, None]:
         """As in ``Hub``."""
         return self._stream("ExecuteAgent", request, context, lambda: self._hub.execute_agent(request, context))
-
-    async def cancel_agent_run(
-        self, request: pb.CancelAgentRunRequest, context: RequestContext = LOCAL
-    ) -> pb.StatusResponse:
-        """As in ``Hub``."""
-        work = self._hub.cancel_agent_run(request)
-        response: pb.StatusResponse = await self._unary("CancelAgentRun", request, context, work)
-        return response
 
     # -------------------------------------------------------------------------------------------------- recording
 
