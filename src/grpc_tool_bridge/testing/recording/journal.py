@@ -10,15 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.testing.recording.entries import Entry
 from grpc_tool_bridge.testing.recording.lines import FORMAT, MAX_FILE_BYTES, encode, header, values_of
 from grpc_tool_bridge.testing.recording.redaction import TooManySecretsError
 from grpc_tool_bridge.testing.recording.settling import settle
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment] # as above
+
 # Bytes of entries that wait to be written. Beyond, the disk is too slow, and the recording ends.
 MAX_WAITING_BYTES = 256 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
+_throttled = ThrottledLog(_log)
 
 
 class Journal:
@@ -32,22 +39,23 @@ class Journal:
 
     Raises:
         OSError: The file cannot be written.
-        FileExistsError: It is there, and is not a recording.
+        FileExistsError: It is there, and is not a recording; or another hub records in it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int = MAX_FILE_BYTES) -> None:
         self.path = os.fspath(path)
         _check_replaceable(self.path)
         self._max_bytes = max_bytes
-        self._file = open(self.path, "wb", buffering=0, opener=_private)  # noqa: SIM115 - closed by the thread
-        _remove_values(self.path)
+        # A recording that is there is replaced by the first event: the hub may not even start.
+        self._file = open(self.path, "ab", buffering=0, opener=_private)  # noqa: SIM115 - closed by the thread
+        _lock(self._file, self.path)
+        self._is_begun = False
         self._began = time.monotonic()
         self._bytes = 0
         self._failed = False
         self._waiting = 0
         self._lock = threading.Lock()
         self._entries: queue.SimpleQueue[Callable[[], dict[str, Any] | None] | None] = queue.SimpleQueue()
-        self._write({**header(is_open=True), "began": time.time()})
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
@@ -107,24 +115,35 @@ class Journal:
 
     def _run(self) -> None:
         while (make := self._entries.get()) is not None:
-            if self._failed:
-                continue
-            try:
-                line = make()
-                if line is not None:
-                    self._write(line)
-            except OSError as error:
-                self._fail(error.strerror or str(error))
-            except TooManySecretsError as error:
-                self._fail(str(error))
-            except Exception:  # noqa: BLE001 - an event that cannot be written must not end the recording
-                _log.exception("the recording %s lacks an event that could not be written", self.path)
+            if not self._failed:
+                self._add(make)
         self._file.close()
-        if not self._failed:
+        if self._is_begun and not self._failed:
             try:
                 settle(self.path)
             except (OSError, ValueError) as error:
                 _log.warning("the recording %s stays in the order of time: %s", self.path, error)
+
+    def _add(self, make: Callable[[], dict[str, Any] | None]) -> None:
+        try:
+            if not self._is_begun:
+                self._begin()
+            line = make()
+            if line is not None:
+                self._write(line)
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+        except TooManySecretsError as error:
+            self._fail(str(error))
+        except Exception:  # noqa: BLE001 - an event that cannot be written must not end the recording
+            if _throttled.admits("lacks an event"):
+                _log.exception("the recording %s lacks an event that could not be written", self.path)
+
+    def _begin(self) -> None:
+        self._is_begun = True
+        _remove_values(self.path)
+        self._file.truncate(0)
+        self._write({**header(is_open=True), "began": time.time()})
 
     def _write(self, line: dict[str, Any]) -> None:
         data = encode(line).encode() + b"\n"
@@ -156,6 +175,17 @@ def _check_replaceable(path: str) -> None:
         known = False
     if not known:
         raise FileExistsError(0, "the file is there and is not a recording, so it is not replaced", path)
+
+
+def _lock(file: Any, path: str) -> None:
+    """Keeps others from recording in the same file, where the system can."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise FileExistsError(0, "another hub records in this file", path) from None
 
 
 def _remove_values(path: str) -> None:

@@ -94,8 +94,9 @@ def _write(message: Message, place: str, slots: Slots, clean: Clean, revision: R
         here = f"{place}.{item.name}" if place else item.name
         if item.message_type is not None and item.message_type.GetOptions().map_entry:
             of_map = item.message_type.fields_by_name["value"]
+            named = {str(clean("", str(key))): value[key] for key in sorted(value)}
             held: Any = {
-                str(key): _single(of_map, value[key], f"{here}.{key}", slots, clean, revision) for key in sorted(value)
+                key: _single(of_map, one, f"{here}.{key}", slots, clean, revision) for key, one in named.items()
             }
         elif item.is_repeated:
             held = [_single(item, one, f"{here}[{at}]", slots, clean, revision) for at, one in enumerate(value)]

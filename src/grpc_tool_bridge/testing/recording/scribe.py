@@ -21,6 +21,9 @@ _MADE_ID = re.compile(
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}\b")
 _LAST_NAME = re.compile(r"([^.\[\]]+)(?:\[\d+\])*$")
 
+# Metadata that is different for each call.
+_TRACES = ("traceparent", "tracestate")
+
 # Ids of one session that are remembered.
 MAX_IDS = 100_000
 
@@ -110,6 +113,9 @@ class Scribe:
         if isinstance(message, pb.SetVariableRequest) and secret_variable:
             state.secrets.add(message.variable_name)
         forms = entry.kind != TOOL
+        if isinstance(message, pb.ToolCallRequest | pb.ToolStreamRequest):
+            for name in _TRACES:
+                message.context.pop(name, None)
         if isinstance(message, pb.AgentExecutionChunk):
             message.ClearField("agent_id")
             message.ClearField("run_id")
@@ -153,7 +159,7 @@ def _state_of(session: SessionLog) -> SessionState:
 
 def _learn_request(state: SessionState, call: CallLog, request: Any) -> None:
     number = number_text(call.number)
-    for name in ("request_id", "stream_id", "batch_id", "run_id"):
+    for name in ("request_id", "stream_id", "batch_id", "run_id", "idempotency_key"):
         made = getattr(request, name, "")
         if made:
             state.add_id(made, number)

@@ -44,8 +44,15 @@ def test_a_recording_is_replaced_with_its_large_values_and_another_file_is_not(t
     first.close()
     assert (tmp_path / "r.jsonl.values" / f"{'0' * 32}.json").exists()
 
+    # A hub that does not even start replaces nothing.
     Journal(path).close()
+    assert len(list((tmp_path / "r.jsonl.values").iterdir())) == 1
+
+    second = Journal(path)
+    second.put(entry("second"), line_of)
+    second.close()
     assert list((tmp_path / "r.jsonl.values").iterdir()) == []
+    assert "second" in path.read_text()
 
     other = tmp_path / "notes.txt"
     for text in ("my notes", '{"format": "other"}', "[]"):
@@ -53,6 +60,16 @@ def test_a_recording_is_replaced_with_its_large_values_and_another_file_is_not(t
         with pytest.raises(FileExistsError, match="is there and is not a recording, so it is not replaced"):
             Journal(other)
         assert other.read_text() == text
+
+
+def test_two_hubs_do_not_record_in_one_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "r.jsonl")
+    journal.put(entry("first"), line_of)
+
+    with pytest.raises(FileExistsError, match="another hub records in this file"):
+        Journal(tmp_path / "r.jsonl")
+    journal.close()
+    assert "first" in (tmp_path / "r.jsonl").read_text()
 
 
 def full_disk(_: Entry) -> dict[str, Any]:

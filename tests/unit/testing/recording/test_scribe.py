@@ -51,6 +51,14 @@ def test_random_ids_in_texts_are_replaced_by_stable_ones(text: str, written: str
     assert told == {"error": {"message": written}}
 
 
+def test_keys_and_traces_that_are_made_for_each_call_are_stable_or_left_out() -> None:
+    request = pb.ToolCallRequest(tool_id="t", idempotency_key=RANDOM, context={"traceparent": OTHER, "user": "bob"})
+
+    written = Writer("demo").line(entries.CALL, request, "ExecuteTool", (7,))
+
+    assert written == {"tool_id": "t", "context": {"user": "bob"}, "idempotency_key": "call-7"}
+
+
 def test_ids_that_people_choose_stay() -> None:
     writer = Writer("demo")
     answer = pb.ToolCallResponse(success=True, result=serialize_value("the demo"))
