@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from google.protobuf import any_pb2
 from pydantic import SecretStr
 
 from grpc_tool_bridge import (
@@ -22,7 +23,9 @@ from grpc_tool_bridge import (
     ToolContext,
     ToolExecutionError,
     ToolWorker,
+    serialize_value,
 )
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.testing import MockBridgeServer, Recorder, Recording, RecordingError, ScriptedLM
 from grpc_tool_bridge.testing.model_script import Prompt, fields, step
 from support.waiting import until
@@ -346,6 +349,37 @@ async def test_a_watched_hub_is_recorded_as_well(tmp_path: Path) -> None:
         await watch.aclose()
 
     assert [event["call"] for event in events(path) if "within" in event] == ["call-1.1", "call-1.2"]
+
+
+async def test_rubbish_of_a_peer_is_recorded_or_left_out_and_the_recording_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    deep = serialize_value(1)
+    for _ in range(200):
+        deep = any_pb2.Any(type_url="type.googleapis.com/google.protobuf.Any", value=deep.SerializeToString())
+    rubbish = [
+        any_pb2.Any(),
+        any_pb2.Any(type_url="type.example.com/no.such.Type", value=b"\xff\xfe"),
+        any_pb2.Any(type_url="type.googleapis.com/dspex.bridge.RichValue", value=b"\xff" * 50),
+        any_pb2.Any(type_url="type.googleapis.com/pandas.DataFrame", value=b"no arrow"),
+        any_pb2.Any(type_url="type.googleapis.com/dspex.bridge.Json", value=b"\x0a\x05[[[[["),
+        deep,
+    ]
+    async with BridgeServer(tools=TOOLS, recorder=Recorder(path)) as hub, GRPCToolBridge(hub.address) as bridge:
+        await bridge.initialize()
+        for value in rubbish:
+            for session_id in (bridge.session_id, "\u202eno such session\ue000"):
+                request = pb.ToolCallRequest(
+                    session_id=session_id, tool_id="add", args=[value], kwargs={"password": value}
+                )
+                response = await bridge.client.stub.ExecuteTool(request)
+                assert not response.success
+        assert await bridge.execute_tool("add", 1, 2) == 3
+
+    calls = list(Recording(path).calls())
+    assert len(calls) == 2 * len(rubbish) + 1
+    assert calls[-1].end is not None
+    # What an editor would hide or turn around is escaped.
+    assert all(character.isprintable() for line in path.read_text(encoding="utf-8").splitlines() for character in line)
 
 
 async def test_a_hub_that_records_nothing_is_served_itself() -> None:
