@@ -12,9 +12,31 @@ import pytest
 
 from grpc_tool_bridge import GRPCToolBridge
 from grpc_tool_bridge.testing import Recording
-from integration.test_cli import PATIENCE, TOOLS, Cli, Start, read_line, runner, serving
+from integration.test_cli import PATIENCE, Cli, Start, read_line, runner, serving
 from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
 from support.waiting import until
+
+TOOLS = """
+from grpc_tool_bridge import tool
+
+
+@tool
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@tool
+def echo(text: str) -> str:
+    return text
+"""
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> str:
+    """A file with tools that is imported quickly."""
+    path = tmp_path / "my_tools.py"
+    path.write_text(TOOLS)
+    return str(path)
 
 
 def methods(path: Path) -> list[str]:
@@ -38,10 +60,10 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 
 @pytest.fixture
-def recording(cli: Cli, tmp_path: Path) -> Path:
+def recording(cli: Cli, tools: str, tmp_path: Path) -> Path:
     """A recording of two commands."""
     path = tmp_path / "run.jsonl"
-    with serving("--tools", TOOLS, "--record", str(path), "--redact", "text", "--redact-pattern", "card-[0-9]+") as (
+    with serving("--tools", tools, "--record", str(path), "--redact", "text", "--redact-pattern", "card-[0-9]+") as (
         hub,
         _,
     ):
@@ -65,31 +87,32 @@ def test_a_hub_records_and_its_recording_is_served_without_tools(cli: Cli, start
     assert "warning: ExecuteTool of add was called otherwise" in error
 
 
-async def test_a_hub_that_is_killed_leaves_what_was_finished(start: Start, tmp_path: Path) -> None:
+async def test_a_hub_that_is_killed_leaves_what_was_finished(start: Start, tools: str, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    hub = start("serve", "--address", "127.0.0.1:0", "--json", "--tools", TOOLS, "--record", str(path))
+    hub = start("serve", "--address", "127.0.0.1:0", "--json", "--tools", tools, "--record", str(path))
     address = announced(hub)["address"]
 
-    async with GRPCToolBridge(address) as bridge:
+    async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize()
         for number in range(3):
             await bridge.execute_tool("add", number, 1)
-        await until(lambda: answered(path) == 3)
-        hub.kill()
-        hub.wait(PATIENCE)
+    await until(lambda: answered(path) == 3)
+    hub.kill()
+    hub.wait(PATIENCE)
 
     assert [call.end.content["result"] for call in Recording(path).calls() if call.end] == [1, 2, 3]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tools", [(), ("--tools", TOOLS)])
+@pytest.mark.parametrize("with_tools", [False, True])
 def test_a_recording_becomes_a_test_that_passes(
-    cli: Cli, recording: Path, tmp_path: Path, tools: tuple[str, ...]
+    cli: Cli, recording: Path, tools: str, tmp_path: Path, with_tools: bool
 ) -> None:
+    given = ["--tools", tools] if with_tools else []
     made = tmp_path / "tests" / "test_run.py"
     made.parent.mkdir()
 
-    assert cli("replay", str(recording), "--make-test", str(made), *tools) == (
+    assert cli("replay", str(recording), "--make-test", str(made), *given) == (
         f"{made} makes 2 recorded calls; run it with pytest {made}\n"
     )
     again = cli("replay", str(recording), "--make-test", str(made), code=2)

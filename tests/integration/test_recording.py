@@ -367,7 +367,7 @@ async def test_rubbish_of_a_peer_is_recorded_or_left_out_and_the_recording_goes_
     async with BridgeServer(tools=TOOLS, recorder=Recorder(path)) as hub, GRPCToolBridge(hub.address) as bridge:
         await bridge.initialize()
         for value in rubbish:
-            for session_id in (bridge.session_id, "\u202eno such session\ue000"):
+            for session_id in (bridge.session_id or "", "\u202eno such session\ue000"):
                 request = pb.ToolCallRequest(
                     session_id=session_id, tool_id="add", args=[value], kwargs={"password": value}
                 )
