@@ -112,7 +112,7 @@ async def _serve(server: "MockBridgeServer", file: Path, *, as_json: bool) -> in
 
 
 def _make_test(file: Path, target: Path, tools: list[str]) -> None:
-    from grpc_tool_bridge.testing.recording.test_writer import write_test  # noqa: PLC0415 - only to make a test
+    from grpc_tool_bridge.testing.recording.made_tests import write_test  # noqa: PLC0415 - only to make a test
 
     try:
         count = write_test(file, target, tools)

@@ -3,9 +3,12 @@
 import os
 import re
 from collections.abc import Iterator
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing.recording import entries
 from grpc_tool_bridge.testing.recording.recording import RecordedCall, RecordedSession, Recording
 
@@ -75,6 +78,7 @@ def write_test(path: str | os.PathLike[str], target: Path, tools: list[str]) -> 
     relative = os.path.relpath(Path(path).resolve(), target.resolve().parent)
     name = Path(path).name.replace("\\", "").replace('"', "")
     calls = list(recording.calls())
+    _check(recording, calls)
     if tools:
         lines = [
             "\nfrom grpc_tool_bridge.cli.tool_sources import load_tools",
@@ -87,6 +91,18 @@ def write_test(path: str | os.PathLike[str], target: Path, tools: list[str]) -> 
     with target.open("x", encoding="utf-8") as file:
         file.write(text)
     return len(calls)
+
+
+def _check(recording: Recording, calls: list[RecordedCall]) -> None:
+    """Raises RecordingError unless each request and answer is one of its method."""
+    for call in calls:
+        method = METHODS[call.method]
+        recording.message(method.request, call.request, call.exact)
+        for event in call.events:
+            if event.kind in {entries.ANSWER, entries.CHUNK}:
+                recording.message(method.response, event.content, event.exact)
+            elif event.kind == entries.ERROR:
+                recording.message(pb.ErrorInfo, event.content, event.exact)
 
 
 def _imports(bodies: str) -> str:
@@ -189,7 +205,7 @@ def _arguments(request: Any) -> str:
     given = [repr(request.get("tool_id", ""))]
     given += [_literal(value) for value in request.get("args", [])]
     named = request.get("kwargs", {})
-    plain = {name: value for name, value in named.items() if name.isidentifier()}
+    plain = {name: value for name, value in named.items() if name.isidentifier() and not iskeyword(name)}
     given += [f"{name}={_literal(value)}" for name, value in plain.items()]
     if len(plain) < len(named):
         given.append(f"**{_literal({name: value for name, value in named.items() if name not in plain})}")
