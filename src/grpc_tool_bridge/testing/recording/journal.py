@@ -52,7 +52,7 @@ class Journal:
         self._is_begun = False
         self._began = time.monotonic()
         self._bytes = 0
-        self._failed = False
+        self._failed = self._closed = False
         self._waiting = 0
         self._lock = threading.Lock()
         self._entries: queue.SimpleQueue[Callable[[], dict[str, Any] | None] | None] = queue.SimpleQueue()
@@ -75,7 +75,7 @@ class Journal:
             entry: The event.
             line_of: Makes its line, in the journal's thread.
         """
-        if self._failed:
+        if self._failed or self._closed:
             return
         size = entry.size
         with self._lock:
@@ -110,6 +110,7 @@ class Journal:
 
     def close(self) -> None:
         """Writes what waits, and puts the recording in order. Does nothing if it is closed."""
+        self._closed = True
         self._entries.put(None)
         self._thread.join()
 
@@ -117,6 +118,9 @@ class Journal:
         while (make := self._entries.get()) is not None:
             if not self._failed:
                 self._add(make)
+        if not self._is_begun and not self._file.tell():
+            # Nothing has happened, and no recording was there before.
+            self._add(lambda: None)
         self._file.close()
         if self._is_begun and not self._failed:
             try:

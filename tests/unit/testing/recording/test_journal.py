@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from grpc_tool_bridge.testing import Recording
 from grpc_tool_bridge.testing.recording import journal as journals
 from grpc_tool_bridge.testing.recording.entries import OPENED, Entry, SessionLog
 from grpc_tool_bridge.testing.recording.journal import Journal
@@ -60,6 +61,12 @@ def test_a_recording_is_replaced_with_its_large_values_and_another_file_is_not(t
         with pytest.raises(FileExistsError, match="is there and is not a recording, so it is not replaced"):
             Journal(other)
         assert other.read_text() == text
+
+
+def test_a_run_in_which_nothing_happens_is_a_recording_too(tmp_path: Path) -> None:
+    Journal(tmp_path / "r.jsonl").close()
+
+    assert Recording(tmp_path / "r.jsonl").sessions == []
 
 
 def test_two_hubs_do_not_record_in_one_file(tmp_path: Path) -> None:
