@@ -16,6 +16,7 @@ from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.interfaces import Recorder
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
@@ -41,6 +42,8 @@ class BridgeServer:
         http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
         settings: Limits, and who may connect. None: the defaults.
         chaos: Faults to inject on purpose: the path of a TOML file, or a dict of the same form. None: none.
+        recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
+            None: nothing is recorded.
 
     Attributes:
         hub: The hub.
@@ -61,18 +64,21 @@ class BridgeServer:
         http_address: str | None = None,
         settings: Settings | None = None,
         chaos: ChaosSource | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects)
-        self._server = GrpcServer(self.hub, address, self.settings)
+        self._recorder = recorder
+        self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
+        self._server = GrpcServer(self._served, address, self.settings)
         if injects is not None:
             injects.drop_links = self._server.drop_links
         # Like any other runtime it has its own link, but without a socket and a token.
-        self._own_links = LinkServer(self.hub, self.settings, self._server.peers)
+        self._own_links = LinkServer(self._served, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
-        self._http = _make_http(self.hub, http_address)
+        self._http = _make_http(self._served, http_address)
         self._started = self._running = False
 
     @property
@@ -129,6 +135,7 @@ class BridgeServer:
             self._running = False
             self._server.abandon()
             self.hub.abandon()
+            await self._end_recording()
             return
         self._running = False
         grace = self.settings.shutdown_grace if grace is None else grace
@@ -140,6 +147,11 @@ class BridgeServer:
             await self._runtime.drain(_DELIVERY_SECONDS)
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
+        await self._end_recording()
+
+    async def _end_recording(self) -> None:
+        if self._recorder is not None:
+            await self._recorder.aclose()
 
     def bridge(
         self,
@@ -152,7 +164,7 @@ class BridgeServer:
     ) -> ToolBridge:
         """Returns a bridge to this hub without a socket; arguments as for ``ToolBridge`` and ``GRPCToolBridge``."""
         return ToolBridge(
-            _local_client(self.hub, on_ask),
+            _local_client(self._served, on_ask),
             keep_session=keep_session,
             retry_if=retry_if,
             follow_tools=follow_tools,

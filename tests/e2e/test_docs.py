@@ -407,6 +407,24 @@ def test_test_your_program_does_what_it_says(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- every page
 
 
+def test_record_and_replay_does_what_it_says(tmp_path: Path) -> None:
+    replayed, recorded = blocks(DOCS / "how-to" / "record-and-replay.md")
+    (conftest, *_) = blocks(DOCS / "how-to" / "test-your-tools.md")
+    example = blocks(DOCS / "how-to" / "record-and-replay.md", "json")
+    (tmp_path / "run.jsonl").write_text(example[0])
+    (tmp_path / "my_tools.py").write_text(
+        "def add(a: int, b: int) -> int:\n    return a + b\n\n\ndef count(n: int) -> int:\n    return n\n"
+    )
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_replayed.py").write_text(replayed)
+    (tmp_path / "test_recorded.py").write_text(recorded)
+    for _ in ("records", "plays"):
+        words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+        assert "2 passed" in done.stdout, done.stdout
+    assert (tmp_path / "recordings" / "test_recorded" / "test_add.jsonl").exists()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -15,6 +15,7 @@ from dspy.adapters.types.base_type import CUSTOM_TYPE_START_IDENTIFIER
 from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.model_errors import answer_error
+from grpc_tool_bridge.agents.model_reports import OnModel
 
 # A long answer of a model is some 10,000 tokens of four characters.
 MAX_ANSWER_CHARS = 256 * 1024
@@ -28,10 +29,16 @@ _INERT = CUSTOM_TYPE_START_IDENTIFIER.replace("<<", "< <", 1)
 
 @dataclass(slots=True)
 class Tally:
-    """Counts characters of a run's prompts and answers, for models that do not count tokens."""
+    """Counts characters of a run's prompts and answers, for models that do not count tokens.
+
+    Attributes:
+        asked, answered: The characters.
+        on_model: Called with the messages, the answers and the error of each request, if set.
+    """
 
     asked: int = 0
     answered: int = 0
+    on_model: OnModel | None = None
 
 
 class _Unread(NamedTuple):
@@ -51,16 +58,26 @@ class _Careful:
     def __init__(self, tally: Tally) -> None:
         super().__init__()
         self._tally = tally
+        self._messages: list[dict[str, Any]] = []
 
     async def acall(self, lm: Any, lm_kwargs: Any, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
         """Asks the model and reads its answer."""
-        unread: _Unread = await super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc] # a mixin
+        try:
+            unread: _Unread = await super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc] # a mixin
+        except Exception as error:
+            self._note([], f"{type(error).__name__}: {error}")
+            raise
+        self._note(unread.texts, "")
         size = sum(map(len, unread.texts))
         self._tally.answered += size
         if size > MAX_ANSWER_CHARS:
             raise answer_error(f"it has {size:,} characters; {MAX_ANSWER_CHARS:,} are allowed")
         read = partial(self._readable, unread, signature)
         return read() if size <= _QUICK_CHARS else await asyncio.to_thread(read)
+
+    def _note(self, answers: list[str], error: str) -> None:
+        if self._tally.on_model is not None:
+            self._tally.on_model(self._messages, answers, error)
 
     def _call_postprocess(self, processed: Any, original: Any, outputs: Any, lm: Any, lm_kwargs: Any) -> Any:
         texts = [output.get("text") if isinstance(output, dict) else output for output in outputs]
@@ -99,6 +116,7 @@ class _Careful:
         """Writes the messages."""
         messages: list[dict[str, Any]] = super().format(signature, demos, inputs)  # type: ignore[misc] # a mixin
         self._tally.asked += sum(len(message["content"]) for message in messages)
+        self._messages = messages
         return messages
 
     def format_user_message_content(self, *args: Any, **kwargs: Any) -> str:

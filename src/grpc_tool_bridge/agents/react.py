@@ -11,6 +11,7 @@ from dspy.utils.exceptions import AdapterParseError, ContextWindowExceededError
 from grpc_tool_bridge.agents.adapters import Adapter, Tally
 from grpc_tool_bridge.agents.chunks import whole_text
 from grpc_tool_bridge.agents.model_errors import model_error, shown
+from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.llm.tool_args import read_arguments, tool_args
@@ -72,13 +73,21 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         signature: The agent's inputs and outputs.
         tools: The tools that it may call.
         lm: The model.
+        on_model: Called with each request to the model, if set.
     """
 
-    def __init__(self, signature: AgentSignature, tools: Sequence[ToolSpec], lm: Any) -> None:
+    def __init__(
+        self,
+        signature: AgentSignature,
+        tools: Sequence[ToolSpec],
+        lm: Any,
+        on_model: OnModel | None = None,
+    ) -> None:
         with quiet_names():
             super().__init__(signature.dspy_class, [_described(spec) for spec in tools])
         self.tokens = TokenCount()
         self._lm = lm
+        self._on_model = on_model
         self._outputs = tuple(signature.outputs)
         self._trajectory: dict[str, Any] = {}
         self._steps = 0
@@ -119,7 +128,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         return {name: answer[name] for name in self._outputs}
 
     async def _ask(self, module: Any, inputs: Mapping[str, Any]) -> Any:
-        tally, counted = Tally(), self.tokens.total
+        tally, counted = Tally(on_model=self._on_model), self.tokens.total
         # DSPy stores the context in a context variable, so it does not affect other runs. The history is off because
         # DSPy would keep every prompt for the whole process.
         with dspy.context(

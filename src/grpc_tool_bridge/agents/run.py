@@ -12,6 +12,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.chunks import struct_of
 from grpc_tool_bridge.agents.model_errors import model_error, shown
+from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.models import ModelChoice
 from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
 from grpc_tool_bridge.agents.signatures import AgentSignature
@@ -107,6 +108,7 @@ class Run:
         run_id: The run's id, for the log.
         ends: When the run must have ended, on the clock of ``time.monotonic``.
         observation_chars: Maximum characters of a tool's result that the model is shown.
+        on_model: Called with each request to the model, if set.
     """
 
     def __init__(
@@ -118,8 +120,10 @@ class Run:
         run_id: str,
         ends: float,
         observation_chars: int,
+        on_model: OnModel | None = None,
     ) -> None:
         self._agent = agent
+        self._on_model = on_model
         self._session = session
         self._inputs = inputs
         self._run_id = run_id
@@ -161,7 +165,7 @@ class Run:
     async def _taken_steps(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         agent = self._agent
         tools = _chosen(await self._in_time(self._session.tools()), agent.tool_names)
-        react = ReAct(agent.signature, list(tools.values()), agent.lm)
+        react = ReAct(agent.signature, list(tools.values()), agent.lm, self._on_model)
         stop_reason = "max_iters"
         for number in range(1, agent.max_iters + 1):
             if self._is_spent(react):

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.agents.model_reports import model_reporter
 from grpc_tool_bridge.agents.models import choose_model, load_engine, make_lm
 from grpc_tool_bridge.agents.run import Agent, OpenSession, Run
 from grpc_tool_bridge.agents.settings import AgentSettings
@@ -129,6 +130,7 @@ class AgentRuntime:
             run_id=request.run_id,
             ends=ends,
             observation_chars=self._settings.max_observation_chars,
+            on_model=model_reporter(context),
         )
         self._runs.add(run)
         try:

@@ -14,6 +14,13 @@ from rich.text import Text
 from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
 from grpc_tool_bridge.cli.options import check_address, setting
+from grpc_tool_bridge.cli.recording import (
+    RecordOption,
+    RedactOption,
+    RedactPatternOption,
+    check_redaction,
+    make_recorder,
+)
 from grpc_tool_bridge.cli.serving import SOURCE_HELP, ServingOptions, announce, construction, run, serving
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load_tools
@@ -52,6 +59,9 @@ class ServeOptions(ServingOptions):
             help="TOML file with faults to inject into calls on purpose, to test programs. Never in production.",
         ),
     ] = None
+    record: RecordOption = None
+    redact: RedactOption = None
+    redact_pattern: RedactPatternOption = None
     token_file: Annotated[Path | None, setting("token_file")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
@@ -68,6 +78,7 @@ class ServeOptions(ServingOptions):
         check_address(self.address, listening=True)
         if self.http is not None:
             check_address(self.http, listening=True, flag="--http")
+        check_redaction(self.record, self.redact, self.redact_pattern)
         super().check()
 
 
@@ -83,6 +94,7 @@ def serve(
     settings = options.read_settings()
     with serving(options) as out:
         offered = load_tools(tools or ())
+        recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with construction("serve"):
             server = BridgeServer(
                 options.address,
@@ -91,6 +103,7 @@ def serve(
                 http_address=options.http,
                 settings=settings,
                 chaos=_read_chaos(options.chaos),
+                recorder=recorder,
             )
 
         def say() -> None:

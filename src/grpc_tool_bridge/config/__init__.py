@@ -19,6 +19,8 @@ def _split(value: Any) -> Any:
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+# A comma may be a part of a pattern.
+Patterns = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 # Concurrent calls of a worker that sets no capacity.
@@ -231,6 +233,14 @@ class Settings(BaseModel):
     keepalive_time: Seconds = Field(default=30.0, description="an idle connection is pinged after this time")
     keepalive_timeout: Seconds = Field(
         default=10.0, description="an unanswered ping closes the connection after this time"
+    )
+
+    # What a recording leaves out.
+    record_redact: Names = Field(
+        default=(), description="names whose values are not recorded, besides password, token, api_key and the like"
+    )
+    record_redact_patterns: Patterns = Field(
+        default=(), repr=False, description="regular expressions; what they match in any text is not recorded"
     )
 
     # Old names, for one more version.

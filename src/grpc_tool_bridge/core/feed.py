@@ -17,7 +17,9 @@ from grpc_tool_bridge.core import infos
 from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.infos import CallIds
+from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.core.log_lines import LogLines
+from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.core.workers.pool import WorkerPool
@@ -117,6 +119,7 @@ class Feed:
         self._ids = ids
         self._watchers: dict[Watcher, None] = {}
         self._kinds: frozenset[str] = frozenset()
+        self._other: CallObserver | None = None
         self._lines = LogLines(self._reported, self._lost)
 
     async def watch_events(self, request: pb.WatchEventsRequest) -> AsyncGenerator[pb.AdminEvent, None]:
@@ -149,6 +152,11 @@ class Feed:
         for watcher in self._watchers:
             watcher.close(error)
 
+    def share(self, observer: CallObserver) -> None:
+        """Has another observer receive what happens to calls, whether the hub is watched or not."""
+        self._other = observer
+        self._observe()
+
     def abandon(self) -> None:
         """Stops observing: the event loop of the watchers has ended."""
         self._watchers.clear()
@@ -164,7 +172,9 @@ class Feed:
     def _observe(self) -> None:
         """Observes the kinds of events that a watcher wants, and no others."""
         kinds = self._kinds = frozenset().union(*(watcher.kinds for watcher in self._watchers))
-        observer = self if kinds & {"call", "log"} else None
+        observer: CallObserver | None = self if kinds & {"call", "log"} else None
+        if self._other is not None:
+            observer = self._other if observer is None else Observers(self._other, observer)
         self._admission.observer = self._workers.dispatcher.observer = observer
         self._workers.on_change = self._worker_changed if "worker" in kinds else None
         self._store.on_change = self._session_changed if "session" in kinds else None

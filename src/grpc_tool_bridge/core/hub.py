@@ -99,6 +99,7 @@ class Hub:
         execute_tool, begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
+        observe: Sets another observer of calls; ``share`` of ``Feed``.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Hub:
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
-        self.watch_events = self._feed.watch_events
+        self.watch_events, self.observe = self._feed.watch_events, self._feed.share
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()

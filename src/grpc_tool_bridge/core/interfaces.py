@@ -192,3 +192,13 @@ class Journal(Protocol):
 
     def replay(self) -> Iterable[Record]:
         """Returns the changes that lead to the current state, in order."""
+
+
+class Recorder(Protocol):
+    """Records what clients and the hub say to one another. There is none by default."""
+
+    def attach(self, hub: Any) -> Any:
+        """Begins to record a hub; returns what is to be served instead of it."""
+
+    async def aclose(self) -> None:
+        """Ends the recording."""

@@ -20,12 +20,13 @@ from grpc_tool_bridge.link.asks import AskedFor, GiveAnswer, PassedOn, cancelled
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus, LogRecord
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
-from grpc_tool_bridge.rpc.methods import DEPTH_KEY
+from grpc_tool_bridge.rpc.methods import DEPTH_KEY, MODEL_LOGGER, MODEL_REPORTS_KEY
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
 EXECUTE_AGENT = call_prefix("ExecuteAgent")
+_EXECUTE_REPORTING_AGENT = call_prefix("ExecuteAgent", metadata={MODEL_REPORTS_KEY: "true"})
 _MAX_MILLISECONDS = 2**32 - 1
 
 
@@ -297,6 +298,24 @@ class WorkerCall(LinkCall):
     def lost(self, error: WorkerLostError) -> None:
         """Ends the call because its worker was lost or does not answer."""
         self.fail(error)
+
+
+class ReportingCall(WorkerCall):
+    """A run of an agent whose runtime tells of the requests to the model.
+
+    Args:
+        owner: The hub's call.
+        report: Called with the call and each report.
+    """
+
+    def __init__(self, owner: Owner, report: Callable[[Any, LogRecord], None]) -> None:
+        super().__init__(owner, streaming=True, prefix=_EXECUTE_REPORTING_AGENT)
+        self._report = report
+
+    def on_event(self, event: LinkEvent) -> None:
+        """Hands a report on."""
+        if event.log.logger == MODEL_LOGGER:
+            self._report(self.owner, event.log)
 
 
 @functools.cache

@@ -36,7 +36,7 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import FrameStream
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
@@ -316,6 +316,11 @@ class LinkConnection:
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call of the peer; None if the peer cannot answer."""
         return LinkAsker(partial(self._ask, call))
+
+    def tell(self, call: IncomingCall, record: LogRecord) -> None:
+        """Sends the peer a log record of one of its calls."""
+        self._link.tell(call, LinkEvent(log=record))
+        self._io.schedule_flush()
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         """Called with the response to each InitializeSession, before it is sent."""

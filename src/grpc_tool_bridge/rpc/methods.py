@@ -53,6 +53,11 @@ ORIGIN_KEY = "tool-bridge-origin"
 # Metadata of a hub's call to a worker: how many calls are above it; none if it is missing.
 DEPTH_KEY = "tool-bridge-depth"
 
+# Metadata of a hub's call of an agent runtime: it should tell of each request to the model, by a log record of this
+# logger, whose message is JSON with "messages", and "answers" or "error".
+MODEL_REPORTS_KEY = "tool-bridge-model-reports"
+MODEL_LOGGER = "tool-bridge.model"
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         method.name: Method(

@@ -6,17 +6,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from grpc_tool_bridge.testing.mock_server import MockBridgeServer
     from grpc_tool_bridge.testing.model_server import ModelServer
+    from grpc_tool_bridge.testing.recording.comparing import assert_plays
+    from grpc_tool_bridge.testing.recording.recorder import Recorder
+    from grpc_tool_bridge.testing.recording.recording import Recording
+    from grpc_tool_bridge.testing.recording.settling import RecordingError
     from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
     from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy
 
-__all__ = ["MockBridgeServer", "ModelServer", "ScriptedLM", "ToxicProxy"]
+__all__ = [
+    "MockBridgeServer",
+    "ModelServer",
+    "Recorder",
+    "Recording",
+    "RecordingError",
+    "ScriptedLM",
+    "ToxicProxy",
+    "assert_plays",
+]
 
 # Imported on first use, because pytest imports this package with its plugin in every run.
 _MODULES = {
     "MockBridgeServer": "mock_server",
     "ModelServer": "model_server",
+    "Recorder": "recording.recorder",
+    "Recording": "recording.recording",
+    "RecordingError": "recording.settling",
     "ScriptedLM": "scripted_lm",
     "ToxicProxy": "toxic_proxy",
+    "assert_plays": "recording.comparing",
 }
 
 if not TYPE_CHECKING:

@@ -11,14 +11,17 @@ from anyio.from_thread import start_blocking_portal
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.interfaces import Recorder
 from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.server import BridgeServer
 
 
 @contextmanager
-def running_hub(tools: Iterable[ToolSource], settings: Settings) -> Iterator[BridgeServer]:
-    """Runs a hub in its own thread and event loop."""
-    server = BridgeServer(tools=tools, settings=settings)
+def running_hub(
+    tools: Iterable[ToolSource], settings: Settings, *, agents: Any = None, recorder: Recorder | None = None
+) -> Iterator[BridgeServer]:
+    """Runs a hub in its own thread and event loop; arguments as for ``BridgeServer``."""
+    server = BridgeServer(tools=tools, settings=settings, agents=agents, recorder=recorder)
     with start_blocking_portal() as portal:
         portal.call(server.start)
         try:

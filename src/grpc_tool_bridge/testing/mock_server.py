@@ -2,11 +2,12 @@
 
 import asyncio
 import difflib
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -14,7 +15,7 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.core.chaos.reading import ChaosSource
-from grpc_tool_bridge.errors import ToolCommunicationError
+from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     GetSessionToolsRequest,
@@ -24,6 +25,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.methods import METHODS, Method
 from grpc_tool_bridge.testing.mock_chaos import MockChaos
+from grpc_tool_bridge.testing.recording.player import Player
+from grpc_tool_bridge.testing.recording.recording import Recording
+from grpc_tool_bridge.testing.recording.replay import Replay
+from grpc_tool_bridge.testing.recording.settling import RecordingError
 from grpc_tool_bridge.testing.running import Running, running_address
 from grpc_tool_bridge.transport.channel import message_options
 from grpc_tool_bridge.transport.proxies import channel_target
@@ -32,6 +37,8 @@ from grpc_tool_bridge.transport.status import ERROR_KEY, status_of
 
 # An open link occupies a thread; further concurrent calls wait for one.
 _THREADS = 32
+# Each watch of a recording occupies one, too.
+_REPLAY_THREADS = 256
 
 MAX_TOKEN_DIGITS = 10
 
@@ -69,6 +76,8 @@ class MockBridgeServer(Running):
     def __init__(self, address: str = "127.0.0.1:0", *, chaos: ChaosSource | None = None) -> None:
         self._chaos = None if chaos is None else MockChaos(chaos)
         self._listen_at = address
+        self._player: Player | None = None
+        self._replay: Replay | None = None
         self._address: str | None = None
         self._server: grpc.Server | None = None
         self._channels: list[grpc.aio.Channel] = []
@@ -86,6 +95,46 @@ class MockBridgeServer(Running):
             RuntimeError: The server is not running.
         """
         return running_address(self._address, "mock server")
+
+    @classmethod
+    def from_recording(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        address: str = "127.0.0.1:0",
+        in_time: bool = False,
+        speed: float = 1.0,
+    ) -> Self:
+        """Creates a server that answers as a recording says, which ``Recorder`` or ``serve --record`` has written.
+
+        Each recorded call is answered once. Any other request fails with the type "RecordingMismatch"; the message says
+        which argument differs from the nearest recorded call. A response that is set replaces that of the recording.
+
+        Args:
+            path: The recording.
+            address: As for the constructor.
+            in_time: Whether answers take as long as they did; else they come at once.
+            speed: With ``in_time``, how many times faster.
+
+        Raises:
+            RecordingError: It is not a recording, or damaged; the text says which line is wrong. Or ``in_time`` is set,
+                and its times are not there.
+            OSError: It cannot be read.
+        """
+        server = cls(address)
+        server._replay = Replay(Recording(path))
+        server._player = Player(server._replay, in_time=in_time, speed=speed)
+        return server
+
+    @property
+    def mismatches(self) -> list[str]:
+        """What was requested otherwise than recorded; empty without a recording."""
+        return [] if self._replay is None else list(self._replay.mismatches)
+
+    @property
+    def unplayed(self) -> list[str]:
+        """The recorded calls that were not requested; empty without a recording."""
+        return [] if self._replay is None else self._replay.unplayed()
 
     # ------------------------------------------------------------------------------------------------- answers
 
@@ -223,7 +272,8 @@ class MockBridgeServer(Running):
         if self._server is not None:
             raise RuntimeError(f"the mock server is already running at {self._address}")
         options = [*message_options(MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
-        server = grpc.server(ThreadPoolExecutor(_THREADS, "mock-bridge-server"), options=options)
+        threads = _THREADS if self._player is None else _REPLAY_THREADS
+        server = grpc.server(ThreadPoolExecutor(threads, "mock-bridge-server"), options=options)
         handlers = {name: self._handler(method) for name, method in METHODS.items()}
         server.add_generic_rpc_handlers((HubHandler(handlers),))
         port = server.add_insecure_port(self._listen_at)
@@ -234,6 +284,8 @@ class MockBridgeServer(Running):
     def stop(self) -> None:
         """Cancels calls in flight, closes the channels and stops; the requests can still be read."""
         server, self._server, self._address = self._server, None, None
+        if self._player is not None:
+            self._player.stop()
         channels, self._channels = self._channels, []
         if channels:
             # In a new event loop: the one that created them may be running here, or closed.
@@ -259,13 +311,16 @@ class MockBridgeServer(Running):
             chaos = self._chaos
 
             def answer() -> Message:
+                if self._plays(method):
+                    return _send(self._played(method, request), context)
                 return _send(self._page(request) or self._next_answer(method), context)
 
             return answer() if chaos is None else chaos.answer(request, context, answer)
 
         def stream(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
             self._keep(method, request)
-            answers = (_send(answer, context) for answer in self._stream_of(method))
+            played = self._played_stream(method, request, context) if self._plays(method) else self._stream_of(method)
+            answers = (_send(answer, context) for answer in played)
             yield from answers if self._chaos is None else self._chaos.stream(request, context, answers)
 
         def both(requests: Iterator[Message], context: grpc.ServicerContext) -> Iterator[Message]:
@@ -279,6 +334,28 @@ class MockBridgeServer(Running):
         if method.response_streaming:
             return grpc.unary_stream_rpc_method_handler, stream
         return grpc.unary_unary_rpc_method_handler, unary
+
+    def _plays(self, method: Method) -> bool:
+        """Returns whether a method is answered from a recording."""
+        if self._player is None or not self._player.plays(method.name):
+            return False
+        with self._lock:
+            is_set = method.name in self._answers or method.name in self._streams
+        return not is_set and not (method.name == "GetSessionTools" and self._pages)
+
+    def _played(self, method: Method, request: Message) -> Answer:
+        assert self._player is not None  # noqa: S101 - see _plays
+        try:
+            return self._player.unary(method.name, request)
+        except (ToolBridgeError, RecordingError) as error:
+            return _status(error)
+
+    def _played_stream(self, method: Method, request: Message, context: grpc.ServicerContext) -> Iterator[Answer]:
+        assert self._player is not None  # noqa: S101 - see _plays
+        try:
+            yield from self._player.stream(method.name, request, context.is_active)
+        except (ToolBridgeError, RecordingError) as error:
+            yield _status(error)
 
     def _keep(self, method: Method, request: Message) -> None:
         with self._lock:

@@ -45,20 +45,22 @@ def named(text: str) -> set[str]:
 
 
 COMMANDS = dict(commands())
+# They listen, so they have options of their own for the hub.
+OWN = {"serve", "replay"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_stands_in_its_section(name: str) -> None:
     command = COMMANDS[name]
     expected = flags(command)
-    if name != "serve":
+    if name not in OWN:
         expected -= {f"--{field.replace('_', '-')}" for field in HubOptions.__dataclass_fields__} | {"--no-tls"}
     assert expected - named(section(name)) == set()
 
 
 def test_the_options_that_commands_share_stand_in_theirs_with_their_environment() -> None:
     text = section(SHARED)
-    shared = set.intersection(*(flags(command) for name, command in COMMANDS.items() if name != "serve")) - {"--json"}
+    shared = set.intersection(*(flags(command) for name, command in COMMANDS.items() if name not in OWN)) - {"--json"}
     assert named(text) - {"--session"} == shared
     for item in COMMANDS["doctor"].params:
         assert item.envvar is None or f"`{item.envvar}`" in text

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -245,5 +246,85 @@ def test_a_project_that_uses_no_fixture_imports_no_library_of_the_bridge(pyteste
 def test_the_fixtures_are_listed_with_what_they_are_for(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--fixtures", "-p", "no:cacheprovider")
 
-    for name in ("bridge_tools", "bridge_settings", "bridge_server", "bridge"):
+    own = ("bridge_tools", "bridge_settings", "bridge_server", "bridge", "bridge_recording", "recorded_bridge")
+    for name in (*own, "bridge_agents", "bridge_redact"):
         result.stdout.re_match_lines([rf"{name}\b.*pytest_plugin"])
+
+
+RECORDED = """
+import os
+
+import pytest
+
+
+@pytest.fixture
+def bridge_tools():
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    def login(user: str) -> str:
+        return f"hello {user}"
+
+    return [add, login]
+
+
+@pytest.fixture
+def bridge_redact():
+    return ["user"]
+
+
+def test_add(recorded_bridge, bridge_recording):
+    assert bridge_recording.is_recording == (os.environ["EXPECTED"] == "record")
+    tools = recorded_bridge.sync.initialize()
+    assert tools["add"](2, int(os.environ.get("B", "3"))) >= 5
+    assert tools["login"]("robert") in {"hello robert", "hello [redacted]"}
+
+
+@pytest.mark.parametrize("a", ["x/y", "../z"])
+def test_names(bridge_recording, a):
+    assert bridge_recording.path.parent.name == "test_recorded"
+"""
+
+
+def run_recorded(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *words: str, **environment: str) -> Any:
+    for name in ("EXPECTED", "B"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *words)
+
+
+def test_a_hub_is_recorded_once_then_played_and_recorded_again_where_that_is_asked_for(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
+    pytester.makepyfile(test_recorded=RECORDED)
+    path = pytester.path / "recordings" / "test_recorded" / "test_add.jsonl"
+
+    missing = run_recorded(pytester, monkeypatch, "--bridge-record-mode=none", "-k", "test_add", EXPECTED="play")
+    missing.assert_outcomes(errors=1)
+    missing.stdout.fnmatch_lines(["*there is no recording *test_add.jsonl; run the test once with *"])
+
+    run_recorded(pytester, monkeypatch, EXPECTED="record").assert_outcomes(passed=3)
+    first = path.read_bytes()
+    assert b"robert" not in first
+    assert not list(pytester.path.parent.rglob("z*.jsonl"))
+
+    run_recorded(pytester, monkeypatch, "--bridge-record-mode=none", EXPECTED="play").assert_outcomes(passed=3)
+
+    other = run_recorded(pytester, monkeypatch, "-k", "test_add", EXPECTED="play", B="4")
+    other.assert_outcomes(failed=1, errors=1)
+    other.stdout.fnmatch_lines(["*b: recorded 3, called with 4*", "*(to record it again: --bridge-record-mode=all)*"])
+
+    run_recorded(pytester, monkeypatch, "--bridge-record-mode=all", EXPECTED="record").assert_outcomes(passed=3)
+    assert path.read_bytes() == first
+
+
+def test_a_test_that_fails_while_it_records_leaves_no_recording(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(test_recorded=RECORDED)
+
+    run_recorded(pytester, monkeypatch, "-k", "test_add", EXPECTED="record", B="0").assert_outcomes(failed=1)
+
+    assert not list((pytester.path / "recordings").rglob("*.jsonl*"))

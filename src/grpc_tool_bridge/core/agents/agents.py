@@ -6,7 +6,7 @@ A run is a call of the hub, so that the calls of its tools are nested calls.
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -18,7 +18,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.admission import Permits
 from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.agents.runtimes import AgentRuntimes
-from grpc_tool_bridge.core.calls import session_ended
+from grpc_tool_bridge.core.calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -126,6 +126,10 @@ class Agents:
     def held_bytes(self) -> int:
         """Bytes of the kept chunks of all runs."""
         return self._memory.held
+
+    def follow_models(self, report: Callable[[HubCall, pb.LogRecord], None]) -> None:
+        """Calls ``report`` with a run and the report of each request to its model, as ``MODEL_LOGGER`` says."""
+        self._runtimes.on_model = report
 
     async def aclose(self) -> None:
         """Cancels every run."""

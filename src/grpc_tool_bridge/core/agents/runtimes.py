@@ -4,7 +4,7 @@ A runtime is a worker whose link says that it runs agents. It keeps no state: th
 agent, which the hub sends to the runtime before each run.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.workers.pool import WorkerPool
@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
     error_from_info,
 )
-from grpc_tool_bridge.link.calls import CREATE_AGENT, EXECUTE_AGENT, WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.calls import CREATE_AGENT, EXECUTE_AGENT, ReportingCall, WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.nodes import read_message
 
@@ -31,10 +31,14 @@ class AgentRuntimes:
 
     Args:
         workers: All connected workers.
+
+    Attributes:
+        on_model: Called with a run and the report of each request to its model, if set.
     """
 
     def __init__(self, workers: WorkerPool) -> None:
         self._workers = workers
+        self.on_model: Callable[[HubCall, pb.LogRecord], None] | None = None
 
     @property
     def available(self) -> bool:
@@ -81,7 +85,7 @@ class AgentRuntimes:
                     raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
                 # Nothing has begun, so another runtime can run it.
                 continue
-            remote = WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
+            remote = self._remote(call)
             call.worker = worker
             observer = self._workers.dispatcher.observer
             if observer is not None:
@@ -102,6 +106,11 @@ class AgentRuntimes:
                 call.worker = None
                 # Does nothing if the call has ended.
                 worker.link.cancel(remote)
+
+    def _remote(self, call: HubCall) -> WorkerCall:
+        if self.on_model is None:
+            return WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
+        return ReportingCall(call, self.on_model)
 
     async def _tell(
         self, call: HubCall, worker: Worker, definition: pb.CreateReActAgentRequest
