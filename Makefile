@@ -111,6 +111,7 @@ peers: install
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
 	cd benchmarks/languages/go && $(GO) build -o $(CURDIR)/.peers/bin/bench-go .
+	GO=$(GO) scripts/install_toxiproxy.sh
 
 test-round-trip: install
 	$(BIN)/python -m $(PYTEST) tests/e2e/test_peers.py

@@ -35,6 +35,7 @@ class Effect(ABC):
         """Passes chunks on until the stream ends; may be cancelled, and started again with other attributes."""
 
 
+@dataclass(frozen=True)
 class PassThrough(Effect):
     """Changes nothing."""
 
@@ -203,6 +204,7 @@ EFFECTS: dict[str, type[Effect]] = {
     "bandwidth": Bandwidth,
     "latency": Latency,
     "limit_data": LimitData,
+    "noop": PassThrough,
     "reset_peer": ResetPeer,
     "slicer": Slicer,
     "slow_close": SlowClose,

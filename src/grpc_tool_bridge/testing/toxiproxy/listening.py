@@ -19,16 +19,16 @@ async def listen(address: str) -> socket.socket:
         OSError: One cannot listen there.
     """
     host, port = _parts(address or "127.0.0.1:0")
-    if not host:
-        if not socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), backlog=BACKLOG)
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-    family, sockaddr = await _resolve(host, port)
+    family, place = await _resolve(host, port) if host else _everywhere(port)
+    both = family == socket.AF_INET6 and not host
     try:
-        return socket.create_server(sockaddr[:2], family=family, backlog=BACKLOG)
+        listener = socket.create_server(place, family=family, dualstack_ipv6=both, backlog=BACKLOG)
     except OSError as error:
-        text = f"listen tcp {join_address(*sockaddr[:2])}: bind: {os.strerror(error.errno or 0).lower()}"
+        text = f"listen tcp {join_address(*place)}: bind: {os.strerror(error.errno or 0).lower()}"
         raise OSError(error.errno, text) from error
+    # What is accepted inherits it; small pieces would wait for the acknowledgement of the one before.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def resolved(address: str) -> str:
@@ -43,6 +43,10 @@ async def resolved(address: str) -> str:
         return f"[::]:{port}"
     _, sockaddr = await _resolve(host, port)
     return join_address(*sockaddr[:2])
+
+
+def _everywhere(port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    return (socket.AF_INET6, ("::", port)) if socket.has_dualstack_ipv6() else (socket.AF_INET, ("", port))
 
 
 async def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
