@@ -44,7 +44,8 @@ def proxy(api: httpx.Client) -> dict[str, Any]:
 def create(api: httpx.Client, name: str, **fields: Any) -> dict[str, Any]:
     response = api.post("/proxies", json={"name": name, "listen": "127.0.0.1:0", "upstream": UPSTREAM, **fields})
     assert response.status_code == 201, response.text
-    return shown(response)
+    proxy: dict[str, Any] = shown(response)
+    return proxy
 
 
 def shown(response: httpx.Response) -> Any:

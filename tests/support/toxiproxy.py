@@ -45,7 +45,7 @@ def _shopify() -> Iterator[str]:
     # It does not say which port it got, so it is told one that was free.
     while True:
         address = _free_address()
-        command = [SERVER, "-host", "127.0.0.1", "-port", address.rpartition(":")[2]]
+        command = [str(SERVER), "-host", "127.0.0.1", "-port", address.rpartition(":")[2]]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             if _answers(process, address):

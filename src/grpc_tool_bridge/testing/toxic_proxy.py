@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Literal
@@ -186,12 +186,12 @@ class ToxicProxy(Running):
             attributes: Integers, as above; those that are not given are 0.
 
         Raises:
-            ValueError: There is no such type, stream or attribute, or the name is taken.
+            ValueError: There is no such type, stream or attribute, a value is not valid, or the name is taken.
             RuntimeError: The proxy is not running.
         """
         _check(type in EFFECTS, f"{type!r} is not a type of toxic; the types are {', '.join(EFFECTS)}")
         _check(stream in DIRECTIONS, f"stream must be 'downstream' or 'upstream', not {stream!r}")
-        _check_attributes(type, attributes)
+        _check_attributes(type, attributes, toxicity)
         effect: Any = EFFECTS[type]
         toxic = Toxic(
             name=name or default_name(type, stream),
@@ -208,11 +208,11 @@ class ToxicProxy(Running):
         """Changes a toxic, also for bytes that wait for it; what is not given stays.
 
         Raises:
-            ValueError: There is no such toxic or attribute.
+            ValueError: There is no such toxic or attribute, or a value is not valid.
             RuntimeError: The proxy is not running.
         """
         toxic = self._find_toxic(name)
-        _check_attributes(toxic.type, attributes)
+        _check_attributes(toxic.type, attributes, toxicity)
         self._call(self._proxy.update_toxic, toxic.changed(attributes, toxicity))
 
     def remove_toxic(self, name: str) -> None:
@@ -348,8 +348,10 @@ def _check(right: bool, text: str) -> None:
         raise ValueError(text)
 
 
-def _check_attributes(toxic_type: str, attributes: dict[str, int]) -> None:
+def _check_attributes(toxic_type: str, attributes: Mapping[str, int], toxicity: float | None) -> None:
     known = attributes_of(toxic_type)
     for name, value in attributes.items():
-        _check(name in known, f"a {toxic_type} toxic has no attribute {name!r}; it has {' and '.join(known)}")
+        has = " and ".join(known) or "none"
+        _check(name in known, f"a {toxic_type} toxic has no attribute {name!r}; it has {has}")
         _check(type(value) is int, f"{name} must be an integer, not {value!r}")
+    _check(toxicity is None or 0 <= toxicity <= 1, f"toxicity must be from 0 to 1, not {toxicity}")

@@ -61,5 +61,5 @@ def _parts(address: str) -> tuple[str, int]:
     if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
         raise ValueError(f"listen tcp: address {address:.100}: missing port in address")
     if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-        raise ValueError(f"listen tcp: address {address:.100}: {port:.100!r} is not a port from 0 to 65535")
+        raise ValueError(f"listen tcp: address {address:.100}: {port!r:.100} is not a port from 0 to 65535")
     return host.strip("[]"), int(port)
