@@ -146,6 +146,7 @@ class Writes:
             yield f"the acknowledged revisions {revisions} do not rise"
 
 
-def rises(seen: list[int]) -> bool:
-    """Returns whether a reader saw each number once and in order; it may have missed those before a new watch."""
-    return all(one < other for one, other in itertools.pairwise(seen))
+def rises(seen: list[tuple[int, int]]) -> bool:
+    """Returns whether a reader saw each number, with its revision, once and in order; some may be missing."""
+    pairs = itertools.pairwise(seen)
+    return all(number <= next_number and revision < next_one for (number, revision), (next_number, next_one) in pairs)

@@ -3,22 +3,34 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import psutil
 
+from failure_modes.invariants import is_typed
 from failure_modes.tools import make_tools
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridge, ToolBridgeClient, ToolWorker
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    Settings,
+    ToolBridge,
+    ToolBridgeClient,
+    ToolBridgeError,
+    ToolWorker,
+)
 from grpc_tool_bridge.testing.toxiproxy.effects import EFFECTS
 from grpc_tool_bridge.testing.toxiproxy.proxy import Proxy
 from grpc_tool_bridge.testing.toxiproxy.toxics import Direction, Toxic
 from integration.agent_runtime import ObedientAgents
 from support.http_transport import HttpTransport
 from support.patience import PATIENCE
-from support.waiting import soon, until
+from support.waiting import until
+
+T = TypeVar("T")
 
 # A hub elsewhere, and its gateway; see docs/how-to/test-failures.md.
 GRPC_ADDR = os.environ.get("GRPC_ADDR")
@@ -138,10 +150,10 @@ class Hub:
         else:
             bridge = GRPCToolBridge(network.address, transport=_TRANSPORTS[transport], follow_tools=False)
         self._stack.push_async_callback(bridge.close)
-        await soon(bridge.initialize())
+        await persist(bridge.initialize)
         direct = GRPCToolBridge(self.address, keep_session=True, follow_tools=False)
         self._stack.push_async_callback(direct.close)
-        await soon(direct.initialize(bridge.session_id))
+        await persist(partial(direct.initialize, bridge.session_id))
         return network, bridge, direct
 
     async def stop(self) -> None:
@@ -164,11 +176,23 @@ class Hub:
 _TRANSPORTS: dict[str, Any] = {"grpc": "rpc", "link": "link"}
 
 
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Makes a call until it succeeds: the network before a hub elsewhere may fail by itself."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await call()
+            except ToolBridgeError as error:
+                if not is_typed(error):
+                    raise
+                await asyncio.sleep(0.02)
+
+
 async def are_idle(bridges: Iterable[ToolBridge]) -> None:
     """Waits until the hub counts no call, stream or watch of these sessions any more."""
     async with asyncio.timeout(PATIENCE):
         for bridge in bridges:
-            while (await bridge.client.session_info()).active_operations:  # noqa: ASYNC110 - the hub is asked
+            while (await persist(bridge.client.session_info)).active_operations:  # noqa: ASYNC110 - the hub is asked
                 await asyncio.sleep(0.01)
 
 

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import itertools
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any
 
 from failure_modes.invariants import Effects, Ledger, Writes, is_typed, rises
+from failure_modes.networks import persist
 from grpc_tool_bridge import ToolBridge, ToolBridgeError
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from integration.agent_runtime import SIGNATURE
-from support.waiting import soon, until
+from support.waiting import until
 
 # Seconds that calls get. Where the client lets nobody choose, they have its default.
 DEADLINE = 0.5
@@ -62,7 +64,7 @@ class Shape(ABC):
 
     async def check(self) -> list[str]:
         """Returns what the invariants do not allow, once the network works again."""
-        counts = await self.direct.execute_tool("effects_of", self.prefix)
+        counts = await persist(partial(self.direct.execute_tool, "effects_of", self.prefix))
         return [*self.ledger.wrong, *self.effects.compare(counts)]
 
     async def act(self, what: str, tool: Any, key: str, *, tries: int = 1) -> bool:
@@ -139,7 +141,7 @@ class Variables(Shape):
         self._watching: asyncio.Task[None] | None = None
 
     async def prepare(self) -> None:
-        await self.direct.session_context.set_variable("n", -1)
+        await persist(partial(self.direct.session_context.set_variable, "n", -1))
         self._watching = asyncio.create_task(self._watch())
         await until(lambda: self._history, "for the watch")
 
@@ -176,7 +178,8 @@ class Watch(Shape):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._seen: list[int] = []
+        # The numbers that were seen, with their revisions.
+        self._seen: list[tuple[int, int]] = []
         self._written = -1
         self._watching: asyncio.Task[None] | None = None
 
@@ -187,9 +190,10 @@ class Watch(Shape):
         while True:
             try:
                 async for change in self.bridge.session_context.watch_variables("n"):
+                    seen = (change.value, change.revision)
                     # A watch that starts anew begins with the present value.
-                    if change.operation != "set" or change.value not in self._seen[-1:]:
-                        self._seen.append(change.value)
+                    if change.operation != "set" or seen not in self._seen[-1:]:
+                        self._seen.append(seen)
             except ToolBridgeError as error:
                 if not is_typed(error):
                     self.ledger.wrong.append(f"the watch ended with {type(error).__name__}: {error}")
@@ -198,24 +202,27 @@ class Watch(Shape):
 
     async def step(self, number: int) -> bool:
         self._written = number
-        await self.direct.session_context.set_variable("n", number)
+        await persist(partial(self.direct.session_context.set_variable, "n", number))
         self.ledger.begun += 1
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DEADLINE):
-                while number not in self._seen[-1:]:  # noqa: ASYNC110 - a list is no event
+                while self._last() != number:  # noqa: ASYNC110 - a list is no event
                     await asyncio.sleep(0.005)
         self.ledger.ended += 1
-        has_come = number in self._seen
+        has_come = self._last() == number
         self.ledger.right += has_come
         return has_come
 
     async def check(self) -> list[str]:
-        await until(lambda: self._seen[-1:] == [self._written] or self.ledger.wrong, "for the last change")
+        await until(lambda: self._last() == self._written or self.ledger.wrong, "for the last change")
         assert self._watching is not None
         self._watching.cancel()
         await asyncio.wait([self._watching])
         wrong = [] if rises(self._seen) else [f"the watch saw {self._seen}"]
         return [*await super().check(), *wrong]
+
+    def _last(self) -> int | None:
+        return self._seen[-1][0] if self._seen else None
 
 
 class Worker(Shape):
@@ -237,7 +244,7 @@ class Agent(Shape):
     """Runs of an agent that calls a tool."""
 
     async def prepare(self) -> None:
-        self._agent_id = await soon(self.bridge.create_react_agent(SIGNATURE))
+        self._agent_id = await persist(partial(self.bridge.create_react_agent, SIGNATURE))
 
     async def step(self, number: int) -> bool:
         key = f"{self.prefix}{number}"
