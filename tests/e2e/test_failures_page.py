@@ -1,6 +1,7 @@
 """What the page on failing networks shows is what happens."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
 from support.needs import needs
 from support.patience import PATIENCE
 
+ROOT = DOCS.parent
 PAGE = DOCS / "how-to" / "test-failures.md"
 
 
@@ -50,6 +52,46 @@ def test_the_commands_of_the_page_print_what_it_says(announced: dict[str, Any]) 
     assert (proxy["name"], proxy["enabled"], proxy["toxics"]) == ("grpc", True, [])
     assert announced["seed"] == 7
     assert announced["proxies"] == [proxy]
+
+
+def test_the_failure_suite_runs_against_a_hub_elsewhere_behind_a_failing_network(start: Start) -> None:
+    serving, testing = blocks(PAGE, "shell")
+    _, *words = serving.replace("127.0.0.1:50051", "127.0.0.1:0").split()
+    hub = json.loads(read_line(start(*words, "--http", "127.0.0.1:0", "--json", cwd=ROOT, stderr=subprocess.DEVNULL)))
+    words = ["chaos-proxy", "--port", "0", "--seed", "1", "--json"]
+    api = httpx.Client(base_url=f"http://{json.loads(read_line(start(*words, stderr=subprocess.DEVNULL)))['address']}")
+    with api:
+        made = api.post("/proxies", json={"name": "grpc", "listen": "127.0.0.1:0", "upstream": hub["address"]}).json()
+        for toxic in (
+            {"type": "latency", "attributes": {"latency": 5, "jitter": 5}},
+            {"type": "reset_peer", "toxicity": 0.2, "attributes": {"timeout": 500}},
+        ):
+            api.post("/proxies/grpc/toxics", json=toxic).raise_for_status()
+        _, *words = testing.split()
+        assert words == [".venv/bin/pytest", "tests/failure_modes"]
+        ran = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "no:cacheprovider",
+                *words[1:],
+                "-k",
+                "slicer-downstream or link_loss",
+            ],
+            cwd=ROOT,
+            env={**os.environ, "GRPC_ADDR": made["listen"], "HTTP_ADDR": hub["http_address"]},
+            capture_output=True,
+            text=True,
+            timeout=4 * PATIENCE,
+            check=False,
+        )
+    assert ran.returncode == 0, ran.stdout
+    assert (
+        f"GRPC_ADDR={made['listen']}: of the failure tests, only test_toxics.py needs no hub of its own" in ran.stdout
+    )
+    assert " 2 passed" in ran.stdout
 
 
 def test_the_test_of_the_page_passes(tmp_path: Path) -> None:
