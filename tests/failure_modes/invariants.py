@@ -146,7 +146,15 @@ class Writes:
             yield f"the acknowledged revisions {revisions} do not rise"
 
 
-def rises(seen: list[tuple[int, int]]) -> bool:
-    """Returns whether a reader saw each number, with its revision, once and in order; some may be missing."""
+def is_complete(seen: list[tuple[int, int]]) -> bool:
+    """Returns whether one watch saw each number, with its revision, once, in order and without a gap."""
     pairs = itertools.pairwise(seen)
-    return all(number <= next_number and revision < next_one for (number, revision), (next_number, next_one) in pairs)
+    # A number is written again where nobody knows whether it was.
+    return all(
+        number <= following <= number + 1 and revision < later for (number, revision), (following, later) in pairs
+    )
+
+
+def rises(seen: list[tuple[int, int]]) -> bool:
+    """Returns whether watches, of which each begins with the present value, saw the numbers in order."""
+    return all(one <= other for one, other in itertools.pairwise(seen))

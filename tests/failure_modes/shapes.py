@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any
 
-from failure_modes.invariants import Effects, Ledger, Writes, is_typed, rises
+from failure_modes.invariants import Effects, Ledger, Writes, is_complete, is_typed, rises
 from failure_modes.networks import persist
 from grpc_tool_bridge import ToolBridge, ToolBridgeError
 from grpc_tool_bridge.config import CALL_TIMEOUT
@@ -17,8 +17,6 @@ from support.waiting import until
 # Seconds that calls get. Where the client lets nobody choose, they have its default.
 DEADLINE = 0.5
 ITEMS = 20
-# Tries of a call with an idempotency key.
-TRIES = 3
 
 
 class Shape(ABC):
@@ -67,15 +65,12 @@ class Shape(ABC):
         counts = await persist(partial(self.direct.execute_tool, "effects_of", self.prefix))
         return [*self.ledger.wrong, *self.effects.compare(counts)]
 
-    async def act(self, what: str, tool: Any, key: str, *, tries: int = 1) -> bool:
-        """Calls a tool that takes effect, again with the same key if its answer was lost."""
-        self.effects.asked[key] = False
-        for _ in range(tries):
-            call = tool.with_options(timeout=DEADLINE, idempotency_key=key)(key)
-            if await self.ledger.call(what, call, deadline=DEADLINE, is_right=lambda result: result == 1):
-                self.effects.asked[key] = True
-                return True
-        return False
+    async def act(self, what: str, tool: Any, key: str) -> bool:
+        """Calls a tool that takes effect; its effects are compared in the end."""
+        call = tool.with_options(timeout=DEADLINE, idempotency_key=key)(key)
+        right = await self.ledger.call(what, call, deadline=DEADLINE, is_right=lambda result: result == 1)
+        self.effects.asked[key] = right
+        return right
 
 
 class Unary(Shape):
@@ -88,10 +83,12 @@ class Unary(Shape):
 
 
 class Idempotent(Shape):
-    """Calls with an idempotency key, which are made again until they are answered."""
+    """Calls with an idempotency key, each of which is made again until it is answered."""
 
     async def step(self, number: int) -> bool:
-        return await self.act(f"act {number}", self.bridge.tools["act"], f"{self.prefix}{number}", tries=TRIES)
+        # The number of the next key is that of the keys that have been answered.
+        key = f"{self.prefix}{self.ledger.right}"
+        return await self.act(f"act {number}", self.bridge.tools["act"], key)
 
 
 class Stream(Shape):
@@ -178,8 +175,8 @@ class Watch(Shape):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        # The numbers that were seen, with their revisions.
-        self._seen: list[tuple[int, int]] = []
+        # What each watch saw, after one that was lost.
+        self._seen: list[list[tuple[int, int]]] = []
         self._written = -1
         self._watching: asyncio.Task[None] | None = None
 
@@ -188,12 +185,10 @@ class Watch(Shape):
 
     async def _watch(self) -> None:
         while True:
+            self._seen.append([])
             try:
                 async for change in self.bridge.session_context.watch_variables("n"):
-                    seen = (change.value, change.revision)
-                    # A watch that starts anew begins with the present value.
-                    if change.operation != "set" or seen not in self._seen[-1:]:
-                        self._seen.append(seen)
+                    self._seen[-1].append((change.value, change.revision))
             except ToolBridgeError as error:
                 if not is_typed(error):
                     self.ledger.wrong.append(f"the watch ended with {type(error).__name__}: {error}")
@@ -218,11 +213,14 @@ class Watch(Shape):
         assert self._watching is not None
         self._watching.cancel()
         await asyncio.wait([self._watching])
-        wrong = [] if rises(self._seen) else [f"the watch saw {self._seen}"]
+        wrong = [f"the watch saw {seen}" for seen in self._seen if not is_complete(seen)]
+        if not rises([values for seen in self._seen for values in seen]):
+            wrong.append(f"the watches saw {self._seen}")
         return [*await super().check(), *wrong]
 
     def _last(self) -> int | None:
-        return self._seen[-1][0] if self._seen else None
+        values = [value for seen in self._seen for value, _ in seen]
+        return values[-1] if values else None
 
 
 class Worker(Shape):
