@@ -28,4 +28,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_report_collectionfinish() -> list[str]:
     """Says so."""
-    return [f"GRPC_ADDR={GRPC_ADDR}: of the failure tests, only {ELSEWHERE} needs no hub of its own"] * bool(GRPC_ADDR)
+    return [f"GRPC_ADDR={GRPC_ADDR}: of the failure tests, only {ELSEWHERE} runs against it"] * bool(GRPC_ADDR)

@@ -70,16 +70,18 @@ class Ledger:
             is_right: Whether this is its result.
         """
         self.begun += 1
-        limit = deadline + MARGIN + _BUSY
+        time_limit = asyncio.timeout(deadline + MARGIN + _BUSY)
         try:
-            async with asyncio.timeout(limit):
+            async with time_limit:
                 result = await call
         except ToolBridgeError as error:
             return self._failed(what, error)
-        except TimeoutError:
-            self.wrong.append(f"{what} has not ended {limit - deadline:g} s after its deadline of {deadline:g} s")
         except Exception as error:
-            self.wrong.append(f"{what} ended with {error!r}, which is no error of the bridge")
+            if time_limit.expired():
+                late = f"{MARGIN + _BUSY:g} s after its deadline of {deadline:g} s"
+                self.wrong.append(f"{what} has not ended {late}")
+            else:
+                self.wrong.append(f"{what} ended with {error!r}, which is no error of the bridge")
         else:
             if is_right(result):
                 self.right += 1

@@ -83,9 +83,11 @@ class ProxyCollection:
         Raises:
             ApiError: There is no such proxy, the body is not valid, or the proxy cannot listen.
         """
-        proxy = self.get(name)
+        self.get(name)
         given = read_object(read(body), _PROXY, "Proxy")
         async with self._changing:
+            # It may have been removed meanwhile.
+            proxy = self.get(name)
             is_enabled = given.get("enabled", proxy.is_enabled)
             with _server_errors():
                 await proxy.move(given.get("listen", proxy.listen), given.get("upstream", proxy.upstream))

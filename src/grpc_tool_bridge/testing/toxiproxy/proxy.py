@@ -206,15 +206,19 @@ class Proxy:
             return Random(f"{self._seed}/{self.name}/{toxic.name}/{number}")  # noqa: S311 - no secret
 
         connection = Connection(reader, writer, chance=chance, gates=self._gates, is_transparent=self._is_transparent)
-        task = asyncio.get_running_loop().create_task(self._serve(connection, writer), name=f"proxy {self.name}")
+        task = asyncio.get_running_loop().create_task(self._serve(connection), name=f"proxy {self.name}")
         self._open[task] = connection
         task.add_done_callback(self._open.pop)
 
-    async def _serve(self, connection: Connection, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, connection: Connection) -> None:
         try:
-            upstream = split_address(self.upstream)
+            await connection.run(_target(self.upstream), self._toxics_of)
         except ValueError as error:
+            # Neither an address nor a name; Toxiproxy does not tell before it dials, either.
             _log.warning("proxy %s: %s", self.name, error)
-            writer.close()
-            return
-        await connection.run(upstream, self._toxics_of)
+            connection.abort()
+
+
+def _target(upstream: str) -> tuple[str, int]:
+    # Without a host it is this machine, as for Go.
+    return split_address(f"localhost{upstream}" if upstream.startswith(":") else upstream)

@@ -75,11 +75,21 @@ async def test_the_same_connections_come_again_after_the_toxics_were_removed(ups
     await proxy.stop()
 
 
-@pytest.mark.parametrize("upstream", ["nowhere", "http://127.0.0.1:1"])
-async def test_an_upstream_that_is_no_address_closes_each_connection(upstream: str) -> None:
+@pytest.mark.parametrize("upstream", ["nowhere", "http://127.0.0.1:1", f"{'x' * 70}..y:1"])
+async def test_an_upstream_that_is_no_address_closes_each_connection(
+    upstream: str, caplog: pytest.LogCaptureFixture
+) -> None:
     proxy = Proxy("it", "127.0.0.1:0", upstream, seed=1)
     await proxy.start()
     assert await met(proxy, 1) == [True]
+    await proxy.stop()
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["proxy it"]
+
+
+async def test_an_upstream_without_a_host_is_this_machine(upstream: str) -> None:
+    proxy = Proxy("it", "127.0.0.1:0", f":{upstream.rpartition(':')[2]}", seed=1)
+    await proxy.start()
+    assert await met(proxy, 1) == [False]
     await proxy.stop()
 
 
