@@ -88,9 +88,7 @@ def test_the_failure_suite_runs_against_a_hub_elsewhere_behind_a_failing_network
             check=False,
         )
     assert ran.returncode == 0, ran.stdout
-    assert (
-        f"GRPC_ADDR={made['listen']}: of the failure tests, only test_toxics.py runs against it" in ran.stdout
-    )
+    assert f"GRPC_ADDR={made['listen']}: of the failure tests, only test_toxics.py runs against it" in ran.stdout
     assert " 2 passed" in ran.stdout
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from failure_modes.invariants import is_typed
+from failure_modes.invariants import GRPC_ADDR, is_typed
 from failure_modes.tools import make_tools
 from grpc_tool_bridge import (
     BridgeServer,
@@ -27,13 +27,12 @@ from grpc_tool_bridge.testing.toxiproxy.proxy import Proxy
 from grpc_tool_bridge.testing.toxiproxy.toxics import Direction, Toxic
 from integration.agent_runtime import ObedientAgents
 from support.http_transport import HttpTransport
-from support.patience import PATIENCE
+from support.patience import PATIENCE, TEST_LIMIT
 from support.waiting import until
 
 T = TypeVar("T")
 
 # A hub elsewhere, and its gateway; see docs/how-to/test-failures.md.
-GRPC_ADDR = os.environ.get("GRPC_ADDR")
 HTTP_ADDR = os.environ.get("HTTP_ADDR")
 
 
@@ -61,7 +60,8 @@ TROUBLES = {
     "timeout": Trouble("timeout", {"timeout": 100}),
     "silence": Trouble("timeout", {"timeout": 0}),
     "reset_peer": Trouble("reset_peer", {"timeout": 20}),
-    "slicer": Trouble("slicer", {"average_size": 50, "size_variation": 20, "delay": 10}),
+    "flaky": Trouble("reset_peer", {"timeout": 50}, toxicity=0.5),
+    "slicer": Trouble("slicer", {"average_size": 200, "size_variation": 100, "delay": 10}),
     "limit_data": Trouble("limit_data", {"bytes": 3_000}),
     "down": Trouble("down"),
 }
@@ -123,8 +123,10 @@ class Hub:
     async def start(self) -> None:
         """Starts the hub, unless it is elsewhere, its worker and its runtime."""
         if not GRPC_ADDR:
-            # A worker that is silent is suspect sooner than usual.
-            settings = Settings(shutdown_grace=0.0, worker_ping_interval=0.1, worker_suspect_after=1.0)
+            # A worker that is silent is suspect sooner than usual, and its tools outlive the test.
+            settings = Settings(
+                shutdown_grace=0.0, worker_ping_interval=0.1, worker_suspect_after=1.0, worker_grace_period=TEST_LIMIT
+            )
             self.server = BridgeServer(tools=make_tools(), settings=settings, http_address="127.0.0.1:0")
             await self._stack.enter_async_context(self.server)
             self.address, self.http_address = self.server.address, self.server.http_address or ""

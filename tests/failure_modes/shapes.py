@@ -76,10 +76,18 @@ class Shape(ABC):
 class Unary(Shape):
     """Calls of a tool of the hub."""
 
+    chars = 1_000
+
     async def step(self, number: int) -> bool:
-        value = {"number": number, "text": "x" * 1_000}
+        value = {"number": number, "text": "x" * self.chars}
         call = self.bridge.tools["echo"].with_options(timeout=DEADLINE)(value)
         return await self.ledger.call(f"echo {number}", call, deadline=DEADLINE, is_right=lambda got: got == value)
+
+
+class Large(Unary):
+    """Calls whose arguments and results are sent in several parts, in the middle of which the network may fail."""
+
+    chars = 300_000
 
 
 class Idempotent(Shape):
@@ -273,7 +281,7 @@ def _is_run(chunks: list[dict[str, Any]]) -> bool:
 
 SHAPES: dict[str, type[Shape]] = {
     shape.__name__.lower(): shape
-    for shape in (Unary, Idempotent, Stream, Batch, Variables, Watch, Worker, Nested, Agent)
+    for shape in (Unary, Large, Idempotent, Stream, Batch, Variables, Watch, Worker, Nested, Agent)
 }
 # Those that a worker takes part in.
 OF_WORKERS = ("worker", "nested", "agent")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from failure_modes.networks import GRPC_ADDR, HTTP_ADDR, TROUBLES, Hub, Network, Trouble, are_idle
+from failure_modes.invariants import GRPC_ADDR
+from failure_modes.networks import HTTP_ADDR, TROUBLES, Hub, Network, Trouble, are_idle
 from failure_modes.shapes import OF_WORKERS, SHAPES, Shape
 from grpc_tool_bridge.testing.toxiproxy.toxics import DIRECTIONS, Direction
 from support.soak import IS_SOAK

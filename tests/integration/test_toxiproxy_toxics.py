@@ -332,6 +332,21 @@ async def test_reset_peer_resets_both_ends_once_something_comes(network: Network
 
 
 @BOTH
+async def test_reset_peer_that_is_removed_while_it_waits_resets_what_it_has_met(network: Network, stream: str) -> None:
+    await network.add("reset_peer", stream, timeout=300)
+    sender, receiver = await network.ends(stream)
+    other_sender, other_receiver = await network.ends(stream)
+    sender.send(b"lost")
+    await _has_passed(network, stream)
+    await network.remove()
+    assert await receiver.end() == "reset"
+    assert await sender.end() == "reset"
+    assert receiver.received == b""
+    other_sender.send(b"passes")
+    await other_receiver.has(b"passes")
+
+
+@BOTH
 async def test_a_slicer_passes_bytes_whole_in_several_pieces(network: Network, stream: str) -> None:
     await network.add("slicer", stream, average_size=20, size_variation=10, delay=2_000)
     sender, receiver = await network.ends(stream)

@@ -67,9 +67,10 @@ class Channel:
         self.push(chunk)
 
     def push(self, chunk: Chunk) -> None:
-        """Adds a chunk, room or not."""
-        self._chunks.append(chunk)
-        self._readable.set()
+        """Adds a chunk, room or not; what comes after the end is dropped."""
+        if self.ending is None:
+            self._chunks.append(chunk)
+            self._readable.set()
 
     def take_all(self) -> list[Chunk]:
         """Takes what is there."""

@@ -24,15 +24,17 @@ class Effect(ABC):
 
     Attributes:
         capacity: Chunks that wait before it without holding up their sender.
-        closes_when_removed: Whether its connections are closed when it is removed, since bytes are lost.
     """
 
     capacity: ClassVar[int] = 16
-    closes_when_removed: ClassVar[bool] = False
 
     @abstractmethod
     async def pipe(self, stage: Stage) -> None:
         """Passes chunks on until the stream ends; may be cancelled, and started again with other attributes."""
+
+    def end_at_removal(self, stage: Stage) -> Ending | None:  # noqa: ARG002 - most have dropped nothing
+        """Returns how the stream ends when the effect is removed, because bytes are lost; None: it goes on."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,6 @@ class Timeout(Effect):
     """Drops everything, and closes the connection once nothing has come for ``timeout`` milliseconds; 0: never."""
 
     timeout: int = 0
-    closes_when_removed: ClassVar[bool] = True
 
     async def pipe(self, stage: Stage) -> None:
         """Drops each chunk."""
@@ -129,6 +130,10 @@ class Timeout(Effect):
                 stage.drop()
         except TimeoutError:
             stage.end(Ending.CLOSED)
+
+    def end_at_removal(self, stage: Stage) -> Ending | None:  # noqa: ARG002 - whether something came or not
+        """Closes the connection."""
+        return Ending.CLOSED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +150,10 @@ class ResetPeer(Effect):
             stage.is_triggered = True
         await asyncio.sleep(self.timeout / 1_000)
         stage.end(Ending.RESET)
+
+    def end_at_removal(self, stage: Stage) -> Ending | None:
+        """Resets the connection at once where something has come."""
+        return Ending.RESET if stage.is_triggered else None
 
 
 @dataclass(frozen=True, kw_only=True)

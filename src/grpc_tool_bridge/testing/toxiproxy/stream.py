@@ -106,9 +106,11 @@ class Stream:
         del self._toxics[toxic.name]
         if stage.task is not None:
             stage.task.cancel()
-        stage.hand_over()
-        if toxic.effect.closes_when_removed and stage.roll < toxic.toxicity:
-            stage.end(Ending.CLOSED)
+        ending = toxic.effect.end_at_removal(stage) if stage.roll < toxic.toxicity else None
+        if ending is not None:
+            stage.end(ending)
+        else:
+            stage.hand_over()
         self._stages[before].out = stage.out
         self._start(before)
 
