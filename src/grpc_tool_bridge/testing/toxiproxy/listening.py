@@ -18,7 +18,10 @@ async def listen(address: str) -> socket.socket:
         ValueError: It is no address.
         OSError: One cannot listen there.
     """
-    host, port = _parts(address or "127.0.0.1:0")
+    try:
+        host, port = _parts(address or "127.0.0.1:0")
+    except ValueError as error:
+        raise ValueError(f"listen tcp: {error}") from None
     family, place = await _resolve(host, port) if host else _everywhere(port)
     both = family == socket.AF_INET6 and not host
     try:
@@ -59,7 +62,7 @@ async def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[st
 def _parts(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon or (":" in host and not (host.startswith("[") and host.endswith("]"))):
-        raise ValueError(f"listen tcp: address {address:.100}: missing port in address")
+        raise ValueError(f"address {address:.100}: missing port in address")
     if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
-        raise ValueError(f"listen tcp: address {address:.100}: {port!r:.100} is not a port from 0 to 65535")
+        raise ValueError(f"address {address:.100}: {port!r:.100} is not a port from 0 to 65535")
     return host.strip("[]"), int(port)
