@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,6 @@ def test_it_says_where_it_is_and_ends_at_a_signal(start: Start, number: signal.S
     assert process.wait(PATIENCE) == code
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
-
-
-def test_without_a_seed_it_tells_the_one_that_it_chose(start: Start) -> None:
-    seeds = [json.loads(read_line(start("chaos-proxy", "--port", "0", "--json")))["seed"] for _ in range(2)]
-    assert seeds[0] != seeds[1]
 
 
 def test_a_config_that_cannot_be_used_is_a_wrong_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,11 +64,9 @@ def test_without_the_extra_it_names_it(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert text == 'error: chaos-proxy: uvicorn is not installed; run: pip install "grpc-tool-bridge[http]"\n'
 
 
-def test_it_makes_the_proxies_of_its_config(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "toxiproxy.json"
-    config.write_text('[{"name": "it", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]')
+@pytest.fixture
+def run_shortly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs the command in this process and ends it once it is ready; gives what it prints."""
     announce = command._announce
 
     def announce_and_end(*args: Any, **options: Any) -> None:
@@ -80,5 +74,22 @@ def test_it_makes_the_proxies_of_its_config(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(command, "_announce", announce_and_end)
-    assert main(["chaos-proxy", "--port", "0", "--config", str(config)]) == 0
-    assert "  it: 127.0.0.1:" in capsys.readouterr().out
+
+    def run(*words: str) -> str:
+        assert main(["chaos-proxy", "--port", "0", *words]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_it_makes_the_proxies_of_its_config(tmp_path: Path, run_shortly: Callable[..., str]) -> None:
+    config = tmp_path / "toxiproxy.json"
+    config.write_text('[{"name": "it", "listen": "127.0.0.1:0", "upstream": "127.0.0.1:1"}]')
+    assert "  it: 127.0.0.1:" in run_shortly("--config", str(config))
+    (proxy,) = json.loads(run_shortly("--config", str(config), "--json"))["proxies"]
+    assert (proxy["name"], proxy["upstream"], proxy["enabled"]) == ("it", "127.0.0.1:1", True)
+
+
+def test_without_a_seed_it_tells_the_one_that_it_chose(run_shortly: Callable[..., str]) -> None:
+    first, second = (json.loads(run_shortly("--json"))["seed"] for _ in range(2))
+    assert first != second
