@@ -25,7 +25,7 @@ CALLS = 3
 
 
 def cases() -> Iterator[Any]:
-    """Lists toxics, directions and transports; those that only ``make soak`` runs are marked."""
+    """Lists toxics, directions and transports; those of ``make soak`` are marked, which are all in it."""
     turns = itertools.cycle(TRANSPORTS)
     for name, direction in itertools.product(TROUBLES, DIRECTIONS):
         if name == "down" and direction == "upstream":
@@ -33,7 +33,7 @@ def cases() -> Iterator[Any]:
             continue
         chosen = next(turns)
         for transport in TRANSPORTS:
-            marks = () if transport == chosen else (pytest.mark.soak,)
+            marks = (pytest.mark.soak,) if IS_SOAK or transport != chosen else ()
             yield pytest.param(name, direction, transport, marks=marks, id=f"{name}-{direction}-{transport}")
 
 
@@ -41,7 +41,7 @@ def worker_cases() -> Iterator[Any]:
     """Lists toxics and directions of the way to the workers; a call crosses it in both."""
     for name, direction in itertools.product(TROUBLES, DIRECTIONS):
         if name != "down" or direction == "downstream":
-            marks = () if direction == "downstream" else (pytest.mark.soak,)
+            marks = (pytest.mark.soak,) if IS_SOAK or direction == "upstream" else ()
             yield pytest.param(name, direction, marks=marks, id=f"{name}-{direction}")
 
 
