@@ -120,6 +120,7 @@ peers: install
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
 	cd benchmarks/languages/go && $(GO) build -o $(CURDIR)/.peers/bin/bench-go .
+	GO=$(GO) scripts/install_toxiproxy.sh
 
 # What checks workflows, manifests and the wire, built by Go.
 .PHONY: tools

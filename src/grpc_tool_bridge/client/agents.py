@@ -133,7 +133,8 @@ class AgentCalls(AsyncApi):
         Raises:
             ToolBridgeError: The run failed; the class depends on the error type.
             NotFoundError: There is no such agent or run.
-            ToolCommunicationError: The connection was lost for more than 30 s.
+            ToolCommunicationError: The connection was lost for more than 30 s, or the run did not end within "timeout"
+                and a second more.
         """
         chunks = _execute(self.caller, request)
         return LoopStream(chunks, what="the run of an agent", ended=lambda: stream_ended(_Run.method))
@@ -152,7 +153,7 @@ async def _cancel(caller: Caller, run_id: str, *, timeout: float = CALL_TIMEOUT)
 async def _execute(caller: Caller, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
     run = _Run(caller, _request(caller, asked))
     try:
-        async with contextlib.aclosing(resumed(caller, run)) as chunks:
+        async with contextlib.aclosing(resumed(caller, run, timeout=asked.get("timeout"))) as chunks:
             async for chunk in chunks:
                 yield chunk
                 if run.over:

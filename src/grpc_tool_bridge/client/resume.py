@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
@@ -40,7 +41,9 @@ class Resumable(Protocol):
         """Returns whether the last stream, which lasted ``seconds``, made progress."""
 
 
-async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) -> AsyncGenerator[Any, None]:
+async def resumed(
+    caller: Caller, reading: Resumable, *, again: bool = False, timeout: float | None = None
+) -> AsyncGenerator[Any, None]:
     """Iterates over a stream, and resumes it over another one when it is lost.
 
     It backs off before each retry, until a stream has made progress.
@@ -49,11 +52,13 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
         caller: Makes the calls.
         reading: The stream; its requests make sure that nothing is missed or repeated.
         again: Whether the stream was lost before.
+        timeout: Seconds for all streams together, as for ``Caller.stream``; None: no limit.
 
     Raises:
         ToolBridgeError: The error of the stream, if it cannot be resumed.
     """
     loop = asyncio.get_running_loop()
+    end = math.inf if timeout is None else loop.time() + timeout
     waits, pause = back_off(), caller.pauses(reading.method)
     give_up_at: float | None = None
     while True:
@@ -63,7 +68,7 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
             if request is None:
                 return
             began = loop.time()
-            async with aclosing(caller.stream(reading.method, request)) as messages:
+            async with aclosing(caller.stream(reading.method, request, timeout=timeout)) as messages:
                 async for message in messages:
                     taken = await reading.take(message)
                     if taken is not None:
@@ -73,15 +78,16 @@ async def resumed(caller: Caller, reading: Resumable, *, again: bool = False) ->
             now = loop.time()
             if began is not None and reading.has_progressed(now - began):
                 waits, give_up_at = back_off(), None
-            if not reading.resumes_after(error):
+            wait = next(waits)
+            if not reading.resumes_after(error) or now + wait >= end:
                 raise
             if give_up_at is None:
                 give_up_at = now + CALL_TIMEOUT
             elif now > give_up_at and not reading.keeps_trying:
                 raise
             _log.debug("%s will be resumed: %s", reading.method, error)
-        await pause(next(waits))
-        again = True
+        await pause(wait)
+        again, timeout = True, None if timeout is None else end - loop.time()
 
 
 async def reach(

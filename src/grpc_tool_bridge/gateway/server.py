@@ -1,11 +1,9 @@
 """The HTTP server, in the hub's own event loop."""
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterator
 
 import uvicorn
 
@@ -14,6 +12,7 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import Gateway
 from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.gateway.metrics import HttpCounts
+from grpc_tool_bridge.gateway.quiet_server import QuietServer
 from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
 from grpc_tool_bridge.transport.server import check_exposure
 
@@ -43,7 +42,7 @@ class HttpServer:
             raise ValidationError(f"http_address: {error}") from None
         self._hub = hub
         self._gateway: Gateway | None = None
-        self._server: _Server | None = None
+        self._server: QuietServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     @property
@@ -82,7 +81,7 @@ class HttpServer:
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         )
-        server = self._server = _Server(config)
+        server = self._server = QuietServer(config)
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         await server.listening.wait()
 
@@ -115,21 +114,3 @@ def _why_not(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return "the address is in use; choose another"
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the program."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Sets ``listening`` once the server listens."""
-        await super().startup(sockets)
-        self.listening.set()

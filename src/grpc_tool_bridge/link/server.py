@@ -148,8 +148,12 @@ async def _in_turns(call: IncomingCall, served: ServedMethod, owner: CallOwner) 
     """Reads a large request and runs its call; other tasks get a turn before each."""
     await asyncio.sleep(0)
     _, work = served.open(call, owner, None)
-    await asyncio.sleep(0)
-    return await work
+    try:
+        await asyncio.sleep(0)
+        return await work
+    finally:
+        # The call may be cancelled before it runs.
+        work.close()
 
 
 class CallServer:

@@ -1,9 +1,8 @@
 """A proxy between a client and a hub that fails on demand."""
 
 import asyncio
-import socket
-import struct
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, Literal
@@ -11,18 +10,15 @@ from typing import Any, Literal
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from grpc_tool_bridge.testing.running import Running, running_address
+from grpc_tool_bridge.testing.toxiproxy.effects import EFFECTS
+from grpc_tool_bridge.testing.toxiproxy.proxy import Proxy
+from grpc_tool_bridge.testing.toxiproxy.toxics import DIRECTIONS, Toxic, attributes_of, default_name
 from grpc_tool_bridge.transport.addresses import join_address, split_address
 
 Direction = Literal["to_hub", "to_client", "both"]
 
-# Bytes and chunks that are buffered in each direction of a connection before its sender must wait.
-_CHUNK_BYTES = 64 * 1024
-_CHUNKS = 16
 # A limited bandwidth is enforced by sending pieces of this many seconds.
 _PIECE_SECONDS = 0.02
-
-# SO_LINGER on, with a timeout of 0: closing resets the connection.
-_RESET = struct.pack("ii", 1, 0)
 
 
 class ToxicProxy(Running):
@@ -34,6 +30,7 @@ class ToxicProxy(Running):
     Args:
         target: The hub, as ``host:port``; the attribute can be changed, for later connections.
         address: ``host:port`` to listen at; port 0 picks a free port.
+        seed: Decides which connections a toxic takes part in, and how it varies; None: it differs from run to run.
 
     Attributes:
         connections: Open connections.
@@ -41,33 +38,37 @@ class ToxicProxy(Running):
         refused: Connections refused so far.
         bytes_to_hub: Bytes forwarded to the hub.
         bytes_to_client: Bytes forwarded to clients.
+        toxics: The toxics, as Toxiproxy writes them, upstream first.
 
     Raises:
         ValueError: One of the addresses is not valid.
     """
 
-    def __init__(self, target: str, address: str = "127.0.0.1:0") -> None:
-        self.target = target
-        self._listen_at = split_address(address)
+    def __init__(self, target: str, address: str = "127.0.0.1:0", *, seed: int | None = None) -> None:
+        split_address(address)
+        self._listen_at = address
         self._address: str | None = None
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
-        self._server: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], _Connection] = {}
-        self._to_hub = _Way(self._abort)
-        self._to_client = _Way(self._abort)
-        self._refusing = False
-        self.accepted = 0
-        self.refused = 0
+        self._to_hub = _Way(self._reset_connections)
+        self._to_client = _Way(self._reset_connections)
+        self._proxy = Proxy(
+            "hub",
+            address,
+            join_address(*split_address(target)),
+            seed=secrets.randbits(32) if seed is None else seed,
+            gates={"upstream": self._to_hub, "downstream": self._to_client},
+            is_transparent=True,
+        )
 
     @property
     def target(self) -> str:
         """The hub."""
-        return join_address(*self._target)
+        return self._proxy.upstream
 
     @target.setter
     def target(self, address: str) -> None:
-        self._target = split_address(address)
+        self._proxy.upstream = join_address(*split_address(address))
 
     @property
     def address(self) -> str:
@@ -81,7 +82,17 @@ class ToxicProxy(Running):
     @property
     def connections(self) -> int:
         """Open connections."""
-        return len(self._open)
+        return self._proxy.connections
+
+    @property
+    def accepted(self) -> int:
+        """Connections accepted so far."""
+        return self._proxy.accepted
+
+    @property
+    def refused(self) -> int:
+        """Connections refused so far."""
+        return self._proxy.refused
 
     @property
     def bytes_to_hub(self) -> int:
@@ -93,11 +104,16 @@ class ToxicProxy(Running):
         """Bytes forwarded to clients."""
         return self._to_client.passed
 
+    @property
+    def toxics(self) -> list[dict[str, Any]]:
+        """The toxics, as Toxiproxy writes them, upstream first."""
+        return [toxic.to_json() for toxic in self._proxy.toxics]
+
     # ------------------------------------------------------------------------------------------------- troubles
 
     def cut(self) -> None:
         """Resets all connections; new ones are accepted."""
-        self._call(self._cut)
+        self._call(self._proxy.cut)
 
     def cut_after(self, size: int, direction: Direction = "to_hub") -> None:
         """Forwards ``size`` more bytes of all connections together, then resets them all, once.
@@ -147,6 +163,72 @@ class ToxicProxy(Running):
         _check(bytes_per_second >= 0, f"bytes_per_second must be 0 or more, not {bytes_per_second}")
         self._change(direction, bandwidth=bytes_per_second)
 
+    # --------------------------------------------------------------------------------------------------- toxics
+
+    def add_toxic(
+        self,
+        type: str,  # noqa: A002 - Toxiproxy's name
+        stream: str = "downstream",
+        toxicity: float = 1.0,
+        name: str | None = None,
+        **attributes: int,
+    ) -> str:
+        """Adds a toxic of Toxiproxy, to open connections as well, and returns its name.
+
+        Args:
+            type: "latency" (with the attributes ``latency`` and ``jitter``, in milliseconds), "bandwidth" (``rate``, in
+                1,000 bytes per second), "slow_close" (``delay``, ms), "timeout" (``timeout``, ms), "reset_peer"
+                (``timeout``, ms), "slicer" (``average_size`` and ``size_variation``, in bytes, and ``delay``, in
+                microseconds) or "limit_data" (``bytes``).
+            stream: "downstream", to the client, or "upstream", to the hub.
+            toxicity: The share of connections that it takes part in, from 0 to 1.
+            name: Its name; default: type and stream, as in "latency_downstream".
+            attributes: Integers, as above; those that are not given are 0.
+
+        Raises:
+            ValueError: There is no such type, stream or attribute, a value is not valid, or the name is taken.
+            RuntimeError: The proxy is not running.
+        """
+        _check(type in EFFECTS, f"{type!r} is not a type of toxic; the types are {', '.join(EFFECTS)}")
+        _check(stream in DIRECTIONS, f"stream must be 'downstream' or 'upstream', not {stream!r}")
+        _check_attributes(type, attributes, toxicity)
+        effect: Any = EFFECTS[type]
+        toxic = Toxic(
+            name=name or default_name(type, stream),
+            type=type,
+            stream=stream,
+            toxicity=toxicity,
+            effect=effect(**attributes),
+        )
+        _check(self._proxy.toxic(toxic.name) is None, f"there is a toxic named {toxic.name!r}; give it another name")
+        self._call(self._proxy.add_toxic, toxic)
+        return toxic.name
+
+    def update_toxic(self, name: str, toxicity: float | None = None, **attributes: int) -> None:
+        """Changes a toxic, also for bytes that wait for it; what is not given stays.
+
+        Raises:
+            ValueError: There is no such toxic or attribute, or a value is not valid.
+            RuntimeError: The proxy is not running.
+        """
+        toxic = self._find_toxic(name)
+        _check_attributes(toxic.type, attributes, toxicity)
+        self._call(self._proxy.update_toxic, toxic.changed(attributes, toxicity))
+
+    def remove_toxic(self, name: str) -> None:
+        """Removes a toxic; bytes that wait for it go on. A timeout has dropped bytes, so its connections are closed.
+
+        Raises:
+            ValueError: There is no such toxic.
+            RuntimeError: The proxy is not running.
+        """
+        self._call(self._proxy.remove_toxic, self._find_toxic(name))
+
+    def reset(self) -> None:
+        """Removes all toxics, and undoes all that ``restore`` does; later connections have the same chances again."""
+        self._call(self._proxy.remove_toxics)
+        self.restore()
+
     # ------------------------------------------------------------------------------------------------- lifetime
 
     def start(self) -> None:
@@ -158,11 +240,12 @@ class ToxicProxy(Running):
         """
         if self._portal is not None:
             raise RuntimeError(f"the proxy is already running at {self._address}")
+        self._proxy.listen = self._listen_at
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
-            self._address = portal.call(self._listen)
+            portal.call(self._proxy.start)
             self._stack = stack.pop_all()
-        self._portal = portal
+        self._portal, self._address = portal, self._proxy.listen
 
     def stop(self) -> None:
         """Resets all connections and stops listening; the counts can still be read."""
@@ -184,41 +267,22 @@ class ToxicProxy(Running):
         for way in ways[direction]:
             self._call(partial(way.change, **changes))
 
+    def _find_toxic(self, name: str) -> Toxic:
+        toxic = self._proxy.toxic(name)
+        if toxic is None:
+            names = ", ".join(each.name for each in self._proxy.toxics) or "none"
+            raise ValueError(f"there is no toxic named {name!r}; the toxics are {names}")
+        return toxic
+
     def _set_refusing(self, refusing: bool) -> None:
-        self._refusing = refusing
+        self._proxy.is_refusing = refusing
 
-    async def _listen(self) -> str:
-        host, port = self._listen_at
-        self._server = await asyncio.start_server(self._accept, host, port, limit=_CHUNK_BYTES)
-        return join_address(host, self._server.sockets[0].getsockname()[1])
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._refusing:
-            self.refused += 1
-            _reset(writer)
-            return
-        self.accepted += 1
-        connection = _Connection(reader, writer, self._to_hub, self._to_client)
-        task = asyncio.get_running_loop().create_task(connection.run(self._target))
-        self._open[task] = connection
-        task.add_done_callback(self._open.pop)
-
-    def _abort(self) -> None:
-        for task, connection in self._open.items():
-            connection.reset()
-            task.cancel()
-
-    async def _cut(self) -> None:
-        tasks = list(self._open)
-        self._abort()
-        if tasks:
-            await asyncio.wait(tasks)
+    def _reset_connections(self) -> None:
+        self._proxy.reset_connections()
 
     async def _close(self) -> None:
-        assert self._server is not None  # noqa: S101 - it listens
-        self._server.close()
-        await self._cut()
-        await self._server.wait_closed()
+        self._proxy.reset_connections()
+        await self._proxy.stop()
 
 
 class _Way:
@@ -279,76 +343,15 @@ class _Way:
             self._cut()
 
 
-class _Connection:
-    """A client's connection, and its connection to the hub."""
-
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to_hub: _Way, to_client: _Way
-    ) -> None:
-        self._reader = reader
-        self._writers = [writer]
-        self._to_hub = to_hub
-        self._to_client = to_client
-
-    async def run(self, target: tuple[str, int]) -> None:
-        """Forwards in both directions, until both ends have finished or one has gone."""
-        (client,) = self._writers
-        try:
-            reader, hub = await asyncio.open_connection(*target, limit=_CHUNK_BYTES)
-            self._writers.append(hub)
-            async with asyncio.TaskGroup() as group:
-                for source, way, sink in (self._reader, self._to_hub, hub), (reader, self._to_client, client):
-                    queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS)
-                    group.create_task(_take(source, queue))
-                    group.create_task(_pass_on(queue, way, sink))
-        except* OSError:
-            # One end has gone, or there is no hub.
-            self.reset()
-        finally:
-            # Does nothing if it was reset.
-            for writer in self._writers:
-                writer.close()
-
-    def reset(self) -> None:
-        """Resets both connections."""
-        for writer in self._writers:
-            _reset(writer)
-
-
-async def _take(reader: asyncio.StreamReader, queue: "asyncio.Queue[tuple[float, bytes]]") -> None:
-    loop = asyncio.get_running_loop()
-    data = b"."
-    while data:
-        data = await reader.read(_CHUNK_BYTES)
-        await queue.put((loop.time(), data))
-
-
-async def _pass_on(queue: "asyncio.Queue[tuple[float, bytes]]", way: _Way, writer: asyncio.StreamWriter) -> None:
-    # Makes drain() wait until the kernel has all bytes.
-    writer.transport.set_write_buffer_limits(0)
-    while True:
-        came_at, data = await queue.get()
-        rest = memoryview(data)
-        await way.admit(came_at)
-        while rest:
-            piece = way.piece(rest)
-            writer.write(piece)
-            await writer.drain()
-            way.sent(len(piece))
-            rest = rest[len(piece) :]
-            if rest:
-                await way.admit(came_at)
-        if not data:
-            writer.write_eof()
-            return
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    if not writer.transport.is_closing():
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    writer.transport.abort()
-
-
 def _check(right: bool, text: str) -> None:
     if not right:
         raise ValueError(text)
+
+
+def _check_attributes(toxic_type: str, attributes: Mapping[str, int], toxicity: float | None) -> None:
+    known = attributes_of(toxic_type)
+    for name, value in attributes.items():
+        has = " and ".join(known) or "none"
+        _check(name in known, f"a {toxic_type} toxic has no attribute {name!r}; it has {has}")
+        _check(type(value) is int, f"{name} must be an integer, not {value!r}")
+    _check(toxicity is None or 0 <= toxicity <= 1, f"toxicity must be from 0 to 1, not {toxicity}")

@@ -18,6 +18,8 @@ SETTINGS = (REFERENCE / "settings.md").read_text(encoding="utf-8")
 
 ROOT: Any = typer.main.get_command(make_app())
 SHARED = "Connection options"
+# Commands that connect to no hub, and have options of their own.
+LISTENING = {"serve", "replay", "chaos-proxy"}
 
 
 def commands(group: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,22 +47,22 @@ def named(text: str) -> set[str]:
 
 
 COMMANDS = dict(commands())
-# They listen, so they have options of their own for the hub.
-OWN = {"serve", "replay"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_stands_in_its_section(name: str) -> None:
     command = COMMANDS[name]
     expected = flags(command)
-    if name not in OWN:
+    if name not in LISTENING:
         expected -= {f"--{field.replace('_', '-')}" for field in HubOptions.__dataclass_fields__} | {"--no-tls"}
     assert expected - named(section(name)) == set()
 
 
 def test_the_options_that_commands_share_stand_in_theirs_with_their_environment() -> None:
     text = section(SHARED)
-    shared = set.intersection(*(flags(command) for name, command in COMMANDS.items() if name not in OWN)) - {"--json"}
+    shared = set.intersection(*(flags(command) for name, command in COMMANDS.items() if name not in LISTENING)) - {
+        "--json"
+    }
     assert named(text) - {"--session"} == shared
     for item in COMMANDS["doctor"].params:
         assert item.envvar is None or f"`{item.envvar}`" in text

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from grpc_tool_bridge.client import resume
-from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.caller import CLIENT_SLACK, Caller
 from grpc_tool_bridge.client.resume import is_lost, reach, resumed
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetMetricsRequest
@@ -125,6 +125,28 @@ async def test_what_does_not_get_on_in_time_is_given_up_unless_it_is_to_go_on(
         with pytest.raises(ToolCommunicationError, match="lost"):
             await read(reading, *streams)
         assert reading.asked == [False, True]
+
+
+async def test_a_loss_is_raised_where_no_time_is_left_to_resume() -> None:
+    reading = Reading()
+    caller = Caller(FakeTransport(Watch=Streams([2, LOST], [4])))
+    with pytest.raises(ToolCommunicationError, match="lost"):
+        [number async for number in resumed(caller, reading, timeout=0.0)]
+    assert reading.asked == [False]
+
+
+async def test_a_stream_that_says_nothing_ends_when_its_time_is_over() -> None:
+    transport = FakeTransport()
+    caller = Caller(transport)
+
+    async def say_nothing(request: Any) -> AsyncIterator[None]:
+        await asyncio.get_running_loop().create_future()
+        yield
+
+    transport.answer("Watch", say_nothing)
+    with pytest.raises(ToolCommunicationError, match="Watch: DEADLINE_EXCEEDED: no answer"):
+        # The slack of the client is added to it.
+        [number async for number in resumed(caller, Reading(), timeout=0.05 - CLIENT_SLACK)]
 
 
 async def test_a_hub_is_reached_when_it_is_there() -> None:

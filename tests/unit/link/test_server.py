@@ -1,7 +1,9 @@
 """The calls that the peer of a link makes, at whichever end they are served."""
 
 import asyncio
+import gc
 import time
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -18,7 +20,7 @@ from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import YIELD_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
-from support.waiting import soon, until
+from support.waiting import soon, turns, until
 
 
 def known(context: RequestContext) -> dict[str, Any]:
@@ -293,6 +295,24 @@ async def test_a_large_request_is_read_in_a_turn_of_its_own(desk: Desk) -> None:
 async def test_a_large_request_that_cannot_be_read_fails_alone(desk: Desk) -> None:
     desk.call("CleanupSession", b"\xff" * (YIELD_BYTES + 1))
     assert (await desk.ended()).code == code("INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("turn", range(6))
+async def test_a_large_call_can_be_cancelled_in_each_turn_and_leaves_nothing(
+    desk: Desk, served: Served, turn: int
+) -> None:
+    # From now on there is a task that waits for the next call.
+    desk.call("CleanupSession", pb.CleanupSessionRequest(session_id="x"))
+    await turns()
+    call = desk.call("ExecuteTool", pb.ToolCallRequest(tool_id="t", request_id="x" * YIELD_BYTES))
+    await turns(turn)
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("always")
+        desk.cancel(call)
+        await until(lambda: not desk.link.incoming)
+        gc.collect()
+    assert [str(warning.message) for warning in noticed] == []
+    assert not served.running
 
 
 class TestCancellation:

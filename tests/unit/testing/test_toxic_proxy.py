@@ -325,6 +325,90 @@ async def test_restore_ends_every_trouble(proxy: ToxicProxy, connect: Any) -> No
     assert await (await connect()).echo(b"new") == b"new"
 
 
+# --------------------------------------------------------------------------------------------------------- toxics
+
+
+async def test_a_toxic_meets_open_connections_until_it_is_removed(hub: Hub, proxy: ToxicProxy, connect: Any) -> None:
+    client = await connect()
+    await client.echo(b"here")
+    assert proxy.add_toxic("latency", stream="upstream", latency=3_600_000) == "latency_upstream"
+    client.writer.write(b"late")
+    answer = asyncio.create_task(client.reader.readexactly(4))
+    proxy.remove_toxic("latency_upstream")
+    assert await soon(answer) == b"late"
+    assert proxy.toxics == []
+
+
+async def test_a_toxic_is_changed_for_bytes_that_wait(proxy: ToxicProxy, connect: Any) -> None:
+    proxy.add_toxic("latency", name="slow", latency=3_600_000, jitter=1)
+    client = await connect()
+    client.writer.write(b"late")
+    answer = asyncio.create_task(client.reader.readexactly(4))
+    proxy.update_toxic("slow", latency=0)
+    assert await soon(answer) == b"late"
+    (toxic,) = proxy.toxics
+    assert toxic == {
+        "attributes": {"latency": 0, "jitter": 1},
+        "name": "slow",
+        "type": "latency",
+        "stream": "downstream",
+        "toxicity": 1,
+    }
+
+
+async def test_a_finished_stream_stays_open_in_the_other_direction_behind_toxics(
+    hub: Hub, proxy: ToxicProxy, connect: Any
+) -> None:
+    for stream in ("upstream", "downstream"):
+        proxy.add_toxic("slicer", stream, average_size=2)
+    client = await connect()
+    client.writer.write(b"last words")
+    client.writer.write_eof()
+    assert await soon(client.reader.read()) == b"last words"
+    await until(lambda: not proxy.connections)
+    assert (hub.ends, hub.resets) == (1, 0)
+
+
+async def test_reset_removes_toxics_and_ends_every_trouble(proxy: ToxicProxy, connect: Any) -> None:
+    proxy.add_toxic("limit_data", bytes=1)
+    proxy.add_toxic("reset_peer", "upstream", toxicity=0.5)
+    proxy.refuse()
+    proxy.stall()
+    proxy.reset()
+    assert proxy.toxics == []
+    assert await (await connect()).echo(b"here") == b"here"
+
+
+async def test_toxics_stay_when_the_proxy_starts_again() -> None:
+    proxy = ToxicProxy("127.0.0.1:1", seed=1)
+    with proxy:
+        proxy.add_toxic("timeout")
+    with proxy:
+        assert [toxic["name"] for toxic in proxy.toxics] == ["timeout_downstream"]
+
+
+def test_a_toxic_that_is_none_is_refused_with_what_there_is() -> None:
+    with ToxicProxy("127.0.0.1:1") as proxy:
+        with pytest.raises(ValueError, match="'lag' is not a type of toxic; the types are bandwidth, latency"):
+            proxy.add_toxic("lag")
+        with pytest.raises(ValueError, match="stream must be 'downstream' or 'upstream', not 'up'"):
+            proxy.add_toxic("latency", "up")
+        with pytest.raises(ValueError, match="a latency toxic has no attribute 'rate'; it has latency and jitter"):
+            proxy.add_toxic("latency", rate=1)
+        with pytest.raises(ValueError, match="a noop toxic has no attribute 'rate'; it has none"):
+            proxy.add_toxic("noop", rate=1)
+        half: Any = 0.5
+        with pytest.raises(ValueError, match=r"latency must be an integer, not 0\.5"):
+            proxy.add_toxic("latency", latency=half)
+        proxy.add_toxic("latency")
+        with pytest.raises(ValueError, match="there is a toxic named 'latency_downstream'; give it another name"):
+            proxy.add_toxic("latency")
+        with pytest.raises(ValueError, match="there is no toxic named 'slow'; the toxics are latency_downstream"):
+            proxy.remove_toxic("slow")
+        with pytest.raises(ValueError, match="toxicity must be from 0 to 1, not 2"):
+            proxy.update_toxic("latency_downstream", toxicity=2)
+
+
 # ------------------------------------------------------------------------------------------------ lifetime and misuse
 
 

@@ -1,0 +1,112 @@
+"""``chaos-proxy``: TCP proxies that fail on demand, with the HTTP API of Toxiproxy."""
+
+import asyncio
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from grpc_tool_bridge.cli.exit_codes import FAILED
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
+from grpc_tool_bridge.cli.output import console, print_json
+from grpc_tool_bridge.cli.serving import LogLevel, LogLevelOption, log_to_stderr
+from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+from grpc_tool_bridge.cli.streams import require_stdout, stdout_is_closed
+from grpc_tool_bridge.optional import missing
+from grpc_tool_bridge.testing.toxiproxy.errors import ApiError
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.testing.toxiproxy.server import ToxiproxyServer
+
+
+def chaos_proxy(
+    *,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Host of the API. Whoever reaches it can open proxies to any address.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free port.")
+    ] = 8474,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON file with proxies to create: a list, as /populate takes it."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Decides which connections a toxic meets, and its jitter. Default: random."),
+    ] = None,
+    log_level: LogLevelOption = LogLevel.INFO,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
+    ] = False,
+) -> None:
+    """Run TCP proxies that fail on demand, with the HTTP API of Toxiproxy, until Ctrl-C or SIGTERM.
+
+    Each proxy forwards an address to another, and its toxics delay, limit, cut and drop what passes.
+    """
+    log_to_stderr(log_level)
+    if as_json:
+        require_stdout()
+    body = _read(config) if config is not None else None
+    chosen = secrets.randbits(32) if seed is None else seed
+    code = asyncio.run(_serve(_server(host, port, chosen), body, console(), as_json=as_json, seed=chosen))
+    if code:
+        raise typer.Exit(code)
+
+
+def _read(config: Path) -> bytes:
+    try:
+        return config.read_bytes()
+    except OSError as error:
+        raise file_error(error, config) from None
+
+
+def _server(host: str, port: int, seed: int) -> "ToxiproxyServer":
+    try:
+        # The package's only command that needs them.
+        from grpc_tool_bridge.testing.toxiproxy.server import ToxiproxyServer  # noqa: PLC0415
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        raise CommandError(f"chaos-proxy: {missing(error, package, extra='http')}") from None
+    return ToxiproxyServer(host, port, seed=seed)
+
+
+async def _serve(server: "ToxiproxyServer", config: bytes | None, out: Console, *, as_json: bool, seed: int) -> int:
+    """Serves until a signal; returns its exit code."""
+    with ending_signals() as signals:
+        try:
+            await _start(server, config)
+            _announce(server, out, as_json=as_json, seed=seed)
+            number = await signals.get()
+        finally:
+            await server.stop()
+    return exit_code(number)
+
+
+async def _start(server: "ToxiproxyServer", config: bytes | None) -> None:
+    if config is not None:
+        try:
+            async for _ in server.proxies.populate(config):
+                pass
+        except ApiError as error:
+            raise ArgumentError(f"--config: {error.message}") from None
+    try:
+        await server.start()
+    except (OSError, ValueError) as error:
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise CommandError(text, code=FAILED) from None
+
+
+def _announce(server: "ToxiproxyServer", out: Console, *, as_json: bool, seed: int) -> None:
+    proxies = server.proxies.all()
+    if as_json:
+        facts: dict[str, Any] = {"address": server.address, "seed": seed, "pid": os.getpid()}
+        print_json({**facts, "proxies": [proxy.to_json() for proxy in proxies]}, out.file)
+        return
+    lines = [f"Toxiproxy's API is at http://{server.address} (seed {seed})"]
+    lines += [f"  {proxy.name}: {proxy.listen} to {proxy.upstream}" for proxy in proxies]
+    if not stdout_is_closed():
+        out.print("\n".join([*lines, "Press Ctrl-C to stop"]), soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""A network that fails: TCP proxies with toxics, as Toxiproxy has them, and its HTTP API."""
