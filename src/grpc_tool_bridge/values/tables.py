@@ -3,11 +3,13 @@
 Inspecting a value imports no data package: the package of an existing value is already imported.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.values.tensor import check_lists
 
 # What an array may take whose items are as long as its dtype says.
 MAX_TEXTS_BYTES = 64 * 1024 * 1024
@@ -18,6 +20,9 @@ _SCALARS = (
     "float16", "float32", "float64", "complex64", "complex128",
 )  # fmt: skip
 _EXACT_AS_TEXT = ("datetime64", "timedelta64", "longdouble")
+
+# By name or by code; numpy itself accepts lists of several, for which it evaluates the text.
+_DTYPE = re.compile(r"[<>|=]?[A-Za-z]+[0-9]{0,10}_?(\[[0-9]{0,9}[A-Za-zμ]{1,7}\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +106,17 @@ def _read_frame(value: Any) -> Any:
 
 def _read_array(value: Any) -> Any:
     numpy = need("numpy")
+    if not _DTYPE.fullmatch(value["dtype"]):
+        raise ValueError(f"{value['dtype'][:40]!r} is not a dtype of numpy, such as 'float64'")
     kind = numpy.dtype(value["dtype"])
     # A few characters could name items of gigabytes.
     if kind.kind in "SUV" and numpy.array(value["data"], dtype=object).size * kind.itemsize > MAX_TEXTS_BYTES:
         raise ValueError(f"an array of {kind.str} may take {MAX_TEXTS_BYTES:,} bytes at most")
     array = numpy.array(value["data"], dtype=kind)
-    return array.reshape(value["shape"]) if "shape" in value else array
+    if "shape" in value:
+        array = array.reshape(value["shape"])
+        check_lists(array.shape)
+    return array
 
 
 def _read_table(value: Any) -> Any:

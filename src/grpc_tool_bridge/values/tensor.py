@@ -62,12 +62,16 @@ def _tensor(array: "ndarray[Any, Any]") -> Tensor:
             f"an array of dtype {str(dtype)[:80]!r} has no plain form; convert it with astype() to numbers, bool, "
             "dates or fixed-width text, or send it as a list"
         )
-    _check_lists(array.shape)
+    check_lists(array.shape)
     return Tensor(dtype=dtype.str, shape=array.shape, data=array.tobytes())
 
 
-def _check_lists(shape: tuple[int, ...]) -> None:
-    """Refuses an array that is hardly more than dimensions: whoever writes it as lists would make billions of them."""
+def check_lists(shape: tuple[int, ...]) -> None:
+    """Refuses an array that is hardly more than dimensions: whoever writes it as lists would make billions of them.
+
+    Raises:
+        SerializationError: It is one.
+    """
     lists, rows = 1, 1
     for dimension in shape[:-1]:
         rows *= dimension
@@ -111,7 +115,7 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     if dtype.kind == "U" and size and np.frombuffer(message.data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
         # NumPy takes them, and fails with a SystemError once somebody looks at one.
         raise SerializationError(f"a tensor of dtype {message.dtype} has a character beyond U+10FFFF")
-    _check_lists(shape)
+    check_lists(shape)
     # A bytearray, since an array over bytes would be read-only.
     array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
     return array
