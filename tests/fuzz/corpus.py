@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,8 @@ class Target:
 
     def run(self, data: bytes) -> None:
         """Gives it bytes; raises what is a fault."""
-        try:
+        with suppress(*self.refusals):
             self.fuzz(data)
-        except self.refusals:
-            pass
 
 
 def names() -> list[str]:

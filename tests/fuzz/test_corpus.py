@@ -1,5 +1,7 @@
 """Every input of the corpus, and some that are nearly the same, is read or refused by its target."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ INPUTS = [pytest.param(name, path, id=f"{name}/{path.name}") for name in names()
 
 
 @pytest.mark.parametrize(("name", "path"), INPUTS)
-def test_an_input_is_read_or_refused(name, path) -> None:
+def test_an_input_is_read_or_refused(name: str, path: Path) -> None:
     target(name).run(path.read_bytes())
 
 

@@ -14,8 +14,9 @@ from google.protobuf import wrappers_pb2
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.rpc.nodes import MAX_NODES
 from grpc_tool_bridge.rpc.wireformat import bytes_header, read_bytes_field
-from grpc_tool_bridge.values.jsontext import MAX_ITEMS, too_many
+from grpc_tool_bridge.values.jsontext import too_many
 
 # From the flatbuffers of Arrow's format (Message.fbs): kinds of messages, and positions of fields in their tables.
 _SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
@@ -43,6 +44,10 @@ def write_stream(table: Any) -> bytes:
     mock = pa.MockOutputStream()
     with pa.ipc.new_stream(mock, table.schema) as writer:
         writer.write_table(table)
+    # Its reader refuses what is hardly more than rows.
+    limit = MAX_NODES + 8 * mock.size()
+    if table.num_rows * max(table.num_columns, 1) > limit:
+        raise too_many(limit)
     header = bytes_header(mock.size())
     # The only way to fill a bytes object in place: BytesIO lends its buffer, and returns it without a copy.
     holder = io.BytesIO(bytes(len(header) + mock.size()))
@@ -68,7 +73,7 @@ def read_stream(payload: bytes) -> Any:
     stream = read_bytes_field(payload)
     if stream is None:
         stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
-    return _read(stream, MAX_ITEMS)
+    return _read(stream, MAX_NODES)
 
 
 def write_inner(table: Any) -> str:

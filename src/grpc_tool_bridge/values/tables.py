@@ -124,6 +124,15 @@ def _read_table(value: Any) -> Any:
     return need("pyarrow").Table.from_pylist(rows)
 
 
+def _read_polars(value: Any) -> Any:
+    polars = need("polars")
+    try:
+        return polars.DataFrame(value["rows"], schema=value["columns"], orient="row")
+    except polars.exceptions.PanicException as failure:
+        # It is no Exception, and would pass everyone who takes one.
+        raise ValueError(f"polars cannot read it: {failure}") from None
+
+
 def _scalar_reader(name: str) -> Callable[[Any], Any]:
     return lambda value: need("numpy").dtype(name).type(value)
 
@@ -133,7 +142,7 @@ ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
     "pandas.DataFrame": _read_frame,
     "pandas.Series": lambda value: _read_frame(value).iloc[:, 0],
     "pandas.Index": lambda value: need("pandas").Index(value),
-    "polars.DataFrame": lambda value: need("polars").DataFrame(value["rows"], schema=value["columns"], orient="row"),
+    "polars.DataFrame": _read_polars,
     "pyarrow.Table": _read_table,
     "numpy.ndarray": _read_array,
     **{f"numpy.{name}": _scalar_reader(name.removesuffix("_")) for name in _SCALARS},

@@ -13,7 +13,6 @@ from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, Tensor
 from grpc_tool_bridge.rpc.nodes import MAX_NODES
 from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX
-from grpc_tool_bridge.values.jsontext import MAX_ITEMS
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
-    if size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_ITEMS):
+    if size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_NODES):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
             f"but {len(message.data):,} were received"

@@ -31,4 +31,4 @@ async def _list(token: str) -> None:
         token=token,
         size=2,
     )
-    assert len(page.entries) <= 2  # noqa: PLR2004 - the size that was asked for
+    assert len(page.entries) <= 2

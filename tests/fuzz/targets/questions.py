@@ -1,5 +1,7 @@
 """Questions of tools and their answers: a schema from a worker, content from a client."""
 
+from contextlib import suppress
+
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.errors import ValidationError
@@ -20,10 +22,8 @@ def fuzz(data: bytes) -> None:
     schema = read_schema(ask.schema)
     questions.ask_of(ask.message, schema)
     for rules in () if schema is None else schema.get("properties", {}).values():
-        try:
+        with suppress(ValidationError):
             read_value(answer.id, rules)
-        except ValidationError:
-            pass
     given = questions.checked_answer(answer, schema)
     sent = questions.plain_answer(given, answer.id)
     assert questions.checked_answer(sent, schema) == given
