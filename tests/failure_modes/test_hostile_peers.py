@@ -15,6 +15,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fuzz.corpus import CORPUS
 from grpc_tool_bridge import (
     BridgeServer,
     GRPCToolBridge,
@@ -317,6 +318,13 @@ def test_rows_that_take_no_bytes_are_bounded(name: str) -> None:
         with pytest.raises(SerializationError, match="more than 25"):
             deserialize_value(_frame(table, name))
     assert len(deserialize_value(_frame(pa.table({"nothing": pa.nulls(1_000)}), name))) == 1_000
+
+
+def test_rows_are_bounded_whatever_arrays_their_batch_claims_to_have() -> None:
+    # Two arrays of two values, and 8,388,610 rows; made by changing bytes at random.
+    sent = (CORPUS / "values" / "frame-of-more-rows-than-arrays").read_bytes()
+    with pytest.raises(SerializationError, match="more than 25"):
+        deserialize_value(AnyMessage.FromString(sent))
 
 
 def test_rows_without_columns_are_bounded() -> None:

@@ -20,6 +20,7 @@ from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.transport.open_files import allow_connections
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def serve(
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them.
     """
     settings = options.read_settings()
+    allow_connections(settings.max_connections)
     with serving(options) as out:
         offered = load_tools(tools or ())
         with construction("serve"):
