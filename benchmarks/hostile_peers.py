@@ -1,11 +1,15 @@
 """Hostile peers: each keeps sending one kind of what no client sends, at a capped rate.
 
-``python -m benchmarks.hostile_peers KIND ADDRESS RATE`` attacks from a process of its own: it begins and pauses with
-each line of its input, which it answers with how many units it has sent so far, and ends with it.
+``python -m benchmarks.hostile_peers KIND ADDRESS RATE`` attacks from a process of its own. It begins and pauses with
+each line of its input, and answers the line with how many units it has sent: frames, requests or connections.
 """
 
+import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -100,3 +104,168 @@ HTTP2: dict[str, Callable[[], Iterator[bytes]]] = {
     "rubbish": _again(bytes(range(256))),
     "push": _again(frame(PUSH_PROMISE, bytes(4) + REQUEST, flags=END_HEADERS, stream=1)),
 }
+
+_HEAD = b"POST /api/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+_CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+_GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+# What one connection sends to the gateway.
+HTTP1: dict[str, Callable[[], Iterator[bytes]]] = {
+    "slow-head": lambda: itertools.chain([b"GET / HTTP/1.1\r\n"], itertools.repeat(b"X: y\r\n")),
+    "slow-body": lambda: itertools.chain([_HEAD + b"Content-Length: 1000000\r\n\r\n"], itertools.repeat(b" ")),
+    "tiny-chunks": lambda: itertools.chain([_CHUNKED], itertools.repeat(b"1\r\n \r\n")),
+    "huge-chunk": lambda: itertools.chain([_CHUNKED + b"7fffffff\r\n"], itertools.repeat(bytes(16_384))),
+    "pipelined": _again(_GET),
+    "smuggled": _again(_HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + _GET),
+    "http-rubbish": _again(bytes(range(256))),
+}
+
+# What a connection sends that is closed at once; each is a unit.
+CONNECTIONS: dict[str, bytes] = {
+    "connections": b"",
+    "prefaces": PREFACE + frame(SETTINGS),
+    "half-a-frame": PREFACE + frame(SETTINGS) + frame(HEADERS, REQUEST, stream=1)[:20],
+    "tls-hellos": bytes.fromhex("16030100c8010000c40303") + bytes(32),
+    "tls-rubbish": bytes.fromhex("160301ffff") + bytes(range(256)),
+}
+
+# And what is kept open, with nothing to follow, in as many connections as are opened in a turn.
+KEPT: dict[str, bytes] = {
+    "silent": b"",
+    "idle": PREFACE + frame(SETTINGS),
+    "stalled-tls": bytes.fromhex("16030100c8010000c40303"),
+}
+
+KINDS = (*HTTP2, *HTTP1, *CONNECTIONS, *KEPT)
+# Units that are sent without a pause.
+_BURST = 10
+# Of connections that are kept, at once; the oldest is closed for a new one.
+_MAX_KEPT = 2_000
+
+
+class HostilePeer:
+    """Attacks one address.
+
+    Args:
+        kind: One of ``KINDS``.
+        address: The hub's or its gateway's, ``host:port``.
+        rate: Units a second.
+
+    Attributes:
+        sent: Units so far.
+        connected: Connections so far.
+    """
+
+    def __init__(self, kind: str, address: str, rate: float) -> None:
+        self.sent = self.connected = 0
+        self._kind = kind
+        self._host, _, self._port = address.rpartition(":")
+        self._rate = rate
+        self._stopped = False
+        self._open: deque[_Connection] = deque()
+
+    async def attack(self) -> None:
+        """Attacks until it is stopped."""
+        self._stopped = False
+        self._begun, self._before = time.monotonic(), self.sent
+        while not self._stopped:
+            try:
+                await self._attack_once()
+            except OSError:
+                # The hub is not there, or has no place for this connection.
+                await asyncio.sleep(1 / self._rate)
+        self.stop()
+
+    def stop(self) -> None:
+        """Hangs up, and lets ``attack`` return."""
+        self._stopped = True
+        while self._open:
+            self._open.pop().close()
+
+    async def _attack_once(self) -> None:
+        connection = await self._connected()
+        self._open.append(connection)
+        if self._kind in KEPT:
+            if len(self._open) > _MAX_KEPT:
+                self._open.popleft().close()
+            await self._send(connection, KEPT[self._kind])
+            return
+        for unit in self._units():
+            if connection.is_lost:
+                break
+            await self._send(connection, unit)
+        self._open.clear()
+        connection.close()
+
+    def _units(self) -> Iterable[bytes]:
+        if self._kind in CONNECTIONS:
+            return (CONNECTIONS[self._kind],)
+        if self._kind in HTTP1:
+            return HTTP1[self._kind]()
+        return itertools.chain([PREFACE + frame(SETTINGS)], HTTP2[self._kind]())
+
+    async def _send(self, connection: "_Connection", unit: bytes) -> None:
+        connection.transport.write(unit)
+        await connection.writable.wait()
+        self.sent += 1
+        if self.sent % _BURST == 0:
+            due = self._begun + (self.sent - self._before) / self._rate
+            await asyncio.sleep(max(due - time.monotonic(), 0))
+
+    async def _connected(self) -> "_Connection":
+        _, connection = await asyncio.get_running_loop().create_connection(_Connection, self._host, int(self._port))
+        self.connected += 1
+        return connection
+
+
+class _Connection(asyncio.Protocol):
+    """A connection; what the hub says is dropped."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.is_lost = False
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def pause_writing(self) -> None:
+        """Waits, since the hub does not read."""
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        """Goes on."""
+        self.writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Goes on, to find that there is nobody."""
+        del exc
+        self.is_lost = True
+        self.writable.set()
+
+    def close(self) -> None:
+        """Hangs up."""
+        self.transport.abort()
+
+
+async def _main(kind: str, address: str, rate: str) -> None:
+    peer = HostilePeer(kind, address, float(rate))
+    attack: asyncio.Task[None] | None = None
+    loop = asyncio.get_running_loop()
+    while await loop.run_in_executor(None, sys.stdin.readline):
+        if attack is None:
+            attack = asyncio.create_task(peer.attack())
+        else:
+            peer.stop()
+            await attack
+            attack = None
+        print(peer.sent, flush=True)
+    peer.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))

@@ -35,6 +35,9 @@ MAX_PING_STRIKES = 10
 # calls again connects again.
 MAX_IDLE_SECONDS = 300.0
 
+# RPCs of all connections that wait for the event loop to begin them.
+MAX_PENDING_RPCS = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
@@ -200,6 +203,9 @@ def memory_options(settings: Settings) -> Sequence[Option]:
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_concurrent_streams", settings.max_connection_rpcs),
         ("grpc.max_allowed_incoming_connections", connection_limit(settings.max_connections)),
+        # Beyond its own bound, gRPC cancels RPCs that wait to be begun, whoever made them.
+        ("grpc.server.max_pending_requests", MAX_PENDING_RPCS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_RPCS),
         ("grpc.max_connection_idle_ms", int(MAX_IDLE_SECONDS * 1000)),
         ("grpc.server_handshake_timeout_ms", int(settings.hello_timeout * 1000)),
         # An RPC with more metadata is refused before any handler sees it.

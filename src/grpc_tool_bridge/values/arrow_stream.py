@@ -166,10 +166,11 @@ def _values(message: memoryview) -> int:
     start = nodes + unpack_from("<I", message, nodes)[0] if nodes else 0
     count = unpack_from("<I", message, start)[0] if nodes else 0
     lengths = (unpack_from("<q", message, start + 4 + number * _NODE_BYTES)[0] for number in range(count))
-    values = sum(max(length, 0) for length in lengths)
+    values: int = sum(max(length, 0) for length in lengths)
     length = _field(message, batch, _BATCH_LENGTH)
+    rows: int = unpack_from("<q", message, length)[0] if length else 0
     # A table without columns has rows too, whatever arrays its batch claims to have.
-    return max(values, unpack_from("<q", message, length)[0] if length else 0)
+    return max(values, rows)
 
 
 def _check_schema(message: memoryview) -> None:
