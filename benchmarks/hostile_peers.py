@@ -136,7 +136,11 @@ KEPT: dict[str, bytes] = {
     "stalled-tls": bytes.fromhex("16030100c8010000c40303"),
 }
 
-KINDS = (*HTTP2, *HTTP1, *CONNECTIONS, *KEPT)
+# By kind: how many units a second the figures have.
+RATES: dict[str, int] = {
+    **dict.fromkeys(HTTP2, 1_000),
+    **dict.fromkeys((*HTTP1, *CONNECTIONS, *KEPT), 100),
+}
 # Units that are sent without a pause.
 _BURST = 10
 # Of connections that are kept, at once; the oldest is closed for a new one.
@@ -147,7 +151,7 @@ class HostilePeer:
     """Attacks one address.
 
     Args:
-        kind: One of ``KINDS``.
+        kind: One of ``RATES``.
         address: The hub's or its gateway's, ``host:port``.
         rate: Units a second.
 

@@ -65,7 +65,8 @@ def fuzz(data: bytes) -> None:
     name, _, data = data.partition(b"\0")
     if name in _UNARY:
         answer, use = _UNARY[name]
-        transport = FakeTransport(**{name.decode(): answer.FromString(data)})
+        more = {"GetSessionTools": pb.GetSessionToolsResponse()}
+        transport = FakeTransport(**more, **{name.decode(): answer.FromString(data)})
     elif name in _STREAMS:
         answer, use = _STREAMS[name]
         messages = [answer.FromString(piece) for piece in _pieces(data)]
