@@ -1,7 +1,7 @@
 """Fuzzes the targets with atheris, which looks for inputs that reach new code: ``make fuzz SECONDS=60 TARGET=frames``.
 
-What it finds is kept in ``build/fuzz`` between runs. An input that crashes, hangs or takes too much memory goes into
-the corpus of its target, where the tests run it from then on.
+What it finds is kept in ``build/fuzz`` between runs; ``ARGS=--keep`` adds to the corpus what of it reaches more code.
+An input that crashes, hangs or takes too much memory goes into the corpus at once, where the tests run it from then on.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fuzz.corpus import CORPUS, names, target
+from fuzz.corpus import names, target
+from fuzz.keep import keep
 
 FOUND = Path("build/fuzz")
 PACKAGE = "grpc_tool_bridge"
@@ -31,27 +32,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted({*options.targets} - {*names()})
     if unknown:
         parser.error(f"no target is called {', '.join(unknown)}; there are {', '.join(names())}")
-    if options.inside:
-        _fuzz(options.targets[0], seconds=options.seconds, keep=options.keep)
     chosen = options.targets or names()
-    return max([_in_process(name, seconds=options.seconds, keep=options.keep) for name in chosen])
+    if options.inside:
+        _fuzz(chosen[0], options.seconds)
+    if options.keep:
+        for name in chosen:
+            for path in keep(target(name), FOUND / name, PACKAGE):
+                print(f"{name}: {path.relative_to(Path.cwd())}")
+        return 0
+    return max([_in_process(name, options.seconds) for name in chosen])
 
 
-def _in_process(name: str, *, seconds: int, keep: bool) -> int:
-    """Fuzzes one target; names what it found."""
-    before = set(target(name).folder.glob("*"))
+def _in_process(name: str, seconds: int) -> int:
+    """Fuzzes one target; says how to repeat what it found."""
+    before = set(target(name).inputs())
     command = [sys.executable, "-m", "fuzz.run", "--inside", "--seconds", str(seconds), name]
-    code = subprocess.run([*command, "--keep"] if keep else command, check=False).returncode
-    found = sorted(set(target(name).folder.glob("*")) - before)
-    for path in found:
+    code = subprocess.run(command, check=False).returncode
+    for path in sorted(set(target(name).inputs()) - before):
+        test = f"tests/fuzz/test_corpus.py::test_an_input_is_read_or_refused[{name}/{path.name}]"
         print(f"{name}: {path.relative_to(Path.cwd())}")
-        if not keep:
-            test = f"tests/fuzz/test_corpus.py::test_an_input_is_read_or_refused[{name}/{path.name}]"
-            print(f"repeat it with: .venv/bin/python -m pytest '{test}'")
+        print(f"repeat it with: .venv/bin/python -m pytest '{test}'")
     return int(code != 0)
 
 
-def _fuzz(name: str, *, seconds: int, keep: bool) -> None:
+def _fuzz(name: str, seconds: int) -> None:
     """Fuzzes a target in this process, which ends with it."""
     import atheris
 
@@ -60,12 +64,16 @@ def _fuzz(name: str, *, seconds: int, keep: bool) -> None:
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
     fuzzed.folder.mkdir(parents=True, exist_ok=True)
-    limits = [f"-max_len={MAX_BYTES}", f"-timeout={MAX_SECONDS}", f"-rss_limit_mb={MAX_MIB}"]
-    if keep:
-        options = ["-merge=1", *limits, str(CORPUS / name), str(found)]
-    else:
-        options = [f"-max_total_time={seconds}", f"-artifact_prefix={fuzzed.folder}/", "-print_final_stats=1", *limits]
-        options += [str(found), str(CORPUS / name)]
+    options = [
+        f"-max_total_time={seconds}",
+        f"-max_len={MAX_BYTES}",
+        f"-timeout={MAX_SECONDS}",
+        f"-rss_limit_mb={MAX_MIB}",
+        f"-artifact_prefix={fuzzed.folder}/",
+        # What is found goes into the first folder.
+        str(found),
+        str(fuzzed.folder),
+    ]
     atheris.Setup([sys.argv[0], *options], fuzzed.run)
     atheris.Fuzz()
 
