@@ -140,9 +140,11 @@ KEPT: dict[str, bytes] = {
 RATES: dict[str, int] = {
     **dict.fromkeys(HTTP2, 1_000),
     **dict.fromkeys((*HTTP1, *CONNECTIONS, *KEPT), 100),
+    # Each is 4,000 headers of 4,000 bytes.
+    "header-bombs": 100,
 }
-# Units that are sent without a pause.
-_BURST = 10
+# So often a second it sends what is due.
+_TURNS = 100
 # Of connections that are kept, at once; the oldest is closed for a new one.
 _MAX_KEPT = 2_000
 
@@ -165,6 +167,7 @@ class HostilePeer:
         self._kind = kind
         self._host, _, self._port = address.rpartition(":")
         self._rate = rate
+        self._burst = max(1, int(rate) // _TURNS)
         self._stopped = False
         self._open: deque[_Connection] = deque()
 
@@ -212,7 +215,7 @@ class HostilePeer:
         connection.transport.write(unit)
         await connection.writable.wait()
         self.sent += 1
-        if self.sent % _BURST == 0:
+        if self.sent % self._burst == 0:
             due = self._begun + (self.sent - self._before) / self._rate
             await asyncio.sleep(max(due - time.monotonic(), 0))
 
