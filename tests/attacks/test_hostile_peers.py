@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-import trustme
 from benchmarks.hostile_peers import CONNECTIONS, HTTP1, HTTP2, KEPT, HostilePeer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import SecretStr
@@ -14,6 +13,7 @@ from attacks.victims import MIB, MakeVictim, others_go_on
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, serialize_value
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.transport import channel
+from support.certificates import certificate_files
 from support.soak import examples
 from support.waiting import soon, until
 
@@ -106,12 +106,7 @@ async def test_a_connection_that_nothing_comes_over_is_closed(monkeypatch: pytes
 
 @pytest.mark.parametrize("kind", ["stalled-tls", "tls-hellos", "tls-rubbish", "silent", "prefaces"])
 async def test_handshakes_that_stall_or_are_none_keep_nobody_out(tmp_path: Path, kind: str) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(str(files["ca"]))
-    issued.cert_chain_pems[0].write_to_path(str(files["cert"]))
-    issued.private_key_pem.write_to_path(str(files["key"]))
+    files = certificate_files(tmp_path)
     settings = Settings(
         tls_cert=files["cert"], tls_key=files["key"], token=SecretStr("secret"), hello_timeout=0.5, shutdown_grace=0
     )
