@@ -82,9 +82,11 @@ def array_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | No
     """
     package, _, name = (_package_name(value) or "").partition(".")
     if package == "numpy" and name == "ndarray":
-        whole = {"dtype": value.dtype.str, "data": to_json(value.tolist())}
         if not value.size:
-            whole["shape"] = list(value.shape)
+            # Not as the lists in it, of which there may be very many.
+            empty = {"dtype": value.dtype.str, "data": [], "shape": list(value.shape)}
+            return {"$type": "numpy.ndarray", "value": empty}
+        whole = {"dtype": value.dtype.str, "data": to_json(value.tolist())}
         return {"$type": "numpy.ndarray", "value": whole}
     if package == "numpy" and name in _EXACT_AS_TEXT:
         # Without its unit, a number of nanoseconds is one of anything.

@@ -26,6 +26,9 @@ MAX_DIMENSIONS = 64
 # How many lists one item may be nested in, for all that a tensor has more of them than of items.
 _LISTS_PER_ITEM = 8
 
+# Items of an array whose items take no bytes, such as texts of no characters.
+_MAX_WIDTHLESS = 1_000
+
 _PLAIN_KINDS = "biufcmMSUV"
 # The possible dtype.str of these kinds; numpy itself accepts much more, some of it by evaluating text.
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9]{0,9}(generic|Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)\])?")
@@ -106,7 +109,7 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
-    if size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_NODES):
+    if size != len(message.data) or (not dtype.itemsize and prod(shape) > _MAX_WIDTHLESS):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
             f"but {len(message.data):,} were received"

@@ -252,3 +252,9 @@ def test_values_and_bar_share_a_console_where_they_share_a_screen() -> None:
     out, err = (Console(file=io.StringIO(), force_terminal=True) for _ in range(2))
     assert EventView(out, err).out is err
     assert EventView(Console(file=io.StringIO()), err).out is not err
+
+
+def test_an_empty_array_is_written_by_its_shape_not_by_the_lists_in_it() -> None:
+    text = tagged_json.dumps(np.zeros((100_000, 0)))
+    assert json.loads(text)["value"] == {"dtype": "<f8", "data": [], "shape": [100_000, 0]}
+    assert tagged_json.loads(text).shape == (100_000, 0)

@@ -121,6 +121,7 @@ def test_a_scalar_that_would_lose_nul_characters_is_refused(value: Any) -> None:
         ("<f8", [0, 2**62], b""),
         ("<f8", [1] * 65, b"x" * 8),
         ("<U0", [2**40], b""),
+        ("<U0", [1_001], b""),
         ("", [1], b"x"),
         ("O", [1], b"x" * 8),
         ("|O", [1], b"x" * 8),
