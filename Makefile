@@ -9,6 +9,7 @@ BASE ?= main
 # `make soak SECONDS=3600` runs each test of duration for an hour, `make load USERS=200 SECONDS=600` the load test so.
 SOAK_SECONDS := $(or $(SECONDS),60)
 LOAD_SECONDS := $(or $(SECONDS),30)
+FUZZ_SECONDS := $(or $(SECONDS),60)
 USERS ?= 10
 LOCK := requirements.lock
 BIN := .venv/bin
@@ -19,7 +20,7 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load check lint format bench conformance pictures proto lock clean
+.PHONY: install demo test test-busy soak load fuzz check lint format bench conformance pictures proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
@@ -59,6 +60,15 @@ soak: install
 # A hub with its tools in workers, called over HTTP by many users at once; the report is in build/load.
 load: install
 	$(BIN)/python scripts/load.py --users $(USERS) --seconds $(LOAD_SECONDS) --report build/load
+
+# `make fuzz SECONDS=60 TARGET=frames`; without TARGET each of tests/fuzz/targets in turn. ARGS=--keep adds what was found
+# to the corpus. On Linux: atheris has no wheels for other systems.
+fuzz: .venv-fuzz/.ready
+	PYTHONPATH=.venv-fuzz:tests $(BIN)/python -m fuzz.run --seconds $(FUZZ_SECONDS) $(ARGS) $(TARGET)
+
+.venv-fuzz/.ready: scripts/fuzz-requirements.lock .venv/.ready
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --target .venv-fuzz -r $<
+	touch $@
 
 # For while you work: under a minute. Of the tests, the unit tests of what differs from BASE.
 check: install
@@ -102,6 +112,8 @@ lock: install
 	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --group dev --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
+	  --python-version 3.11 --output-file scripts/fuzz-requirements.lock scripts/fuzz-requirements.in
 	grep '^uv==' $(LOCK) | cut -d' ' -f1 | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
 	  --no-annotate --output-file scripts/bootstrap.lock -
 
@@ -201,4 +213,4 @@ proto-go:
 	$(GO) run -C sdk/go/tools ./protogen
 
 clean:
-	rm -rf .venv .venv-proto .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-proto .venv-fuzz .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,6 +4,7 @@ import pkgutil
 from collections.abc import Awaitable, Callable
 from dataclasses import KW_ONLY, dataclass
 
+from benchmarks.hostile_peers import RATES
 from benchmarks.timing import Plan, Sample
 
 Measure = Callable[[Plan], Awaitable[dict[str, Sample]]]
@@ -80,6 +81,15 @@ def _health(attack: str, title: str) -> Figure:
     )
 
 
+def _hostile(kind: str, rate: int) -> Figure:
+    return Figure(
+        f"hostile-{kind}",
+        f"p99 of others' calls beside {rate:,} {kind.replace('-', ' ')} a second / without",
+        f"hostile:{kind.replace('-', '_')}",
+        3,
+    )
+
+
 FIGURES = (
     _more("link-100", "100 at once over the link / bare grpc.aio unary, calls/s", "crowds:hundred", 5, 10),
     _more("link-1000", "1,000 at once over the link / bare grpc.aio unary, calls/s", "crowds:thousand", 8, 15),
@@ -147,6 +157,7 @@ FIGURES = (
     _health("long-text", "an exception with 100 MB of text"),
     _health("chain", "an exception with 100,000 causes"),
     _health("slow-text", "an exception that takes a second to print"),
+    *(_hostile(kind, rate) for kind, rate in RATES.items()),
 )
 
 

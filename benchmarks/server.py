@@ -32,8 +32,8 @@ async def serve(kind: str, tools: int, hub: str) -> None:
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "gateway" (over HTTP), "attacked", "guarded" (the same with a token), "worker", "agents" or a
-            peer's.
+        kind: "hub", "gateway" (over HTTP), "exposed" (both), "attacked", "guarded" (the same with a token), "worker",
+            "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
     """
@@ -41,6 +41,13 @@ async def serve(kind: str, tools: int, hub: str) -> None:
         await _serve_hub(tools)
     elif kind == "gateway":
         await _serve_gateway()
+    elif kind == "exposed":
+        async with BridgeServer(tools=[tool(add)], http_address="127.0.0.1:0", settings=_SETTINGS) as exposed:
+
+            async def http_address(_: int) -> str | None:
+                return exposed.http_address
+
+            await _answer(exposed.address, {"http address": http_address})
     elif kind in ("attacked", "guarded"):
         settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
         async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:
@@ -142,7 +149,9 @@ def _say(what: Any) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
-    parser.add_argument("kind", choices=["hub", "gateway", "attacked", "guarded", "worker", "agents", *KINDS])
+    parser.add_argument(
+        "kind", choices=["hub", "gateway", "exposed", "attacked", "guarded", "worker", "agents", *KINDS]
+    )
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""A hub as a process of its own: prints its address, serves until its input ends.
+"""A hub as a process of its own: prints its addresses, over gRPC and HTTP, and serves until its input ends.
 
 Its argument is JSON: ``{"tools": ["module:attr", …], "settings": {…}}``; an attribute is a tool or a list of tools.
 """
@@ -26,8 +26,9 @@ def _loaded(source: str) -> list[Any]:
 async def serve(tools: list[str], settings: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     found = [tool for source in tools for tool in _loaded(source)]
-    async with BridgeServer(tools=[add, *found], settings=Settings.model_validate(settings)) as server:
-        sys.stdout.write(f"{server.address}\n")
+    limits = Settings.model_validate(settings)
+    async with BridgeServer(tools=[add, *found], http_address="127.0.0.1:0", settings=limits) as server:
+        sys.stdout.write(f"{server.address} {server.http_address}\n")
         sys.stdout.flush()
         await loop.run_in_executor(None, sys.stdin.read)
 

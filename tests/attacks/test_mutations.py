@@ -4,8 +4,8 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
@@ -13,8 +13,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from attacks.mutations import Mutator, frames, requests
-from attacks.victims import PATIENCE, MakeVictim, Victim
-from grpc_tool_bridge import GRPCToolBridge
+from attacks.victims import PATIENCE, MakeVictim, others_go_on
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.status import ERROR_KEY
@@ -33,31 +32,6 @@ OWN_FAULT = "InternalError"
 
 # gRPC's own statuses, which carry no error of the bridge's.
 DEADLINE_OR_CANCEL = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
-
-
-@asynccontextmanager
-async def others_go_on(hub: Victim) -> AsyncIterator[None]:
-    """Another client calls all the time; each of its calls has the right answer."""
-    async with GRPCToolBridge(hub.address) as bridge:
-        add = (await bridge.initialize())["add"]
-        number = 0
-
-        async def call() -> None:
-            nonlocal number
-            while True:
-                async with asyncio.timeout(PATIENCE):
-                    assert await add(number, 1) == number + 1
-                number += 1
-
-        calling = asyncio.create_task(call())
-        try:
-            yield
-            assert not calling.done(), calling.exception()
-            assert number
-        finally:
-            calling.cancel()
-            with suppress(asyncio.CancelledError):
-                await calling
 
 
 @pytest.fixture

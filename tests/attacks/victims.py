@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,12 +49,13 @@ class Victim:
 
     Attributes:
         address: Where it listens.
+        http_address: Where its gateway does.
         pid: Its process.
         token: The token that it asks for, if any.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, address: str, token: str | None) -> None:
-        self.address = address
+    def __init__(self, process: asyncio.subprocess.Process, addresses: str, token: str | None) -> None:
+        self.address, self.http_address = addresses.split()
         self.token = token
         self.pid = process.pid
         self.process = process
@@ -86,6 +87,10 @@ class Victim:
     def memory(self) -> int:
         """Bytes that the hub's process holds."""
         return int(psutil.Process(self.pid).memory_info().rss)
+
+    def files(self) -> int:
+        """Files and sockets that the hub's process has open."""
+        return int(psutil.Process(self.pid).num_fds())
 
     def channel(self) -> Any:
         """Makes a connection of its own, without any limit of its own; closed with the test."""
@@ -130,7 +135,7 @@ class MakeVictim(Protocol):
 async def victim(*tools: str, **settings: Any) -> AsyncIterator[Victim]:
     """Starts a hub that is watched; whatever was done to it, it lives and serves others at the end."""
     process = await _started("hub_process.py", json.dumps({"tools": tools, "settings": settings}))
-    attacked = Victim(process, (await _line(process)).strip(), settings.get("token"))
+    attacked = Victim(process, await _line(process), settings.get("token"))
     try:
         await attacked.watch()
         yield attacked
@@ -139,6 +144,31 @@ async def victim(*tools: str, **settings: Any) -> AsyncIterator[Victim]:
         await attacked.looks_unharmed()
     finally:
         await attacked.close()
+
+
+@asynccontextmanager
+async def others_go_on(hub: Victim) -> AsyncIterator[None]:
+    """Another client calls all the time; each of its calls has the right answer."""
+    async with GRPCToolBridge(hub.address) as bridge:
+        add = (await bridge.initialize())["add"]
+        number = 0
+
+        async def call() -> None:
+            nonlocal number
+            while True:
+                async with asyncio.timeout(PATIENCE):
+                    assert await add(number, 1) == number + 1
+                number += 1
+
+        calling = asyncio.create_task(call())
+        try:
+            yield
+            assert not calling.done(), calling.exception()
+            assert number
+        finally:
+            calling.cancel()
+            with suppress(asyncio.CancelledError):
+                await calling
 
 
 async def _started(script: str, *arguments: str) -> asyncio.subprocess.Process:

@@ -1,6 +1,7 @@
-"""A tool that takes its time."""
+"""Tools that take their time."""
 
 import asyncio
+import time
 
 
 async def wait_six_seconds() -> int:
@@ -8,4 +9,9 @@ async def wait_six_seconds() -> int:
     return 6
 
 
-TOOLS = [wait_six_seconds]
+async def hold_the_loop(seconds: float) -> None:
+    """Keeps the hub from beginning anything else."""
+    time.sleep(seconds)  # noqa: ASYNC251 - what it is for
+
+
+TOOLS = [wait_six_seconds, hold_the_loop]

@@ -401,6 +401,13 @@ class HostileHub:
         return [Envelope(id=envelope.id, reply=b"")]
 
 
+class SilentHub(HostileHub):
+    """Takes links, and says nothing over them."""
+
+    async def serve(self, _: Any, context: Any) -> None:
+        await asyncio.Event().wait()
+
+
 HARM: dict[str, tuple[Callable[[int], list[Envelope]], str]] = {
     "two answers": (lambda i: [Envelope(id=i, reply=b"")] * 2, "which was answered before"),
     "an answer to another": (lambda i: [Envelope(id=i + 100, reply=b"")], "which was never made"),
@@ -416,11 +423,13 @@ HARM: dict[str, tuple[Callable[[int], list[Envelope]], str]] = {
 
 
 @pytest.fixture
-async def hostile() -> AsyncIterator[Callable[[Callable[[Envelope], list[Envelope]]], Any]]:
+async def hostile() -> AsyncIterator[Callable[..., Any]]:
     servers: list[grpc.aio.Server] = []
 
-    async def start(answer: Callable[[Envelope], list[Envelope]]) -> tuple[HostileHub, str]:
-        hub = HostileHub(answer)
+    async def start(
+        answer: Callable[[Envelope], list[Envelope]], kind: type[HostileHub] = HostileHub
+    ) -> tuple[HostileHub, str]:
+        hub = kind(answer)
         server = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
         server.add_generic_rpc_handlers((service_handler(SomeHub(), link=hub.serve),))
         port = server.add_insecure_port("127.0.0.1:0")
@@ -449,6 +458,34 @@ async def test_a_hub_that_breaks_the_protocol_fails_the_call_and_is_linked_to_an
             assert text in str(error)
         assert await soon(bridge.execute_tool("tool")) == "good"
         assert hub.links == 2
+
+
+async def test_a_hub_that_never_greets_leaves_nobody_waiting(hostile: Any) -> None:
+    _, address = await hostile(lambda _: [], SilentHub)
+    async with GRPCToolBridge(address) as bridge:
+        with pytest.raises(ToolCommunicationError, match=r"no link within|hello") as caught:
+            await soon(bridge.initialize(connect_timeout=0.5))
+        assert caught.value.code.name == "UNAVAILABLE"
+
+
+FLOODS: dict[str, list[Envelope]] = {
+    "pings": [Envelope(ping=7)],
+    "pongs": [Envelope(pong=7)],
+    "drains": [Envelope(drain=LinkDrain(grace_ms=2**32 - 1))],
+    "empty frames": [],
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_a_client_answers_and_closes_whatever_its_hub_floods_it_with(hostile: Any, flood: list[Envelope]) -> None:
+    def answer(envelope: Envelope) -> list[Envelope]:
+        good = ToolCallResponse(success=True, result=serialize_value("good"))
+        return [*flood * 5_000, Envelope(id=envelope.id, reply=good.SerializeToString())]
+
+    _, address = await hostile(answer)
+    async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
+        await bridge.initialize()
+        assert await soon(bridge.execute_tool("tool")) == "good"
 
 
 async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import pandas as pd
 import pyarrow as pa
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fuzz.corpus import CORPUS
 from grpc_tool_bridge import (
     BridgeServer,
     GRPCToolBridge,
@@ -310,12 +312,27 @@ def test_a_compressed_frame_is_refused_before_it_grows(name: str, codec: str) ->
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_rows_that_take_no_bytes_are_bounded(name: str) -> None:
-    nulls = pa.table({"nothing": pa.nulls(20_000_000)})
-    runs = pa.RunEndEncodedArray.from_arrays(pa.array([20_000_000], pa.int32()), pa.array([1.0]))
+    nulls = pa.table({"nothing": pa.nulls(300_000)})
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([300_000], pa.int32()), pa.array([1.0]))
     for table in (nulls, pa.table({"one": runs}), nulls.select([])):
-        with pytest.raises(SerializationError, match="more than 10,"):
+        with pytest.raises(SerializationError, match="more than 25"):
             deserialize_value(_frame(table, name))
     assert len(deserialize_value(_frame(pa.table({"nothing": pa.nulls(1_000)}), name))) == 1_000
+
+
+def test_rows_are_bounded_whatever_arrays_their_batch_claims_to_have() -> None:
+    # Two arrays of two values, and 8,388,610 rows; made by changing bytes at random.
+    sent = (CORPUS / "values" / "frame-of-more-rows-than-arrays").read_bytes()
+    with pytest.raises(SerializationError, match="more than 25"):
+        deserialize_value(AnyMessage.FromString(sent))
+
+
+def test_rows_without_columns_are_bounded() -> None:
+    rows = pd.DataFrame(index=pd.RangeIndex(200_000))
+    assert len(deserialize_value(serialize_value(rows))) == 200_000
+    endless = json.dumps({"rows": [0, 10**15, 1, None]}).encode()
+    with pytest.raises(SerializationError, match="more than 250,000 items"):
+        deserialize_value(_frame(pa.table({}).replace_schema_metadata({b"dspex.bridge": endless})))
 
 
 def test_frames_of_many_small_values_are_read() -> None:

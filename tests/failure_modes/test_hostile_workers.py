@@ -18,8 +18,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     Envelope,
     ErrorInfo,
+    LinkEvent,
     LinkHello,
     LinkStatus,
+    LogRecord,
+    Progress,
     RegisterToolsRequest,
     RegisterToolsResponse,
     StatusResponse,
@@ -382,6 +385,53 @@ async def test_a_flood_within_the_credit_takes_fixed_memory_however_slow_its_rea
     assert sent <= 2 * INITIAL_CREDIT // size + 8 < count
     assert [len(value) async for value in stream] == [size] * (count - 1)
     await soon(flooding)
+
+
+@pytest.mark.parametrize("kind", ["progress", "log"])
+async def test_a_flood_of_events_takes_fixed_memory_and_no_place_of_other_calls(
+    crew: Crew, raw: RawWorker, kind: str
+) -> None:
+    text = "x" * 1_000
+    event = LinkEvent(progress=Progress(message=text)) if kind == "progress" else LinkEvent(log=LogRecord(message=text))
+    told: list[Any] = []
+    tool = crew.bridge.client.tool("stream").with_options(on_progress=told.append, on_log=told.append)
+    stream = tool.stream()
+    first = asyncio.create_task(anext(stream))
+    number = (await raw.called()).id
+    await raw.send(Envelope(id=number, chunk=chunk(0, "first")))
+    assert await soon(first) == "first"
+    for turn in range(20):
+        # Nobody reads on: each frame is 500 events of a kilobyte.
+        await raw.send(*[Envelope(id=number, event=event)] * 500)
+        assert await soon(crew.call("echo", turn)) == turn
+    assert crew.hub.memory.used < 64 * MIB
+    await raw.send(Envelope(id=number, chunk=complete(1)), Envelope(id=number, end=LinkStatus()))
+    assert [value async for value in stream] == []
+    assert len(told) <= 10_000
+
+
+async def test_events_of_calls_that_are_over_end_the_link_of_whoever_sends_them(crew: Crew, raw: RawWorker) -> None:
+    call = await begin_call(crew, raw)
+    await raw.send(Envelope(id=call.id, reply=result("done")))
+    assert await call.answer() == "done"
+    await raw.send(Envelope(id=call.id, event=LinkEvent(progress=Progress(message="late"))))
+    await assert_ended(raw, f"event came for the call {call.id}, which was answered before")
+
+
+async def test_a_capacity_that_changes_counts_from_then_on(crew: Crew, raw: RawWorker) -> None:
+    assert (await raw.register(spec("unary"), worker_id="raw", capacity=1)).success
+    first = await begin_call(crew, raw)
+    second, third = (Calling(crew, raw, crew.call("unary")) for _ in range(2))
+    assert (await raw.register(spec("unary"), worker_id="raw", capacity=2)).success
+    await second.begun()
+    # Two are open, which is more than one.
+    assert (await raw.register(spec("unary"), worker_id="raw", capacity=1)).success
+    await raw.send(Envelope(id=first.id, reply=result("first")))
+    assert await first.answer() == "first"
+    assert crew.known("raw").active == 1
+    await raw.send(Envelope(id=second.id, reply=result("second")))
+    await raw.send(Envelope(id=await third.begun(), reply=result("third")))
+    assert [await second.answer(), await third.answer()] == ["second", "third"]
 
 
 async def test_a_call_that_is_never_answered_ends_by_its_deadline_and_counts_until_the_worker_ends_it(

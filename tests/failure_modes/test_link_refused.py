@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc.aio
 import pytest
-import trustme
 from pydantic import SecretStr
 
 from failure_modes.links import Connect, Gate, echo
@@ -19,6 +18,7 @@ from grpc_tool_bridge.testing import ToxicProxy
 from grpc_tool_bridge.transport.channel import AuthorizedChannel
 from grpc_tool_bridge.transport.servicer import service_handler
 from integration.connections import read
+from support.certificates import certificate_files
 from support.waiting import soon, until
 
 TOKEN = "open-sesame-4711"
@@ -66,12 +66,7 @@ async def test_a_wrong_token_is_told_at_once_and_not_tried_for_ever(dials: list[
 
 
 async def test_over_tls_and_with_a_token_a_lost_link_comes_back(tmp_path: Path, dials: list[str]) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(str(files["ca"]))
-    issued.cert_chain_pems[0].write_to_path(str(files["cert"]))
-    issued.private_key_pem.write_to_path(str(files["key"]))
+    files = certificate_files(tmp_path)
     gate = Gate()
     settings = Settings(tls_cert=files["cert"], tls_key=files["key"], token=SecretStr(TOKEN), shutdown_grace=0)
     async with (

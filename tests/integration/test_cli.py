@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import psutil
 import pytest
 import trustme
 
@@ -462,6 +464,19 @@ def test_serve_tells_people_where_it_serves_over_http(start: Start) -> None:
     _, log = process.communicate(timeout=PATIENCE)
     assert "uvicorn" not in log, "the hub speaks for its server"
     assert re.fullmatch(r"The hub listens on 127\.0\.0\.1:\d+ and, over HTTP, at http://127\.0\.0\.1:\d+\n", line)
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="only Linux tells the limits of another process")
+def test_serve_may_open_the_files_that_its_connections_need(start: Start) -> None:
+    before = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 500), hard))
+    try:
+        process = start("serve", "--address", "127.0.0.1:0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    read_line(process)
+    # 10,000 connections are 3/8 of them.
+    assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == min(hard, 26_667)
 
 
 def test_an_http_address_in_use_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:

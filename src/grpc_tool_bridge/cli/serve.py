@@ -29,6 +29,7 @@ from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.transport.open_files import allow_connections
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ def serve(
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them.
     """
     settings = options.read_settings()
+    allow_connections(settings.max_connections)
     with serving(options) as out:
         offered = load_tools(tools or ())
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)

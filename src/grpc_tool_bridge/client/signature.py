@@ -53,6 +53,9 @@ def shown(spec: ToolSpec) -> str:
 
 
 def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
+    if not argument.name:
+        # Python's own error is an IndexError.
+        raise ValueError("an argument of the tool has no name")
     rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
     kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
     default: Any = inspect.Parameter.empty

@@ -102,6 +102,7 @@ class Guard:
         held = scope["held"] = Lease(self._memory, "a request over HTTP")
         try:
             request_id = scope["request_id"] = _request_id(headers) or request_id
+            _check_framing(headers)
             self._check_host(headers)
             if not is_allowed:
                 self._check_origin(headers, scope)
@@ -152,6 +153,17 @@ class Guard:
             )
         if scope["method"] == "GET" and _TOOL_STREAM.fullmatch(scope["path"]):
             _check_intent(headers, own)
+
+
+def _check_framing(headers: Headers) -> None:
+    """Refuses a request whose end a proxy may see elsewhere, which no client sends (RFC 9112, 6.1)."""
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise HttpError(
+            HTTPStatus.BAD_REQUEST,
+            "HttpError",
+            "the request has both Content-Length and Transfer-Encoding; send one of them",
+            {"Connection": "close"},
+        )
 
 
 def _check_intent(headers: Headers, own: str) -> None:

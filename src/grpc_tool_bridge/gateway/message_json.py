@@ -21,6 +21,9 @@ from grpc_tool_bridge.values.tagged_json import to_json
 
 _Write = Callable[[Any], Any]
 
+# How the type URLs of frames begin.
+_FRAMES = ("pandas.", "polars.", "pyarrow.")
+
 # Levels of containers in a Struct.
 _MAX_DEPTH = 100
 
@@ -62,9 +65,10 @@ async def outcome_json(outcome: ToolCallResponse | ToolCallResult, write: _Write
 
 
 async def value_json(value: AnyMessage, write: _Write = to_json) -> Any:
-    """Writes a value; a large one is read in a thread."""
+    """Writes a value; a large one, and a frame, whose rows may take few bytes, is read in a thread."""
     read = partial(_value, value, write)
-    return await in_reader(read) if len(value.value) > SLOW_BYTES else read()
+    is_slow = len(value.value) > SLOW_BYTES or value.type_url.rpartition("/")[2].startswith(_FRAMES)
+    return await in_reader(read) if is_slow else read()
 
 
 def _value(value: AnyMessage, write: _Write = to_json) -> Any:

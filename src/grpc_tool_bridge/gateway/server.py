@@ -14,6 +14,7 @@ from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.gateway.metrics import HttpCounts
 from grpc_tool_bridge.gateway.quiet_server import QuietServer
 from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
+from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.server import check_exposure
 
 # A connection that nobody uses is closed after so many seconds.
@@ -76,7 +77,7 @@ class HttpServer:
             # Any client could name an address that is not its own.
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            limit_concurrency=settings.max_connections,
+            limit_concurrency=connection_limit(settings.max_connections),
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,

@@ -13,6 +13,7 @@ from grpc_tool_bridge.config import MAX_MESSAGE_BYTES, Settings
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.addresses import check_address
+from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
 
 # gRPC's own limit is so many times the bridge's, so that the bridge refuses a message, with a clear error.
@@ -29,6 +30,13 @@ _MAX_STRANDED_CALLS = 100_000
 # libraries let a client ping every 10 seconds at most, but some as often as it likes.
 LEAST_PING_SECONDS = 0.1
 MAX_PING_STRIKES = 10
+
+# A connection without RPCs and links for this long is closed: a peer may open thousands and send nothing. A client that
+# calls again connects again.
+MAX_IDLE_SECONDS = 300.0
+
+# RPCs of all connections that wait for the event loop to begin them.
+MAX_PENDING_RPCS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +202,11 @@ def memory_options(settings: Settings) -> Sequence[Option]:
         # An RPC that does not read buffers at most its window of 64 KiB; gRPC would enlarge it over time.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_concurrent_streams", settings.max_connection_rpcs),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_allowed_incoming_connections", connection_limit(settings.max_connections)),
+        # Beyond its own bound, gRPC cancels RPCs that wait to be begun, whoever made them.
+        ("grpc.server.max_pending_requests", MAX_PENDING_RPCS),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * MAX_PENDING_RPCS),
+        ("grpc.max_connection_idle_ms", int(MAX_IDLE_SECONDS * 1000)),
         ("grpc.server_handshake_timeout_ms", int(settings.hello_timeout * 1000)),
         # An RPC with more metadata is refused before any handler sees it.
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),

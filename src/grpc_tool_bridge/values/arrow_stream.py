@@ -6,7 +6,7 @@ dictionaries let one text appear in every row. The messages show how much there 
 
 import base64
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from struct import unpack_from
 from typing import Any
 
@@ -14,8 +14,9 @@ from google.protobuf import wrappers_pb2
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.rpc.nodes import MAX_NODES
 from grpc_tool_bridge.rpc.wireformat import bytes_header, read_bytes_field
-from grpc_tool_bridge.values.jsontext import MAX_ITEMS, too_many
+from grpc_tool_bridge.values.jsontext import too_many
 
 # From the flatbuffers of Arrow's format (Message.fbs): kinds of messages, and positions of fields in their tables.
 _SCHEMA, _DICTIONARY_BATCH, _RECORD_BATCH = 1, 2, 3
@@ -43,6 +44,10 @@ def write_stream(table: Any) -> bytes:
     mock = pa.MockOutputStream()
     with pa.ipc.new_stream(mock, table.schema) as writer:
         writer.write_table(table)
+    # Its reader refuses what is hardly more than rows.
+    limit = MAX_NODES + 8 * mock.size()
+    if table.num_rows * max(table.num_columns, 1) > limit:
+        raise too_many(limit)
     header = bytes_header(mock.size())
     # The only way to fill a bytes object in place: BytesIO lends its buffer, and returns it without a copy.
     holder = io.BytesIO(bytes(len(header) + mock.size()))
@@ -68,7 +73,7 @@ def read_stream(payload: bytes) -> Any:
     stream = read_bytes_field(payload)
     if stream is None:
         stream = memoryview(wrappers_pb2.BytesValue.FromString(payload).value)
-    return _read(stream, MAX_ITEMS)
+    return _read(stream, MAX_NODES)
 
 
 def write_inner(table: Any) -> str:
@@ -111,7 +116,7 @@ def check_stream(stream: memoryview, allowance: int) -> None:
     for message in pa.ipc.MessageReader.open_stream(pa.py_buffer(stream)):
         metadata = memoryview(message.metadata)
         _check_schema(metadata)
-        values += sum(_lengths(metadata))
+        values += _values(metadata)
         if values > limit:
             raise too_many(limit)
 
@@ -145,13 +150,13 @@ def _shares(kind: Any, *, inside: bool = False) -> bool:
     return has_views(kind) or any(_shares(kind.field(number).type, inside=True) for number in range(kind.num_fields))
 
 
-def _lengths(message: memoryview) -> Iterator[int]:
-    """Yields the number of values in each array of a message, including nested arrays."""
+def _values(message: memoryview) -> int:
+    """Returns the number of values in all arrays of a message, including nested ones; at least that of its rows."""
     table = _table(message, 0)
     place, header = _field(message, table, _MESSAGE_KIND), _field(message, table, _MESSAGE_HEADER)
     kind = message[place] if place else 0
     if not header or kind not in (_DICTIONARY_BATCH, _RECORD_BATCH):
-        return
+        return 0
     batch = _table(message, header)
     if kind == _DICTIONARY_BATCH:
         batch = _table(message, _field(message, batch, _DICTIONARY_DATA))
@@ -160,11 +165,12 @@ def _lengths(message: memoryview) -> Iterator[int]:
     nodes = _field(message, batch, _BATCH_NODES)
     start = nodes + unpack_from("<I", message, nodes)[0] if nodes else 0
     count = unpack_from("<I", message, start)[0] if nodes else 0
-    for number in range(count):
-        yield unpack_from("<q", message, start + 4 + number * _NODE_BYTES)[0]
+    lengths = (unpack_from("<q", message, start + 4 + number * _NODE_BYTES)[0] for number in range(count))
+    values: int = sum(max(length, 0) for length in lengths)
     length = _field(message, batch, _BATCH_LENGTH)
-    if length and not count:
-        yield unpack_from("<q", message, length)[0]
+    rows: int = unpack_from("<q", message, length)[0] if length else 0
+    # A table without columns has rows too, whatever arrays its batch claims to have.
+    return max(values, rows)
 
 
 def _check_schema(message: memoryview) -> None:

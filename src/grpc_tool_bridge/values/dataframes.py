@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.rpc.nodes import MAX_NODES
 from grpc_tool_bridge.values.arrow_stream import check_expansion, read_inner, write_inner
 from grpc_tool_bridge.values.cells import read_label, write_label
 from grpc_tool_bridge.values.columns import (
@@ -25,6 +26,7 @@ from grpc_tool_bridge.values.columns import (
     is_same_dtype,
     labelled,
 )
+from grpc_tool_bridge.values.jsontext import too_many
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Index, Series
@@ -82,7 +84,7 @@ def table_to_frame(table: Any) -> "DataFrame":
             levels[position - width] = values
     if "rows" in notes:
         *bounds, name = notes["rows"]
-        frame = frame.reindex(pd.RangeIndex(*bounds, name=name))
+        frame = frame.reindex(_bounded(pd.RangeIndex(*bounds, name=name)))
     read_index(frame, levels, notes)
     if "columns" in notes:
         frame.columns = table_to_index(read_inner(notes["columns"]))
@@ -197,8 +199,16 @@ def _rows_note(frame: "DataFrame") -> dict[str, Any]:
     rows: Any = frame.index
     if type(rows) is need("pandas").RangeIndex and not len(frame.columns):
         # A table without columns has no rows either.
+        _bounded(rows)
         return {"rows": [rows.start, rows.stop, rows.step, rows.name]}
     return {}
+
+
+def _bounded(rows: "Index[Any]") -> "Index[Any]":
+    """Returns the rows of a frame without columns, which take no bytes, if somebody can list them."""
+    if len(rows) > MAX_NODES:
+        raise too_many(MAX_NODES)
+    return rows
 
 
 def _is_plain_json(value: Any) -> bool:

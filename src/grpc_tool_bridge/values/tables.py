@@ -3,11 +3,13 @@
 Inspecting a value imports no data package: the package of an existing value is already imported.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.optional import need
+from grpc_tool_bridge.values.tensor import check_lists
 
 # What an array may take whose items are as long as its dtype says.
 MAX_TEXTS_BYTES = 64 * 1024 * 1024
@@ -18,6 +20,9 @@ _SCALARS = (
     "float16", "float32", "float64", "complex64", "complex128",
 )  # fmt: skip
 _EXACT_AS_TEXT = ("datetime64", "timedelta64", "longdouble")
+
+# By name or by code; numpy itself accepts lists of several, for which it evaluates the text.
+_DTYPE = re.compile(r"[<>|=]?[A-Za-z]+[0-9]{0,10}_?(\[[0-9]{0,9}[A-Za-zμ]{1,7}\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,11 @@ def array_json(value: Any, to_json: Callable[[Any], Any]) -> dict[str, Any] | No
     """
     package, _, name = (_package_name(value) or "").partition(".")
     if package == "numpy" and name == "ndarray":
-        whole = {"dtype": value.dtype.str, "data": to_json(value.tolist())}
         if not value.size:
-            whole["shape"] = list(value.shape)
+            # Not as the lists in it, of which there may be very many.
+            empty = {"dtype": value.dtype.str, "data": [], "shape": list(value.shape)}
+            return {"$type": "numpy.ndarray", "value": empty}
+        whole = {"dtype": value.dtype.str, "data": to_json(value.tolist())}
         return {"$type": "numpy.ndarray", "value": whole}
     if package == "numpy" and name in _EXACT_AS_TEXT:
         # Without its unit, a number of nanoseconds is one of anything.
@@ -101,17 +108,31 @@ def _read_frame(value: Any) -> Any:
 
 def _read_array(value: Any) -> Any:
     numpy = need("numpy")
+    if not _DTYPE.fullmatch(value["dtype"]):
+        raise ValueError(f"{value['dtype'][:40]!r} is not a dtype of numpy, such as 'float64'")
     kind = numpy.dtype(value["dtype"])
     # A few characters could name items of gigabytes.
     if kind.kind in "SUV" and numpy.array(value["data"], dtype=object).size * kind.itemsize > MAX_TEXTS_BYTES:
         raise ValueError(f"an array of {kind.str} may take {MAX_TEXTS_BYTES:,} bytes at most")
     array = numpy.array(value["data"], dtype=kind)
-    return array.reshape(value["shape"]) if "shape" in value else array
+    if "shape" in value:
+        array = array.reshape(value["shape"])
+        check_lists(array.shape)
+    return array
 
 
 def _read_table(value: Any) -> Any:
     rows = [dict(zip(value["columns"], row, strict=True)) for row in value["rows"]]
     return need("pyarrow").Table.from_pylist(rows)
+
+
+def _read_polars(value: Any) -> Any:
+    polars = need("polars")
+    try:
+        return polars.DataFrame(value["rows"], schema=value["columns"], orient="row")
+    except polars.exceptions.PanicException as failure:
+        # It is no Exception, and would pass everyone who takes one.
+        raise ValueError(f"polars cannot read it: {failure}") from None
 
 
 def _scalar_reader(name: str) -> Callable[[Any], Any]:
@@ -123,7 +144,7 @@ ARRAY_READERS: Mapping[str, Callable[[Any], Any]] = {
     "pandas.DataFrame": _read_frame,
     "pandas.Series": lambda value: _read_frame(value).iloc[:, 0],
     "pandas.Index": lambda value: need("pandas").Index(value),
-    "polars.DataFrame": lambda value: need("polars").DataFrame(value["rows"], schema=value["columns"], orient="row"),
+    "polars.DataFrame": _read_polars,
     "pyarrow.Table": _read_table,
     "numpy.ndarray": _read_array,
     **{f"numpy.{name}": _scalar_reader(name.removesuffix("_")) for name in _SCALARS},

@@ -128,9 +128,10 @@ def from_json(value: Any) -> Any:
     reader = _READERS.get(name) if isinstance(name, str) else None
     if reader is None:
         raise ValueError(f'a value of "$type" {name!r} is not supported here; supported: {", ".join(_READERS)}')
+    inner = from_json(value["value"])
     try:
-        return reader(from_json(value["value"]))
-    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError) as error:
+        return reader(inner)
+    except Exception as error:  # noqa: BLE001 - polars and NumPy raise classes of their own
         raise ValueError(f'the value of "$type" {name!r} cannot be read: {error}') from None
 
 

@@ -4,14 +4,15 @@ A Tensor of no dimensions in an Any is a scalar; a 0-d array travels in RichValu
 """
 
 import re
+import sys
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, Tensor
+from grpc_tool_bridge.rpc.nodes import MAX_NODES
 from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX
-from grpc_tool_bridge.values.jsontext import MAX_ITEMS
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ TENSOR_URL = TYPE_PREFIX + "dspex.bridge.Tensor"
 # The limit of NumPy 2; older versions have half of it, and raise.
 MAX_DIMENSIONS = 64
 
+# How many lists one item may be nested in, for all that a tensor has more of them than of items.
+_LISTS_PER_ITEM = 8
+
+# Items of an array whose items take no bytes, such as texts of no characters.
+_MAX_WIDTHLESS = 1_000
+
 _PLAIN_KINDS = "biufcmMSUV"
 # The possible dtype.str of these kinds; numpy itself accepts much more, some of it by evaluating text.
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9]{0,9}(generic|Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)\])?")
@@ -31,7 +38,8 @@ def pack_tensor(value: Any) -> Packed | None:
     """Writes an array or a scalar of numpy; None for other objects of numpy.
 
     Raises:
-        SerializationError: Its dtype holds Python objects or fields, or a text in it ends with NUL characters.
+        SerializationError: Its dtype holds Python objects or fields, a text in it ends with NUL characters, or it is
+            hardly more than dimensions.
     """
     np = need("numpy")
     if isinstance(value, np.ndarray):
@@ -56,7 +64,24 @@ def _tensor(array: "ndarray[Any, Any]") -> Tensor:
             f"an array of dtype {str(dtype)[:80]!r} has no plain form; convert it with astype() to numbers, bool, "
             "dates or fixed-width text, or send it as a list"
         )
+    check_lists(array.shape)
     return Tensor(dtype=dtype.str, shape=array.shape, data=array.tobytes())
+
+
+def check_lists(shape: tuple[int, ...]) -> None:
+    """Refuses an array that is hardly more than dimensions: whoever writes it as lists would make billions of them.
+
+    Raises:
+        SerializationError: It is one.
+    """
+    lists, rows = 1, 1
+    for dimension in shape[:-1]:
+        rows *= dimension
+        lists += rows
+    if lists > MAX_NODES + _LISTS_PER_ITEM * prod(shape):
+        raise SerializationError(
+            f"a tensor of the shape {shape[:8]} would be {lists:,} nested lists, with {prod(shape):,} items; reshape it"
+        )
 
 
 def read_tensor(payload: bytes, _: int) -> Any:
@@ -69,7 +94,7 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     """Reads a Tensor as an array of its shape, even if 0-d.
 
     Raises:
-        SerializationError: numpy is missing, or dtype, shape and data do not match.
+        SerializationError: numpy is missing, or dtype, shape and data do not match, or a text is not valid.
     """
     np = need("numpy")
     if len(message.shape) > MAX_DIMENSIONS:
@@ -84,11 +109,15 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
-    if size != len(message.data) or (not dtype.itemsize and prod(shape) > MAX_ITEMS):
+    if size != len(message.data) or (not dtype.itemsize and prod(shape) > _MAX_WIDTHLESS):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
             f"but {len(message.data):,} were received"
         )
+    if dtype.kind == "U" and size and np.frombuffer(message.data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+        # NumPy takes them, and fails with a SystemError once somebody looks at one.
+        raise SerializationError(f"a tensor of dtype {message.dtype} has a character beyond U+10FFFF")
+    check_lists(shape)
     # A bytearray, since an array over bytes would be read-only.
     array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
     return array

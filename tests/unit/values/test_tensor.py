@@ -121,6 +121,7 @@ def test_a_scalar_that_would_lose_nul_characters_is_refused(value: Any) -> None:
         ("<f8", [0, 2**62], b""),
         ("<f8", [1] * 65, b"x" * 8),
         ("<U0", [2**40], b""),
+        ("<U0", [1_001], b""),
         ("", [1], b"x"),
         ("O", [1], b"x" * 8),
         ("|O", [1], b"x" * 8),
@@ -133,6 +134,12 @@ def test_a_scalar_that_would_lose_nul_characters_is_refused(value: Any) -> None:
         ("<i٤", [1], b"x" * 4),
         ("<M8[x]", [1], b"x" * 8),
         ("<f8[s]", [1], b"x" * 8),
+        # No characters: NumPy takes them, and fails with a SystemError where they are looked at.
+        ("<U1", [1], b"\xff\xff\xff\xff"),
+        (">U2", [2], b"\x00\x00\x00a" * 3 + b"\x00\x11\x00\x00"),
+        # Written as lists, they would be billions.
+        ("<f8", [1_000_000, 1_000, 0], b""),
+        ("|u1", [100_000, *([1] * 60)], bytes(100_000)),
     ],
 )
 def test_a_hostile_tensor_is_refused(dtype: str, shape: list[int], data: bytes) -> None:
@@ -151,3 +158,13 @@ def test_a_tensor_without_numpy_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 def test_a_tensor_has_at_most_as_many_dimensions_as_numpy_allows() -> None:
     with pytest.raises(SerializationError, match="a tensor has 65 dimensions; NumPy arrays have at most 64"):
         read_array(Tensor(dtype="<f8", shape=[1] * 65, data=bytes(8)))
+
+
+@pytest.mark.parametrize("shape", [(200_000, 0), (0, 10**9), (50_000, 1, 1, 1), (2, 0, 10**9)])
+def test_an_array_of_many_rows_with_little_in_them_is_read(shape: tuple[int, ...]) -> None:
+    assert round_trip(np.zeros(shape, "u1")).shape == shape
+
+
+def test_an_array_that_is_hardly_more_than_dimensions_is_not_sent() -> None:
+    with pytest.raises(SerializationError, match=r"would be 1,001,001 nested lists, with 0 items; reshape it"):
+        serialize_value(np.zeros((1_000, 1_000, 0)))
