@@ -32,6 +32,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
 MAX_CLIENTS = 10_000
 # Connections that are opened at the same time.
 _OPENING = 32
+# The hub refuses a call it cannot make sooner than this.
+_TRIAL_SECONDS = 1.0
 
 # With these the first call says that no call can succeed.
 _HOPELESS = frozenset(
@@ -219,9 +221,13 @@ def _target_of(bridge: ToolBridge, words: list[str], options: BenchOptions) -> T
 
 
 async def _try(call: Call) -> None:
-    """Makes one call, so that wrong arguments are one error and not thousands."""
+    """Makes one call, so that wrong arguments are one error and not thousands; a slow one is cancelled."""
     try:
-        await call()
+        async with asyncio.timeout(_TRIAL_SECONDS):
+            await call()
+    except TimeoutError:
+        # Of the trial, or of the tool, whose errors are counted.
+        return
     except ToolBridgeError as error:
         if error.error_type in _HOPELESS and error.details.get("origin", "bridge") == "bridge":
             raise CommandError(str(error)) from error
@@ -270,7 +276,9 @@ def _judge(results: Results, options: BenchOptions) -> None:
     if options.max_p99 is not None and p99 > options.max_p99:
         problems.append(f"p99 is {p99:.4g} s, which is over the {options.max_p99:g} s of --max-p99")
     if options.min_rate is not None and rate < options.min_rate:
-        problems.append(f"{rate:,.1f} calls per second succeeded, fewer than the {options.min_rate:,g} of --min-rate")
+        problems.append(
+            f"{rate:,.1f} calls per second succeeded, fewer than the {options.min_rate:,.10g} of --min-rate"
+        )
     if problems:
         raise CommandError("; ".join(problems), error_type="ThresholdMissed")
     if not results.calls:

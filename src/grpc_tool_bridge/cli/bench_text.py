@@ -1,6 +1,7 @@
 """How ``bench`` shows what it has measured: as a table, as one line while it runs, and as JSON."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 from rich.console import Console
@@ -79,13 +80,22 @@ def print_results(out: Console, results: Results, target: Target, plan: Plan, *,
 
 
 async def show(err: Console, generator: LoadGenerator, plan: Plan) -> None:
-    """Shows a line of what has been measured so far until it is cancelled."""
-    results, before = generator.results, 0
+    """Shows what has been measured so far until it is cancelled: one line that changes, or lines where none can."""
+    if err.is_dumb_terminal:
+        async for line in _lines(generator, plan):
+            err.print(line, soft_wrap=True)
     with Live(console=err, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False) as live:
-        while True:
-            rate, before = (results.ended_within - before) / _VIEW_SECONDS, results.ended_within
-            live.update(Text(_line(generator, plan, rate)), refresh=True)
-            await asyncio.sleep(_VIEW_SECONDS)
+        async for line in _lines(generator, plan):
+            live.update(Text(line), refresh=True)
+
+
+async def _lines(generator: LoadGenerator, plan: Plan) -> AsyncIterator[str]:
+    before = 0
+    while True:
+        ended = generator.results.ended_within
+        yield _line(generator, plan, (ended - before) / _VIEW_SECONDS)
+        before = ended
+        await asyncio.sleep(_VIEW_SECONDS)
 
 
 def _line(generator: LoadGenerator, plan: Plan, rate: float) -> str:
@@ -125,7 +135,7 @@ def _title(target: Target, plan: Plan, clients: int) -> str:
     who = "1 client" if clients == 1 else f"{clients:,} clients"
     if plan.rate is None:
         return f"{what}: closed loop, {who}, {plan.concurrency:,} at a time each"
-    return f"{what}: open loop, {who}, {plan.rate:,g} calls/s due ({plan.arrivals})"
+    return f"{what}: open loop, {who}, {plan.rate:,.10g} calls/s due ({plan.arrivals})"
 
 
 def _summary(results: Results) -> str:
