@@ -219,6 +219,7 @@ class Write:
 
     def close(self) -> None:
         """Gives up the wait."""
+        self.abandon()
         self._done = True
         self._write.close()
 
@@ -246,6 +247,7 @@ class Write:
                     yield
             except asyncio.CancelledError as error:
                 cancelled = error
+                self.abandon()
             yield from resume(self._write, self._waits_for, cancelled)
         finally:
             self._done = True

@@ -21,7 +21,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
-from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
 from grpc_tool_bridge.tools.spec_arguments import read_arguments
@@ -75,6 +75,7 @@ class RegisteredTool:
         backend: Runs its calls; None if ``tool`` runs in this process.
         session_id: The session that sees it; empty: every session.
         size: Bytes charged for it.
+        spec_bytes, spec_nodes: Bytes and nodes of its spec, of which every list of the tools counts those of each.
         schema: A digest that must be equal for all workers that offer it.
     """
 
@@ -91,6 +92,8 @@ class RegisteredTool:
         "session_id",
         "size",
         "spec",
+        "spec_bytes",
+        "spec_nodes",
         "timeout",
         "tool",
     )
@@ -112,6 +115,8 @@ class RegisteredTool:
         self.metrics = ToolMetrics()
         self.check = prepared.check
         self.size = prepared.size
+        self.spec_bytes = prepared.size - TOOL_BYTES
+        self.spec_nodes = spec_nodes(spec)
         self.schema = prepared.schema
         self.backend: Backend[Any] | None = _Nobody() if prepared.tool is None else None
         self.session_id = ""
