@@ -15,7 +15,7 @@ import pytest
 
 from grpc_tool_bridge import GRPCToolBridge
 from support.growth import MIB, History, held_by
-from support.patience import PATIENCE
+from support.patience import PATIENCE, SCALE
 from support.soak import IS_SOAK, SECONDS
 from support.waiting import soon, until
 
@@ -29,8 +29,9 @@ LOOKS = 200
 MAY_GROW = {"memory": (8 if IS_SOAK else 32) * MIB, "threads": 4, "sockets": 8, "files": 4}
 
 SETTINGS = {
-    # So that what was left by clients without a word is ended, and what is remembered is soon at its bound.
-    "session_idle_timeout": 2.0,
+    # So that what was left by clients without a word is ended, and what is remembered is soon at its bound; and no
+    # session of a client that is merely held up.
+    "session_idle_timeout": (20.0 if IS_SOAK else 4.0) * SCALE,
     "ended_sessions": 100,
     "worker_grace_period": 0.5,
     "agent_run_ttl": 2.0,
