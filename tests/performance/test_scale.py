@@ -259,7 +259,7 @@ async def lists_are_whole(crowd: Crowd, bridge: GRPCToolBridge) -> None:
     assert set(crowd.sessions) <= set(sessions)
     assert len(sessions) == len(crowd.sessions) + LINKS
     assert sorted(await workers_at(bridge)) == sorted(crowd.workers)
-    metrics = await bridge.client.get_metrics("tool.everywhere.*", f"tool.{sorted(crowd.workers)[0]}_0.*")
+    metrics = await bridge.client.get_metrics("tool.everywhere.*", f"tool.{min(crowd.workers)}_0.*")
     assert len(metrics) == 8
     assert metrics["tool.everywhere.calls"].integer_value > 0
 

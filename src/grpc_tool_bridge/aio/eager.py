@@ -218,7 +218,7 @@ class Write:
             self._error = error.with_traceback(None)
 
     def close(self) -> None:
-        """Gives up the wait."""
+        """Gives up the wait; an error of the write is ignored."""
         self.abandon()
         self._done = True
         self._write.close()
@@ -247,7 +247,6 @@ class Write:
                     yield
             except asyncio.CancelledError as error:
                 cancelled = error
-                self.abandon()
             yield from resume(self._write, self._waits_for, cancelled)
         finally:
             self._done = True

@@ -257,3 +257,29 @@ async def test_watches_of_sessions_without_tools_of_their_own_share_what_they_re
     assert list(registry._by_name(session)) == ["a", "b"]
     registry.unregister("", ["a"])
     assert list(registry._by_name(other)) == ["b"]
+
+
+async def test_a_change_of_the_hubs_tools_copies_nothing_for_a_session_with_tools_of_its_own() -> None:
+    # Thousands of sessions would each sort thousands of tools.
+    registry, session = await make("a")
+    registry.register_batch("s", [spec("own")])
+    before = registry._view(session)
+    registry.register_batch("", [spec("b")])
+    now = registry._view(session, before)
+    assert now.own is before.own
+    assert now.shared is registry._by_name(None)
+    registry.register_batch("s", [spec("more")])
+    assert list(registry._view(session, now).own) == ["own", "more"]
+
+
+async def test_a_watch_of_a_session_with_tools_of_its_own_does_not_tell_of_what_they_hide() -> None:
+    registry, session = await make("a")
+    registry.register_batch("s", [spec("b")])
+    watch = registry.watch(session)
+    pending = await reader(watch)
+    registry.register_batch("", [spec("b")])
+    registry.register_batch("", [spec("c")])
+    assert await pending == ("added", "c")
+    pending = await reader(watch)
+    registry.unregister("s", ["b"])
+    assert await pending == ("changed", "b")
