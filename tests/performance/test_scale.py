@@ -130,19 +130,22 @@ class Crowd:
 
     async def watch(self, session_ids: Sequence[str]) -> None:
         """Watches the tools of half of some sessions, and a variable of the others."""
-        for session_id in session_ids[::2]:
-            # What came with the first revision.
-            self.told[session_id] = {"add"}
-            self._watches.append(asyncio.create_task(self._watch_tools(session_id)))
+        await some_at_once(self._begin_to_watch_tools, session_ids[::2])
         self.values = dict.fromkeys(session_ids[1::2], 0)
         # Only what is there can be watched by name.
         await self.set_variables(0)
         for session_id in self.values:
             self._watches.append(asyncio.create_task(self._watch_variable(session_id)))
 
-    async def _watch_tools(self, session_id: str) -> None:
-        # From the first revision on, so that it begins with all tools.
-        request = pb.WatchSessionToolsRequest(session_id=session_id, from_revision=1)
+    async def _begin_to_watch_tools(self, session_id: str) -> None:
+        """Reads the tools, and watches them from there on, as clients do."""
+        request = pb.GetSessionToolsRequest(session_id=session_id)
+        response = await self.client_of(session_id).call("GetSessionTools", request)
+        self.told[session_id] = {spec.name for spec in response.tools}
+        self._watches.append(asyncio.create_task(self._watch_tools(session_id, response.revision)))
+
+    async def _watch_tools(self, session_id: str, revision: int) -> None:
+        request = pb.WatchSessionToolsRequest(session_id=session_id, from_revision=revision)
         updates = self.client_of(session_id).caller.stream("WatchSessionTools", request)
         told = self.told[session_id]
         async with aclosing(updates):
@@ -201,7 +204,14 @@ def _named(name: str) -> Any:
 @pytest.mark.seeded
 @pytest.mark.timeout(LIMIT)
 async def test_very_many_of_everything_come_and_go_and_nobody_misses_anything() -> None:
-    settings = {"max_sessions": 2 * SESSIONS + LINKS + 10, "session_idle_timeout": 3_600.0, "worker_grace_period": 0.2}
+    settings = {
+        "max_sessions": 2 * SESSIONS + LINKS + 10,
+        "session_idle_timeout": 3_600.0,
+        "worker_grace_period": 0.2,
+        # All workers share one process, with everybody else.
+        "worker_suspect_after": PATIENCE,
+        "worker_lost_after": 2 * PATIENCE,
+    }
     async with victim(**settings) as hub, AsyncExitStack() as stack:
         crowd = Crowd(hub, stack)
         await crowd.connect()
