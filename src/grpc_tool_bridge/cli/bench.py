@@ -170,7 +170,8 @@ async def bench(hub: HubOptions, more: WordsArgument = None, *, options: BenchOp
     if words and options.tool is None:
         raise ArgumentError("arguments need --tool NAME, the tool that takes them")
     if options.out is not None:
-        _write(options.out, "")
+        # Fails now if it cannot be written, and keeps an earlier result until there is another.
+        _write(options.out, "", mode="a")
     allow_open_files(options.clients)
     plan = options.plan()
     async with AsyncExitStack() as stack:
@@ -258,9 +259,10 @@ def _print(results: Results, target: Target, plan: Plan, options: BenchOptions) 
         bench_text.print_results(console(), results, target, plan, clients=options.clients)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: Literal["a", "w"] = "w") -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror or error}") from None
 

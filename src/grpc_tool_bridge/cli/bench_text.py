@@ -43,6 +43,7 @@ def facts(results: Results, target: Target, plan: Plan, *, clients: int, transpo
         "rate": results.rate,
         "success_rate": results.success_rate,
         "values": results.values,
+        "value_rate": results.value_rate,
         "bytes_sent": results.sent,
         "bytes_received": results.received,
         "latency": times(results.latency),
@@ -145,7 +146,7 @@ def _summary(results: Results) -> str:
         f"sent {_size(results.sent)}, received {_size(results.received)}",
     ]
     if results.values > results.calls:
-        parts.insert(1, f"{results.values / results.seconds if results.seconds else 0:,.1f} values/s")
+        parts.insert(1, f"{results.value_rate:,.1f} values/s")
     return " · ".join(parts)
 
 

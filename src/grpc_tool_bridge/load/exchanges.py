@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments, result_of
@@ -115,76 +115,79 @@ class Target:
         return ToolCall(caller, request, self.seconds, name)
 
 
-class Ping:
+@dataclass(slots=True)
+class _Request:
+    """A request that is sent again and again.
+
+    Attributes:
+        caller: Makes the calls.
+        request: The request.
+        seconds: The timeout of each call.
+        name: The tool's name, for errors.
+        size: Bytes of the request.
+    """
+
+    caller: Caller
+    request: Any
+    seconds: float
+    name: str = ""
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.request.ByteSize()
+
+
+class Ping(_Request):
     """A heartbeat of the session: the cheapest request that a hub answers."""
 
-    def __init__(self, caller: Caller, request: HeartbeatRequest, seconds: float) -> None:
-        self._caller = caller
-        self._request = request
-        self._seconds = seconds
-        self._size = request.ByteSize()
+    __slots__ = ()
 
     async def __call__(self) -> Exchange:
         """Makes the call."""
-        response = await self._caller.unary("Heartbeat", self._request, self._seconds)
+        response = await self.caller.unary("Heartbeat", self.request, self.seconds)
         if not response.session_valid:
-            raise SessionNotFoundError(f"the hub has no session {self._request.session_id!r} any more")
-        return Exchange(self._size, response.ByteSize(), 0)
+            raise SessionNotFoundError(f"the hub has no session {self.request.session_id!r} any more")
+        return Exchange(self.size, response.ByteSize(), 0)
 
 
-class ToolCall:
+class ToolCall(_Request):
     """A call of a tool; its result is not decoded."""
 
-    def __init__(self, caller: Caller, request: ToolCallRequest, seconds: float, name: str) -> None:
-        self._caller = caller
-        self._request = request
-        self._seconds = seconds
-        self._name = name
-        self._size = request.ByteSize()
+    __slots__ = ()
 
     async def __call__(self) -> Exchange:
         """Makes the call."""
-        response = await self._caller.unary("ExecuteTool", self._request, self._seconds, tool=self._name)
-        result_of(response, self._name)
-        return Exchange(self._size, response.ByteSize())
+        response = await self.caller.unary("ExecuteTool", self.request, self.seconds, tool=self.name)
+        result_of(response, self.name)
+        return Exchange(self.size, response.ByteSize())
 
 
-class ToolBatch:
+class ToolBatch(_Request):
     """A batch of calls of a tool; it fails as the first failed call in it does."""
 
-    def __init__(self, caller: Caller, request: BatchToolCallRequest, seconds: float, name: str) -> None:
-        self._caller = caller
-        self._request = request
-        self._seconds = seconds
-        self._name = name
-        self._size = request.ByteSize()
+    __slots__ = ()
 
     async def __call__(self) -> Exchange:
         """Makes the calls."""
-        response = await self._caller.call("BatchExecuteTools", self._request, timeout=self._seconds)
-        wanted, got = len(self._request.items), len(response.results)
+        response = await self.caller.call("BatchExecuteTools", self.request, timeout=self.seconds)
+        wanted, got = len(self.request.items), len(response.results)
         if got != wanted:
             raise ProtocolError(f"a batch of {wanted} calls was answered with {got} results")
         for result in response.results:
-            result_of(result, self._name)
-        return Exchange(self._size, response.ByteSize(), got)
+            result_of(result, self.name)
+        return Exchange(self.size, response.ByteSize(), got)
 
 
-class ToolStream:
+class ToolStream(_Request):
     """A stream of a tool, read to its end; its values are not decoded."""
 
-    def __init__(self, caller: Caller, request: ToolStreamRequest, seconds: float, name: str) -> None:
-        self._caller = caller
-        self._request = request
-        self._seconds = seconds
-        self._name = name
-        self._size = request.ByteSize()
+    __slots__ = ()
 
     async def __call__(self) -> Exchange:
         """Reads the stream."""
         received = values = 0
         first_at = None
-        chunks = self._caller.stream("StreamTool", self._request, timeout=self._seconds, tool=self._name)
+        chunks = self.caller.stream("StreamTool", self.request, timeout=self.seconds, tool=self.name)
         async with aclosing(chunks):
             async for chunk in chunks:
                 received += chunk.ByteSize()
@@ -193,7 +196,7 @@ class ToolStream:
                     values += 1
                     first_at = first_at or asyncio.get_running_loop().time()
                 elif kind == "complete":
-                    return Exchange(self._size, received, values, first_at)
+                    return Exchange(self.size, received, values, first_at)
                 elif kind == "error":
-                    raise error_from_info(chunk.error, self._name)
-        raise ProtocolError(f"the stream of {self._name} ended without 'complete' or 'error'")
+                    raise error_from_info(chunk.error, self.name)
+        raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'")

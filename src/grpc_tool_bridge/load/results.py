@@ -78,6 +78,11 @@ class Results:
         """Calls per second that succeeded while it was measured."""
         return self.succeeded_within / self.seconds if self.seconds else 0.0
 
+    @property
+    def value_rate(self) -> float:
+        """Results, or values of streams, per second while it was measured."""
+        return self.rate * self.values / self.calls if self.calls else 0.0
+
     def succeeded(self, due: float, end: float, exchange: Exchange) -> None:
         """Counts a call; ``due`` and ``end`` by the clock of the event loop."""
         self._count(OK, end - due)
