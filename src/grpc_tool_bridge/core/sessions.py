@@ -19,6 +19,7 @@ from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolSource, register_in
 from grpc_tool_bridge.core.result_cache import ResultCache
+from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, session_budget, type_name
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
@@ -187,6 +188,7 @@ class SessionStore:
         self._refused = 0
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._ages = SessionAges(self._exists)
         self._ended: OrderedDict[str, str] = OrderedDict()
         self.tools: dict[str, RegisteredTool] = {}
         self.tool_bytes = 0
@@ -199,6 +201,15 @@ class SessionStore:
     def sessions(self) -> list[Session]:
         """Returns the sessions, the least recently active first."""
         return list(self._sessions.values())
+
+    def from_oldest(self, after: Age | None = None) -> Iterator[Session]:
+        """Yields the sessions that were created after one, the oldest first; for None, all."""
+        for _, session_id in self._ages.after(after):
+            yield self._sessions[session_id]
+
+    def _exists(self, age: Age) -> bool:
+        session = self._sessions.get(age[1])
+        return session is not None and session.created_at == age[0]
 
     # ----------------------------------------------------------------------------------------------- sessions
 
@@ -237,6 +248,7 @@ class SessionStore:
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
+        self._ages.add((session.created_at, session_id))
         self._ended.pop(session_id, None)
         if self.journal is not None:
             self.journal.append(Record("session-created", session_id, value=session))
@@ -336,6 +348,7 @@ class SessionStore:
 
     def _end(self, session: Session, why: str) -> None:
         del self._sessions[session.id]
+        self._ages.end()
         self._ended[session.id] = why
         while len(self._ended) > self.settings.ended_sessions:
             self._ended.popitem(last=False)
