@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.aio.notifier import Notifier, notify_each
+from grpc_tool_bridge.aio.turns import SharedTurns
 from grpc_tool_bridge.core.metrics import Metrics
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolScope, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
 from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
 from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 
-_NONE: dict[str, RegisteredTool] = {}
+# What all watches together tell in one turn of the loop takes about so long; each tells at least one change.
+WATCH_SECONDS = 0.01
+
+_NONE = ToolScope()
 
 # The hub's tools by name at two moments, and the changes from the first to the second.
 _News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[Change]]
@@ -55,6 +59,8 @@ class ToolRegistry:
         self._waiters: WeakKeyDictionary[Session, Notifier] = WeakKeyDictionary()
         self._closed: ToolBridgeError | None = None
         self._last_news: _News | None = None
+        # Thousands of watches may each have thousands of changes to tell.
+        self._turns = SharedTurns(WATCH_SECONDS)
 
     def register_batch(
         self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
@@ -92,7 +98,7 @@ class ToolRegistry:
         """Removes the tools of one scope with these ids, and returns the ids of those that existed."""
         session = self.store.find(session_id) if session_id else None
         tools = self.store.tools if session is None else session.tools or _NONE
-        taken = [tool for tool_id in tool_ids if (tool := tools.pop(tool_id, None)) is not None]
+        taken = [tool for tool_id in tool_ids if (tool := tools.remove(tool_id)) is not None]
         if taken:
             self.store.tools_removed(taken)
             revision = self.store.revisions.next()
@@ -104,7 +110,7 @@ class ToolRegistry:
             self._wake(session)
         return [tool.id for tool in taken]
 
-    def own(self, session_id: str) -> Mapping[str, RegisteredTool]:
+    def own(self, session_id: str) -> ToolScope:
         """Returns the tools of a session by id, or the hub's if the id is empty. The result must not be changed.
 
         Raises:
@@ -206,6 +212,8 @@ class ToolRegistry:
             for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
                 # Only the last one has the new revision: a reader that resumes before it gets all of them again.
                 yield ToolChange(operation, tool, known if left else revision)
+                if self._turns.due:
+                    await self._turns.give()
             known = revision
             await self._next_change(session, revision)
 

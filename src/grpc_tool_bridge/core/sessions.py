@@ -17,7 +17,7 @@ from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Journal, Record
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.names import check_name
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolSource, register_in
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolScope, ToolSource, register_in
 from grpc_tool_bridge.core.result_cache import ResultCache
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, session_budget, type_name
@@ -100,7 +100,7 @@ class Session:
         self.metadata = dict(metadata) if metadata else _NO_METADATA
         self.call_timeout = config.default_timeout_ms / 1000 if config and config.default_timeout_ms else None
         self.max_calls = config.max_concurrent_tools if config else 0
-        self.tools: dict[str, RegisteredTool] | None = None
+        self.tools: ToolScope | None = None
         self.tools_revision = 0
         self.tools_removed_at = 0
         self.limiter: ConcurrencyLimiter | None = None
@@ -190,7 +190,7 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ages = SessionAges(self._exists)
         self._ended: OrderedDict[str, str] = OrderedDict()
-        self.tools: dict[str, RegisteredTool] = {}
+        self.tools = ToolScope()
         self.tool_bytes = 0
         self.journal: Journal | None = None
         self.on_change: Callable[[str, Session], None] | None = None
@@ -394,7 +394,7 @@ class SessionStore:
     ) -> list[RegisteredTool]:
         """Adds tools to a session in place of ``replaced``; a synchronous ``register_tools``."""
         session = self.find(session_id)
-        known = session.tools if session.tools is not None else {}
+        known = session.tools if session.tools is not None else ToolScope()
         added = register_in(
             known,
             tools,
@@ -425,14 +425,14 @@ class SessionStore:
         self.tool_bytes += _bytes_of(added) - _bytes_of(replaced)
         return added
 
-    def _bounds(self, known: Mapping[str, RegisteredTool], count_setting: str, size_setting: str) -> ScopeBounds:
+    def _bounds(self, known: ToolScope, count_setting: str, size_setting: str) -> ScopeBounds:
         settings = self.settings
         return ScopeBounds(
             count=getattr(settings, count_setting),
             count_setting=count_setting,
             size=getattr(settings, size_setting),
             size_setting=size_setting,
-            others=self.tool_bytes - _bytes_of(known.values()),
+            others=self.tool_bytes - known.size,
             all_size=settings.max_tool_bytes,
         )
 
