@@ -80,5 +80,5 @@ async def test_all_who_share_their_turns_have_one_slice_together_in_each_turn_of
                 await turns.give()
 
     await asyncio.gather(*map(work, range(3)))
-    # The first has all of the first slice; from then on each does one thing in a turn.
-    assert done == [0, 0, 0, 1, 2, 1, 2, 1, 2]
+    # The first has all of a turn's slice, and each of the others does one thing in that turn.
+    assert done == [0, 0, 0, 1, 2, 1, 1, 2, 2]
