@@ -163,6 +163,10 @@ async def nothing_is_left(address: str) -> None:
                 ],
             ]
 
-        async with asyncio.timeout(PATIENCE):
-            while await left():  # noqa: ASYNC110 - only the hub knows
-                await asyncio.sleep(0.1)
+        found: list[str] = []
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while found := await left():  # noqa: ASYNC110 - only the hub knows
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"the hub still has {', '.join(found[:5])}") from None
