@@ -33,12 +33,12 @@ def cli(hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 class Terminal:
-    """A command at a terminal of its own; its stdout is a pipe."""
+    """A command at a terminal of its own, of the kind ``term``; its stdout is a pipe."""
 
-    def __init__(self, hub: dict[str, Any], *words: str) -> None:
+    def __init__(self, hub: dict[str, Any], *words: str, term: str = "dumb") -> None:
         self._fd, far = os.openpty()
         self.seen = ""
-        env = {**os.environ, "TERM": "dumb"}
+        env = {**os.environ, "TERM": term}
         self.process = popen(*words, "--address", hub["address"], stdin=far, stderr=far, env=env, encoding="utf-8")
         os.close(far)
 

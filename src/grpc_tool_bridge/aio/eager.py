@@ -218,7 +218,8 @@ class Write:
             self._error = error.with_traceback(None)
 
     def close(self) -> None:
-        """Gives up the wait."""
+        """Gives up the wait; an error of the write is ignored."""
+        self.abandon()
         self._done = True
         self._write.close()
 

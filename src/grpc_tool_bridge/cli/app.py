@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from grpc_tool_bridge.cli import admin, agent, call, doctor, tools, variables
+from grpc_tool_bridge.cli import admin, agent, bench, call, doctor, tools, variables
 from grpc_tool_bridge.cli.chaos_proxy import chaos_proxy
 from grpc_tool_bridge.cli.commands import add_client_command, add_command
 from grpc_tool_bridge.cli.failures import ArgumentError, report, wants_json
@@ -58,6 +58,7 @@ def make_app() -> typer.Typer:
     app.add_typer(_variables_app(), name="vars")
     add_client_command(app, "agent", agent.agent, cls=agent.AgentCommand)
     app.add_typer(_admin_app(), name="admin")
+    add_client_command(app, "bench", bench.bench)
     add_client_command(app, "doctor", doctor.doctor)
     add_command(app, "replay", replay)
     add_command(app, "chaos-proxy", chaos_proxy)

@@ -21,7 +21,11 @@ ANSWER_SECONDS = 5.0
 
 @asynccontextmanager
 async def open_bridge(
-    hub: HubOptions, session_id: str | None = None, on_ask: OnAsk | None = None
+    hub: HubOptions,
+    session_id: str | None = None,
+    on_ask: OnAsk | None = None,
+    *,
+    transport: Literal["link", "rpc"] | None = None,
 ) -> AsyncIterator[GRPCToolBridge]:
     """Opens a session for the duration of the context.
 
@@ -29,12 +33,13 @@ async def open_bridge(
         hub: Where the hub is and how it is reached.
         session_id: The session to attach to, or to create and keep; None: a temporary one.
         on_ask: Answers questions of tools, over a link; None: there are no answers.
+        transport: How calls are made; None: over a link only if there are answers.
 
     Raises:
         CommandError: The hub cannot be reached, or refuses access.
         ArgumentError: The token cannot be read.
     """
-    transport: Literal["link", "rpc"] = "rpc" if on_ask is None else "link"
+    transport = transport or ("rpc" if on_ask is None else "link")
     async with make_bridge(hub, transport=transport, keep_session=session_id is not None, on_ask=on_ask) as bridge:
         async with _first_answer(hub, bridge):
             await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)

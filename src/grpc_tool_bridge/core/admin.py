@@ -8,7 +8,7 @@ from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import Run
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.infos import CallIds
-from grpc_tool_bridge.core.pages import page_of
+from grpc_tool_bridge.core.pages import page_in_order, page_of
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridgeError, ValidationError, error_info
@@ -41,8 +41,8 @@ class Admin:
     async def list_sessions(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
         """Lists the sessions, the oldest first."""
         check_request(request)
-        page = await page_of(
-            self._store.sessions(),
+        page = await page_in_order(
+            self._store.from_oldest,
             lambda session: (session.created_at, session.id),
             lambda session: infos.session_info(session, self._registry) if session.ended is None else None,
             what="sessions",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from google.protobuf import any_pb2
@@ -331,7 +331,7 @@ class Hub:
                     "tools of every session are removed by their worker, over its link; set session_id"
                 )
             session = self.store.find(request.session_id)
-            own = session.tools or {}
+            own: Mapping[str, RegisteredTool] = session.tools or {}
             missing = [tool_id for tool_id in request.tool_ids if tool_id not in own]
             if missing:
                 named = ", ".join(shown(tool_id) for tool_id in missing[:MAX_NAMED])

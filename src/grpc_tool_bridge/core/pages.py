@@ -6,8 +6,9 @@ time is listed exactly once.
 
 import base64
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
@@ -67,14 +68,50 @@ async def page_of(
     Raises:
         ValidationError: The token or the size is not valid.
     """
+    size = _size(size)
+    turns = Turns()
+    first = await _first(entries, position, size + 1, _read(token, what) if token else None, turns)
+    return await _page(first, write, what, size, turns)
+
+
+async def page_in_order(
+    entries_after: Callable[[Position | None], Iterable[T]],
+    position: Callable[[T], Position],
+    write: Callable[[T], M | None],
+    *,
+    what: str,
+    token: str,
+    size: int,
+) -> Page[M]:
+    """Returns one page of a list that is kept in order, without going through the entries before it.
+
+    Args:
+        entries_after: Returns the entries after a position, in order; for None, all.
+        position: As for ``page_of``, and so are the rest, and the errors.
+        write: Likewise.
+        what: Likewise.
+        token: Likewise.
+        size: Likewise.
+    """
+    size = _size(size)
+    after = _read(token, what) if token else None
+    first = [(position(entry), entry) for entry in islice(entries_after(after), size + 1)]
+    return await _page(first, write, what, size, Turns())
+
+
+def _size(size: int) -> int:
     if size < 0:
         raise ValidationError(
             f"page_size must be 0 (the default, {DEFAULT_PAGE_SIZE}) or more, not {size}",
             details={"field": "page_size"},
         )
-    size = min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-    turns = Turns()
-    first = await _first(entries, position, size + 1, _read(token, what) if token else None, turns)
+    return min(size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+async def _page(
+    first: Sequence[tuple[Position, T]], write: Callable[[T], M | None], what: str, size: int, turns: Turns
+) -> Page[M]:
+    """Writes one page of the first entries, of which there is one more than fits if there are more."""
     written: list[M] = []
     room = MAX_PAGE_BYTES
     last: Position | None = None

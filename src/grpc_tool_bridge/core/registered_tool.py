@@ -21,7 +21,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
-from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
 from grpc_tool_bridge.tools.breaker_options import breaker_of
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
@@ -76,6 +76,7 @@ class RegisteredTool:
         backend: Runs its calls; None if ``tool`` runs in this process.
         session_id: The session that sees it; empty: every session.
         size: Bytes charged for it.
+        spec_bytes, spec_nodes: Bytes and nodes of its spec, of which every list of the tools counts those of each.
         schema: A digest that must be equal for all workers that offer it.
     """
 
@@ -92,6 +93,8 @@ class RegisteredTool:
         "session_id",
         "size",
         "spec",
+        "spec_bytes",
+        "spec_nodes",
         "timeout",
         "tool",
     )
@@ -113,6 +116,8 @@ class RegisteredTool:
         self.metrics = ToolMetrics()
         self.check = prepared.check
         self.size = prepared.size
+        self.spec_bytes = prepared.size - TOOL_BYTES
+        self.spec_nodes = spec_nodes(spec)
         self.schema = prepared.schema
         self.backend: Backend[Any] | None = _Nobody() if prepared.tool is None else None
         self.session_id = ""
@@ -150,8 +155,37 @@ def nobody_runs(name: str) -> NoWorkerError:
     return NoWorkerError(f"no worker runs {name} now; start one that offers it, or call again later")
 
 
+class ToolScope(dict[str, RegisteredTool]):
+    """The tools of one scope by id. Changed by ``add`` and ``remove`` only, which keep the rest.
+
+    Attributes:
+        names: The same by name.
+        size: Bytes charged for all of them, which each registration would otherwise have to add up.
+    """
+
+    __slots__ = ("names", "size")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: dict[str, RegisteredTool] = {}
+        self.size = 0
+
+    def add(self, tool: RegisteredTool) -> None:
+        """Adds a tool whose id and name are not taken."""
+        self[tool.id] = self.names[tool.name] = tool
+        self.size += tool.size
+
+    def remove(self, tool_id: str) -> RegisteredTool | None:
+        """Removes the tool with an id, and returns it; None if there is none."""
+        tool = self.pop(tool_id, None)
+        if tool is not None:
+            del self.names[tool.name]
+            self.size -= tool.size
+        return tool
+
+
 def register_in(
-    known: dict[str, RegisteredTool],
+    known: ToolScope,
     sources: Iterable[ToolSource],
     *,
     settings: Settings,
@@ -177,15 +211,17 @@ def register_in(
         ResourceExhaustedError: The scope would have too many tools.
     """
     resolved = [prepare(source) for source in sources]
-    gone = set(replaced)
-    kept = [tool for tool in known.values() if tool not in gone]
     if bounds is not None:
-        bounds.check(scope, kept, resolved)
-    names = {tool.name for tool in kept}
-    ids = {tool.id for tool in kept}
+        size = known.size - sum(tool.size for tool in replaced)
+        bounds.check(scope, len(known) - len(replaced), size, resolved)
+    gone = set(replaced)
+    names: set[str] = set()
+    ids: set[str] = set()
     for spec in [prepared.spec for prepared in resolved]:
-        if spec.name in names or spec.tool_id in ids:
-            what = f"a tool named {spec.name!r}" if spec.name in names else f"a tool with the id {spec.tool_id!r}"
+        namesake, same = known.names.get(spec.name), known.get(spec.tool_id)
+        same_name = spec.name in names or (namesake is not None and namesake not in gone)
+        if same_name or spec.tool_id in ids or (same is not None and same not in gone):
+            what = f"a tool named {spec.name!r}" if same_name else f"a tool with the id {spec.tool_id!r}"
             raise AlreadyExistsError(f"{scope} has {what} already; give one of them another name")
         names.add(spec.name)
         ids.add(spec.tool_id)
@@ -194,8 +230,9 @@ def register_in(
     revision = revisions.next()
     added = [RegisteredTool(prepared, None, revision, settings) for prepared in resolved]
     for tool in replaced:
-        del known[tool.id]
-    known.update((tool.id, tool) for tool in added)
+        known.remove(tool.id)
+    for tool in added:
+        known.add(tool)
     return added
 
 
@@ -217,18 +254,24 @@ class ScopeBounds:
     others: int
     all_size: int
 
-    def check(self, scope: str, kept: Sequence[RegisteredTool], added: Sequence[Prepared]) -> None:
+    def check(self, scope: str, kept: int, kept_size: int, added: Sequence[Prepared]) -> None:
         """Checks that a scope stays within its limits.
+
+        Args:
+            scope: Its name, for error texts.
+            kept: How many tools it keeps.
+            kept_size: The bytes of these.
+            added: The tools to add.
 
         Raises:
             ResourceExhaustedError: There would be too many tools, or too many bytes of them.
         """
-        count = len(kept) + len(added)
+        count = kept + len(added)
         if count > self.count:
             raise ResourceExhaustedError(
                 f"{scope} would have {count:,} tools, the limit is {self.count:,} ({self.count_setting})"
             )
-        size = sum(tool.size for tool in kept) + sum(prepared.size for prepared in added)
+        size = kept_size + sum(prepared.size for prepared in added)
         if size > self.size:
             raise ResourceExhaustedError(
                 f"the {count:,} tools of {scope} would take {size:,} bytes, the limit is {self.size:,} "

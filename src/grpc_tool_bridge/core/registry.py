@@ -1,24 +1,29 @@
 """The tools that a session sees: its own and the hub's, its own first."""
 
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.aio.notifier import Notifier, notify_each
+from grpc_tool_bridge.aio.turns import SharedTurns
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.metrics import Metrics
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolScope, ToolSource, tool_not_found
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
+from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
 from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 
-_NONE: dict[str, RegisteredTool] = {}
+# What all watches together tell in one turn of the loop takes about so long; each tells at least one change.
+WATCH_SECONDS = 0.01
 
-# Two views, and the changes from the first to the second.
-_News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[tuple[str, RegisteredTool]]]
+_NONE = ToolScope()
+
+# The hub's tools by name at two moments, and the changes from the first to the second.
+_News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[Change]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class ToolRegistry:
         self._last_news: _News | None = None
         # Wraps the backend of a tool that is registered, where a hub needs that.
         self.wrap: Callable[[RegisteredTool, Backend[Any] | None], Backend[Any] | None] | None = None
+        # Thousands of watches may each have thousands of changes to tell.
+        self._turns = SharedTurns(WATCH_SECONDS)
 
     def register_batch(
         self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
@@ -101,7 +108,7 @@ class ToolRegistry:
         """Removes the tools of one scope with these ids, and returns the ids of those that existed."""
         session = self.store.find(session_id) if session_id else None
         tools = self.store.tools if session is None else session.tools or _NONE
-        taken = [tool for tool_id in tool_ids if (tool := tools.pop(tool_id, None)) is not None]
+        taken = [tool for tool_id in tool_ids if (tool := tools.remove(tool_id)) is not None]
         if taken:
             self.store.tools_removed(taken)
             revision = self.store.revisions.next()
@@ -113,7 +120,7 @@ class ToolRegistry:
             self._wake(session)
         return [tool.id for tool in taken]
 
-    def own(self, session_id: str) -> Mapping[str, RegisteredTool]:
+    def own(self, session_id: str) -> ToolScope:
         """Returns the tools of a session by id, or the hub's if the id is empty. The result must not be changed.
 
         Raises:
@@ -166,7 +173,7 @@ class ToolRegistry:
         """Returns the number of tools that a session sees."""
         if not session.tools:
             return len(self.store.tools)
-        shared = self._by_name(None)
+        shared = self._shared_tools()
         return len(shared) + sum(tool.name not in shared for tool in session.tools.values())
 
     def page(self, session: Session, token: str = "", size: int = 0) -> Page:
@@ -200,35 +207,42 @@ class ToolRegistry:
             SessionError: The session has ended.
         """
         revision = self.revision(session)
-        told = self._by_name(session)
+        told = self._view(session)
         if after > revision or 0 < after < max(self._global_removed_at, session.tools_removed_at):
             yield ToolChange("reset", None, after)
-            told = {}
+            told = NOTHING
         elif 0 < after < revision:
-            told = {name: tool for name, tool in told.items() if tool.revision <= after}
+            told = told.until(after)
         known = after or revision
         while True:
-            present = self._by_name(session)
+            present = self._view(session, told)
             revision = self.revision(session)
             news = self._news(told, present)
             told = present
             for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
                 # Only the last one has the new revision: a reader that resumes before it gets all of them again.
                 yield ToolChange(operation, tool, known if left else revision)
+                if self._turns.due:
+                    await self._turns.give()
             known = revision
             await self._next_change(session, revision)
 
-    def _news(
+    def _news(self, told: ToolView, present: ToolView) -> Sequence[Change]:
+        """Returns the changes between two views."""
+        shared = self._shared_news(told.shared, present.shared)
+        if not told.own and not present.own:
+            return shared
+        return list(changes_between(told, present, shared))
+
+    def _shared_news(
         self, told: Mapping[str, RegisteredTool], present: Mapping[str, RegisteredTool]
-    ) -> Sequence[tuple[str, RegisteredTool]]:
-        """Returns the changes between two views, cached: thousands of watches may compare the same two in a row."""
+    ) -> Sequence[Change]:
+        """Returns the changes of the hub's tools, cached: thousands of watches may compare the same two in a row."""
         if present is told:
             return ()
-        if present is not self._shared:
-            return list(_changes(told, present))
         known = self._last_news
         if known is None or known[0] is not told or known[1] is not present:
-            known = self._last_news = told, present, list(_changes(told, present))
+            known = self._last_news = told, present, list(changes_of(told, present))
         return known[2]
 
     async def _next_change(self, session: Session, revision: int) -> None:
@@ -250,12 +264,20 @@ class ToolRegistry:
 
     def _by_name(self, session: Session | None) -> Mapping[str, RegisteredTool]:
         """Returns the tools that a session sees, sorted by name. The result must not be changed."""
+        return self._shared_tools() if session is None else self._view(session).by_name()
+
+    def _shared_tools(self) -> Mapping[str, RegisteredTool]:
         if self._shared is None:
             self._shared = {tool.name: tool for tool in sorted(self.store.tools.values(), key=_name)}
-        if session is None or not session.tools:
-            return self._shared
-        tools = {**self._shared, **{tool.name: tool for tool in session.tools.values()}}
-        return {name: tools[name] for name in sorted(tools)}
+        return self._shared
+
+    def _view(self, session: Session, before: ToolView = NOTHING) -> ToolView:
+        """Returns what a session sees; its own tools are those of an earlier view if they have not changed since."""
+        revision = session.tools_revision
+        if before.own_revision == revision:
+            return ToolView(self._shared_tools(), before.own, revision)
+        own = {tool.name: tool for tool in (session.tools or _NONE).values()}
+        return ToolView(self._shared_tools(), own, revision)
 
     def _wake(self, session: Session | None) -> None:
         """Wakes the watches of a session; for None, all."""
@@ -263,18 +285,6 @@ class ToolRegistry:
             notify_each(list(self._waiters.values()))
         elif session in self._waiters:
             self._waiters[session].notify_all()
-
-
-def _changes(
-    told: Mapping[str, RegisteredTool], present: Mapping[str, RegisteredTool]
-) -> Iterator[tuple[str, RegisteredTool]]:
-    for name, tool in told.items():
-        if name not in present:
-            yield "removed", tool
-    for name, tool in present.items():
-        known = told.get(name)
-        if known is not tool:
-            yield ("added" if known is None else "changed"), tool
 
 
 def _name(tool: RegisteredTool) -> str:

@@ -17,8 +17,9 @@ from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Journal, Record
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.names import check_name
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolSource, register_in
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolScope, ToolSource, register_in
 from grpc_tool_bridge.core.result_cache import ResultCache
+from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, session_budget, type_name
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
@@ -99,7 +100,7 @@ class Session:
         self.metadata = dict(metadata) if metadata else _NO_METADATA
         self.call_timeout = config.default_timeout_ms / 1000 if config and config.default_timeout_ms else None
         self.max_calls = config.max_concurrent_tools if config else 0
-        self.tools: dict[str, RegisteredTool] | None = None
+        self.tools: ToolScope | None = None
         self.tools_revision = 0
         self.tools_removed_at = 0
         self.limiter: ConcurrencyLimiter | None = None
@@ -187,8 +188,9 @@ class SessionStore:
         self._refused = 0
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._ages = SessionAges(self._exists)
         self._ended: OrderedDict[str, str] = OrderedDict()
-        self.tools: dict[str, RegisteredTool] = {}
+        self.tools = ToolScope()
         self.tool_bytes = 0
         self.journal: Journal | None = None
         self.on_change: Callable[[str, Session], None] | None = None
@@ -199,6 +201,15 @@ class SessionStore:
     def sessions(self) -> list[Session]:
         """Returns the sessions, the least recently active first."""
         return list(self._sessions.values())
+
+    def from_oldest(self, after: Age | None = None) -> Iterator[Session]:
+        """Yields the sessions that were created after one, the oldest first; for None, all."""
+        for _, session_id in self._ages.after(after):
+            yield self._sessions[session_id]
+
+    def _exists(self, age: Age) -> bool:
+        session = self._sessions.get(age[1])
+        return session is not None and session.created_at == age[0]
 
     # ----------------------------------------------------------------------------------------------- sessions
 
@@ -237,6 +248,7 @@ class SessionStore:
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
+        self._ages.add((session.created_at, session_id))
         self._ended.pop(session_id, None)
         if self.journal is not None:
             self.journal.append(Record("session-created", session_id, value=session))
@@ -336,6 +348,7 @@ class SessionStore:
 
     def _end(self, session: Session, why: str) -> None:
         del self._sessions[session.id]
+        self._ages.end()
         self._ended[session.id] = why
         while len(self._ended) > self.settings.ended_sessions:
             self._ended.popitem(last=False)
@@ -381,7 +394,7 @@ class SessionStore:
     ) -> list[RegisteredTool]:
         """Adds tools to a session in place of ``replaced``; a synchronous ``register_tools``."""
         session = self.find(session_id)
-        known = session.tools if session.tools is not None else {}
+        known = session.tools if session.tools is not None else ToolScope()
         added = register_in(
             known,
             tools,
@@ -412,14 +425,14 @@ class SessionStore:
         self.tool_bytes += _bytes_of(added) - _bytes_of(replaced)
         return added
 
-    def _bounds(self, known: Mapping[str, RegisteredTool], count_setting: str, size_setting: str) -> ScopeBounds:
+    def _bounds(self, known: ToolScope, count_setting: str, size_setting: str) -> ScopeBounds:
         settings = self.settings
         return ScopeBounds(
             count=getattr(settings, count_setting),
             count_setting=count_setting,
             size=getattr(settings, size_setting),
             size_setting=size_setting,
-            others=self.tool_bytes - _bytes_of(known.values()),
+            others=self.tool_bytes - known.size,
             all_size=settings.max_tool_bytes,
         )
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.errors import ConflictError, ValidationError
-from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, shown, spec_nodes
+from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, shown
 
 # Overhead of one spec in a list: its tag and its length.
 _ENTRY_BYTES = 5
@@ -61,8 +61,8 @@ def tool_page(
     chosen: list[RegisteredTool] = []
     room, nodes = min(max_bytes, PAGE_BYTES), PAGE_NODES
     for tool in islice(tools.values(), start, None):
-        room -= tool.spec.ByteSize() + _ENTRY_BYTES
-        nodes -= spec_nodes(tool.spec)
+        room -= tool.spec_bytes + _ENTRY_BYTES
+        nodes -= tool.spec_nodes
         if chosen and (room < 0 or nodes < 0 or len(chosen) == size):
             break
         chosen.append(tool)

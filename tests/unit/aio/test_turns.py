@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from grpc_tool_bridge.aio import turns as module
-from grpc_tool_bridge.aio.turns import Turns, in_slices
+from grpc_tool_bridge.aio.turns import SharedTurns, Turns, in_slices
 
 
 @pytest.fixture
@@ -66,3 +66,19 @@ async def test_an_item_that_fails_keeps_nothing_from_the_others() -> None:
         in_slices(take, range(4))
     await asyncio.sleep(0)
     assert seen == [0, 2, 3]
+
+
+async def test_all_who_share_their_turns_have_one_slice_together_in_each_turn_of_the_loop(clock: list[float]) -> None:
+    turns = SharedTurns(2.0)
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        for _ in range(3):
+            clock[0] += 1.0
+            done.append(number)
+            if turns.due:
+                await turns.give()
+
+    await asyncio.gather(*map(work, range(3)))
+    # The first has all of a turn's slice, and each of the others does one thing in that turn.
+    assert done == [0, 0, 0, 1, 2, 1, 1, 2, 2]

@@ -1,6 +1,8 @@
 """Writes that are begun at once and awaited later."""
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 
@@ -108,3 +110,22 @@ async def test_who_is_cancelled_during_the_turns_cancels_the_write_and_waits_for
     await asyncio.wait([task])
     assert task.cancelled()
     assert ended == ["ended"]
+
+
+async def test_a_write_that_fails_after_it_was_given_up_is_no_error_that_nobody_read() -> None:
+    loop = asyncio.get_running_loop()
+    reported: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    sent: list[asyncio.Future[None]] = [loop.create_future()]
+
+    async def write() -> None:
+        await sent[0]
+
+    writing = Write(write())
+    writing.close()
+    sent[0].set_exception(OSError("the stream has ended"))
+    await asyncio.sleep(0)
+    sent.clear()
+    del writing
+    gc.collect()
+    assert reported == []

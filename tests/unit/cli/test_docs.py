@@ -43,7 +43,7 @@ def section(title: str) -> str:
 
 
 def named(text: str) -> set[str]:
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
 
 
 COMMANDS = dict(commands())

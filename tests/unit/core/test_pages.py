@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpc_tool_bridge.aio import turns
-from grpc_tool_bridge.core.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, Page, page_of
+from grpc_tool_bridge.core.pages import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE, Page, page_in_order, page_of
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionInfo
 
@@ -153,3 +153,22 @@ async def test_a_token_that_no_page_gave_is_refused(token: str) -> None:
 async def test_a_negative_size_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"page_size must be 0 \(the default, 100\) or more, not -1"):
         await page([], size=-1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5).map(float), st.text("ab", max_size=3)), unique=True), st.integers(1, 4))
+async def test_a_list_that_is_kept_in_order_has_the_same_pages(entries: list[Entry], size: int) -> None:
+    ordered = sorted(entries)
+
+    def after(place: Entry | None) -> Iterator[Entry]:
+        return (entry for entry in ordered if place is None or entry > place)
+
+    token, listed = "", []
+    while True:
+        expected = await page(entries, token, size)
+        found = await page_in_order(after, lambda entry: entry, write, what="things", token=token, size=size)
+        assert found == expected
+        listed += ids(found)
+        token = found.next_token
+        if not token:
+            break
+    assert len(listed) == len(entries)

@@ -10,6 +10,7 @@ from grpc_tool_bridge.core.registered_tool import (
     TOOL_BYTES,
     RegisteredTool,
     ScopeBounds,
+    ToolScope,
     ToolSource,
     prepare_all,
     register_in,
@@ -26,7 +27,7 @@ def add(a: int, b: int) -> int:
 
 
 def register(
-    known: dict[str, RegisteredTool],
+    known: ToolScope,
     *sources: ToolSource,
     bounds: ScopeBounds | None = None,
     settings: Settings | None = None,
@@ -41,7 +42,7 @@ def at_most(count: int = 100, size: int = 10**9, others: int = 0, all_size: int 
 
 
 def test_a_function_is_registered_under_its_name_with_no_limits_of_its_own() -> None:
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     (registered,) = register(known, add)
     assert known == {"add": registered}
     assert (registered.id, registered.name, registered.revision) == ("add", "add", 1)
@@ -51,7 +52,7 @@ def test_a_function_is_registered_under_its_name_with_no_limits_of_its_own() -> 
 
 def test_limits_come_from_the_tool() -> None:
     limits = ResourceLimits(timeout_ms=1_500, max_concurrent_calls=2, rate_limit_per_minute=3)
-    (registered,) = register({}, tool(limits=limits)(add), settings=Settings(max_tool_calls=9))
+    (registered,) = register(ToolScope(), tool(limits=limits)(add), settings=Settings(max_tool_calls=9))
     assert registered.timeout == 1.5
     assert registered.limiter is not None
     assert registered.limiter.capacity == 2
@@ -60,7 +61,7 @@ def test_limits_come_from_the_tool() -> None:
 
 
 def test_limits_come_from_the_hub_where_the_tool_sets_none() -> None:
-    (registered,) = register({}, add, settings=Settings(max_tool_calls=9, rate_limit_per_minute=8))
+    (registered,) = register(ToolScope(), add, settings=Settings(max_tool_calls=9, rate_limit_per_minute=8))
     assert registered.limiter is not None
     assert registered.limiter.capacity == 9
     assert registered.rate is not None
@@ -69,7 +70,7 @@ def test_limits_come_from_the_hub_where_the_tool_sets_none() -> None:
 
 def test_a_spec_is_copied_and_its_id_is_its_name_unless_set() -> None:
     spec = ToolSpec(name="far")
-    first, second = register({}, spec, ToolSpec(name="other", tool_id="o.1"))
+    first, second = register(ToolScope(), spec, ToolSpec(name="other", tool_id="o.1"))
     spec.name = "changed"
     assert (first.id, first.name, first.tool) == ("far", "far", None)
     assert (second.id, second.name) == ("o.1", "other")
@@ -87,7 +88,7 @@ def test_a_spec_is_copied_and_its_id_is_its_name_unless_set() -> None:
     ],
 )
 def test_a_spec_that_cannot_be_used_is_refused(spec: ToolSpec, text: str) -> None:
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     with pytest.raises(ValidationError, match=text):
         register(known, add, spec)
     assert known == {}
@@ -102,14 +103,14 @@ def test_a_spec_that_cannot_be_used_is_refused(spec: ToolSpec, text: str) -> Non
     ],
 )
 def test_two_tools_of_a_name_or_an_id_are_refused_and_none_is_added(sources: list[ToolSource], text: str) -> None:
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     with pytest.raises(AlreadyExistsError, match=text):
         register(known, *sources)
     assert known == {}
 
 
 def test_a_tool_that_is_there_already_keeps_its_name() -> None:
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     register(known, add)
     before = dict(known)
     with pytest.raises(AlreadyExistsError):
@@ -118,7 +119,7 @@ def test_a_tool_that_is_there_already_keeps_its_name() -> None:
 
 
 def test_a_scope_has_so_many_tools() -> None:
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     register(known, add, bounds=at_most(1))
     with pytest.raises(ResourceExhaustedError, match=r"session 's' would have 2 tools, the limit is 1 \(max_session"):
         register(known, ToolSpec(name="new"), bounds=at_most(1))
@@ -126,7 +127,7 @@ def test_a_scope_has_so_many_tools() -> None:
 
 def test_nothing_to_add_is_no_change() -> None:
     revisions = Revisions()
-    assert register_in({}, [], settings=Settings(), revisions=revisions, scope="the hub") == []
+    assert register_in(ToolScope(), [], settings=Settings(), revisions=revisions, scope="the hub") == []
     assert revisions.next() == 1
 
 
@@ -150,8 +151,8 @@ def test_a_strange_name_is_told_without_a_guess() -> None:
 
 def test_a_spec_that_is_too_large_is_refused_by_its_name() -> None:
     with pytest.raises(ValidationError, match=r"tool 'large': its spec has 1,048,\d\d\d bytes, the limit is 1,048,576"):
-        register({}, ToolSpec(name="large", description="x" * MAX_SPEC_BYTES))
-    (registered,) = register({}, ToolSpec(name="large", description="x" * (MAX_SPEC_BYTES - 100)))
+        register(ToolScope(), ToolSpec(name="large", description="x" * MAX_SPEC_BYTES))
+    (registered,) = register(ToolScope(), ToolSpec(name="large", description="x" * (MAX_SPEC_BYTES - 100)))
     assert registered.size == registered.spec.ByteSize() + TOOL_BYTES
 
 
@@ -164,7 +165,7 @@ def test_a_spec_that_is_too_large_is_refused_by_its_name() -> None:
     ],
 )
 def test_tools_over_a_bound_are_refused_all_together(bounds: ScopeBounds, text: str) -> None:
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     with pytest.raises(ResourceExhaustedError, match=text):
         register(
             known, ToolSpec(name="a", description="x" * 500), ToolSpec(name="b", description="x" * 500), bounds=bounds
@@ -174,7 +175,7 @@ def test_tools_over_a_bound_are_refused_all_together(bounds: ScopeBounds, text: 
 
 async def test_tools_that_were_looked_at_are_registered_as_they_are() -> None:
     prepared = await prepare_all([ToolSpec(name="a"), ToolSpec(name="b", tool_id="bee")])
-    known: dict[str, RegisteredTool] = {}
+    known = ToolScope()
     added = register(known, *prepared)
     assert list(known) == ["a", "bee"]
     assert [tool.check for tool in added] == [one.check for one in prepared]
@@ -201,3 +202,16 @@ async def test_many_tools_are_looked_at_while_others_have_their_turn() -> None:
 def test_a_wrong_id_that_no_tool_can_have_is_told_its_bound() -> None:
     text = tool_not_found("x" * 129, "session 's'", {"add"}).message
     assert text.endswith("; an id has at most 128 characters, this one has 129")
+
+
+def test_a_scope_knows_the_names_and_the_size_of_its_tools() -> None:
+    known = ToolScope()
+    first, second = register(known, add, tool(name="sub")(add))
+    assert (known.names, known.size) == ({"add": first, "sub": second}, first.size + second.size)
+    assert known.remove("add") is first
+    assert known.remove("add") is None
+    assert (list(known), list(known.names), known.size) == (["sub"], ["sub"], second.size)
+    register_in(
+        known, [tool(name="sub")(add)], settings=Settings(), revisions=Revisions(), scope="s", replaced=[second]
+    )
+    assert (len(known), known.names["sub"] is second, known.size) == (1, False, second.size)

@@ -257,3 +257,52 @@ async def test_watches_of_sessions_without_tools_of_their_own_share_what_they_re
     assert list(registry._by_name(session)) == ["a", "b"]
     registry.unregister("", ["a"])
     assert list(registry._by_name(other)) == ["b"]
+
+
+async def test_a_change_of_the_hubs_tools_copies_nothing_for_a_session_with_tools_of_its_own() -> None:
+    # Thousands of sessions would each sort thousands of tools.
+    registry, session = await make("a")
+    registry.register_batch("s", [spec("own")])
+    before = registry._view(session)
+    registry.register_batch("", [spec("b")])
+    now = registry._view(session, before)
+    assert now.own is before.own
+    assert now.shared is registry._by_name(None)
+    registry.register_batch("s", [spec("more")])
+    assert list(registry._view(session, now).own) == ["own", "more"]
+
+
+async def test_a_watch_of_a_session_with_tools_of_its_own_does_not_tell_of_what_they_hide() -> None:
+    registry, session = await make("a")
+    registry.register_batch("s", [spec("b")])
+    watch = registry.watch(session)
+    pending = await reader(watch)
+    registry.register_batch("", [spec("b")])
+    registry.register_batch("", [spec("c")])
+    assert await pending == ("added", "c")
+    pending = await reader(watch)
+    registry.unregister("s", ["b"])
+    assert await pending == ("changed", "b")
+
+
+async def test_many_watches_with_much_to_tell_give_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpc_tool_bridge.core.registry.WATCH_SECONDS", 0.0)
+    registry, _ = await make("a")
+    told = 0
+
+    async def read(session: Session) -> None:
+        nonlocal told
+        async for _ in registry.watch(session):
+            told += 1
+
+    watches = [asyncio.create_task(read(await registry.store.create_session(f"w{number}"))) for number in range(20)]
+    await asyncio.sleep(0)
+    registry.register_batch("", [spec(f"t{number}") for number in range(50)])
+    most = before = 0
+    while told < 20 * 50:
+        await asyncio.sleep(0)
+        most, before = max(most, told - before), told
+    assert most <= 20
+    for watch in watches:
+        watch.cancel()
+    await asyncio.wait(watches)

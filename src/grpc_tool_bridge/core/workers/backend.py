@@ -126,6 +126,9 @@ class WorkerBackend:
                 active = worker.link.open_calls + worker.reserved
                 if active < worker.capacity and active < fewest and not worker.suspect:
                     best, fewest = worker, active
+                    if not active:
+                        # None has fewer, and of hundreds of workers most are idle.
+                        break
         if best is None and call.parent is not None:
             # It runs within the permit of its parent call, so that a call never waits for itself.
             best = next((worker for worker in workers if not worker.suspect and _runs_above(call, worker)), None)

@@ -1,9 +1,16 @@
 """Registers the tools of a worker, and resolves conflicts with tools of the same names."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from grpc_tool_bridge.core.registered_tool import Prepared, RegisteredTool, ToolSource, prepare, tool_not_found
+from grpc_tool_bridge.core.registered_tool import (
+    Prepared,
+    RegisteredTool,
+    ToolScope,
+    ToolSource,
+    prepare,
+    tool_not_found,
+)
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
@@ -81,12 +88,12 @@ def offered_by(worker: Worker, session_id: str, tool_ids: Collection[str]) -> li
 
 
 def sort_registration(
-    known: Mapping[str, RegisteredTool], specs: Iterable[ToolSource], own: Collection[Worker], scope: str
+    known: ToolScope, specs: Iterable[ToolSource], own: Collection[Worker], scope: str
 ) -> Registration:
     """Compares the tools that a worker offers with those that exist.
 
     Args:
-        known: The scope's tools by id.
+        known: The scope's tools.
         specs: The offered tools.
         own: The worker, and one that it replaces.
         scope: The scope's name, for error texts.
@@ -96,12 +103,11 @@ def sort_registration(
         ValidationError: A name or an id is not valid.
     """
     registration = Registration()
-    names = {tool.name: tool for tool in known.values()}
     for source in specs:
         prepared = prepare(source)
         spec = prepared.spec
         registration.ids.append(spec.tool_id)
-        there, namesake = known.get(spec.tool_id), names.get(spec.name)
+        there, namesake = known.get(spec.tool_id), known.names.get(spec.name)
         if there is None and namesake is None:
             registration.new.append(prepared)
             continue

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolScope
 from grpc_tool_bridge.core.workers.backend import WorkerBackend
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.registration import sort_registration
@@ -29,6 +29,13 @@ def registered(spec: ToolSpec, *workers: Worker) -> RegisteredTool:
     return tool
 
 
+def scope(*tools: RegisteredTool) -> ToolScope:
+    known = ToolScope()
+    for tool in tools:
+        known.add(tool)
+    return known
+
+
 def changed(**fields: Any) -> ToolSpec:
     spec = ToolSpec()
     spec.CopyFrom(SPEC)
@@ -40,7 +47,7 @@ ME, OTHER = worker("me"), worker("other")
 
 
 def test_what_nobody_has_is_new() -> None:
-    offers = sort_registration({}, [ToolSpec(name="a"), ToolSpec(name="b", tool_id="bee")], [ME], "the hub")
+    offers = sort_registration(ToolScope(), [ToolSpec(name="a"), ToolSpec(name="b", tool_id="bee")], [ME], "the hub")
     assert offers.ids == ["a", "bee"]
     assert [prepared.spec.name for prepared in offers.new] == ["a", "b"]
     assert not offers.joined
@@ -50,14 +57,14 @@ def test_what_nobody_has_is_new() -> None:
 @pytest.mark.parametrize("there", [[], [ME], [OTHER], [ME, OTHER]], ids=["nobody", "itself", "another", "both"])
 def test_what_is_there_already_is_joined_whoever_has_it(there: list[Worker]) -> None:
     tool = registered(SPEC, *there)
-    offers = sort_registration({"t": tool}, [SPEC], [ME], "the hub")
+    offers = sort_registration(scope(tool), [SPEC], [ME], "the hub")
     assert (offers.ids, offers.joined, offers.new, offers.replaced) == (["t"], [tool], [], [])
 
 
 @pytest.mark.parametrize("fields", [{"description": "In other words."}, {"examples": ["t()"]}])
 def test_texts_for_readers_may_differ(fields: dict[str, Any]) -> None:
     tool = registered(SPEC, OTHER)
-    assert sort_registration({"t": tool}, [changed(**fields)], [ME], "the hub").joined == [tool]
+    assert sort_registration(scope(tool), [changed(**fields)], [ME], "the hub").joined == [tool]
 
 
 DIFFERENT: list[dict[str, Any]] = [
@@ -75,7 +82,7 @@ DIFFERENT: list[dict[str, Any]] = [
 def test_another_schema_is_refused_while_others_have_the_tool(fields: dict[str, Any]) -> None:
     tool = registered(SPEC, OTHER)
     with pytest.raises(AlreadyExistsError, match="from 1 other workers, with another schema or version"):
-        sort_registration({"t": tool}, [changed(**fields)], [ME], "the hub")
+        sort_registration(scope(tool), [changed(**fields)], [ME], "the hub")
 
 
 @pytest.mark.parametrize("fields", [*DIFFERENT, {"description": "In other words."}])
@@ -85,36 +92,36 @@ def test_another_schema_takes_the_place_of_its_own_and_of_what_nobody_runs(
 ) -> None:
     tool = registered(SPEC, *there)
     spec = changed(**fields)
-    offers = sort_registration({"t": tool}, [spec], [ME], "the hub")
+    offers = sort_registration(scope(tool), [spec], [ME], "the hub")
     assert [prepared.spec for prepared in offers.new] == [spec]
     assert (offers.replaced, offers.joined) == ([tool], [])
 
 
 def test_whose_place_a_worker_takes_counts_as_itself() -> None:
     tool = registered(SPEC, OTHER)
-    offers = sort_registration({"t": tool}, [changed(version="2")], [ME, OTHER], "the hub")
+    offers = sort_registration(scope(tool), [changed(version="2")], [ME, OTHER], "the hub")
     assert offers.replaced == [tool]
 
 
 @pytest.mark.parametrize("spec", [ToolSpec(name="t", tool_id="other"), ToolSpec(name="other", tool_id="t")])
 def test_a_name_with_another_id_is_refused_while_others_have_it(spec: ToolSpec) -> None:
     with pytest.raises(AlreadyExistsError):
-        sort_registration({"t": registered(SPEC, OTHER)}, [spec], [ME], "the hub")
+        sort_registration(scope(registered(SPEC, OTHER)), [spec], [ME], "the hub")
 
 
 def test_a_name_of_one_tool_with_the_id_of_another_is_refused() -> None:
-    known = {"t": registered(SPEC, ME), "u": registered(ToolSpec(name="u", tool_id="u"), ME)}
+    known = scope(registered(SPEC, ME), registered(ToolSpec(name="u", tool_id="u"), ME))
     with pytest.raises(AlreadyExistsError, match="the hub has another tool named 'u' or with the id 't'"):
         sort_registration(known, [ToolSpec(name="u", tool_id="t")], [ME], "the hub")
 
 
 def test_a_tool_of_the_hub_itself_is_nobodys_to_replace() -> None:
     local = as_tool(len)
-    known = {"len": RegisteredTool(local.spec, local, 1, Settings())}
+    known = scope(RegisteredTool(local.spec, local, 1, Settings()))
     with pytest.raises(AlreadyExistsError, match="session 's' has a tool of the hub itself named 'len'"):
         sort_registration(known, [ToolSpec(name="len")], [ME], "session 's'")
 
 
 def test_a_name_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValidationError):
-        sort_registration({}, [ToolSpec(name="two words")], [ME], "the hub")
+        sort_registration(ToolScope(), [ToolSpec(name="two words")], [ME], "the hub")

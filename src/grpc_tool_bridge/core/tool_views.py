@@ -1,0 +1,77 @@
+"""What a session sees of the tools at one moment, and what has changed from one moment to another."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+
+# "added", "changed" or "removed", and the tool.
+Change = tuple[str, RegisteredTool]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolView:
+    """The tools that a session sees: its own, and those of the hub that none of its own hides.
+
+    The hub's are not copied: of thousands of sessions, each would hold and sort thousands of tools.
+
+    Attributes:
+        shared: The hub's tools by name, in order.
+        own: The session's own tools by name, in any order.
+        own_revision: The revision of the session's own tools; -1 if they were left out.
+    """
+
+    shared: Mapping[str, RegisteredTool]
+    own: Mapping[str, RegisteredTool]
+    own_revision: int
+
+    def get(self, name: str) -> RegisteredTool | None:
+        """Returns the tool with a name; None if there is none."""
+        return self.own.get(name) or self.shared.get(name)
+
+    def by_name(self) -> Mapping[str, RegisteredTool]:
+        """Returns all of the tools by name, in order. The result must not be changed."""
+        if not self.own:
+            return self.shared
+        tools = {**self.shared, **self.own}
+        return {name: tools[name] for name in sorted(tools)}
+
+    def until(self, revision: int) -> "ToolView":
+        """Returns the same without the tools that came after a revision."""
+        shared, own = (
+            {name: tool for name, tool in tools.items() if tool.revision <= revision}
+            for tools in (self.shared, self.own)
+        )
+        return ToolView(shared, own, -1)
+
+
+NOTHING = ToolView({}, {}, -1)
+
+
+def changes_of(told: Mapping[str, RegisteredTool], present: Mapping[str, RegisteredTool]) -> Iterator[Change]:
+    """Yields the changes from one set of tools to another: first what was removed."""
+    for name, tool in told.items():
+        if name not in present:
+            yield "removed", tool
+    for name, tool in present.items():
+        known = told.get(name)
+        if known is not tool:
+            yield ("added" if known is None else "changed"), tool
+
+
+def changes_between(told: ToolView, present: ToolView, shared: Collection[Change]) -> Iterator[Change]:
+    """Yields the changes from one view to another: first what was removed.
+
+    Args:
+        told: The view before.
+        present: The view now.
+        shared: The changes of the hub's tools between them, of which the session's own may hide some.
+    """
+    names = {tool.name for _, tool in shared}
+    if told.own is not present.own:
+        both = told.own.keys() | present.own.keys()
+        names |= {name for name in both if told.own.get(name) is not present.own.get(name)}
+    ordered = sorted(names)
+    before = {name: tool for name in ordered if (tool := told.get(name)) is not None}
+    after = {name: tool for name in ordered if (tool := present.get(name)) is not None}
+    yield from changes_of(before, after)
