@@ -12,7 +12,16 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolContext, ToolWorker
+from failure_modes.invariants import is_typed
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    Settings,
+    ToolBridgeError,
+    ToolContext,
+    ToolExecutionError,
+    ToolWorker,
+)
 from grpc_tool_bridge.errors import ConflictError, NotFoundError
 from grpc_tool_bridge.testing import ToxicProxy
 from support.patience import PATIENCE
@@ -23,6 +32,10 @@ MARGIN = PATIENCE
 # Calls without a short deadline have this one.
 LONG = 20.0
 WORKERS = ("w1", "w2")
+
+# What a caller may be told, besides what a failing network does: that the test itself has ended the session, the worker
+# or the hub.
+_ENDED = frozenset({"SessionExpired", "SessionNotFound", "ToolNotFound", "Cancelled"})
 
 
 @dataclass
@@ -206,7 +219,7 @@ class World:
             requests = [{"tool_id": "far", "args": [number]} for number in numbers]
             answers = await client.bridge.execute_batch(requests, timeout=LONG)
             for number, answer in zip(numbers, answers, strict=True):
-                if answer != number + 1 and not isinstance(answer, ToolBridgeError):
+                if answer != number + 1 and not (isinstance(answer, ToolBridgeError) and _is_explained(answer)):
                     self.failures.append(f"far({number}) in a batch gave {answer!r:.200}")
 
         self._operate(f"a batch of session {client.number}", run(), LONG)
@@ -298,6 +311,8 @@ class World:
                 COUNTED.right += 1
             except ToolBridgeError as error:
                 COUNTED.errors[error.error_type] += 1
+                if not _is_explained(error):
+                    self.failures.append(f"{what} ended with {type(error).__name__}: {error}")
             except asyncio.CancelledError:
                 COUNTED.errors["cancelled"] += 1
             except BaseException as error:
@@ -369,3 +384,9 @@ class World:
 
     def _left(self) -> "list[asyncio.Task[Any]]":
         return [t for t in asyncio.all_tasks() - self._before if t is not asyncio.current_task()]
+
+
+def _is_explained(error: ToolBridgeError) -> bool:
+    # A tool fails with the error of a tool that it calls.
+    of_nested = isinstance(error, ToolExecutionError) and error.tool_name == "nested"
+    return is_typed(error) or error.error_type in _ENDED or (of_nested and error.error_type == "ToolExecutionError")

@@ -33,6 +33,9 @@ MAX_TEXT_CHARS = 256
 
 # gRPC's own error texts for a message that is larger than a channel's limit.
 _TOO_LARGE = ("larger than max", "message too large")
+# gRPC's own texts for an RPC that the other end has cancelled: a hub that stops, or a proxy. One that is cancelled here
+# is an asyncio.CancelledError.
+_ENDED_THERE = ("", "CANCELLED", "Received RST_STREAM with error code 8")
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
@@ -89,6 +92,8 @@ def from_rpc_error(error: Any, *, tool_name: str | None = None, method: str = ""
         if tool_name is not None:
             return ToolExecutionError(tool_name, "MessageTooLarge", message, {"origin": "bridge"})
         return error_from_info(ErrorInfo(type="MessageTooLarge", message=message))
+    if code is grpc.StatusCode.CANCELLED and details in _ENDED_THERE:
+        code, details = grpc.StatusCode.UNAVAILABLE, "the call was ended before its answer, as by a hub that stops"
     if code is grpc.StatusCode.UNAVAILABLE and where:
         details = f"no answer from the hub at {where}: {details}"
     return ToolCommunicationError(tool_name or method, code, details)

@@ -111,6 +111,15 @@ def test_a_status_without_an_error_was_not_answered(tool_name: str | None) -> No
     assert error.tool_name == (tool_name or "Heartbeat")
 
 
+@pytest.mark.parametrize("details", ["", "CANCELLED", "Received RST_STREAM with error code 8"])
+def test_a_call_that_the_other_end_has_cancelled_may_be_tried_again(details: str) -> None:
+    error = from_rpc_error(Failed(grpc.StatusCode.CANCELLED, details), method="Heartbeat", where="far:1")
+    assert isinstance(error, ToolCommunicationError)
+    assert error.retryable
+    ended = "the call was ended before its answer, as by a hub that stops"
+    assert str(error) == f"Heartbeat: UNAVAILABLE: no answer from the hub at far:1: {ended}"
+
+
 def test_where_nobody_answers_the_address_is_named() -> None:
     error = from_rpc_error(Failed(grpc.StatusCode.UNAVAILABLE, "refused"), method="Heartbeat", where="far:1")
     assert error.message == "no answer from the hub at far:1: refused"
