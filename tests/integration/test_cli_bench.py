@@ -174,6 +174,7 @@ def test_thresholds_that_are_met_are_exit_0(cli: Cli) -> None:
         (("--batch", "2"), "need --tool NAME"),
         (("--tool", "add", "1", "--batch", "2", "--stream"), "exclude each other"),
         (("--rate", "5", "--concurrency", "2"), "--concurrency is for a closed loop"),
+        (("--arrivals", "poisson"), "--arrivals poisson is for an open loop; give --rate CALLS, too"),
         (("--arrivals", "uniform"), "--arrivals is constant or poisson, not uniform"),
         (("--transport", "http"), "--transport is link or rpc, not http"),
         (("--timeout", "0"), "--timeout: "),
@@ -188,7 +189,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(cli: Cli, words: tuple[str, ...
 
 def test_a_file_that_cannot_be_written_is_found_before_anything_is_called(cli: Cli) -> None:
     words = ("bench", "--duration", "600", "--out", "/nowhere/x.json")
-    assert "cannot write /nowhere/x.json: No such file" in cli(*words, code=1)
+    assert "cannot write /nowhere/x.json: No such file" in cli(*words, code=2)
 
 
 def test_a_tool_that_does_not_exist_is_one_error_with_a_near_name(cli: Cli) -> None:
@@ -236,6 +237,14 @@ def test_ctrl_c_prints_what_was_measured_so_far(hub: dict[str, Any]) -> None:
     assert code == 130
     assert out.startswith("calls of add: closed loop, 10 clients")
     assert "calls had not ended when it was interrupted" in out
+
+
+def test_where_no_call_has_ended_no_times_are_shown(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--tool", "add", "1", "--rate", "0.01", "--arrivals", "poisson")
+    assert main(["bench", "--address", hub["address"], *SHORT, *words]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[3].split() == ["all", "0", "-", "-", "-", "-", "-", "-"]
+    assert "no call has ended while it was measured" in captured.err
 
 
 def test_ctrl_c_with_json_prints_one_line_that_says_what_was_in_flight(hub: dict[str, Any]) -> None:

@@ -38,17 +38,26 @@ def test_a_config_that_cannot_be_used_is_a_wrong_argument(tmp_path: Path, capsys
     cli, config = runner(capsys), tmp_path / "toxiproxy.json"
     assert f"cannot read {config}: " in cli("chaos-proxy", "--config", str(config), code=2)
     config.write_text("{}")
-    assert "error: --config: bad request body: " in cli("chaos-proxy", "--config", str(config), code=2)
+    assert f"error: --config {config}: not a JSON list of proxies: " in cli(
+        "chaos-proxy", "--config", str(config), code=2
+    )
     config.write_text('[{"name": "it"}]')
     text = cli("chaos-proxy", "--config", str(config), code=2)
-    assert text == "error: --config: missing required field: upstream at proxy 1\n"
+    assert text == f"error: --config {config}: missing required field: upstream at proxy 1\n"
 
 
 def test_a_port_in_use_is_an_error_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         text = runner(capsys)("chaos-proxy", "--port", str(port), code=1)
-    assert text == f"error: listen tcp 127.0.0.1:{port}: bind: address already in use\n"
+    assert text == (
+        f"error: cannot listen at 127.0.0.1:{port}: Address already in use; choose another --host or --port\n"
+    )
+
+
+def test_a_host_that_does_not_exist_is_an_error_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    text = runner(capsys)("chaos-proxy", "--host", "nowhere.invalid", "--port", "0", code=1)
+    assert text.startswith("error: cannot listen at nowhere.invalid:0: ")
 
 
 def test_without_the_extra_it_names_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

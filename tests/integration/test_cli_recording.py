@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import GRPCToolBridge
+from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.testing import Recording
 from integration.test_cli import PATIENCE, Cli, Start, read_line, runner, serving
 from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
@@ -37,6 +39,9 @@ def tools(tmp_path: Path) -> str:
     path = tmp_path / "my_tools.py"
     path.write_text(TOOLS)
     return str(path)
+
+
+EMPTY = '{"format": "grpc-tool-bridge recording", "version": 1}\n'
 
 
 def methods(path: Path) -> list[str]:
@@ -77,7 +82,9 @@ def test_a_hub_records_and_its_recording_is_served_without_tools(cli: Cli, start
     assert (methods(recording), "card-1234" in text, "[redacted]" in text) == (["ExecuteTool"] * 2, False, True)
 
     served = start("replay", str(recording), "--address", "127.0.0.1:0", "--json")
-    address = announced(served)["address"]
+    told = announced(served)
+    address = told["address"]
+    assert (told["recording"], told["pid"]) == (str(recording), served.pid)
     assert cli("call", "echo", "anything", "--address", address) == "[redacted]\n"
     assert cli("call", "add", "1", "2", "--address", address) == "3\n"
     assert "b: recorded 2, called with 3" in cli("call", "add", "1", "3", "--address", address, code=1)
@@ -90,7 +97,9 @@ def test_a_hub_records_and_its_recording_is_served_without_tools(cli: Cli, start
 async def test_a_hub_that_is_killed_leaves_what_was_finished(start: Start, tools: str, tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     hub = start("serve", "--address", "127.0.0.1:0", "--json", "--tools", tools, "--record", str(path))
-    address = announced(hub)["address"]
+    told = announced(hub)
+    address = told["address"]
+    assert told["recording"] == str(path)
 
     async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize()
@@ -101,6 +110,23 @@ async def test_a_hub_that_is_killed_leaves_what_was_finished(start: Start, tools
     hub.wait(PATIENCE)
 
     assert [call.end.content["result"] for call in Recording(path).calls() if call.end] == [1, 2, 3]
+
+
+def test_a_port_in_use_is_an_error_that_names_it(cli: Cli, tmp_path: Path) -> None:
+    recording = tmp_path / "run.jsonl"
+    recording.write_text(EMPTY)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        text = cli("replay", str(recording), "--address", address, code=1)
+    assert text.startswith(f"error: cannot listen at {address}: it is in use or not this machine's; choose another ")
+
+
+def test_a_test_is_not_made_where_json_is_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recording, made = tmp_path / "run.jsonl", tmp_path / "test_run.py"
+    recording.write_text(EMPTY)
+    assert main(["replay", str(recording), "--make-test", str(made), "--json"]) == 2
+    assert "--json: not with --make-test" in json.loads(capsys.readouterr().err)["error"]["message"]
+    assert not made.exists()
 
 
 @pytest.mark.slow
@@ -141,10 +167,12 @@ def test_a_recording_becomes_a_test_that_passes(
         (["replay", "{tmp}/notes.txt", "--speed", "2"], "--speed: with --in-time only"),
         (["replay", "{tmp}/notes.txt", "--tools", "x"], "--tools: with --make-test only"),
         (["replay", "{tmp}/notes.txt", "--make-test", "{tmp}/x.py"], "{tmp}/notes.txt is not a recording"),
+        (["replay", "{tmp}/run.jsonl", "--make-test", "{tmp}/none/x.py"], "cannot write {tmp}/none/x.py: No such file"),
     ],
 )
 def test_wrong_arguments_are_one_line(cli: Cli, tmp_path: Path, words: list[str], why: str) -> None:
     (tmp_path / "notes.txt").write_text("my notes\n")
+    (tmp_path / "run.jsonl").write_text(EMPTY)
 
     given = [word.replace("{tmp}", str(tmp_path)) for word in words]
     assert why.replace("{tmp}", str(tmp_path)) in cli(*given, code=2)

@@ -159,6 +159,7 @@ async def test_a_signal_ends_a_worker_that_waits_for_its_hub(workers: Workers, t
         (["worker", f"{TOOLS}:add", "--capacity", "0"], "invalid value for '--capacity'"),
         (["worker", f"{TOOLS}:add", "--shutdown-grace", "-1"], "setting shutdown_grace: "),
         (["worker", f"{TOOLS}:add", "--token-file", "/does/not/exist"], "cannot read /does/not/exist: No such file"),
+        (["worker", f"{TOOLS}:add", "--jitter", "0.5"], "--jitter: for --max-calls and --max-age only"),
         (["worker", ":add", "--reload"], "':add' does not name a module"),
         (["worker", f"{TOOLS}:add", "--reload", "--max-calls", "5"], "--max-memory exclude each other; omit --reload"),
         (["worker", f"{TOOLS}:add", "--max-age", "nan"], "invalid value for '--max-age'"),

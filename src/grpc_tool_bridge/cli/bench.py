@@ -138,8 +138,7 @@ class BenchOptions(OptionGroup):
         for flag, number in given.items():
             if number is not None and not math.isfinite(number):
                 raise ArgumentError(f"{flag} must be a finite number, not {number}")
-        if self.rate is not None and self.concurrency != 1:
-            raise ArgumentError("--concurrency is for a closed loop; with --rate, calls are made when they are due")
+        self._check_loop()
         if self.batch is not None and self.stream:
             raise ArgumentError("--batch and --stream exclude each other")
         if self.tool is None and (self.args or self.kwarg or self.stream or self.batch is not None):
@@ -149,6 +148,12 @@ class BenchOptions(OptionGroup):
                 to_milliseconds(self.timeout, "bench")
             except ValidationError as error:
                 raise ArgumentError(f"--timeout: {error.message}") from None
+
+    def _check_loop(self) -> None:
+        if self.rate is not None and self.concurrency != 1:
+            raise ArgumentError("--concurrency is for a closed loop; with --rate, calls are made when they are due")
+        if self.rate is None and self.arrivals != ARRIVALS[0]:
+            raise ArgumentError(f"--arrivals {self.arrivals} is for an open loop; give --rate CALLS, too")
 
     def plan(self) -> Plan:
         """Returns how many calls are made, and when."""
@@ -170,8 +175,7 @@ async def bench(hub: HubOptions, more: WordsArgument = None, *, options: BenchOp
     if words and options.tool is None:
         raise ArgumentError("arguments need --tool NAME, the tool that takes them")
     if options.out is not None:
-        # Fails now if it cannot be written, and keeps an earlier result until there is another.
-        _write(options.out, "", mode="a")
+        _check_writable(options.out)
     allow_open_files(options.clients)
     plan = options.plan()
     async with AsyncExitStack() as stack:
@@ -252,19 +256,26 @@ async def _shown(generator: LoadGenerator, plan: Plan) -> AsyncIterator[None]:
 def _print(results: Results, target: Target, plan: Plan, options: BenchOptions) -> None:
     facts = bench_text.facts(results, target, plan, clients=options.clients, transport=options.transport)
     if options.out is not None:
-        _write(options.out, json.dumps(facts) + "\n")
+        try:
+            options.out.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CommandError(_cannot_write(options.out, error)) from None
     if options.as_json:
         print_json(facts)
     else:
         bench_text.print_results(console(), results, target, plan, clients=options.clients)
 
 
-def _write(path: Path, text: str, mode: Literal["a", "w"] = "w") -> None:
+def _check_writable(path: Path) -> None:
+    """Fails before anything is measured; keeps an earlier result until there is another."""
     try:
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        path.open("a").close()
     except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror or error}") from None
+        raise ArgumentError(_cannot_write(path, error)) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"--out: cannot write {path}: {error.strerror or error}"
 
 
 def _judge(results: Results, options: BenchOptions) -> None:

@@ -119,9 +119,10 @@ def _by_outcome(results: Results) -> list[tuple[str, Histogram]]:
 
 
 def _row(name: str, histogram: Histogram, calls: int) -> list[Any]:
+    if not histogram.count:
+        return [name, "0", *["-"] * (len(PERCENTILES) + 2)]
     cells = [f"{1e3 * histogram.percentile(percent):,.3f}" for percent in PERCENTILES]
-    share = f"{histogram.count / calls:.2%}" if calls else "-"
-    return [name, f"{histogram.count:,}", share, *cells, f"{1e3 * histogram.most:,.3f}"]
+    return [name, f"{histogram.count:,}", f"{histogram.count / calls:.2%}", *cells, f"{1e3 * histogram.most:,.3f}"]
 
 
 def _title(target: Target, plan: Plan, clients: int) -> str:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import secrets
+import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ from rich.console import Console
 
 from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
+from grpc_tool_bridge.cli.options import ReadyJsonOption
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.serving import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
@@ -39,9 +42,7 @@ def chaos_proxy(
         typer.Option(metavar="N", help="Decides which connections a toxic meets, and its jitter. Default: random."),
     ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
-    ] = False,
+    as_json: ReadyJsonOption = False,
 ) -> None:
     """Run TCP proxies that fail on demand, with the HTTP API of Toxiproxy, until Ctrl-C or SIGTERM.
 
@@ -50,11 +51,19 @@ def chaos_proxy(
     log_to_stderr(log_level)
     if as_json:
         require_stdout()
-    body = _read(config) if config is not None else None
+    given = None if config is None else _Config(config, _read(config))
     chosen = secrets.randbits(32) if seed is None else seed
-    code = asyncio.run(_serve(_server(host, port, chosen), body, console(), as_json=as_json, seed=chosen))
+    code = asyncio.run(_serve(_server(host, port, chosen), given, console(), as_json=as_json, seed=chosen))
     if code:
         raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _Config:
+    """The file of --config, and its content."""
+
+    file: Path
+    body: bytes
 
 
 def _read(config: Path) -> bytes:
@@ -74,7 +83,7 @@ def _server(host: str, port: int, seed: int) -> "ToxiproxyServer":
     return ToxiproxyServer(host, port, seed=seed)
 
 
-async def _serve(server: "ToxiproxyServer", config: bytes | None, out: Console, *, as_json: bool, seed: int) -> int:
+async def _serve(server: "ToxiproxyServer", config: _Config | None, out: Console, *, as_json: bool, seed: int) -> int:
     """Serves until a signal; returns its exit code."""
     with ending_signals() as signals:
         try:
@@ -86,18 +95,27 @@ async def _serve(server: "ToxiproxyServer", config: bytes | None, out: Console, 
     return exit_code(number)
 
 
-async def _start(server: "ToxiproxyServer", config: bytes | None) -> None:
+async def _start(server: "ToxiproxyServer", config: _Config | None) -> None:
     if config is not None:
         try:
-            async for _ in server.proxies.populate(config):
+            async for _ in server.proxies.populate(config.body):
                 pass
         except ApiError as error:
-            raise ArgumentError(f"--config: {error.message}") from None
+            # There, what is not valid is a request.
+            text = error.message.replace("bad request body", "not a JSON list of proxies", 1)
+            raise ArgumentError(f"--config {config.file}: {text}") from None
     try:
         await server.start()
     except (OSError, ValueError) as error:
-        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        text = f"cannot listen at {server.address}: {_why_not(error)}; choose another --host or --port"
         raise CommandError(text, code=FAILED) from None
+
+
+def _why_not(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        # Its text is in the words of Toxiproxy.
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _announce(server: "ToxiproxyServer", out: Console, *, as_json: bool, seed: int) -> None:

@@ -31,6 +31,9 @@ SessionOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ReadyJsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
+]
 
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 

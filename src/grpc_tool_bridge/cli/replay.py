@@ -1,6 +1,7 @@
 """``replay``: a server that answers as a recording says, or a test made of it."""
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ import typer
 
 from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
-from grpc_tool_bridge.cli.options import JsonOption, check_address
+from grpc_tool_bridge.cli.options import ReadyJsonOption, check_address
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.streams import require_stdout
@@ -56,32 +57,38 @@ def replay(
             "Repeatable.",
         ),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: ReadyJsonOption = False,
 ) -> None:
     """Serve a recording without a hub, tools or a model, until Ctrl-C or SIGTERM; or make a test of it.
 
     Each recorded call is answered once. Any other fails with RecordingMismatch, and says what differs.
     """
     if make_test is not None:
+        if as_json:
+            raise ArgumentError("--json: not with --make-test, which writes a test and serves nothing")
         _make_test(file, make_test, tools or [])
         return
     if tools:
         raise ArgumentError("--tools: with --make-test only; a recording is served without tools")
-    check_address(address, listening=True)
-    if address.startswith("unix:"):
-        raise ArgumentError("--address: a recording is served at HOST:PORT, not at a unix socket")
-    if not is_loopback(address):
-        raise ArgumentError(f"--address: {address} is not a loopback address; anyone may call a recording's server")
+    _check_address(address)
     if speed != 1.0 and not in_time:
         raise ArgumentError("--speed: with --in-time only; without it, answers come at once")
     server = _server(file, address, in_time=in_time, speed=speed)
     if as_json:
         require_stdout()
-    code = asyncio.run(_serve(server, file, as_json=as_json))
+    code = asyncio.run(_serve(server, file, address, as_json=as_json))
     for text in [*server.mismatches, *(f"not played: {text}" for text in server.unplayed[:_MAX_SHOWN])]:
         say_warning(text)
     if code:
         raise typer.Exit(code)
+
+
+def _check_address(address: str) -> None:
+    check_address(address, listening=True)
+    if address.startswith("unix:"):
+        raise ArgumentError("--address: a recording is served at HOST:PORT, not at a unix socket")
+    if not is_loopback(address):
+        raise ArgumentError(f"--address: {address} is not a loopback address; anyone may call a recording's server")
 
 
 def _server(file: Path, address: str, *, in_time: bool, speed: float) -> "MockBridgeServer":
@@ -95,15 +102,18 @@ def _server(file: Path, address: str, *, in_time: bool, speed: float) -> "MockBr
         raise ArgumentError(str(error)) from None
 
 
-async def _serve(server: "MockBridgeServer", file: Path, *, as_json: bool) -> int:
+async def _serve(server: "MockBridgeServer", file: Path, address: str, *, as_json: bool) -> int:
     with ending_signals() as signals:
         try:
             server.start()
-        except RuntimeError as error:
-            raise CommandError(str(error), code=FAILED) from None
+        except RuntimeError:
+            # gRPC does not tell why.
+            raise CommandError(
+                f"cannot listen at {address}: it is in use or not this machine's; choose another --address", code=FAILED
+            ) from None
         try:
             if as_json:
-                print_json({"address": server.address, "recording": str(file)})
+                print_json({"address": server.address, "recording": str(file), "pid": os.getpid()})
             else:
                 console().print(f"The recording {file} is served at {server.address}\nPress Ctrl-C to stop")
             return exit_code(signal.Signals(await signals.get()))
@@ -119,6 +129,8 @@ def _make_test(file: Path, target: Path, tools: list[str]) -> None:
     except FileExistsError:
         raise ArgumentError(f"--make-test: {target} is there already; name another file, or remove it") from None
     except OSError as error:
+        if error.filename == str(target):
+            raise ArgumentError(f"--make-test: cannot write {target}: {error.strerror or error}") from None
         raise file_error(error, error.filename or file) from None
     except ValueError as error:
         raise ArgumentError(str(error)) from None

@@ -109,7 +109,8 @@ def serve(
             )
 
         def say() -> None:
-            announce(out, options, settings, offered, heading=_heading(server, len(offered)), facts=_facts(server))
+            heading, facts = _heading(server, len(offered), options.record), _facts(server, options.record)
+            announce(out, options, settings, offered, heading=heading, facts=facts)
 
         run(_serve(server, say))
 
@@ -148,17 +149,18 @@ async def _start(server: BridgeServer) -> None:
         raise CommandError(text, code=FAILED) from None
 
 
-def _facts(server: BridgeServer) -> dict[str, object]:
+def _facts(server: BridgeServer, record: Path | None) -> dict[str, object]:
     """Describes the hub for programs: what they need to call it, but never the token itself."""
     settings = server.settings
     http = {} if server.http_address is None else {"http_address": server.http_address}
     needed = {"tls": settings.tls_cert is not None, "token": settings.token is not None}
     chaos = server.hub.chaos
     faults = {} if chaos is None else {"chaos": chaos.source, "chaos_seed": chaos.seed}
-    return {"address": server.address, **http, **needed, **faults}
+    recording = {} if record is None else {"recording": str(record)}
+    return {"address": server.address, **http, **needed, **faults, **recording}
 
 
-def _heading(server: BridgeServer, tools: int) -> Text:
+def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
     settings: Settings = server.settings
     needed = [what for what, value in (("TLS", settings.tls_cert), ("a token", settings.token)) if value]
     text = Text(f"The hub listens on {server.address}", style="bold")
@@ -168,5 +170,7 @@ def _heading(server: BridgeServer, tools: int) -> Text:
     if server.hub.chaos is not None:
         warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
         text.append(warning, style="bold red")
+    if record is not None:
+        text.append(f"Recording to {record}\n", style="not bold")
     count = f"{tools} tools\n" if tools else "No tools of its own: name some with --tools, or start workers\n"
     return text.append(count, style="not bold")

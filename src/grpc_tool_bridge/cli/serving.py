@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
-from grpc_tool_bridge.cli.options import OptionGroup, model_text, read_settings, setting
+from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption, model_text, read_settings, setting
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.spec_text import signature_text
 from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
@@ -78,9 +78,7 @@ class ServingOptions(OptionGroup):
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings by name.")
     ] = None
     log_level: LogLevelOption = LogLevel.INFO
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
-    ] = False
+    as_json: ReadyJsonOption = False
     agents: Annotated[
         bool,
         typer.Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),

@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 _aging = partial(typer.Option, rich_help_panel="Replacing the process")
 
+_JITTER = 0.1
 # A worker that is replaced waits for its calls, whose deadlines end them.
 _RETIRE_SECONDS = 86_400.0
 
@@ -102,7 +103,7 @@ class WorkerOptions(ServingOptions):
             help="By which part, at most, --max-calls and --max-age are less at random, so that not all workers are "
             "replaced at once.",
         ),
-    ] = 0.1
+    ] = _JITTER
     max_processes: Annotated[int | None, setting("max_processes")] = None
 
     @property
@@ -111,7 +112,9 @@ class WorkerOptions(ServingOptions):
         return bool(self.max_calls or self.max_age or self.max_memory)
 
     def check(self) -> None:
-        """Checks that only one of the two ways to replace the process is asked for."""
+        """Checks that the options that replace the process fit together."""
+        if self.jitter != _JITTER and not (self.max_calls or self.max_age):
+            raise ArgumentError("--jitter: for --max-calls and --max-age only; give one of them, too")
         if self.reload and self.ages:
             raise ArgumentError("--reload and --max-calls, --max-age or --max-memory exclude each other; omit --reload")
         super().check()
