@@ -91,7 +91,7 @@ def test_a_hub_records_and_its_recording_is_served_without_tools(cli: Cli, start
     served.send_signal(signal.SIGTERM)
     out, error = served.communicate(timeout=PATIENCE)
     assert (served.returncode, out) == (0, "")
-    assert "warning: ExecuteTool of add was called otherwise" in error
+    assert "warning: ExecuteTool of add was called differently" in error
 
 
 async def test_a_hub_that_is_killed_leaves_what_was_finished(start: Start, tools: str, tmp_path: Path) -> None:

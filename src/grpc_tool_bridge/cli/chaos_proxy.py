@@ -39,7 +39,7 @@ def chaos_proxy(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Decides which connections a toxic meets, and its jitter. Default: random."),
+        typer.Option(metavar="N", help="Decides which connections a toxic affects, and its jitter. Default: random."),
     ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
     as_json: ReadyJsonOption = False,

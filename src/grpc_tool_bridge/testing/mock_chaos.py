@@ -106,7 +106,7 @@ def _failed(
     rule, how = failure
     injection.failed(rule, how)
     if not how.error:
-        context.abort(grpc.StatusCode.UNAVAILABLE, f"the rule {rule.name!r} of chaos has dropped the connection")
+        context.abort(grpc.StatusCode.UNAVAILABLE, f"the chaos rule {rule.name!r} has dropped the connection")
     error = how.exception(rule.name)
     if isinstance(error, ToolRaised) and isinstance(error.error, FormattedError):
         return error.error.info

@@ -128,7 +128,7 @@ class MockBridgeServer(Running):
 
     @property
     def mismatches(self) -> list[str]:
-        """What was requested otherwise than recorded; empty without a recording."""
+        """What was requested differently than recorded; empty without a recording."""
         return [] if self._replay is None else list(self._replay.mismatches)
 
     @property

@@ -118,4 +118,4 @@ class ChaosBackend:
             if has_run:
                 return
             await call.step(asyncio.sleep(_CANCELLED_SECONDS))
-        raise UnavailableError(f"the rule {rule.name!r} of chaos has dropped the connection of this call")
+        raise UnavailableError(f"the chaos rule {rule.name!r} has dropped the connection of this call")

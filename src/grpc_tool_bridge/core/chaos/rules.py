@@ -58,7 +58,7 @@ class Failure:
     def exception(self, rule: str) -> BaseException:
         """Returns the exception that ends the call; ``rule`` is the name of its rule."""
         details = {**self.details, "origin": self.origin, RULE_KEY: rule}
-        message = self.message or f"the rule {rule!r} of chaos makes this call fail"
+        message = self.message or f"the chaos rule {rule!r} makes this call fail"
         info = ErrorInfo(type=self.error, message=message, details=details, retryable=bool(self.retryable))
         return ToolRaised(RaisedElsewhereError(info)) if self.origin == "tool" else error_from_info(info)
 

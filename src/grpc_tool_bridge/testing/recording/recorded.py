@@ -61,7 +61,7 @@ def recorded_hub(
 
     Raises:
         FileNotFoundError: The mode is "none", and there is no recording.
-        AssertionError: At the end: something was called otherwise than recorded.
+        AssertionError: At the end: something was called differently than recorded.
     """
     if mode == "none" and not path.exists():
         raise FileNotFoundError(f"there is no recording {path}; run the test once with --bridge-record-mode=once")

@@ -240,7 +240,7 @@ class Replay:
         found = [(differences(waiting.leaves, leaves), waiting.call) for waiting in left[:_MAX_COMPARED]]
         nearest, call = min(found, key=lambda pair: len(pair[0]))
         return (
-            f"{title} was called otherwise than in {where}; the nearest is {call.name}, line {call.place}:\n"
+            f"{title} was called differently than in {where}; the nearest is {call.name}, line {call.place}:\n"
             + listed(nearest)
         )
 
