@@ -167,6 +167,7 @@ def test_a_recording_becomes_a_test_that_passes(
         (["replay", "{tmp}/notes.txt", "--speed", "2"], "--speed: with --in-time only"),
         (["replay", "{tmp}/notes.txt", "--tools", "x"], "--tools: with --make-test only"),
         (["replay", "{tmp}/notes.txt", "--make-test", "{tmp}/x.py"], "{tmp}/notes.txt is not a recording"),
+        (["replay", "{tmp}/run.jsonl", "--make-test", "{tmp}/x.py", "--tools", "{tmp}/x.py"], "x.py does not exist"),
         (["replay", "{tmp}/run.jsonl", "--make-test", "{tmp}/none/x.py"], "cannot write {tmp}/none/x.py: No such file"),
     ],
 )

@@ -14,6 +14,7 @@ from grpc_tool_bridge.cli.options import ReadyJsonOption, check_address
 from grpc_tool_bridge.cli.output import console, print_json
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.streams import require_stdout
+from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import DEFAULT_ADDRESS
 from grpc_tool_bridge.transport.addresses import is_loopback
 
@@ -124,6 +125,8 @@ async def _serve(server: "MockBridgeServer", file: Path, address: str, *, as_jso
 def _make_test(file: Path, target: Path, tools: list[str]) -> None:
     from grpc_tool_bridge.testing.recording.made_tests import write_test  # noqa: PLC0415 - only to make a test
 
+    # Fails now if the test could not import them.
+    load_tools(tools)
     try:
         count = write_test(file, target, tools)
     except FileExistsError:
