@@ -270,8 +270,9 @@ async def test_serve_says_loudly_that_faults_are_injected(tmp_path: Path) -> Non
     words = ["serve", "--address", "127.0.0.1:0", "--tools", f"{TOOLS}:add", "--chaos", str(file)]
     with popen(*words) as plain, popen(*words, "--json") as for_programs:
         try:
-            said = await asyncio.to_thread(read_line, plain) + await asyncio.to_thread(read_line, plain)
-            assert f"CHAOS: this hub injects faults on purpose ({file}, seed 3, 1 rule)" in said
+            _, chaos, tools = [await asyncio.to_thread(read_line, plain) for _ in range(3)]
+            assert f"CHAOS: this hub injects faults on purpose ({file}, seed 3, 1 rule)" in chaos
+            assert tools == "1 tool\n"
             await asyncio.to_thread(wait_for_log, plain, "injects faults on purpose")
             facts = json.loads(await asyncio.to_thread(read_line, for_programs))
             assert (facts["chaos"], facts["chaos_seed"]) == (str(file), 3)

@@ -170,7 +170,10 @@ class BenchOptions(OptionGroup):
 
 
 async def bench(hub: HubOptions, more: WordsArgument = None, *, options: BenchOptions) -> None:
-    """Call a hub for some time, and print how long the calls took."""
+    """Call a hub for some time, and print how long the calls took.
+
+    Each client makes its next call when the previous one has ended; with --rate, calls are made at fixed times.
+    """
     words = [*(options.args or ()), *(more or ())]
     if words and options.tool is None:
         raise ArgumentError("arguments need --tool NAME, the tool that takes them")

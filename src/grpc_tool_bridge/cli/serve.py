@@ -172,5 +172,6 @@ def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
         text.append(warning, style="bold red")
     if record is not None:
         text.append(f"Recording to {record}\n", style="not bold")
-    count = f"{tools} tools\n" if tools else "No tools of its own: name some with --tools, or start workers\n"
-    return text.append(count, style="not bold")
+    count = "1 tool" if tools == 1 else f"{tools} tools"
+    offered = count if tools else "No tools of its own: name some with --tools, or start workers"
+    return text.append(f"{offered}\n", style="not bold")
