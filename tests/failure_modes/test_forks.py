@@ -80,7 +80,8 @@ def hub() -> Iterator[str]:
     words = [sys.executable, str(HERE.parent / "attacks" / "hub_process.py"), json.dumps({"tools": [], "settings": {}})]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        address, _ = process.stdout.readline().split()
+        yield address
         process.communicate(timeout=PATIENCE)
 
 

@@ -93,7 +93,7 @@ async def test_whatever_comes_and_goes_every_call_is_answered_and_nothing_grows(
     async with AsyncExitStack() as stack:
         served = json.dumps({"tools": [], "settings": SETTINGS})
         hub = await stack.enter_async_context(program(str(TESTS / "attacks/hub_process.py"), served, stdin=PIPE))
-        address = await line_of(hub)
+        address, _ = (await line_of(hub)).split()
         staying = await stack.enter_async_context(worker(address, "stays"))
         runtime_file = str(TESTS / "failure_modes/runtime_process.py")
         runtime = await stack.enter_async_context(program(runtime_file, address, "runtime"))
