@@ -59,9 +59,6 @@ _FORMS = (
 class TooManySecretsError(Exception):
     """More different secrets were seen than can be searched for."""
 
-    def __init__(self) -> None:
-        super().__init__(f"more than {MAX_SECRETS:,} different secrets were recorded; redact fewer names")
-
 
 class KnownTexts:
     """Texts that are to be removed from others; the longest first, so that no part of one is left."""
@@ -229,7 +226,7 @@ class Redactor:
         ):
             self._known.add(form)
         if len(self._known) > _MAX_FORMS:
-            raise TooManySecretsError
+            raise TooManySecretsError(f"more than {MAX_SECRETS:,} different secrets were recorded; redact fewer names")
 
     @property
     def known(self) -> int:

@@ -12,9 +12,12 @@ class ApiError(Exception):
     """
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+        super().__init__(message, status)
         self.message = message
         self.status = status
+
+    def __str__(self) -> str:
+        return self.message
 
     def to_json(self) -> dict[str, Any]:
         """Returns it as Toxiproxy writes it."""
