@@ -373,6 +373,7 @@ def _classes() -> set[type[BaseException]]:
 
 # What those are made with that are not made with a message alone.
 MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
+    "ApiError": (("m", 404), {}),
     "ToolExecutionError": (
         ("add", "KeyError", "'k'", {"origin": "tool"}),
         {"retryable": True, "remote_traceback": "T"},

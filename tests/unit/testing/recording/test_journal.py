@@ -84,7 +84,7 @@ def full_disk(_: Entry) -> dict[str, Any]:
 
 
 def too_many(_: Entry) -> dict[str, Any]:
-    raise TooManySecretsError
+    raise TooManySecretsError("more than 1,000 different secrets were recorded")
 
 
 @pytest.mark.parametrize(
