@@ -213,7 +213,7 @@ class Recording:
         if kind is None:
             raise _unknown(content)
         held = content[kind] if kind == entries.END else _object(content, kind)
-        if kind == entries.END and held not in _ENDS:
+        if kind == entries.END and not (isinstance(held, str) and held in _ENDS):
             raise UnreadableError(f"a call ends with {' or '.join(sorted(_ENDS))}, not with {held!r:.40}")
         found.events.append(RecordedEvent(kind, held, exact, line.at, line.place))
 
