@@ -300,6 +300,8 @@ async def test_reload_keeps_the_worker_where_the_change_cannot_be_imported(
         await bridge.initialize()
         assert await soon(bridge.execute_with_retry("version", max_retries=0)) == 1
     assert supervisor.poll() is None
+    supervisor.send_signal(signal.SIGINT)
+    assert await in_thread(supervisor.wait, PATIENCE) == 130
 
 
 async def test_reload_replaces_an_import_that_hangs_by_the_next_change(
