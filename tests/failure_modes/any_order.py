@@ -47,6 +47,7 @@ class Counted:
     errors: Counter[str] = field(default_factory=Counter)
     troubles: int = 0
     latest: float = 0.0
+    left_by_grpc: int = 0
 
 
 COUNTED = Counted()
@@ -380,10 +381,20 @@ class World:
         for worker in self.workers.values():
             await worker.close()
         await self.stack.aclose()
-        await until(lambda: not self._left(), f"for the end of {self._left()}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while self._left():  # noqa: ASYNC110 - a task that has ended tells nobody
+                    await asyncio.sleep(0.002)
+        left = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in self._left()]
+        # Once in a thousand runs, grpc.aio never hears how an RPC to a hub that was replaced has ended.
+        COUNTED.left_by_grpc += left.count(_OF_GRPC)
+        assert not set(left) - {_OF_GRPC}, f"these tasks are left: {left}"
 
     def _left(self) -> "list[asyncio.Task[Any]]":
         return [t for t in asyncio.all_tasks() - self._before if t is not asyncio.current_task()]
+
+
+_OF_GRPC = "_AioCall._handle_status_once_received"
 
 
 def _is_explained(error: ToolBridgeError) -> bool:

@@ -172,7 +172,7 @@ def report() -> Iterator[None]:
     errors = ", ".join(f"{count} {name}" for name, count in COUNTED.errors.most_common())
     print(  # noqa: T201 - shown by `pytest -s`
         f"\n{COUNTED.operations} operations, {COUNTED.troubles} troubles; {COUNTED.right} right results; {errors}; "
-        f"the latest ended {COUNTED.latest:.2f} s after its deadline"
+        f"the latest ended {COUNTED.latest:.2f} s after its deadline; {COUNTED.left_by_grpc} tasks of gRPC's were left"
     )
 
 
