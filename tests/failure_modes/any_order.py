@@ -381,10 +381,8 @@ class World:
         for worker in self.workers.values():
             await worker.close()
         await self.stack.aclose()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                while self._left():  # noqa: ASYNC110 - a task that has ended tells nobody
-                    await asyncio.sleep(0.002)
+        with suppress(AssertionError):
+            await until(lambda: not self._left())
         left = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in self._left()]
         # Once in a thousand runs, grpc.aio never hears how an RPC to a hub that was replaced has ended.
         COUNTED.left_by_grpc += left.count(_OF_GRPC)

@@ -1,8 +1,7 @@
 """How many files and sockets this process may open."""
 
-import sys
-
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.transport.open_files import allow_files
 
 # Beside one of each client: libraries, pipes, and what gRPC opens for itself.
 _OTHERS = 200
@@ -14,17 +13,10 @@ def allow_open_files(clients: int) -> None:
     Raises:
         ArgumentError: The system does not allow that many.
     """
-    if sys.platform == "win32":
-        return
-    import resource  # noqa: PLC0415 - Unix has it
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = clients + _OTHERS
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    allowed = allow_files(needed)
+    if allowed is not None and allowed < needed:
         raise ArgumentError(
-            f"--clients {clients} needs {needed:,} open files, and this process may have {hard:,}; raise the limit "
+            f"--clients {clients} needs {needed:,} open files, and this process may have {allowed:,}; raise the limit "
             "with ulimit -n, or use fewer clients"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

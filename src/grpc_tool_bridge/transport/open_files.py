@@ -20,11 +20,20 @@ def connection_limit(wanted: int) -> int:
 
 def allow_connections(count: int) -> None:
     """Lets this process open enough files for servers with ``count`` connections, as far as the system lets it."""
+    allow_files(int(count / _SHARE) + 1)
+
+
+def allow_files(needed: int) -> int | None:
+    """Lets this process open ``needed`` files, as far as the system lets it.
+
+    Returns:
+        How many it may open now; None: any number.
+    """
     soft, hard = _limits()
-    needed = int(count / _SHARE) + 1
     if soft is not None and soft < needed:
-        most = needed if hard is None else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), resource.RLIM_INFINITY if hard is None else hard))
+        soft = max(soft, needed if hard is None else min(needed, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.RLIM_INFINITY if hard is None else hard))
+    return soft
 
 
 def _limits() -> tuple[int | None, int | None]:
