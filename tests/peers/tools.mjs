@@ -66,7 +66,8 @@ const tools = [
       // A session of the worker's own, since that of a call ends with it.
       const session = await client.session(sessionId);
       await session.variables.set("node_begun", true);
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      // The caller who saw that it began may have cancelled before set returned.
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve));
       await session.variables.set("node_stopped", signal.reason.constructor.name);
     },
   }),

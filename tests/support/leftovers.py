@@ -1,10 +1,11 @@
-"""Fails where a test leaves a process behind, and ends it.
+"""Fails where a test leaves a process behind, and ends it; takes back how a test set up the log.
 
 Each process of the suite takes over what its children leave behind (on Linux), so that nothing can get away by
 outliving its parent.
 """
 
 import ctypes
+import logging
 import sys
 from collections.abc import Generator, Iterator
 
@@ -33,6 +34,16 @@ def no_process_outlives_its_module() -> Iterator[None]:
     yield
     if left := end(process for process in _children() if process not in before):
         pytest.fail(f"left running, and killed now: {'; '.join(left)}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def no_log_outlives_its_test() -> Iterator[None]:
+    """Removes what writes the log to the stderr of a test, as ``serve`` does: the next test has another stderr."""
+    yield
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -159,7 +159,8 @@ export class Worker implements AsyncDisposable {
   async run(options: { connectTimeoutMs?: number; signal?: AbortSignal } = {}): Promise<void> {
     const drain = () => void this.drain();
     for (const name of this.#options.drainOn ?? []) process.on(name, drain);
-    options.signal?.addEventListener("abort", drain, { once: true });
+    if (options.signal?.aborted) drain();
+    else options.signal?.addEventListener("abort", drain, { once: true });
     try {
       if (!this.#started) await this.start(options);
       await this.#left;
