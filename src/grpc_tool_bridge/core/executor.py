@@ -14,6 +14,7 @@ from typing import Any
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.direct_calls import DirectCalls
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Backend
@@ -49,6 +50,7 @@ class Executor:
     Attributes:
         admission: Decides whether a call may run.
         local: Runs the tools of this process.
+        try_begin: As ``DirectCalls.begin``.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Executor:
         self.error_of = self._runner.error_of
         self.local: Backend[HubCall] = self._runner
         self._forwarder = Forwarder(self.admission, self.error_of)
+        self._direct = DirectCalls(store, self.admission, self._runner)
+        self.try_begin = self._direct.begin
 
     async def aclose(self) -> None:
         """Ends orphaned tools."""

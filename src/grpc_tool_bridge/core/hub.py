@@ -96,7 +96,7 @@ class Hub:
         chaos: The faults to inject; None: none.
 
     Attributes:
-        execute_tool, begin_tool, stream_tool: As in ``Executor``.
+        execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
@@ -122,11 +122,8 @@ class Hub:
         self.registry.wrap = self.wrappers.wrap
         self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
-        self.execute_tool, self.begin_tool, self.stream_tool = (
-            self.executor.execute,
-            self.executor.begin,
-            self.executor.stream,
-        )
+        self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
+        self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         ids = CallIds()
         admin = Admin(self.registry, self.workers, self.agents, ids)

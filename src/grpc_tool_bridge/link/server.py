@@ -71,6 +71,12 @@ class ServedMethod:
         method: The method.
         function: Implements it: takes the request and, if it has a parameter of this name, its ``context``.
         begin: Begins a call instead of ``function``: returns a coroutine, or what runs already and calls back.
+        try_begin: Begins a usual call, whose request it reads itself, instead of ``begin``; returns None for any other.
+
+    Attributes:
+        streams: Whether the answer is a stream.
+        opens_session: Whether it opens a session.
+        try_begin: As given.
     """
 
     __slots__ = (
@@ -82,9 +88,16 @@ class ServedMethod:
         "_takes_context",
         "opens_session",
         "streams",
+        "try_begin",
     )
 
-    def __init__(self, method: Method, function: Callable[..., Any], begin: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        function: Callable[..., Any],
+        begin: Callable[..., Any] | None = None,
+        try_begin: Callable[[IncomingCall], Any] | None = None,
+    ) -> None:
         self.streams = method.response_streaming
         self._takes_context = takes_context(function)
         self._runs_tools = method.name in RUN_TOOLS
@@ -93,6 +106,7 @@ class ServedMethod:
         self.opens_session = method.name == "InitializeSession"
         self._function = function
         self._begin = begin
+        self.try_begin = try_begin
 
     def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
         """Returns the request, and the coroutine or generator that answers it.
@@ -136,9 +150,9 @@ class ServedMethod:
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
     """Returns the methods that an object has, by name."""
-    begins = {"ExecuteTool": getattr(server, "begin_tool", None)}
+    begins = {"ExecuteTool": (getattr(server, "begin_tool", None), getattr(server, "try_begin_tool", None))}
     return {
-        name: ServedMethod(method, function, begins.get(name))
+        name: ServedMethod(method, function, *begins.get(name, ()))
         for name, method in METHODS.items()
         if (function := getattr(server, method.attribute, None)) is not None
     }
@@ -256,9 +270,20 @@ class CallServer:
         self._owner.schedule_flush()
 
     def _begin(self, call: IncomingCall) -> None:
+        served = self._methods.get(call.method)
+        if served is not None and served.try_begin is not None and not call.metadata:
+            if call.timeout_ms:
+                call.deadline = time.monotonic() + call.timeout_ms / 1000
+            work = served.try_begin(call)
+            if work is not None:
+                call.task = self._tasks.start(work, partial(self._answered, call, served))
+                return
+        self._begin_general(call, served)
+
+    def _begin_general(self, call: IncomingCall, served: ServedMethod | None) -> None:
+        """Begins any call."""
         if len(call.payload) > YIELD_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
             return
-        served = self._methods.get(call.method)
         try:
             if served is None:
                 raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")

@@ -295,6 +295,10 @@ class Call:
             end_if_forked()
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
+        return (yield from self.resume(tool, waits_for))
+
+    def resume(self, tool: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+        """Runs a coroutine, whose first step was made, to its end; ``waits_for`` is what it waits for."""
         self.arm()
         self._in_tool = True
         if self._cause is not None:

@@ -51,7 +51,7 @@ from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
+from grpc_tool_bridge.values.scalars import SCALARS, Packed, PackedValue
 
 # Maximum arguments that are decoded in an event loop, at a few µs each.
 _MAX_IN_LOOP = 1_000
@@ -229,8 +229,25 @@ class ToolRunner:
             if not finished:
                 value = await self._finished(call, tool, value)
         call.refuse_late()
-        answer.result.type_url, answer.result.value = _packed_scalar(value) or self.pack(call, value, tool)
+        answer.result.type_url, answer.result.value = packed_scalar(value) or self.pack(call, value, tool)
         answer.success = True
+
+    async def encode(self, call: Call, tool: Tool, value: Any, *, is_scalar: bool) -> Packed:
+        """Encodes what a tool's function returned, as ``call`` does.
+
+        Args:
+            call: The call.
+            tool: The function.
+            value: What it returned.
+            is_scalar: Whether it is a scalar of the declared type.
+
+        Raises:
+            BaseException: Any exception; it becomes the call's error.
+        """
+        if not is_scalar:
+            value = await self._finished(call, tool, value)
+            call.refuse_late()
+        return packed_scalar(value) or self.pack(call, value, tool)
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
         """Awaits a result if it is awaitable, and encodes it, unless its thread has done so."""
@@ -525,7 +542,7 @@ class ToolRunner:
         return await self._formatter.format(call, cancelled)
 
 
-def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
+def packed_scalar(value: Any) -> Packed | None:
     """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
     scalar = SCALARS.get(type(value))
     if scalar is None:

@@ -108,6 +108,9 @@ class RecordedHub:
         """As in ``Executor``."""
         return await self._unary("ExecuteTool", request, context, self._hub.execute_tool(request, context))
 
+    # Every call is recorded by ``execute_tool``.
+    try_begin_tool = None
+
     def begin_tool(
         self, request: pb.ToolCallRequest, context: RequestContext, done: Callable[..., None]
     ) -> Coroutine[Any, Any, Any]:

@@ -1,0 +1,98 @@
+"""The hub's usual calls, read from their bytes and run without the general way's layers.
+
+``Executor`` takes the same steps for every other call. Nothing is changed before it is sure that a call is usual, so
+that any doubt leaves it to the executor.
+"""
+
+from collections.abc import Awaitable, Generator
+from time import monotonic
+from typing import Any
+
+from grpc_tool_bridge.core.admission import Admission, Permits
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
+from grpc_tool_bridge.runner.runner import ToolRunner
+from grpc_tool_bridge.values.call_bytes import read_arguments, read_names
+
+
+class DirectCalls:
+    """Begins the usual calls of a hub.
+
+    Args:
+        store: The sessions.
+        admission: Admits calls.
+        runner: Runs the tools of this process.
+    """
+
+    def __init__(self, store: SessionStore, admission: Admission, runner: ToolRunner) -> None:
+        self._store = store
+        self._admission = admission
+        self._orphaned = runner.tasks
+        self._runner: DirectRunner[Session, RegisteredTool, Permits] = DirectRunner(runner, self)
+
+    def begin(self, context: RequestContext) -> Generator[Any, Any, Answer] | None:
+        """Begins a call from outside.
+
+        Args:
+            context: The context of the request, with its bytes.
+
+        Returns:
+            A coroutine that returns the answer; None if it is no usual call, and nothing was done.
+        """
+        admission, data = self._admission, context.payload
+        if len(data) > MAX_BYTES or not admission.is_plain:
+            return None
+        try:
+            session_id, tool_id, place = read_names(data)
+            session = self._store.find_open(session_id)
+            if session is None or session.caching:
+                return None
+            tool = self._store.tool_of(session, tool_id)
+            if tool is None or tool.tool is None or tool.backend is not None or tool.rate is not None:
+                return None
+            function = tool.tool
+            if not runs_directly(function):
+                return None
+            args, kwargs, timeout_ms = read_arguments(data, place)
+            bound = function.try_bind(args, kwargs)
+        except Exception:  # noqa: BLE001 - the executor says what is wrong with the request
+            return None
+        if bound is None:
+            return None
+        now = monotonic()
+        deadline = now + admission.seconds_for(session, tool, timeout_ms)
+        if context.deadline is not None and context.deadline < deadline:
+            deadline = context.deadline
+        context.payload = b""
+        return self._runner.run(session, tool, bound, deadline, now)
+
+    def enter(self, session: Session, tool: RegisteredTool) -> Permits | None:
+        """See ``Owner``."""
+        return self._admission.enter_directly(session, tool)
+
+    def make_call(self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float) -> HubCall:
+        """See ``Owner``."""
+        return HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
+
+    def acquire(self, call: HubCall) -> Awaitable[Permits]:
+        """See ``Owner``."""
+        return self._admission.acquire(call)
+
+    def end(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        opened_at: float,
+        held: Permits | None,
+        call: HubCall | None,
+        answer: Answer | None,
+    ) -> None:
+        """See ``Owner``."""
+        if call is None:
+            if self._admission.end_directly(session, tool, held or (), opened_at):
+                return
+            call = self.make_call(session, tool, opened_at, opened_at)
+        self._admission.end(call, held or (), ok=type(answer) is bytes, outcome=answer)

@@ -1,0 +1,265 @@
+"""The usual call and its answer as bytes, without protobuf's messages.
+
+The usual call has a session, a tool, scalar arguments and a timeout; its answer has a scalar result and a duration. Most
+of the time that such a message takes goes into its Python objects. Whatever is not as a plain encoder writes it (another
+field or type, a field that is repeated or out of order) is left to protobuf, so that both ways give the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ExecutionMetrics, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.wireformat import LENGTH, MORE, TYPE_PREFIX, VARINT, read_varint, varint
+from grpc_tool_bridge.values.scalars import READERS, SCALARS, Packed
+
+# Returned for what protobuf has to read.
+UNREAD: Any = object()
+
+
+def _tag(number: int, kind: int) -> int:
+    return number << 3 | kind
+
+
+_SESSION = _tag(ToolCallRequest.SESSION_ID_FIELD_NUMBER, LENGTH)
+_TOOL = _tag(ToolCallRequest.TOOL_ID_FIELD_NUMBER, LENGTH)
+_ARGUMENT = _tag(ToolCallRequest.ARGS_FIELD_NUMBER, LENGTH)
+_NAMED = _tag(ToolCallRequest.KWARGS_FIELD_NUMBER, LENGTH)
+_TIMEOUT = _tag(ToolCallRequest.TIMEOUT_MS_FIELD_NUMBER, VARINT)
+_METRICS = _tag(ToolCallResponse.METRICS_FIELD_NUMBER, LENGTH)
+# The fields of an Any, and of an entry of a map.
+_FIRST, _SECOND = _tag(1, LENGTH), _tag(2, LENGTH)
+_ARGUMENT_TAG, _NAMED_TAG, _FIRST_TAG, _SECOND_TAG = (bytes((tag,)) for tag in (_ARGUMENT, _NAMED, _FIRST, _SECOND))
+
+# ``success``, and the tag of ``result``.
+_SUCCESS = ToolCallResponse(success=True).SerializeToString() + bytes(
+    (_tag(ToolCallResponse.RESULT_FIELD_NUMBER, LENGTH),)
+)
+_RESULT = len(_SUCCESS)
+
+_LENGTHS = tuple(varint(length) for length in range(MORE))
+# No timeout of the wire is longer.
+_MAX_INT32 = 2**31 - 1
+
+
+def _url_field(type_url: str) -> bytes:
+    url = type_url.encode()
+    return _FIRST_TAG + varint(len(url)) + url
+
+
+# The first field of an Any, by the type URL of a scalar; and what reads the scalar, by that field.
+_URL_FIELDS = {
+    packed[0]: _url_field(packed[0])
+    for packed in (
+        write(value) for write, value in ((SCALARS[type(item)], item) for item in ("", 0, 0.0, False, b"", None))
+    )
+}
+_READ = {_url_field(TYPE_PREFIX + name): read for name, read in READERS.items()}
+_NULL_URL, _NULL = SCALARS[type(None)](None)
+
+
+def _read_null(payload: bytes, _: int) -> None:
+    # Other values of this type are no scalars.
+    if payload != _NULL:
+        raise ValueError(payload)
+
+
+_READ[_URL_FIELDS[_NULL_URL]] = _read_null
+
+
+def _any_heads(type_url: str) -> tuple[bytes, ...]:
+    """Returns what comes before the payload of an Any, by the payload's length, while one byte holds each length."""
+    field = _URL_FIELDS[type_url]
+    most = MORE - len(field) - len(_SECOND_TAG) - 1
+    with_payload = (_LENGTHS[len(field) + 2 + size] + field + _SECOND_TAG + _LENGTHS[size] for size in range(1, most))
+    return (_LENGTHS[len(field)] + field, *with_payload)
+
+
+_ANY_HEADS = {type_url: _any_heads(type_url) for type_url in _URL_FIELDS}
+_ARGUMENT_HEADS = {type_url: tuple(_ARGUMENT_TAG + head for head in heads) for type_url, heads in _ANY_HEADS.items()}
+
+
+def _any_field(packed: Packed) -> bytes:
+    """Returns an Any, with its length before it."""
+    type_url, payload = packed
+    field = _URL_FIELDS.get(type_url) or _url_field(type_url)
+    if not payload:
+        return varint(len(field)) + field
+    second = _SECOND_TAG + varint(len(payload))
+    return b"".join((varint(len(field) + len(second) + len(payload)), field, second, payload))
+
+
+# ------------------------------------------------------------------------------------------------------- requests
+
+
+def request_head(session_id: str, tool_id: str) -> bytes:
+    """Returns what comes before the arguments in the request of a call."""
+    return ToolCallRequest(session_id=session_id, tool_id=tool_id).SerializeToString()
+
+
+def request_tail(timeout_ms: int) -> bytes:
+    """Returns what comes after the arguments in the request of a call."""
+    return ToolCallRequest(timeout_ms=timeout_ms).SerializeToString()
+
+
+def arguments_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Returns the arguments of a call as in its request; None if one is not a scalar that is written here.
+
+    Raises:
+        SerializationError: A text has a lone surrogate.
+    """
+    fields: list[bytes] = []
+    for value in args:
+        write = SCALARS.get(type(value))
+        if write is None:
+            return None
+        packed = write(value)
+        type_url, payload = packed
+        heads = _ARGUMENT_HEADS.get(type_url)
+        if heads is not None and len(payload) < len(heads):
+            fields.append(heads[len(payload)])
+            fields.append(payload)
+        else:
+            fields.append(_ARGUMENT_TAG + _any_field(packed))
+    for name, value in kwargs.items():
+        write = SCALARS.get(type(value))
+        if write is None:
+            return None
+        key = name.encode()
+        entry = b"".join((_FIRST_TAG, varint(len(key)), key, _SECOND_TAG, _any_field(write(value))))
+        fields.append(_NAMED_TAG + varint(len(entry)) + entry)
+    return b"".join(fields)
+
+
+def read_names(data: bytes) -> tuple[str, str, int]:
+    """Reads the beginning of a request.
+
+    Args:
+        data: A serialized ToolCallRequest.
+
+    Returns:
+        The ids of the session and of the tool, and where its arguments begin.
+
+    Raises:
+        Exception: Any; the request is not the usual one, or not valid.
+    """
+    middle = 2 + data[1]
+    end = middle + 2 + data[middle + 1]
+    if data[0] != _SESSION or data[middle] != _TOOL or end - middle > MORE or middle > MORE:
+        raise ValueError(middle)
+    return data[2:middle].decode(), data[middle + 2 : end].decode(), end
+
+
+def read_arguments(data: bytes, place: int) -> tuple[list[Any], dict[str, Any], int]:
+    """Reads the rest of a request.
+
+    Args:
+        data: A serialized ToolCallRequest.
+        place: Where its arguments begin.
+
+    Returns:
+        The arguments by position and by name, and the timeout in ms (0: none).
+
+    Raises:
+        Exception: Any; as of ``read_names``.
+    """
+    end = len(data)
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    while place < end:
+        tag = data[place]
+        size, begin = data[place + 1], place + 2
+        if size >= MORE:
+            size, begin = read_varint(data, place + 1)
+        if tag == _ARGUMENT and not kwargs:
+            place = begin + size
+            args.append(_read_any(data, begin, place))
+        elif tag == _NAMED:
+            place = begin + size
+            name, value = _read_entry(data, begin, place)
+            if name in kwargs:
+                raise ValueError(name)
+            kwargs[name] = value
+        elif (tag == _TIMEOUT and begin == end) or (tag == _TIMEOUT and size <= _MAX_INT32 and read_varint(data, place + 1)[1] == end):
+            return args, kwargs, size
+        else:
+            raise ValueError(tag)
+    if place != end:
+        raise ValueError(place)
+    return args, kwargs, 0
+
+
+def _read_any(data: bytes, begin: int, end: int) -> Any:
+    """Reads a scalar from an Any."""
+    middle = begin + 2 + data[begin + 1]
+    read = _READ[data[begin:middle]]
+    if middle == end:
+        return read(b"", 0)
+    size, place = data[middle + 1], middle + 2
+    if size >= MORE:
+        size, place = read_varint(data, middle + 1)
+    if data[middle] != _SECOND or place + size != end:
+        raise ValueError(middle)
+    return read(data[place:end], 0)
+
+
+def _read_entry(data: bytes, begin: int, end: int) -> tuple[str, Any]:
+    """Reads a named argument."""
+    middle = begin + 2 + data[begin + 1]
+    if data[begin] != _FIRST or data[middle] != _SECOND or middle - begin > MORE:
+        raise ValueError(begin)
+    size, place = data[middle + 1], middle + 2
+    if size >= MORE:
+        size, place = read_varint(data, middle + 1)
+    if place + size != end:
+        raise ValueError(place)
+    return data[begin + 2 : middle].decode(), _read_any(data, place, end)
+
+
+# -------------------------------------------------------------------------------------------------------- answers
+
+
+def _metrics_field(duration_us: int) -> bytes:
+    metrics = ExecutionMetrics(duration_ms=duration_us // 1_000 + 1, duration_us=duration_us)
+    return ToolCallResponse(metrics=metrics).SerializeToString()
+
+
+# Most calls take less than a millisecond.
+_SHORT_METRICS = tuple(_metrics_field(duration) for duration in range(1_000))
+
+
+def success_of(packed: Packed, duration_us: int) -> bytes:
+    """Returns a serialized ToolCallResponse with a result.
+
+    Args:
+        packed: The result.
+        duration_us: How long the call took, in microseconds.
+    """
+    type_url, payload = packed
+    heads = _ANY_HEADS.get(type_url)
+    metrics = _SHORT_METRICS[duration_us] if duration_us < len(_SHORT_METRICS) else _metrics_field(duration_us)
+    if heads is not None and len(payload) < len(heads):
+        return b"".join((_SUCCESS, heads[len(payload)], payload, metrics))
+    return b"".join((_SUCCESS, _any_field(packed), metrics))
+
+
+def read_success(data: bytes) -> Any:
+    """Reads the result of a usual answer.
+
+    Args:
+        data: A serialized ToolCallResponse.
+
+    Returns:
+        The result; UNREAD if protobuf has to read the answer.
+    """
+    try:
+        size, begin = data[_RESULT], _RESULT + 1
+        if size >= MORE:
+            size, begin = read_varint(data, _RESULT)
+        end = begin + size
+        if data[:_RESULT] != _SUCCESS or (
+            end != len(data) and (data[end] != _METRICS or end + 2 + data[end + 1] != len(data))
+        ):
+            return UNREAD
+        return _read_any(data, begin, end)
+    except Exception:  # noqa: BLE001 - protobuf says what is wrong
+        return UNREAD
