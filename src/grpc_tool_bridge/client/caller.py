@@ -11,11 +11,15 @@ from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCom
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
 from grpc_tool_bridge.rpc.session_defaults import read_defaults
+from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 
 # The timeout is sent with the request; the client waits a little longer, so that the hub can answer.
 CLIENT_SLACK = 1.0
+
+# What awaiting a call may raise, for ``Caller.raise_failure``.
+FAILURES = (RpcError, ExpiredError, asyncio.CancelledError)
 
 _DEFAULTS = CallOptions()
 
@@ -143,8 +147,8 @@ class Caller:
             # A call over a link enforces its own timeout.
             set_timeout(timeout + CLIENT_SLACK)
             return await call
-        except (RpcError, ExpiredError, asyncio.CancelledError) as error:
-            self._raise_failure(error, method, tool, timeout)
+        except FAILURES as error:
+            self.raise_failure(error, method, tool, timeout)
             raise
 
     async def stream(
@@ -169,8 +173,8 @@ class Caller:
                 except StopAsyncIteration:
                     return
                 yield message
-        except (RpcError, ExpiredError, asyncio.CancelledError) as error:
-            self._raise_failure(error, method, tool, timeout)
+        except FAILURES as error:
+            self.raise_failure(error, method, tool, timeout)
             raise
         finally:
             if limit is not None:
@@ -222,10 +226,28 @@ class Caller:
         try:
             await self.transport.connect(seconds)
         except RpcError as error:
-            self._raise_failure(error, "Link")
+            self.raise_failure(error, "Link")
             raise
 
-    def _raise_failure(
+    def try_send(self, payload: bytes, tool_id: str, timeout: float) -> BytesCall | None:
+        """Starts a call of a tool with a serialized request.
+
+        Args:
+            payload: The ToolCallRequest.
+            tool_id: The tool's id.
+            timeout: As for ``unary``.
+
+        Returns:
+            The call; what awaiting it raises goes to ``raise_failure``. None if the transport does not take bytes now,
+            and nothing was sent.
+        """
+        method = self.transport.stub.ExecuteTool
+        call = method.try_send(payload, tool_id) if type(method) is LinkMethod else None
+        if call is not None:
+            call.set_timeout(timeout + CLIENT_SLACK)
+        return call
+
+    def raise_failure(
         self, error: BaseException, method: str, tool: str | None = None, timeout: float | None = None
     ) -> None:
         """Raises the error that the user sees for a failed call; returns if the caller's task was cancelled."""

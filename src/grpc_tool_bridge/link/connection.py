@@ -180,6 +180,13 @@ class LinkConnection:
         elif self.overflow is not None:
             self.overflow(call, request)
 
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        """Sends a call if the link takes one now and belongs to this event loop; returns whether it did."""
+        if not self._link.takes_calls or self._ended or asyncio.get_running_loop() is not self._loop:
+            return False
+        self.send_or_fail(call, payload)
+        return True
+
     def cancel(self, call: LinkCall) -> None:
         """Tells the peer to cancel a call."""
         if self._ended:

@@ -266,6 +266,11 @@ class Dialer:
         used = [link for link in self._links if link is self._current or link.unusable.is_set()]
         await asyncio.gather(*(link.leave(grace) for link in used))
 
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        """Sends a call if there is a link that takes one now, and no call waits for it; returns whether it did."""
+        link = self._current
+        return link is not None and not len(self._pending) and link.try_send_bytes(call, payload)
+
     def _send_later(self, call: LinkCall, request: Any) -> None:
         """Sends a call, or keeps it until a link takes it."""
         if asyncio.get_running_loop() is not self._loop:

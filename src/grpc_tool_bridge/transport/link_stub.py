@@ -165,6 +165,18 @@ class UnaryCall(StubCall, grpc.aio.UnaryUnaryCall[Any, Any]):
     __await__ = LinkCall.steps
 
 
+class BytesCall(UnaryCall):
+    """A call whose answer is handed over as it came, in bytes."""
+
+    def parsed(self, payload: bytes) -> bytes:
+        """Returns the answer unread."""
+        return payload
+
+    def read(self, payload: bytes) -> Any:
+        """Parses the answer; errors as of ``StubCall.parsed``."""
+        return super().parsed(payload)
+
+
 class StreamCall(StubCall, grpc.aio.UnaryStreamCall[Any, Any]):
     """A call with a stream of answers; iterate over it, or ``read`` it."""
 
@@ -202,6 +214,9 @@ class Starter(Protocol):
     def send_request(self) -> Callable[[LinkCall, Any], None]:
         """Sends a call, now or once a link takes it."""
 
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        """Sends a call whose request is serialized, if a link takes it now; returns whether it did."""
+
 
 class LinkStub:
     """Has every method of the generated stub, with gRPC's own semantics, and calls them over a link.
@@ -219,16 +234,16 @@ class LinkStub:
         for name, method in METHODS.items():
             if not method.request_streaming:
                 kind = StreamCall if method.response_streaming else UnaryCall
-                setattr(self, name, _LinkMethod(method, kind, starter, answerer))
+                setattr(self, name, LinkMethod(method, kind, starter, answerer))
 
     def is_replaced(self, name: str) -> bool:
         """Returns whether a method of the stub was replaced."""
-        return not isinstance(getattr(self, name), _LinkMethod)
+        return not isinstance(getattr(self, name), LinkMethod)
 
     def delegate_to(self, stub: Any) -> None:
         """Delegates the methods that were not replaced to another stub."""
         for name in METHODS:
-            if isinstance(getattr(self, name, None), _LinkMethod):
+            if isinstance(getattr(self, name, None), LinkMethod):
                 setattr(self, name, getattr(stub, name))
 
     def __getattr__(self, name: str) -> Any:
@@ -236,7 +251,16 @@ class LinkStub:
         raise AttributeError(name)
 
 
-class _LinkMethod:
+class LinkMethod:
+    """A method of the stub.
+
+    Args:
+        method: The method.
+        kind: The class of its calls.
+        starter: Sends them.
+        answerer: Answers the questions of tools; None: nobody does.
+    """
+
     def __init__(
         self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None
     ) -> None:
@@ -271,6 +295,23 @@ class _LinkMethod:
         if self._answerer is not None:
             call.answerer, call.tool_id = self._answerer, getattr(request, "tool_id", "")
         self._starter.send_request(call, request)
+        return call
+
+    def try_send(self, payload: bytes, tool_id: str) -> BytesCall | None:
+        """Starts a call of a tool with a serialized request.
+
+        Args:
+            payload: The request.
+            tool_id: The tool, for its questions.
+
+        Returns:
+            The call, whose answer is bytes; None if no link takes it now, and nothing was sent.
+        """
+        call = BytesCall(self._method, self._prefix)
+        if not self._starter.try_send_bytes(call, payload):
+            return None
+        if self._answerer is not None:
+            call.answerer, call.tool_id = self._answerer, tool_id
         return call
 
     def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:

@@ -179,7 +179,9 @@ def read_arguments(data: bytes, place: int) -> tuple[list[Any], dict[str, Any], 
             if name in kwargs:
                 raise ValueError(name)
             kwargs[name] = value
-        elif (tag == _TIMEOUT and begin == end) or (tag == _TIMEOUT and size <= _MAX_INT32 and read_varint(data, place + 1)[1] == end):
+        elif (tag == _TIMEOUT and begin == end) or (
+            tag == _TIMEOUT and size <= _MAX_INT32 and read_varint(data, place + 1)[1] == end
+        ):
             return args, kwargs, size
         else:
             raise ValueError(tag)
