@@ -8,14 +8,20 @@ from collections.abc import Awaitable, Generator
 from time import monotonic
 from typing import Any
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.workers.backend import WorkerBackend
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner
-from grpc_tool_bridge.values.call_bytes import read_arguments, read_names
+from grpc_tool_bridge.tools.spec_checks import SpecCheck
+from grpc_tool_bridge.values.call_bytes import read_arguments, read_names, read_types
+
+Begun = Generator[Any, Any, Answer] | Forwarded
 
 
 class DirectCalls:
@@ -25,22 +31,25 @@ class DirectCalls:
         store: The sessions.
         admission: Admits calls.
         runner: Runs the tools of this process.
+        forwarder: Forwards calls to workers.
     """
 
-    def __init__(self, store: SessionStore, admission: Admission, runner: ToolRunner) -> None:
+    def __init__(self, store: SessionStore, admission: Admission, runner: ToolRunner, forwarder: Forwarder) -> None:
         self._store = store
+        self._forwarder = forwarder
         self._admission = admission
         self._orphaned = runner.tasks
         self._runner: DirectRunner[Session, RegisteredTool, Permits] = DirectRunner(runner, self)
 
-    def begin(self, context: RequestContext) -> Generator[Any, Any, Answer] | None:
+    def begin(self, context: RequestContext, done: Done) -> Begun | None:
         """Begins a call from outside.
 
         Args:
             context: The context of the request, with its bytes.
+            done: As for ``Executor.begin``.
 
         Returns:
-            A coroutine that returns the answer; None if it is no usual call, and nothing was done.
+            What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
         admission, data = self._admission, context.payload
         if len(data) > MAX_BYTES or not admission.is_plain:
@@ -51,23 +60,41 @@ class DirectCalls:
             if session is None or session.caching:
                 return None
             tool = self._store.tool_of(session, tool_id)
-            if tool is None or tool.tool is None or tool.backend is not None or tool.rate is not None:
+            if tool is None or tool.rate is not None:
                 return None
-            function = tool.tool
-            if not runs_directly(function):
+            backend, function = tool.backend, tool.tool
+            if backend is None and function is not None and runs_directly(function):
+                args, kwargs, timeout_ms = read_arguments(data, place)
+                bound = function.try_bind(args, kwargs)
+                if bound is None:
+                    return None
+                opened_at, deadline = self._times(session, tool, context, timeout_ms)
+                context.payload = b""
+                return self._runner.run(session, tool, bound, deadline, opened_at)
+            if type(backend) is not WorkerBackend or type(tool.check) is not SpecCheck:
                 return None
-            args, kwargs, timeout_ms = read_arguments(data, place)
-            bound = function.try_bind(args, kwargs)
+            types, named, timeout_ms = read_types(data, place)
+            if not tool.check.passes(types, named):
+                return None
         except Exception:  # noqa: BLE001 - the executor says what is wrong with the request
             return None
-        if bound is None:
+        opened_at, deadline = self._times(session, tool, context, timeout_ms)
+        if deadline <= opened_at:
             return None
+        call = self.make_call(session, tool, deadline, opened_at)
+        if context.asker is not None:
+            call.asker = context.asker
+        return self._forwarder.start(call, backend, None, context, done)
+
+    def _times(
+        self, session: Session, tool: RegisteredTool, context: RequestContext, timeout_ms: int
+    ) -> tuple[float, float]:
+        """Returns when a call is opened and its deadline, on the monotonic clock."""
         now = monotonic()
-        deadline = now + admission.seconds_for(session, tool, timeout_ms)
+        deadline = now + self._admission.seconds_for(session, tool, timeout_ms)
         if context.deadline is not None and context.deadline < deadline:
             deadline = context.deadline
-        context.payload = b""
-        return self._runner.run(session, tool, bound, deadline, now)
+        return now, deadline
 
     def enter(self, session: Session, tool: RegisteredTool) -> Permits | None:
         """See ``Owner``."""

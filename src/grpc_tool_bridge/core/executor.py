@@ -67,7 +67,7 @@ class Executor:
         self.error_of = self._runner.error_of
         self.local: Backend[HubCall] = self._runner
         self._forwarder = Forwarder(self.admission, self.error_of)
-        self._direct = DirectCalls(store, self.admission, self._runner)
+        self._direct = DirectCalls(store, self.admission, self._runner, self._forwarder)
         self.try_begin = self._direct.begin
 
     async def aclose(self) -> None:

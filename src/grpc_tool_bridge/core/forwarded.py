@@ -13,6 +13,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.nodes import read_message
 from grpc_tool_bridge.rpc.wireformat import fields
 from grpc_tool_bridge.runner.calls import deadline_text
+from grpc_tool_bridge.values.call_bytes import is_success
 
 # Above this size, scanning the fields of a message costs less than parsing it.
 SCANNED_BYTES = 4_096
@@ -56,6 +57,9 @@ class ForwardedResponse:
         self.data = data
         self._message: ToolCallResponse | None = None
         self._tool_name = tool_name
+        if is_success(data):
+            self.success = True
+            return
         try:
             if len(data) > SCANNED_BYTES:
                 found = dict(fields(data))

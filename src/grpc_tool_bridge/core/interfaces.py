@@ -98,12 +98,14 @@ class Backend(Protocol[C_contra]):
             BaseException: Any exception; it becomes the stream's error.
         """
 
-    def try_call(self, call: C_contra, request: ToolCallRequest, payload: bytes, done: Done) -> Cancellable | None:
+    def try_call(
+        self, call: C_contra, request: ToolCallRequest | None, payload: bytes, done: Done
+    ) -> Cancellable | None:
         """Starts a call that reports to a callback, if it has to wait only for its outcome.
 
         Args:
             call: The call; it has its permits, but is neither prepared nor counted.
-            request: The request.
+            request: The request; None if its arguments were checked already.
             payload: The request's bytes.
             done: Called once, after this method has returned: with an object that has ``success`` and ``data`` (the
                 serialized ToolCallResponse), or with the error.

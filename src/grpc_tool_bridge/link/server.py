@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import CoroutineType
+from types import CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
@@ -96,7 +96,7 @@ class ServedMethod:
         method: Method,
         function: Callable[..., Any],
         begin: Callable[..., Any] | None = None,
-        try_begin: Callable[[IncomingCall], Any] | None = None,
+        try_begin: Callable[[IncomingCall, Done], Any] | None = None,
     ) -> None:
         self.streams = method.response_streaming
         self._takes_context = takes_context(function)
@@ -274,9 +274,16 @@ class CallServer:
         if served is not None and served.try_begin is not None and not call.metadata:
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
-            work = served.try_begin(call)
-            if work is not None:
-                call.task = self._tasks.start(work, partial(self._answered, call, served))
+            if self._owner.peer_answers:
+                call.asker = self._owner.asker_of(call)
+            done = partial(self._answered, call, served)
+            begun = served.try_begin(call, done)
+            if begun is not None:
+                if type(begun) is GeneratorType:
+                    call.task = self._tasks.start(begun, done)
+                else:
+                    call.payload = b""
+                    call.task = begun
                 return
         self._begin_general(call, served)
 

@@ -5,12 +5,15 @@ of the time that such a message takes goes into its Python objects. Whatever is 
 field or type, a field that is repeated or out of order) is left to protobuf, so that both ways give the same.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ExecutionMetrics, ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.wireformat import LENGTH, MORE, TYPE_PREFIX, VARINT, read_varint, varint
 from grpc_tool_bridge.values.scalars import READERS, SCALARS, Packed
+
+T = TypeVar("T")
 
 # Returned for what protobuf has to read.
 UNREAD: Any = object()
@@ -162,9 +165,13 @@ def read_arguments(data: bytes, place: int) -> tuple[list[Any], dict[str, Any], 
     Raises:
         Exception: Any; as of ``read_names``.
     """
+    return _read_rest(data, place, _read_any)
+
+
+def _read_rest(data: bytes, place: int, read: Callable[[bytes, int, int], T]) -> tuple[list[T], dict[str, T], int]:
     end = len(data)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
+    args: list[T] = []
+    kwargs: dict[str, T] = {}
     while place < end:
         tag = data[place]
         size, begin = data[place + 1], place + 2
@@ -172,13 +179,13 @@ def read_arguments(data: bytes, place: int) -> tuple[list[Any], dict[str, Any], 
             size, begin = read_varint(data, place + 1)
         if tag == _ARGUMENT and not kwargs:
             place = begin + size
-            args.append(_read_any(data, begin, place))
+            args.append(read(data, begin, place))
         elif tag == _NAMED:
             place = begin + size
-            name, value = _read_entry(data, begin, place)
+            name, begin = _read_name(data, begin, place)
             if name in kwargs:
                 raise ValueError(name)
-            kwargs[name] = value
+            kwargs[name] = read(data, begin, place)
         elif (tag == _TIMEOUT and begin == end) or (
             tag == _TIMEOUT and size <= _MAX_INT32 and read_varint(data, place + 1)[1] == end
         ):
@@ -188,6 +195,34 @@ def read_arguments(data: bytes, place: int) -> tuple[list[Any], dict[str, Any], 
     if place != end:
         raise ValueError(place)
     return args, kwargs, 0
+
+
+def read_types(data: bytes, place: int) -> tuple[list[str], dict[str, str], int]:
+    """Reads the rest of a request without its values.
+
+    Args:
+        data: A serialized ToolCallRequest.
+        place: Where its arguments begin.
+
+    Returns:
+        The type URLs of the arguments by position and by name, and the timeout in ms (0: none).
+
+    Raises:
+        Exception: Any; as of ``read_names``.
+    """
+    return _read_rest(data, place, _read_type)
+
+
+def _read_type(data: bytes, begin: int, end: int) -> str:
+    """Reads the type URL of an Any."""
+    middle = begin + 2 + data[begin + 1]
+    if data[begin] != _FIRST or middle - begin > MORE:
+        raise ValueError(begin)
+    if middle != end:
+        size, place = read_varint(data, middle + 1)
+        if data[middle] != _SECOND or place + size != end:
+            raise ValueError(middle)
+    return data[begin + 2 : middle].decode()
 
 
 def _read_any(data: bytes, begin: int, end: int) -> Any:
@@ -204,8 +239,8 @@ def _read_any(data: bytes, begin: int, end: int) -> Any:
     return read(data[place:end], 0)
 
 
-def _read_entry(data: bytes, begin: int, end: int) -> tuple[str, Any]:
-    """Reads a named argument."""
+def _read_name(data: bytes, begin: int, end: int) -> tuple[str, int]:
+    """Reads the name of an argument; returns it, and where its Any begins."""
     middle = begin + 2 + data[begin + 1]
     if data[begin] != _FIRST or data[middle] != _SECOND or middle - begin > MORE:
         raise ValueError(begin)
@@ -214,7 +249,7 @@ def _read_entry(data: bytes, begin: int, end: int) -> tuple[str, Any]:
         size, place = read_varint(data, middle + 1)
     if place + size != end:
         raise ValueError(place)
-    return data[begin + 2 : middle].decode(), _read_any(data, place, end)
+    return data[begin + 2 : middle].decode(), place
 
 
 # -------------------------------------------------------------------------------------------------------- answers
@@ -244,6 +279,20 @@ def success_of(packed: Packed, duration_us: int) -> bytes:
     return b"".join((_SUCCESS, _any_field(packed), metrics))
 
 
+def is_success(data: bytes) -> bool:
+    """Returns whether an answer is the usual one of a call that succeeded; if not, protobuf has to read it."""
+    try:
+        if data[:_RESULT] != _SUCCESS:
+            return False
+        size, begin = data[_RESULT], _RESULT + 1
+        if size >= MORE:
+            size, begin = read_varint(data, _RESULT)
+        end = begin + size
+        return end == len(data) or (data[end] == _METRICS and end + 2 + data[end + 1] == len(data) < end + MORE)
+    except (IndexError, SerializationError):
+        return False
+
+
 def read_success(data: bytes) -> Any:
     """Reads the result of a usual answer.
 
@@ -253,15 +302,12 @@ def read_success(data: bytes) -> Any:
     Returns:
         The result; UNREAD if protobuf has to read the answer.
     """
+    if not is_success(data):
+        return UNREAD
+    size, begin = data[_RESULT], _RESULT + 1
+    if size >= MORE:
+        size, begin = read_varint(data, _RESULT)
     try:
-        size, begin = data[_RESULT], _RESULT + 1
-        if size >= MORE:
-            size, begin = read_varint(data, _RESULT)
-        end = begin + size
-        if data[:_RESULT] != _SUCCESS or (
-            end != len(data) and (data[end] != _METRICS or end + 2 + data[end + 1] != len(data))
-        ):
-            return UNREAD
-        return _read_any(data, begin, end)
-    except Exception:  # noqa: BLE001 - protobuf says what is wrong
+        return _read_any(data, begin, begin + size)
+    except Exception:  # noqa: BLE001 - protobuf says what is wrong with it
         return UNREAD

@@ -2,11 +2,12 @@
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -18,10 +19,13 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
 from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.values.call_bytes import read_arguments, read_names
 
 
 class ServedCall(Call):
@@ -77,6 +81,7 @@ class ToolService:
             names.add(tool.spec.name)
             self._tools[tool.spec.tool_id] = _ToolName(tool.spec.name, tool)
         self._calls: set[Call] = set()
+        self._direct: DirectRunner[str, _ToolName, tuple[()]] = DirectRunner(self._runner, self)
 
     @property
     def tools(self) -> list[Tool]:
@@ -86,6 +91,70 @@ class ToolService:
     async def aclose(self) -> None:
         """Ends orphaned tools and the tools' processes."""
         await self._runner.aclose()
+
+    # ------------------------------------------------------------------------------------------- the usual calls
+
+    def try_begin_tool(self, context: RequestContext, done: Done) -> Generator[Any, Any, Answer] | None:
+        """Begins a usual call.
+
+        Args:
+            context: The context of the request, with its bytes.
+            done: Ignored: nothing is forwarded.
+
+        Returns:
+            A coroutine that returns the answer; None if it is no usual call, and nothing was done.
+        """
+        del done
+        data = context.payload
+        if len(data) > MAX_BYTES:
+            return None
+        try:
+            session_id, tool_id, place = read_names(data)
+            named = self._tools[tool_id]
+            if named.tool is None or not runs_directly(named.tool):
+                return None
+            args, kwargs, _ = read_arguments(data, place)
+            bound = named.tool.try_bind(args, kwargs)
+        except Exception:  # noqa: BLE001 - ``execute_tool`` says what is wrong with the request
+            return None
+        now = time.monotonic()
+        end = context.deadline if context.deadline is not None else now + self._runner.settings.call_timeout
+        if bound is None or end <= now:
+            return None
+        context.payload = b""
+        return self._direct.run(session_id, named, bound, end, now)
+
+    def enter(self, session_id: str, named: _ToolName) -> tuple[()]:
+        """See ``direct.Owner``: the hub has admitted the call."""
+        del session_id, named
+        return ()
+
+    def make_call(self, session_id: str, named: _ToolName, deadline: float, opened_at: float) -> ServedCall:
+        """See ``direct.Owner``."""
+        session = _HubSession(session_id, self._calls)
+        return ServedCall(session, named, deadline, parent=None, orphaned=self._runner.tasks, opened_at=opened_at)
+
+    async def acquire(self, call: ServedCall) -> tuple[()]:
+        """See ``direct.Owner``."""
+        return self.enter(call.session.id, call.tool)
+
+    def end(
+        self,
+        session_id: str,
+        named: _ToolName,
+        opened_at: float,
+        held: tuple[()] | None,
+        call: ServedCall | None,
+        answer: Answer | None,
+    ) -> None:
+        """See ``direct.Owner``."""
+        del held, answer
+        if call is None and time.monotonic() - opened_at > BLOCKED_SECONDS:
+            call = self.make_call(session_id, named, opened_at, opened_at)
+        if call is not None:
+            _end(call)
+
+    # ---------------------------------------------------------------------------------------------- other calls
 
     async def execute_tool(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> ToolCallResponse:
         """Runs a call and returns its answer, even if it fails.
@@ -113,10 +182,7 @@ class ToolService:
             response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
             if call is not None:
-                if not call.armed:
-                    # It was never suspended: all of it was one step.
-                    call.note_step(call.opened_at)
-                call.disarm()
+                _end(call)
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response
 
@@ -161,11 +227,17 @@ class ToolService:
             raise NotFoundError(f"this worker has no tool {request.tool_id!r:.100}", error_type="ToolNotFound")
         now = time.monotonic()
         end = context.deadline if context.deadline is not None else now + default
-        session = _HubSession(request.session_id, self._calls)
-        call = ServedCall(session, named, end, parent=None, orphaned=self._runner.tasks, opened_at=now)
+        call = self.make_call(request.session_id, named, end, now)
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
         if context.asker is not None:
             call.asker = context.asker
         if end <= now:
             raise call.timeout_error()
         return call
+
+
+def _end(call: Call) -> None:
+    if not call.armed:
+        # It was never suspended: all of it was one step.
+        call.note_step(call.opened_at)
+    call.disarm()

@@ -411,6 +411,7 @@ class _Served:
 
     def __init__(self, service: ToolService, agents: AgentMethods | None, lifetime: WorkerLifetime | None) -> None:
         self.execute_tool: Any = service.execute_tool
+        self.try_begin_tool: Any = service.try_begin_tool
         self.stream_tool: Any = service.stream_tool
         if agents is not None:
             self.create_react_agent: Any = agents.create_react_agent
@@ -420,6 +421,8 @@ class _Served:
                 "lifetime", lifetime, WorkerLifetime, "a WorkerLifetime, such as WorkerLifetime(max_calls=1000)"
             )
             self.execute_tool = lifetime.counted(self.execute_tool)
+            # Each call is counted there.
+            self.try_begin_tool = None
             self.stream_tool = lifetime.counted(self.stream_tool)
             if agents is not None:
                 self.execute_agent = lifetime.counted(self.execute_agent)

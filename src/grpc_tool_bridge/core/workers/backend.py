@@ -98,9 +98,12 @@ class WorkerBackend:
                 sequence += 1
                 call.check()
 
-    def try_call(self, call: HubCall, request: ToolCallRequest, payload: bytes, done: Done) -> Cancellable | None:
+    def try_call(
+        self, call: HubCall, request: ToolCallRequest | None, payload: bytes, done: Done
+    ) -> Cancellable | None:
         """Sends the call to a worker if one has room."""
-        call.tool.check(request)
+        if request is not None:
+            call.tool.check(request)
         worker = self.choose(call)
         if worker is None:
             return None
