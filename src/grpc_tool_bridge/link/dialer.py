@@ -27,11 +27,8 @@ from grpc_tool_bridge.link.pending import PendingCalls
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
-from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream
+from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
-
-# A peer that accepts a link but sends no hello for so long is not a hub, or is stuck.
-GREETING_SECONDS = 20.0
 
 # After a link that lasted so long, the back-off starts from the beginning.
 STABLE_SECONDS = 5.0
@@ -64,13 +61,14 @@ class DialledLink(LinkConnection):
 
     def __init__(
         self,
-        stream: FrameStream,
+        stream: FrameStream | PushStream,
         where: str,
         *,
         methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
         features: Iterable[str] = (),
     ) -> None:
-        hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
+        name = f"Python {platform.python_version()}"
+        hello = LinkHello(peer=name, features=features, metadata=stream.hello_metadata)
         super().__init__(
             Link(dialer=True, hello=hello),
             stream,
@@ -404,6 +402,12 @@ class Dialer:
 
     async def _dial(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         """Dials a link; returns it once the hub has accepted it, else the error."""
+        while True:
+            link, error = await self._dial_once(way)
+            if link is not None or error is None or not way.dial_otherwise(error):
+                return link, error
+
+    async def _dial_once(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         try:
             stream = await way.dial()
         except ToolBridgeError as error:
@@ -411,9 +415,9 @@ class Dialer:
         link = DialledLink(stream, self.where, methods=self._methods, features=self._features)
         self._tasks.spawn(self._serve(link), "link")
         try:
-            await within(asyncio.shield(link.greeted), GREETING_SECONDS)
+            await within(asyncio.shield(link.greeted), stream.greeting_seconds)
         except ExpiredError:
-            link.abort(f"the hub said nothing for {GREETING_SECONDS:g} s")
+            link.abort(f"the hub said nothing for {stream.greeting_seconds:g} s")
         return (link, None) if await link.greeted else (None, link.error)
 
     async def _serve(self, link: DialledLink) -> None:
