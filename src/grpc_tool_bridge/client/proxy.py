@@ -112,7 +112,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                 result = read_success(answer)
                 if result is not UNREAD:
                     return result
-                response = call.read(answer)
+                response = call.parse(answer)
             except FAILURES as error:
                 self._caller.raise_failure(error, "ExecuteTool", self.name, self._timeout)
                 raise

@@ -51,32 +51,48 @@ class DirectCalls:
         Returns:
             What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
-        admission, data = self._admission, context.payload
-        if len(data) > MAX_BYTES or not admission.is_plain:
+        if len(context.payload) > MAX_BYTES or not self._admission.is_plain:
             return None
         try:
-            session_id, tool_id, place = read_names(data)
+            session_id, tool_id, place = read_names(context.payload)
             session = self._store.find_open(session_id)
             if session is None or session.caching:
                 return None
             tool = self._store.tool_of(session, tool_id)
             if tool is None or tool.rate is not None:
                 return None
-            backend, function = tool.backend, tool.tool
-            if backend is None and function is not None and runs_directly(function):
-                args, kwargs, timeout_ms = read_arguments(data, place)
-                bound = function.try_bind(args, kwargs)
-                if bound is None:
-                    return None
-                opened_at, deadline = self._times(session, tool, context, timeout_ms)
-                context.payload = b""
-                return self._runner.run(session, tool, bound, deadline, opened_at)
-            if type(backend) is not WorkerBackend or type(tool.check) is not SpecCheck:
-                return None
-            types, named, timeout_ms = read_types(data, place)
-            if not tool.check.passes(types, named):
-                return None
+            if tool.backend is None:
+                return self._run(session, tool, context, place)
+            call = self._call_for_worker(session, tool, context, place)
         except Exception:  # noqa: BLE001 - the executor says what is wrong with the request
+            return None
+        if call is None:
+            return None
+        return self._forwarder.start(call, tool.backend, None, context, done)
+
+    def _run(
+        self, session: Session, tool: RegisteredTool, context: RequestContext, place: int
+    ) -> Generator[Any, Any, Answer] | None:
+        """Returns the coroutine of a call of this process, whose arguments begin at ``place``."""
+        function = tool.tool
+        if function is None or not runs_directly(function):
+            return None
+        args, kwargs, timeout_ms = read_arguments(context.payload, place)
+        bound = function.try_bind(args, kwargs)
+        if bound is None:
+            return None
+        opened_at, deadline = self._times(session, tool, context, timeout_ms)
+        context.payload = b""
+        return self._runner.run(session, tool, bound, deadline, opened_at)
+
+    def _call_for_worker(
+        self, session: Session, tool: RegisteredTool, context: RequestContext, place: int
+    ) -> HubCall | None:
+        """Returns a call whose arguments, which begin at ``place``, were checked by their types."""
+        if type(tool.backend) is not WorkerBackend or type(tool.check) is not SpecCheck:
+            return None
+        types, named, timeout_ms = read_types(context.payload, place)
+        if not tool.check.passes(types, named):
             return None
         opened_at, deadline = self._times(session, tool, context, timeout_ms)
         if deadline <= opened_at:
@@ -84,7 +100,7 @@ class DirectCalls:
         call = self.make_call(session, tool, deadline, opened_at)
         if context.asker is not None:
             call.asker = context.asker
-        return self._forwarder.start(call, backend, None, context, done)
+        return call
 
     def _times(
         self, session: Session, tool: RegisteredTool, context: RequestContext, timeout_ms: int

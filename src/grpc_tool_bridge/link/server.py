@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import CoroutineType, GeneratorType
+from types import CoroutineType
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
@@ -71,7 +71,7 @@ class ServedMethod:
         method: The method.
         function: Implements it: takes the request and, if it has a parameter of this name, its ``context``.
         begin: Begins a call instead of ``function``: returns a coroutine, or what runs already and calls back.
-        try_begin: Begins a usual call, whose request it reads itself, instead of ``begin``; returns None for any other.
+        try_begin: Begins a usual call, whose request it reads itself, like ``begin``; returns None for any other.
 
     Attributes:
         streams: Whether the answer is a stream.
@@ -279,7 +279,7 @@ class CallServer:
             done = partial(self._answered, call, served)
             begun = served.try_begin(call, done)
             if begun is not None:
-                if type(begun) is GeneratorType:
+                if hasattr(begun, "send"):
                     call.task = self._tasks.start(begun, done)
                 else:
                     call.payload = b""

@@ -13,13 +13,14 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.runner.calls import Call, CallTool, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
-from grpc_tool_bridge.runner.runner import ToolRunner, packed_scalar, set_duration
+from grpc_tool_bridge.runner.results import packed_scalar
+from grpc_tool_bridge.runner.runner import ToolRunner, set_duration
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.call_bytes import success_of
 from grpc_tool_bridge.values.scalars import SCALARS
 
-S = TypeVar("S")
-T = TypeVar("T", bound=CallTool)
+S_contra = TypeVar("S_contra", contravariant=True)
+T_contra = TypeVar("T_contra", bound=CallTool, contravariant=True)
 P = TypeVar("P")
 
 # A larger request is left to the general way, which gives other tasks a turn.
@@ -31,23 +32,27 @@ Bound = tuple[Sequence[Any], Mapping[str, Any]]
 Answer = bytes | ToolCallResponse
 
 
-class Owner(Protocol[S, T, P]):
+class Owner(Protocol[S_contra, T_contra, P]):
     """Whose calls they are."""
 
-    def enter(self, session: S, tool: T, /) -> P | None:
+    def enter(self, session: S_contra, tool: T_contra, /) -> P | None:
         """Counts a call; returns what it holds while it runs, or None if it has to wait for that."""
 
-    def make_call(self, session: S, tool: T, deadline: float, opened_at: float, /) -> Call:
+    def make_call(self, session: S_contra, tool: T_contra, deadline: float, opened_at: float, /) -> Call:
         """Returns the Call of a call that was opened before."""
 
     def acquire(self, call: Any, /) -> Awaitable[P]:
         """Waits for what the call holds while it runs; raises what ends the call."""
 
-    def end(self, session: S, tool: T, opened_at: float, held: P | None, call: Any, answer: Answer | None, /) -> None:
+    def end(
+        self, session: S_contra, tool: T_contra, opened_at: float, held: P | None, call: Any, answer: Answer | None, /
+    ) -> None:
         """Ends a call that was counted.
 
         Args:
-            session, tool, opened_at: As given to ``run``.
+            session: As given to ``run``.
+            tool: Likewise.
+            opened_at: Likewise.
             held: From ``enter`` or ``acquire``; None if they returned nothing.
             call: Its Call; None if there was no need of one.
             answer: As bytes if it succeeded, as a message if it failed, None if it was cancelled.
@@ -59,7 +64,7 @@ def runs_directly(tool: Tool) -> bool:
     return tool.is_async and not tool.is_stream and tool.context_parameter is None
 
 
-class DirectRunner(Generic[S, T, P]):
+class DirectRunner(Generic[S_contra, T_contra, P]):
     """Runs calls of functions for which ``runs_directly`` is true.
 
     Args:
@@ -67,18 +72,22 @@ class DirectRunner(Generic[S, T, P]):
         owner: Whose calls they are.
     """
 
-    def __init__(self, runner: ToolRunner, owner: Owner[S, T, P]) -> None:
+    def __init__(self, runner: ToolRunner, owner: Owner[S_contra, T_contra, P]) -> None:
         self._runner = runner
         self._owner = owner
 
     @types.coroutine
-    def run(self, session: S, tool: T, bound: Bound, deadline: float, opened_at: float) -> Generator[Any, Any, Answer]:
+    def run(
+        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float
+    ) -> Generator[Any, Any, Answer]:
         """Runs a call.
 
         Args:
-            session, tool: What it belongs to, and what it calls.
+            session: What it belongs to.
+            tool: What it calls.
             bound: The arguments.
-            deadline, opened_at: On the monotonic clock.
+            deadline: On the monotonic clock.
+            opened_at: Likewise.
 
         Returns:
             The answer: a serialized ToolCallResponse if it succeeded, else the message.

@@ -21,7 +21,7 @@ from grpc_tool_bridge.tools.results import fitted, result_writing
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.plain import least_bytes
-from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
+from grpc_tool_bridge.values.scalars import SCALARS, Packed, PackedValue
 from grpc_tool_bridge.values.serialization import Writing, deserialize_value, pack_value
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _END: Any = object()
+
+# Scalars up to this size are within any message limit.
+_SMALL_BYTES = 64
 
 
 class Refused:
@@ -287,3 +290,15 @@ async def in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
             await asyncio.sleep(0)
     finally:
         close(values)
+
+
+def packed_scalar(value: Any) -> Packed | None:
+    """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
+    scalar = SCALARS.get(type(value))
+    if scalar is None:
+        return None
+    try:
+        packed = scalar(value)
+    except ToolBridgeError:
+        return None
+    return packed if len(packed[1]) <= _SMALL_BYTES else None

@@ -28,9 +28,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
     ExecutionMetrics,
-    Progress,
     StreamConfig,
-    StreamMetadata,
     ToolCallItem,
     ToolCallRequest,
     ToolCallResponse,
@@ -42,10 +40,18 @@ from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.calls import Call, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
-from grpc_tool_bridge.runner.events import Event, EventStream
+from grpc_tool_bridge.runner.events import Event, EventStream, event_metadata
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
-from grpc_tool_bridge.runner.results import Refused, Results, async_iterator, awaited, close_values, in_place
+from grpc_tool_bridge.runner.results import (
+    Refused,
+    Results,
+    async_iterator,
+    awaited,
+    close_values,
+    in_place,
+    packed_scalar,
+)
 from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
@@ -55,8 +61,6 @@ from grpc_tool_bridge.values.scalars import SCALARS, Packed, PackedValue
 
 # Maximum arguments that are decoded in an event loop, at a few µs each.
 _MAX_IN_LOOP = 1_000
-# Scalars up to this size are within any message limit.
-_SMALL_BYTES = 64
 
 _log = logging.getLogger(__name__)
 
@@ -351,7 +355,7 @@ class ToolRunner:
                 if event is None:
                     chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
                 else:
-                    chunk.metadata.CopyFrom(_event_metadata(event))
+                    chunk.metadata.CopyFrom(event_metadata(event))
                 yield chunk
                 sequence += 1
                 call.check()
@@ -488,7 +492,7 @@ class ToolRunner:
         )
         return call.context
 
-    def try_call(self, call: Call, request: ToolCallRequest, payload: bytes, done: Any) -> None:
+    def try_call(self, call: Call, request: ToolCallRequest | None, payload: bytes, done: Any) -> None:
         """Returns None: a function is run by ``call``."""
 
     # --------------------------------------------------------------------------------------------------- answers
@@ -542,18 +546,6 @@ class ToolRunner:
         return await self._formatter.format(call, cancelled)
 
 
-def packed_scalar(value: Any) -> Packed | None:
-    """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
-    scalar = SCALARS.get(type(value))
-    if scalar is None:
-        return None
-    try:
-        packed = scalar(value)
-    except ToolBridgeError:
-        return None
-    return packed if len(packed[1]) <= _SMALL_BYTES else None
-
-
 def _is_slow_to_read(request: Request) -> bool:
     """Returns whether decoding a call's arguments may take too long for an event loop."""
     args, kwargs = request.args, request.kwargs
@@ -594,12 +586,6 @@ def last_chunk(
         chunk.complete.CopyFrom(CompleteSignal(total_chunks=sent))
         set_duration(chunk.complete.metrics, duration_us)
     return chunk
-
-
-def _event_metadata(event: Event) -> StreamMetadata:
-    metadata = StreamMetadata(key="progress" if isinstance(event, Progress) else "log")
-    metadata.value.Pack(event)
-    return metadata
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -172,7 +172,7 @@ class BytesCall(UnaryCall):
         """Returns the answer unread."""
         return payload
 
-    def read(self, payload: bytes) -> Any:
+    def parse(self, payload: bytes) -> Any:
         """Parses the answer; errors as of ``StubCall.parsed``."""
         return super().parsed(payload)
 

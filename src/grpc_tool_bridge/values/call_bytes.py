@@ -1,8 +1,8 @@
 """The usual call and its answer as bytes, without protobuf's messages.
 
-The usual call has a session, a tool, scalar arguments and a timeout; its answer has a scalar result and a duration. Most
-of the time that such a message takes goes into its Python objects. Whatever is not as a plain encoder writes it (another
-field or type, a field that is repeated or out of order) is left to protobuf, so that both ways give the same.
+The usual call has a session, a tool, scalar arguments and a timeout; its answer has a scalar result and a duration.
+Most of the time that such a message takes goes into its Python objects. Whatever is not as a plain encoder writes it
+(another field or type, a field that is repeated or out of order) is left to protobuf, so that both ways give the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -136,7 +136,8 @@ class ToolService:
 
     async def acquire(self, call: ServedCall) -> tuple[()]:
         """See ``direct.Owner``."""
-        return self.enter(call.session.id, call.tool)
+        del call
+        return ()
 
     def end(
         self,
