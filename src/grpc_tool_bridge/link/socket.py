@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, error_from_info
-from grpc_tool_bridge.link.envelopes import whole
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, error_from_info
+from grpc_tool_bridge.link.envelopes import split_frame, whole
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import PushStream, Receiver
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkFrame, LinkHello, LinkStatus
@@ -71,6 +71,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         on_connected: Callable[["SocketStream", asyncio.Transport], None] | None = None,
     ) -> None:
         self.peer = peer or ""
+        self.over = "a local socket"
         self.hello_metadata = metadata
         self.speaks_first = not accepted
         self.is_writable = True
@@ -87,7 +88,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         # What arrived before there was a receiver, and how the stream ended then.
         self._early: list[bytes] = []
         self._end: tuple[Exception | None] | None = None
-        self._sending_all = self._closed = False
+        self._sending_all = self._paused = self._closed = False
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         forks.watch(self)
 
@@ -111,10 +112,21 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if len(frame) <= JOINED_BYTES:
-            transport.write(_LENGTH.pack(len(frame)) + frame)
+        size = len(frame)
+        if size <= JOINED_BYTES:
+            transport.write(_LENGTH.pack(size) + frame)
+        elif size <= MAX_FRAME_BYTES:
+            transport.writelines((_LENGTH.pack(size), frame))
         else:
-            transport.writelines((_LENGTH.pack(len(frame)), frame))
+            self._send_in_parts(frame)
+
+    def _send_in_parts(self, frame: bytes) -> None:
+        """Sends a frame that is too large, because of some odd envelope, as several."""
+        for part in split_frame(frame, 1):
+            if len(part) > MAX_FRAME_BYTES:
+                what = f"an envelope of {len(part):,} bytes cannot be sent: a frame has at most {MAX_FRAME_BYTES:,}"
+                raise MessageTooLargeError(what)
+            self.send(part)
 
     def is_sent(self) -> bool:
         """See ``PushStream``."""
@@ -129,13 +141,16 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def pause(self) -> None:
         """See ``PushStream``."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        transport = self._transport
+        if transport is not None and not self._paused and not transport.is_closing():
+            self._paused = True
+            transport.pause_reading()
 
     def resume(self) -> None:
         """See ``PushStream``."""
         transport = self._transport
-        if transport is not None and not transport.is_reading() and not transport.is_closing():
+        if transport is not None and self._paused and not transport.is_closing():
+            self._paused = False
             transport.resume_reading()
 
     def close(self) -> None:
@@ -179,10 +194,15 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         transport = self._transport
         if transport is None or self._lost.done():
             return
-        with contextlib.suppress(OSError):
-            transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(RuntimeError):
+        try:
             transport.abort()
+        except RuntimeError:
+            # Its event loop has ended, and asyncio closes nothing more by itself.
+            self._receiver = None
+            with contextlib.suppress(OSError):
+                transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(RuntimeError, AttributeError):
+                transport._call_connection_lost(None)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
 
     def forked(self) -> None:
         """Closes the connection in a forked process; otherwise the peer would not see that its parent has gone."""

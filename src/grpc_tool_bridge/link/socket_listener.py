@@ -139,10 +139,11 @@ class SocketListener:
         try:
             await self._links.serve(stream)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
+            status = link_status_of(error)
             if isinstance(error, ToolBridgeError):
                 # The stack frames of its traceback keep the link alive.
                 error.__traceback__ = error.__context__ = error.__cause__ = None
             elif not isinstance(error, OSError):
-                log_fault(_log, "fault in a link", error=error)
-            return link_status_of(error)
+                log_fault(_log, "fault in a link: %s", status.message, error=error)
+            return status
         return None

@@ -81,24 +81,26 @@ class LocalWay(Dialable):
         self._address = loopback_name(connection.address) or ""
         self._kind = kind
         self._grpc: GrpcWay | None = None
-        # Whether the last dial went over the socket, and whether the next one must not.
-        self._over_socket = self._without_socket = False
+        # Whether the last dial went over the socket, and why the next one must not.
+        self._over_socket = False
+        self._refused = ""
 
     async def dial(self) -> FrameStream | PushStream:
         """See ``Dialable``."""
-        without, self._without_socket, self._over_socket = self._without_socket, False, False
-        if not without:
+        why, self._refused, self._over_socket = self._refused, "", False
+        if not why:
             try:
                 stream = await dial_local(self._address, self._connection.token)
             except UnusableError as error:
                 if self._kind == "socket":
                     raise link_error(Code.UNAVAILABLE, f"no link over a local socket: {error}") from None
-                _log.debug("the link to %s goes over gRPC: %s", self._address, error)
+                why = str(error)
             else:
-                _log.debug("the link to %s goes over its local socket, %s", self._address, stream.peer)
                 self._over_socket = True
                 return stream
-        return await self._over_grpc().dial()
+        over_grpc = await self._over_grpc().dial()
+        over_grpc.over = f"gRPC, because {why}"
+        return over_grpc
 
     def dial_otherwise(self, error: ToolBridgeError) -> bool:
         """See ``Dialable``: a socket that gives no link must not keep anybody from the hub."""
@@ -107,7 +109,7 @@ class LocalWay(Dialable):
         _log.info(
             "the local socket of %s gives no link, which goes over gRPC instead: %s", self._address, error.message
         )
-        self._without_socket = True
+        self._refused = f"its local socket gives no link: {error.message}"
         return True
 
     def plain_calls(self, tasks: TaskSet) -> PlainCalls:
