@@ -81,6 +81,11 @@ class DialledLink(LinkConnection):
         self.error: ToolBridgeError | None = None
         self._lost = f"the link to {where} was lost"
 
+    @property
+    def over(self) -> str:
+        """What carries the link, for people."""
+        return self._stream.over
+
     def leave(self, grace: float) -> Awaitable[None]:
         """Tells the hub to make no new calls.
 
@@ -227,6 +232,11 @@ class Dialer:
     def is_linked(self) -> bool:
         """Whether there is a link, by which the hub sees that the client is alive."""
         return self._current is not None
+
+    @property
+    def linked_over(self) -> str | None:
+        """What carries the link, such as "gRPC", for people; None if there is no link."""
+        return None if self._current is None else self._current.over
 
     async def connect(self, seconds: float) -> None:
         """Waits for the link.
@@ -445,6 +455,7 @@ class Dialer:
                 _log.exception("resuming the session at %s failed", self.where)
         self._linked_before = True
         if not link.unusable.is_set():
+            _log.debug("the link to %s goes over %s", self.where, link.over)
             self._failure = None
             self._use(link)
             self._tell()

@@ -78,6 +78,8 @@ class PushIO(LinkIO, Receiver):
                 stream.send(link.next_frame())
                 link.settle()
                 self._on_writable()
+        except BaseException as error:  # noqa: BLE001 - raised by ``run``: whoever flushes may have another link
+            self._end(error)
         finally:
             self._flushing = False
         if not stream.is_writable and self._full_since is None:
@@ -140,7 +142,7 @@ class PushIO(LinkIO, Receiver):
     def on_room(self) -> None:
         """See ``Receiver``."""
         self._full_since = None
-        self._guarded(self.flush)
+        self.flush()
         if self._runs and not self.link.has_output:
             self._guarded(self._on_writable)
         self._finish_if_sent()
@@ -183,7 +185,7 @@ class PushIO(LinkIO, Receiver):
 
     def _flush_scheduled(self) -> None:
         self._scheduled = False
-        self._guarded(self.flush)
+        self.flush()
         self._finish_if_sent()
 
     def _finish_if_sent(self) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, error_from_info
-from grpc_tool_bridge.link.envelopes import whole
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, error_from_info
+from grpc_tool_bridge.link.envelopes import split_frame, whole
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import PushStream, Receiver
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkFrame, LinkHello, LinkStatus
@@ -32,6 +32,11 @@ PIECE_BYTES = 4 * 1024
 
 # How long the peer may take to read why its link has ended, and to close.
 LINGER_SECONDS = 1.0
+
+# A TCP connection is probed after so long without traffic, and lost if that is not answered for so long; as over gRPC.
+PROBE_SECONDS = 30.0
+LOST_SECONDS = 10.0
+PROBES = 3
 
 # A frame up to this size is joined with its length; copying more costs more than a second system call.
 JOINED_BYTES = 64 * 1024
@@ -53,8 +58,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         metadata: Of this end's hello.
         admit: Checks the peer's hello and returns who the peer is; None: there is nothing to check.
         accepted: Whether this end accepted the socket.
-        peer: The name of the other end; None: its address.
-        on_connected: Called with it and its transport once it is connected.
+        peer: The name of the other end.
 
     Attributes:
         status: Why the peer ended the stream; None if it gave no reason.
@@ -67,16 +71,15 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         metadata: Mapping[str, str],
         admit: Callable[[LinkHello], Principal | None] | None = None,
         accepted: bool = False,
-        peer: str | None = None,
-        on_connected: Callable[["SocketStream", asyncio.Transport], None] | None = None,
+        peer: str = "",
     ) -> None:
-        self.peer = peer or ""
+        self.peer = peer
+        self.over = "a local socket"
         self.hello_metadata = metadata
         self.speaks_first = not accepted
         self.is_writable = True
         self.status: LinkStatus | None = None
         self._admit = admit
-        self._on_connected = on_connected
         self._scratch = scratch
         # A frame that has arrived in part, how much of it has, and how much of it is needed to go on.
         self._partial: bytearray | None = None
@@ -87,7 +90,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         # What arrived before there was a receiver, and how the stream ended then.
         self._early: list[bytes] = []
         self._end: tuple[Exception | None] | None = None
-        self._sending_all = self._closed = False
+        self._sending_all = self._paused = self._closed = False
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         forks.watch(self)
 
@@ -111,10 +114,21 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if len(frame) <= JOINED_BYTES:
-            transport.write(_LENGTH.pack(len(frame)) + frame)
+        size = len(frame)
+        if size <= JOINED_BYTES:
+            transport.write(_LENGTH.pack(size) + frame)
+        elif size <= MAX_FRAME_BYTES:
+            transport.writelines((_LENGTH.pack(size), frame))
         else:
-            transport.writelines((_LENGTH.pack(len(frame)), frame))
+            self._send_in_parts(frame)
+
+    def _send_in_parts(self, frame: bytes) -> None:
+        """Sends a frame that is too large, because of some odd envelope, as several."""
+        for part in split_frame(frame, 1):
+            if len(part) > MAX_FRAME_BYTES:
+                what = f"an envelope of {len(part):,} bytes cannot be sent: a frame has at most {MAX_FRAME_BYTES:,}"
+                raise MessageTooLargeError(what)
+            self.send(part)
 
     def is_sent(self) -> bool:
         """See ``PushStream``."""
@@ -129,13 +143,16 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def pause(self) -> None:
         """See ``PushStream``."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        transport = self._transport
+        if transport is not None and not self._paused and not transport.is_closing():
+            self._paused = True
+            transport.pause_reading()
 
     def resume(self) -> None:
         """See ``PushStream``."""
         transport = self._transport
-        if transport is not None and not transport.is_reading() and not transport.is_closing():
+        if transport is not None and self._paused and not transport.is_closing():
+            self._paused = False
             transport.resume_reading()
 
     def close(self) -> None:
@@ -179,10 +196,15 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         transport = self._transport
         if transport is None or self._lost.done():
             return
-        with contextlib.suppress(OSError):
-            transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(RuntimeError):
+        try:
             transport.abort()
+        except RuntimeError:
+            # Its event loop has ended, and asyncio closes nothing more by itself.
+            self._receiver = None
+            with contextlib.suppress(OSError):
+                transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(RuntimeError, AttributeError):
+                transport._call_connection_lost(None)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
 
     def forked(self) -> None:
         """Closes the connection in a forked process; otherwise the peer would not see that its parent has gone."""
@@ -195,8 +217,6 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         """See ``asyncio.BaseProtocol``."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket can be read and written
         self._transport = transport
-        if self._on_connected is not None:
-            self._on_connected(self, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -293,6 +313,20 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
             self._end = (error,)
             if self._receiver is not None:
                 self._receiver.on_end(error)
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Lets the system notice that the machine at the other end of a TCP connection has gone."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", PROBE_SECONDS), ("TCP_KEEPINTVL", LOST_SECONDS / PROBES)):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, int(seconds)))
+    if hasattr(socket, "TCP_KEEPCNT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # What was sent and is not acknowledged stops the probes.
+        milliseconds = int((PROBE_SECONDS + LOST_SECONDS) * 1000)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _checked_length(data: memoryview | bytearray, place: int) -> int:

@@ -12,6 +12,7 @@ import stat
 import struct
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 _FOLDER = "grpc-tool-bridge"
 _LOCK = ".lock"
 _ROOT = 0
+# Hubs that start or stop at the same moment take turns.
+_LOCK_TRIES = 50
+_LOCK_SECONDS = 0.002
 
 # struct ucred of Linux: process, user, group. struct xucred of BSD: version, user, number of groups, groups.
 _UCRED = struct.Struct("3i")
@@ -141,7 +145,8 @@ class Place:
     def _bind(self, folder: Path) -> None:
         # Whoever had it before has lost the address, and left it. A client sees the old one or the new one, complete.
         with contextlib.suppress(FileNotFoundError):
-            _check_socket(self.path)
+            if not stat.S_ISSOCK(self.path.lstat().st_mode):
+                raise UnusableError(f"{self.path} is not a socket; remove it")
         new = folder / _new(self.path.name)
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
@@ -197,6 +202,8 @@ def _check_socket(path: Path) -> None:
         raise UnusableError(f"{path} is not a socket; remove it")
     if found.st_uid not in (os.geteuid(), _ROOT):
         raise UnusableError(f"{path} belongs to another user ({found.st_uid})")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise UnusableError(f"others can connect to {path}; remove it")
 
 
 @contextlib.contextmanager
@@ -204,11 +211,20 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds the folder's lock; hubs hold it for moments only.
 
     Raises:
-        OSError: Another process holds it.
+        UnusableError: Another process keeps it.
+        OSError: It cannot be opened.
     """
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in reversed(range(_LOCK_TRIES)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not left:
+                    raise UnusableError(f"another process holds {folder / _LOCK}") from None
+                time.sleep(_LOCK_SECONDS)
+            else:
+                break
         yield
     finally:
         os.close(lock)

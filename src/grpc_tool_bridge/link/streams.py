@@ -29,12 +29,14 @@ class Stream(Protocol):
         hello_metadata: Sent in this end's hello, by streams that have no other place for it.
         speaks_first: Whether this end may send before the peer's hello was admitted.
         greeting_seconds: How long the hub may take to send its hello, at the end that dialled.
+        over: What carries the frames, for people.
     """
 
     peer: str
     hello_metadata: Mapping[str, str] = MappingProxyType({})
     speaks_first: bool = True
     greeting_seconds: float = GREETING_SECONDS
+    over: str = "a stream"
 
     def admit(self, hello: LinkHello) -> Principal | None:
         """Checks the peer's hello, before anything else of the peer is processed.

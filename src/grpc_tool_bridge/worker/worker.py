@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
@@ -72,7 +72,8 @@ class ToolWorker:
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
         capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
-        token, token_file, tls, tls_ca, proxy, allow_insecure: As for ``GRPCToolBridge``.
+        token, token_file, tls, tls_ca, proxy, allow_insecure, link_address: As for ``GRPCToolBridge``.
+        transport: As for ``GRPCToolBridge``, but a worker always has a link.
         agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
             tools.
         settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
@@ -103,6 +104,8 @@ class ToolWorker:
         tls_ca: Path | None = None,
         proxy: str | None = None,
         allow_insecure: bool = False,
+        transport: Literal["link", "socket"] = "link",
+        link_address: str | None = None,
         agents: Any = None,
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
@@ -115,22 +118,13 @@ class ToolWorker:
         self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._agents = make_agents(agents, self.settings, self._session_of)
-        connection: Connection | MemoryConnection = (
-            address
-            if isinstance(address, MemoryConnection)
-            else Connection(
-                address=address,
-                token=token_of(token, token_file),
-                tls=tls,
-                tls_ca=path_of("tls_ca", tls_ca),
-                proxy=proxy,
-                allow_insecure=allow_insecure or self.settings.allow_insecure,
-                max_message_bytes=self.settings.max_message_bytes,
-            )
-        )
+        token = token_of(token, token_file)
+        how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
+        connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
         self.address = connection.address
         self._transport = LinkTransport(
             connection,
+            kind=transport,
             dial_again=self._dial_again,
             serves=_Served(self._service, self._agents, lifetime),
             features=() if self._agents is None else (AGENTS_FEATURE,),
@@ -383,6 +377,20 @@ class ToolWorker:
         self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None
     ) -> LinkedSession:
         return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
+
+
+def _connection_to(
+    address: str | MemoryConnection, settings: Settings, *, tls_ca: Any, allow_insecure: bool, **how: Any
+) -> Connection | MemoryConnection:
+    if isinstance(address, MemoryConnection):
+        return address
+    return Connection(
+        address=address,
+        tls_ca=path_of("tls_ca", tls_ca),
+        allow_insecure=allow_insecure or settings.allow_insecure,
+        max_message_bytes=settings.max_message_bytes,
+        **how,
+    )
 
 
 def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
