@@ -254,12 +254,16 @@ class Admission:
         duration_us = int((time.monotonic() - opened_at) * 1_000_000)
         if duration_us > BLOCKED_US or self.tracer is not None or self.observer is not None:
             return False
-        release(permits)
+        for limiter in permits:
+            limiter.release()
         if session.idle is not None and not session.active:
             session.idle.notify_all()
-        tool.metrics.active -= 1
-        tool.metrics.record(duration_us, ok=True)
-        self.ended()
+        metrics = tool.metrics
+        metrics.active -= 1
+        metrics.record(duration_us, ok=True)
+        self.active -= 1
+        if self._idle is not None:
+            self._idle.notify_all()
         return True
 
     # -------------------------------------------------------------------------------------------------- acquire

@@ -183,9 +183,15 @@ class LinkConnection:
 
     def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
         """Sends a call if the link takes one now and belongs to this event loop; returns whether it did."""
-        if not self._link.takes_calls or self._ended or asyncio.get_running_loop() is not self._loop:
+        link = self._link
+        if not link.takes_calls or self._ended or asyncio.get_running_loop() is not self._loop:
             return False
-        self.send_or_fail(call, payload)
+        call.carrier = self
+        alone = not link.awaits_answers
+        link.call(call, payload)
+        self.schedule_flush(alone=alone)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._end_expired)
         return True
 
     def cancel(self, call: LinkCall) -> None:
@@ -252,10 +258,10 @@ class LinkConnection:
             self._link.release()
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Replied):
-            event.call.on_reply(event.payload)
-        elif isinstance(event, CallReceived):
-            self._server.take(event.call)
+        if isinstance(event, CallReceived):
+            self._server.take(event[0])
+        elif isinstance(event, Replied):
+            event[0].on_reply(event[1])
         elif isinstance(event, MessageReceived):
             event.call.on_message(event.payload)
         elif isinstance(event, Ended):

@@ -44,6 +44,12 @@ _NOTHING_SERVED: Mapping[str, ServedMethod] = {}
 _log = logging.getLogger(__name__)
 
 
+def _refuse(call: LinkCall, payload: bytes) -> bool:
+    """Sends nothing: there is no link, or other calls wait for it."""
+    del call, payload
+    return False
+
+
 class DialledLink(LinkConnection):
     """The client's or worker's end of a link.
 
@@ -190,6 +196,7 @@ class Dialer:
         send_request: Sends a call, now or once a link takes it; rebound to the link's own method while that takes
             calls. Raises ProtocolError if the link belongs to another event loop that still runs, or to another
             process.
+        try_send_bytes: Sends a call whose request is serialized if a link takes it now; returns whether it did.
         on_moved: Called when the dialer is used in a new event loop, because the previous one has ended.
     """
 
@@ -215,6 +222,7 @@ class Dialer:
         self._pending = PendingCalls(self._no_link)
         self._current: DialledLink | None = None
         self.send_request: Callable[[LinkCall, Any], None] = self._send_later
+        self.try_send_bytes: Callable[[LinkCall, bytes], bool] = _refuse
         # Sends calls to a hub that does not support Link.
         self._plain: Any = None
         self._failure: ToolBridgeError | None = None
@@ -273,11 +281,6 @@ class Dialer:
         # The hub makes no calls over a link that is still being dialled.
         used = [link for link in self._links if link is self._current or link.unusable.is_set()]
         await asyncio.gather(*(link.leave(grace) for link in used))
-
-    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
-        """Sends a call if there is a link that takes one now, and no call waits for it; returns whether it did."""
-        link = self._current
-        return link is not None and not len(self._pending) and link.try_send_bytes(call, payload)
 
     def _send_later(self, call: LinkCall, request: Any) -> None:
         """Sends a call, or keeps it until a link takes it."""
@@ -506,6 +509,7 @@ class Dialer:
         """Sends calls straight to the link while no earlier call is pending."""
         link, waiting = self._current, len(self._pending) > 0
         self.send_request = self._send_later if link is None or waiting else link.try_send_request
+        self.try_send_bytes = _refuse if link is None or waiting else link.try_send_bytes
         if link is not None:
             link.on_writable = self._send_pending if waiting else None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Protocol
 
 import grpc.aio
@@ -166,11 +166,29 @@ class UnaryCall(StubCall, grpc.aio.UnaryUnaryCall[Any, Any]):
 
 
 class BytesCall(UnaryCall):
-    """A call whose answer is handed over as it came, in bytes."""
+    """A call of a tool whose answer is handed over as it came, in bytes."""
 
-    def parsed(self, payload: bytes) -> bytes:
-        """Returns the answer unread."""
-        return payload
+    method = METHODS["ExecuteTool"]
+    prefix = call_prefix(method.name)
+
+    def __init__(self) -> None:
+        pass
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        # As ``LinkCall.steps`` does; a usual call waits once.
+        if not self._over and self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                yield from self._waiter
+            except BaseException:
+                self._waiter = None
+                self.cancel()
+                raise
+        while not self._over:
+            yield from self._wait()
+        if self._status is not None or self._cancelled or self._expired:
+            self._raise_error()
+        return self._payload
 
     def parse(self, payload: bytes) -> Any:
         """Parses the answer; errors as of ``StubCall.parsed``."""
@@ -214,8 +232,9 @@ class Starter(Protocol):
     def send_request(self) -> Callable[[LinkCall, Any], None]:
         """Sends a call, now or once a link takes it."""
 
-    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
-        """Sends a call whose request is serialized, if a link takes it now; returns whether it did."""
+    @property
+    def try_send_bytes(self) -> Callable[[LinkCall, bytes], bool]:
+        """Sends a small call whose request is serialized, if a link takes it now; returns whether it did."""
 
 
 class LinkStub:
@@ -307,7 +326,7 @@ class LinkMethod:
         Returns:
             The call, whose answer is bytes; None if no link takes it now, and nothing was sent.
         """
-        call = BytesCall(self._method, self._prefix)
+        call = BytesCall()
         if not self._starter.try_send_bytes(call, payload):
             return None
         if self._answerer is not None:
