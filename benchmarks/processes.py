@@ -64,15 +64,20 @@ class ServerProcess:
 
 
 @contextlib.asynccontextmanager
-async def running(kind: str, *, tools: int = 1, hub: str = "") -> AsyncGenerator[ServerProcess, None]:
+async def running(
+    kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True
+) -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
     Args:
         kind: "hub", "worker", "agents", or a peer's as ``benchmarks.server`` has it.
         tools: How many tools that add the hub has; 0: no tools at all.
         hub: That of a worker or of agents.
+        local_socket: Whether a hub offers its unix socket to the processes of its machine; if not, they use gRPC.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub]
+    if not local_socket:
+        command.append("--no-local-socket")
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,

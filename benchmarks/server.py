@@ -28,7 +28,7 @@ Command = Callable[[int], Awaitable[Any]]
 _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
 
-async def serve(kind: str, tools: int, hub: str) -> None:
+async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True) -> None:
     """Serves until the standard input ends.
 
     Args:
@@ -36,9 +36,10 @@ async def serve(kind: str, tools: int, hub: str) -> None:
             "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
+        local_socket: Whether the hub offers its unix socket.
     """
     if kind == "hub":
-        await _serve_hub(tools)
+        await _serve_hub(tools, local_socket=local_socket)
     elif kind == "gateway":
         await _serve_gateway()
     elif kind == "exposed":
@@ -61,9 +62,10 @@ async def serve(kind: str, tools: int, hub: str) -> None:
             await _answer(peer.address, {})
 
 
-async def _serve_hub(tools: int) -> None:
+async def _serve_hub(tools: int, *, local_socket: bool) -> None:
     gate = Gate()
-    async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=_SETTINGS) as hub:
+    settings = _SETTINGS.model_copy(update={"local_socket": local_socket})
+    async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=settings) as hub:
 
         async def open_sessions(number: int) -> int:
             for index in range(number):
@@ -154,5 +156,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
+    parser.add_argument("--no-local-socket", dest="local_socket", action="store_false")
     options = parser.parse_args()
-    asyncio.run(serve(options.kind, options.tools, options.hub))
+    asyncio.run(serve(options.kind, tools=options.tools, hub=options.hub, local_socket=options.local_socket))
