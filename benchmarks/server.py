@@ -11,7 +11,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -78,7 +79,7 @@ async def _serve_hub(tools: int, *, local_socket: bool) -> None:
         async def let_out(_: int) -> None:
             gate.let_out()
 
-        commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "open sessions": open_sessions}
+        commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "times": _times, "open sessions": open_sessions}
         await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
 
 
@@ -87,7 +88,7 @@ async def _serve_gateway() -> None:
     tools = [tool(add), tool(name="count")(count_up)]
     async with BridgeServer(tools=tools, http_address="127.0.0.1:0", settings=settings) as hub:
         await hub.hub.store.create_session("s")
-        await _answer(str(hub.http_address), {"rss": _rss})
+        await _answer(str(hub.http_address), {"rss": _rss, "times": _times})
 
 
 async def _serve_worker(hub: str) -> None:
@@ -132,6 +133,20 @@ async def _peak(_: int) -> int:
 
 async def _cpu(_: int) -> float:
     return time.process_time()
+
+
+async def _times(_: int) -> Sequence[float]:
+    """Returns the time, the processor time of this process and of its event loop, and how long the loop waited.
+
+    All are in seconds; the loop waits for a processor that others use.
+    """
+    return time.perf_counter(), time.process_time(), time.thread_time(), _waited()
+
+
+def _waited() -> float:
+    """Returns how long this thread was ready to run while others had the processors; 0 where only Linux knows it."""
+    told = Path("/proc/thread-self/schedstat")
+    return int(told.read_text(encoding="ascii").split()[1]) / 1e9 if told.exists() else 0.0
 
 
 async def _answer(address: str, commands: Mapping[str, Command]) -> None:
