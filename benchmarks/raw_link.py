@@ -4,8 +4,10 @@ A client of the package takes about as long for a call as the hub. On a machine 
 do than the hub, and the hub would never be full.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+import importlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
 from benchmarks.work import WrongAnswerError
@@ -37,11 +39,13 @@ class RawLink:
     @contextlib.asynccontextmanager
     async def open(cls, address: str) -> AsyncGenerator[Self, None]:
         """Dials a hub, and greets it."""
-        way = GrpcEndpoint(Connection(address=address)).open()
-        stream = await way.dial()
+        way = _endpoint(address).open()
+        dialled = await way.dial()
+        stream = _PushedFrames(dialled) if hasattr(dialled, "attach") else dialled
         link = cls(stream)
         try:
-            await stream.write(LinkFrame(envelopes=[_hello()]).SerializeToString())
+            hello = _hello(getattr(dialled, "hello_metadata", {}))
+            await stream.write(LinkFrame(envelopes=[hello]).SerializeToString())
             (answer,) = await link.receive()
             if answer.WhichOneof("kind") != "hello":
                 raise WrongAnswerError(f"the hub greeted with {answer}")
@@ -101,5 +105,75 @@ def reply_of(envelope: Envelope) -> bytes:
     return envelope.reply
 
 
-def _hello() -> Envelope:
-    return Envelope(hello=LinkHello(protocol=1, peer="benchmarks"))
+class _PushedFrames:
+    """Reads and writes frames over a stream that pushes them.
+
+    Args:
+        stream: The stream.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._frames: list[bytes] = []
+        self._is_over = False
+        self._changed = asyncio.Event()
+        stream.attach(self)
+
+    def on_frames(self, frames: Sequence[bytes]) -> None:
+        """Keeps frames until they are read."""
+        self._frames += frames
+        self._changed.set()
+
+    def on_room(self) -> None:
+        """Lets a write go on."""
+        self._changed.set()
+
+    def on_end(self, error: Exception | None) -> None:
+        """Lets a read end."""
+        del error
+        self._is_over = True
+        self._changed.set()
+
+    async def read(self) -> bytes | None:
+        """Returns the next frame, with all that came with it; None at the end."""
+        while not self._frames:
+            if self._is_over:
+                return None
+            await self._change()
+        # Frames that follow one another are one frame: each is a list of envelopes.
+        frame = b"".join(self._frames)
+        self._frames.clear()
+        return frame
+
+    async def write(self, frame: bytes) -> None:
+        """Sends a frame once the stream takes it."""
+        while not self._stream.is_writable and not self._is_over:
+            await self._change()
+        self._stream.send(frame)
+
+    def close(self) -> None:
+        """Ends the stream."""
+        self._stream.close()
+
+    async def failure(self, error: Exception | None) -> Exception:
+        """Returns why the stream ended."""
+        failure: Exception = await self._stream.failure(error)
+        return failure
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+def _endpoint(address: str) -> Any:
+    """Returns the hub as a client dials it by default."""
+    connection = Connection(address=address)
+    try:
+        endpoints = importlib.import_module("grpc_tool_bridge.transport.endpoints")
+    except ImportError:
+        return GrpcEndpoint(connection)
+    return endpoints.endpoint_of(connection)
+
+
+def _hello(metadata: Mapping[str, str]) -> Envelope:
+    return Envelope(hello=LinkHello(protocol=1, peer="benchmarks", metadata=metadata))
