@@ -99,6 +99,10 @@ bench: install
 capacity: install
 	$(BIN)/python -m benchmarks.capacity $(if $(WRITE),--write $(WRITE))
 
+# Flame graphs of a hub and its client with 100 calls at once: docs/images/flame-hub.svg and flame-client.svg.
+profile: install
+	$(BIN)/python -m benchmarks.profiling
+
 # Every peer whose language is installed, against conformance/vectors.json; writes docs/reference/peers.md.
 conformance: install
 	$(BIN)/python -m conformance.matrix

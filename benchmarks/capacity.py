@@ -161,7 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 progress.print(f"{kind.name}: {str(error) or 'a process did not answer'}", style="red", markup=False)
                 continue
             found.append(one)
-    about = f"{options.clients} client processes with {options.links} connections each; {in_words(machine())}."
+    about = (
+        f"{options.clients} client processes with {options.links} connections each; {in_words(machine(), peers=False)}."
+    )
     _print(found, about, console)
     if options.json:
         report = {"machine": machine(), "loads": [dataclasses.asdict(one) for one in found]}

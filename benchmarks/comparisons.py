@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from benchmarks.broker import NAME, broker_program
 from benchmarks.callers import Crowds, in_microseconds, p50s, per_second, rates
 from benchmarks.peers import client_of
 from benchmarks.processes import link_bridge, running, worker_bridge
+from benchmarks.programs import NATS_SERVER, where
 from benchmarks.timing import NotInstalledError, Plan, Sample, ratios
 from grpc_tool_bridge import ToolBridge
 
@@ -25,8 +25,8 @@ async def nats(plan: Plan) -> dict[str, Sample]:
 
     A responder has the broker in between, as a worker has the hub: so it is compared with a worker too.
     """
-    if broker_program() is None:
-        raise NotInstalledError(f"{NAME} is not installed; make install installs it")
+    if where(NATS_SERVER) is None:
+        raise NotInstalledError(f"{NATS_SERVER} is not installed; make install installs it")
     async with running("nats") as peer:
         one = await _one(plan, "NATS", client_of("nats")(peer.address), calls=800)
         return {

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.broker import NAME, broker_program
+from benchmarks.programs import NATS_SERVER, where
 
 # What a figure depends on or is compared with.
 _LIBRARIES = (
@@ -24,8 +24,9 @@ _LIBRARIES = (
     "pandas",
     "pyarrow",
 )
-# Of those, the ones that stand in the line below a report and its picture.
-_NAMED = ("grpcio", "protobuf", "mcp", "nats-py", NAME, "dspy", "starlette", "uvicorn")
+# Of those, the ones in the line below a report: what the bridge is made with, and what it is compared with.
+_PARTS = ("grpcio", "protobuf")
+_PEERS = ("mcp", "nats-py", NATS_SERVER, "dspy", "starlette", "uvicorn")
 
 
 def machine() -> dict[str, Any]:
@@ -40,10 +41,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def in_words(machine: dict[str, Any]) -> str:
-    """Describes the machine in one line, with the versions of what the bridge is compared with."""
+def in_words(machine: dict[str, Any], *, peers: bool = True) -> str:
+    """Describes the machine in one line; with ``peers``, also what the bridge is compared with."""
     versions = machine["versions"]
-    libraries = [f"{name} {versions[name]}" for name in _NAMED if name in versions]
+    named = (*_PARTS, *_PEERS) if peers else _PARTS
+    libraries = [f"{name} {versions[name]}" for name in named if name in versions]
     facts = [machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}", *libraries, machine["date"]]
     return ", ".join(facts)
 
@@ -65,8 +67,8 @@ def _libraries() -> dict[str, str]:
 
 
 def _broker() -> dict[str, str]:
-    path = broker_program()
+    path = where(NATS_SERVER)
     if path is None:
         return {}
     told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10.0, check=False)
-    return {NAME: told.stdout.rpartition("v")[2].strip()}
+    return {NATS_SERVER: told.stdout.rpartition("v")[2].strip()}
