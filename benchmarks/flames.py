@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 _WIDTH, _MARGIN = 1_200, 16
 _ROW, _LINE = 17, 20
-_CHAR = 6.1
+_CHAR = 6.7
 # Narrower functions are left out, and said to be.
 _LEAST = 0.004
 
