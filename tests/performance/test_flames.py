@@ -47,6 +47,9 @@ def test_a_function_is_as_wide_as_its_part_and_stands_below_its_caller() -> None
     assert link[1] <= core[1]
     assert core[1] + core[3] <= link[1] + link[3] + 0.1
     assert len({box[0] for box in (everything, link, core)}) == 3
+    beside = found["odd<name> & co (somewhere/else.py): 10.0%"]
+    assert beside[1] == pytest.approx(link[1] + link[3], abs=0.2)
+    assert beside[2] == link[2]
 
 
 def test_neither_waiting_nor_other_threads_count() -> None:
