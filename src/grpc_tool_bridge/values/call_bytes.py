@@ -5,8 +5,11 @@ Most of the time that such a message takes goes into its Python objects. Whateve
 (another field or type, a field that is repeated or out of order) is left to protobuf, so that both ways give the same.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ExecutionMetrics, ToolCallRequest, ToolCallResponse
@@ -17,6 +20,9 @@ T = TypeVar("T")
 
 # Returned for what protobuf has to read.
 UNREAD: Any = object()
+
+# What reading a request raises if it is not the usual one, or not valid.
+UNREADABLE: tuple[type[Exception], ...] = (ValueError, LookupError, DecodeError, SerializationError)
 
 
 def _tag(number: int, kind: int) -> int:
@@ -42,6 +48,16 @@ _RESULT = len(_SUCCESS)
 _LENGTHS = tuple(varint(length) for length in range(MORE))
 # No timeout of the wire is longer.
 _MAX_INT32 = 2**31 - 1
+# Of a size; protobuf refuses one that takes more.
+_MAX_SIZE_BYTES = 5
+
+
+def _read_size(data: bytes, place: int) -> tuple[int, int]:
+    """Reads a size; returns it and the position after it."""
+    size, end = read_varint(data, place)
+    if end - place > _MAX_SIZE_BYTES:
+        raise ValueError(place)
+    return size, end
 
 
 def _url_field(type_url: str) -> bytes:
@@ -143,7 +159,7 @@ def read_names(data: bytes) -> tuple[str, str, int]:
         The ids of the session and of the tool, and where its arguments begin.
 
     Raises:
-        Exception: Any; the request is not the usual one, or not valid.
+        Exception: One of ``UNREADABLE``.
     """
     middle = 2 + data[1]
     end = middle + 2 + data[middle + 1]
@@ -163,7 +179,7 @@ def read_arguments(data: bytes, place: int) -> tuple[list[Any], dict[str, Any], 
         The arguments by position and by name, and the timeout in ms (0: none).
 
     Raises:
-        Exception: Any; as of ``read_names``.
+        Exception: One of ``UNREADABLE``.
     """
     return _read_rest(data, place, _read_any)
 
@@ -176,7 +192,7 @@ def _read_rest(data: bytes, place: int, read: Callable[[bytes, int, int], T]) ->
         tag = data[place]
         size, begin = data[place + 1], place + 2
         if size >= MORE:
-            size, begin = read_varint(data, place + 1)
+            size, begin = _read_size(data, place + 1)
         if tag == _ARGUMENT and not kwargs:
             place = begin + size
             args.append(read(data, begin, place))
@@ -186,9 +202,7 @@ def _read_rest(data: bytes, place: int, read: Callable[[bytes, int, int], T]) ->
             if name in kwargs:
                 raise ValueError(name)
             kwargs[name] = read(data, begin, place)
-        elif (tag == _TIMEOUT and begin == end) or (
-            tag == _TIMEOUT and size <= _MAX_INT32 and read_varint(data, place + 1)[1] == end
-        ):
+        elif tag == _TIMEOUT and begin == end and size <= _MAX_INT32:
             return args, kwargs, size
         else:
             raise ValueError(tag)
@@ -208,7 +222,7 @@ def read_types(data: bytes, place: int) -> tuple[list[str], dict[str, str], int]
         The type URLs of the arguments by position and by name, and the timeout in ms (0: none).
 
     Raises:
-        Exception: Any; as of ``read_names``.
+        Exception: One of ``UNREADABLE``.
     """
     return _read_rest(data, place, _read_type)
 
@@ -219,7 +233,7 @@ def _read_type(data: bytes, begin: int, end: int) -> str:
     if data[begin] != _FIRST or middle - begin > MORE:
         raise ValueError(begin)
     if middle != end:
-        size, place = read_varint(data, middle + 1)
+        size, place = _read_size(data, middle + 1)
         if data[middle] != _SECOND or place + size != end:
             raise ValueError(middle)
     return data[begin + 2 : middle].decode()
@@ -233,7 +247,7 @@ def _read_any(data: bytes, begin: int, end: int) -> Any:
         return read(b"", 0)
     size, place = data[middle + 1], middle + 2
     if size >= MORE:
-        size, place = read_varint(data, middle + 1)
+        size, place = _read_size(data, middle + 1)
     if data[middle] != _SECOND or place + size != end:
         raise ValueError(middle)
     return read(data[place:end], 0)
@@ -246,7 +260,7 @@ def _read_name(data: bytes, begin: int, end: int) -> tuple[str, int]:
         raise ValueError(begin)
     size, place = data[middle + 1], middle + 2
     if size >= MORE:
-        size, place = read_varint(data, middle + 1)
+        size, place = _read_size(data, middle + 1)
     if place + size != end:
         raise ValueError(place)
     return data[begin + 2 : middle].decode(), place
@@ -262,6 +276,22 @@ def _metrics_field(duration_us: int) -> bytes:
 
 # Most calls take less than a millisecond.
 _SHORT_METRICS = tuple(_metrics_field(duration) for duration in range(1_000))
+_KNOWN_METRICS = frozenset(_SHORT_METRICS)
+
+
+def _duration(number: int) -> bytes:
+    """Returns the pattern of a duration."""
+    return re.escape(bytes((_tag(number, VARINT),))) + rb"[\x80-\xff]{0,8}[\x00-\x7f]"
+
+
+# Metrics with a duration in ms and in µs, and nothing else.
+_DURATIONS = re.compile(
+    re.escape(bytes((_METRICS,)))
+    + b"."
+    + _duration(ExecutionMetrics.DURATION_MS_FIELD_NUMBER)
+    + _duration(ExecutionMetrics.DURATION_US_FIELD_NUMBER),
+    re.DOTALL,
+).fullmatch
 
 
 def success_of(packed: Packed, duration_us: int) -> bytes:
@@ -279,17 +309,47 @@ def success_of(packed: Packed, duration_us: int) -> bytes:
     return b"".join((_SUCCESS, _any_field(packed), metrics))
 
 
-def is_success(data: bytes) -> bool:
-    """Returns whether an answer is the usual one of a call that succeeded; if not, protobuf has to read it."""
+def _result_of(data: bytes) -> tuple[int, int] | None:
+    """Returns where the result of a usual answer begins and ends; None for any other answer."""
     try:
         if data[:_RESULT] != _SUCCESS:
-            return False
+            return None
         size, begin = data[_RESULT], _RESULT + 1
         if size >= MORE:
-            size, begin = read_varint(data, _RESULT)
+            size, begin = _read_size(data, _RESULT)
         end = begin + size
-        return end == len(data) or (data[end] == _METRICS and end + 2 + data[end + 1] == len(data) < end + MORE)
-    except (IndexError, SerializationError):
+        if end == len(data):
+            return begin, end
+        metrics = data[end:]
+        if metrics in _KNOWN_METRICS or (_DURATIONS(metrics) and metrics[1] == len(metrics) - 2):
+            return begin, end
+    except UNREADABLE:
+        pass
+    return None
+
+
+def is_success(data: bytes) -> bool:
+    """Returns whether an answer is the usual one of a call that succeeded; if not, protobuf has to read it.
+
+    The result may be of any type. Only whether it is an Any is checked, as protobuf would.
+    """
+    place = _result_of(data)
+    if place is None:
+        return False
+    begin, end = place
+    if begin == end:
+        return True
+    try:
+        middle = begin + 2 + data[begin + 1]
+        if data[begin] != _FIRST or not data[begin:middle].isascii():
+            return False
+        if middle == end:
+            return True
+        size, payload = data[middle + 1], middle + 2
+        if size >= MORE:
+            size, payload = _read_size(data, middle + 1)
+        return data[middle] == _SECOND and payload + size == end
+    except UNREADABLE:
         return False
 
 
@@ -302,12 +362,10 @@ def read_success(data: bytes) -> Any:
     Returns:
         The result; UNREAD if protobuf has to read the answer.
     """
-    if not is_success(data):
+    place = _result_of(data)
+    if place is None:
         return UNREAD
-    size, begin = data[_RESULT], _RESULT + 1
-    if size >= MORE:
-        size, begin = read_varint(data, _RESULT)
     try:
-        return _read_any(data, begin, begin + size)
-    except Exception:  # noqa: BLE001 - protobuf says what is wrong with it
+        return _read_any(data, *place)
+    except UNREADABLE:
         return UNREAD
