@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Generator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
+from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
-from grpc_tool_bridge.runner.calls import Call, CallTool, end_if_forked
+from grpc_tool_bridge.runner.calls import Call, CallTool
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
-from grpc_tool_bridge.runner.results import packed_scalar
 from grpc_tool_bridge.runner.runner import ToolRunner, set_duration
 from grpc_tool_bridge.tools.tool import Tool
-from grpc_tool_bridge.values.call_bytes import success_of
+from grpc_tool_bridge.values.call_bytes import packed_scalar, success_of
 from grpc_tool_bridge.values.scalars import SCALARS
 
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -112,12 +112,14 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             except StopIteration as result:
                 value = result.value
             else:
-                end_if_forked()
+                if forks.process.ends:
+                    forks.end()
                 call = owner.make_call(session, tool, deadline, opened_at)
                 value = yield from call.resume(work, waits_for)
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
             in_tool = False
-            end_if_forked()
+            if forks.process.ends:
+                forks.end()
             if call is not None:
                 call.refuse_late()
             packed = packed_scalar(value) if is_scalar else None
@@ -126,6 +128,8 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 packed = yield from self._runner.encode(call, function, value, is_scalar=is_scalar).__await__()
             answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
+            if forks.process.ends:
+                forks.end()
             call = call or owner.make_call(session, tool, deadline, opened_at)
             failure = ToolRaised(error) if in_tool and call.is_raised_by_tool(error) else error
             answer = ToolCallResponse()
