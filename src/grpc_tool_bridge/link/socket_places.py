@@ -5,7 +5,7 @@ Nobody else can make one there: the folder, the socket and the process behind it
 """
 
 import contextlib
-import fcntl
+import itertools
 import os
 import socket
 import stat
@@ -16,6 +16,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+if sys.platform != "win32":
+    import fcntl
+
 # Bytes of a socket's path that the system accepts, without the final NUL.
 MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
@@ -25,6 +28,9 @@ _ROOT = 0
 # Hubs that start or stop at the same moment take turns.
 _LOCK_TRIES = 50
 _LOCK_SECONDS = 0.002
+
+# Sockets that are looked at when a hub starts.
+_MOST_SWEPT = 1_000
 
 # struct ucred of Linux: process, user, group. struct xucred of BSD: version, user, number of groups, groups.
 _UCRED = struct.Struct("3i")
@@ -37,8 +43,10 @@ class UnusableError(OSError):
 
 
 def folders() -> list[Path]:
-    """Returns where the folder of this user may be, the better place first."""
-    found = []
+    """Returns where the folder of this user may be, the better place first; on Windows nowhere."""
+    found: list[Path] = []
+    if sys.platform == "win32":
+        return found
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if runtime.is_absolute() and runtime.is_dir():
         found.append(runtime / _FOLDER)
@@ -139,6 +147,7 @@ class Place:
             self.socket.setblocking(False)
             with _locked(folder):
                 self._bind(folder)
+                _remove_stale(folder)
         except BaseException:
             self.socket.close()
             raise
@@ -162,6 +171,21 @@ class Place:
         with contextlib.suppress(OSError), _locked(self.path.parent):
             if _identity(self.path) == self._identity:
                 self.path.unlink()
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes the sockets that hubs of this network namespace have left when they were killed; only Linux tells."""
+    try:
+        bound = Path("/proc/net/unix").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return
+    alive = {line.rpartition(" ")[2] for line in bound.splitlines()}
+    for path in itertools.islice(folder.glob(f"*{socket_name('')}"), _MOST_SWEPT):
+        # The system knows a socket by the name that it was bound to.
+        if os.fspath(folder / _new(path.name)) not in alive:
+            with contextlib.suppress(OSError, UnusableError):
+                _check_socket(path)
+                path.unlink()
 
 
 def _new(name: str) -> str:
