@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
-from grpc_tool_bridge.runner.calls import Call, CallTool
+from grpc_tool_bridge.runner.calls import Call, CallTool, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
 from grpc_tool_bridge.runner.runner import ToolRunner, set_duration
 from grpc_tool_bridge.tools.tool import Tool
@@ -128,13 +128,16 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 packed = yield from self._runner.encode(call, function, value, is_scalar=is_scalar).__await__()
             answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
-            if forks.process.ends:
-                forks.end()
             call = call or owner.make_call(session, tool, deadline, opened_at)
-            failure = ToolRaised(error) if in_tool and call.is_raised_by_tool(error) else error
-            answer = ToolCallResponse()
-            answer.error.CopyFrom((yield from self._runner.error_info_of(failure, call).__await__()))
-            set_duration(answer.metrics, int((monotonic() - opened_at) * 1_000_000))
+            answer = yield from self._failed(call, error, in_tool=in_tool).__await__()
         finally:
             owner.end(session, tool, opened_at, held, call, answer)
+        return answer
+
+    async def _failed(self, call: Call, error: BaseException, *, in_tool: bool) -> ToolCallResponse:
+        """Returns the answer of a call that failed; raises the error if the caller cancelled the call."""
+        end_if_forked()
+        failure = ToolRaised(error) if in_tool and call.is_raised_by_tool(error) else error
+        answer = ToolCallResponse(error=await self._runner.error_info_of(failure, call))
+        set_duration(answer.metrics, int((monotonic() - call.opened_at) * 1_000_000))
         return answer
