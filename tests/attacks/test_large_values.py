@@ -1,6 +1,7 @@
 """Values and messages that are small to send and large to read."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -36,17 +37,20 @@ async def answer_of(hub: Victim, tool: str, *args: AnyMessage) -> Any:
     return await stub.ExecuteTool(request, timeout=PATIENCE)
 
 
-NUMBERS = json.dumps([MODULUS * number for number in range(MANY)]).encode()
-TEXTS = json.dumps([str(MODULUS * number) for number in range(MANY)]).encode()
-KEYS = json.dumps({str(MODULUS * number): 1 for number in range(MANY)}).encode()
+# Large values are made by the tests that send them.
+SAME_HASH: dict[str, tuple[str, Callable[[], Any]]] = {
+    "set": ("members", lambda: [MODULUS * number for number in range(MANY)]),
+    "frozenset": ("frozen", lambda: [str(MODULUS * number) for number in range(MANY)]),
+    "dict": ("keyed", lambda: {str(MODULUS * number): 1 for number in range(MANY)}),
+}
 
 
-@pytest.mark.parametrize(
-    ("tool", "text"), [("members", NUMBERS), ("frozen", TEXTS), ("keyed", KEYS)], ids=["set", "frozenset", "dict"]
-)
-async def test_members_and_keys_of_one_hash_are_refused_at_once(attacked: MakeVictim, tool: str, text: bytes) -> None:
+@pytest.mark.parametrize(("tool", "make"), SAME_HASH.values(), ids=SAME_HASH)
+async def test_members_and_keys_of_one_hash_are_refused_at_once(
+    attacked: MakeVictim, tool: str, make: Callable[[], Any]
+) -> None:
     hub = await attacked(TOOLS)
-    answer = await answer_of(hub, tool, as_json(text))
+    answer = await answer_of(hub, tool, as_json(json.dumps(make()).encode()))
     assert answer.error.type == "ValidationError"
     assert "has more than 100 members or keys with the same hash" in answer.error.message
     await hub.looks_unharmed()
@@ -68,19 +72,21 @@ async def test_a_tensor_of_very_many_dimensions_is_refused_at_once(attacked: Mak
     await hub.looks_unharmed()
 
 
-TINY = [
-    as_json(b"[" + b",".join([b"1"] * 4_000_000) + b"]"),
-    as_json(b"[" + b",".join([b"[]"] * 3_000_000) + b"]"),
-    as_json(b'{"a":[' + b",".join([b'{"a":""}'] * 1_000_000) + b"]}"),
-    rich(pb.RichValue(list=pb.RichList(items=[pb.RichValue(integer=1)] * 1_000_000))),
-]
+TINY: dict[str, Callable[[], AnyMessage]] = {
+    "numbers": lambda: as_json(b"[" + b",".join([b"1"] * 4_000_000) + b"]"),
+    "lists": lambda: as_json(b"[" + b",".join([b"[]"] * 3_000_000) + b"]"),
+    "dicts": lambda: as_json(b'{"a":[' + b",".join([b'{"a":""}'] * 1_000_000) + b"]}"),
+    "rich": lambda: rich(pb.RichValue(list=pb.RichList(items=[pb.RichValue(integer=1)] * 1_000_000))),
+}
 
 
-@pytest.mark.parametrize("value", TINY, ids=["numbers", "lists", "dicts", "rich"])
-async def test_a_value_of_millions_of_tiny_items_is_refused_unread(attacked: MakeVictim, value: AnyMessage) -> None:
+@pytest.mark.parametrize("make", TINY.values(), ids=TINY)
+async def test_a_value_of_millions_of_tiny_items_is_refused_unread(
+    attacked: MakeVictim, make: Callable[[], AnyMessage]
+) -> None:
     hub = await attacked(TOOLS)
     before = hub.memory()
-    answer = await answer_of(hub, "anything", value)
+    answer = await answer_of(hub, "anything", make())
     assert answer.error.type == "MessageTooLarge"
     assert "the call of anything has" in answer.error.message
     assert "the limit is 250,000 (max_message_nodes)" in answer.error.message
@@ -94,18 +100,10 @@ async def test_a_large_value_of_few_items_is_taken(attacked: MakeVictim) -> None
     assert answer.result == serialize_value("list")
 
 
-@pytest.mark.parametrize(
-    ("tool", "text"),
-    [
-        ("points", b"[" + b",".join([b'{"x":1}'] * 80_000) + b"]"),
-        ("choices", b"[" + b",".join([b'{"x":1}'] * 80_000) + b"]"),
-    ],
-)
-async def test_as_many_items_as_may_be_are_read_while_others_are_served(
-    attacked: MakeVictim, tool: str, text: bytes
-) -> None:
+@pytest.mark.parametrize("tool", ["points", "choices"])
+async def test_as_many_items_as_may_be_are_read_while_others_are_served(attacked: MakeVictim, tool: str) -> None:
     hub = await attacked(TOOLS)
-    answer = await answer_of(hub, tool, as_json(text))
+    answer = await answer_of(hub, tool, as_json(b"[" + b",".join([b'{"x":1}'] * 80_000) + b"]"))
     assert answer.result == serialize_value(80_000)
     await hub.looks_unharmed()
 
@@ -136,17 +134,13 @@ async def test_a_regular_expression_of_a_megabyte_is_refused_uncompiled(attacked
     await hub.looks_unharmed()
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [b"\x1a\x00" * 4_000_000, b"\x22\x00" * 4_000_000, b"\x3a\x00" * 4_000_000],
-    ids=["args", "kwargs", "context"],
-)
-async def test_a_request_of_millions_of_empty_parts_is_refused_unread(attacked: MakeVictim, request_: bytes) -> None:
+@pytest.mark.parametrize("part", [b"\x1a\x00", b"\x22\x00", b"\x3a\x00"], ids=["args", "kwargs", "context"])
+async def test_a_request_of_millions_of_empty_parts_is_refused_unread(attacked: MakeVictim, part: bytes) -> None:
     hub = await attacked()
     before = hub.memory()
     call = hub.channel().unary_unary("/dspex.bridge.SnakepitBridge/ExecuteTool")
     with pytest.raises(grpc.aio.AioRpcError, match="the request of ExecuteTool has more than 250,000 nodes") as failure:
-        await call(request_, timeout=PATIENCE)
+        await call(part * 4_000_000, timeout=PATIENCE)
     assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await hub.looks_unharmed(max_bytes=before + 200 * MIB)
 
