@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from support.patience import PATIENCE
+from support.pytests import PYTEST
 
 TESTS = Path(__file__).parents[2]
 INI = """
 [pytest]
 asyncio_mode = auto
 timeout_method = signal
-addopts = --dist=loadgroup -p no:langsmith_plugin -p no:grpc_tool_bridge -p no:cacheprovider
+addopts = --dist=loadgroup -p no:grpc_tool_bridge -p no:hypothesispytest -p no:anyio
 markers =
     platform: cannot run here
 """
@@ -56,7 +57,7 @@ def run(
     pytester.makepyfile(test)
     for name, value in environment.items():
         pytester._monkeypatch.setenv(name, value)
-    command = [sys.executable, "-m", "pytest", *arguments]
+    command = [*PYTEST, *arguments]
     if before:
         command = ["bash", "-c", f'{before}; exec "$@"', "-", *command]
     return pytester.run(*command, timeout=4 * PATIENCE)
