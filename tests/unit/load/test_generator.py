@@ -117,6 +117,16 @@ async def test_calls_of_an_open_loop_beyond_what_may_be_in_flight_are_dropped_an
     assert (service.started, generator.results.dropped) == (5, 15)
 
 
+async def test_a_generator_that_is_late_has_no_more_in_flight_than_may_be() -> None:
+    service = Service()
+    generator = LoadGenerator(Plan(duration=0.01, rate=100_000, max_in_flight=5), [service])
+    running = asyncio.create_task(generator.run())
+    await until(lambda: generator.results.dropped == 995)
+    service.go.set()
+    await soon(running)
+    assert service.started == 5
+
+
 async def test_calls_of_the_warm_up_are_made_and_not_counted() -> None:
     service = Service()
     service.go.set()
