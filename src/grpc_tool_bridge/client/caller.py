@@ -111,6 +111,10 @@ class Caller:
             raise ProtocolError("there is no session yet; await initialize() first, or set session_id")
         return self.session_id
 
+    def takes_large_calls(self, method: str) -> bool:
+        """Returns whether the stub's method takes requests such as LargeToolCall."""
+        return getattr(getattr(self.transport.stub, method, None), "takes_large_calls", False) is True
+
     async def unary(
         self,
         method: str,
@@ -120,7 +124,7 @@ class Caller:
         tool: str | None = None,
         on_call: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Makes a call with one response, and returns the response unchanged.
+        """Makes a call with one response, and returns the response unchanged; a large one may be a LargeMessage.
 
         Args:
             method: Its name.
@@ -142,6 +146,8 @@ class Caller:
                 return await within(call, timeout + CLIENT_SLACK)
             # A call over a link enforces its own timeout.
             set_timeout(timeout + CLIENT_SLACK)
+            if tool is not None:
+                call.large_field = "result"
             return await call
         except (RpcError, ExpiredError, asyncio.CancelledError) as error:
             self._raise_failure(error, method, tool, timeout)
@@ -162,6 +168,8 @@ class Caller:
         messages: Any = None
         try:
             messages = getattr(self.transport.stub, method)(request)
+            if tool is not None and hasattr(messages, "large_field"):
+                messages.large_field = "data"
             iterator = aiter(messages)
             while True:
                 try:

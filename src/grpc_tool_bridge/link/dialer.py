@@ -29,6 +29,7 @@ from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
 from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from grpc_tool_bridge.rpc.buffers import Payload
 
 # A peer that accepts a link but sends no hello for so long is not a hub, or is stuck.
 GREETING_SECONDS = 20.0
@@ -104,7 +105,7 @@ class DialledLink(LinkConnection):
             quiet.clear()
             await quiet.wait()
 
-    async def run(self) -> list[tuple[LinkCall, bytes]]:
+    async def run(self) -> list[tuple[LinkCall, Payload]]:
         """Serves until the link ends, and fails its calls.
 
         Returns:

@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _END: Any = object()
+# Scalars up to this size are within any message limit.
+_SMALL_BYTES = 64
 
 
 class Refused:
@@ -287,3 +289,15 @@ async def in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
             await asyncio.sleep(0)
     finally:
         close(values)
+
+
+def packed_scalar(value: Any) -> tuple[str, bytes] | None:
+    """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
+    scalar = SCALARS.get(type(value))
+    if scalar is None:
+        return None
+    try:
+        packed = scalar(value)
+    except ToolBridgeError:
+        return None
+    return packed if len(packed[1]) <= _SMALL_BYTES else None

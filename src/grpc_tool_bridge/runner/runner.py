@@ -38,6 +38,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.large_messages import encoded_arguments
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.calls import Call, end_if_forked
@@ -45,7 +47,15 @@ from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedErr
 from grpc_tool_bridge.runner.events import Event, EventStream
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
-from grpc_tool_bridge.runner.results import Refused, Results, async_iterator, awaited, close_values, in_place
+from grpc_tool_bridge.runner.results import (
+    Refused,
+    Results,
+    async_iterator,
+    awaited,
+    close_values,
+    in_place,
+    packed_scalar,
+)
 from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
@@ -55,8 +65,6 @@ from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
 
 # Maximum arguments that are decoded in an event loop, at a few µs each.
 _MAX_IN_LOOP = 1_000
-# Scalars up to this size are within any message limit.
-_SMALL_BYTES = 64
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +157,7 @@ class ToolRunner:
 
     # ------------------------------------------------------------------------------------------ to its arguments
 
-    def prepare(self, call: Call, request: Request, payload: bytes, size: int) -> Awaitable[None] | None:
+    def prepare(self, call: Call, request: Request, payload: Payload, size: int) -> Awaitable[None] | None:
         """Decodes, binds and checks the arguments of a call; arguments for another process stay encoded.
 
         Args:
@@ -174,7 +182,7 @@ class ToolRunner:
 
     def _arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
         bound = tool.bind_request(request, size, self._max_depth, self._max_nodes)
-        return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
+        return bound if tool.executor != "process" else encoded_arguments(request)
 
     async def _prepare_large(self, call: Call, request: Request, size: int) -> None:
         """Decodes the arguments in a thread, or leaves them to the tool's process."""
@@ -182,7 +190,7 @@ class ToolRunner:
         if not _is_slow_to_read(request):
             call.prepared = self._arguments(tool, request, size)
         elif tool.executor == "process":
-            call.prepared = (list(request.args), dict(request.kwargs))
+            call.prepared = encoded_arguments(request)
         else:
             call.wait_for("its arguments to be read")
             call.prepared = await call.step(in_reader(functools.partial(self._arguments, tool, request, size)))
@@ -229,7 +237,7 @@ class ToolRunner:
             if not finished:
                 value = await self._finished(call, tool, value)
         call.refuse_late()
-        answer.result.type_url, answer.result.value = _packed_scalar(value) or self.pack(call, value, tool)
+        answer.result.type_url, answer.result.value = packed_scalar(value) or self.pack(call, value, tool)
         answer.success = True
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
@@ -471,7 +479,7 @@ class ToolRunner:
         )
         return call.context
 
-    def try_call(self, call: Call, request: ToolCallRequest, payload: bytes, done: Any) -> None:
+    def try_call(self, call: Call, request: ToolCallRequest, payload: Payload, done: Any) -> None:
         """Returns None: a function is run by ``call``."""
 
     # --------------------------------------------------------------------------------------------------- answers
@@ -523,18 +531,6 @@ class ToolRunner:
         if call is None or call.cancelled_from_outside():
             raise cancelled
         return await self._formatter.format(call, cancelled)
-
-
-def _packed_scalar(value: Any) -> tuple[str, bytes] | None:
-    """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
-    scalar = SCALARS.get(type(value))
-    if scalar is None:
-        return None
-    try:
-        packed = scalar(value)
-    except ToolBridgeError:
-        return None
-    return packed if len(packed[1]) <= _SMALL_BYTES else None
 
 
 def _is_slow_to_read(request: Request) -> bool:

@@ -19,6 +19,8 @@ from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
+from grpc_tool_bridge.rpc.buffers import Buffers, Payload, joined
+from grpc_tool_bridge.rpc.large_messages import read_large_message
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
@@ -50,6 +52,8 @@ class StubCall(LinkCall, grpc.aio.Call):
     # Answers its tool's questions; ``_answering`` is made for the first one.
     answerer: Answerer | None = None
     tool_id = ""
+    # The field of a large answer that is left where it was received; empty: the answer is always a message.
+    large_field = ""
     _answering: Answering | None = None
     # The error that gRPC would raise; None: it has not failed.
     _status: AioRpcError | None = None
@@ -103,13 +107,21 @@ class StubCall(LinkCall, grpc.aio.Call):
         """Stores the trailing metadata of an answer."""
         self._trailing = tuple(metadata)
 
-    def parsed(self, payload: bytes) -> Any:
-        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read."""
+    def parsed(self, payload: Payload) -> Any:
+        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read.
+
+        A large one becomes a LargeMessage if ``large_field`` is set.
+        """
         response = self.method.response
+        if self.large_field and isinstance(payload, Buffers):
+            large = read_large_message(response, self.large_field, payload)
+            if large is not None:
+                return large
         try:
-            if len(payload) > _UNCOUNTED_BYTES:
-                check_message(payload, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
-            return response.FromString(payload)
+            data = joined(payload)
+            if len(data) > _UNCOUNTED_BYTES:
+                check_message(data, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
+            return response.FromString(data)
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError
             text = f"the response cannot be read: {str(failure)[:200]}"
             raise rpc_error(grpc.StatusCode.INTERNAL, text) from None
@@ -237,6 +249,9 @@ class LinkStub:
 
 
 class _LinkMethod:
+    # A request only has to be serializable.
+    takes_large_calls = True
+
     def __init__(
         self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None
     ) -> None:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf import empty_pb2, wrappers_pb2
 
-from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, read_bytes_field
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Payload, joined
+from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, bytes_header, read_bytes_field
 from grpc_tool_bridge.values.jsontext import digits_of, no_utf8
 
 # A type URL and the bytes of its message.
@@ -78,6 +79,21 @@ SCALARS: dict[type, Callable[[Any], Packed]] = {
 }
 
 
+def pack_large(value: str | bytes) -> tuple[str, Buffers] | None:
+    """Writes a large text, or bytes without copying them, as a type URL and the buffers of its message.
+
+    Returns:
+        Both; None if the value is small.
+
+    Raises:
+        SerializationError: A text has a lone surrogate.
+    """
+    if len(value) <= LARGE_BYTES:
+        return None
+    content, url = (value, _BYTES_URL) if isinstance(value, bytes) else (utf8(value), _STRING_URL)
+    return url, Buffers((bytes_header(len(content)), content))
+
+
 def _reader(name: str) -> Callable[[bytes, int], Any]:
     parse = getattr(wrappers_pb2, name).FromString
 
@@ -104,23 +120,23 @@ def _read_int(payload: bytes, _: int) -> int:
     return number
 
 
-def _read_str(payload: bytes, _: int) -> str:
+def _read_str(payload: Payload, _: int) -> str:
     # Nearly every text is short; reading it inline takes a third of the time.
     if payload[:1] == b"\x0a" and payload[1] == len(payload) - 2 < MORE:
         return payload[2:].decode()
     field = read_bytes_field(payload)
     if field is not None:
-        return str(field, "utf-8")
-    text: str = wrappers_pb2.StringValue.FromString(payload).value
+        return str(field if isinstance(field, memoryview) else bytes(field), "utf-8")
+    text: str = wrappers_pb2.StringValue.FromString(joined(payload)).value
     return text
 
 
-def _read_bytes(payload: bytes, _: int) -> bytes:
+def _read_bytes(payload: Payload, _: int) -> bytes:
     # Parsed by protobuf, a large one would be copied twice.
     field = read_bytes_field(payload)
     if field is not None:
         return bytes(field)
-    data: bytes = wrappers_pb2.BytesValue.FromString(payload).value
+    data: bytes = wrappers_pb2.BytesValue.FromString(joined(payload)).value
     return data
 
 

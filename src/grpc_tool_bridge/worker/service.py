@@ -64,6 +64,9 @@ class ToolService:
         AlreadyExistsError: Two tools have the same name or id.
     """
 
+    # See ``served_methods``.
+    takes_large_calls = True
+
     def __init__(
         self, tools: Iterable[Any], settings: Settings, make_runtime: Callable[[ServedCall], ToolRuntime]
     ) -> None:
