@@ -40,7 +40,7 @@ _HOPELESS = frozenset(
     {"ToolNotFound", "ValidationError", "SerializationError", "MessageTooLarge", "PermissionDenied", "Unauthenticated"}
 )
 
-_TRANSPORTS: tuple[Literal["link", "rpc"], ...] = ("link", "rpc")
+_TRANSPORTS: tuple[Literal["link", "socket", "rpc"], ...] = ("link", "socket", "rpc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ async def bench(hub: HubOptions, more: WordsArgument = None, *, options: BenchOp
 
 async def _open_clients(stack: AsyncExitStack, hub: HubOptions, options: BenchOptions) -> list[GRPCToolBridge]:
     turns = asyncio.Semaphore(_OPENING)
-    transport: Literal["link", "rpc"] = "rpc" if options.transport == "rpc" else "link"
+    transport = next(name for name in _TRANSPORTS if name == options.transport)
 
     async def open_client() -> GRPCToolBridge:
         async with turns:

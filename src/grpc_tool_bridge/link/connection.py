@@ -30,12 +30,13 @@ from grpc_tool_bridge.link.events import (
     PongReceived,
     Replied,
 )
+from grpc_tool_bridge.link.flushing import FlushPolicy
 from grpc_tool_bridge.link.inbox import IncomingCall
-from grpc_tool_bridge.link.io import FlushPolicy, LinkIO
 from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.push_io import io_of
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.link.status import Code, link_error
-from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -94,7 +95,7 @@ class LinkConnection:
     def __init__(
         self,
         link: Link,
-        stream: FrameStream,
+        stream: FrameStream | PushStream,
         *,
         methods: Mapping[str, ServedMethod],
         who: str,
@@ -106,7 +107,7 @@ class LinkConnection:
         self.on_writable: Callable[[], None] | None = None
         self._link = link
         self._stream = stream
-        self._io = LinkIO(
+        self._io = io_of(
             link,
             stream,
             on_event=self._take,
@@ -258,6 +259,8 @@ class LinkConnection:
         elif isinstance(event, EventReceived):
             self._tell(event.call, event.event)
         elif isinstance(event, HelloReceived):
+            # It raises an error, which ends the link, if the peer may not use it.
+            self.principal = self._stream.admit(event.hello) or self.principal
             self.on_hello()
         elif isinstance(event, PongReceived):
             self.on_pong()

@@ -27,12 +27,9 @@ from grpc_tool_bridge.link.pending import PendingCalls
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
-from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream
+from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 from grpc_tool_bridge.rpc.buffers import Payload
-
-# A peer that accepts a link but sends no hello for so long is not a hub, or is stuck.
-GREETING_SECONDS = 20.0
 
 # After a link that lasted so long, the back-off starts from the beginning.
 STABLE_SECONDS = 5.0
@@ -65,13 +62,14 @@ class DialledLink(LinkConnection):
 
     def __init__(
         self,
-        stream: FrameStream,
+        stream: FrameStream | PushStream,
         where: str,
         *,
         methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
         features: Iterable[str] = (),
     ) -> None:
-        hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
+        name = f"Python {platform.python_version()}"
+        hello = LinkHello(peer=name, features=features, metadata=stream.hello_metadata)
         super().__init__(
             Link(dialer=True, hello=hello),
             stream,
@@ -83,6 +81,11 @@ class DialledLink(LinkConnection):
         self.unusable = asyncio.Event()
         self.error: ToolBridgeError | None = None
         self._lost = f"the link to {where} was lost"
+
+    @property
+    def over(self) -> str:
+        """What carries the link, for people."""
+        return self._stream.over
 
     def leave(self, grace: float) -> Awaitable[None]:
         """Tells the hub to make no new calls.
@@ -230,6 +233,11 @@ class Dialer:
     def is_linked(self) -> bool:
         """Whether there is a link, by which the hub sees that the client is alive."""
         return self._current is not None
+
+    @property
+    def linked_over(self) -> str | None:
+        """What carries the link, such as "gRPC", for people; None if there is no link."""
+        return None if self._current is None else self._current.over
 
     async def connect(self, seconds: float) -> None:
         """Waits for the link.
@@ -400,6 +408,12 @@ class Dialer:
 
     async def _dial(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         """Dials a link; returns it once the hub has accepted it, else the error."""
+        while True:
+            link, error = await self._dial_once(way)
+            if link is not None or error is None or not way.dial_otherwise(error):
+                return link, error
+
+    async def _dial_once(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         try:
             stream = await way.dial()
         except ToolBridgeError as error:
@@ -407,9 +421,9 @@ class Dialer:
         link = DialledLink(stream, self.where, methods=self._methods, features=self._features)
         self._tasks.spawn(self._serve(link), "link")
         try:
-            await within(asyncio.shield(link.greeted), GREETING_SECONDS)
+            await within(asyncio.shield(link.greeted), stream.greeting_seconds)
         except ExpiredError:
-            link.abort(f"the hub said nothing for {GREETING_SECONDS:g} s")
+            link.abort(f"the hub said nothing for {stream.greeting_seconds:g} s")
         return (link, None) if await link.greeted else (None, link.error)
 
     async def _serve(self, link: DialledLink) -> None:
@@ -437,6 +451,7 @@ class Dialer:
                 _log.exception("resuming the session at %s failed", self.where)
         self._linked_before = True
         if not link.unusable.is_set():
+            _log.debug("the link to %s goes over %s", self.where, link.over)
             self._failure = None
             self._use(link)
             self._tell()

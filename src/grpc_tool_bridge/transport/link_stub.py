@@ -25,7 +25,7 @@ from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.frames import GrpcEndpoint
+from grpc_tool_bridge.transport.endpoints import LinkKind, endpoint_of
 from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
 from grpc_tool_bridge.transport.stubs import Answerer, Answering, HubStub
 
@@ -305,6 +305,7 @@ class LinkTransport(Dialer):
 
     Args:
         target: Where the hub is.
+        kind: How a ``Connection`` is dialled, see ``endpoint_of``.
         dial_again, serves, features: See ``Dialer``.
 
     Attributes:
@@ -316,11 +317,12 @@ class LinkTransport(Dialer):
         self,
         target: Connection | Endpoint,
         *,
+        kind: LinkKind = "link",
         dial_again: Callable[[ToolBridgeError], bool] = is_transient,
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        endpoint = GrpcEndpoint(target) if isinstance(target, Connection) else target
+        endpoint = endpoint_of(target, kind) if isinstance(target, Connection) else target
         super().__init__(endpoint, dial_again=dial_again, serves=serves, features=features)
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._stub: Any = None

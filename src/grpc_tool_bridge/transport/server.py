@@ -15,14 +15,23 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
+from grpc_tool_bridge.link.socket_listener import SocketListener
 from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAMES
 from grpc_tool_bridge.rpc.peers import Peers, peers_of
 from grpc_tool_bridge.transport import health, reflection
-from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
+from grpc_tool_bridge.transport.addresses import (
+    check_address,
+    is_loopback,
+    join_address,
+    loopback_name,
+    socket_path,
+    split_address,
+)
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
 from grpc_tool_bridge.transport.frames import link_behaviour
+from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
@@ -88,6 +97,7 @@ class GrpcServer:
             strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, max_concurrent=MAX_OPEN_READS
         )
         self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
+        self._sockets: SocketListener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
@@ -106,7 +116,7 @@ class GrpcServer:
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
         self._server = grpc.aio.server(
-            interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else [],
+            interceptors=[] if token is None else [AuthenticationInterceptor(BearerToken(token))],
             options=(
                 *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
                 *memory_options(settings),
@@ -124,6 +134,7 @@ class GrpcServer:
         )
         self._hub.on_serving(self._health.set_serving)
         self._listen(self._server)
+        await self._listen_locally(token)
         starting = asyncio.ensure_future(self._server.start())
         try:
             # gRPC's own start cannot be cancelled: its server would keep listening.
@@ -137,6 +148,8 @@ class GrpcServer:
         """Frees the address of a server whose event loop has ended."""
         silence_closed()
         server, self._server = self._server, None
+        if self._sockets is not None:
+            self._sockets.abandon()
         if server is not None:
             # Stopping it needs the loop that has ended, and so does freeing it.
             forks.keep(server)
@@ -144,6 +157,8 @@ class GrpcServer:
 
     def forked(self) -> None:
         """Closes the server's address and connections in a forked process."""
+        if self._sockets is not None:
+            self._sockets.forked()
         if self._server is not None:
             forks.keep(self._server)
             self._server = None
@@ -161,9 +176,14 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Refuses new connections, gives open calls ``grace`` seconds to end, and closes the server."""
         server, self._server = self._server, None
+        sockets, self._sockets = self._sockets, None
+        if sockets is not None:
+            sockets.stop_listening()
         if server is not None:
             # gRPC's stop would wait for links, which do not end by themselves.
             await self._links.close(grace)
+            if sockets is not None:
+                await sockets.aclose()
             await server.stop(grace)
             forks.note_closed()
 
@@ -181,6 +201,20 @@ class GrpcServer:
             raise OSError(errno.EADDRINUSE, f"cannot listen at {self.address}: {_why_not(self.address)}") from error
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
+
+    async def _listen_locally(self, token: str | None) -> None:
+        """Listens on the hub's local socket, before gRPC accepts connections: whoever reaches the hub finds it."""
+        settings, address = self._settings, loopback_name(self.address)
+        if address is None or settings.tls_cert is not None or not settings.local_socket:
+            return
+        authenticator = None if token is None else BearerToken(token)
+        sockets = SocketListener(self._links, authenticator, connection_limit(settings.max_connections))
+        try:
+            await sockets.listen_locally(address)
+        except OSError as error:
+            _log.warning("there is no local socket for links to %s, which go over gRPC: %s", address, error)
+        else:
+            self._sockets = sockets
 
 
 def check_exposure(address: str, settings: Settings, token: str | None) -> None:

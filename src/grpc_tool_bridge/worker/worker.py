@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
@@ -35,6 +35,7 @@ from grpc_tool_bridge.errors import (
     SessionExpiredError,
     ToolBridgeError,
     ToolCommunicationError,
+    ValidationError,
     error_from_info,
 )
 from grpc_tool_bridge.link.memory import MemoryConnection
@@ -74,6 +75,8 @@ class ToolWorker:
             id.
         capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
         token, token_file, tls, tls_ca, proxy, allow_insecure: As for ``GRPCToolBridge``.
+        transport: "link" goes over the local socket of a hub at a loopback address, where that may be trusted, and else
+            over gRPC. "socket" goes over the local socket only, and is an error if there is none.
         agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
             tools.
         settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
@@ -104,12 +107,15 @@ class ToolWorker:
         tls_ca: Path | None = None,
         proxy: str | None = None,
         allow_insecure: bool = False,
+        transport: Literal["link", "socket"] = "link",
         agents: Any = None,
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
+        if transport not in ("link", "socket"):
+            raise ValidationError(f"transport must be 'link' or 'socket', not {transport!r}: a worker needs a link")
         _check_ids(session_id=session_id, worker_id=worker_id)
         self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
@@ -132,6 +138,7 @@ class ToolWorker:
         self.address = connection.address
         self._transport = LinkTransport(
             connection,
+            kind=transport,
             dial_again=self._dial_again,
             serves=_Served(self._service, self._agents, lifetime),
             features=() if self._agents is None else (AGENTS_FEATURE,),

@@ -19,7 +19,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.events import Draining, Ended, Event, EventReceived, MessageReceived, Replied
-from grpc_tool_bridge.link.io import LinkIO
+from grpc_tool_bridge.link.io import TaskIO
 from grpc_tool_bridge.link.listener import MIN_PRUNED, LinkServer
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
@@ -51,7 +51,7 @@ class Peer:
         self.events: list[Event] = []
         self.grants = True
         self.serving = asyncio.create_task(server.serve(PipeStream(there, back)))
-        self.io = LinkIO(self.link, self._stream, on_event=self.take, on_writable=lambda: None, write_timeout=60)
+        self.io = TaskIO(self.link, self._stream, on_event=self.take, on_writable=lambda: None, write_timeout=60)
         self.running = asyncio.create_task(self.io.run())
         self._news = asyncio.Event()
 
