@@ -303,7 +303,7 @@ class Executor:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
-                    sent += not isinstance(chunk, Payload) and chunk.HasField("data")
+                    sent += isinstance(chunk, Payload) or chunk.HasField("data")
             error = call.error
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.error_info_of(failure, call)

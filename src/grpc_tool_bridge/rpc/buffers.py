@@ -56,6 +56,10 @@ class Buffers:
         buffer = self.buffers[index]
         return buffer[place - self._ends[index] + len(buffer)]
 
+    def flat(self) -> "Part":
+        """Returns the buffer if there is only one, which is read sooner."""
+        return self.buffers[0] if len(self.buffers) == 1 else self
+
     def cut(self, start: int, end: int) -> "Buffers":
         """Returns the bytes from ``start`` to before ``end``, without copying them."""
         return Buffers(self._between(start, end))
@@ -74,10 +78,17 @@ class Buffers:
         return found
 
 
-# The bytes of a message, or of a value.
+# The bytes of a message.
 Payload: TypeAlias = bytes | Buffers
+# The bytes of a part of one.
+Part: TypeAlias = bytes | memoryview | Buffers
 # The same, to look a type up.
 SERIALIZED = frozenset({bytes, Buffers})
+
+
+def part_of(data: Part, start: int, end: int) -> "memoryview | Buffers":
+    """Returns the bytes from ``start`` to before ``end``, without copying them."""
+    return data.cut(start, end) if isinstance(data, Buffers) else memoryview(data)[start:end]
 
 
 def pieces_of(payload: Payload, start: int, end: int) -> "list[bytes | memoryview]":
@@ -87,6 +98,6 @@ def pieces_of(payload: Payload, start: int, end: int) -> "list[bytes | memoryvie
     return [payload if not start and end == len(payload) else memoryview(payload)[start:end]]
 
 
-def joined(payload: Payload | memoryview) -> bytes:
+def joined(payload: Part) -> bytes:
     """Returns a payload as bytes; a copy, unless it is bytes already."""
     return payload if type(payload) is bytes else bytes(payload)

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
-from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Payload, joined
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Part, joined, part_of
 from grpc_tool_bridge.rpc.wireformat import LENGTH, TYPE_PREFIX, places, varint
 
 # Values of these types are read from buffers; all others have to be joined.
@@ -45,14 +45,14 @@ class LargeValue:
 
     __slots__ = ("_payload", "type_url")
 
-    def __init__(self, type_url: str, payload: Payload) -> None:
+    def __init__(self, type_url: str, payload: Part) -> None:
         self.type_url = type_url
         self._payload = payload
 
     @property
-    def value(self) -> Payload:
-        """The bytes of the value: as buffers only if its type can be read from buffers."""
-        if type(self._payload) is Buffers and self.type_url not in _READ_FROM_BUFFERS:
+    def value(self) -> Part:
+        """The bytes of the value: in buffers only if its type can be read from buffers."""
+        if type(self._payload) is not bytes and self.type_url not in _READ_FROM_BUFFERS:
             self._payload = bytes(self._payload)
         return self._payload
 
@@ -182,16 +182,17 @@ def read_large_call(payload: Buffers) -> LargeToolCall | None:
     args: list[LargeValue] = []
     kwargs: dict[str, LargeValue] = {}
     try:
-        for tag, before, start, stop in places(payload):
+        data = payload.flat()
+        for tag, before, start, stop in places(data):
             if tag == _ARGS_TAG:
-                args.append(_read_any(payload.cut(start, stop)))
+                args.append(_read_any(part_of(data, start, stop)))
             elif tag == _KWARGS_TAG:
-                name, value = _read_entry(payload.cut(start, stop))
+                name, value = _read_entry(part_of(data, start, stop))
                 kwargs[name] = value
             elif stop - before > LARGE_BYTES:
                 return None
             else:
-                head.append(payload[before:stop])
+                head.append(bytes(data[before:stop]))
         return LargeToolCall(ToolCallRequest.FromString(b"".join(head)), args, kwargs)
     except (_UnusualFormError, SerializationError, DecodeError, UnicodeDecodeError):
         return None
@@ -209,41 +210,39 @@ def read_large_message(cls: type[Message], field: str, payload: Buffers) -> Larg
     head: list[bytes] = []
     value: LargeValue | None = None
     try:
-        for tag, before, start, stop in places(payload):
+        data = payload.flat()
+        for tag, before, start, stop in places(data):
             if tag != tag_of_value:
                 if stop - before > LARGE_BYTES:
                     return None
-                head.append(payload[before:stop])
+                head.append(bytes(data[before:stop]))
             elif value is not None:
                 return None
             else:
-                value = _read_any(payload.cut(start, stop))
+                value = _read_any(part_of(data, start, stop))
         return None if value is None else LargeMessage(cls.FromString(b"".join(head)), field, value)
     except (_UnusualFormError, SerializationError, DecodeError, UnicodeDecodeError):
         return None
 
 
-def _read_any(data: Buffers) -> LargeValue:
+def _read_any(data: Part) -> LargeValue:
     url, value = _two(data, _TYPE_URL_TAG, _VALUE_TAG)
     return LargeValue(str(bytes(url), "utf-8"), value if len(value) > LARGE_BYTES else bytes(value))
 
 
-def _read_entry(data: Buffers) -> tuple[str, LargeValue]:
+def _read_entry(data: Part) -> tuple[str, LargeValue]:
     key, value = _two(data, _KEY_TAG, _ENTRY_TAG)
     return str(bytes(key), "utf-8"), _read_any(value)
 
 
-def _two(data: Buffers, first: int, second: int) -> tuple[Buffers, Buffers]:
+def _two(data: Part, first: int, second: int) -> tuple[Part, Part]:
     """Returns the contents of two fields, each of which may be missing, but not repeated."""
-    found: dict[int, Buffers] = {}
+    found: dict[int, Part] = {}
     for tag, _, start, stop in places(data):
         if tag not in (first, second) or tag in found:
             raise _UnusualFormError
-        found[tag] = data.cut(start, stop)
-    return found.get(first, _NOTHING), found.get(second, _NOTHING)
-
-
-_NOTHING = Buffers(())
+        found[tag] = part_of(data, start, stop)
+    return found.get(first, b""), found.get(second, b"")
 
 
 def _tag_of(message: Message | type[Message], field: str) -> int:

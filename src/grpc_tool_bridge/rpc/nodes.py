@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
-from grpc_tool_bridge.rpc.buffers import Buffers, Payload, joined
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, Payload, joined
 from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, MORE, TYPE_PREFIX, VARINT, read_varint
 
 M = TypeVar("M", bound=Message)
@@ -83,7 +83,7 @@ def read_message(cls: type[M], data: Payload, what: str, limit: int = MAX_NODES)
     return cls.FromString(whole)
 
 
-def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
+def check_value(type_url: str, payload: Part, what: str, limit: int) -> int:
     """Refuses a value of too many nodes.
 
     Args:
@@ -106,7 +106,7 @@ def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
     return count.nodes
 
 
-def check_values(values: Sequence[tuple[str, Payload]], what: str, limit: int) -> None:
+def check_values(values: Sequence[tuple[str, Part]], what: str, limit: int) -> None:
     """Refuses values, each a type URL and its bytes, with too many nodes in total; raises as ``check_value``."""
     if sum(len(payload) for _, payload in values) <= limit * NODE_BYTES:
         return
@@ -115,7 +115,7 @@ def check_values(values: Sequence[tuple[str, Payload]], what: str, limit: int) -
         count.of_value(type_url, payload, 0, len(payload))
 
 
-def is_slow(type_url: str, payload: bytes) -> bool:
+def is_slow(type_url: str, payload: Part) -> bool:
     """Returns whether reading a value may take too long for an event loop."""
     size = len(payload)
     return size > SLOW_BYTES and type_url not in _FLAT and (size > SLOW_TEXT_BYTES or type_url != _TEXT)
@@ -281,7 +281,7 @@ class _Count:
     def of_value(
         self,
         type_url: str,
-        data: Payload | memoryview,
+        data: Part,
         start: int,
         end: int,
         waiting: list[tuple[int, int, _Layout]] | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import overload
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.rpc.buffers import Buffers, Payload
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, Payload
 
 TYPE_PREFIX = "type.googleapis.com/"
 
@@ -55,10 +55,10 @@ def read_bytes_field(message: bytes) -> memoryview | None: ...
 
 
 @overload
-def read_bytes_field(message: Payload) -> memoryview | Buffers | None: ...
+def read_bytes_field(message: Part) -> memoryview | Buffers | None: ...
 
 
-def read_bytes_field(message: Payload) -> memoryview | Buffers | None:
+def read_bytes_field(message: Part) -> memoryview | Buffers | None:
     """Returns field 1 without copying it.
 
     Returns:
@@ -102,7 +102,7 @@ def fields(message: Payload) -> Iterator[tuple[int, int]]:
         yield tag >> 3, read_varint(message, start)[0] if tag & 7 == VARINT else stop - start
 
 
-def places(message: Payload | memoryview) -> Iterator[tuple[int, int, int, int]]:
+def places(message: Part) -> Iterator[tuple[int, int, int, int]]:
     """Yields the tag of each top-level field, where the field begins, and where its content begins and ends.
 
     Raises:
@@ -131,7 +131,7 @@ def places(message: Payload | memoryview) -> Iterator[tuple[int, int, int, int]]
         raise SerializationError(f"it has more than {MAX_FIELDS:,} fields")
 
 
-def read_varint(message: Payload | memoryview, position: int) -> tuple[int, int]:
+def read_varint(message: Part, position: int) -> tuple[int, int]:
     """Reads a varint; returns it and the position after it."""
     value = message[position] if position < len(message) else MORE
     if value < MORE:

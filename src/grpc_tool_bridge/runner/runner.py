@@ -27,7 +27,6 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
-    ExecutionMetrics,
     Progress,
     StreamConfig,
     StreamMetadata,
@@ -38,7 +37,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Payload
 from grpc_tool_bridge.rpc.large_messages import encoded_arguments
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
@@ -55,6 +54,7 @@ from grpc_tool_bridge.runner.results import (
     close_values,
     in_place,
     packed_scalar,
+    set_duration,
 )
 from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
@@ -200,7 +200,7 @@ class ToolRunner:
 
     async def call(
         self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool = False
-    ) -> None:
+    ) -> Buffers | None:
         """Runs a tool, and puts its result, converted to its declared type, into the answer.
 
         The result of a stream is the list of its values.
@@ -209,9 +209,11 @@ class ToolRunner:
             call: The prepared call.
             request: What it asks for.
             answer: The response or result message to fill in.
-            as_bytes: Ignored: the answer is a message.
+            as_bytes: Whether the caller accepts the whole answer as bytes.
+
+        Returns:
+            The serialized answer if ``as_bytes`` is set and the result is large: it is not copied into ``answer``.
         """
-        del as_bytes
         tool = function_of(call)
         args, kwargs = call.prepared
         finished = False
@@ -237,8 +239,12 @@ class ToolRunner:
             if not finished:
                 value = await self._finished(call, tool, value)
         call.refuse_late()
-        answer.result.type_url, answer.result.value = packed_scalar(value) or self.pack(call, value, tool)
+        small = packed_scalar(value)
+        if small is None:
+            return self._results.put(call, tool, value, answer, as_bytes=as_bytes)
+        answer.result.type_url, answer.result.value = small
         answer.success = True
+        return None
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
         """Awaits a result if it is awaitable, and encodes it, unless its thread has done so."""
@@ -330,20 +336,25 @@ class ToolRunner:
 
     async def stream(
         self, call: Call, request: ToolStreamRequest, *, as_bytes: bool = False
-    ) -> AsyncGenerator[ToolStreamChunk, None]:
-        """Yields a chunk for each value and each requested event, but not the final one."""
-        del as_bytes
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
+        """Yields a chunk for each value and each requested event, but not the final one.
+
+        With ``as_bytes``, chunks of large values are serialized.
+        """
         tool, stream_id = function_of(call), request.stream_id
         values = self._values(Work(call, tool, request, *call.prepared), request.config)
         sequence = 0
         try:
             async for event, value in values:
                 chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
-                if event is None:
-                    chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
-                else:
+                if event is not None:
                     chunk.metadata.CopyFrom(_event_metadata(event))
-                yield chunk
+                    yield chunk
+                elif as_bytes and type(value) is bytes and len(value) > LARGE_BYTES:
+                    yield self._results.large_chunk(call, tool, value, chunk)
+                else:
+                    chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
+                    yield chunk
                 sequence += 1
                 call.check()
         finally:
@@ -546,12 +557,6 @@ def function_of(call: Call) -> Tool:
     tool = call.tool.tool
     assert tool is not None  # noqa: S101 - every call of a runner has one
     return tool
-
-
-def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
-    """Sets the duration of a call, in ms rounded up and in µs."""
-    metrics.duration_ms = duration_us // 1_000 + 1
-    metrics.duration_us = duration_us
 
 
 def last_chunk(

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, Tensor
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, part_of
 from grpc_tool_bridge.rpc.nodes import MAX_NODES
-from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX
+from grpc_tool_bridge.rpc.wireformat import LENGTH, TYPE_PREFIX, places
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 
 if TYPE_CHECKING:
     from numpy import ndarray
+
+_DATA_TAG = Tensor.DATA_FIELD_NUMBER << 3 | LENGTH
 
 TENSOR_URL = TYPE_PREFIX + "dspex.bridge.Tensor"
 
@@ -84,14 +87,28 @@ def check_lists(shape: tuple[int, ...]) -> None:
         )
 
 
-def read_tensor(payload: bytes, _: int) -> Any:
+def read_tensor(payload: Part, _: int) -> Any:
     """Reads a Tensor from an Any: a writable array, or a scalar if it has no dimensions."""
-    array = read_array(Tensor.FromString(payload))
+    if isinstance(payload, bytes):
+        array = read_array(Tensor.FromString(payload))
+    else:
+        head: list[bytes] = []
+        data: Part = b""
+        for tag, before, start, stop in places(payload):
+            if tag == _DATA_TAG:
+                data = part_of(payload, start, stop)
+            else:
+                head.append(bytes(payload[before:stop]))
+        array = read_array(Tensor.FromString(b"".join(head)), data)
     return array if array.ndim else array[()]
 
 
-def read_array(message: Tensor) -> "ndarray[Any, Any]":
+def read_array(message: Tensor, data: Part | None = None) -> "ndarray[Any, Any]":
     """Reads a Tensor as an array of its shape, even if 0-d.
+
+    Args:
+        message: The tensor.
+        data: Its data, if the message does not have them.
 
     Raises:
         SerializationError: numpy is missing, or dtype, shape and data do not match, or a text is not valid.
@@ -109,15 +126,17 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
-    if size != len(message.data) or (not dtype.itemsize and prod(shape) > _MAX_WIDTHLESS):
+    data = message.data if data is None else data
+    if size != len(data) or (not dtype.itemsize and prod(shape) > _MAX_WIDTHLESS):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
-            f"but {len(message.data):,} were received"
+            f"but {len(data):,} were received"
         )
-    if dtype.kind == "U" and size and np.frombuffer(message.data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+    # A bytearray, since an array over bytes would be read-only.
+    content = bytearray().join(data.buffers) if isinstance(data, Buffers) else bytearray(data)
+    if dtype.kind == "U" and size and np.frombuffer(content, f"{dtype.byteorder}u4").max() > sys.maxunicode:
         # NumPy takes them, and fails with a SystemError once somebody looks at one.
         raise SerializationError(f"a tensor of dtype {message.dtype} has a character beyond U+10FFFF")
     check_lists(shape)
-    # A bytearray, since an array over bytes would be read-only.
-    array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
+    array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=content)
     return array

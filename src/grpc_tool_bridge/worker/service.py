@@ -17,6 +17,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.asks import Asker
+from grpc_tool_bridge.rpc.buffers import Buffers
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
@@ -90,8 +91,10 @@ class ToolService:
         """Ends orphaned tools and the tools' processes."""
         await self._runner.aclose()
 
-    async def execute_tool(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> ToolCallResponse:
-        """Runs a call and returns its answer, even if it fails.
+    async def execute_tool(
+        self, request: ToolCallRequest, context: RequestContext = LOCAL
+    ) -> ToolCallResponse | Buffers:
+        """Runs a call and returns its answer, even if it fails; a large one as bytes if the context has the payload.
 
         Args:
             request: The call.
@@ -100,9 +103,10 @@ class ToolService:
         Raises:
             asyncio.CancelledError: The hub no longer wants the answer.
         """
-        size, context.payload = context.size or request.ByteSize(), b""
+        size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
         response = ToolCallResponse()
+        data: Buffers | None = None
         if request.request_id:
             response.request_id = request.request_id
         call: Call | None = None
@@ -111,7 +115,7 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            await self._runner.call(call, request, response)
+            data = await self._runner.call(call, request, response, as_bytes=as_bytes)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
@@ -120,14 +124,16 @@ class ToolService:
                     # It was never suspended: all of it was one step.
                     call.note_step(call.opened_at)
                 call.disarm()
+        if data is not None:
+            return data
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response
 
     async def stream_tool(
         self, request: ToolStreamRequest, context: RequestContext = LOCAL
-    ) -> AsyncGenerator[ToolStreamChunk, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
         """Runs a stream: yields a chunk for each value, then exactly one ``complete`` or ``error``."""
-        size, context.payload = context.size or request.ByteSize(), b""
+        size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
         stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
         call: Call | None = None
@@ -138,11 +144,11 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            async with aclosing(self._runner.stream(call, request)) as chunks:
+            async with aclosing(self._runner.stream(call, request, as_bytes=as_bytes)) as chunks:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
-                    sent += chunk.HasField("data")
+                    sent += isinstance(chunk, Buffers) or chunk.HasField("data")
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.error_info_of(failure, call)
         finally:
