@@ -9,7 +9,7 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, SerializationError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
-from grpc_tool_bridge.rpc.buffers import Payload, joined
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Payload
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall, LargeValue
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_values
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
@@ -20,8 +20,11 @@ from grpc_tool_bridge.values.scalars import SCALARS, pack_large
 PackedArgument = tuple[str, Payload]
 PackedArguments = tuple[list[PackedArgument], dict[str, PackedArgument]]
 
-# Scalars whose encoding never fails, and which are small; a text can fail on a lone surrogate.
-_SURE = {kind: write for kind, write in SCALARS.items() if kind is not str and kind is not bytes}
+# Scalars whose encoding never fails; a text can fail on a lone surrogate.
+_SURE: dict[type, Callable[[Any], PackedArgument]] = {
+    **{kind: write for kind, write in SCALARS.items() if kind is not str},
+    bytes: lambda value: SCALARS[bytes](value) if len(value) <= LARGE_BYTES else pack_large(value),
+}
 
 # Maximum bytes of a character, of the tags and lengths around one argument, and of a call without its arguments.
 MAX_UTF8 = 4
@@ -59,12 +62,10 @@ def pack_arguments(
 
 
 def _pack(value: Any, which: int | str, spec: ToolSpec | None) -> PackedArgument:
-    if type(value) is bytes or type(value) is str:
+    if (type(value) is str or type(value) is bytes) and len(value) > LARGE_BYTES:
         # A text that has no UTF-8 form is refused below, where the error names the argument.
         with contextlib.suppress(SerializationError):
-            packed = pack_large(value)
-            if packed is not None:
-                return packed
+            return pack_large(value)
     return pack_argument(value, which, spec)
 
 
@@ -90,7 +91,8 @@ def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, p
         request.args.add(type_url=type_url, value=payload if type(payload) is bytes else bytes(payload))
     for name, value in by_name.items():
         message = request.kwargs[name]
-        message.type_url, message.value = value[0], joined(value[1])
+        type_url, payload = value
+        message.type_url, message.value = type_url, payload if type(payload) is bytes else bytes(payload)
 
 
 def size_of_arguments(packed: PackedArguments) -> int:

@@ -10,7 +10,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.rpc.buffers import Payload, joined
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.nodes import read_message
 from grpc_tool_bridge.rpc.wireformat import fields
 from grpc_tool_bridge.runner.calls import deadline_text
@@ -66,7 +66,7 @@ class ForwardedResponse:
                 message = read_message(ToolCallResponse, data, "the message")
             else:
                 # A message this small cannot have too many nodes.
-                message = ToolCallResponse.FromString(joined(data))
+                message = ToolCallResponse.FromString(data if type(data) is bytes else bytes(data))
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable(f"the answer to {tool_name}", failure) from None
         self._message = message

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError
 from grpc_tool_bridge.link.envelopes import PART_TAG, call_header, payload_header
-from grpc_tool_bridge.rpc.buffers import Payload, joined, pieces_of
+from grpc_tool_bridge.rpc.buffers import Payload, pieces_of
 
 # A payload of a unary call up to this size is sent whole, in order.
 SMALL_BYTES = 16 * 1024
@@ -205,7 +205,8 @@ class Outbox:
         self.stalled = 0
         self.control_size = 0
         self._control: deque[bytes] = deque()
-        self._small: deque[tuple[Sending, Payload]] = deque()
+        # These payloads are bytes: only large ones are in several buffers.
+        self._small: deque[tuple[Sending, Any]] = deque()
         self._lanes: deque[Lane] = deque()
         self._begun = 0
         # The lane whose payload the peer has no room for yet: no other payload in pieces may begin before it.
@@ -296,7 +297,7 @@ class Outbox:
             sending, payload = small.popleft()
             header = sending.header(len(payload))
             pieces.append(header)
-            pieces.append(joined(payload))
+            pieces.append(payload)
             size += len(header)
             taken += len(payload)
         self.size -= taken

@@ -100,13 +100,12 @@ class Results:
 
     def pack_in_place(self, call: Call, value: Any, tool: Tool) -> tuple[str, Part]:
         """Encodes as ``pack`` does, but the content of a large text, or of large bytes, is not copied."""
-        if type(value) is bytes or type(value) is str:
+        if (type(value) is bytes or type(value) is str) and len(value) > LARGE_BYTES:
+            # ``pack`` refuses a text that has no UTF-8 form, and names the tool.
             with contextlib.suppress(SerializationError):
-                # ``pack`` refuses it, and names the tool.
                 large = pack_large(value)
-                if large is not None:
-                    self.check_size(f"the result of {call.tool.name}", len(large[1]))
-                    return large
+                self.check_size(f"the result of {call.tool.name}", len(large[1]))
+                return large
         return self.pack(call, value, tool)
 
     def put(

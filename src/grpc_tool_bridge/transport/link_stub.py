@@ -19,7 +19,7 @@ from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
-from grpc_tool_bridge.rpc.buffers import Buffers, Payload, joined
+from grpc_tool_bridge.rpc.buffers import Buffers, Payload
 from grpc_tool_bridge.rpc.large_messages import read_large_message
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
@@ -113,15 +113,15 @@ class StubCall(LinkCall, grpc.aio.Call):
         A large one becomes a LargeMessage if ``large_field`` is set.
         """
         response = self.method.response
-        if self.large_field and isinstance(payload, Buffers):
-            large = read_large_message(response, self.large_field, payload)
-            if large is not None:
-                return large
         try:
-            data = joined(payload)
-            if len(data) > _UNCOUNTED_BYTES:
-                check_message(data, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
-            return response.FromString(data)
+            if isinstance(payload, Buffers):
+                large = read_large_message(response, self.large_field, payload) if self.large_field else None
+                if large is not None:
+                    return large
+                payload = bytes(payload)
+            if len(payload) > _UNCOUNTED_BYTES:
+                check_message(payload, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
+            return response.FromString(payload)
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError
             text = f"the response cannot be read: {str(failure)[:200]}"
             raise rpc_error(grpc.StatusCode.INTERNAL, text) from None

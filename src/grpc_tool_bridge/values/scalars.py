@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf import empty_pb2, wrappers_pb2
 
-from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Part, joined
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, joined
 from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, bytes_header, read_bytes_field
 from grpc_tool_bridge.values.jsontext import digits_of, no_utf8
 
@@ -79,17 +79,12 @@ SCALARS: dict[type, Callable[[Any], Packed]] = {
 }
 
 
-def pack_large(value: str | bytes) -> tuple[str, Buffers] | None:
+def pack_large(value: str | bytes) -> tuple[str, Buffers]:
     """Writes a large text, or bytes without copying them, as a type URL and the buffers of its message.
-
-    Returns:
-        Both; None if the value is small.
 
     Raises:
         SerializationError: A text has a lone surrogate.
     """
-    if len(value) <= LARGE_BYTES:
-        return None
     content, url = (value, _BYTES_URL) if isinstance(value, bytes) else (utf8(value), _STRING_URL)
     return url, Buffers((bytes_header(len(content)), content))
 
