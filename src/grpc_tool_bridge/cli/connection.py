@@ -95,6 +95,7 @@ def make_bridge(
             tls_ca=hub.tls_ca,
             proxy=hub.proxy,
             allow_insecure=hub.allow_insecure,
+            link_address=hub.link_address,
             transport=transport,
             keep_session=keep_session,
             follow_tools=False,

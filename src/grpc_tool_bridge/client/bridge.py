@@ -385,9 +385,11 @@ class GRPCToolBridge(ToolBridge):
         max_message_nodes: Maximum number of elements, keys, texts and numbers in one value, counted before it is
             decoded.
         transport: "link" sends all calls over one stream, many to a frame, and reconnects if it is lost; it falls back
-            to plain RPCs if the hub does not support Link. The stream goes over the local socket of a hub at a loopback
-            address, where that may be trusted, and else over gRPC. "socket" is a link over the local socket only, and
-            an error if there is none. "rpc" makes one RPC for each call.
+            to plain RPCs if the hub does not support Link. The stream goes over ``link_address`` if that is given, else
+            over the local socket of a hub at a loopback address, and over gRPC if neither gives a link. "socket" is the
+            same without gRPC: an error if there is no such link. "rpc" makes one RPC for each call.
+        link_address: ``host:port`` at which the hub takes links over TCP (its setting of the same name), with the same
+            token and TLS; None: none.
         keep_session, retry_if, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: Answers the questions of tools (``ToolContext.ask``). It is called with a ``Question``, which has
             ``message``, ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept),
@@ -413,6 +415,7 @@ class GRPCToolBridge(ToolBridge):
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_message_nodes: int = MAX_MESSAGE_NODES,
         transport: Literal["link", "socket", "rpc"] = "link",
+        link_address: str | None = None,
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
         on_session_renewed: Callable[[], None] | None = None,
@@ -432,6 +435,7 @@ class GRPCToolBridge(ToolBridge):
             tls_ca=path_of("tls_ca", tls_ca),
             proxy=proxy,
             allow_insecure=allow_insecure,
+            link_address=link_address,
             max_message_bytes=max_message_bytes,
         )
         options = CallOptions(

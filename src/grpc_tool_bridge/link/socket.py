@@ -33,6 +33,11 @@ PIECE_BYTES = 4 * 1024
 # How long the peer may take to read why its link has ended, and to close.
 LINGER_SECONDS = 1.0
 
+# A TCP connection is probed after so long without traffic, and lost if that is not answered for so long; as over gRPC.
+PROBE_SECONDS = 30.0
+LOST_SECONDS = 10.0
+PROBES = 3
+
 # A frame up to this size is joined with its length; copying more costs more than a second system call.
 JOINED_BYTES = 64 * 1024
 
@@ -53,8 +58,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         metadata: Of this end's hello.
         admit: Checks the peer's hello and returns who the peer is; None: there is nothing to check.
         accepted: Whether this end accepted the socket.
-        peer: The name of the other end; None: its address.
-        on_connected: Called with it and its transport once it is connected.
+        peer: The name of the other end.
 
     Attributes:
         status: Why the peer ended the stream; None if it gave no reason.
@@ -67,17 +71,15 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         metadata: Mapping[str, str],
         admit: Callable[[LinkHello], Principal | None] | None = None,
         accepted: bool = False,
-        peer: str | None = None,
-        on_connected: Callable[["SocketStream", asyncio.Transport], None] | None = None,
+        peer: str = "",
     ) -> None:
-        self.peer = peer or ""
+        self.peer = peer
         self.over = "a local socket"
         self.hello_metadata = metadata
         self.speaks_first = not accepted
         self.is_writable = True
         self.status: LinkStatus | None = None
         self._admit = admit
-        self._on_connected = on_connected
         self._scratch = scratch
         # A frame that has arrived in part, how much of it has, and how much of it is needed to go on.
         self._partial: bytearray | None = None
@@ -215,8 +217,6 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         """See ``asyncio.BaseProtocol``."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket can be read and written
         self._transport = transport
-        if self._on_connected is not None:
-            self._on_connected(self, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
@@ -313,6 +313,20 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
             self._end = (error,)
             if self._receiver is not None:
                 self._receiver.on_end(error)
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Lets the system notice that the machine at the other end of a TCP connection has gone."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", PROBE_SECONDS), ("TCP_KEEPINTVL", LOST_SECONDS / PROBES)):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, int(seconds)))
+    if hasattr(socket, "TCP_KEEPCNT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # What was sent and is not acknowledged stops the probes.
+        milliseconds = int((PROBE_SECONDS + LOST_SECONDS) * 1000)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _checked_length(data: memoryview | bytearray, place: int) -> int:

@@ -61,7 +61,8 @@ def find(address: str) -> Path:
     Raises:
         UnusableError: There is none, or others could have made it.
     """
-    refusal = UnusableError(f"no hub has a local socket for {address}")
+    # Not the error itself: its traceback would keep whoever dials alive until the garbage is collected.
+    why = f"no hub has a local socket for {address}"
     for folder in folders():
         path = folder / socket_name(address)
         try:
@@ -70,13 +71,13 @@ def find(address: str) -> Path:
         except FileNotFoundError:
             continue
         except UnusableError as error:
-            refusal = error
+            why = str(error)
             continue
         except OSError as error:
-            refusal = UnusableError(f"{path} cannot be used: {error.strerror}")
+            why = f"{path} cannot be used: {error.strerror}"
             continue
         return path
-    raise refusal
+    raise UnusableError(why)
 
 
 def check_peer(connected: socket.socket) -> None:
@@ -173,17 +174,17 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _made_folder() -> Path:
-    refusal: OSError = UnusableError("there is no folder for it")
+    why = "there is no folder for it"
     for folder in folders():
         try:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             _check_folder(folder)
         except OSError as error:
-            refusal = error
+            why = str(error)
         else:
             return folder
-    raise refusal
+    raise UnusableError(why)
 
 
 def _check_folder(folder: Path) -> None:

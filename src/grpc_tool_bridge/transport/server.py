@@ -97,7 +97,9 @@ class GrpcServer:
             strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, max_concurrent=MAX_OPEN_READS
         )
         self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
-        self._sockets: SocketListener | None = None
+        self.link_address = settings.link_address
+        # At the local socket, and at the link address.
+        self._listeners: list[SocketListener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
@@ -133,8 +135,7 @@ class GrpcServer:
             (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
         )
         self._hub.on_serving(self._health.set_serving)
-        self._listen(self._server)
-        await self._listen_locally(token)
+        self._listen_at_all(self._server, token)
         starting = asyncio.ensure_future(self._server.start())
         try:
             # gRPC's own start cannot be cancelled: its server would keep listening.
@@ -148,8 +149,8 @@ class GrpcServer:
         """Frees the address of a server whose event loop has ended."""
         silence_closed()
         server, self._server = self._server, None
-        if self._sockets is not None:
-            self._sockets.abandon()
+        for listener in self._listeners:
+            listener.abandon()
         if server is not None:
             # Stopping it needs the loop that has ended, and so does freeing it.
             forks.keep(server)
@@ -157,8 +158,8 @@ class GrpcServer:
 
     def forked(self) -> None:
         """Closes the server's address and connections in a forked process."""
-        if self._sockets is not None:
-            self._sockets.forked()
+        for listener in self._listeners:
+            listener.forked()
         if self._server is not None:
             forks.keep(self._server)
             self._server = None
@@ -176,14 +177,12 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Refuses new connections, gives open calls ``grace`` seconds to end, and closes the server."""
         server, self._server = self._server, None
-        sockets, self._sockets = self._sockets, None
-        if sockets is not None:
-            sockets.stop_listening()
+        listeners = self._stop_taking_links()
         if server is not None:
             # gRPC's stop would wait for links, which do not end by themselves.
             await self._links.close(grace)
-            if sockets is not None:
-                await sockets.aclose()
+            for listener in listeners:
+                await listener.aclose()
             await server.stop(grace)
             forks.note_closed()
 
@@ -202,22 +201,70 @@ class GrpcServer:
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
 
-    async def _listen_locally(self, token: str | None) -> None:
-        """Listens on the hub's local socket, before gRPC accepts connections: whoever reaches the hub finds it."""
-        settings, address = self._settings, loopback_name(self.address)
-        if address is None or settings.tls_cert is not None or not settings.local_socket:
-            return
-        authenticator = None if token is None else BearerToken(token)
-        sockets = SocketListener(self._links, authenticator, connection_limit(settings.max_connections))
+    def _listen_at_all(self, server: grpc.aio.Server, token: str | None) -> None:
+        """Listens at every address, before any connection is accepted: whoever reaches the hub finds its socket."""
         try:
-            await sockets.listen_locally(address)
+            if self.link_address is not None:
+                self.link_address = self._listen_for_links(self.link_address, token)
+            self._listen(server)
+        except BaseException:
+            self._stop_taking_links()
+            raise
+        address = loopback_name(self.address)
+        if address is None or self._settings.tls_cert is not None or not self._settings.local_socket:
+            return
+        listener = self._listener(token)
+        try:
+            listener.listen_locally(address)
         except OSError as error:
             _log.warning("there is no local socket for links to %s, which go over gRPC: %s", address, error)
         else:
-            self._sockets = sockets
+            self._listeners.append(listener)
+
+    def _listen_for_links(self, address: str, token: str | None) -> str:
+        """Listens over TCP; returns the address with its port."""
+        check_exposure(address, self._settings, token, setting="link_address ")
+        try:
+            host, port = split_address(address)
+        except ValueError as error:
+            raise ValidationError(f"link_address: {error}") from None
+        listener = self._listener(token)
+        try:
+            port = listener.listen_at(host, port, _tls_context(self._settings))
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            why = f"cannot listen at link_address {address}: {error.strerror or error}"
+            raise OSError(error.errno or errno.EADDRINUSE, why) from error
+        self._listeners.append(listener)
+        return join_address(host, port)
+
+    def _stop_taking_links(self) -> list[SocketListener]:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.stop_listening()
+        return listeners
+
+    def _listener(self, token: str | None) -> SocketListener:
+        return SocketListener(
+            self._links,
+            None if token is None else BearerToken(token),
+            max_connections=connection_limit(self._settings.max_connections),
+            handshake_timeout=self._settings.hello_timeout,
+        )
 
 
-def check_exposure(address: str, settings: Settings, token: str | None) -> None:
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    _check_certificate(settings.tls_cert, settings.tls_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    return context
+
+
+def check_exposure(address: str, settings: Settings, token: str | None, *, setting: str = "") -> None:
     """Refuses to listen where others can connect, unless TLS and a token, or ``allow_insecure``, are set.
 
     Raises:
@@ -229,7 +276,7 @@ def check_exposure(address: str, settings: Settings, token: str | None) -> None:
     missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
     if missing and not settings.allow_insecure:
         raise ValidationError(
-            f"{address} can be reached from other machines, and {' and '.join(missing)} "
+            f"{setting}{address} can be reached from other machines, and {' and '.join(missing)} "
             f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
             "or set allow_insecure if the network itself is trusted"
         )

@@ -35,7 +35,6 @@ from grpc_tool_bridge.errors import (
     SessionExpiredError,
     ToolBridgeError,
     ToolCommunicationError,
-    ValidationError,
     error_from_info,
 )
 from grpc_tool_bridge.link.memory import MemoryConnection
@@ -74,9 +73,8 @@ class ToolWorker:
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
         capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
-        token, token_file, tls, tls_ca, proxy, allow_insecure: As for ``GRPCToolBridge``.
-        transport: "link" goes over the local socket of a hub at a loopback address, where that may be trusted, and else
-            over gRPC. "socket" goes over the local socket only, and is an error if there is none.
+        token, token_file, tls, tls_ca, proxy, allow_insecure, link_address: As for ``GRPCToolBridge``.
+        transport: As for ``GRPCToolBridge``, but a worker always has a link.
         agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
             tools.
         settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
@@ -108,33 +106,22 @@ class ToolWorker:
         proxy: str | None = None,
         allow_insecure: bool = False,
         transport: Literal["link", "socket"] = "link",
+        link_address: str | None = None,
         agents: Any = None,
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
-        if transport not in ("link", "socket"):
-            raise ValidationError(f"transport must be 'link' or 'socket', not {transport!r}: a worker needs a link")
         _check_ids(session_id=session_id, worker_id=worker_id)
         self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._agents = make_agents(agents, self.settings, self._session_of)
-        connection: Connection | MemoryConnection = (
-            address
-            if isinstance(address, MemoryConnection)
-            else Connection(
-                address=address,
-                token=token_of(token, token_file),
-                tls=tls,
-                tls_ca=path_of("tls_ca", tls_ca),
-                proxy=proxy,
-                allow_insecure=allow_insecure or self.settings.allow_insecure,
-                max_message_bytes=self.settings.max_message_bytes,
-            )
-        )
+        token = token_of(token, token_file)
+        how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
+        connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
         self.address = connection.address
         self._transport = LinkTransport(
             connection,
@@ -392,6 +379,20 @@ class ToolWorker:
         self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None
     ) -> LinkedSession:
         return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
+
+
+def _connection_to(
+    address: str | MemoryConnection, settings: Settings, *, tls_ca: Any, allow_insecure: bool, **how: Any
+) -> Connection | MemoryConnection:
+    if isinstance(address, MemoryConnection):
+        return address
+    return Connection(
+        address=address,
+        tls_ca=path_of("tls_ca", tls_ca),
+        allow_insecure=allow_insecure or settings.allow_insecure,
+        max_message_bytes=settings.max_message_bytes,
+        **how,
+    )
 
 
 def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:

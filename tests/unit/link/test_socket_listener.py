@@ -45,11 +45,13 @@ class Desk:
         self.hub = SomeHub()
         self.links = LinkServer(self.hub, Settings(**settings))
         authenticator = None if token is None else BearerToken(token)
-        self.listener = SocketListener(self.links, authenticator, max_connections)
+        self.listener = SocketListener(
+            self.links, authenticator, max_connections=max_connections, handshake_timeout=PATIENCE
+        )
         self.runs: dict[DialledLink, asyncio.Task[Any]] = {}
 
     async def __aenter__(self) -> Self:
-        await self.listener.listen_locally(ADDRESS)
+        self.listener.listen_locally(ADDRESS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -275,7 +277,7 @@ async def test_a_forked_process_closes_the_listening_socket_and_leaves_its_name(
 def test_a_hub_whose_event_loop_has_ended_frees_its_socket_and_its_peers() -> None:
     async def begin() -> tuple[Desk, socket.socket]:
         desk = Desk()
-        await desk.listener.listen_locally(ADDRESS)
+        desk.listener.listen_locally(ADDRESS)
         connected = await raw()
         await until(lambda: desk.listener._streams)
         return desk, connected

@@ -13,7 +13,7 @@ from grpc_tool_bridge.link.socket_places import find
 from grpc_tool_bridge.transport import endpoints
 from grpc_tool_bridge.transport.addresses import loopback_name
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.endpoints import LocalEndpoint, endpoint_of
+from grpc_tool_bridge.transport.endpoints import SocketEndpoint, endpoint_of
 from grpc_tool_bridge.transport.frames import GrpcEndpoint
 
 
@@ -44,8 +44,8 @@ async def linked_over(address: str, **options: Any) -> str | None:
         ({"address": "hub.example.com:1"}, "belongs to a hub at a loopback host:port"),
         ({"address": "0.0.0.0:1"}, "belongs to a hub at a loopback host:port"),
         ({"address": "unix:/run/hub.sock"}, "belongs to a hub at a loopback host:port"),
-        ({"address": "127.0.0.1:1", "tls": True}, "TLS was asked for, which only gRPC has"),
-        ({"address": "127.0.0.1:1", "tls_ca": Path("ca.pem")}, "TLS was asked for, which only gRPC has"),
+        ({"address": "127.0.0.1:1", "tls": True}, "TLS was asked for, which a local socket has not"),
+        ({"address": "127.0.0.1:1", "tls_ca": Path("ca.pem")}, "TLS was asked for, which a local socket has not"),
         ({"address": "127.0.0.1:1", "proxy": "http://127.0.0.1:2"}, "it is reached through a proxy"),
     ],
 )
@@ -58,7 +58,7 @@ def test_a_connection_that_cannot_go_over_a_local_socket_goes_over_grpc(options:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:1", "[::1]:1", "ipv4:127.0.0.1:1", "127.0.0.2:1"])
 def test_a_loopback_address_may_have_one(address: str) -> None:
-    assert type(endpoint_of(Connection(address=address))) is LocalEndpoint
+    assert type(endpoint_of(Connection(address=address))) is SocketEndpoint
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_a_worker_uses_it_too(server: BridgeServer) -> None:
 async def test_a_hub_without_one_is_reached_over_grpc_and_the_reason_is_told() -> None:
     async with BridgeServer(tools=[add], settings=Settings(local_socket=False)) as server:
         assert await linked_over(server.address) == f"gRPC, because no hub has a local socket for {server.address}"
-        with pytest.raises(ToolCommunicationError, match="no link over a local socket: no hub has a local socket"):
+        with pytest.raises(ToolCommunicationError, match="no link over a socket: no hub has a local socket"):
             await linked_over(server.address, transport="socket")
 
 
@@ -141,7 +141,7 @@ async def test_a_socket_that_gives_no_link_keeps_nobody_from_the_hub(
     # As if the hub behind the socket were another one.
     monkeypatch.setattr(socket_dialer, "hello_metadata", lambda token, address: {"address": "127.0.0.1:1"})
     over = await linked_over(server.address) or ""
-    assert over.startswith("gRPC, because its local socket gives no link: ")
+    assert over.startswith("gRPC, because its socket gives no link: ")
     assert f"the hub at this socket is {server.address}" in over
     assert "gives no link, which goes over gRPC instead" in caplog.text
     with pytest.raises(ToolBridgeError, match="the hub at this socket is"):
