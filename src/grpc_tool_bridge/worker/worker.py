@@ -40,6 +40,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.link.status import code_of, is_transient
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.channel import Connection
@@ -174,6 +175,7 @@ class ToolWorker:
         if self._left.is_set():
             raise ProtocolError("this ToolWorker was closed before it was started; create another")
         self._loop = asyncio.get_running_loop()
+        keep_freed_memory()
         # A hub that goes away before it answers is dialled again, like one that is not running.
         offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
         self._starting = asyncio.create_task(offering, name="start worker")
