@@ -19,7 +19,7 @@ from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner
 from grpc_tool_bridge.tools.spec_checks import SpecCheck
-from grpc_tool_bridge.values.call_bytes import read_arguments, read_names, read_types
+from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names, read_types
 
 Begun = Generator[Any, Any, Answer] | Forwarded
 
@@ -41,6 +41,7 @@ class DirectCalls:
         # See ``Owner``; bound here, to save a call for each call.
         self.enter = admission.enter_directly
         self._orphaned = runner.tasks
+        self._most_bytes = min(MAX_BYTES, runner.settings.max_message_bytes)
         self._runner: DirectRunner[Session, RegisteredTool, Permits] = DirectRunner(runner, self)
 
     def begin(self, context: RequestContext, done: Done) -> Begun | None:
@@ -53,7 +54,7 @@ class DirectCalls:
         Returns:
             What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
-        if len(context.payload) > MAX_BYTES or not self._admission.is_plain:
+        if len(context.payload) > self._most_bytes or not self._admission.is_plain:
             return None
         try:
             session_id, tool_id, place = read_names(context.payload)
@@ -66,7 +67,8 @@ class DirectCalls:
             if tool.backend is None:
                 return self._run(session, tool, context, place)
             call = self._call_for_worker(session, tool, context, place)
-        except Exception:  # noqa: BLE001 - the executor says what is wrong with the request
+        except UNREADABLE:
+            # The executor says what is wrong with the request.
             return None
         if call is None:
             return None
@@ -80,10 +82,13 @@ class DirectCalls:
         if function is None or not runs_directly(function):
             return None
         args, kwargs, timeout_ms = read_arguments(context.payload, place)
+        # Binding is part of the call: a validator may be slow.
+        opened_at, deadline = self._times(session, tool, context, timeout_ms)
+        if deadline <= opened_at:
+            return None
         bound = function.try_bind(args, kwargs)
         if bound is None:
             return None
-        opened_at, deadline = self._times(session, tool, context, timeout_ms)
         context.payload = b""
         return self._runner.run(session, tool, bound, deadline, opened_at)
 

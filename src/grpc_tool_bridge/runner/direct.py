@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Generator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallResponse
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.runner.calls import Call, CallTool, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
@@ -118,7 +118,8 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
             in_tool = False
             end_if_forked()
-            if call is not None:
+            if call is not None and is_scalar:
+                # ``encode`` does so for any other value, once it is finished.
                 call.refuse_late()
             packed = packed_scalar(value) if is_scalar else None
             if packed is None:
@@ -126,11 +127,21 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 packed = yield from self._runner.encode(call, function, value, is_scalar=is_scalar).__await__()
             answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
+            end_if_forked()
             call = call or owner.make_call(session, tool, deadline, opened_at)
-            failure = ToolRaised(error) if in_tool and call.is_raised_by_tool(error) else error
             answer = ToolCallResponse()
-            answer.error.CopyFrom((yield from self._runner.error_info_of(failure, call).__await__()))
+            answer.error.CopyFrom((yield from self._failed(error, call, in_tool=in_tool)))
             set_duration(answer.metrics, int((monotonic() - opened_at) * 1_000_000))
         finally:
             owner.end(session, tool, opened_at, held, call, answer)
         return answer
+
+    def _failed(self, error: BaseException, call: Call, *, in_tool: bool) -> Generator[Any, Any, ErrorInfo]:
+        """Returns the error of a failed call.
+
+        What wraps a tool's error is no variable of ``run``, whose frame is in the traceback of that error: they would
+        keep each other, and all variables of the tool, until the garbage collector comes.
+        """
+        if in_tool and call.is_raised_by_tool(error):
+            return self._runner.error_info_of(ToolRaised(error), call).__await__()
+        return self._runner.error_info_of(error, call).__await__()

@@ -119,7 +119,8 @@ def check_written(
     parsed = ToolCallRequest.FromString(written)
     assert parsed == general
     assert len(written) == general.ByteSize()
-    if len(kwargs) < 2:  # noqa: PLR2004 - protobuf writes a map in any order
+    # Protobuf writes a map in any order.
+    if len(kwargs) < 2:
         assert parsed.SerializeToString() == written
     check_request(written)
     return written
