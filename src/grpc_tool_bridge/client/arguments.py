@@ -11,7 +11,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallReques
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_values
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.scalars import SCALARS, Packed
+from grpc_tool_bridge.values.scalars import SCALARS, Packed, utf8
 
 # Pairs of type URL and payload, by position and by name.
 PackedArguments = tuple[list[Packed], dict[str, Packed]]
@@ -49,9 +49,20 @@ def pack_arguments(
             _SURE[type(value)](value) if type(value) in _SURE else pack_argument(value, place, spec)
             for place, value in enumerate(args)
         ]
+        for name in kwargs:
+            if not name.isascii():
+                _check_name(name)
         return by_position, {name: pack_argument(value, name, spec) for name, value in kwargs.items()}
     except (SerializationError, MessageTooLargeError) as error:
         raise type(error)(f"{what()}: {error.message}", details=error.details) from None
+
+
+def _check_name(name: str) -> None:
+    """Raises SerializationError if the name of an argument has a lone surrogate."""
+    try:
+        utf8(name)
+    except SerializationError as error:
+        raise SerializationError(f"the argument name {name!r}: {error.message}") from None
 
 
 def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, packed: PackedArguments) -> None:

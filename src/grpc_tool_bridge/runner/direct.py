@@ -103,7 +103,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         held = owner.enter(session, tool)
         try:
             if held is None:
-                call = owner.make_call(session, tool, deadline, opened_at)
+                call = self._made(session, tool, bound, deadline, opened_at)
                 held = yield from owner.acquire(call).__await__()
             in_tool = True
             work = function.function(*bound[0], **bound[1])
@@ -113,7 +113,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 value = result.value
             else:
                 end_if_forked()
-                call = owner.make_call(session, tool, deadline, opened_at)
+                call = self._made(session, tool, bound, deadline, opened_at)
                 value = yield from call.resume(work, waits_for)
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
             in_tool = False
@@ -123,18 +123,24 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 call.refuse_late()
             packed = packed_scalar(value) if is_scalar else None
             if packed is None:
-                call = call or owner.make_call(session, tool, deadline, opened_at)
+                call = call or self._made(session, tool, bound, deadline, opened_at)
                 packed = yield from self._runner.encode(call, function, value, is_scalar=is_scalar).__await__()
             answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
             end_if_forked()
-            call = call or owner.make_call(session, tool, deadline, opened_at)
+            call = call or self._made(session, tool, bound, deadline, opened_at)
             answer = ToolCallResponse()
             answer.error.CopyFrom((yield from self._failed(error, call, in_tool=in_tool)))
             set_duration(answer.metrics, int((monotonic() - opened_at) * 1_000_000))
         finally:
             owner.end(session, tool, opened_at, held, call, answer)
         return answer
+
+    def _made(self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float) -> Call:
+        """Returns the Call of a call, with the arguments that a list of the running calls shows."""
+        call = self._owner.make_call(session, tool, deadline, opened_at)
+        call.prepared = bound
+        return call
 
     def _failed(self, error: BaseException, call: Call, *, in_tool: bool) -> Generator[Any, Any, ErrorInfo]:
         """Returns the error of a failed call.
