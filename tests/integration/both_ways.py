@@ -93,7 +93,7 @@ class World:
         for call in listed.calls:
             assert call.time_left_ms > 0
             assert call.HasField("started_at")
-            for field in ("time_left_ms", "started_at", "worker_id"):
+            for field in ("time_left_ms", "started_at", "worker_id", "call_id"):
                 call.ClearField(field)
         return [plain(str(call)) for call in listed.calls]
 
@@ -133,12 +133,24 @@ class Open:
         *tools: Any,
         config: SessionConfig | None = None,
         client: dict[str, Any] | None = None,
+        chaos: Any = None,
+        recorder: Any = None,
         **settings: Any,
     ) -> World:
-        """Returns the hub and a bridge to it; ``config`` is its session's, ``client`` the options of the bridge."""
+        """Returns the hub and a bridge to it.
+
+        Args:
+            tools: Run in the place.
+            config: That of the session.
+            client: Options of the bridge.
+            chaos, recorder: As for ``BridgeServer``.
+            settings: Those of the hub and the worker.
+        """
         made = Settings(**{"shutdown_grace": 0.0, "show_tracebacks": True, **settings})
         in_hub = self.place == "hub"
-        server = await self._stack.enter_async_context(BridgeServer(tools=tools if in_hub else [], settings=made))
+        server = await self._stack.enter_async_context(
+            BridgeServer(tools=tools if in_hub else [], settings=made, chaos=chaos, recorder=recorder)
+        )
         worker = None
         if not in_hub:
             worker = await self._stack.enter_async_context(ToolWorker(server.address, tools=tools, settings=made))
@@ -146,6 +158,11 @@ class Open:
         self._stack.push_async_callback(bridge.close)
         await bridge.initialize("s", config=config)
         return World(server, bridge, worker)
+
+    async def worker(self, world: World, *tools: Any, session_id: str | None = None) -> ToolWorker:
+        """Starts one more worker."""
+        worker = ToolWorker(world.server.address, tools=tools, session_id=session_id, settings=world.server.settings)
+        return await self._stack.enter_async_context(worker)
 
     async def bridge(self, world: World, **options: Any) -> GRPCToolBridge:
         """Opens one more bridge to the same session."""
@@ -198,13 +215,13 @@ async def _played(scenario: Scenario, place: str, way: Sequence[str]) -> tuple[A
 
 
 @contextmanager
-def logged() -> Iterator[list[str]]:
-    """Collects the warnings and errors of the package."""
+def logged(*names: str) -> Iterator[list[str]]:
+    """Collects the warnings and errors of these loggers; by default of all but those that depend on the machine."""
     records: list[str] = []
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.name not in _OCCASIONAL:
+            if record.name in names or not (names or record.name in _OCCASIONAL):
                 records.append(f"{record.name} {record.levelname}: {plain(record.getMessage())}")
 
     collector = Collector(logging.WARNING)
@@ -235,8 +252,9 @@ def shown_error(error: BaseException) -> Any:
     """Returns what can be seen of an error."""
     if not isinstance(error, ToolBridgeError):
         return type(error).__name__, plain(str(error))
-    details = {name: plain(text) for name, text in error.details.items() if name not in _VARIABLE_DETAILS}
-    names = sorted(error.details)
+    facts = error.details if isinstance(error.details, dict) else {"details": str(error.details)}
+    details = {name: plain(text) for name, text in facts.items() if name not in _VARIABLE_DETAILS}
+    names = sorted(facts)
     return (
         type(error).__name__,
         error.error_type,
