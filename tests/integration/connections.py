@@ -52,6 +52,11 @@ class World:
         self._stack = stack
 
     @property
+    def has_link(self) -> bool:
+        """Whether all calls of a bridge share a link."""
+        return self.transport in ("link", "socket")
+
+    @property
     def tools(self) -> Mapping[str, Any]:
         """The tools of the first bridge."""
         return self.bridge.tools

@@ -11,7 +11,6 @@ from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCom
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
 from grpc_tool_bridge.rpc.session_defaults import read_defaults
-from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 
@@ -228,24 +227,6 @@ class Caller:
         except RpcError as error:
             self.raise_failure(error, "Link")
             raise
-
-    def try_send(self, payload: bytes, tool_id: str, timeout: float) -> BytesCall | None:
-        """Starts a call of a tool with a serialized request.
-
-        Args:
-            payload: The ToolCallRequest.
-            tool_id: The tool's id.
-            timeout: As for ``unary``.
-
-        Returns:
-            The call; what awaiting it raises goes to ``raise_failure``. None if the transport does not take bytes now,
-            and nothing was sent.
-        """
-        method = self.transport.stub.ExecuteTool
-        call = method.try_send(payload, tool_id) if type(method) is LinkMethod else None
-        if call is not None:
-            call.set_timeout(timeout + CLIENT_SLACK)
-        return call
 
     def raise_failure(
         self, error: BaseException, method: str, tool: str | None = None, timeout: float | None = None

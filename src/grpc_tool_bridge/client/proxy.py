@@ -23,7 +23,7 @@ from grpc_tool_bridge.client.arguments import (
     result_of,
     size_of_arguments,
 )
-from grpc_tool_bridge.client.caller import FAILURES, CallContext, Caller, caller_of, stream_ended
+from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
 from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
 from grpc_tool_bridge.client.signature import shown, signature_of
 from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
@@ -46,7 +46,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolType,
 )
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
-from grpc_tool_bridge.transport.link_stub import BytesCall
+from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.values.call_bytes import UNREAD, arguments_of, read_success, request_head, request_tail
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.offload import outside_loop, read_value
@@ -132,7 +132,11 @@ class AsyncGRPCProxyTool(AsyncApi):
             return None
         if arguments is None or len(arguments) > self._most_plain:
             return None
-        return self._caller.try_send(b"".join((self._head, arguments, self._tail)), self._tool_id, self._timeout)
+        method = self._caller.transport.stub.ExecuteTool
+        if type(method) is not LinkMethod:
+            return None
+        payload = b"".join((self._head, arguments, self._tail))
+        return method.try_send(payload, self._tool_id, self._timeout + CLIENT_SLACK)
 
     async def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Makes any call."""

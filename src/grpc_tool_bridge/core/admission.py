@@ -240,13 +240,16 @@ class Admission:
         self.active += 1
         tool.metrics.active += 1
         limiter, own = session.limiter or self._limiter_of(session), tool.limiter
-        if not limiter.try_acquire():
+        # As ``ConcurrencyLimiter.try_acquire`` does, without a call for each call.
+        if limiter.used >= limiter.capacity or limiter.queue:
             return None
         if own is None:
+            limiter.used += 1
             return (limiter,)
-        if not own.try_acquire():
-            limiter.release()
+        if own.used >= own.capacity or own.queue:
             return None
+        limiter.used += 1
+        own.used += 1
         return limiter, own
 
     def end_directly(self, session: Session, tool: RegisteredTool, permits: Permits, opened_at: float) -> bool:
@@ -255,7 +258,10 @@ class Admission:
         if duration_us > BLOCKED_US or self.tracer is not None or self.observer is not None:
             return False
         for limiter in permits:
-            limiter.release()
+            if limiter.queue:
+                limiter.release()
+            else:
+                limiter.used -= 1
         if session.idle is not None and not session.active:
             session.idle.notify_all()
         metrics = tool.metrics

@@ -236,6 +236,13 @@ class LinkConnection:
         self._link.drain(int(grace * 1000))
         self._io.schedule_flush()
 
+    async def answered(self) -> None:
+        """Waits until no call of the peer is open, or the link has ended."""
+        quiet = self._quiet = asyncio.Event()
+        while self._link.incoming and not self._ended:
+            quiet.clear()
+            await quiet.wait()
+
     def finish(self) -> None:
         """Ends the link once everything was sent."""
         self._io.finish()

@@ -108,10 +108,7 @@ class DialledLink(LinkConnection):
     async def _drained(self) -> None:
         # The hub drains the link in turn once it has no call left here.
         await self.unusable.wait()
-        quiet = self._quiet = asyncio.Event()
-        while self._link.incoming and not self._ended:
-            quiet.clear()
-            await quiet.wait()
+        await self.answered()
 
     async def run(self) -> list[tuple[LinkCall, bytes]]:
         """Serves until the link ends, and fails its calls.

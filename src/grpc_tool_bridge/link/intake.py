@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Generator, Sequence
+from time import perf_counter
 
-from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.link.envelopes import split_frame
 from grpc_tool_bridge.link.events import CallReceived, Event
 from grpc_tool_bridge.link.flushing import FlushPolicy
@@ -36,7 +36,7 @@ class Intake:
         policy: When frames are sent.
     """
 
-    __slots__ = ("_flush", "_link", "_on_writable", "_policy", "on_event")
+    __slots__ = ("_ends_at", "_flush", "_link", "_on_writable", "_policy", "on_event")
 
     def __init__(
         self,
@@ -52,6 +52,8 @@ class Intake:
         self._on_writable = on_writable
         self._flush = flush
         self._policy = policy
+        # When the current slice has lasted long enough.
+        self._ends_at = 0.0
 
     def process(self, frames: Sequence[bytes]) -> Work:
         """Processes frames that arrived together; yields whenever others should get a turn.
@@ -59,27 +61,30 @@ class Intake:
         Raises:
             ProtocolError: The peer broke the protocol.
         """
-        turns = Turns(FRAME_SECONDS)
+        self._begin_slice()
         last = frames[-1]
         for frame in frames:
             if len(frame) > MANY_BYTES:
                 # It may have so many envelopes that others would have to wait.
                 for part in split_frame(frame, MANY_ENVELOPES):
-                    yield from self._take(part, turns)
+                    yield from self._take(part)
                     if len(part) < len(frame):
                         yield
-                        turns.begin()
+                        self._begin_slice()
             else:
-                yield from self._take(frame, turns)
-            if frame is not last and turns.due:
+                yield from self._take(frame)
+            if frame is not last and perf_counter() >= self._ends_at:
                 self._flush()
                 yield
-                turns.begin()
+                self._begin_slice()
         self._on_writable()
         self._flush()
         self._link.settle()
 
-    def _take(self, frame: bytes, turns: Turns) -> Work:
+    def _begin_slice(self) -> None:
+        self._ends_at = perf_counter() + FRAME_SECONDS
+
+    def _take(self, frame: bytes) -> Work:
         link, on_event, policy = self._link, self.on_event, self._policy
         size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
         events = link.receive(frame)
@@ -88,7 +93,7 @@ class Intake:
         try:
             for number, event in enumerate(events, start=1):
                 on_event(event)
-                if several and (not number % size or turns.due):
+                if several and (not number % size or perf_counter() >= self._ends_at):
                     policy.end_reading()
                     self._flush()
                     try:
@@ -99,7 +104,7 @@ class Intake:
                             if not isinstance(rest, CallReceived):
                                 on_event(rest)
                         raise
-                    turns.begin()
+                    self._begin_slice()
                     policy.begin_reading()
         finally:
             policy.end_reading()

@@ -200,14 +200,19 @@ class LinkServer:
         return len(dropped)
 
     async def close(self, grace: float) -> None:
-        """Ends every link once everything was sent, after at most ``grace`` seconds."""
+        """Ends every link, after at most ``grace`` seconds for answers to be made, and as many for them to be sent."""
         if not self._links:
             return
+        # A call that was just cancelled is answered in one of the next turns.
+        answering = asyncio.gather(*(link.answered() for link in self._links))
+        with contextlib.suppress(ExpiredError):
+            await within(answering, grace)
         self._none_left.clear()
         for link in list(self._links):
             link.finish()
-        with contextlib.suppress(ExpiredError):
-            await within(self._none_left.wait(), grace)
+        if self._links:
+            with contextlib.suppress(ExpiredError):
+                await within(self._none_left.wait(), grace)
 
 
 def _going() -> UnavailableError:

@@ -193,8 +193,10 @@ class SocketListener:
         return principal
 
     async def _serve(self, connected: socket.socket, peer: str) -> None:
+        # Windows receives in the background.
+        scratch = memoryview(bytearray(READ_BYTES)) if sys.platform == "win32" else self._scratch
         stream = SocketStream(
-            self._scratch,
+            scratch,
             metadata=hello_metadata(None, self._address),
             admit=self._admit,
             accepted=True,

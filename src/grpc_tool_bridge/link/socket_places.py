@@ -5,7 +5,7 @@ Nobody else can make one there: the folder, the socket and the process behind it
 """
 
 import contextlib
-import fcntl
+import itertools
 import os
 import socket
 import stat
@@ -16,6 +16,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+if sys.platform != "win32":
+    import fcntl
+
 # Bytes of a socket's path that the system accepts, without the final NUL.
 MAX_PATH_BYTES = 107 if sys.platform == "linux" else 103
 
@@ -25,6 +28,9 @@ _ROOT = 0
 # Hubs that start or stop at the same moment take turns.
 _LOCK_TRIES = 50
 _LOCK_SECONDS = 0.002
+
+# Sockets that are looked at when a hub starts.
+_MOST_SWEPT = 1_000
 
 # struct ucred of Linux: process, user, group. struct xucred of BSD: version, user, number of groups, groups.
 _UCRED = struct.Struct("3i")
@@ -37,8 +43,10 @@ class UnusableError(OSError):
 
 
 def folders() -> list[Path]:
-    """Returns where the folder of this user may be, the better place first."""
-    found = []
+    """Returns where the folder of this user may be, the better place first; on Windows nowhere."""
+    found: list[Path] = []
+    if sys.platform == "win32":
+        return found
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if runtime.is_absolute() and runtime.is_dir():
         found.append(runtime / _FOLDER)
@@ -61,7 +69,8 @@ def find(address: str) -> Path:
     Raises:
         UnusableError: There is none, or others could have made it.
     """
-    refusal = UnusableError(f"no hub has a local socket for {address}")
+    # Not the error itself: its traceback would keep whoever dials alive until the garbage is collected.
+    why = f"no hub has a local socket for {address}"
     for folder in folders():
         path = folder / socket_name(address)
         try:
@@ -70,13 +79,13 @@ def find(address: str) -> Path:
         except FileNotFoundError:
             continue
         except UnusableError as error:
-            refusal = error
+            why = str(error)
             continue
         except OSError as error:
-            refusal = UnusableError(f"{path} cannot be used: {error.strerror}")
+            why = f"{path} cannot be used: {error.strerror}"
             continue
         return path
-    raise refusal
+    raise UnusableError(why)
 
 
 def check_peer(connected: socket.socket) -> None:
@@ -138,6 +147,7 @@ class Place:
             self.socket.setblocking(False)
             with _locked(folder):
                 self._bind(folder)
+                _remove_stale(folder)
         except BaseException:
             self.socket.close()
             raise
@@ -163,6 +173,21 @@ class Place:
                 self.path.unlink()
 
 
+def _remove_stale(folder: Path) -> None:
+    """Removes the sockets that hubs of this network namespace have left when they were killed; only Linux tells."""
+    try:
+        bound = Path("/proc/net/unix").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return
+    alive = {line.rpartition(" ")[2] for line in bound.splitlines()}
+    for path in itertools.islice(folder.glob(f"*{socket_name('')}"), _MOST_SWEPT):
+        # The system knows a socket by the name that it was bound to.
+        if os.fspath(folder / _new(path.name)) not in alive:
+            with contextlib.suppress(OSError, UnusableError):
+                _check_socket(path)
+                path.unlink()
+
+
 def _new(name: str) -> str:
     return f".new-{name}"
 
@@ -173,17 +198,17 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _made_folder() -> Path:
-    refusal: OSError = UnusableError("there is no folder for it")
+    why = "there is no folder for it"
     for folder in folders():
         try:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             _check_folder(folder)
         except OSError as error:
-            refusal = error
+            why = str(error)
         else:
             return folder
-    raise refusal
+    raise UnusableError(why)
 
 
 def _check_folder(folder: Path) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Generator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallResponse
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.runner.calls import Call, CallTool, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
-from grpc_tool_bridge.runner.results import packed_scalar
 from grpc_tool_bridge.runner.runner import ToolRunner, set_duration
 from grpc_tool_bridge.tools.tool import Tool
-from grpc_tool_bridge.values.call_bytes import success_of
+from grpc_tool_bridge.values.call_bytes import packed_scalar, success_of
 from grpc_tool_bridge.values.scalars import SCALARS
 
 S_contra = TypeVar("S_contra", contravariant=True)
@@ -107,17 +107,23 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 held = yield from owner.acquire(call).__await__()
             in_tool = True
             work = function.function(*bound[0], **bound[1])
-            try:
-                waits_for = work.send(None)
-            except StopIteration as result:
-                value = result.value
+            if call is not None:
+                # It has waited, and is known as this Call.
+                value = yield from call.step(work)
             else:
-                end_if_forked()
-                call = self._made(session, tool, bound, deadline, opened_at)
-                value = yield from call.resume(work, waits_for)
+                try:
+                    waits_for = work.send(None)
+                except StopIteration as result:
+                    value = result.value
+                else:
+                    if forks.process.ends:
+                        forks.end()
+                    call = self._made(session, tool, bound, deadline, opened_at)
+                    value = yield from call.resume(work, waits_for)
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
             in_tool = False
-            end_if_forked()
+            if forks.process.ends:
+                forks.end()
             if call is not None and is_scalar:
                 # ``encode`` does so for any other value, once it is finished.
                 call.refuse_late()
@@ -127,11 +133,8 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 packed = yield from self._runner.encode(call, function, value, is_scalar=is_scalar).__await__()
             answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
-            end_if_forked()
             call = call or self._made(session, tool, bound, deadline, opened_at)
-            answer = ToolCallResponse()
-            answer.error.CopyFrom((yield from self._failed(error, call, in_tool=in_tool)))
-            set_duration(answer.metrics, int((monotonic() - opened_at) * 1_000_000))
+            answer = yield from self._failed(call, error, in_tool=in_tool).__await__()
         finally:
             owner.end(session, tool, opened_at, held, call, answer)
         return answer
@@ -142,12 +145,10 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         call.prepared = bound
         return call
 
-    def _failed(self, error: BaseException, call: Call, *, in_tool: bool) -> Generator[Any, Any, ErrorInfo]:
-        """Returns the error of a failed call.
-
-        What wraps a tool's error is no variable of ``run``, whose frame is in the traceback of that error: they would
-        keep each other, and all variables of the tool, until the garbage collector comes.
-        """
-        if in_tool and call.is_raised_by_tool(error):
-            return self._runner.error_info_of(ToolRaised(error), call).__await__()
-        return self._runner.error_info_of(error, call).__await__()
+    async def _failed(self, call: Call, error: BaseException, *, in_tool: bool) -> ToolCallResponse:
+        """Returns the answer of a call that failed; raises the error if the caller cancelled the call."""
+        end_if_forked()
+        failure = ToolRaised(error) if in_tool and call.is_raised_by_tool(error) else error
+        answer = ToolCallResponse(error=await self._runner.error_info_of(failure, call))
+        set_duration(answer.metrics, int((monotonic() - call.opened_at) * 1_000_000))
+        return answer

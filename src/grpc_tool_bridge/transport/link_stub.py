@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from time import monotonic
 from typing import Any, Protocol
 
 import grpc.aio
@@ -174,6 +175,16 @@ class BytesCall(UnaryCall):
     def __init__(self) -> None:
         pass
 
+    def on_reply(self, payload: bytes) -> None:
+        """See ``LinkCall``."""
+        if self._timer is not None or self._callbacks or self._over:
+            super().on_reply(payload)
+            return
+        self._payload, self._over = payload, True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
     def __await__(self) -> Generator[Any, Any, bytes]:
         # As ``LinkCall.steps`` does; a usual call waits once.
         if not self._over and self._waiter is None:
@@ -316,17 +327,20 @@ class LinkMethod:
         self._starter.send_request(call, request)
         return call
 
-    def try_send(self, payload: bytes, tool_id: str) -> BytesCall | None:
+    def try_send(self, payload: bytes, tool_id: str, timeout: float) -> BytesCall | None:
         """Starts a call of a tool with a serialized request.
 
         Args:
             payload: The request.
             tool_id: The tool, for its questions.
+            timeout: As for ``LinkCall.set_timeout``.
 
         Returns:
             The call, whose answer is bytes; None if no link takes it now, and nothing was sent.
         """
         call = BytesCall()
+        # Its link looks for calls that have timed out.
+        call.expires_at = monotonic() + timeout
         if self._answerer is not None:
             call.answerer, call.tool_id = self._answerer, tool_id
         return call if self._starter.try_send_bytes(call, payload) else None

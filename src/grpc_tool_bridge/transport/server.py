@@ -31,7 +31,7 @@ from grpc_tool_bridge.transport.addresses import (
 )
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
 from grpc_tool_bridge.transport.frames import link_behaviour
-from grpc_tool_bridge.transport.open_files import connection_limit
+from grpc_tool_bridge.transport.open_files import socket_connection_limit
 from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
@@ -249,7 +249,7 @@ class GrpcServer:
         return SocketListener(
             self._links,
             None if token is None else BearerToken(token),
-            max_connections=connection_limit(self._settings.max_connections),
+            max_connections=socket_connection_limit(self._settings.max_connections),
             handshake_timeout=self._settings.hello_timeout,
         )
 

@@ -18,6 +18,9 @@ from grpc_tool_bridge.values.scalars import READERS, SCALARS, Packed
 
 T = TypeVar("T")
 
+# The bits of a varint's byte that belong to the number.
+_LOW = MORE - 1
+
 # Returned for what protobuf has to read.
 UNREAD: Any = object()
 
@@ -54,6 +57,15 @@ _MAX_SIZE_BYTES = 5
 
 def _read_size(data: bytes, place: int) -> tuple[int, int]:
     """Reads a size; returns it and the position after it."""
+    first = data[place]
+    if first < MORE:
+        return first, place + 1
+    second = data[place + 1]
+    if second < MORE:
+        return first & _LOW | second << 7, place + 2
+    third = data[place + 2]
+    if third < MORE:
+        return first & _LOW | (second & _LOW) << 7 | third << 14, place + 3
     size, end = read_varint(data, place)
     if end - place > _MAX_SIZE_BYTES:
         raise ValueError(place)
@@ -97,6 +109,14 @@ _ANY_HEADS = {type_url: _any_heads(type_url) for type_url in _URL_FIELDS}
 _ARGUMENT_HEADS = {type_url: tuple(_ARGUMENT_TAG + head for head in heads) for type_url, heads in _ANY_HEADS.items()}
 
 
+# Small numbers need no look at their type URL.
+_SMALL_INTS = tuple(SCALARS[int](value) for value in range(MORE))
+_SMALL_INT_ARGUMENTS = tuple(_ARGUMENT_HEADS[packed[0]][len(packed[1])] + packed[1] for packed in _SMALL_INTS)
+_read_int = READERS["google.protobuf.Int64Value"]
+_INT = _tag(1, VARINT)
+_ONE_DIGIT, _TWO_DIGITS = 2, 3
+
+
 def _any_field(packed: Packed) -> bytes:
     """Returns an Any, with its length before it."""
     type_url, payload = packed
@@ -128,6 +148,9 @@ def arguments_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None
     """
     fields: list[bytes] = []
     for value in args:
+        if type(value) is int and 0 <= value < MORE:
+            fields.append(_SMALL_INT_ARGUMENTS[value])
+            continue
         write = SCALARS.get(type(value))
         if write is None:
             return None
@@ -250,6 +273,12 @@ def _read_any(data: bytes, begin: int, end: int) -> Any:
         size, place = _read_size(data, middle + 1)
     if data[middle] != _SECOND or place + size != end:
         raise ValueError(middle)
+    if read is _read_int and data[place] == _INT:
+        # As it does itself; a slice and a call take longer.
+        if size == _ONE_DIGIT and data[place + 1] < MORE:
+            return data[place + 1]
+        if size == _TWO_DIGITS and data[place + 1] >= MORE > data[place + 2]:
+            return data[place + 1] & _LOW | data[place + 2] << 7
     return read(data[place:end], 0)
 
 
@@ -292,6 +321,18 @@ _DURATIONS = re.compile(
     + _duration(ExecutionMetrics.DURATION_US_FIELD_NUMBER),
     re.DOTALL,
 ).fullmatch
+
+
+def packed_scalar(value: Any) -> Packed | None:
+    """Returns a scalar of a few bytes, whose encoding never fails; None for any other value."""
+    if type(value) is int and 0 <= value < MORE:
+        return _SMALL_INTS[value]
+    write = _SURE.get(type(value))
+    return write(value) if write is not None else None
+
+
+# Not of texts, which may have lone surrogates, and not of what may be large.
+_SURE = {kind: SCALARS[kind] for kind in (int, float, bool, type(None))}
 
 
 def success_of(packed: Packed, duration_us: int) -> bytes:

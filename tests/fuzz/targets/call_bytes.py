@@ -119,7 +119,6 @@ def check_written(
     parsed = ToolCallRequest.FromString(written)
     assert parsed == general
     assert len(written) == general.ByteSize()
-    # Protobuf writes a map in any order.
     if len(kwargs) < 2:
         assert parsed.SerializeToString() == written
     check_request(written)

@@ -183,6 +183,23 @@ async def test_a_peer_that_says_nothing_is_told_why_its_link_ends() -> None:
         assert "said no hello within 0.01 s" in status.message
 
 
+async def test_a_peer_that_never_reads_loses_its_link() -> None:
+    async with Desk(stream_timeout=0.05) as desk:
+        connected = await raw()
+        hello = pb.Envelope(hello=pb.LinkHello(protocol=1, metadata={ADDRESS_KEY: ADDRESS}))
+        request = pb.ToolCallRequest(tool_id="large100000").SerializeToString()
+        calls = [
+            pb.Envelope(id=2 * number + 1, call=pb.LinkCall(method="ExecuteTool", payload=request))
+            for number in range(50)
+        ]
+        frame = pb.LinkFrame(envelopes=[hello, *calls]).SerializeToString()
+        await asyncio.get_running_loop().sock_sendall(connected, struct.pack("<I", len(frame)) + frame)
+        await until(lambda: desk.hub.workers.lost_links)
+        assert desk.hub.started
+        await until(lambda: not desk.listener._streams)
+        connected.close()
+
+
 @pytest.mark.parametrize(
     "data", [b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0"]
 )

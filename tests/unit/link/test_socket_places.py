@@ -122,6 +122,27 @@ def test_a_socket_that_nobody_listens_at_is_not_used_and_the_next_hub_replaces_i
     following.remove()
 
 
+def test_a_hub_removes_what_killed_hubs_have_left_and_nothing_else(place: Place) -> None:
+    folder = place.path.parent
+    killed = Place("127.0.0.1:1")
+    killed.socket.close()
+    elsewhere = killed.path.with_name("127.0.0.1:2-4711.sock")
+    killed.path.rename(elsewhere)
+    killed = Place("127.0.0.1:1")
+    killed.socket.close()
+    (folder / socket_name("file")).touch()
+    following = Place("127.0.0.1:3")
+    assert {path.name for path in folder.glob("*.sock")} == {
+        place.path.name,
+        elsewhere.name,
+        following.path.name,
+        socket_name("file"),
+    }
+    connect(find(ADDRESS)).close()
+    following.remove()
+    following.socket.close()
+
+
 def test_what_a_hub_that_died_half_way_left_does_no_harm(runtime: Path) -> None:
     folder = runtime / "grpc-tool-bridge"
     folder.mkdir(mode=0o700)
