@@ -14,7 +14,7 @@ from grpc_tool_bridge.rpc.large_messages import LargeToolCall, LargeValue
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_values
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.scalars import SCALARS, pack_large
+from grpc_tool_bridge.values.scalars import SCALARS, pack_large, utf8
 
 # Pairs of type URL and payload, by position and by name.
 PackedArgument = tuple[str, Payload]
@@ -56,9 +56,20 @@ def pack_arguments(
             _SURE[type(value)](value) if type(value) in _SURE else _pack(value, place, spec)
             for place, value in enumerate(args)
         ]
+        for name in kwargs:
+            if not name.isascii():
+                _check_name(name)
         return by_position, {name: _pack(value, name, spec) for name, value in kwargs.items()}
     except (SerializationError, MessageTooLargeError) as error:
         raise type(error)(f"{what()}: {error.message}", details=error.details) from None
+
+
+def _check_name(name: str) -> None:
+    """Raises SerializationError if the name of an argument has a lone surrogate."""
+    try:
+        utf8(name)
+    except SerializationError as error:
+        raise SerializationError(f"the argument name {name!r}: {error.message}") from None
 
 
 def _pack(value: Any, which: int | str, spec: ToolSpec | None) -> PackedArgument:

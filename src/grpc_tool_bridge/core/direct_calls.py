@@ -20,7 +20,7 @@ from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner
 from grpc_tool_bridge.tools.spec_checks import SpecCheck
-from grpc_tool_bridge.values.call_bytes import read_arguments, read_names, read_types
+from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names, read_types
 
 Begun = Generator[Any, Any, Answer] | Forwarded
 
@@ -42,6 +42,7 @@ class DirectCalls:
         # See ``Owner``; bound here, to save a call for each call.
         self.enter = admission.enter_directly
         self._orphaned = runner.tasks
+        self._most_bytes = min(MAX_BYTES, runner.settings.max_message_bytes)
         self._runner: DirectRunner[Session, RegisteredTool, Permits] = DirectRunner(runner, self)
 
     def begin(self, context: RequestContext, done: Done) -> Begun | None:
@@ -55,7 +56,7 @@ class DirectCalls:
             What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
         data = context.payload
-        if type(data) is not bytes or len(data) > MAX_BYTES or not self._admission.is_plain:
+        if type(data) is not bytes or len(data) > self._most_bytes or not self._admission.is_plain:
             return None
         try:
             session_id, tool_id, place = read_names(data)
@@ -68,7 +69,8 @@ class DirectCalls:
             if tool.backend is None:
                 return self._run(session, tool, context, data, place)
             call = self._call_for_worker(session, tool, context, data, place)
-        except Exception:  # noqa: BLE001 - the executor says what is wrong with the request
+        except UNREADABLE:
+            # The executor says what is wrong with the request.
             return None
         if call is None:
             return None
@@ -82,10 +84,13 @@ class DirectCalls:
         if function is None or not runs_directly(function):
             return None
         args, kwargs, timeout_ms = read_arguments(data, place)
+        # Binding is part of the call: a validator may be slow.
+        opened_at, deadline = self._times(session, tool, context, timeout_ms)
+        if deadline <= opened_at:
+            return None
         bound = function.try_bind(args, kwargs)
         if bound is None:
             return None
-        opened_at, deadline = self._times(session, tool, context, timeout_ms)
         context.payload = b""
         return self._runner.run(session, tool, bound, deadline, opened_at)
 

@@ -60,6 +60,8 @@ MAX_CONTROL_BYTES = 16 * 1024 * 1024
 # Longer than the name of any method; one that is cut does not exist.
 MAX_METHOD_CHARS = 128
 
+_KINDS = tuple(field.name for field in Envelope.DESCRIPTOR.oneofs_by_name["kind"].fields)
+
 
 class Link:
     """One end of a link.
@@ -106,19 +108,8 @@ class Link:
         self._open_streams = 0
         self._crossed = RecentIds()
         self._pings = 0
-        self._receivers: dict[str | None, Callable[[Any, list[Event]], None]] = {
-            "hello": self._receive_hello,
-            "call": self._receive_call,
-            "reply": self._receive_reply,
-            "chunk": self._receive_chunk,
-            "end": self._receive_end,
-            "cancel": self._receive_cancel,
-            "credit": self._receive_credit,
-            "ping": self._receive_ping,
-            "pong": self._receive_pong,
-            "drain": self._receive_drain,
-            "part": self._receive_part,
-            "event": self._receive_event,
+        self._receivers: dict[str | None, Callable[[Envelope, list[Event]], None]] = {
+            kind: getattr(self, f"_receive_{kind}") for kind in _KINDS
         }
         greeting = LinkHello()
         greeting.CopyFrom(hello)

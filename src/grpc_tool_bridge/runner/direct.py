@@ -104,37 +104,48 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         held = owner.enter(session, tool)
         try:
             if held is None:
-                call = owner.make_call(session, tool, deadline, opened_at)
+                call = self._made(session, tool, bound, deadline, opened_at)
                 held = yield from owner.acquire(call).__await__()
             in_tool = True
             work = function.function(*bound[0], **bound[1])
-            try:
-                waits_for = work.send(None)
-            except StopIteration as result:
-                value = result.value
+            if call is not None:
+                # It has waited, and is known as this Call.
+                value = yield from call.step(work)
             else:
-                if forks.process.ends:
-                    forks.end()
-                call = owner.make_call(session, tool, deadline, opened_at)
-                value = yield from call.resume(work, waits_for)
+                try:
+                    waits_for = work.send(None)
+                except StopIteration as result:
+                    value = result.value
+                else:
+                    if forks.process.ends:
+                        forks.end()
+                    call = self._made(session, tool, bound, deadline, opened_at)
+                    value = yield from call.resume(work, waits_for)
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
             in_tool = False
             if forks.process.ends:
                 forks.end()
-            if call is not None:
+            if call is not None and is_scalar:
+                # ``encode`` does so for any other value, once it is finished.
                 call.refuse_late()
             packed = packed_scalar(value) if is_scalar else None
             if packed is not None:
                 answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
             else:
-                call = call or owner.make_call(session, tool, deadline, opened_at)
+                call = call or self._made(session, tool, bound, deadline, opened_at)
                 answer = yield from self._runner.answer_with(call, function, value, is_scalar=is_scalar).__await__()
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
-            call = call or owner.make_call(session, tool, deadline, opened_at)
+            call = call or self._made(session, tool, bound, deadline, opened_at)
             answer = yield from self._failed(call, error, in_tool=in_tool).__await__()
         finally:
             owner.end(session, tool, opened_at, held, call, answer)
         return answer
+
+    def _made(self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float) -> Call:
+        """Returns the Call of a call, with the arguments that a list of the running calls shows."""
+        call = self._owner.make_call(session, tool, deadline, opened_at)
+        call.prepared = bound
+        return call
 
     async def _failed(self, call: Call, error: BaseException, *, in_tool: bool) -> ToolCallResponse:
         """Returns the answer of a call that failed; raises the error if the caller cancelled the call."""

@@ -39,7 +39,7 @@ from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Payload
 from grpc_tool_bridge.rpc.large_messages import encoded_arguments
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
-from grpc_tool_bridge.runner.calls import Call, end_if_forked
+from grpc_tool_bridge.runner.calls import Call, end_if_forked, function_of
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
 from grpc_tool_bridge.runner.events import Event, EventStream, event_metadata
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
@@ -565,13 +565,6 @@ def _is_slow_to_read(request: Request) -> bool:
     return len(args) + len(kwargs) > _MAX_IN_LOOP or any(
         is_slow(item.type_url, item.value) for item in (*args, *kwargs.values())
     )
-
-
-def function_of(call: Call) -> Tool:
-    """Returns the function that a call runs."""
-    tool = call.tool.tool
-    assert tool is not None  # noqa: S101 - every call of a runner has one
-    return tool
 
 
 def last_chunk(

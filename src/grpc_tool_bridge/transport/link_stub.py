@@ -355,13 +355,11 @@ class LinkMethod:
             The call, whose answer is bytes; None if no link takes it now, and nothing was sent.
         """
         call = BytesCall()
-        if not self._starter.try_send_bytes(call, payload):
-            return None
         # Its link looks for calls that have timed out.
         call.expires_at = monotonic() + timeout
         if self._answerer is not None:
             call.answerer, call.tool_id = self._answerer, tool_id
-        return call
+        return call if self._starter.try_send_bytes(call, payload) else None
 
     def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:
         if timeout is None and not metadata:

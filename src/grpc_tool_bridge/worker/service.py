@@ -26,7 +26,7 @@ from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
 from grpc_tool_bridge.tools.tool import Tool, as_tool
-from grpc_tool_bridge.values.call_bytes import read_arguments, read_names
+from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names
 
 
 class ServedCall(Call):
@@ -118,12 +118,16 @@ class ToolService:
             if named.tool is None or not runs_directly(named.tool):
                 return None
             args, kwargs, _ = read_arguments(data, place)
-            bound = named.tool.try_bind(args, kwargs)
-        except Exception:  # noqa: BLE001 - ``execute_tool`` says what is wrong with the request
+        except UNREADABLE:
+            # ``execute_tool`` says what is wrong with the request.
             return None
+        # Binding is part of the call: a validator may be slow.
         now = time.monotonic()
         end = context.deadline if context.deadline is not None else now + self._runner.settings.call_timeout
-        if bound is None or end <= now:
+        if end <= now:
+            return None
+        bound = named.tool.try_bind(args, kwargs)
+        if bound is None:
             return None
         context.payload = b""
         return self._direct.run(session_id, named, bound, end, now)
