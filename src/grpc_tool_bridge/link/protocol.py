@@ -108,7 +108,7 @@ class Link:
         self._open_streams = 0
         self._crossed = RecentIds()
         self._pings = 0
-        self._receivers: dict[str | None, Callable[[Envelope, list[Event]], None]] = {
+        self._receivers: dict[str | None, Callable[[Any, list[Event]], None]] = {
             kind: getattr(self, f"_receive_{kind}") for kind in _KINDS
         }
         greeting = LinkHello()
