@@ -1,34 +1,14 @@
 """``agent``: runs an agent and prints its steps as they happen."""
 
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from grpc_tool_bridge.cli.arguments import read_value, split_pairs
 from grpc_tool_bridge.cli.commands import WordsCommand
-from grpc_tool_bridge.cli.connection import open_bridge
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, visible
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
-from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.client.options import to_milliseconds
-from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.values import tagged_json
-
-# Characters of a tool's result; --json prints all.
-_SHOWN_CHARS = 2_000
-
-_LABELS = {"thought": "thought", "action": "action", "observation": "observed", "result": "answer"}
-_STYLES = {"thought": "italic", "action": "cyan", "observation": "", "result": "bold"}
-
-_WHY = {
-    "max_iters": "it used all its steps (--max-iters)",
-    "time": "it ran out of time (--timeout)",
-    "tokens": "it used all its tokens, or its context was full",
-}
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption, check_timeout
+from grpc_tool_bridge.cli.output import print_json
 
 
 class AgentCommand(WordsCommand):
@@ -87,11 +67,15 @@ async def agent(
     as_json: JsonOption = False,
 ) -> None:
     """Run an agent, and print its thoughts, actions and observations as they happen."""
-    inputs = {
-        name: read_value(word, f"input {name}") for name, word in split_pairs(given or (), "--input", "input").items()
-    }
-    if timeout is not None:
-        _check(timeout)
+    inputs = _inputs(given or ())
+    check_timeout(timeout, "agent")
+
+    from contextlib import aclosing
+
+    from grpc_tool_bridge.cli import agent_text
+    from grpc_tool_bridge.cli.connection import open_bridge
+    from grpc_tool_bridge.cli.consoles import console
+
     async with open_bridge(hub, session) as bridge:
         agent_id = await bridge.create_react_agent(
             signature, tool, max_iters, None if model is None else {"model": model}
@@ -104,43 +88,13 @@ async def agent(
                 if as_json:
                     print_json(chunk)
                 elif chunk["type"] != "result" or chunk["final_answer"]:
-                    _print(chunk, out)
+                    agent_text.print_chunk(chunk, out)
                 if chunk["type"] == "result" and chunk["stop_reason"] != "finished":
-                    why = _WHY.get(chunk["stop_reason"], chunk["stop_reason"])
-                    raise CommandError(f"the agent did not finish: {why}")
+                    raise CommandError(f"the agent did not finish: {agent_text.why(chunk['stop_reason'])}")
 
 
-def _check(timeout: float) -> None:
-    try:
-        to_milliseconds(timeout, "agent")
-    except ValidationError as error:
-        raise ArgumentError(f"--timeout: {error.message}") from None
+def _inputs(given: Sequence[str]) -> dict[str, Any]:
+    from grpc_tool_bridge.cli.arguments import read_value, split_pairs
 
-
-def _print(chunk: Mapping[str, Any], out: Console) -> None:
-    kind = chunk["type"]
-    text = _text(chunk)
-    if len(text) > _SHOWN_CHARS and kind == "observation":
-        text = f"{text[:_SHOWN_CHARS]}… ({len(text) - _SHOWN_CHARS:,} more characters; --json gives all)"
-    step = f"{chunk['step']}" if "step" in chunk else ""
-    line = Text(f"{step:>2} {_LABELS[kind]:<9}", style="dim")
-    line.append(visible(text).replace("\n", "\n" + " " * 12), style=f"not dim {_STYLES[kind]}")
-    out.print(line, soft_wrap=True)
-
-
-def _text(chunk: Mapping[str, Any]) -> str:
-    match chunk["type"]:
-        case "thought":
-            return str(chunk["text"])
-        case "action":
-            arguments = ", ".join(f"{name}={tagged_json.dumps(value)}" for name, value in chunk["tool_input"].items())
-            return f"{chunk['tool_name']}({arguments})"
-        case "observation":
-            return _shown(chunk["output"])
-        case _:
-            answer = chunk["final_answer"]
-            return "\n".join(f"{name}: {_shown(value)}" for name, value in answer.items())
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else tagged_json.dumps(value)
+    pairs = split_pairs(given, "--input", "input")
+    return {name: read_value(word, f"input {name}") for name, word in pairs.items()}

@@ -1,6 +1,5 @@
 """Turns functions into commands: their parameters become options, and their exceptions one line."""
 
-import asyncio
 import contextlib
 import functools
 import inspect
@@ -17,8 +16,6 @@ from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, say_warning
 from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
 from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
-from grpc_tool_bridge.values.jsontext import MAX_DIGITS
-from grpc_tool_bridge.values.tagged_json import is_text
 
 # File names may hold any bytes.
 _FILE_ARGUMENTS = frozenset({"sources", "tools"})
@@ -56,8 +53,8 @@ def add_command(
     *,
     cls: type[WordsCommand] = WordsCommand,
     **defaults: Any,
-) -> None:
-    """Registers a function as a command of ``app``; ``cls`` parses its arguments.
+) -> typer.Typer:
+    """Registers a function as a command of ``app``, and returns ``app``; ``cls`` parses its arguments.
 
     Its parameters become the command's. A parameter of a subclass of ``OptionGroup`` stands for all options of that
     group. ``defaults`` override defaults of options of a group for this command.
@@ -92,6 +89,7 @@ def add_command(
     command.__dict__["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {item.name: item.annotation for item in parameters}
     app.command(name, cls=cls)(command)
+    return app
 
 
 def add_client_command(
@@ -100,11 +98,13 @@ def add_client_command(
     function: Callable[..., Coroutine[Any, Any, None]],
     *,
     cls: type[WordsCommand] = WordsCommand,
-) -> None:
+) -> typer.Typer:
     """Registers an async function whose first parameter is ``HubOptions``; see ``add_command``."""
 
     @functools.wraps(function)
     def run(hub: HubOptions, **given: Any) -> None:
+        import asyncio
+
         require_stdout()
         try:
             with _long_integers():
@@ -115,7 +115,7 @@ def add_client_command(
         except BrokenPipeError:
             raise PipeClosedError from None
 
-    add_command(app, name, run, cls=cls)
+    return add_command(app, name, run, cls=cls)
 
 
 def _fields(group: type[Any]) -> list[Field[Any]]:
@@ -128,6 +128,8 @@ def _is_group(annotation: Any) -> bool:
 
 
 def _check_text(given: Mapping[str, Any]) -> None:
+    from grpc_tool_bridge.values.text import is_text
+
     for name, value in given.items():
         for word in value if isinstance(value, list) else (value,):
             if name not in _FILE_ARGUMENTS and isinstance(word, str) and not is_text(word):
@@ -137,6 +139,8 @@ def _check_text(given: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def _long_integers() -> Iterator[None]:
     """Lets Python write every integer that the bridge carries, so that every result can be printed."""
+    from grpc_tool_bridge.values.jsontext import MAX_DIGITS
+
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(MAX_DIGITS)
     try:

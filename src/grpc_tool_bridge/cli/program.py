@@ -17,10 +17,10 @@ def run() -> int:
     try:
         if obeys:
             signal.signal(signal.SIGINT, _quit)
-        from grpc_tool_bridge.cli import streams  # noqa: PLC0415 - see above
+        from grpc_tool_bridge.cli import streams
 
         streams.prepare()
-        from grpc_tool_bridge.cli.app import main  # noqa: PLC0415 - see above
+        from grpc_tool_bridge.cli.app import main
 
         if obeys:
             signal.signal(signal.SIGINT, signal.default_int_handler)

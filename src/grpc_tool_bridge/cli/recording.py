@@ -1,13 +1,15 @@
 """The options of ``serve`` for a recording."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.interfaces import Recorder
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.config import Settings
+    from grpc_tool_bridge.core.interfaces import Recorder
 
 _PANEL = "Recording"
 
@@ -54,8 +56,8 @@ def check_redaction(record: Path | None, names: list[str] | None, patterns: list
 
 
 def make_recorder(
-    record: Path | None, settings: Settings, names: list[str] | None, patterns: list[str] | None
-) -> Recorder | None:
+    record: Path | None, settings: "Settings", names: list[str] | None, patterns: list[str] | None
+) -> "Recorder | None":
     """Returns the recorder of a hub; None if nothing is recorded.
 
     Raises:
@@ -63,7 +65,7 @@ def make_recorder(
     """
     if record is None:
         return None
-    from grpc_tool_bridge.testing.recording.recorder import Recorder as FileRecorder  # noqa: PLC0415 - only to record
+    from grpc_tool_bridge.testing.recording.recorder import Recorder as FileRecorder
 
     try:
         return FileRecorder(

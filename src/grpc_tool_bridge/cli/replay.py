@@ -1,22 +1,15 @@
 """``replay``: a server that answers as a recording says, or a test made of it."""
 
-import asyncio
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
 from grpc_tool_bridge.cli.options import ReadyJsonOption, check_address
-from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.streams import require_stdout
-from grpc_tool_bridge.cli.tool_sources import load_tools
-from grpc_tool_bridge.config import DEFAULT_ADDRESS
-from grpc_tool_bridge.transport.addresses import is_loopback
+from grpc_tool_bridge.config.defaults import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.testing.mock_server import MockBridgeServer
@@ -74,6 +67,8 @@ def replay(
     _check_address(address)
     if speed != 1.0 and not in_time:
         raise ArgumentError("--speed: with --in-time only; without it, answers come at once")
+    import asyncio
+
     server = _server(file, address, in_time=in_time, speed=speed)
     if as_json:
         require_stdout()
@@ -85,6 +80,8 @@ def replay(
 
 
 def _check_address(address: str) -> None:
+    from grpc_tool_bridge.transport.addresses import is_loopback
+
     check_address(address, listening=True)
     if address.startswith("unix:"):
         raise ArgumentError("--address: a recording is served at HOST:PORT, not at a unix socket")
@@ -93,7 +90,7 @@ def _check_address(address: str) -> None:
 
 
 def _server(file: Path, address: str, *, in_time: bool, speed: float) -> "MockBridgeServer":
-    from grpc_tool_bridge.testing.mock_server import MockBridgeServer  # noqa: PLC0415 - only to replay
+    from grpc_tool_bridge.testing.mock_server import MockBridgeServer
 
     try:
         return MockBridgeServer.from_recording(file, address=address, in_time=in_time, speed=speed)
@@ -104,13 +101,20 @@ def _server(file: Path, address: str, *, in_time: bool, speed: float) -> "MockBr
 
 
 async def _serve(server: "MockBridgeServer", file: Path, address: str, *, as_json: bool) -> int:
+    import asyncio
+    import os
+    import signal
+
+    from grpc_tool_bridge.cli.consoles import console
+    from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+
     with ending_signals() as signals:
         try:
             server.start()
         except RuntimeError:
             # gRPC does not tell why.
             raise CommandError(
-                f"cannot listen at {address}: it is in use or not this machine's; choose another --address", code=FAILED
+                f"cannot listen at {address}: it is in use or not this machine's; choose another --address"
             ) from None
         try:
             if as_json:
@@ -123,7 +127,9 @@ async def _serve(server: "MockBridgeServer", file: Path, address: str, *, as_jso
 
 
 def _make_test(file: Path, target: Path, tools: list[str]) -> None:
-    from grpc_tool_bridge.testing.recording.made_tests import write_test  # noqa: PLC0415 - only to make a test
+    from grpc_tool_bridge.cli.consoles import console
+    from grpc_tool_bridge.cli.tool_sources import load_tools
+    from grpc_tool_bridge.testing.recording.made_tests import write_test
 
     # Fails now if the test could not import them.
     load_tools(tools)

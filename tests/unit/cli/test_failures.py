@@ -12,10 +12,11 @@ from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
 from grpc_tool_bridge.cli import app, connection
 from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, PIPE_CLOSED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report, wants_json
-from grpc_tool_bridge.cli.options import HubOptions, read_settings
+from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.settings import read_settings
 from grpc_tool_bridge.cli.spec_text import signature_text
 from grpc_tool_bridge.cli.streams import PipeClosedError
-from grpc_tool_bridge.cli.tools import tool_facts
+from grpc_tool_bridge.cli.tool_text import tool_facts
 from grpc_tool_bridge.errors import ToolCommunicationError
 
 
