@@ -2,14 +2,14 @@
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
-from grpc_tool_bridge.cli import app, connection
+from grpc_tool_bridge.cli import app, command_tree, connection
 from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, PIPE_CLOSED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report, wants_json
 from grpc_tool_bridge.cli.options import HubOptions
@@ -64,10 +64,10 @@ def test_a_closed_pipe_is_quiet_and_what_is_left_to_print_goes_nowhere(
 def test_an_unforeseen_error_of_a_command_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> Callable[..., Any]:
+    def broken() -> typer.Typer:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(app, "_command", broken)
+    monkeypatch.setattr(command_tree, "make_app", broken)
     assert app.main(["tools"]) == 1
     assert capsys.readouterr().err.startswith("error: ZeroDivisionError: oops;")
 
