@@ -40,6 +40,7 @@ EXTRAS = {
     "mcp": ("mcp",),
     "http": ("prometheus_client", "starlette", "uvicorn"),
     "cluster": ("nats",),
+    "uvloop": ("uvloop",),
 }
 
 # Characters of a proxy's response in an error text.

@@ -50,7 +50,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> No
             heading, facts = _heading(server, len(offered), options.record), _facts(server, options.record)
             serving.announce(out, options, settings, offered, heading=heading, facts=facts)
 
-        serving.run(_serve(server, say))
+        serving.run(_serve(server, say), options)
 
 
 def _read_chaos(file: Path | None) -> Chaos | None:

@@ -1,6 +1,5 @@
 """What ``serve`` and ``worker`` share: what they print, and how they end."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grpc_tool_bridge.cli.consoles import console
+from grpc_tool_bridge.cli.event_loop import run_in_loop
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.log import log_to_stderr
 from grpc_tool_bridge.cli.output import print_json
@@ -53,10 +53,10 @@ def construction(command: str) -> Iterator[None]:
         raise ArgumentError(f"{command}: {error.message}") from None
 
 
-def run(work: Coroutine[Any, Any, int]) -> None:
+def run(work: Coroutine[Any, Any, int], options: ServingOptions) -> None:
     """Runs a serving coroutine until a signal; exits the program with the code that it returns."""
     try:
-        code = asyncio.run(work)
+        code = run_in_loop(work, options.loop)
     finally:
         end_children()
     if code:

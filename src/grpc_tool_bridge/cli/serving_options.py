@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grpc_tool_bridge.cli.event_loop import LoopChoice, LoopOption
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption
 from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption
@@ -26,6 +27,7 @@ class ServingOptions(OptionGroup):
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings by name.")
     ] = None
     log_level: LogLevelOption = LogLevel.INFO
+    loop: LoopOption = LoopChoice.AUTO
     as_json: ReadyJsonOption = False
     agents: Annotated[
         bool,

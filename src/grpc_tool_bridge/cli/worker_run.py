@@ -66,7 +66,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
             if line.announces:
                 serving.announce(out, options, settings, offered, heading=heading, facts=facts)
 
-        serving.run(_work(made, hub, line, say, lifetime))
+        serving.run(_work(made, hub, line, say, lifetime), options)
 
 
 def _lifetime_of(options: WorkerOptions) -> WorkerLifetime | None:
