@@ -32,3 +32,8 @@ class _Loops:
         factory, _ = loop_factory(self._choice)
         assert factory is not None
         return {self._choice.value: factory}
+
+
+def tells_whether_it_is_idle() -> bool:
+    """Returns whether the running loop is one of asyncio's, which says what it is about to run."""
+    return hasattr(asyncio.get_running_loop(), "_ready")
