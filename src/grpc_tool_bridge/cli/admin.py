@@ -2,18 +2,17 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.client.admin import CallStatus
 
 OneSessionOption = Annotated[
-    str | None, typer.Option("--session", metavar="ID", help="Only this session. Default: all sessions.")
+    str | None, Option("--session", metavar="ID", help="Only this session. Default: all sessions.")
 ]
 
 
@@ -45,7 +44,7 @@ async def list_calls(
     *,
     session: OneSessionOption = None,
     arguments: Annotated[
-        bool, typer.Option("--arguments", help="Print the arguments too, if the hub still holds them.")
+        bool, Option("--arguments", help="Print the arguments too, if the hub still holds them.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,11 +78,9 @@ async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_jso
 
 async def cancel_call(
     hub: HubOptions,
-    call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="Id of the call, as admin calls prints it.")],
+    call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as admin calls prints it.")],
     *,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")
-    ] = "",
+    reason: Annotated[str, Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a call, and all calls made by its tool."""
@@ -101,13 +98,13 @@ async def watch_events(
     session: OneSessionOption = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable."),
+        Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable."),
     ] = None,
     arguments: Annotated[
-        bool, typer.Option("--arguments", help="Print arguments, results and the texts of errors too.")
+        bool, Option("--arguments", help="Print arguments, results and the texts of errors too.")
     ] = False,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, metavar="N", help="Stop after this many events. Default: at Ctrl-C.")
+        int | None, Option("--count", min=1, metavar="N", help="Stop after this many events. Default: at Ctrl-C.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -3,50 +3,19 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import typer
-
-from grpc_tool_bridge.cli.commands import WordsCommand
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption, check_timeout
 from grpc_tool_bridge.cli.output import print_json
-
-
-class AgentCommand(WordsCommand):
-    """Accepts ``--question TEXT``, or any other input name, for ``--input question=TEXT``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Converts options that the command does not define to inputs."""
-        own = {name for item in self.get_params(ctx) for name in (*item.opts, *item.secondary_opts)}
-        written: list[str] = []
-        rest = iter(args)
-        for arg in rest:
-            name, equals, value = arg.partition("=")
-            if arg == "--":
-                written += [arg, *rest]
-            elif not arg.startswith("--") or name in own:
-                written.append(arg)
-                if not equals and self._takes_value(arg):
-                    written += [value for value in (next(rest, None),) if value is not None]
-            else:
-                if not equals:
-                    given = next(rest, None)
-                    if given is None:
-                        raise ArgumentError(f"{arg} needs a value")
-                    value = given
-                # Field names have no hyphens.
-                written += ["--input", f"{name[2:].replace('-', '_')}={value}"]
-        return super().parse_args(ctx, written)
+from grpc_tool_bridge.cli.parameters import Argument, Option
 
 
 async def agent(
     hub: HubOptions,
-    signature: Annotated[
-        str, typer.Argument(metavar="SIGNATURE", help='Inputs and outputs, such as "Question -> Answer".')
-    ],
+    signature: Annotated[str, Argument(metavar="SIGNATURE", help='Inputs and outputs, such as "Question -> Answer".')],
     *,
     given: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--input",
             metavar="NAME=VALUE",
             help="An input of the signature: JSON, or plain text. --NAME VALUE does the same. Repeatable.",
@@ -54,14 +23,14 @@ async def agent(
     ] = None,
     tool: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A tool that the agent may call. Default: all tools of the session."),
+        Option(metavar="NAME", help="A tool that the agent may call. Default: all tools of the session."),
     ] = None,
     max_iters: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Maximum number of steps; a runtime allows up to 100.")
+        int, Option(min=1, metavar="N", help="Maximum number of steps; a runtime allows up to 100.")
     ] = 5,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model. Default: the runtime's own.")] = None,
+    model: Annotated[str | None, Option(metavar="MODEL", help="The model. Default: the runtime's own.")] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Deadline of the run. Default: the hub's agent_timeout.")
+        float | None, Option(metavar="SECONDS", help="Deadline of the run. Default: the hub's agent_timeout.")
     ] = None,
     session: SessionOption = None,
     as_json: JsonOption = False,

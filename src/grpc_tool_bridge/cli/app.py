@@ -21,10 +21,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_version()
             code = 0
         else:
-            from grpc_tool_bridge.cli import command_tree
-
-            code = command_tree.run(words)
+            code = _run(words)
         sys.stdout.flush()
     except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001 - every error becomes one line
         return report(error, as_json=wants_json(words))
     return code
+
+
+def _run(words: Sequence[str]) -> int:
+    from grpc_tool_bridge.cli import direct
+
+    plain = direct.read(words)
+    if plain is None:
+        from grpc_tool_bridge.cli import typer_app
+
+        return typer_app.run(words)
+    command, values = plain
+    return command.run(values)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import JsonOption, OptionGroup, SessionOption, check_timeout
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.load.arrivals import ARRIVALS
 
 MAX_CLIENTS = 10_000
@@ -22,46 +21,40 @@ class BenchOptions(OptionGroup):
 
     tool: Annotated[
         str | None,
-        typer.Option("--tool", metavar="NAME", help="The tool to call. Default: none, only heartbeats."),
+        Option("--tool", metavar="NAME", help="The tool to call. Default: none, only heartbeats."),
     ] = None
     args: Annotated[
         list[str] | None,
-        typer.Option("--args", metavar="JSON", help="An argument by position; others may follow it. Repeatable."),
+        Option("--args", metavar="JSON", help="An argument by position; others may follow it. Repeatable."),
     ] = None
     kwarg: Annotated[
-        list[str] | None, typer.Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
+        list[str] | None, Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
     ] = None
-    stream: Annotated[bool, typer.Option("--stream", help="Read a stream of the tool; streaming tools imply it.")] = (
-        False
-    )
+    stream: Annotated[bool, Option("--stream", help="Read a stream of the tool; streaming tools imply it.")] = False
     batch: Annotated[
-        int | None, typer.Option("--batch", min=1, metavar="N", help="Send calls in batches of N. Each batch is timed.")
+        int | None, Option("--batch", min=1, metavar="N", help="Send calls in batches of N. Each batch is timed.")
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", help="Deadline of each call. Default: the tool's own."),
+        Option("--timeout", metavar="SECONDS", help="Deadline of each call. Default: the tool's own."),
     ] = None
     clients: Annotated[
         int,
-        typer.Option(
-            "--clients", min=1, max=MAX_CLIENTS, metavar="N", help="Clients, each with a connection and a session."
-        ),
+        Option("--clients", min=1, max=MAX_CLIENTS, metavar="N", help="Clients, each with a connection and a session."),
     ] = 10
-    duration: Annotated[float, typer.Option("--duration", min=0.1, metavar="SECONDS", help="How long to measure.")] = (
-        10.0
-    )
+    duration: Annotated[float, Option("--duration", min=0.1, metavar="SECONDS", help="How long to measure.")] = 10.0
     warmup: Annotated[
-        float, typer.Option("--warmup", min=0.0, metavar="SECONDS", help="Calls before that, which are not counted.")
+        float, Option("--warmup", min=0.0, metavar="SECONDS", help="Calls before that, which are not counted.")
     ] = 1.0
     concurrency: Annotated[
         int,
-        typer.Option(
+        Option(
             "--concurrency", min=1, max=10_000, metavar="N", help="Closed loop: calls of each client at the same time."
         ),
     ] = 1
     rate: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--rate",
             min=0.001,
             max=1e6,
@@ -71,30 +64,28 @@ class BenchOptions(OptionGroup):
         ),
     ] = None
     arrivals: Annotated[
-        str, typer.Option("--arrivals", metavar="|".join(ARRIVALS), help="How an open loop spaces its calls.")
+        str, Option("--arrivals", metavar="|".join(ARRIVALS), help="How an open loop spaces its calls.")
     ] = "constant"
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of poisson arrivals.")] = 0
+    seed: Annotated[int, Option("--seed", min=0, metavar="N", help="Seed of poisson arrivals.")] = 0
     max_in_flight: Annotated[
         int,
-        typer.Option(
-            "--max-in-flight", min=1, max=100_000, metavar="N", help="Open loop: beyond this, calls are dropped."
-        ),
+        Option("--max-in-flight", min=1, max=100_000, metavar="N", help="Open loop: beyond this, calls are dropped."),
     ] = 10_000
     transport: Annotated[
-        str, typer.Option("--transport", metavar="|".join(_TRANSPORTS), help="How the clients make their calls.")
+        str, Option("--transport", metavar="|".join(_TRANSPORTS), help="How the clients make their calls.")
     ] = "link"
-    fail_on_error: Annotated[bool, typer.Option("--fail-on-error", help="Exit with 1 if a call failed.")] = False
+    fail_on_error: Annotated[bool, Option("--fail-on-error", help="Exit with 1 if a call failed.")] = False
     max_p99: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--max-p99", min=0.0, metavar="SECONDS", help="Exit with 1 if over 1 % of the calls took longer than this."
         ),
     ] = None
     min_rate: Annotated[
         float | None,
-        typer.Option("--min-rate", min=0.0, metavar="CALLS", help="Exit with 1 if fewer calls per second succeeded."),
+        Option("--min-rate", min=0.0, metavar="CALLS", help="Exit with 1 if fewer calls per second succeeded."),
     ] = None
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the results as JSON, too.")] = None
+    out: Annotated[Path | None, Option("--out", metavar="FILE", help="Write the results as JSON, too.")] = None
     session: SessionOption = None
     as_json: JsonOption = False
 

@@ -3,21 +3,20 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, OptionGroup, SessionOption
 from grpc_tool_bridge.cli.output import print_json, print_value
+from grpc_tool_bridge.cli.parameters import Argument, Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.client.bridge import ToolBridge
     from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
     from grpc_tool_bridge.errors import ToolBridgeError
 
-ToolArgument = Annotated[str, typer.Argument(metavar="TOOL", help="The tool's name.")]
+ToolArgument = Annotated[str, Argument(metavar="TOOL", help="The tool's name.")]
 WordsArgument = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="ARGS",
         help="The tool's arguments: JSON, or plain text for a parameter that takes text; - reads JSON from stdin.",
     ),
@@ -29,15 +28,15 @@ class CallOptions(OptionGroup):
     """The options of a call."""
 
     kwarg: Annotated[
-        list[str] | None, typer.Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
+        list[str] | None, Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", help="Deadline of the call. Default: the tool's own."),
+        Option("--timeout", metavar="SECONDS", help="Deadline of the call. Default: the tool's own."),
     ] = None
     answer: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--answer",
             metavar="JSON",
             help="Answer to a question of the tool: an object to accept with, true, or false. Repeatable, in order; "
@@ -46,9 +45,7 @@ class CallOptions(OptionGroup):
     ] = None
     session: SessionOption = None
     as_json: JsonOption = False
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="If the tool fails, print its traceback at the hub.")
-    ] = False
+    traceback: Annotated[bool, Option("--traceback", help="If the tool fails, print its traceback at the hub.")] = False
 
     def check(self) -> None:
         """Checks the options that do not need the hub; raises ArgumentError."""

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
 from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import ReadyJsonOption
 from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.streams import require_stdout, stdout_is_closed
 
 if TYPE_CHECKING:
@@ -21,22 +20,20 @@ if TYPE_CHECKING:
 def chaos_proxy(
     *,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Host of the API. Whoever reaches it can open proxies to any address.")
+        str, Option(metavar="HOST", help="Host of the API. Whoever reaches it can open proxies to any address.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free port.")
-    ] = 8474,
+    port: Annotated[int, Option(metavar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free port.")] = 8474,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON file with proxies to create: a list, as /populate takes it."),
+        Option(metavar="FILE", help="JSON file with proxies to create: a list, as /populate takes it."),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Decides which connections a toxic affects, and its jitter. Default: random."),
+        Option(metavar="N", help="Decides which connections a toxic affects, and its jitter. Default: random."),
     ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
     as_json: ReadyJsonOption = False,
-) -> None:
+) -> int:
     """Run TCP proxies that fail on demand, with the HTTP API of Toxiproxy, until Ctrl-C or SIGTERM.
 
     Each proxy forwards an address to another, and its toxics delay, limit, cut and drop what passes.
@@ -51,9 +48,7 @@ def chaos_proxy(
         require_stdout()
     given = None if config is None else _Config(config, _read(config))
     chosen = secrets.randbits(32) if seed is None else seed
-    code = asyncio.run(_serve(_server(host, port, chosen), given, console(), as_json=as_json, seed=chosen))
-    if code:
-        raise typer.Exit(code)
+    return asyncio.run(_serve(_server(host, port, chosen), given, console(), as_json=as_json, seed=chosen))
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +24,7 @@ class LoopChoice(StrEnum):
 
 LoopOption = Annotated[
     LoopChoice,
-    typer.Option(
+    Option(
         "--loop",
         envvar="TOOL_BRIDGE_LOOP",
         help="The event loop; auto: uvloop if it is installed (the extra uvloop), else asyncio's own.",

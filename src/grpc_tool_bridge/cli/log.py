@@ -5,9 +5,8 @@ import sys
 from enum import StrEnum
 from typing import Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import visible
+from grpc_tool_bridge.cli.parameters import Option
 
 
 class LogLevel(StrEnum):
@@ -19,7 +18,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-LogLevelOption = Annotated[LogLevel, typer.Option("--log-level", help="What to log on stderr.")]
+LogLevelOption = Annotated[LogLevel, Option("--log-level", help="What to log on stderr.")]
 
 
 class LineFormatter(logging.Formatter):

@@ -6,28 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError, file_error
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.config.defaults import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.transport.proxies import Proxy
 
-_hub_option = functools.partial(typer.Option, rich_help_panel="The hub")
+_hub_option = functools.partial(Option, panel="The hub")
 
 SessionOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--session",
         metavar="ID",
         help="Use this session, create it if needed, and keep it. Without it the command uses a temporary session, "
         "removed afterwards.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
 ReadyJsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
+    bool, Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
 ]
 
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.config import Settings
@@ -15,32 +14,32 @@ _PANEL = "Recording"
 
 RecordOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--record",
         metavar="FILE",
         help="Record what clients and the hub say to one another in this file, without secrets. A recording that is "
         "there is replaced.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 RedactOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--redact",
         metavar="NAME",
         help="Do not record the values of this name, such as of an argument or a key; * and ? match as in file names. "
         "Repeatable. Also the setting record_redact.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 RedactPatternOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--redact-pattern",
         metavar="REGEX",
         help="Do not record what this regular expression matches in any text. Repeatable. Also the setting "
         "record_redact_patterns.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
 from grpc_tool_bridge.cli.options import ReadyJsonOption, check_address
 from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import require_stdout
 from grpc_tool_bridge.config.defaults import DEFAULT_ADDRESS
 
@@ -19,11 +18,11 @@ _MAX_SHOWN = 10
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of serve --record.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="A recording of serve --record.")],
     *,
     address: Annotated[
         str,
-        typer.Option(
+        Option(
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
@@ -31,20 +30,16 @@ def replay(
         ),
     ] = DEFAULT_ADDRESS,
     in_time: Annotated[
-        bool, typer.Option("--in-time", help="Take as long for each answer as it took; else answer at once.")
+        bool, Option("--in-time", help="Take as long for each answer as it took; else answer at once.")
     ] = False,
-    speed: Annotated[
-        float, typer.Option("--speed", metavar="FACTOR", help="With --in-time: so many times faster.")
-    ] = 1.0,
+    speed: Annotated[float, Option("--speed", metavar="FACTOR", help="With --in-time: so many times faster.")] = 1.0,
     make_test: Annotated[
         Path | None,
-        typer.Option(
-            "--make-test", metavar="TEST.py", help="Write a pytest module that makes the recorded calls, and exit."
-        ),
+        Option("--make-test", metavar="TEST.py", help="Write a pytest module that makes the recorded calls, and exit."),
     ] = None,
     tools: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--tools",
             metavar="SOURCE",
             help="With --make-test: the test makes the calls to a hub with these tools, and compares the answers. "
@@ -52,7 +47,7 @@ def replay(
         ),
     ] = None,
     as_json: ReadyJsonOption = False,
-) -> None:
+) -> int:
     """Serve a recording without a hub, tools or a model, until Ctrl-C or SIGTERM; or make a test of it.
 
     Each recorded call is answered once. Any other fails with RecordingMismatch, and says what differs.
@@ -61,7 +56,7 @@ def replay(
         if as_json:
             raise ArgumentError("--json: not with --make-test, which writes a test and serves nothing")
         _make_test(file, make_test, tools or [])
-        return
+        return 0
     if tools:
         raise ArgumentError("--tools: with --make-test only; a recording is served without tools")
     _check_address(address)
@@ -75,8 +70,7 @@ def replay(
     code = asyncio.run(_serve(server, file, address, as_json=as_json))
     for text in [*server.mismatches, *(f"not played: {text}" for text in server.unplayed[:_MAX_SHOWN])]:
         say_warning(text)
-    if code:
-        raise typer.Exit(code)
+    return code
 
 
 def _check_address(address: str) -> None:

@@ -2,17 +2,16 @@
 
 from typing import Annotated
 
-import typer
-
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.serving_options import SOURCE_HELP
 
 
 def serve(
     *,
-    tools: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.")] = None,
+    tools: Annotated[list[str] | None, Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.")] = None,
     options: ServeOptions,
-) -> None:
+) -> int:
     """Run a hub that offers tools, until Ctrl-C or SIGTERM.
 
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them.
@@ -20,4 +19,4 @@ def serve(
     settings = options.read_settings()
     from grpc_tool_bridge.cli import serve_run
 
-    serve_run.run(tools or (), options, settings)
+    return serve_run.run(tools or (), options, settings)

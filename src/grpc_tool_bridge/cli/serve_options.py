@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.options import check_address
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.recording import RecordOption, RedactOption, RedactPatternOption, check_redaction
 from grpc_tool_bridge.cli.serving_options import ServingOptions
 from grpc_tool_bridge.cli.settings import setting
@@ -19,7 +18,7 @@ class ServeOptions(ServingOptions):
 
     address: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
             help="Address to listen on; port 0 picks a free port; also [IPV6]:PORT or unix:PATH.",
@@ -27,14 +26,14 @@ class ServeOptions(ServingOptions):
     ] = DEFAULT_ADDRESS
     http: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="HOST:PORT",
             help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
         ),
     ] = None
     chaos: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="FILE",
             help="TOML file with faults to inject into calls on purpose, to test programs. Never in production.",
         ),

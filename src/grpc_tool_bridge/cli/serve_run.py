@@ -24,8 +24,8 @@ from grpc_tool_bridge.transport.open_files import allow_connections
 _log = logging.getLogger(__name__)
 
 
-def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> None:
-    """Runs a hub with the tools of ``sources`` until a signal; exits the program with its code.
+def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> int:
+    """Runs a hub with the tools of ``sources`` until a signal; returns its exit code.
 
     Raises:
         ArgumentError: A source or an option cannot be used.
@@ -50,7 +50,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> No
             heading, facts = _heading(server, len(offered), options.record), _facts(server, options.record)
             serving.announce(out, options, settings, offered, heading=heading, facts=facts)
 
-        serving.run(_serve(server, say), options)
+        return serving.run(_serve(server, say), options)
 
 
 def _read_chaos(file: Path | None) -> Chaos | None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -53,14 +52,12 @@ def construction(command: str) -> Iterator[None]:
         raise ArgumentError(f"{command}: {error.message}") from None
 
 
-def run(work: Coroutine[Any, Any, int], options: ServingOptions) -> None:
-    """Runs a serving coroutine until a signal; exits the program with the code that it returns."""
+def run(work: Coroutine[Any, Any, int], options: ServingOptions) -> int:
+    """Runs a serving coroutine until a signal; returns its exit code."""
     try:
-        code = run_in_loop(work, options.loop)
+        return run_in_loop(work, options.loop)
     finally:
         end_children()
-    if code:
-        raise typer.Exit(code)
 
 
 def announce(

@@ -4,12 +4,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from grpc_tool_bridge.cli.event_loop import LoopChoice, LoopOption
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption
 from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.settings import read_settings, setting
 from grpc_tool_bridge.config import Settings
 
@@ -23,15 +22,13 @@ SOURCE_HELP = (
 class ServingOptions(OptionGroup):
     """The options of a process that runs tools. Those that are settings are None if not given."""
 
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings by name.")
-    ] = None
+    config: Annotated[Path | None, Option("--config", metavar="FILE", help="TOML file with settings by name.")] = None
     log_level: LogLevelOption = LogLevel.INFO
     loop: LoopOption = LoopChoice.AUTO
     as_json: ReadyJsonOption = False
     agents: Annotated[
         bool,
-        typer.Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),
+        Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),
     ] = False
     agent_model: Annotated[str | None, setting("agent_model", "--model")] = None
     agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base")] = None

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import typer
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.config import Settings, load_settings
 
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
@@ -26,7 +26,7 @@ def setting(name: str, flag: str = "") -> Any:
     declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
     about = field.description or name
     text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
-    return typer.Option(declaration, help=text, show_default=False, rich_help_panel=_PANEL)
+    return Option(declaration, help=text, show_default=False, panel=_PANEL)
 
 
 def default_text(field: FieldInfo) -> str:

@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Argument
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 async def tools(
     hub: HubOptions,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show all details of this tool.")] = None,
+    name: Annotated[str | None, Argument(metavar="NAME", help="Show all details of this tool.")] = None,
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,28 +2,27 @@
 
 from typing import Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json, print_value
+from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import read_stdin
 
 SessionOption = Annotated[
-    str, typer.Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.")
+    str, Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.")
 ]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The variable's name.")]
-SecretsOption = Annotated[bool, typer.Option("--show-secrets", help="Print the values of secret variables too.")]
+NameArgument = Annotated[str, Argument(metavar="NAME", help="The variable's name.")]
+SecretsOption = Annotated[bool, Option("--show-secrets", help="Print the values of secret variables too.")]
 
 
 async def list_variables(
     hub: HubOptions,
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only names with this prefix.")] = "",
+    prefix: Annotated[str, Argument(metavar="PREFIX", help="Only names with this prefix.")] = "",
     *,
     session: SessionOption,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="KEY[=VALUE]", help="Only variables with this tag. Repeatable."),
+        Option("--tag", metavar="KEY[=VALUE]", help="Only variables with this tag. Repeatable."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,16 +63,16 @@ async def set_variable(
     hub: HubOptions,
     name: NameArgument,
     value: Annotated[
-        str, typer.Argument(metavar="VALUE", help="JSON, or plain text if it is not JSON; - reads JSON from stdin.")
+        str, Argument(metavar="VALUE", help="JSON, or plain text if it is not JSON; - reads JSON from stdin.")
     ],
     *,
     session: SessionOption,
-    text: Annotated[bool, typer.Option("--text", help="Take the value as text even if it is valid JSON.")] = False,
-    secret: Annotated[bool, typer.Option("--secret", help="Mark the variable as secret.")] = False,
-    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Add a tag. Repeatable.")] = None,
+    text: Annotated[bool, Option("--text", help="Take the value as text even if it is valid JSON.")] = False,
+    secret: Annotated[bool, Option("--secret", help="Mark the variable as secret.")] = False,
+    tag: Annotated[list[str] | None, Option("--tag", metavar="KEY=VALUE", help="Add a tag. Repeatable.")] = None,
     revision: Annotated[
         int | None,
-        typer.Option("--revision", min=0, help="Set only if this is the current revision; 0: if it does not exist."),
+        Option("--revision", min=0, help="Set only if this is the current revision; 0: if it does not exist."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,11 +111,11 @@ async def delete_variable(
 
 async def watch_variables(
     hub: HubOptions,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAMES", help="Names to watch. Default: all.")] = None,
+    names: Annotated[list[str] | None, Argument(metavar="NAMES", help="Names to watch. Default: all.")] = None,
     *,
     session: SessionOption,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
+        int | None, Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
     ] = None,
     show_secrets: SecretsOption = False,
     as_json: JsonOption = False,

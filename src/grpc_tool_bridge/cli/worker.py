@@ -2,10 +2,9 @@
 
 from typing import Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.parameters import Argument
 from grpc_tool_bridge.cli.serving_options import SOURCE_HELP
 from grpc_tool_bridge.cli.worker_options import WorkerOptions
 
@@ -13,12 +12,12 @@ from grpc_tool_bridge.cli.worker_options import WorkerOptions
 def worker(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents."),
+        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents."),
     ] = None,
     *,
     options: WorkerOptions,
     hub: HubOptions,
-) -> None:
+) -> int:
     """Offer tools to a hub over a connection that this process opens, until Ctrl-C or SIGTERM.
 
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them. It waits for a hub
@@ -31,4 +30,4 @@ def worker(
     settings = options.read_settings(token_file=hub.token_file)
     from grpc_tool_bridge.cli import worker_run
 
-    worker_run.run(sources or [], options, hub, settings)
+    return worker_run.run(sources or [], options, hub, settings)

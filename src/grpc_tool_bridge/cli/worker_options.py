@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-import typer
-
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.serving_options import ServingOptions
 from grpc_tool_bridge.cli.settings import setting
 from grpc_tool_bridge.config.argument_checks import MAX_SECONDS, MOST
 from grpc_tool_bridge.config.defaults import DEFAULT_CAPACITY
 from grpc_tool_bridge.worker.lifetime import MAX_BYTES
 
-_aging = partial(typer.Option, rich_help_panel="Replacing the process")
+_aging = partial(Option, panel="Replacing the process")
 
 _JITTER = 0.1
 
@@ -24,7 +23,7 @@ class WorkerOptions(ServingOptions):
 
     session: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--session",
             metavar="ID",
             help="Offer the tools to this session only, and create it if it does not exist. Without it every session "
@@ -33,7 +32,7 @@ class WorkerOptions(ServingOptions):
     ] = None
     worker_id: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--worker-id",
             metavar="ID",
             help="The worker's id. A second worker with the same id replaces the first. Generated if not given.",
@@ -41,10 +40,10 @@ class WorkerOptions(ServingOptions):
     ] = None
     capacity: Annotated[
         int,
-        typer.Option("--capacity", min=1, metavar="N", help="Concurrent calls; more go to other workers, or wait."),
+        Option("--capacity", min=1, metavar="N", help="Concurrent calls; more go to other workers, or wait."),
     ] = DEFAULT_CAPACITY
     reload: Annotated[
-        bool, typer.Option("--reload", help="Restart when a Python file beside or below the sources changes.")
+        bool, Option("--reload", help="Restart when a Python file beside or below the sources changes.")
     ] = False
     max_calls: Annotated[
         int,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import typer
 from rich.text import Text
 
 from grpc_tool_bridge.cli import serving
@@ -35,8 +34,8 @@ _log = logging.getLogger(__name__)
 _RETIRE_SECONDS = 86_400.0
 
 
-def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: Settings) -> None:
-    """Runs a worker with the tools of ``sources`` until a signal; exits the program with its code.
+def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: Settings) -> int:
+    """Runs a worker with the tools of ``sources`` until a signal; returns its exit code.
 
     Raises:
         ArgumentError: A source or an option cannot be used.
@@ -44,10 +43,10 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
     """
     if options.reload:
         log_to_stderr(options.log_level)
-        raise typer.Exit(_reload(sources, options, settings))
+        return _reload(sources, options, settings)
     if options.ages and not is_held():
         log_to_stderr(options.log_level)
-        raise typer.Exit(_recycle(options, settings))
+        return _recycle(options, settings)
     with serving.serving(options) as out:
         line = hold()
         offered = load_tools(sources, given_to="worker")
@@ -66,7 +65,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
             if line.announces:
                 serving.announce(out, options, settings, offered, heading=heading, facts=facts)
 
-        serving.run(_work(made, hub, line, say, lifetime), options)
+        return serving.run(_work(made, hub, line, say, lifetime), options)
 
 
 def _lifetime_of(options: WorkerOptions) -> WorkerLifetime | None:

@@ -17,7 +17,7 @@ class Secretive(asyncio.Task[Any]):
     """A task that does not say what is called at its end."""
 
     @property
-    def _callbacks(self) -> None:
+    def _callbacks(self) -> Any:
         raise AttributeError("_callbacks")
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ def test_a_coroutine_that_ends_in_its_first_step_takes_no_task_where_tasks_can_b
     async def nothing() -> None:
         pass
 
-    async def work() -> list[object]:
+    async def work() -> list[Any]:
         tasks = EagerTasks()
         tasks.start(nothing(), lambda *_: None)
         await asyncio.sleep(0)
