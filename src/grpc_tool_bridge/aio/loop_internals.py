@@ -79,13 +79,16 @@ def call_next(loop: asyncio.AbstractEventLoop, callback: Any, *args: Any) -> Non
 
 
 def note_thread(loop: asyncio.AbstractEventLoop) -> None:
-    """Notes that the current thread runs a loop, for ``runs_here``."""
+    """Notes that the current thread runs a loop, for ``thread_of``."""
     _threads[loop] = threading.get_ident()
+
+
+def thread_of(loop: asyncio.AbstractEventLoop) -> int | None:
+    """Returns the thread that runs a loop, or ran it when this process was forked; None if none does or is known."""
+    thread: int | None = getattr(loop, "_thread_id", None)
+    return _threads.get(loop) if thread is None and loop.is_running() else thread
 
 
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
     """Returns whether the current thread runs a loop, even in a forked process, where asyncio knows of none."""
-    thread = getattr(loop, "_thread_id", None)
-    if thread is None and loop.is_running():
-        thread = _threads.get(loop)
-    return thread is not None and thread == threading.get_ident()
+    return thread_of(loop) == threading.get_ident()

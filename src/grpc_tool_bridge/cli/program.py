@@ -17,14 +17,16 @@ def run() -> int:
     try:
         if obeys:
             signal.signal(signal.SIGINT, _quit)
-        from grpc_tool_bridge.cli import streams
+        from grpc_tool_bridge.cli import garbage, streams
 
         streams.prepare()
         from grpc_tool_bridge.cli.app import main
 
         if obeys:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        garbage.postpone()
         code = main()
+        garbage.leave()
         if obeys:
             signal.signal(signal.SIGINT, _quit)
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from grpc_tool_bridge.cli import garbage
 from grpc_tool_bridge.cli.consoles import console
 from grpc_tool_bridge.cli.event_loop import run_in_loop
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
@@ -54,6 +55,7 @@ def construction(command: str) -> Iterator[None]:
 
 def run(work: Coroutine[Any, Any, int], options: ServingOptions) -> int:
     """Runs a serving coroutine until a signal; returns its exit code."""
+    garbage.resume()
     try:
         return run_in_loop(work, options.loop)
     finally:
