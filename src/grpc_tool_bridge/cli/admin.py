@@ -109,9 +109,6 @@ async def watch_events(
     as_json: JsonOption = False,
 ) -> None:
     """Print what happens in the hub: calls, workers, sessions and log lines."""
-    for name in kind or ():
-        if name not in EVENT_KINDS:
-            raise ArgumentError(f"--kind {name} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")
     from contextlib import aclosing
 
     from grpc_tool_bridge.cli import admin_text
@@ -126,3 +123,10 @@ async def watch_events(
             count = count and count - 1
             if count == 0:
                 return
+
+
+def check_kinds(*, kind: list[str] | None, **_: Any) -> None:
+    """Checks the kinds of events; raises ArgumentError."""
+    for name in kind or ():
+        if name not in EVENT_KINDS:
+            raise ArgumentError(f"--kind {name} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")

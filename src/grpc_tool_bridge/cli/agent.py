@@ -36,15 +36,13 @@ async def agent(
     as_json: JsonOption = False,
 ) -> None:
     """Run an agent, and print its thoughts, actions and observations as they happen."""
-    inputs = _inputs(given or ())
-    check_timeout(timeout, "agent")
-
     from contextlib import aclosing
 
     from grpc_tool_bridge.cli import agent_text
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
 
+    inputs = _inputs(given or ())
     async with open_bridge(hub, session) as bridge:
         agent_id = await bridge.create_react_agent(
             signature, tool, max_iters, None if model is None else {"model": model}
@@ -60,6 +58,13 @@ async def agent(
                     agent_text.print_chunk(chunk, out)
                 if chunk["type"] == "result" and chunk["stop_reason"] != "finished":
                     raise CommandError(f"the agent did not finish: {agent_text.why(chunk['stop_reason'])}")
+
+
+def check(*, given: list[str] | None, timeout: float | None, **_: Any) -> None:
+    """Checks the arguments that do not need the hub; raises ArgumentError."""
+    # What stands on stdin can be read only once.
+    _inputs([pair for pair in given or () if pair.partition("=")[2] != "-"])
+    check_timeout(timeout, "agent")
 
 
 def _inputs(given: Sequence[str]) -> dict[str, Any]:

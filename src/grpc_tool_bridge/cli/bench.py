@@ -14,15 +14,22 @@ async def bench(hub: HubOptions, more: WordsArgument = None, *, options: BenchOp
 
     Each client makes its next call when the previous one has ended; with --rate, calls are made at fixed times.
     """
-    words = [*(options.args or ()), *(more or ())]
-    if words and options.tool is None:
+    from grpc_tool_bridge.cli import bench_run
+
+    await bench_run.run(hub, _words(more, options), options)
+
+
+def check(*, more: list[str] | None, options: BenchOptions) -> None:
+    """Checks the arguments that do not need the hub; raises ArgumentError."""
+    if options.tool is None and _words(more, options):
         raise ArgumentError("arguments need --tool NAME, the tool that takes them")
     if options.out is not None:
         _check_writable(options.out)
     allow_open_files(options.clients)
-    from grpc_tool_bridge.cli import bench_run
 
-    await bench_run.run(hub, words, options)
+
+def _words(more: list[str] | None, options: BenchOptions) -> list[str]:
+    return [*(options.args or ()), *(more or ())]
 
 
 def _check_writable(path: Path) -> None:

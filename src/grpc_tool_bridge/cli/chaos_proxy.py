@@ -41,8 +41,10 @@ def chaos_proxy(
     import asyncio
     import secrets
 
+    from grpc_tool_bridge.cli import interrupts
     from grpc_tool_bridge.cli.consoles import console
 
+    interrupts.loaded()
     log_to_stderr(log_level)
     if as_json:
         require_stdout()

@@ -69,14 +69,33 @@ class Command:
             raise CommandError("interrupted", code=INTERRUPTED, error_type="Cancelled") from None
 
 
-def client_command(function: Callable[..., Coroutine[Any, Any, None]], *, takes_inputs: bool = False) -> Command:
-    """Makes a command of an async function whose first parameter is ``HubOptions``."""
+def client_command(
+    function: Callable[..., Coroutine[Any, Any, None]],
+    *,
+    check: Callable[..., None] | None = None,
+    takes_inputs: bool = False,
+) -> Command:
+    """Makes a command of an async function whose first parameter is ``HubOptions``.
+
+    Args:
+        function: The function.
+        check: Called with its other arguments by name, before anything is imported that connects to a hub; raises
+            ArgumentError.
+        takes_inputs: As for ``Command``.
+    """
 
     @functools.wraps(function)
     def run(hub: HubOptions, **given: Any) -> None:
+        require_stdout()
+        if check is not None:
+            check(**given)
         import asyncio
 
-        require_stdout()
+        from grpc_tool_bridge.cli import connection, interrupts
+
+        # Imported before the work begins: Ctrl-C meanwhile needs no message.
+        del connection
+        interrupts.loaded()
         try:
             with _long_integers():
                 asyncio.run(function(hub, **given))

@@ -56,7 +56,7 @@ def _variables() -> Mapping[str, Command]:
 def _agent() -> Command:
     from grpc_tool_bridge.cli import agent
 
-    return client_command(agent.agent, takes_inputs=True)
+    return client_command(agent.agent, check=agent.check, takes_inputs=True)
 
 
 def _admin() -> Mapping[str, Command]:
@@ -68,14 +68,14 @@ def _admin() -> Mapping[str, Command]:
         "calls": client_command(admin.list_calls),
         "runs": client_command(admin.list_runs),
         "cancel": client_command(admin.cancel_call),
-        "events": client_command(admin.watch_events),
+        "events": client_command(admin.watch_events, check=admin.check_kinds),
     }
 
 
 def _bench() -> Command:
     from grpc_tool_bridge.cli import bench
 
-    return client_command(bench.bench)
+    return client_command(bench.bench, check=bench.check)
 
 
 def _doctor() -> Command:

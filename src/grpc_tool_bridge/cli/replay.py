@@ -52,6 +52,9 @@ def replay(
 
     Each recorded call is answered once. Any other fails with RecordingMismatch, and says what differs.
     """
+    from grpc_tool_bridge.cli import interrupts
+
+    interrupts.loaded()
     if make_test is not None:
         if as_json:
             raise ArgumentError("--json: not with --make-test, which writes a test and serves nothing")

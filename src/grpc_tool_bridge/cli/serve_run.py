@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from grpc_tool_bridge.cli import serving
+from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
@@ -31,6 +31,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
         ArgumentError: A source or an option cannot be used.
         CommandError: The hub cannot listen at its address.
     """
+    interrupts.loaded()
     allow_connections(settings.max_connections)
     with serving.serving(options) as out:
         offered = load_tools(sources)

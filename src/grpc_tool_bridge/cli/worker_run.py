@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from grpc_tool_bridge.cli import serving
+from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.lifeline import Lifeline, hold, is_held
@@ -41,6 +41,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         ArgumentError: A source or an option cannot be used.
         CommandError: The hub cannot be reached, or refuses access.
     """
+    interrupts.loaded()
     if options.reload:
         log_to_stderr(options.log_level)
         return _reload(sources, options, settings)
