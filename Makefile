@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load fuzz check lint format bench conformance pictures proto lock clean
+.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
@@ -94,6 +94,14 @@ format: install
 # `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
 	$(BIN)/python -m benchmarks --json benchmarks/results/latest.json $(if $(PICTURE),--picture $(PICTURE))
+
+# Where one hub ends: how much it does when its event loop is full; docs/scale.md shows it.
+capacity: install
+	$(BIN)/python -m benchmarks.capacity $(if $(WRITE),--write $(WRITE))
+
+# Flame graphs of a hub and its client with 100 calls at once: docs/images/flame-hub.svg and flame-client.svg.
+profile: install
+	$(BIN)/python -m benchmarks.profiling
 
 # Every peer whose language is installed, against conformance/vectors.json; writes docs/reference/peers.md.
 conformance: install
