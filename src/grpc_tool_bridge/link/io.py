@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from grpc_tool_bridge.aio.eager import Write
+from grpc_tool_bridge.aio.loop_internals import is_idle
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.link.envelopes import split_frame
@@ -66,11 +67,10 @@ class FlushPolicy:
             self._after_frame.append(io)
             return
         loop = asyncio.get_running_loop()
-        # The callbacks that an asyncio loop is about to run; any other loop is assumed to be busy.
-        if getattr(loop, "_ready", True):
-            loop.call_soon(io.flush)
-        else:
+        if is_idle(loop):
             io.flush()
+        else:
+            loop.call_soon(io.flush)
 
 
 class LinkIO:
