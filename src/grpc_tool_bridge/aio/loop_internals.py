@@ -28,8 +28,8 @@ except ImportError:  # pragma: no cover - no release of Python so far
     _enter_task = _leave_task = None  # type: ignore[assignment]  # read by ``can_switch_tasks``
 
 _switches: Any = _enter_task
-# As functions of C, and as names of attributes that may be missing: used for each call, a function of its own would cost
-# more than what it does. ``enter`` and ``leave`` work if ``can_switch_tasks`` says so.
+# Functions of C, and names of attributes that may be missing: they are used for each call, and a function of their own
+# would cost more than what they do. ``enter`` and ``leave`` work if ``can_switch_tasks`` says so.
 enter, leave = _enter_task, _leave_task
 CALLBACKS, READY = "_callbacks", "_ready"
 

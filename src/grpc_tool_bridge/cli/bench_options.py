@@ -96,7 +96,7 @@ class BenchOptions(OptionGroup):
             ("--transport", self.transport, TRANSPORTS),
         ):
             if value not in known:
-                raise ArgumentError(f"{flag} is {' or '.join(known)}, not {value[:60]}")
+                raise ArgumentError(f"{flag} is {', '.join(known[:-1])} or {known[-1]}, not {value[:60]}")
         given = {"--duration": self.duration, "--warmup": self.warmup, "--max-p99": self.max_p99}
         given |= {"--rate": self.rate, "--min-rate": self.min_rate}
         for flag, number in given.items():
