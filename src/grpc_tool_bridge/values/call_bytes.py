@@ -115,6 +115,8 @@ _SMALL_INT_ARGUMENTS = tuple(_ARGUMENT_HEADS[packed[0]][len(packed[1])] + packed
 _read_int = READERS["google.protobuf.Int64Value"]
 _INT = _tag(1, VARINT)
 _ONE_DIGIT, _TWO_DIGITS = 2, 3
+# Of an Int64Value.
+_BEYOND = 2**63
 
 
 def _any_field(packed: Packed) -> bytes:
@@ -325,8 +327,12 @@ _DURATIONS = re.compile(
 
 def packed_scalar(value: Any) -> Packed | None:
     """Returns a scalar of a few bytes, whose encoding never fails; None for any other value."""
-    if type(value) is int and 0 <= value < MORE:
-        return _SMALL_INTS[value]
+    if type(value) is int:
+        if 0 <= value < MORE:
+            return _SMALL_INTS[value]
+        # A larger number may be larger than a message.
+        if not -_BEYOND <= value < _BEYOND:
+            return None
     write = _SURE.get(type(value))
     return write(value) if write is not None else None
 
