@@ -109,7 +109,6 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             in_tool = True
             work = function.function(*bound[0], **bound[1])
             if call is not None:
-                # It has waited, and is known as this Call.
                 value = yield from call.step(work)
             else:
                 try:
@@ -126,7 +125,6 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             if forks.process.ends:
                 forks.end()
             if call is not None and is_scalar:
-                # ``encode`` does so for any other value, once it is finished.
                 call.refuse_late()
             packed = packed_scalar(value) if is_scalar else None
             if packed is not None:
