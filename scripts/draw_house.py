@@ -176,9 +176,12 @@ async def _ways_of(call: Callable[[], Awaitable[Any]], watch: Watch) -> Ways:
 
 
 def usual(found: dict[str, Ways]) -> Files:
-    """Returns the way that most calls took."""
+    """Returns the way that most calls took; an end that few calls entered was busy with something else, as a ping."""
     return {
-        name: {end: list(seen[end].most_common(1)[0][0]) for end in ENDS if end in seen} for name, seen in found.items()
+        name: {
+            end: list(seen[end].most_common(1)[0][0]) for end in ENDS if seen.get(end, Counter()).total() > CALLS / 2
+        }
+        for name, seen in found.items()
     }
 
 

@@ -87,6 +87,11 @@ class BridgeServer:
         return self._server.address
 
     @property
+    def link_address(self) -> str | None:
+        """Where links are taken over TCP, as the setting says, after ``start`` with the actual port; None: nowhere."""
+        return self._server.link_address
+
+    @property
     def http_address(self) -> str | None:
         """Where the HTTP gateway listens; None where there is none."""
         return None if self._http is None else str(self._http.address)

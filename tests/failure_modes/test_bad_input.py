@@ -318,7 +318,7 @@ async def test_a_negative_number_of_variables_is_refused(world: World) -> None:
 
 async def test_tools_are_registered_over_a_link_only_and_the_answer_says_so(world: World) -> None:
     request = pb.RegisterToolsRequest(session_id=world.session_id, tools=[pb.ToolSpec(name="mine")])
-    if world.transport == "link":
+    if world.has_link:
         await world.bridge.client.call("RegisterTools", request)
         assert "mine" in await world.bridge.client.refresh_tools()
         return

@@ -13,8 +13,10 @@ from pydantic import SecretStr
 from failure_modes.links import Connect, Gate, echo
 from grpc_tool_bridge import AccessError, BridgeServer, GRPCToolBridge, Settings, ToolCommunicationError
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.link.socket_dialer import dial_local
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing import ToxicProxy
+from grpc_tool_bridge.transport import endpoints
 from grpc_tool_bridge.transport.channel import AuthorizedChannel
 from grpc_tool_bridge.transport.servicer import service_handler
 from integration.connections import read
@@ -39,7 +41,12 @@ def dials(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.append(path)
         return dial(self, path, *args, **kwargs)
 
+    async def record_local(address: str, token: str | None) -> Any:
+        made.append(METHODS["Link"].path)
+        return await dial_local(address, token)
+
     monkeypatch.setattr(AuthorizedChannel, "stream_stream", record)
+    monkeypatch.setattr(endpoints, "dial_local", record_local)
     return made
 
 

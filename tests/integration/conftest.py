@@ -29,7 +29,7 @@ async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     async with AsyncExitStack() as stack:
 
         async def connect(*tools: Any, config: SessionConfig | None = None, **settings: Any) -> World:
-            settings.setdefault("shutdown_grace", 0.0)
+            settings = {"shutdown_grace": 0.0, "local_socket": request.param != "link", **settings}
             http = "127.0.0.1:0" if request.param.startswith("http") else None
             server = BridgeServer(tools=tools, settings=Settings(**settings), http_address=http)
             await stack.enter_async_context(server)
@@ -47,7 +47,7 @@ async def reach(request: pytest.FixtureRequest) -> AsyncIterator[Reach]:
     async with AsyncExitStack() as stack:
 
         async def reach(*functions: Any, **settings: Any) -> ToolBridge:
-            settings = {"shutdown_grace": 0.0, **settings}
+            settings = {"shutdown_grace": 0.0, "local_socket": request.param != "link", **settings}
             offered = [tool(executor="process")(each) if request.param == "process" else each for each in functions]
             served = [] if request.param == "worker" else offered
             http = "127.0.0.1:0" if request.param.startswith("http") else None

@@ -21,7 +21,9 @@ def _over_http(server: BridgeServer, accept: str, **options: Any) -> ToolBridge:
 TRANSPORTS: Mapping[str, Callable[..., ToolBridge]] = {
     "local": lambda server, **options: server.bridge(**options),
     "grpc": lambda server, **options: GRPCToolBridge(server.address, transport="rpc", **options),
+    # A hub whose only links go over gRPC, and one that has a local socket.
     "link": lambda server, **options: GRPCToolBridge(server.address, transport="link", **options),
+    "socket": lambda server, **options: GRPCToolBridge(server.address, transport="socket", **options),
     "http": lambda server, **options: _over_http(server, SSE, **options),
     # Differs from the one before in its streams alone.
     "http lines": lambda server, **options: _over_http(server, NDJSON, **options),
@@ -48,6 +50,11 @@ class World:
         self.transport = transport
         self._make = TRANSPORTS[transport]
         self._stack = stack
+
+    @property
+    def has_link(self) -> bool:
+        """Whether all calls of a bridge share a link."""
+        return self.transport in ("link", "socket")
 
     @property
     def tools(self) -> Mapping[str, Any]:

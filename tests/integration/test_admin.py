@@ -348,9 +348,10 @@ async def test_a_call_that_is_cancelled_ends_with_the_calls_of_its_tool(connect:
 
 
 async def test_a_workers_call_is_cancelled_at_the_worker(connect: Connect, tasks: Tasks) -> None:
-    ended = asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def wait() -> None:
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -361,6 +362,7 @@ async def test_a_workers_call_is_cancelled_at_the_worker(connect: Connect, tasks
         await until(lambda: "wait" in world.tools)
         calling = tasks.start(world.tools["wait"]())
         (call,) = await until_calls(world.bridge, 1)
+        await soon(started.wait())
         await world.bridge.admin.cancel_call(call.call_id)
         with pytest.raises(ToolExecutionError, match="the call was cancelled by an administrator"):
             await soon(calling)

@@ -155,7 +155,7 @@ async def test_what_is_too_long_is_refused_in_few_words(connect: Connect) -> Non
     world = await connect(add)
     wrong = []
     # A tool is looked at where it can be called.
-    fields = [field for field in FIELDS if world.transport == "link" or field.path[0].name != "tools"]
+    fields = [field for field in FIELDS if world.has_link or field.path[0].name != "tools"]
     for field in fields:
         kind, text, size = await refusal(world.bridge.client.stub, field, world.session_id)
         if not is_right(field, kind, text) or size > MAX_ANSWER:

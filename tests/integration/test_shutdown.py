@@ -84,7 +84,7 @@ async def test_new_calls_and_sessions_are_refused_while_the_hub_drains(connect: 
     world, gate, task = await _begin(connect, "work")
     stopping = asyncio.create_task(world.server.stop(grace=PATIENCE))
     await until(lambda: world.hub.admission.draining)
-    if world.transport == "link":
+    if world.has_link:
         # A call waits for the next hub, as long as its own time lasts, once the client knows that it must.
         await until(lambda: not world.bridge.client.is_linked)
         soon_over = world.tools["add"].with_options(timeout=0.3)
@@ -115,12 +115,12 @@ async def test_watches_end_at_once_when_the_hub_stops_while_calls_may_still_fini
     stop = asyncio.create_task(world.server.stop(grace=PATIENCE))
     await until(lambda: not any(session.watches for session in world.hub.store.sessions()))
     assert not call.done()
-    if world.transport == "link":
+    if world.has_link:
         # It waits for the hub to come back.
         assert not watch.done()
         watch.cancel()
     await asyncio.wait([watch], timeout=PATIENCE)
-    if world.transport != "link":
+    if not world.has_link:
         error = watch.exception()
         assert isinstance(error, ToolBridgeError)
         assert "is shutting down" in str(error)

@@ -4850,6 +4850,8 @@ func (x *LinkFrame) GetEnvelopes() []*Envelope {
 //   - After `drain` the peer makes no new calls; those in flight continue.
 //   - An `event` belongs to a call that is not answered yet. The trailing metadata of plain RPC is sent before the
 //     answer, as a log record of the logger "tool-bridge.trailing-metadata" whose fields are the metadata.
+//   - Over a socket, each frame comes after its length: 4 bytes, little-endian, 1 byte to 1 MiB. If the hub ends the link,
+//     its last frame is one envelope whose id is 0 and whose `end` is the reason; gRPC has its own status.
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The call that it belongs to: odd from the dialer, even from the hub, rising in the order in which the calls are
@@ -5118,7 +5120,8 @@ type LinkHello struct {
 	// Maximum number of concurrent calls that this side accepts, counting cancelled ones until their end; further ones
 	// fail with RESOURCE_EXHAUSTED. 0: no limit of its own.
 	Capacity uint32 `protobuf:"varint,4,opt,name=capacity,proto3" json:"capacity,omitempty"`
-	// Further metadata of this side, such as "authorization" if the stream has no metadata of its own.
+	// Further metadata of this side, where the stream has none of its own, as over a socket: "authorization" of the
+	// dialer; over a hub's local socket, "address" of both sides: the hub's host:port, which must be the same.
 	Metadata      map[string]string `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

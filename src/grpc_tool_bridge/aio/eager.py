@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeVar
 
-from grpc_tool_bridge.aio.loop_internals import can_switch_tasks, enter_task, is_awaited, leave_task
+from grpc_tool_bridge.aio.loop_internals import CALLBACKS, can_switch_tasks, enter, leave
 
 T = TypeVar("T")
 
@@ -48,7 +48,10 @@ class EagerTasks:
             return self._start_task(coroutine, done)
         self._spare = None
         loop = runner.loop
-        caller = enter_task(loop, runner.task)
+        caller = asyncio.current_task(loop)
+        if caller is not None:
+            leave(loop, caller)
+        enter(loop, runner.task)
         try:
             waits_for = runner.context.run(coroutine.send, None)
         except StopIteration as end:
@@ -60,7 +63,9 @@ class EagerTasks:
             runner.take(coroutine, waits_for, done)
             return runner.task
         finally:
-            leave_task(loop, runner.task, caller)
+            leave(loop, runner.task)
+            if caller is not None:
+                enter(loop, caller)
         self._keep(runner)
         done(result, error)
         return None
@@ -139,7 +144,10 @@ class _Runner:
         task = self.task
         # The job is done if the task was cancelled, even if that was undone; callbacks wait for the task's end.
         return (
-            self.context == self._pristine and not self._job.done() and not task.cancelling() and not is_awaited(task)
+            self.context == self._pristine
+            and not self._job.done()
+            and not task.cancelling()
+            and not getattr(task, CALLBACKS, True)
         )
 
     def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, done: Done) -> None:

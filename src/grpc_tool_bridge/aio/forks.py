@@ -174,9 +174,14 @@ def drop_sockets(address: str) -> None:
         with inherited:
             if not _is_at(inherited, address):
                 continue
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, name, inheritable=False)
-        os.close(nowhere)
+        drop_descriptor(name)
+
+
+def drop_descriptor(descriptor: int) -> None:
+    """Closes a file that this process has inherited; the descriptor leads to the null device afterwards."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, descriptor, inheritable=False)
+    os.close(nowhere)
 
 
 def _descriptors() -> list[int]:

@@ -28,35 +28,18 @@ except ImportError:  # pragma: no cover - no release of Python so far
     _enter_task = _leave_task = None  # type: ignore[assignment]  # read by ``can_switch_tasks``
 
 _switches: Any = _enter_task
+# Functions of C, and names of attributes that may be missing: they are used for each call, and a function of their own
+# would cost more than what they do. ``enter`` and ``leave`` work if ``can_switch_tasks`` says so.
+enter, leave = _enter_task, _leave_task
+CALLBACKS, READY = "_callbacks", "_ready"
 
 # By loop, the thread that runs it.
 _threads: "WeakKeyDictionary[asyncio.AbstractEventLoop, int]" = WeakKeyDictionary()
 
 
 def can_switch_tasks() -> bool:
-    """Returns whether ``enter_task`` and ``leave_task`` work."""
+    """Returns whether ``enter`` and ``leave`` work."""
     return _switches is not None
-
-
-def enter_task(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> "asyncio.Task[Any] | None":
-    """Makes ``task`` the current task of the running loop; returns the one that was, for ``leave_task``."""
-    before = asyncio.current_task(loop)
-    if before is not None:
-        _leave_task(loop, before)
-    _enter_task(loop, task)
-    return before
-
-
-def leave_task(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]", before: "asyncio.Task[Any] | None") -> None:
-    """Undoes ``enter_task``, which returned ``before``."""
-    _leave_task(loop, task)
-    if before is not None:
-        _enter_task(loop, before)
-
-
-def is_awaited(task: "asyncio.Task[Any]") -> bool:
-    """Returns whether something is called at a task's end; True if that is not known."""
-    return bool(getattr(task, "_callbacks", True))
 
 
 def never_ends(task: "asyncio.Task[Any]") -> None:
@@ -65,15 +48,10 @@ def never_ends(task: "asyncio.Task[Any]") -> None:
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
 
 
-def is_idle(loop: asyncio.AbstractEventLoop) -> bool:
-    """Returns whether a loop will wait when the current step ends; False if that is not known."""
-    return not getattr(loop, "_ready", True)
-
-
 def call_next(loop: asyncio.AbstractEventLoop, callback: Any, *args: Any) -> None:
     """Calls ``callback`` in a loop's next step: before all that waits already, if that can be done."""
     loop.call_soon(callback, *args)
-    ready = getattr(loop, "_ready", None)
+    ready = getattr(loop, READY, None)
     if isinstance(ready, deque):
         ready.rotate(1)
 

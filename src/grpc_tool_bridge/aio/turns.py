@@ -29,10 +29,14 @@ class Turns:
         """Whether this slice has lasted long enough."""
         return perf_counter() >= self._ends_at
 
+    def begin(self) -> None:
+        """Starts the next slice: others had a turn."""
+        self._ends_at = perf_counter() + self._seconds
+
     async def give(self) -> None:
         """Gives other tasks a turn, and starts the next slice."""
         await asyncio.sleep(0)
-        self._ends_at = perf_counter() + self._seconds
+        self.begin()
 
 
 class SharedTurns:

@@ -12,7 +12,7 @@ from grpc_tool_bridge.load.arrivals import ARRIVALS
 
 MAX_CLIENTS = 10_000
 
-_TRANSPORTS: tuple[Literal["link", "rpc"], ...] = ("link", "rpc")
+TRANSPORTS: tuple[Literal["link", "socket", "rpc"], ...] = ("link", "socket", "rpc")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class BenchOptions(OptionGroup):
         Option("--max-in-flight", min=1, max=100_000, metavar="N", help="Open loop: beyond this, calls are dropped."),
     ] = 10_000
     transport: Annotated[
-        str, Option("--transport", metavar="|".join(_TRANSPORTS), help="How the clients make their calls.")
+        str, Option("--transport", metavar="|".join(TRANSPORTS), help="How the clients make their calls.")
     ] = "link"
     fail_on_error: Annotated[bool, Option("--fail-on-error", help="Exit with 1 if a call failed.")] = False
     max_p99: Annotated[
@@ -93,10 +93,10 @@ class BenchOptions(OptionGroup):
         """Checks the options that do not need the hub; raises ArgumentError."""
         for flag, value, known in (
             ("--arrivals", self.arrivals, ARRIVALS),
-            ("--transport", self.transport, _TRANSPORTS),
+            ("--transport", self.transport, TRANSPORTS),
         ):
             if value not in known:
-                raise ArgumentError(f"{flag} is {' or '.join(known)}, not {value[:60]}")
+                raise ArgumentError(f"{flag} is {', '.join(known[:-1])} or {known[-1]}, not {value[:60]}")
         given = {"--duration": self.duration, "--warmup": self.warmup, "--max-p99": self.max_p99}
         given |= {"--rate": self.rate, "--min-rate": self.min_rate}
         for flag, number in given.items():

@@ -4,11 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Literal
 
 from grpc_tool_bridge.cli import bench_text
 from grpc_tool_bridge.cli.arguments import parse_arguments
-from grpc_tool_bridge.cli.bench_options import BenchOptions, cannot_write
+from grpc_tool_bridge.cli.bench_options import TRANSPORTS, BenchOptions, cannot_write
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.consoles import console
 from grpc_tool_bridge.cli.failures import CommandError
@@ -77,7 +76,7 @@ def _plan_of(options: BenchOptions) -> Plan:
 
 async def _open_clients(stack: AsyncExitStack, hub: HubOptions, options: BenchOptions) -> list[GRPCToolBridge]:
     turns = asyncio.Semaphore(_OPENING)
-    transport: Literal["link", "rpc"] = "rpc" if options.transport == "rpc" else "link"
+    transport = next(name for name in TRANSPORTS if name == options.transport)
 
     async def open_client() -> GRPCToolBridge:
         async with turns:

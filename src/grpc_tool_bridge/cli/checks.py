@@ -237,7 +237,7 @@ async def _link(hub: HubOptions) -> Check:
         except ToolBridgeError as error:
             return Check("link", "fail", one_line(str(error)))
         if bridge.client.is_linked:
-            return Check("link", "ok", "all calls of a bridge share one stream")
+            return Check("link", "ok", f"all calls of a bridge share one stream, over {bridge.client.linked_over}")
     return Check("link", "warn", "the hub does not support Link: each call of a bridge is a separate RPC")
 
 

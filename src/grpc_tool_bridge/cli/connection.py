@@ -25,7 +25,7 @@ async def open_bridge(
     session_id: str | None = None,
     on_ask: OnAsk | None = None,
     *,
-    transport: Literal["link", "rpc"] | None = None,
+    transport: Literal["link", "socket", "rpc"] | None = None,
 ) -> AsyncIterator[GRPCToolBridge]:
     """Opens a session for the duration of the context.
 
@@ -76,7 +76,7 @@ async def _first_answer(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterato
 def make_bridge(
     hub: HubOptions,
     *,
-    transport: Literal["link", "rpc"] = "rpc",
+    transport: Literal["link", "socket", "rpc"] = "rpc",
     keep_session: bool = False,
     on_ask: OnAsk | None = None,
 ) -> GRPCToolBridge:
@@ -95,6 +95,7 @@ def make_bridge(
             tls_ca=hub.tls_ca,
             proxy=hub.proxy,
             allow_insecure=hub.allow_insecure,
+            link_address=hub.link_address,
             transport=transport,
             keep_session=keep_session,
             follow_tools=False,

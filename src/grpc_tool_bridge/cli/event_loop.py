@@ -66,5 +66,5 @@ def loop_factory(choice: LoopChoice) -> "tuple[Callable[[], asyncio.AbstractEven
 
                 raise ArgumentError(f"--loop uvloop: {missing(error, 'uvloop', extra='uvloop')}") from None
         else:
-            return uvloop.new_event_loop, f"uvloop {uvloop.__version__}"
+            return uvloop.new_event_loop, f"uvloop {getattr(uvloop, '__version__', '')}"
     return None, "asyncio's own"

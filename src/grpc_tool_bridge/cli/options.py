@@ -92,6 +92,15 @@ class HubOptions(OptionGroup):
             help="Send the token to another machine without TLS. Only for networks that you trust.",
         ),
     ] = False
+    link_address: Annotated[
+        str | None,
+        _hub_option(
+            "--link-address",
+            metavar="HOST:PORT",
+            envvar="TOOL_BRIDGE_HUB_LINK_ADDRESS",
+            help="Where the hub takes links over TCP. Default: links go over its local socket, or gRPC.",
+        ),
+    ] = None
     connect_timeout: Annotated[
         float,
         _hub_option(
@@ -115,6 +124,8 @@ class HubOptions(OptionGroup):
             ArgumentError: The address is not valid, the proxy cannot be used, or a file cannot be read.
         """
         check_address(self.address)
+        if self.link_address is not None:
+            check_address(self.link_address, flag="--link-address")
         self.proxied()
         if self.tls_ca is not None:
             try:

@@ -45,6 +45,8 @@ class ServeOptions(ServingOptions):
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
     allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None
+    link_address: Annotated[str | None, setting("link_address")] = None
+    local_socket: Annotated[bool | None, setting("local_socket")] = None
     max_batch_items: Annotated[int | None, setting("max_batch_items")] = None
     call_timeout: Annotated[float | None, setting("call_timeout")] = None
     stream_timeout: Annotated[float | None, setting("stream_timeout")] = None

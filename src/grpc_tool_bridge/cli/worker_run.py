@@ -107,6 +107,7 @@ def _make_worker(
             tls_ca=hub.tls_ca,
             proxy=hub.proxy,
             allow_insecure=hub.allow_insecure,
+            link_address=hub.link_address,
             agents=options.agents,
             settings=settings,
             lifetime=lifetime,

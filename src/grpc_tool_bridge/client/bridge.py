@@ -53,8 +53,6 @@ from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
 
-_TRANSPORTS = {"link": LinkTransport, "rpc": RpcTransport}
-
 # If the hub asks for a longer wait than this, the error is raised immediately.
 RETRY_AFTER_LIMIT = 3_600.0
 
@@ -387,7 +385,11 @@ class GRPCToolBridge(ToolBridge):
         max_message_nodes: Maximum number of elements, keys, texts and numbers in one value, counted before it is
             decoded.
         transport: "link" sends all calls over one stream, many to a frame, and reconnects if it is lost; it falls back
-            to plain RPCs if the hub does not support Link. "rpc" makes one RPC for each call.
+            to plain RPCs if the hub does not support Link. The stream goes over ``link_address`` if that is given, else
+            over the local socket of a hub at a loopback address, and over gRPC if neither gives a link. "socket" is the
+            same without gRPC: an error if there is no such link. "rpc" makes one RPC for each call.
+        link_address: ``host:port`` at which the hub takes links over TCP (its setting of the same name), with the same
+            token and TLS; None: none.
         keep_session, retry_if, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: Answers the questions of tools (``ToolContext.ask``). It is called with a ``Question``, which has
             ``message``, ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept),
@@ -412,7 +414,8 @@ class GRPCToolBridge(ToolBridge):
         stream_timeout: float | None = None,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         max_message_nodes: int = MAX_MESSAGE_NODES,
-        transport: Literal["link", "rpc"] = "link",
+        transport: Literal["link", "socket", "rpc"] = "link",
+        link_address: str | None = None,
         keep_session: bool = False,
         retry_if: Callable[[ToolBridgeError], bool] | None = None,
         on_session_renewed: Callable[[], None] | None = None,
@@ -432,6 +435,7 @@ class GRPCToolBridge(ToolBridge):
             tls_ca=path_of("tls_ca", tls_ca),
             proxy=proxy,
             allow_insecure=allow_insecure,
+            link_address=link_address,
             max_message_bytes=max_message_bytes,
         )
         options = CallOptions(
@@ -440,9 +444,10 @@ class GRPCToolBridge(ToolBridge):
             max_message_bytes=max_message_bytes,
             max_message_nodes=max_message_nodes,
         )
-        if transport not in list(_TRANSPORTS):
-            raise ValidationError(f"transport must be 'link' or 'rpc', not {transport!r}")
-        client = ToolBridgeClient(_TRANSPORTS[transport](connection), options=options, on_ask=on_ask)
+        if transport not in ("link", "socket", "rpc"):
+            raise ValidationError(f"transport must be 'link', 'socket' or 'rpc', not {transport!r}")
+        reached = RpcTransport(connection) if transport == "rpc" else LinkTransport(connection, kind=transport)
+        client = ToolBridgeClient(reached, options=options, on_ask=on_ask)
         client.on_session_renewed = on_session_renewed
         super().__init__(
             client,

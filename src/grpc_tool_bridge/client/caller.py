@@ -17,6 +17,9 @@ from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 # The timeout is sent with the request; the client waits a little longer, so that the hub can answer.
 CLIENT_SLACK = 1.0
 
+# What awaiting a call may raise, for ``Caller.raise_failure``.
+FAILURES = (RpcError, ExpiredError, asyncio.CancelledError)
+
 _DEFAULTS = CallOptions()
 
 
@@ -111,6 +114,10 @@ class Caller:
             raise ProtocolError("there is no session yet; await initialize() first, or set session_id")
         return self.session_id
 
+    def takes_large_calls(self, method: str) -> bool:
+        """Returns whether the stub's method takes requests such as LargeToolCall."""
+        return getattr(getattr(self.transport.stub, method, None), "takes_large_calls", False) is True
+
     async def unary(
         self,
         method: str,
@@ -120,7 +127,7 @@ class Caller:
         tool: str | None = None,
         on_call: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Makes a call with one response, and returns the response unchanged.
+        """Makes a call with one response, and returns the response unchanged; a large one may be a LargeMessage.
 
         Args:
             method: Its name.
@@ -142,9 +149,11 @@ class Caller:
                 return await within(call, timeout + CLIENT_SLACK)
             # A call over a link enforces its own timeout.
             set_timeout(timeout + CLIENT_SLACK)
+            if tool is not None:
+                call.large_field = "result"
             return await call
-        except (RpcError, ExpiredError, asyncio.CancelledError) as error:
-            self._raise_failure(error, method, tool, timeout)
+        except FAILURES as error:
+            self.raise_failure(error, method, tool, timeout)
             raise
 
     async def stream(
@@ -162,6 +171,8 @@ class Caller:
         messages: Any = None
         try:
             messages = getattr(self.transport.stub, method)(request)
+            if tool is not None and hasattr(messages, "large_field"):
+                messages.large_field = "data"
             iterator = aiter(messages)
             while True:
                 try:
@@ -169,8 +180,8 @@ class Caller:
                 except StopAsyncIteration:
                     return
                 yield message
-        except (RpcError, ExpiredError, asyncio.CancelledError) as error:
-            self._raise_failure(error, method, tool, timeout)
+        except FAILURES as error:
+            self.raise_failure(error, method, tool, timeout)
             raise
         finally:
             if limit is not None:
@@ -222,10 +233,10 @@ class Caller:
         try:
             await self.transport.connect(seconds)
         except RpcError as error:
-            self._raise_failure(error, "Link")
+            self.raise_failure(error, "Link")
             raise
 
-    def _raise_failure(
+    def raise_failure(
         self, error: BaseException, method: str, tool: str | None = None, timeout: float | None = None
     ) -> None:
         """Raises the error that the user sees for a failed call; returns if the caller's task was cancelled."""

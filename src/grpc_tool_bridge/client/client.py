@@ -163,6 +163,11 @@ class ToolBridgeClient(AgentCalls):
         return self._transport.is_linked
 
     @property
+    def linked_over(self) -> str | None:
+        """What carries the open link, for people: a local socket, or gRPC and why; None if there is no link."""
+        return getattr(self._transport, "linked_over", None)
+
+    @property
     def resumes(self) -> bool:
         """Whether interrupted streams resume over the next connection."""
         return self._transport.resumes

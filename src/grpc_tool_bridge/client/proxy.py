@@ -18,12 +18,13 @@ from grpc_tool_bridge.client.arguments import (
     SLOW_ARGUMENTS_BYTES,
     PackedArguments,
     check_nodes,
+    large_call,
     pack_arguments,
     put_arguments,
     result_of,
     size_of_arguments,
 )
-from grpc_tool_bridge.client.caller import CallContext, Caller, caller_of, stream_ended
+from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
 from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
 from grpc_tool_bridge.client.signature import shown, signature_of
 from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
@@ -31,6 +32,7 @@ from grpc_tool_bridge.config.argument_checks import refuse_plain
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
+    SerializationError,
     ToolBridgeError,
     ToolExecutionError,
     ValidationError,
@@ -44,14 +46,21 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
     ToolType,
 )
+from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
+from grpc_tool_bridge.values.call_bytes import UNREAD, arguments_of, read_success, request_head, request_tail
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.offload import outside_loop, read_value
 from grpc_tool_bridge.values.serialization import deserialize_value
 
 E = TypeVar("E", Progress, LogRecord)
 
+# Arguments of a usual call take at most so many bytes; it is sent whole, in order.
+MAX_PLAIN_BYTES = 8 * 1024
+
 _DEFAULTS = CallOptions()
+_NO_ARGUMENTS: PackedArguments = ([], {})
 
 
 class AsyncGRPCProxyTool(AsyncApi):
@@ -91,11 +100,49 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._made_of: ToolSpec | None = None
         self._removed = False
         self._prepared_for = ""
-        self._prepared = b""
+        # What comes before and after the arguments of a request.
+        self._head = self._tail = b""
         self._take(tool_spec, options)
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
+        call = self._try_send(args, kwargs) if self._is_plain else None
+        if call is None:
+            return await self._call(args, kwargs)
+        try:
+            try:
+                answer = await call
+                result = read_success(answer) if type(answer) is bytes else UNREAD
+                if result is not UNREAD:
+                    return result
+                response = call.parse(answer)
+            except FAILURES as error:
+                self._caller.raise_failure(error, "ExecuteTool", self.name, self._timeout)
+                raise
+            return await self._result(response)
+        except ToolExecutionError as error:
+            self.explain(error)
+            raise
+
+    def _try_send(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BytesCall | None:
+        """Sends a usual call; returns None for any other, which ``_call`` makes."""
+        session_id = self._context.session_id
+        if session_id != self._prepared_for or not session_id:
+            self._prepare()
+        try:
+            arguments = arguments_of(args, kwargs)
+        except (SerializationError, UnicodeEncodeError):
+            return None
+        if arguments is None or len(arguments) > self._most_plain:
+            return None
+        method = self._caller.transport.stub.ExecuteTool
+        if type(method) is not LinkMethod:
+            return None
+        payload = b"".join((self._head, arguments, self._tail))
+        return method.try_send(payload, self._tool_id, self._timeout + CLIENT_SLACK)
+
+    async def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Makes any call."""
         if self._wants_events:
             values = [value async for value in self._stream(args, kwargs)]
             if len(values) != 1:
@@ -105,30 +152,31 @@ class AsyncGRPCProxyTool(AsyncApi):
         if session_id != self._prepared_for or not session_id:
             self._prepare()
         # Parsing the common part from bytes takes a third of the time of filling it in.
-        request = ToolCallRequest.FromString(self._prepared)
+        head = ToolCallRequest.FromString(self._head + self._tail)
         try:
             packed = pack_arguments(args, kwargs, self._get_name, self.spec)
         except ForeignCodeError:
             packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         size = size_of_arguments(packed)
+        request: ToolCallRequest | LargeToolCall = head
         if size > SLOW_ARGUMENTS_BYTES:
-            # Each step takes milliseconds; let other tasks run in between.
-            await asyncio.sleep(0)
-            await self._check_nodes(packed)
-            self._fill(request, packed, size)
-            await asyncio.sleep(0)
+            request = await self._filled_large(head, packed, size)
         else:
-            self._fill(request, packed, size)
+            self._fill(head, packed, size)
         try:
             response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
-            result = result_of(response, self.name)
-            # Nearly every result is short, and only pays for this check.
-            if len(result.value) > SLOW_BYTES and is_slow(result.type_url, result.value):
-                return await read_value(result, max_nodes=self._options.max_message_nodes)
-            return deserialize_value(result)
+            return await self._result(response)
         except ToolExecutionError as error:
             self.explain(error)
             raise
+
+    async def _result(self, response: Any) -> Any:
+        """Returns the result in a response, or raises its error."""
+        result = result_of(response, self.name)
+        # Nearly every result is short, and only pays for this check.
+        if len(result.value) > SLOW_BYTES and is_slow(result.type_url, result.value):
+            return await read_value(result, max_nodes=self._options.max_message_nodes)
+        return deserialize_value(result)
 
     def stream(self, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, as it yields it; for a tool that returns, over its result."""
@@ -229,6 +277,8 @@ class AsyncGRPCProxyTool(AsyncApi):
         self.__doc__ = spec.description or None
         self._options = options
         self._wants_events = options.on_progress is not None or options.on_log is not None
+        self._is_plain = not (self._wants_events or options.metadata or options.idempotency_key)
+        self._most_plain = min(MAX_PLAIN_BYTES, options.max_message_bytes - REQUEST_OVERHEAD)
         self._tool_id = spec.tool_id or spec.name
         own = options.timeout or spec.limits.timeout_ms / 1000
         self._timeout = own or options.call_timeout or CALL_TIMEOUT
@@ -238,10 +288,9 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _prepare(self) -> None:
         """Encodes the part of the request that all calls in a session share."""
         session_id = self._session_id()
-        request = ToolCallRequest(
-            session_id=session_id, tool_id=self._tool_id, timeout_ms=to_milliseconds(self._timeout, self.name)
-        )
-        self._prepared_for, self._prepared = session_id, request.SerializeToString()
+        timeout_ms = to_milliseconds(self._timeout, self.name)
+        self._head, self._tail = request_head(session_id, self._tool_id), request_tail(timeout_ms)
+        self._prepared_for = session_id
 
     def __repr__(self) -> str:
         try:
@@ -345,6 +394,22 @@ class AsyncGRPCProxyTool(AsyncApi):
         if size > self._options.max_message_bytes:
             # Only near the limit: the exact size costs as much as encoding the request.
             self._check_size(request.ByteSize())
+
+    async def _filled_large(
+        self, head: ToolCallRequest, packed: PackedArguments, size: int
+    ) -> ToolCallRequest | LargeToolCall:
+        """Does what ``_fill`` does for large arguments; they are not copied if the stub can do without."""
+        # Each step may take milliseconds; let other tasks run in between.
+        await asyncio.sleep(0)
+        await self._check_nodes(packed)
+        if not self._caller.takes_large_calls("ExecuteTool"):
+            self._fill(head, packed, size)
+            await asyncio.sleep(0)
+            return head
+        self._fill(head, _NO_ARGUMENTS, 0)
+        request = large_call(head, packed)
+        self._check_size(request.ByteSize())
+        return request
 
     def _check_size(self, size: int) -> None:
         if size > self._options.max_message_bytes:

@@ -49,6 +49,17 @@ class Settings(BaseModel):
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )
 
+    local_socket: bool = Field(
+        default=True,
+        description="at a loopback address without TLS, also take links over a socket that only this user can reach",
+    )
+
+    link_address: str | None = Field(
+        default=None,
+        description="host:port at which links are taken over TCP, too; with the same TLS and token as at the hub's "
+        "address",
+    )
+
     http_hosts: Annotated[Names, AfterValidator(host_names)] = Field(
         default=(), description="names that the HTTP gateway is reached by, besides localhost and addresses"
     )

@@ -204,14 +204,8 @@ class Admission:
             _check_parent(parent, session, tool)
         if timeout_ms < 0:
             raise ValidationError(f"{tool.name}: timeout_ms must be 0 (the default) or more, not {timeout_ms}")
-        if timeout_ms:
-            seconds = timeout_ms / 1000
-        else:
-            seconds = tool.timeout or session.call_timeout or default or self._settings.call_timeout
-        if tool.timeout is not None and tool.timeout < seconds:
-            seconds = tool.timeout
         now = time.monotonic()
-        end = now + seconds
+        end = now + self.seconds_for(session, tool, timeout_ms, default)
         if context.deadline is not None and context.deadline < end:
             end = context.deadline
         if parent is not None and parent.deadline < end:
@@ -223,6 +217,60 @@ class Admission:
         if end <= now:
             raise call.timeout_error()
         return call
+
+    def seconds_for(
+        self, session: Session, tool: RegisteredTool, timeout_ms: int, default: float | None = None
+    ) -> float:
+        """Returns the timeout of a call; arguments as for ``make``."""
+        if timeout_ms:
+            seconds = timeout_ms / 1000
+        else:
+            seconds = tool.timeout or session.call_timeout or default or self._settings.call_timeout
+        return tool.timeout if tool.timeout is not None and tool.timeout < seconds else seconds
+
+    # --------------------------------------------------------------------------------------------- without a Call
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every call from outside is admitted, and nobody observes it."""
+        return self.authorizer is None and self.tracer is None and self.observer is None and not self.draining
+
+    def enter_directly(self, session: Session, tool: RegisteredTool) -> Permits | None:
+        """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait."""
+        self.active += 1
+        tool.metrics.active += 1
+        limiter, own = session.limiter or self._limiter_of(session), tool.limiter
+        # As ``ConcurrencyLimiter.try_acquire`` does, without a call for each call.
+        if limiter.used >= limiter.capacity or limiter.queue:
+            return None
+        if own is None:
+            limiter.used += 1
+            return (limiter,)
+        if own.used >= own.capacity or own.queue:
+            return None
+        limiter.used += 1
+        own.used += 1
+        return limiter, own
+
+    def end_directly(self, session: Session, tool: RegisteredTool, permits: Permits, opened_at: float) -> bool:
+        """Ends a call that has no Call and succeeded; returns False, and does nothing, if ``end`` has to tell of it."""
+        duration_us = int((time.monotonic() - opened_at) * 1_000_000)
+        if duration_us > BLOCKED_US or self.tracer is not None or self.observer is not None:
+            return False
+        for limiter in permits:
+            if limiter.queue:
+                limiter.release()
+            else:
+                limiter.used -= 1
+        if session.idle is not None and not session.active:
+            session.idle.notify_all()
+        metrics = tool.metrics
+        metrics.active -= 1
+        metrics.record(duration_us, ok=True)
+        self.active -= 1
+        if self._idle is not None:
+            self._idle.notify_all()
+        return True
 
     # -------------------------------------------------------------------------------------------------- acquire
 
@@ -271,16 +319,19 @@ class Admission:
         tool, session = call.tool, call.session
         limiters: list[ConcurrencyLimiter] = []
         if call.parent is None:
-            if session.limiter is None:
-                session.limiter = ConcurrencyLimiter(
-                    session.max_calls or self._settings.max_session_calls,
-                    self._settings.max_session_waiting,
-                    f"session {session.id!r}",
-                )
-            limiters.append(session.limiter)
+            limiters.append(session.limiter or self._limiter_of(session))
         if tool.limiter is not None and not _is_called_above(call):
             limiters.append(tool.limiter)
         return limiters
+
+    def _limiter_of(self, session: Session) -> ConcurrencyLimiter:
+        if session.limiter is None:
+            session.limiter = ConcurrencyLimiter(
+                session.max_calls or self._settings.max_session_calls,
+                self._settings.max_session_waiting,
+                f"session {session.id!r}",
+            )
+        return session.limiter
 
     # ------------------------------------------------------------------------------------------------------ end
 

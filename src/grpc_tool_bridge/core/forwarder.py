@@ -15,6 +15,7 @@ from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
 from grpc_tool_bridge.core.interfaces import Backend, Cancellable
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
 
@@ -34,7 +35,7 @@ class Outcome(Protocol):
     """
 
     success: bool
-    data: bytes
+    data: Payload
 
 
 class Forwarded:
@@ -60,11 +61,11 @@ class Forwarded:
         self.done = done
 
     @property
-    def payload(self) -> bytes:
+    def payload(self) -> Payload:
         """The bytes of its request if the backend still holds them, else empty."""
         return getattr(self._handle, "payload", b"")
 
-    def start(self, backend: Backend[HubCall], request: ToolCallRequest, payload: bytes) -> bool:
+    def start(self, backend: Backend[HubCall], request: ToolCallRequest | None, payload: Payload) -> bool:
         """Starts the call; returns False if the backend cannot run it this way."""
         self._handle = backend.try_call(self.call, request, payload, self._ended)
         return self._handle is not None
@@ -103,14 +104,19 @@ class Forwarder:
         self._sweep: asyncio.TimerHandle | None = None
 
     def start(
-        self, call: HubCall, backend: Backend[HubCall], request: ToolCallRequest, context: RequestContext, done: Done
+        self,
+        call: HubCall,
+        backend: Backend[HubCall],
+        request: ToolCallRequest | None,
+        context: RequestContext,
+        done: Done,
     ) -> Forwarded | None:
         """Forwards a call.
 
         Args:
             call: The call, from ``Admission.make``; it has no permits and is not counted.
             backend: Runs the call.
-            request: The request.
+            request: The request; None if its arguments were checked, and it has no id.
             context: The context; only a call with the payload can be forwarded.
             done: Called later with the answer as a message or as bytes, or with the CancelledError.
 
@@ -123,7 +129,8 @@ class Forwarder:
         permits = self._admission.try_acquire(call)
         if permits is None:
             return None
-        forwarded = Forwarded(self, call, request.request_id, permits, done)
+        request_id = request.request_id if request is not None else ""
+        forwarded = Forwarded(self, call, request_id, permits, done)
         try:
             started = forwarded.start(backend, request, payload)
         except ToolBridgeError:

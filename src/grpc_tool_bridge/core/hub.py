@@ -17,7 +17,6 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.admin import Admin
 from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import RunReader
-from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.chaos.injections import Chaos
@@ -44,6 +43,7 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.allocator import keep_freed_memory, trim_forever
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -97,11 +97,14 @@ class Hub:
         chaos: The faults to inject; None: none.
 
     Attributes:
-        execute_tool, begin_tool, stream_tool: As in ``Executor``.
+        execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
     """
+
+    # See ``served_methods``.
+    takes_large_calls = True
 
     def __init__(
         self,
@@ -123,11 +126,8 @@ class Hub:
         self.registry.wrap = self.wrappers.wrap
         self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
-        self.execute_tool, self.begin_tool, self.stream_tool = (
-            self.executor.execute,
-            self.executor.begin,
-            self.executor.stream,
-        )
+        self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
+        self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         ids = CallIds()
         admin = Admin(self.registry, self.workers, self.agents, ids)
@@ -151,6 +151,7 @@ class Hub:
         if self.chaos is not None:
             _log.warning("this hub injects faults on purpose (%s): never use it in production", self.chaos)
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
+        keep_freed_memory()
         self._tasks.spawn(trim_forever(self.memory), "give memory back")
         self._set_serving(serving=True)
 

@@ -14,9 +14,13 @@ class ConcurrencyLimiter:
         capacity: Permits, and so concurrent calls.
         max_waiting: Calls that may wait; further ones are refused.
         owner: Whose limit it is, for error texts.
+
+    Attributes:
+        used: Permits that are taken.
+        queue: The calls that wait; None until there is one.
     """
 
-    __slots__ = ("_waiting", "capacity", "max_waiting", "owner", "used")
+    __slots__ = ("capacity", "max_waiting", "owner", "queue", "used")
 
     def __init__(self, capacity: int, max_waiting: int, owner: str) -> None:
         self.capacity = capacity
@@ -24,7 +28,7 @@ class ConcurrencyLimiter:
         self.owner = owner
         self.used = 0
         # In the order in which they came; a cancelled one is removed from any position.
-        self._waiting: OrderedDict[asyncio.Future[None], None] | None = None
+        self.queue: OrderedDict[asyncio.Future[None], None] | None = None
 
     def __str__(self) -> str:
         return f"a permit ({self.owner} runs {self.capacity:,} at once)"
@@ -32,16 +36,16 @@ class ConcurrencyLimiter:
     @property
     def waiting(self) -> int:
         """Calls that wait for a permit."""
-        return len(self._waiting) if self._waiting else 0
+        return len(self.queue) if self.queue else 0
 
     @property
     def is_full(self) -> bool:
         """Whether a call would have to wait."""
-        return self.used >= self.capacity or bool(self._waiting)
+        return self.used >= self.capacity or bool(self.queue)
 
     def try_acquire(self) -> bool:
         """Takes a permit if one is free and no call waits for it; returns whether it did."""
-        if self.used < self.capacity and not self._waiting:
+        if self.used < self.capacity and not self.queue:
             self.used += 1
             return True
         return False
@@ -54,16 +58,16 @@ class ConcurrencyLimiter:
         """
         if self.try_acquire():
             return
-        if self._waiting is None:
-            self._waiting = OrderedDict()
-        if len(self._waiting) >= self.max_waiting:
+        if self.queue is None:
+            self.queue = OrderedDict()
+        if len(self.queue) >= self.max_waiting:
             raise ResourceExhaustedError(
                 f"{self.owner} has {self.capacity:,} calls running and {self.max_waiting:,} waiting, "
                 "which is its limit; call again later",
                 details={"retry_after": "1"},
             )
         permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[permit] = None
+        self.queue[permit] = None
         try:
             await permit
         except asyncio.CancelledError:
@@ -72,12 +76,12 @@ class ConcurrencyLimiter:
                 self.release()
             else:
                 # ``release`` may have removed it already.
-                self._waiting.pop(permit, None)
+                self.queue.pop(permit, None)
             raise
 
     def release(self) -> None:
         """Returns a permit, or grants it to the first call that waits."""
-        waiting = self._waiting
+        waiting = self.queue
         while waiting:
             permit, _ = waiting.popitem(last=False)
             if not permit.done():

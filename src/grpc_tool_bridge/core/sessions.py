@@ -274,6 +274,15 @@ class SessionStore:
         self._sessions.move_to_end(session_id)
         return session
 
+    def find_open(self, session_id: str) -> Session | None:
+        """Returns a session that takes calls, and counts as its activity; None if there is none."""
+        session = self._sessions.get(session_id)
+        if session is None or session.closing:
+            return None
+        session.last_activity = time.monotonic()
+        self._sessions.move_to_end(session_id)
+        return session
+
     def memory_of(self, session: Session) -> Budget:
         """Returns the budget of a session; creates it on first use."""
         if session.memory is None:

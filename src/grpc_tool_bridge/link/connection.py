@@ -30,14 +30,16 @@ from grpc_tool_bridge.link.events import (
     PongReceived,
     Replied,
 )
+from grpc_tool_bridge.link.flushing import FlushPolicy
 from grpc_tool_bridge.link.inbox import IncomingCall
-from grpc_tool_bridge.link.io import FlushPolicy, LinkIO
 from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.push_io import io_of
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.link.status import Code, link_error
-from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord
 from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 # How often a link looks for calls that have timed out.
@@ -93,7 +95,7 @@ class LinkConnection:
     def __init__(
         self,
         link: Link,
-        stream: FrameStream,
+        stream: FrameStream | PushStream,
         *,
         methods: Mapping[str, ServedMethod],
         who: str,
@@ -105,7 +107,7 @@ class LinkConnection:
         self.on_writable: Callable[[], None] | None = None
         self._link = link
         self._stream = stream
-        self._io = LinkIO(
+        self._io = io_of(
             link,
             stream,
             on_event=self._take,
@@ -149,14 +151,14 @@ class LinkConnection:
         """Returns whether all of a call has been sent."""
         return self._link.has_sent(call)
 
-    def send(self, call: LinkCall, payload: bytes) -> None:
+    def send(self, call: LinkCall, payload: Payload) -> None:
         """Sends a call; raises MessageTooLargeError."""
         call.carrier = self
         alone = not self._link.awaits_answers
         self._link.call(call, payload)
         self._io.schedule_flush(alone=alone)
 
-    def send_or_fail(self, call: LinkCall, payload: bytes) -> None:
+    def send_or_fail(self, call: LinkCall, payload: Payload) -> None:
         """Sends a call and enforces its timeout; the call fails if it is too large."""
         try:
             self.send(call, payload)
@@ -179,6 +181,19 @@ class LinkConnection:
             self.send_or_fail(call, request.SerializeToString())
         elif self.overflow is not None:
             self.overflow(call, request)
+
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        """Sends a call if the link takes one now and belongs to this event loop; returns whether it did."""
+        link = self._link
+        if not link.takes_calls or self._ended or asyncio.get_running_loop() is not self._loop:
+            return False
+        call.carrier = self
+        alone = not link.awaits_answers
+        link.call(call, payload)
+        self.schedule_flush(alone=alone)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._end_expired)
+        return True
 
     def cancel(self, call: LinkCall) -> None:
         """Tells the peer to cancel a call."""
@@ -222,6 +237,13 @@ class LinkConnection:
         self._link.drain(int(grace * 1000))
         self._io.schedule_flush()
 
+    async def answered(self) -> None:
+        """Waits until no call of the peer is open, or the link has ended."""
+        quiet = self._quiet = asyncio.Event()
+        while self._link.incoming and not self._ended:
+            quiet.clear()
+            await quiet.wait()
+
     def finish(self) -> None:
         """Ends the link once everything was sent."""
         self._io.finish()
@@ -244,10 +266,10 @@ class LinkConnection:
             self._link.release()
 
     def _take(self, event: Event) -> None:
-        if isinstance(event, Replied):
-            event.call.on_reply(event.payload)
-        elif isinstance(event, CallReceived):
-            self._server.take(event.call)
+        if isinstance(event, CallReceived):
+            self._server.take(event[0])
+        elif isinstance(event, Replied):
+            event[0].on_reply(event[1])
         elif isinstance(event, MessageReceived):
             event.call.on_message(event.payload)
         elif isinstance(event, Ended):
@@ -257,6 +279,8 @@ class LinkConnection:
         elif isinstance(event, EventReceived):
             self._tell(event.call, event.event)
         elif isinstance(event, HelloReceived):
+            # It raises an error, which ends the link, if the peer may not use it.
+            self.principal = self._stream.admit(event.hello) or self.principal
             self.on_hello()
         elif isinstance(event, PongReceived):
             self.on_pong()

@@ -27,11 +27,9 @@ from grpc_tool_bridge.link.pending import PendingCalls
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
-from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream
+from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
-
-# A peer that accepts a link but sends no hello for so long is not a hub, or is stuck.
-GREETING_SECONDS = 20.0
+from grpc_tool_bridge.rpc.buffers import Payload
 
 # After a link that lasted so long, the back-off starts from the beginning.
 STABLE_SECONDS = 5.0
@@ -45,6 +43,12 @@ CLOSED = "the bridge was closed before the answer came"
 _NOTHING_SERVED: Mapping[str, ServedMethod] = {}
 
 _log = logging.getLogger(__name__)
+
+
+def _refuse(call: LinkCall, payload: bytes) -> bool:
+    """Sends nothing: there is no link, or other calls wait for it."""
+    del call, payload
+    return False
 
 
 class DialledLink(LinkConnection):
@@ -64,13 +68,14 @@ class DialledLink(LinkConnection):
 
     def __init__(
         self,
-        stream: FrameStream,
+        stream: FrameStream | PushStream,
         where: str,
         *,
         methods: Mapping[str, ServedMethod] = _NOTHING_SERVED,
         features: Iterable[str] = (),
     ) -> None:
-        hello = LinkHello(peer=f"Python {platform.python_version()}", features=features)
+        name = f"Python {platform.python_version()}"
+        hello = LinkHello(peer=name, features=features, metadata=stream.hello_metadata)
         super().__init__(
             Link(dialer=True, hello=hello),
             stream,
@@ -82,6 +87,11 @@ class DialledLink(LinkConnection):
         self.unusable = asyncio.Event()
         self.error: ToolBridgeError | None = None
         self._lost = f"the link to {where} was lost"
+
+    @property
+    def over(self) -> str:
+        """What carries the link, for people."""
+        return self._stream.over
 
     def leave(self, grace: float) -> Awaitable[None]:
         """Tells the hub to make no new calls.
@@ -99,12 +109,9 @@ class DialledLink(LinkConnection):
     async def _drained(self) -> None:
         # The hub drains the link in turn once it has no call left here.
         await self.unusable.wait()
-        quiet = self._quiet = asyncio.Event()
-        while self._link.incoming and not self._ended:
-            quiet.clear()
-            await quiet.wait()
+        await self.answered()
 
-    async def run(self) -> list[tuple[LinkCall, bytes]]:
+    async def run(self) -> list[tuple[LinkCall, Payload]]:
         """Serves until the link ends, and fails its calls.
 
         Returns:
@@ -187,6 +194,7 @@ class Dialer:
         send_request: Sends a call, now or once a link takes it; rebound to the link's own method while that takes
             calls. Raises ProtocolError if the link belongs to another event loop that still runs, or to another
             process.
+        try_send_bytes: Sends a call whose request is serialized if a link takes it now; returns whether it did.
         on_moved: Called when the dialer is used in a new event loop, because the previous one has ended.
     """
 
@@ -212,6 +220,7 @@ class Dialer:
         self._pending = PendingCalls(self._no_link)
         self._current: DialledLink | None = None
         self.send_request: Callable[[LinkCall, Any], None] = self._send_later
+        self.try_send_bytes: Callable[[LinkCall, bytes], bool] = _refuse
         # Sends calls to a hub that does not support Link.
         self._plain: Any = None
         self._failure: ToolBridgeError | None = None
@@ -229,6 +238,11 @@ class Dialer:
     def is_linked(self) -> bool:
         """Whether there is a link, by which the hub sees that the client is alive."""
         return self._current is not None
+
+    @property
+    def linked_over(self) -> str | None:
+        """What carries the link, such as "gRPC", for people; None if there is no link."""
+        return None if self._current is None else self._current.over
 
     async def connect(self, seconds: float) -> None:
         """Waits for the link.
@@ -399,6 +413,12 @@ class Dialer:
 
     async def _dial(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         """Dials a link; returns it once the hub has accepted it, else the error."""
+        while True:
+            link, error = await self._dial_once(way)
+            if link is not None or error is None or not way.dial_otherwise(error):
+                return link, error
+
+    async def _dial_once(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         try:
             stream = await way.dial()
         except ToolBridgeError as error:
@@ -406,9 +426,9 @@ class Dialer:
         link = DialledLink(stream, self.where, methods=self._methods, features=self._features)
         self._tasks.spawn(self._serve(link), "link")
         try:
-            await within(asyncio.shield(link.greeted), GREETING_SECONDS)
+            await within(asyncio.shield(link.greeted), stream.greeting_seconds)
         except ExpiredError:
-            link.abort(f"the hub said nothing for {GREETING_SECONDS:g} s")
+            link.abort(f"the hub said nothing for {stream.greeting_seconds:g} s")
         return (link, None) if await link.greeted else (None, link.error)
 
     async def _serve(self, link: DialledLink) -> None:
@@ -436,6 +456,7 @@ class Dialer:
                 _log.exception("resuming the session at %s failed", self.where)
         self._linked_before = True
         if not link.unusable.is_set():
+            _log.debug("the link to %s goes over %s", self.where, link.over)
             self._failure = None
             self._use(link)
             self._tell()
@@ -486,6 +507,7 @@ class Dialer:
         """Sends calls straight to the link while no earlier call is pending."""
         link, waiting = self._current, len(self._pending) > 0
         self.send_request = self._send_later if link is None or waiting else link.try_send_request
+        self.try_send_bytes = _refuse if link is None or waiting else link.try_send_bytes
         if link is not None:
             link.on_writable = self._send_pending if waiting else None
 

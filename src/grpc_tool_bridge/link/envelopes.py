@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall
-from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, VARINT, bytes_header, read_varint, varint
+from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, MORE, VARINT, bytes_header, read_varint, varint
 
 # Tags of a call's payload and timeout, an envelope in a frame, its id, and its call.
 _PAYLOAD_TAG = b"\x12"
@@ -20,6 +20,8 @@ _CALL_TAG = b"\x12"
 # Nearly every payload is shorter than this.
 _LENGTHS = tuple(varint(length) for length in range(2_048))
 _SHORT = len(_LENGTHS)
+
+_LOW = MORE - 1
 
 _FIXED = {FIXED64: 8, FIXED32: 4}
 
@@ -60,9 +62,20 @@ def _after_field(data: bytes, place: int, kind: int) -> int:
     return place + _FIXED[kind]
 
 
+def _number(call_id: int) -> bytes:
+    """Returns the id of a call as a varint."""
+    if call_id < _SHORT:
+        return _LENGTHS[call_id]
+    if call_id < MORE * MORE:
+        return bytes((call_id & _LOW | MORE, call_id >> 7))
+    if call_id < MORE * MORE * MORE:
+        return bytes((call_id & _LOW | MORE, call_id >> 7 & _LOW | MORE, call_id >> 14))
+    return varint(call_id)
+
+
 def payload_header(tag: bytes, call_id: int, size: int) -> bytes:
     """Returns the header of a reply, a chunk or a part of ``size`` bytes."""
-    number = varint(call_id)
+    number = _number(call_id)
     length = _LENGTHS[size] if size < _SHORT else varint(size)
     envelope_size = 2 + len(number) + len(length) + size
     envelope_length = _LENGTHS[envelope_size] if envelope_size < _SHORT else varint(envelope_size)
@@ -79,7 +92,7 @@ def call_prefix(
 
 def call_header(prefix: bytes, call_id: int, size: int) -> bytes:
     """Returns the header of a call whose payload has ``size`` bytes."""
-    number = varint(call_id)
+    number = _number(call_id)
     length = _LENGTHS[size] if size < _SHORT else varint(size)
     call_size = len(prefix) + len(length) + size
     call_length = _LENGTHS[call_size] if call_size < _SHORT else varint(call_size)

@@ -1,4 +1,4 @@
-"""Reads and writes the frames of a link, and decides when they are sent.
+"""Reads and writes the frames of a link, with tasks.
 
 Only the two tasks in here wait for the stream: cancelling a read or a write of a gRPC stream cancels the stream. A
 write may be started elsewhere, but only the writer awaits its end. The reader never waits for the writer. What is sent
@@ -7,74 +7,53 @@ over the link while a frame is being written goes into the next one; no timer wa
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from grpc_tool_bridge.aio.eager import Write
-from grpc_tool_bridge.aio.loop_internals import is_idle
-from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import DeadlineExceededError
-from grpc_tool_bridge.link.envelopes import split_frame
-from grpc_tool_bridge.link.events import CallReceived, Event
+from grpc_tool_bridge.link.events import Event
+from grpc_tool_bridge.link.flushing import Flushed, FlushPolicy
+from grpc_tool_bridge.link.intake import Intake, drop
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.streams import FrameStream
-
-# After so many events, or so large a part of the open calls, other tasks get a turn: the first answers are sent while
-# the rest is processed, so that both ends work concurrently. An additional frame costs as much as some ten calls.
-SLICE_EVENTS = 64
-SLICE_PART = 8
-# They get one sooner if the events take long, such as calls that are refused with long errors.
-FRAME_SECONDS = 0.02
-
-# An envelope has at least two bytes. Larger frames are processed in parts of so many envelopes, at some 3 µs each.
-MANY_ENVELOPES = 4_096
-MANY_BYTES = 2 * MANY_ENVELOPES
-
 
 # gRPC accepts a frame within some 20 µs; so many turns of the loop take less time than its sleep and wake-up.
 WRITE_TURNS = 2
 
 
-class FlushPolicy:
-    """Decides when frames are sent; shared by all links of an end.
+class LinkIO(Flushed, Protocol):
+    """Moves the frames of one link.
 
-    A payload is sent in the event loop's next turn, with all that come until then: if the first of many calls had a
-    frame of its own, it would come back alone, and so would all that follow it. Half the frames would carry one call
-    each.
-
-    A call that is *alone*, so that no answer is on its way that could bring others, is sent sooner: once the frame that
-    is being read is processed, which may bring more for the same link; if none is being read, immediately, unless the
-    loop is about to run something else.
+    Attributes:
+        link: The protocol.
     """
 
-    __slots__ = ("_after_frame", "_reading")
+    link: Link
 
-    def __init__(self) -> None:
-        self._reading = False
-        self._after_frame: list[LinkIO] = []
+    def flush(self) -> None:
+        """Sends immediately what waits, unless a frame is being sent; then it goes into the next one."""
 
-    def begin_reading(self) -> None:
-        """Notes that the events of a frame are being processed."""
-        self._reading = True
+    def schedule_flush(self, *, alone: bool = False) -> None:
+        """Sends what waits when ``FlushPolicy`` says."""
 
-    def end_reading(self) -> None:
-        """Sends what was alone: the events are processed, or other tasks get a turn before the rest."""
-        self._reading = False
-        while self._after_frame:
-            self._after_frame.pop().flush()
+    def finish(self) -> None:
+        """Sends what waits, and ends ``run``."""
 
-    def schedule_alone(self, io: "LinkIO") -> None:
-        """Flushes a link as soon as nothing more can come for the same frame."""
-        if self._reading:
-            self._after_frame.append(io)
-            return
-        loop = asyncio.get_running_loop()
-        if is_idle(loop):
-            io.flush()
-        else:
-            loop.call_soon(io.flush)
+    def abort(self) -> None:
+        """Ends ``run`` without sending what waits."""
+
+    async def run(self) -> None:
+        """Reads and writes until the peer ends the stream, ``abort``, or ``finish`` was called and everything was sent.
+
+        Raises:
+            ProtocolError: The peer broke the protocol.
+            DeadlineExceededError: The peer does not read.
+            Exception: An error of the stream.
+        """
 
 
-class LinkIO:
-    """The tasks of one link.
+class TaskIO(LinkIO):
+    """The tasks of one link whose frames are read and written.
 
     Args:
         link: The protocol.
@@ -97,10 +76,10 @@ class LinkIO:
     ) -> None:
         self.link = link
         self._stream = stream
-        self._on_event = on_event
         self._on_writable = on_writable
         self._write_timeout = write_timeout
-        self._policy = policy or FlushPolicy()
+        self._policy = policy = policy or FlushPolicy()
+        self._intake = Intake(link, on_event=on_event, on_writable=on_writable, flush=self.flush, policy=policy)
         self._sleeper: asyncio.Future[None] | None = None
         # Started by ``flush``; the writer awaits its end.
         self._begun: Write | None = None
@@ -112,25 +91,25 @@ class LinkIO:
         self._reader: asyncio.Task[None] | None = None
 
     def flush(self) -> None:
-        """Sends immediately what waits, unless a frame is being written; then it goes into the next one."""
+        """See ``LinkIO``."""
         if self._sleeper is not None and not self._sleeper.done() and self.link.has_output:
             self._begun = Write(self._stream.write(self.link.next_frame()))
             self._sleeper.set_result(None)
 
     def schedule_flush(self, *, alone: bool = False) -> None:
-        """Sends what waits when ``FlushPolicy`` says."""
+        """See ``LinkIO``."""
         if alone:
             self._policy.schedule_alone(self)
         elif self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
     def finish(self) -> None:
-        """Sends what waits, and ends ``run``."""
+        """See ``LinkIO``."""
         self._finishing = True
         self.schedule_flush()
 
     def abort(self) -> None:
-        """Ends ``run`` without sending what waits."""
+        """See ``LinkIO``."""
         self._aborting = True
         # Nothing wakes the writer any more.
         self._sleeper = None
@@ -138,13 +117,7 @@ class LinkIO:
             self._reader.cancel()
 
     async def run(self) -> None:
-        """Reads and writes until the peer ends the stream, ``abort``, or ``finish`` was called and everything was sent.
-
-        Raises:
-            ProtocolError: The peer broke the protocol.
-            DeadlineExceededError: The peer does not read.
-            Exception: An error of the stream.
-        """
+        """See ``LinkIO``."""
         loop = asyncio.get_running_loop()
         self._reader = loop.create_task(self._read(), name="link reader")
         tasks = {self._reader, loop.create_task(self._write(), name="link writer")}
@@ -180,46 +153,15 @@ class LinkIO:
             self._begun = None
 
     async def _read(self) -> None:
-        stream, link = self._stream, self.link
+        stream, intake = self._stream, self._intake
         while (frame := await stream.read()) is not None:
-            if len(frame) > MANY_BYTES:
-                await self._read_in_parts(frame)
-            else:
-                await self._take(frame)
-            self._on_writable()
-            self.flush()
-            link.settle()
-
-    async def _read_in_parts(self, frame: bytes) -> None:
-        """Processes a frame that may have so many envelopes that other tasks would have to wait."""
-        for part in split_frame(frame, MANY_ENVELOPES):
-            await self._take(part)
-            if len(part) < len(frame):
-                await asyncio.sleep(0)
-
-    async def _take(self, frame: bytes) -> None:
-        link, on_event, policy = self.link, self._on_event, self._policy
-        size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
-        events = link.receive(frame)
-        turns = Turns(FRAME_SECONDS) if len(events) > 1 else None
-        policy.begin_reading()
-        try:
-            for number, event in enumerate(events, start=1):
-                on_event(event)
-                if turns is not None and (not number % size or turns.due):
-                    policy.end_reading()
-                    self.flush()
-                    try:
-                        await turns.give()
-                    except asyncio.CancelledError:
-                        # The link has forgotten these calls: their callers would wait for ever.
-                        for rest in events[number:]:
-                            if not isinstance(rest, CallReceived):
-                                on_event(rest)
-                        raise
-                    policy.begin_reading()
-        finally:
-            policy.end_reading()
+            work = intake.process((frame,))
+            for _ in work:
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    drop(work)
+                    raise
 
     async def _write(self) -> None:
         link, stream = self.link, self._stream
@@ -254,10 +196,13 @@ class LinkIO:
         if left > 0:
             self._watch = loop.call_later(left, self._look_at_write)
         else:
-            self._error = DeadlineExceededError(
-                f"the link was ended: its peer read nothing for {self._write_timeout:g} s"
-            )
+            self._error = unread(self._write_timeout)
             self.abort()
+
+
+def unread(seconds: float) -> DeadlineExceededError:
+    """Returns the error for a peer that does not read."""
+    return DeadlineExceededError(f"the link was ended: its peer read nothing for {seconds:g} s")
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -26,11 +26,11 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.connection import LinkConnection
+from grpc_tool_bridge.link.flushing import FlushPolicy
 from grpc_tool_bridge.link.inbox import IncomingCall
-from grpc_tool_bridge.link.io import FlushPolicy
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
-from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 from grpc_tool_bridge.rpc.authentication import Principal
@@ -117,12 +117,12 @@ class LinkServer:
     def __len__(self) -> int:
         return len(self._links)
 
-    async def serve(self, stream: FrameStream, principal: Principal | None = None) -> None:
+    async def serve(self, stream: FrameStream | PushStream, principal: Principal | None = None) -> None:
         """Serves one link until its peer disconnects.
 
         Args:
             stream: The stream of its frames.
-            principal: Who the peer is; None: the hub does not authenticate.
+            principal: Who the peer is; None: the hub does not authenticate, or the stream does with the peer's hello.
 
         Raises:
             ToolBridgeError: Why the link ended, for the peer.
@@ -140,7 +140,7 @@ class LinkServer:
         if self._draining:
             raise _going()
 
-    async def _serve(self, stream: FrameStream, peer: Peer, principal: Principal | None) -> None:
+    async def _serve(self, stream: FrameStream | PushStream, peer: Peer, principal: Principal | None) -> None:
         self._end_oldest_pending(peer)
         link = AcceptedLink(self._hub, self._methods, self._settings, stream, self._policy, peer.budget)
         link.principal = principal
@@ -200,14 +200,19 @@ class LinkServer:
         return len(dropped)
 
     async def close(self, grace: float) -> None:
-        """Ends every link once everything was sent, after at most ``grace`` seconds."""
+        """Ends every link, after at most ``grace`` seconds for answers to be made, and as many for them to be sent."""
         if not self._links:
             return
+        # A call that was just cancelled is answered in one of the next turns.
+        answering = asyncio.gather(*(link.answered() for link in self._links))
+        with contextlib.suppress(ExpiredError):
+            await within(answering, grace)
         self._none_left.clear()
         for link in list(self._links):
             link.finish()
-        with contextlib.suppress(ExpiredError):
-            await within(self._none_left.wait(), grace)
+        if self._links:
+            with contextlib.suppress(ExpiredError):
+                await within(self._none_left.wait(), grace)
 
 
 def _going() -> UnavailableError:
@@ -236,11 +241,11 @@ class AcceptedLink(LinkConnection):
         hub: LinkedHub,
         methods: Mapping[str, ServedMethod],
         settings: Settings,
-        stream: FrameStream,
+        stream: FrameStream | PushStream,
         policy: FlushPolicy,
         budget: Budget | None = None,
     ) -> None:
-        hello = LinkHello(peer="hub", capacity=settings.max_link_calls)
+        hello = LinkHello(peer="hub", capacity=settings.max_link_calls, metadata=stream.hello_metadata)
         most = settings.max_link_bytes
         super().__init__(
             Link(dialer=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),

@@ -67,7 +67,7 @@ class _AcceptedStream(FrameStream):
 class _DialledStream(FrameStream):
     """The dialer's end of a stream; the hub's end runs in a task beside it."""
 
-    peer = "this process"
+    peer = over = "this process"
     read: Any
     write: Any
 

@@ -43,6 +43,10 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
+# Of a whole status: it is sent in one piece, and a frame has at most 1 MiB. Only an odd error of a tool is larger.
+MAX_STATUS_BYTES = 256 * 1024
+_KEPT_DETAILS = ("origin", "retry_after")
+
 # The errors for statuses that a peer may send without an error.
 _ERROR_OF_CODE: dict[int, type[ToolBridgeError]] = {
     Code.CANCELLED: CallCancelledError,
@@ -64,8 +68,13 @@ PERMANENT_CODES = frozenset(
 
 
 def link_status_of(error: BaseException) -> LinkStatus:
-    """Returns the status for an exception, which contains the whole error."""
+    """Returns the status for an exception; it contains the whole error, unless that is larger than MAX_STATUS_BYTES."""
     info = error_info(error)
+    if info.ByteSize() > MAX_STATUS_BYTES:
+        info.stacktrace = ""
+        for name in [name for name in info.details if name not in _KEPT_DETAILS]:
+            if info.ByteSize() > MAX_STATUS_BYTES:
+                del info.details[name]
     rule = error_rule(info.type, origin=info.details.get("origin", "bridge"))
     return LinkStatus(code=Code[rule.status], message=info.message, error=info)
 

@@ -1,34 +1,57 @@
 """The interfaces of what carries a link's frames: gRPC, memory, a socket, or something else.
 
-An ``Endpoint`` names a peer, a ``Dialable`` is an open way to it, and a ``FrameStream`` is one stream of frames. The
+An ``Endpoint`` names a peer, a ``Dialable`` is an open way to it, and a ``Stream`` is one stream of frames. The
 accepting end needs streams only, and passes each to ``LinkServer.serve``. Subclasses inherit common defaults.
+
+There are two kinds of streams. A ``FrameStream`` is read and written by tasks, as gRPC needs it. A ``PushStream`` calls
+its receiver with each frame, and takes frames without a wait, as a socket can: a frame costs no switch of tasks.
 """
 
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Coroutine, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from grpc_tool_bridge.rpc.authentication import Principal
+
+# A peer that accepts a link but sends no hello for so long is not a hub, or is stuck.
+GREETING_SECONDS = 20.0
 
 
-class FrameStream(Protocol):
-    """A stream of frames in both directions; reads and writes may be concurrent.
+class Stream(Protocol):
+    """What all streams of frames have in common.
 
     Attributes:
         peer: The address of the other end, such as ``ipv4:127.0.0.1:50051``. All streams from one address share a
             budget at the hub.
+        hello_metadata: Sent in this end's hello, by streams that have no other place for it.
+        speaks_first: Whether this end may send before the peer's hello was admitted.
+        greeting_seconds: How long the hub may take to send its hello, at the end that dialled.
+        over: What carries the frames, for people.
     """
 
     peer: str
+    hello_metadata: Mapping[str, str] = MappingProxyType({})
+    speaks_first: bool = True
+    greeting_seconds: float = GREETING_SECONDS
+    over: str = "a stream"
 
-    async def read(self) -> bytes | None:
-        """Reads the next frame; returns None at the end. Raises any exception if the stream broke."""
+    def admit(self, hello: LinkHello) -> Principal | None:
+        """Checks the peer's hello, before anything else of the peer is processed.
 
-    def write(self, frame: bytes) -> Coroutine[Any, Any, None]:
-        """Sends a frame; returns once the stream takes another. Its first step is made immediately, and may do it all.
+        Args:
+            hello: The peer's hello.
 
-        Raises any exception if the stream broke.
+        Returns:
+            Who the peer is; None if the stream does not know that by the hello.
+
+        Raises:
+            ToolBridgeError: The peer may not use the link.
         """
+        del hello
+        return None
 
     def close(self) -> None:
         """Ends the stream immediately, in both directions, and frees its resources. May be called repeatedly."""
@@ -39,7 +62,7 @@ class FrameStream(Protocol):
         By default it handles OSError, EOFError, and a peer that gave no reason.
 
         Args:
-            error: What ``read`` or ``write`` raised; None if ``read`` returned None.
+            error: What ended it; None if the peer did.
 
         Returns:
             The peer's own error if it sent one, else a ToolCommunicationError with the name of a status;
@@ -55,15 +78,76 @@ class FrameStream(Protocol):
         raise error
 
 
+class FrameStream(Stream, Protocol):
+    """A stream from which frames are read; reads and writes may be concurrent."""
+
+    async def read(self) -> bytes | None:
+        """Reads the next frame; returns None at the end. Raises any exception if the stream broke."""
+
+    def write(self, frame: bytes) -> Coroutine[Any, Any, None]:
+        """Sends a frame; returns once the stream takes another. Its first step is made immediately, and may do it all.
+
+        Raises any exception if the stream broke.
+        """
+
+
+class Receiver(Protocol):
+    """What a ``PushStream`` passes its frames to."""
+
+    def on_frames(self, frames: Sequence[bytes]) -> None:
+        """Takes frames that were received, in order."""
+
+    def on_room(self) -> None:
+        """Notes that the stream is writable again, or that everything was sent."""
+
+    def on_end(self, error: Exception | None) -> None:
+        """Notes that the stream has ended; ``error`` is None if the peer ended it."""
+
+
+@runtime_checkable
+class PushStream(Stream, Protocol):
+    """A stream that passes frames to a receiver as they arrive, in the same turn of the event loop.
+
+    Attributes:
+        is_writable: Whether it takes another frame without keeping more than it should.
+    """
+
+    is_writable: bool
+
+    def attach(self, receiver: Receiver) -> None:
+        """Passes everything from now on, and what has arrived before, to ``receiver``."""
+
+    def send(self, frame: bytes) -> None:
+        """Sends a frame, or keeps it until the peer reads."""
+
+    def is_sent(self) -> bool:
+        """Returns whether everything was sent; if not, ``on_room`` of the receiver is called once it was."""
+
+    def pause(self) -> None:
+        """Receives nothing more until ``resume``; frames that arrived before may still be passed on."""
+
+    def resume(self) -> None:
+        """Receives again."""
+
+
 class Dialable(Protocol):
     """An open way to a peer, over which streams are dialled one after another."""
 
-    async def dial(self) -> FrameStream:
+    async def dial(self) -> FrameStream | PushStream:
         """Opens a stream; a refusal by the peer may show only when the stream is read.
 
         Raises:
-            ToolBridgeError: An error as ``FrameStream.failure`` returns it.
+            ToolBridgeError: An error as ``Stream.failure`` returns it.
         """
+
+    def dial_otherwise(self, error: ToolBridgeError) -> bool:
+        """Returns whether to dial again at once, because there is another way to the same peer.
+
+        Args:
+            error: Why the last dial gave no link.
+        """
+        del error
+        return False
 
     def plain_calls(self, tasks: Any) -> Any:
         """Returns what sends calls if the peer does not support Link; None if nothing does.

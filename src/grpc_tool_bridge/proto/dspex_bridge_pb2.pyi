@@ -2265,6 +2265,8 @@ class Envelope(google.protobuf.message.Message):
      - After `drain` the peer makes no new calls; those in flight continue.
      - An `event` belongs to a call that is not answered yet. The trailing metadata of plain RPC is sent before the
        answer, as a log record of the logger "tool-bridge.trailing-metadata" whose fields are the metadata.
+     - Over a socket, each frame comes after its length: 4 bytes, little-endian, 1 byte to 1 MiB. If the hub ends the link,
+       its last frame is one envelope whose id is 0 and whose `end` is the reason; gRPC has its own status.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -2371,7 +2373,9 @@ class LinkHello(google.protobuf.message.Message):
     def features(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Further metadata of this side, such as "authorization" if the stream has no metadata of its own."""
+        """Further metadata of this side, where the stream has none of its own, as over a socket: "authorization" of the
+        dialer; over a hub's local socket, "address" of both sides: the hub's host:port, which must be the same.
+        """
 
     def __init__(
         self,

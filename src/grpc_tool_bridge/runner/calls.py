@@ -295,6 +295,10 @@ class Call:
             end_if_forked()
             if began and monotonic() - began > BLOCKED_SECONDS:
                 self.note_step(began)
+        return (yield from self.resume(tool, waits_for))
+
+    def resume(self, tool: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+        """Runs a coroutine, whose first step was made, to its end; ``waits_for`` is what it waits for."""
         self.arm()
         self._in_tool = True
         if self._cause is not None:
@@ -367,6 +371,13 @@ class Call:
     def _orphan(self, tool: Coroutine[Any, Any, Any], cancelled: asyncio.CancelledError) -> None:
         _log.error("%s ignores its cancellation; it continues without a caller", self.tool.name)
         self.orphaned.spawn(_run_out(tool, cancelled), f"orphaned: {self.tool.name}")
+
+
+def function_of(call: Call) -> "Tool":
+    """Returns the function that a call runs."""
+    tool = call.tool.tool
+    assert tool is not None  # noqa: S101 - every call of a runner has one
+    return tool
 
 
 def end_if_forked() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, StreamMetadata
 
 Event = Progress | LogRecord
 
@@ -92,3 +92,10 @@ class EventStream:
                 # Runs after this task has ended, so that the reader finds it done.
                 self._loop.call_soon(self._something.set)
         return None
+
+
+def event_metadata(event: Event) -> StreamMetadata:
+    """Returns an event as a stream carries it."""
+    metadata = StreamMetadata(key="progress" if isinstance(event, Progress) else "log")
+    metadata.value.Pack(event)
+    return metadata

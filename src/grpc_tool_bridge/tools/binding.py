@@ -138,7 +138,9 @@ class Binder:
         left = accumulate((slot.required for slot in reversed(self._positional)), initial=by_name_only)
         self.required = tuple(left)[::-1]
         self._filled = tuple(slot for slot in self._by_name.values() if slot.make_default is not None)
-        if self._filled:
+        if not self._filled:
+            self.try_bind = self._bind_valid  # type: ignore[method-assign]
+        else:
             self._bind_given = self.bind
             # Set only if there is something to fill in, so that no other tool's calls pay for it.
             self.bind = self._bind_filled  # type: ignore[method-assign]
@@ -157,8 +159,18 @@ class Binder:
         Raises:
             ValidationError: Arguments are not valid; ``details`` has a text for each of them.
         """
-        # Optimistic: only a call with a problem is gone through in full. (There may be fewer arguments than parameters;
-        # strict=False would cost a tenth of the call.)
+        # Optimistic: only a call with a problem is gone through in full.
+        return self._bind_valid(args, kwargs) or self._bind_checked(args, kwargs)
+
+    def try_bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]] | None:
+        """Binds the arguments of one call like ``bind``, or returns None; then ``bind`` may say what is wrong."""
+        return None if self._filled else self._bind_valid(args, kwargs)
+
+    def _bind_valid(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], dict[str, Any]] | None:
+        """Binds valid arguments, if the function has the defaults of all others; returns None for any other."""
+        # There may be fewer arguments than parameters; strict=False would cost a tenth of the call.
         given = len(args)
         if given <= self._keep:
             try:
@@ -176,8 +188,8 @@ class Binder:
                     return taken, named
             # An unknown name, a value that does not fit, or anything that a user's validators raise.
             except BaseException:  # noqa: BLE001
-                return self._bind_checked(args, kwargs)
-        return self._bind_checked(args, kwargs)
+                return None
+        return None
 
     def bind_request(
         self, request: Request, size: int, max_depth: int, max_nodes: int | None

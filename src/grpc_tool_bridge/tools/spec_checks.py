@@ -4,7 +4,7 @@ A call that is refused here never reaches a worker. The error text is the same a
 a ``Binder`` writes it. It covers only the types known here. The worker checks a call that passes again, and in full.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from types import NoneType
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -97,6 +97,30 @@ class SpecCheck:
                 if self._are_fine(request.kwargs, required[given], given) if request.kwargs else not required[given]:
                     return
         self._judge(request)
+
+    def passes(self, urls: Sequence[str], named_urls: Mapping[str, str]) -> bool:
+        """Returns whether arguments of these types are fine unread; if not, a call has to be checked as a whole.
+
+        Args:
+            urls: The type URLs of the arguments by position.
+            named_urls: Those of the arguments by name.
+        """
+        given = len(urls)
+        required = self._required
+        if required is None:
+            required = self._compile()
+        if given >= len(required):
+            return False
+        for place, accepted in self._by_place:
+            if place < given and urls[place] not in accepted:
+                return False
+        missing, named = required[given], self._named
+        for name, url in named_urls.items():
+            found = named.get(name)
+            if found is None or found[1] < given or url not in found[0]:
+                return False
+            missing -= found[2]
+        return not missing
 
     def _are_fine(self, kwargs: Mapping[str, AnyMessage], missing: int, given: int) -> bool:
         named = self._named

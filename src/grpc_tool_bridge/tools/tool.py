@@ -32,6 +32,7 @@ from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
 Bound = tuple[Sequence[Any], dict[str, Any]]
 Bind = Callable[[Sequence[Any], Mapping[str, Any]], Bound]
 BindRequest = Callable[[Request, int, int, int | None], Bound]
+TryBind = Callable[[Sequence[Any], Mapping[str, Any]], Bound | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class _Plan:
     spec: ToolSpec
     bind: Bind
     bind_request: BindRequest
+    try_bind: TryBind
     result: Check | None
     is_async: bool
     is_generator: bool
@@ -77,6 +79,7 @@ class Tool:
             the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
             argument (``Binder.bind``).
         bind_request: The same for the arguments of a request (``Binder.bind_request``).
+        try_bind: The same as ``bind``, but returns None instead of an error (``Binder.try_bind``).
     """
 
     spec: ToolSpec
@@ -89,6 +92,7 @@ class Tool:
     context_parameter: str | None
     bind: Bind
     bind_request: BindRequest
+    try_bind: TryBind
     __name__: str
     __wrapped__: Callable[..., Any]
     _plan: _Plan
@@ -271,6 +275,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
         spec=spec,
         bind=binder.bind,
         bind_request=binder.bind_request,
+        try_bind=binder.try_bind,
         result=result if options.check_result else None,
         is_async=signature.is_async,
         is_generator=signature.is_generator,

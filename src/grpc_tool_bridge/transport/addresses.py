@@ -1,5 +1,6 @@
 """Addresses: checks them, formats them without secrets, and finds whether they stay on this machine."""
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -165,6 +166,23 @@ def is_loopback(address: str) -> bool:
         return all(_is_own(split_address(item)[0]) for item in address.partition(":")[2].split(","))
     found = host_and_port(address)
     return found is not None and _is_own(found[0])
+
+
+def loopback_name(address: str) -> str | None:
+    """Returns a loopback ``host:port`` in the form in which both ends write it; None for any other address.
+
+    Raises:
+        ValueError: It is not a valid address.
+    """
+    if address.startswith(("ipv4:", "ipv6:")) and "," in address:
+        return None
+    found = host_and_port(address)
+    if found is None or not _is_own(found[0]):
+        return None
+    host, port = found
+    with contextlib.suppress(ValueError):
+        host = ipaddress.ip_address(host).compressed
+    return join_address(host.lower(), port)
 
 
 def _is_own(host: str) -> bool:

@@ -12,7 +12,7 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.transport.addresses import check_address
+from grpc_tool_bridge.transport.addresses import check_address, is_loopback, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
 
@@ -54,6 +54,8 @@ class Connection:
         proxy: ``http://[user:password@]host:port`` of a proxy, or ``env`` for the proxy set in the environment; None:
             connect directly, whatever is set in the environment.
         allow_insecure: Send the token beyond this machine without TLS, because the network itself is trusted.
+        link_address: ``host:port`` at which the hub takes links over TCP; None: links go over gRPC, or the hub's local
+            socket.
         max_message_bytes: Maximum size of one request or response.
         keepalive_time: Seconds without traffic after which the connection is probed.
         keepalive_timeout: Seconds that a probe may stay unanswered before the connection ends.
@@ -65,6 +67,7 @@ class Connection:
     tls_ca: Path | None = None
     proxy: str | None = field(default=None, repr=False)
     allow_insecure: bool = False
+    link_address: str | None = None
     max_message_bytes: int = MAX_MESSAGE_BYTES
     keepalive_time: float = 30.0
     keepalive_timeout: float = 10.0
@@ -82,13 +85,26 @@ class Connection:
         check_flag("allow_insecure", self.allow_insecure)
         check_count("max_message_bytes", self.max_message_bytes, least=1)
         proxy = proxy_for(self.address, self.proxy)
-        exposed = self.token is not None and not self.uses_tls and not stays_here(self.address, proxy)
-        if exposed and not self.allow_insecure:
-            way = f"{self.address}{'' if proxy is None else f' through the proxy {proxy}'}"
+        way = f"{self.address}{'' if proxy is None else f' through the proxy {proxy}'}"
+        exposed = not stays_here(self.address, proxy)
+        if self.link_address is not None:
+            self._check_link_address(self.link_address)
+            if not exposed and not is_loopback(self.link_address):
+                way, exposed = self.link_address, True
+        if exposed and self.token is not None and not self.uses_tls and not self.allow_insecure:
             raise ValidationError(
                 f"the token would be sent to {way} without TLS, where others may read it: set tls or tls_ca, or "
                 "allow_insecure if the network itself is trusted"
             )
+
+    def _check_link_address(self, address: str) -> None:
+        check_address(address)
+        if self.proxy is not None:
+            raise ValidationError("link_address: links over TCP use no proxy; leave one of them out")
+        try:
+            split_address(address)
+        except ValueError as error:
+            raise ValidationError(f"link_address: {error}") from None
 
     @property
     def uses_tls(self) -> bool:

@@ -72,6 +72,7 @@ class DialledFrames(FrameStream):
     """
 
     peer = ""
+    over = "gRPC"
     write: Any
 
     def __init__(self, rpc: Any) -> None:

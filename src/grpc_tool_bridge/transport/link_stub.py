@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from time import monotonic
 from typing import Any, Protocol
 
 import grpc.aio
@@ -19,11 +20,13 @@ from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
+from grpc_tool_bridge.rpc.buffers import Buffers, Payload
+from grpc_tool_bridge.rpc.large_messages import read_large_message
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.frames import GrpcEndpoint
+from grpc_tool_bridge.transport.endpoints import LinkKind, endpoint_of
 from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
 from grpc_tool_bridge.transport.stubs import Answerer, Answering, HubStub
 
@@ -50,6 +53,8 @@ class StubCall(LinkCall, grpc.aio.Call):
     # Answers its tool's questions; ``_answering`` is made for the first one.
     answerer: Answerer | None = None
     tool_id = ""
+    # The field of a large answer that is left where it was received; empty: the answer is always a message.
+    large_field = ""
     _answering: Answering | None = None
     # The error that gRPC would raise; None: it has not failed.
     _status: AioRpcError | None = None
@@ -103,10 +108,18 @@ class StubCall(LinkCall, grpc.aio.Call):
         """Stores the trailing metadata of an answer."""
         self._trailing = tuple(metadata)
 
-    def parsed(self, payload: bytes) -> Any:
-        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read."""
+    def parsed(self, payload: Payload) -> Any:
+        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read.
+
+        A large one becomes a LargeMessage if ``large_field`` is set.
+        """
         response = self.method.response
         try:
+            if isinstance(payload, Buffers):
+                large = read_large_message(response, self.large_field, payload) if self.large_field else None
+                if large is not None:
+                    return large
+                payload = bytes(payload)
             if len(payload) > _UNCOUNTED_BYTES:
                 check_message(payload, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
             return response.FromString(payload)
@@ -165,6 +178,47 @@ class UnaryCall(StubCall, grpc.aio.UnaryUnaryCall[Any, Any]):
     __await__ = LinkCall.steps
 
 
+class BytesCall(UnaryCall):
+    """A call of a tool whose answer is handed over as it came, in bytes."""
+
+    method = METHODS["ExecuteTool"]
+    prefix = call_prefix(method.name)
+    large_field = "result"
+
+    def __init__(self) -> None:
+        pass
+
+    def on_reply(self, payload: Payload) -> None:
+        """See ``LinkCall``."""
+        if self._timer is not None or self._callbacks or self._over:
+            super().on_reply(payload)
+            return
+        self._payload, self._over = payload, True
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def __await__(self) -> Generator[Any, Any, Payload]:
+        # As ``LinkCall.steps`` does; a usual call waits once.
+        if not self._over and self._waiter is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                yield from self._waiter
+            except BaseException:
+                self._waiter = None
+                self.cancel()
+                raise
+        while not self._over:
+            yield from self._wait()
+        if self._status is not None or self._cancelled or self._expired:
+            self._raise_error()
+        return self._payload
+
+    def parse(self, payload: Payload) -> Any:
+        """Parses the answer; errors as of ``StubCall.parsed``."""
+        return super().parsed(payload)
+
+
 class StreamCall(StubCall, grpc.aio.UnaryStreamCall[Any, Any]):
     """A call with a stream of answers; iterate over it, or ``read`` it."""
 
@@ -202,6 +256,10 @@ class Starter(Protocol):
     def send_request(self) -> Callable[[LinkCall, Any], None]:
         """Sends a call, now or once a link takes it."""
 
+    @property
+    def try_send_bytes(self) -> Callable[[LinkCall, bytes], bool]:
+        """Sends a small call whose request is serialized, if a link takes it now; returns whether it did."""
+
 
 class LinkStub:
     """Has every method of the generated stub, with gRPC's own semantics, and calls them over a link.
@@ -219,16 +277,16 @@ class LinkStub:
         for name, method in METHODS.items():
             if not method.request_streaming:
                 kind = StreamCall if method.response_streaming else UnaryCall
-                setattr(self, name, _LinkMethod(method, kind, starter, answerer))
+                setattr(self, name, LinkMethod(method, kind, starter, answerer))
 
     def is_replaced(self, name: str) -> bool:
         """Returns whether a method of the stub was replaced."""
-        return not isinstance(getattr(self, name), _LinkMethod)
+        return not isinstance(getattr(self, name), LinkMethod)
 
     def delegate_to(self, stub: Any) -> None:
         """Delegates the methods that were not replaced to another stub."""
         for name in METHODS:
-            if isinstance(getattr(self, name, None), _LinkMethod):
+            if isinstance(getattr(self, name, None), LinkMethod):
                 setattr(self, name, getattr(stub, name))
 
     def __getattr__(self, name: str) -> Any:
@@ -236,7 +294,19 @@ class LinkStub:
         raise AttributeError(name)
 
 
-class _LinkMethod:
+class LinkMethod:
+    """A method of the stub.
+
+    Args:
+        method: The method.
+        kind: The class of its calls.
+        starter: Sends them.
+        answerer: Answers the questions of tools; None: nobody does.
+    """
+
+    # A request only has to be serializable.
+    takes_large_calls = True
+
     def __init__(
         self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None
     ) -> None:
@@ -273,6 +343,24 @@ class _LinkMethod:
         self._starter.send_request(call, request)
         return call
 
+    def try_send(self, payload: bytes, tool_id: str, timeout: float) -> BytesCall | None:
+        """Starts a call of a tool with a serialized request.
+
+        Args:
+            payload: The request.
+            tool_id: The tool, for its questions.
+            timeout: As for ``LinkCall.set_timeout``.
+
+        Returns:
+            The call, whose answer is bytes; None if no link takes it now, and nothing was sent.
+        """
+        call = BytesCall()
+        # Its link looks for calls that have timed out.
+        call.expires_at = monotonic() + timeout
+        if self._answerer is not None:
+            call.answerer, call.tool_id = self._answerer, tool_id
+        return call if self._starter.try_send_bytes(call, payload) else None
+
     def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:
         if timeout is None and not metadata:
             return self._prefix
@@ -290,6 +378,7 @@ class LinkTransport(Dialer):
 
     Args:
         target: Where the hub is.
+        kind: How a ``Connection`` is dialled, see ``endpoint_of``.
         dial_again, serves, features: See ``Dialer``.
 
     Attributes:
@@ -301,11 +390,12 @@ class LinkTransport(Dialer):
         self,
         target: Connection | Endpoint,
         *,
+        kind: LinkKind = "link",
         dial_again: Callable[[ToolBridgeError], bool] = is_transient,
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        endpoint = GrpcEndpoint(target) if isinstance(target, Connection) else target
+        endpoint = endpoint_of(target, kind) if isinstance(target, Connection) else target
         super().__init__(endpoint, dial_again=dial_again, serves=serves, features=features)
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._stub: Any = None

@@ -10,12 +10,23 @@ if sys.platform != "win32":
 
 # Of the files, for the connections of one server; a hub has two, over gRPC and HTTP, and needs files of its own.
 _SHARE = 3 / 8
+# For each of the two sockets that take links; a client that is closed there uses gRPC.
+_SOCKET_SHARE = 3 / 32
 
 
 def connection_limit(wanted: int) -> int:
     """Returns how many connections a server may have: ``wanted``, or as many as the process has files for."""
+    return _limit(wanted, _SHARE)
+
+
+def socket_connection_limit(wanted: int) -> int:
+    """Returns the same as ``connection_limit``, for a socket that takes links."""
+    return _limit(wanted, _SOCKET_SHARE)
+
+
+def _limit(wanted: int, share: float) -> int:
     limit = _limits()[0]
-    return wanted if limit is None else max(1, min(wanted, int(limit * _SHARE)))
+    return wanted if limit is None else max(1, min(wanted, int(limit * share)))
 
 
 def allow_connections(count: int) -> None:

@@ -16,14 +16,23 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
+from grpc_tool_bridge.link.socket_listener import SocketListener
 from grpc_tool_bridge.rpc.authentication import BearerToken
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAMES
 from grpc_tool_bridge.rpc.peers import Peers, peers_of
 from grpc_tool_bridge.transport import health, reflection
-from grpc_tool_bridge.transport.addresses import check_address, is_loopback, join_address, socket_path, split_address
+from grpc_tool_bridge.transport.addresses import (
+    check_address,
+    is_loopback,
+    join_address,
+    loopback_name,
+    socket_path,
+    split_address,
+)
 from grpc_tool_bridge.transport.channel import memory_options, receive_limit, server_options
 from grpc_tool_bridge.transport.frames import link_behaviour
+from grpc_tool_bridge.transport.open_files import socket_connection_limit
 from grpc_tool_bridge.transport.reads import Reads
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
@@ -89,6 +98,9 @@ class GrpcServer:
             strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, max_concurrent=MAX_OPEN_READS
         )
         self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
+        self.link_address = settings.link_address
+        # At the local socket, and at the link address.
+        self._listeners: list[SocketListener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         forks.watch(self)
 
@@ -108,7 +120,7 @@ class GrpcServer:
         note_use(self._loop)
         note_thread(self._loop)
         self._server = grpc.aio.server(
-            interceptors=[AuthenticationInterceptor(BearerToken(token))] if token is not None else [],
+            interceptors=[] if token is None else [AuthenticationInterceptor(BearerToken(token))],
             options=(
                 *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
                 *memory_options(settings),
@@ -125,7 +137,7 @@ class GrpcServer:
             (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
         )
         self._hub.on_serving(self._health.set_serving)
-        self._listen(self._server)
+        self._listen_at_all(self._server, token)
         starting = asyncio.ensure_future(self._server.start())
         try:
             # gRPC's own start cannot be cancelled: its server would keep listening.
@@ -139,6 +151,8 @@ class GrpcServer:
         """Frees the address of a server whose event loop has ended."""
         silence_closed()
         server, self._server = self._server, None
+        for listener in self._listeners:
+            listener.abandon()
         if server is not None:
             # Stopping it needs the loop that has ended, and so does freeing it.
             forks.keep(server)
@@ -146,6 +160,8 @@ class GrpcServer:
 
     def forked(self) -> None:
         """Closes the server's address and connections in a forked process."""
+        for listener in self._listeners:
+            listener.forked()
         if self._server is not None:
             forks.keep(self._server)
             self._server = None
@@ -163,9 +179,12 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Refuses new connections, gives open calls ``grace`` seconds to end, and closes the server."""
         server, self._server = self._server, None
+        listeners = self._stop_taking_links()
         if server is not None:
             # gRPC's stop would wait for links, which do not end by themselves.
             await self._links.close(grace)
+            for listener in listeners:
+                await listener.aclose()
             await server.stop(grace)
             forks.note_closed()
 
@@ -184,8 +203,70 @@ class GrpcServer:
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
 
+    def _listen_at_all(self, server: grpc.aio.Server, token: str | None) -> None:
+        """Listens at every address, before any connection is accepted: whoever reaches the hub finds its socket."""
+        try:
+            if self.link_address is not None:
+                self.link_address = self._listen_for_links(self.link_address, token)
+            self._listen(server)
+        except BaseException:
+            self._stop_taking_links()
+            raise
+        address = loopback_name(self.address)
+        if address is None or self._settings.tls_cert is not None or not self._settings.local_socket:
+            return
+        listener = self._listener(token)
+        try:
+            listener.listen_locally(address)
+        except OSError as error:
+            _log.warning("there is no local socket for links to %s, which go over gRPC: %s", address, error)
+        else:
+            self._listeners.append(listener)
 
-def check_exposure(address: str, settings: Settings, token: str | None) -> None:
+    def _listen_for_links(self, address: str, token: str | None) -> str:
+        """Listens over TCP; returns the address with its port."""
+        check_exposure(address, self._settings, token, setting="link_address ")
+        try:
+            host, port = split_address(address)
+        except ValueError as error:
+            raise ValidationError(f"link_address: {error}") from None
+        listener = self._listener(token)
+        try:
+            port = listener.listen_at(host, port, _tls_context(self._settings))
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            why = f"cannot listen at link_address {address}: {error.strerror or error}"
+            raise OSError(error.errno or errno.EADDRINUSE, why) from error
+        self._listeners.append(listener)
+        return join_address(host, port)
+
+    def _stop_taking_links(self) -> list[SocketListener]:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.stop_listening()
+        return listeners
+
+    def _listener(self, token: str | None) -> SocketListener:
+        return SocketListener(
+            self._links,
+            None if token is None else BearerToken(token),
+            max_connections=socket_connection_limit(self._settings.max_connections),
+            handshake_timeout=self._settings.hello_timeout,
+        )
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    _check_certificate(settings.tls_cert, settings.tls_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    return context
+
+
+def check_exposure(address: str, settings: Settings, token: str | None, *, setting: str = "") -> None:
     """Refuses to listen where others can connect, unless TLS and a token, or ``allow_insecure``, are set.
 
     Raises:
@@ -197,7 +278,7 @@ def check_exposure(address: str, settings: Settings, token: str | None) -> None:
     missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
     if missing and not settings.allow_insecure:
         raise ValidationError(
-            f"{address} can be reached from other machines, and {' and '.join(missing)} "
+            f"{setting}{address} can be reached from other machines, and {' and '.join(missing)} "
             f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
             "or set allow_insecure if the network itself is trusted"
         )

@@ -2,11 +2,12 @@
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -17,11 +18,15 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.asks import Asker
+from grpc_tool_bridge.rpc.buffers import Buffers
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
 from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names
 
 
 class ServedCall(Call):
@@ -64,6 +69,9 @@ class ToolService:
         AlreadyExistsError: Two tools have the same name or id.
     """
 
+    # See ``served_methods``.
+    takes_large_calls = True
+
     def __init__(
         self, tools: Iterable[Any], settings: Settings, make_runtime: Callable[[ServedCall], ToolRuntime]
     ) -> None:
@@ -77,6 +85,7 @@ class ToolService:
             names.add(tool.spec.name)
             self._tools[tool.spec.tool_id] = _ToolName(tool.spec.name, tool)
         self._calls: set[Call] = set()
+        self._direct: DirectRunner[str, _ToolName, tuple[()]] = DirectRunner(self._runner, self)
 
     @property
     def tools(self) -> list[Tool]:
@@ -87,8 +96,79 @@ class ToolService:
         """Ends orphaned tools and the tools' processes."""
         await self._runner.aclose()
 
-    async def execute_tool(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> ToolCallResponse:
-        """Runs a call and returns its answer, even if it fails.
+    # ------------------------------------------------------------------------------------------- the usual calls
+
+    def try_begin_tool(self, context: RequestContext, done: Done) -> Generator[Any, Any, Answer] | None:
+        """Begins a usual call.
+
+        Args:
+            context: The context of the request, with its bytes.
+            done: Ignored: nothing is forwarded.
+
+        Returns:
+            A coroutine that returns the answer; None if it is no usual call, and nothing was done.
+        """
+        del done
+        data = context.payload
+        if type(data) is not bytes or len(data) > MAX_BYTES:
+            return None
+        try:
+            session_id, tool_id, place = read_names(data)
+            named = self._tools[tool_id]
+            if named.tool is None or not runs_directly(named.tool):
+                return None
+            args, kwargs, _ = read_arguments(data, place)
+        except UNREADABLE:
+            # ``execute_tool`` says what is wrong with the request.
+            return None
+        # Binding is part of the call: a validator may be slow.
+        now = time.monotonic()
+        end = context.deadline if context.deadline is not None else now + self._runner.settings.call_timeout
+        if end <= now:
+            return None
+        bound = named.tool.try_bind(args, kwargs)
+        if bound is None:
+            return None
+        context.payload = b""
+        return self._direct.run(session_id, named, bound, end, now)
+
+    def enter(self, session_id: str, named: _ToolName) -> tuple[()]:
+        """See ``direct.Owner``: the hub has admitted the call."""
+        del session_id, named
+        return ()
+
+    def make_call(self, session_id: str, named: _ToolName, deadline: float, opened_at: float) -> ServedCall:
+        """See ``direct.Owner``."""
+        session = _HubSession(session_id, self._calls)
+        return ServedCall(session, named, deadline, parent=None, orphaned=self._runner.tasks, opened_at=opened_at)
+
+    async def acquire(self, call: ServedCall) -> tuple[()]:
+        """See ``direct.Owner``."""
+        del call
+        return ()
+
+    def end(
+        self,
+        session_id: str,
+        named: _ToolName,
+        opened_at: float,
+        held: tuple[()] | None,
+        call: ServedCall | None,
+        answer: Answer | None,
+    ) -> None:
+        """See ``direct.Owner``."""
+        del held, answer
+        if call is None and time.monotonic() - opened_at > BLOCKED_SECONDS:
+            call = self.make_call(session_id, named, opened_at, opened_at)
+        if call is not None:
+            _end(call)
+
+    # ---------------------------------------------------------------------------------------------- other calls
+
+    async def execute_tool(
+        self, request: ToolCallRequest, context: RequestContext = LOCAL
+    ) -> ToolCallResponse | Buffers:
+        """Runs a call and returns its answer, even if it fails; a large one as bytes if the context has the payload.
 
         Args:
             request: The call.
@@ -97,9 +177,10 @@ class ToolService:
         Raises:
             asyncio.CancelledError: The hub no longer wants the answer.
         """
-        size, context.payload = context.size or request.ByteSize(), b""
+        size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
         response = ToolCallResponse()
+        data: Buffers | None = None
         if request.request_id:
             response.request_id = request.request_id
         call: Call | None = None
@@ -108,23 +189,22 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            await self._runner.call(call, request, response)
+            data = await self._runner.call(call, request, response, as_bytes=as_bytes)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
             if call is not None:
-                if not call.armed:
-                    # It was never suspended: all of it was one step.
-                    call.note_step(call.opened_at)
-                call.disarm()
+                _end(call)
+        if data is not None:
+            return data
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response
 
     async def stream_tool(
         self, request: ToolStreamRequest, context: RequestContext = LOCAL
-    ) -> AsyncGenerator[ToolStreamChunk, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
         """Runs a stream: yields a chunk for each value, then exactly one ``complete`` or ``error``."""
-        size, context.payload = context.size or request.ByteSize(), b""
+        size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
         stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
         call: Call | None = None
@@ -135,11 +215,11 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            async with aclosing(self._runner.stream(call, request)) as chunks:
+            async with aclosing(self._runner.stream(call, request, as_bytes=as_bytes)) as chunks:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
-                    sent += chunk.HasField("data")
+                    sent += isinstance(chunk, Buffers) or chunk.HasField("data")
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.error_info_of(failure, call)
         finally:
@@ -161,11 +241,17 @@ class ToolService:
             raise NotFoundError(f"this worker has no tool {request.tool_id!r:.100}", error_type="ToolNotFound")
         now = time.monotonic()
         end = context.deadline if context.deadline is not None else now + default
-        session = _HubSession(request.session_id, self._calls)
-        call = ServedCall(session, named, end, parent=None, orphaned=self._runner.tasks, opened_at=now)
+        call = self.make_call(request.session_id, named, end, now)
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
         if context.asker is not None:
             call.asker = context.asker
         if end <= now:
             raise call.timeout_error()
         return call
+
+
+def _end(call: Call) -> None:
+    if not call.armed:
+        # It was never suspended: all of it was one step.
+        call.note_step(call.opened_at)
+    call.disarm()

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
@@ -41,6 +41,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.link.status import code_of, is_transient
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.channel import Connection
@@ -73,7 +74,8 @@ class ToolWorker:
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
         capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
-        token, token_file, tls, tls_ca, proxy, allow_insecure: As for ``GRPCToolBridge``.
+        token, token_file, tls, tls_ca, proxy, allow_insecure, link_address: As for ``GRPCToolBridge``.
+        transport: As for ``GRPCToolBridge``, but a worker always has a link.
         agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
             tools.
         settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
@@ -104,6 +106,8 @@ class ToolWorker:
         tls_ca: Path | None = None,
         proxy: str | None = None,
         allow_insecure: bool = False,
+        transport: Literal["link", "socket"] = "link",
+        link_address: str | None = None,
         agents: Any = None,
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
@@ -116,22 +120,13 @@ class ToolWorker:
         self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._agents = make_agents(agents, self.settings, self._session_of)
-        connection: Connection | MemoryConnection = (
-            address
-            if isinstance(address, MemoryConnection)
-            else Connection(
-                address=address,
-                token=token_of(token, token_file),
-                tls=tls,
-                tls_ca=path_of("tls_ca", tls_ca),
-                proxy=proxy,
-                allow_insecure=allow_insecure or self.settings.allow_insecure,
-                max_message_bytes=self.settings.max_message_bytes,
-            )
-        )
+        token = token_of(token, token_file)
+        how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
+        connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
         self.address = connection.address
         self._transport = LinkTransport(
             connection,
+            kind=transport,
             dial_again=self._dial_again,
             serves=_Served(self._service, self._agents, lifetime),
             features=() if self._agents is None else (AGENTS_FEATURE,),
@@ -182,6 +177,7 @@ class ToolWorker:
             raise ProtocolError("this ToolWorker was closed before it was started; create another")
         self._loop = asyncio.get_running_loop()
         note_thread(self._loop)
+        keep_freed_memory()
         # A hub that goes away before it answers is dialled again, like one that is not running.
         offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
         self._starting = asyncio.create_task(offering, name="start worker")
@@ -387,6 +383,20 @@ class ToolWorker:
         return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
 
 
+def _connection_to(
+    address: str | MemoryConnection, settings: Settings, *, tls_ca: Any, allow_insecure: bool, **how: Any
+) -> Connection | MemoryConnection:
+    if isinstance(address, MemoryConnection):
+        return address
+    return Connection(
+        address=address,
+        tls_ca=path_of("tls_ca", tls_ca),
+        allow_insecure=allow_insecure or settings.allow_insecure,
+        max_message_bytes=settings.max_message_bytes,
+        **how,
+    )
+
+
 def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
     """Splits specs into pages that fit into one request each; without specs there is one empty page."""
     room = min(PAGE_BYTES, max_message_bytes // 2)
@@ -413,6 +423,7 @@ class _Served:
 
     def __init__(self, service: ToolService, agents: AgentMethods | None, lifetime: WorkerLifetime | None) -> None:
         self.execute_tool: Any = service.execute_tool
+        self.try_begin_tool: Any = service.try_begin_tool
         self.stream_tool: Any = service.stream_tool
         if agents is not None:
             self.create_react_agent: Any = agents.create_react_agent
@@ -422,6 +433,8 @@ class _Served:
                 "lifetime", lifetime, WorkerLifetime, "a WorkerLifetime, such as WorkerLifetime(max_calls=1000)"
             )
             self.execute_tool = lifetime.counted(self.execute_tool)
+            # Each call is counted there.
+            self.try_begin_tool = None
             self.stream_tool = lifetime.counted(self.stream_tool)
             if agents is not None:
                 self.execute_agent = lifetime.counted(self.execute_agent)

@@ -133,19 +133,6 @@ def test_a_coroutine_that_ends_in_its_first_step_takes_no_task_where_tasks_can_b
     assert run(loop, work()) == [None, None, None]
 
 
-def test_a_loop_of_asyncio_says_whether_it_is_idle_and_any_other_is_taken_for_busy() -> None:
-    async def work() -> tuple[bool, bool]:
-        loop = asyncio.get_running_loop()
-        before = loop_internals.is_idle(loop)
-        loop.call_soon(lambda: None)
-        return before, loop_internals.is_idle(loop)
-
-    # Not the first step: what started it may be there yet.
-    assert asyncio.run(work()) == (True, False)
-    assert run(of_uvloop, work()) == (False, False)
-    assert not loop_internals.is_idle(Bare())  # type: ignore[arg-type]  # a loop is what it is taken for
-
-
 @pytest.mark.parametrize(("loop", "order"), [(of_asyncio, [2, 1]), (of_uvloop, [1, 2])])
 def test_what_is_called_next_comes_first_where_a_loop_lets_it(
     loop: Callable[[], asyncio.AbstractEventLoop], order: list[int]

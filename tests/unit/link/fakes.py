@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from grpc_tool_bridge.errors import ToolBridgeError
-from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 
@@ -61,6 +61,75 @@ class FakeStream(FrameStream):
         if isinstance(error, ToolBridgeError):
             return error
         return self.end or await super().failure(error)
+
+
+class FakePush(PushStream):
+    """A stream that calls its receiver, and whose other end is the test.
+
+    Attributes:
+        written: The frames that were sent.
+        room: How many frames it still takes.
+        sent: Whether everything was sent.
+        paused: Whether nothing is received.
+        send_failure: Raised by ``send``.
+        receiver: What it was attached to.
+    """
+
+    peer = "a test"
+
+    def __init__(self, *, speaks_first: bool = True) -> None:
+        self.speaks_first = speaks_first
+        self.written: list[bytes] = []
+        self.room = 1_000
+        self.sent = True
+        self.paused = False
+        self.send_failure: Exception | None = None
+        self.receiver: Any = None
+
+    @property
+    def is_writable(self) -> bool:  # type: ignore[override]  # as the test says
+        return self.room > 0
+
+    def attach(self, receiver: Any) -> None:
+        self.receiver = receiver
+
+    def send(self, frame: bytes) -> None:
+        if self.send_failure is not None:
+            raise self.send_failure
+        self.room -= 1
+        self.written.append(frame)
+
+    def is_sent(self) -> bool:
+        return self.sent
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def close(self) -> None:
+        """Does nothing: the test looks at what was sent."""
+
+    def feed(self, *frames: bytes | pb.Envelope) -> None:
+        """Lets frames arrive together, each of one envelope unless it is bytes."""
+        self.receiver.on_frames(
+            [
+                frame if isinstance(frame, bytes) else pb.LinkFrame(envelopes=[frame]).SerializeToString()
+                for frame in frames
+            ]
+        )
+
+    def give_room(self, count: int) -> None:
+        """Takes further frames."""
+        self.room += count
+        self.receiver.on_room()
+
+    def envelopes(self) -> list[pb.Envelope]:
+        """Takes what was sent."""
+        envelopes = [envelope for frame in self.written for envelope in pb.LinkFrame.FromString(frame).envelopes]
+        self.written.clear()
+        return envelopes
 
 
 class Frames:

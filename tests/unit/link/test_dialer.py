@@ -64,6 +64,7 @@ class FakeLink:
     """
 
     enforces_timeouts = True
+    over = "a test"
 
     def __init__(self) -> None:
         self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -282,7 +283,7 @@ async def test_a_dial_that_fails_is_made_again_and_the_calls_wait(desk: Desk) ->
 async def test_a_hub_that_takes_the_link_and_says_nothing_is_dialled_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialer, "GREETING_SECONDS", 0.01)
+    monkeypatch.setattr(FakeStream, "greeting_seconds", 0.01)
     hasty, patient = desk.call(wait_for_ready=False), desk.call()
     assert (await error_of(hasty)).details() == "the hub said nothing for 0.01 s"
     await until(lambda: len(desk.links) == 2)

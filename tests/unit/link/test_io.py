@@ -10,7 +10,8 @@ import pytest
 from grpc_tool_bridge.errors import DeadlineExceededError, ProtocolError
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.events import CallReceived, Event, HelloReceived, PongReceived, Replied
-from grpc_tool_bridge.link.io import FlushPolicy, LinkIO
+from grpc_tool_bridge.link.flushing import FlushPolicy
+from grpc_tool_bridge.link.io import TaskIO
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -27,7 +28,7 @@ class End:
         self.link = Link(dialer=True, hello=pb.LinkHello(peer="me"))
         self.events: list[Event] = []
         self.turns = 0
-        self.io = LinkIO(
+        self.io = TaskIO(
             self.link, self.pipe, on_event=self.take, on_writable=self.turn, write_timeout=write_timeout, policy=policy
         )
         self.task = asyncio.create_task(self.io.run())
@@ -207,7 +208,7 @@ async def test_an_event_that_cannot_be_taken_ends_it(end: End) -> None:
     def take(event: Any) -> None:
         raise LookupError("it")
 
-    end.io._on_event = take
+    end.io._intake.on_event = take
     end.task.cancel()
     await asyncio.wait([end.task])
     task = asyncio.create_task(end.io.run())
@@ -302,7 +303,7 @@ async def test_what_is_alone_leaves_after_the_frame_that_is_being_read_with_all_
         end.io.schedule_flush(alone=True)
         assert end.pipe.written == []
 
-    end.io._on_event = take
+    end.io._intake.on_event = take
     end.feed(*(pb.Envelope(pong=number) for number in range(3)))
     await settle()
     assert len(end.pipe.written) == 1
@@ -319,7 +320,7 @@ async def test_a_frame_of_one_link_sends_what_it_brought_to_another_of_the_same_
         other.link.call(make_call(), b"x")
         other.io.schedule_flush(alone=True)
 
-    end.io._on_event = take
+    end.io._intake.on_event = take
     end.feed(pb.Envelope(pong=1), pb.Envelope(pong=2))
     await settle()
     assert len(other.pipe.written) == 1
@@ -345,7 +346,7 @@ async def test_a_frame_whose_events_fail_leaves_the_policy_as_it_was(end: End) -
     def take(event: Event) -> None:
         raise LookupError("it")
 
-    end.io._on_event = take
+    end.io._intake.on_event = take
     end.feed(pb.Envelope(pong=1))
     with pytest.raises(LookupError):
         await end.result()

@@ -52,6 +52,10 @@ class Starter(Carrier):
         call.carrier = self
         self.started.append((call, request))
 
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        del call, payload
+        return False
+
 
 @pytest.fixture
 def starter() -> Starter:

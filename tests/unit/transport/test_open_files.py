@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from grpc_tool_bridge.transport.open_files import allow_connections, connection_limit
+from grpc_tool_bridge.transport.open_files import allow_connections, connection_limit, socket_connection_limit
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +20,8 @@ def few() -> Iterator[int]:
 def test_two_servers_leave_files_for_others() -> None:
     assert connection_limit(10_000) == 300
     assert connection_limit(200) == 200
+    assert socket_connection_limit(10_000) == 75
+    assert socket_connection_limit(20) == 20
 
 
 def test_a_process_lets_itself_open_what_its_connections_need() -> None:

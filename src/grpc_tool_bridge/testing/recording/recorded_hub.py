@@ -66,6 +66,9 @@ class RecordedHub:
         self._hub = hub
         self._notes = notes
 
+    # A recording takes messages.
+    takes_large_calls = False
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hub, name)
 
@@ -107,6 +110,9 @@ class RecordedHub:
     async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext = LOCAL) -> Any:
         """As in ``Executor``."""
         return await self._unary("ExecuteTool", request, context, self._hub.execute_tool(request, context))
+
+    # Every call is recorded by ``execute_tool``.
+    try_begin_tool = None
 
     def begin_tool(
         self, request: pb.ToolCallRequest, context: RequestContext, done: Callable[..., None]

@@ -1,0 +1,146 @@
+"""The hub's usual calls, read from their bytes and run without the general way's layers.
+
+``Executor`` takes the same steps for every other call. Nothing is changed before it is sure that a call is usual, so
+that any doubt leaves it to the executor.
+"""
+
+from collections.abc import Awaitable, Generator
+from time import monotonic
+from typing import Any
+
+from grpc_tool_bridge.aio.eager import Done
+from grpc_tool_bridge.core.admission import Admission, Permits
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.workers.backend import WorkerBackend
+from grpc_tool_bridge.rpc.buffers import SERIALIZED
+from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
+from grpc_tool_bridge.runner.runner import ToolRunner
+from grpc_tool_bridge.tools.spec_checks import SpecCheck
+from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names, read_types
+
+Begun = Generator[Any, Any, Answer] | Forwarded
+
+
+class DirectCalls:
+    """Begins the usual calls of a hub.
+
+    Args:
+        store: The sessions.
+        admission: Admits calls.
+        runner: Runs the tools of this process.
+        forwarder: Forwards calls to workers.
+    """
+
+    def __init__(self, store: SessionStore, admission: Admission, runner: ToolRunner, forwarder: Forwarder) -> None:
+        self._store = store
+        self._forwarder = forwarder
+        self._admission = admission
+        # See ``Owner``; bound here, to save a call for each call.
+        self.enter = admission.enter_directly
+        self._orphaned = runner.tasks
+        self._most_bytes = min(MAX_BYTES, runner.settings.max_message_bytes)
+        self._runner: DirectRunner[Session, RegisteredTool, Permits] = DirectRunner(runner, self)
+
+    def begin(self, context: RequestContext, done: Done) -> Begun | None:
+        """Begins a call from outside.
+
+        Args:
+            context: The context of the request, with its bytes.
+            done: As for ``Executor.begin``.
+
+        Returns:
+            What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
+        """
+        data = context.payload
+        if type(data) is not bytes or len(data) > self._most_bytes or not self._admission.is_plain:
+            return None
+        try:
+            session_id, tool_id, place = read_names(data)
+            session = self._store.find_open(session_id)
+            if session is None or session.caching:
+                return None
+            tool = self._store.tool_of(session, tool_id)
+            if tool is None or tool.rate is not None:
+                return None
+            if tool.backend is None:
+                return self._run(session, tool, context, data, place)
+            call = self._call_for_worker(session, tool, context, data, place)
+        except UNREADABLE:
+            # The executor says what is wrong with the request.
+            return None
+        if call is None:
+            return None
+        return self._forwarder.start(call, tool.backend, None, context, done)
+
+    def _run(
+        self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
+    ) -> Generator[Any, Any, Answer] | None:
+        """Returns the coroutine of a call of this process, whose arguments begin at ``place``."""
+        function = tool.tool
+        if function is None or not runs_directly(function):
+            return None
+        args, kwargs, timeout_ms = read_arguments(data, place)
+        # Binding is part of the call: a validator may be slow.
+        opened_at, deadline = self._times(session, tool, context, timeout_ms)
+        if deadline <= opened_at:
+            return None
+        bound = function.try_bind(args, kwargs)
+        if bound is None:
+            return None
+        context.payload = b""
+        return self._runner.run(session, tool, bound, deadline, opened_at)
+
+    def _call_for_worker(
+        self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
+    ) -> HubCall | None:
+        """Returns a call whose arguments, which begin at ``place``, were checked by their types."""
+        if type(tool.backend) is not WorkerBackend or type(tool.check) is not SpecCheck:
+            return None
+        types, named, timeout_ms = read_types(data, place)
+        if not tool.check.passes(types, named):
+            return None
+        opened_at, deadline = self._times(session, tool, context, timeout_ms)
+        if deadline <= opened_at:
+            return None
+        call = self.make_call(session, tool, deadline, opened_at)
+        if context.asker is not None:
+            call.asker = context.asker
+        return call
+
+    def _times(
+        self, session: Session, tool: RegisteredTool, context: RequestContext, timeout_ms: int
+    ) -> tuple[float, float]:
+        """Returns when a call is opened and its deadline, on the monotonic clock."""
+        now = monotonic()
+        deadline = now + self._admission.seconds_for(session, tool, timeout_ms)
+        if context.deadline is not None and context.deadline < deadline:
+            deadline = context.deadline
+        return now, deadline
+
+    def make_call(self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float) -> HubCall:
+        """See ``Owner``."""
+        return HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
+
+    def acquire(self, call: HubCall) -> Awaitable[Permits]:
+        """See ``Owner``."""
+        return self._admission.acquire(call)
+
+    def end(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        opened_at: float,
+        held: Permits | None,
+        call: HubCall | None,
+        answer: Answer | None,
+    ) -> None:
+        """See ``Owner``."""
+        if call is None:
+            if self._admission.end_directly(session, tool, held or (), opened_at):
+                return
+            call = self.make_call(session, tool, opened_at, opened_at)
+        self._admission.end(call, held or (), ok=type(answer) in SERIALIZED, outcome=answer)

@@ -1,0 +1,355 @@
+"""Frames over a socket, each after its length in four bytes, little-endian.
+
+Both ends use it. The dialler's hello has what gRPC has in metadata: its token and, over a local socket, the hub's
+address. If the hub ends a link, its last frame is one envelope without an id, whose ``end`` is the reason.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Mapping
+
+from google.protobuf.message import DecodeError
+
+from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, error_from_info
+from grpc_tool_bridge.link.envelopes import split_frame, whole
+from grpc_tool_bridge.link.status import Code, link_error
+from grpc_tool_bridge.link.streams import PushStream, Receiver
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkFrame, LinkHello, LinkStatus
+from grpc_tool_bridge.rpc.authentication import Principal
+
+# A larger frame ends the link.
+MAX_FRAME_BYTES = 1024 * 1024
+
+# Read at most so much in one turn of the event loop; a local socket has some 200 KiB at most.
+READ_BYTES = 256 * 1024
+
+# The first piece of a frame that arrives in pieces gets so much room, and each further one twice as much: what a peer
+# announces takes no memory before it arrives.
+PIECE_BYTES = 4 * 1024
+
+# How long the peer may take to read why its link has ended, and to close.
+LINGER_SECONDS = 1.0
+
+# A TCP connection is probed after so long without traffic, and lost if that is not answered for so long; as over gRPC.
+PROBE_SECONDS = 30.0
+LOST_SECONDS = 10.0
+PROBES = 3
+
+# A frame up to this size is joined with its length; copying more costs more than a second system call.
+JOINED_BYTES = 64 * 1024
+
+_LENGTH = struct.Struct("<I")
+HEADER_BYTES = _LENGTH.size
+
+# The first bytes of an envelope that has an end and no id.
+_END_TAG = 0x2A
+_MAX_VARINT_BYTES = 3
+
+
+class SocketStream(asyncio.BufferedProtocol, PushStream):
+    """One end of a stream over a connected socket.
+
+    Args:
+        scratch: Where bytes are received; shared by all streams of one owner in one event loop. What is left of it
+            after a read is copied.
+        metadata: Of this end's hello.
+        admit: Checks the peer's hello and returns who the peer is; None: there is nothing to check.
+        accepted: Whether this end accepted the socket.
+        peer: The name of the other end.
+
+    Attributes:
+        status: Why the peer ended the stream; None if it gave no reason.
+    """
+
+    def __init__(
+        self,
+        scratch: memoryview,
+        *,
+        metadata: Mapping[str, str],
+        admit: Callable[[LinkHello], Principal | None] | None = None,
+        accepted: bool = False,
+        peer: str = "",
+    ) -> None:
+        self.peer = peer
+        self.over = "a local socket"
+        self.hello_metadata = metadata
+        self.speaks_first = not accepted
+        self.is_writable = True
+        self.status: LinkStatus | None = None
+        self._admit = admit
+        self._scratch = scratch
+        # A frame that has arrived in part, how much of it has, and how much of it is needed to go on.
+        self._partial: bytearray | None = None
+        self._filled = 0
+        self._needed = 0
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        # What arrived before there was a receiver, and how the stream ended then.
+        self._early: list[bytes] = []
+        self._end: tuple[Exception | None] | None = None
+        self._sending_all = self._paused = self._closed = False
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        forks.watch(self)
+
+    # ------------------------------------------------------------------------------------------------ the link's
+
+    def admit(self, hello: LinkHello) -> Principal | None:
+        """See ``Stream``."""
+        return None if self._admit is None else self._admit(hello)
+
+    def attach(self, receiver: Receiver) -> None:
+        """See ``PushStream``."""
+        self._receiver = receiver
+        if self._early:
+            early, self._early = self._early, []
+            receiver.on_frames(early)
+        if self._end is not None:
+            receiver.on_end(*self._end)
+
+    def send(self, frame: bytes) -> None:
+        """See ``PushStream``."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        size = len(frame)
+        if size <= JOINED_BYTES:
+            transport.write(_LENGTH.pack(size) + frame)
+        elif size <= MAX_FRAME_BYTES:
+            transport.writelines((_LENGTH.pack(size), frame))
+        else:
+            self._send_in_parts(frame)
+
+    def _send_in_parts(self, frame: bytes) -> None:
+        """Sends a frame that is too large, because of some odd envelope, as several."""
+        for part in split_frame(frame, 1):
+            if len(part) > MAX_FRAME_BYTES:
+                what = f"an envelope of {len(part):,} bytes cannot be sent: a frame has at most {MAX_FRAME_BYTES:,}"
+                raise MessageTooLargeError(what)
+            self.send(part)
+
+    def is_sent(self) -> bool:
+        """See ``PushStream``."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True
+        if not self._sending_all:
+            self._sending_all = True
+            # ``resume_writing`` is called once nothing is left.
+            transport.set_write_buffer_limits(0)
+        return transport.get_write_buffer_size() == 0
+
+    def pause(self) -> None:
+        """See ``PushStream``."""
+        transport = self._transport
+        if transport is not None and not self._paused and not transport.is_closing():
+            self._paused = True
+            transport.pause_reading()
+
+    def resume(self) -> None:
+        """See ``PushStream``."""
+        transport = self._transport
+        if transport is not None and self._paused and not transport.is_closing():
+            self._paused = False
+            transport.resume_reading()
+
+    def close(self) -> None:
+        """See ``Stream``; the end that accepted it still has to tell why, with ``finish``."""
+        self._receiver, self._partial, self._closed = None, None, True
+        self._early.clear()
+        if self.speaks_first:
+            self.strand()
+
+    async def failure(self, error: Exception | None) -> ToolBridgeError:
+        """See ``Stream``."""
+        status = self.status
+        if status is None:
+            return await super().failure(error)
+        if status.error.type:
+            return error_from_info(status.error)
+        code = Code(status.code) if status.code in Code.__members__.values() else Code.UNKNOWN
+        return link_error(code, status.message)
+
+    async def finish(self, status: LinkStatus | None) -> None:
+        """Closes the stream, after the peer was told why.
+
+        Args:
+            status: Why it ends; None: for no reason.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if status is not None:
+            self.send(whole(Envelope(end=status)))
+        self.resume()
+        if transport.can_write_eof():
+            # If it were closed while the peer still sends, the peer might never read what was sent.
+            transport.write_eof()
+        else:
+            transport.close()
+        await asyncio.wait([self._lost], timeout=LINGER_SECONDS)
+
+    def strand(self) -> None:
+        """Closes the connection without a wait, even if its event loop has ended."""
+        transport = self._transport
+        if transport is None or self._lost.done():
+            return
+        try:
+            transport.abort()
+        except RuntimeError:
+            # Its event loop has ended, and asyncio closes nothing more by itself.
+            self._receiver = None
+            with contextlib.suppress(OSError):
+                transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(RuntimeError, AttributeError):
+                transport._call_connection_lost(None)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+
+    def forked(self) -> None:
+        """Closes the connection in a forked process; otherwise the peer would not see that its parent has gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            forks.drop_descriptor(self._transport.get_extra_info("socket").fileno())
+
+    # --------------------------------------------------------------------------------------------- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket can be read and written
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        if not self._lost.done():
+            self._lost.set_result(None)
+        self._ended(exc)
+
+    def pause_writing(self) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self.is_writable = False
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self.is_writable = True
+        if self._receiver is not None:
+            self._receiver.on_room()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See ``asyncio.BufferedProtocol``."""
+        del sizehint
+        partial = self._partial
+        if partial is None:
+            return self._scratch
+        if self._filled == len(partial):
+            larger = bytearray(min(self._needed, max(PIECE_BYTES, 2 * self._filled)))
+            larger[: self._filled] = partial
+            self._partial = partial = larger
+        return memoryview(partial)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See ``asyncio.BufferedProtocol``."""
+        if self._closed:
+            return
+        try:
+            if self._partial is None:
+                self._split(self._scratch, nbytes)
+            else:
+                self._filled += nbytes
+                if self._filled >= self._needed:
+                    self._join()
+        except ProtocolError as error:
+            self._partial = None
+            self._ended(error)
+
+    def _split(self, data: memoryview, end: int) -> None:
+        """Cuts what was received into frames; keeps the beginning of one that is not complete."""
+        frames: list[bytes] = []
+        place = 0
+        try:
+            while end - place >= HEADER_BYTES:
+                after = place + HEADER_BYTES + _checked_length(data, place)
+                if after > end:
+                    break
+                frames.append(bytes(data[place + HEADER_BYTES : after]))
+                place = after
+            if place < end:
+                self._keep(data, place, end)
+        finally:
+            if frames:
+                self._pass_on(frames)
+
+    def _keep(self, data: memoryview, place: int, end: int) -> None:
+        size = end - place
+        has_length = size >= HEADER_BYTES
+        self._needed = HEADER_BYTES + (_checked_length(data, place) if has_length else 0)
+        self._partial = bytearray(min(self._needed, max(size, PIECE_BYTES)))
+        self._partial[:size] = data[place:end]
+        self._filled = size
+
+    def _join(self) -> None:
+        """Takes a frame, or its length, that has arrived in pieces."""
+        partial = self._partial
+        assert partial is not None  # noqa: S101 - the caller's condition
+        if self._needed == HEADER_BYTES:
+            self._needed += _checked_length(partial, 0)
+            return
+        self._partial = None
+        self._pass_on([bytes(memoryview(partial)[HEADER_BYTES : self._needed])])
+
+    def _pass_on(self, frames: list[bytes]) -> None:
+        if self.speaks_first and (status := _status_in(frames[-1])) is not None:
+            self.status = status
+            frames.pop()
+        if frames:
+            if self._receiver is None:
+                self._early += frames
+            else:
+                self._receiver.on_frames(frames)
+        if self.status is not None:
+            self._ended(None)
+
+    def _ended(self, error: Exception | None) -> None:
+        if self._end is None:
+            self._end = (error,)
+            if self._receiver is not None:
+                self._receiver.on_end(error)
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Lets the system notice that the machine at the other end of a TCP connection has gone."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", PROBE_SECONDS), ("TCP_KEEPINTVL", LOST_SECONDS / PROBES)):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, int(seconds)))
+    if hasattr(socket, "TCP_KEEPCNT"):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # What was sent and is not acknowledged stops the probes.
+        milliseconds = int((PROBE_SECONDS + LOST_SECONDS) * 1000)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _checked_length(data: memoryview | bytearray, place: int) -> int:
+    size: int = _LENGTH.unpack_from(data, place)[0]
+    if not 0 < size <= MAX_FRAME_BYTES:
+        raise ProtocolError(f"a frame of {size:,} bytes came; a frame has 1 to {MAX_FRAME_BYTES:,}")
+    return size
+
+
+def _status_in(frame: bytes) -> LinkStatus | None:
+    """Returns the status in the hub's last frame; None if the frame is another one."""
+    # After the tag, the envelope's length.
+    place = 1
+    while place < min(len(frame), 1 + _MAX_VARINT_BYTES) and frame[place] & 0x80:
+        place += 1
+    if frame[place + 1 : place + 2] != bytes((_END_TAG,)):
+        return None
+    try:
+        envelopes = LinkFrame.FromString(frame).envelopes
+    except DecodeError:
+        return None
+    if len(envelopes) != 1 or envelopes[0].id or not envelopes[0].HasField("end"):
+        return None
+    status = LinkStatus()
+    status.CopyFrom(envelopes[0].end)
+    return status
