@@ -84,6 +84,12 @@ class FakeLink:
     def calls(self) -> list[LinkCall]:
         return [call for call, _ in self.sent]
 
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        if self.room > 0:
+            self.send_or_fail(call, payload)
+            return True
+        return False
+
     def send_or_fail(self, call: LinkCall, payload: bytes) -> None:
         call.carrier = self
         self.room -= 1
