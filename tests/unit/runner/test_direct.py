@@ -17,7 +17,7 @@ from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.direct import DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner
 from grpc_tool_bridge.tools.context import ToolContext
-from grpc_tool_bridge.tools.tool import as_tool, tool
+from grpc_tool_bridge.tools.tool import Tool, as_tool, tool
 from grpc_tool_bridge.values.serialization import deserialize_value
 from support.waiting import soon, turns, until
 
@@ -35,8 +35,8 @@ class Named:
     """A tool and its name."""
 
     def __init__(self, function: Any) -> None:
-        self.tool = as_tool(function)
-        self.name = self.tool.spec.name
+        self.tool: Tool | None = as_tool(function)
+        self.name: str = self.tool.spec.name
 
 
 class Owner:
