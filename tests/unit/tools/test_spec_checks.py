@@ -236,6 +236,9 @@ def test_types_are_judged_before_any_call_was() -> None:
     assert not check.passes([whole], {"a": whole})
     assert not check.passes([serialize_value("x").type_url], {})
     assert not check.passes([], {})
+    assert check.passes([], {"a": whole})
+    assert not check.passes([], {"b": whole})
+    assert not check.passes([whole, whole], {"b": whole})
 
 
 def schema(**properties: Any) -> ToolSpec:
