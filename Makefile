@@ -117,7 +117,7 @@ proto: install
 # Resolves every dependency again, for all platforms and Python versions that the package supports.
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
-	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --group dev --output-file $(LOCK) pyproject.toml
+	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --extra uvloop --group dev --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \

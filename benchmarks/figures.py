@@ -141,6 +141,8 @@ FIGURES = (
     Figure("waiting-memory", "most memory that 10,000 calls take while they wait", "resources:waiting", 100, unit="MB"),
     Figure("unread-memory", "most memory that a stream takes while it is not read", "resources:unread", 20, unit="MB"),
     Figure("idle-cpu", "processor time of an idle hub or client, linked", "resources:idle", 1, 0, unit="%"),
+    Figure("version", "grpc-tool-bridge --version / python -c pass, time", "commands:version", 8, 4),
+    Figure("call-process", "grpc-tool-bridge call add 2 3 / importing grpc.aio, time", "commands:call", 4, 2.5),
     *_of_language("elixir", "Elixir"),
     *_of_language("node", "Node.js"),
     *_of_language("go", "Go"),

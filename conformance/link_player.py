@@ -25,6 +25,7 @@ from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, LinkEvent, LinkHello, LinkStatus
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
+from grpc_tool_bridge.rpc.buffers import joined
 
 Step = dict[str, Any]
 Result = dict[str, Any]
@@ -143,9 +144,9 @@ class LinkPlayer:
             case CallReceived(call):
                 return self._report_call(call)
             case Replied(call, payload):
-                return {"event": "reply", "id": call.id, "payload": _text(payload)}
+                return {"event": "reply", "id": call.id, "payload": _text(joined(payload))}
             case MessageReceived(call, payload):
-                return {"event": "chunk", "id": call.id, "payload": _text(payload)}
+                return {"event": "chunk", "id": call.id, "payload": _text(joined(payload))}
             case Ended(call, status):
                 error = _text(status.error.SerializeToString(deterministic=True))
                 return {"event": "end", "id": call.id, "code": status.code, "message": status.message, "error": error}
@@ -164,7 +165,7 @@ class LinkPlayer:
             "event": "call",
             "id": call.id,
             "method": call.method,
-            "payload": _text(call.payload),
+            "payload": _text(joined(call.payload)),
             "timeout_ms": call.timeout_ms,
             "metadata": {**call.metadata},
             "initial_credit": call._credit,  # noqa: SLF001 - what the link's own code reads
@@ -191,7 +192,7 @@ def _report_of_link(event: HelloReceived | PongReceived | Draining) -> Result:
 def shortened(payload: bytes) -> Any:
     """Returns a payload as base64, a long one by its size and hash."""
     if len(payload) <= MAX_PAYLOAD:
-        return _text(payload)
+        return _text(joined(payload))
     return {"size": len(payload), "sha256": hashlib.sha256(payload).hexdigest()}
 
 

@@ -65,7 +65,7 @@ def test_without_a_tool_the_hub_alone_is_measured_and_the_output_says_so(cli: Cl
     assert "p99.9 ms" in out
 
 
-@pytest.mark.parametrize("transport", ["link", "rpc"])
+@pytest.mark.parametrize("transport", ["link", "socket", "rpc"])
 def test_every_call_of_a_tool_is_counted_with_its_bytes(cli: Cli, transport: str) -> None:
     facts = measure(cli, "--tool", "add", "--args", "1", "3", "--clients", "2", "--transport", transport)
     assert facts["target"] == {"tool": "add", "shape": "call", "batch": None, "timeout": 30.0}
@@ -176,7 +176,7 @@ def test_thresholds_that_are_met_are_exit_0(cli: Cli) -> None:
         (("--rate", "5", "--concurrency", "2"), "--concurrency is for a closed loop"),
         (("--arrivals", "poisson"), "--arrivals poisson is for an open loop; give --rate CALLS, too"),
         (("--arrivals", "uniform"), "--arrivals is constant or poisson, not uniform"),
-        (("--transport", "http"), "--transport is link or rpc, not http"),
+        (("--transport", "http"), "--transport is link, socket or rpc, not http"),
         (("--timeout", "0"), "--timeout: "),
         (("--duration", "inf"), "--duration must be a finite number"),
         (("--duration", "nan"), "--duration"),

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from grpc_tool_bridge import AccessError, BridgeServer, GRPCToolBridge, ToolContext, ToolExecutionError, ToolSpec, tool
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolStreamChunk
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.values.serialization import serialize_value
 from support.waiting import soon
 
@@ -26,7 +27,7 @@ async def twice(ctx: ToolContext, a: int) -> Any:
 class Parrot:
     """A backend: answers each call with the number of its bytes."""
 
-    def prepare(self, call: Any, request: Any, payload: bytes, size: int) -> None:
+    def prepare(self, call: Any, request: Any, payload: Payload, size: int) -> None:
         call.prepared = size
 
     async def call(self, call: Any, request: Any, answer: Any, *, as_bytes: bool) -> None:
@@ -37,7 +38,7 @@ class Parrot:
         for sequence in range(2):
             yield ToolStreamChunk(stream_id=request.stream_id, sequence=sequence, data=serialize_value(call.prepared))
 
-    def try_call(self, call: Any, request: Any, payload: bytes, done: Any) -> None:
+    def try_call(self, call: Any, request: Any, payload: Payload, done: Any) -> None:
         """Goes by ``call``."""
 
 

@@ -1,5 +1,6 @@
 """Encodes the arguments of a call into its request, and reads the result from its response."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,16 +9,22 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, SerializationError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec, ToolStreamRequest
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Payload
+from grpc_tool_bridge.rpc.large_messages import LargeToolCall, LargeValue
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_values
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY, pack_argument
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.scalars import SCALARS, Packed, utf8
+from grpc_tool_bridge.values.scalars import SCALARS, pack_large, utf8
 
 # Pairs of type URL and payload, by position and by name.
-PackedArguments = tuple[list[Packed], dict[str, Packed]]
+PackedArgument = tuple[str, Payload]
+PackedArguments = tuple[list[PackedArgument], dict[str, PackedArgument]]
 
 # Scalars whose encoding never fails; a text can fail on a lone surrogate.
-_SURE = {kind: write for kind, write in SCALARS.items() if kind is not str}
+_SURE: dict[type, Callable[[Any], PackedArgument]] = {
+    **{kind: write for kind, write in SCALARS.items() if kind is not str},
+    bytes: lambda value: SCALARS[bytes](value) if len(value) <= LARGE_BYTES else pack_large(value),
+}
 
 # Maximum bytes of a character, of the tags and lengths around one argument, and of a call without its arguments.
 MAX_UTF8 = 4
@@ -46,13 +53,13 @@ def pack_arguments(
     """
     try:
         by_position = [
-            _SURE[type(value)](value) if type(value) in _SURE else pack_argument(value, place, spec)
+            _SURE[type(value)](value) if type(value) in _SURE else _pack(value, place, spec)
             for place, value in enumerate(args)
         ]
         for name in kwargs:
             if not name.isascii():
                 _check_name(name)
-        return by_position, {name: pack_argument(value, name, spec) for name, value in kwargs.items()}
+        return by_position, {name: _pack(value, name, spec) for name, value in kwargs.items()}
     except (SerializationError, MessageTooLargeError) as error:
         raise type(error)(f"{what()}: {error.message}", details=error.details) from None
 
@@ -65,14 +72,38 @@ def _check_name(name: str) -> None:
         raise SerializationError(f"the argument name {name!r}: {error.message}") from None
 
 
+def _pack(value: Any, which: int | str, spec: ToolSpec | None) -> PackedArgument:
+    if (type(value) is str or type(value) is bytes) and len(value) > LARGE_BYTES:
+        # A text that has no UTF-8 form is refused below, where the error names the argument.
+        with contextlib.suppress(SerializationError):
+            return pack_large(value)
+    return pack_argument(value, which, spec)
+
+
+def large_call(head: ToolCallRequest, packed: PackedArguments) -> LargeToolCall:
+    """Returns the request of a call with large arguments, which are not copied into it.
+
+    Args:
+        head: The request without its arguments.
+        packed: The arguments.
+    """
+    by_position, by_name = packed
+    return LargeToolCall(
+        head,
+        [LargeValue(*value) for value in by_position],
+        {name: LargeValue(*value) for name, value in by_name.items()},
+    )
+
+
 def put_arguments(request: ToolCallRequest | ToolStreamRequest | ToolCallItem, packed: PackedArguments) -> None:
     """Puts encoded arguments into a request."""
     by_position, by_name = packed
     for type_url, payload in by_position:
-        request.args.add(type_url=type_url, value=payload)
+        request.args.add(type_url=type_url, value=payload if type(payload) is bytes else bytes(payload))
     for name, value in by_name.items():
         message = request.kwargs[name]
-        message.type_url, message.value = value
+        type_url, payload = value
+        message.type_url, message.value = type_url, payload if type(payload) is bytes else bytes(payload)
 
 
 def size_of_arguments(packed: PackedArguments) -> int:
@@ -116,7 +147,7 @@ def result_of(response: Any, tool_name: str) -> Any:
     success = getattr(response, "success", None)
     if success is True:
         result = getattr(response, "result", None)
-        if not isinstance(result, any_pb2.Any) or not result.type_url:
+        if not isinstance(result, any_pb2.Any | LargeValue) or not result.type_url:
             raise ProtocolError(f"the answer to {tool_name} reports success, but has no result")
         return result
     if success is False:

@@ -114,6 +114,10 @@ class Caller:
             raise ProtocolError("there is no session yet; await initialize() first, or set session_id")
         return self.session_id
 
+    def takes_large_calls(self, method: str) -> bool:
+        """Returns whether the stub's method takes requests such as LargeToolCall."""
+        return getattr(getattr(self.transport.stub, method, None), "takes_large_calls", False) is True
+
     async def unary(
         self,
         method: str,
@@ -123,7 +127,7 @@ class Caller:
         tool: str | None = None,
         on_call: Callable[[Any], None] | None = None,
     ) -> Any:
-        """Makes a call with one response, and returns the response unchanged.
+        """Makes a call with one response, and returns the response unchanged; a large one may be a LargeMessage.
 
         Args:
             method: Its name.
@@ -145,6 +149,8 @@ class Caller:
                 return await within(call, timeout + CLIENT_SLACK)
             # A call over a link enforces its own timeout.
             set_timeout(timeout + CLIENT_SLACK)
+            if tool is not None:
+                call.large_field = "result"
             return await call
         except FAILURES as error:
             self.raise_failure(error, method, tool, timeout)
@@ -165,6 +171,8 @@ class Caller:
         messages: Any = None
         try:
             messages = getattr(self.transport.stub, method)(request)
+            if tool is not None and hasattr(messages, "large_field"):
+                messages.large_field = "data"
             iterator = aiter(messages)
             while True:
                 try:

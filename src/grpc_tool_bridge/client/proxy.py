@@ -18,6 +18,7 @@ from grpc_tool_bridge.client.arguments import (
     SLOW_ARGUMENTS_BYTES,
     PackedArguments,
     check_nodes,
+    large_call,
     pack_arguments,
     put_arguments,
     result_of,
@@ -45,6 +46,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
     ToolType,
 )
+from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.values.call_bytes import UNREAD, arguments_of, read_success, request_head, request_tail
@@ -58,6 +60,7 @@ E = TypeVar("E", Progress, LogRecord)
 MAX_PLAIN_BYTES = 8 * 1024
 
 _DEFAULTS = CallOptions()
+_NO_ARGUMENTS: PackedArguments = ([], {})
 
 
 class AsyncGRPCProxyTool(AsyncApi):
@@ -109,7 +112,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         try:
             try:
                 answer = await call
-                result = read_success(answer)
+                result = read_success(answer) if type(answer) is bytes else UNREAD
                 if result is not UNREAD:
                     return result
                 response = call.parse(answer)
@@ -149,20 +152,17 @@ class AsyncGRPCProxyTool(AsyncApi):
         if session_id != self._prepared_for or not session_id:
             self._prepare()
         # Parsing the common part from bytes takes a third of the time of filling it in.
-        request = ToolCallRequest.FromString(self._head + self._tail)
+        head = ToolCallRequest.FromString(self._head + self._tail)
         try:
             packed = pack_arguments(args, kwargs, self._get_name, self.spec)
         except ForeignCodeError:
             packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         size = size_of_arguments(packed)
+        request: ToolCallRequest | LargeToolCall = head
         if size > SLOW_ARGUMENTS_BYTES:
-            # Each step takes milliseconds; let other tasks run in between.
-            await asyncio.sleep(0)
-            await self._check_nodes(packed)
-            self._fill(request, packed, size)
-            await asyncio.sleep(0)
+            request = await self._filled_large(head, packed, size)
         else:
-            self._fill(request, packed, size)
+            self._fill(head, packed, size)
         try:
             response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
             return await self._result(response)
@@ -394,6 +394,22 @@ class AsyncGRPCProxyTool(AsyncApi):
         if size > self._options.max_message_bytes:
             # Only near the limit: the exact size costs as much as encoding the request.
             self._check_size(request.ByteSize())
+
+    async def _filled_large(
+        self, head: ToolCallRequest, packed: PackedArguments, size: int
+    ) -> ToolCallRequest | LargeToolCall:
+        """Does what ``_fill`` does for large arguments; they are not copied if the stub can do without."""
+        # Each step may take milliseconds; let other tasks run in between.
+        await asyncio.sleep(0)
+        await self._check_nodes(packed)
+        if not self._caller.takes_large_calls("ExecuteTool"):
+            self._fill(head, packed, size)
+            await asyncio.sleep(0)
+            return head
+        self._fill(head, _NO_ARGUMENTS, 0)
+        request = large_call(head, packed)
+        self._check_size(request.ByteSize())
+        return request
 
     def _check_size(self, size: int) -> None:
         if size > self._options.max_message_bytes:

@@ -21,6 +21,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import Payload, joined
 from grpc_tool_bridge.runner.error_formatter import FormattedError, ToolRaised
 from grpc_tool_bridge.runner.process import MEMORY_DETAIL
 
@@ -141,13 +142,13 @@ class BreakerBackend:
         self._ignored = frozenset(ignored)
         self._call_timeout, self._stream_timeout = timeouts
 
-    def prepare(self, call: HubCall, request: Any, payload: bytes, size: int) -> Awaitable[None] | None:
+    def prepare(self, call: HubCall, request: Any, payload: Payload, size: int) -> Awaitable[None] | None:
         """Prepares the call; what is refused here is the caller's fault, and is not counted."""
         return self.inner.prepare(call, request, payload, size)
 
     async def call(
         self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
-    ) -> bytes | None:
+    ) -> Payload | None:
         """Runs the call, unless the tool is held back."""
         tried = self.breaker.enter()
         try:
@@ -159,13 +160,13 @@ class BreakerBackend:
             self.breaker.succeeded()
         else:
             # A worker's answer.
-            info = answer.error if data is None else ToolCallResponse.FromString(data).error
+            info = answer.error if data is None else ToolCallResponse.FromString(joined(data)).error
             self._note_info(call, info, self._call_timeout, tried=tried)
         return data
 
     async def stream(
         self, call: HubCall, request: ToolStreamRequest, *, as_bytes: bool
-    ) -> AsyncGenerator[ToolStreamChunk | bytes, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Payload, None]:
         """Runs the stream, unless the tool is held back."""
         tried = self.breaker.enter()
         try:
@@ -180,7 +181,7 @@ class BreakerBackend:
         else:
             self._note_info(call, call.error, self._stream_timeout, tried=tried)
 
-    def try_call(self, call: HubCall, request: Any, payload: bytes, done: Any) -> None:
+    def try_call(self, call: HubCall, request: Any, payload: Payload, done: Any) -> None:
         """Leaves it to ``call``."""
 
     def _note(self, call: HubCall, failure: BaseException, default: float, *, tried: bool) -> None:

@@ -10,6 +10,7 @@ from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.runner.calls import Call
 
 # A worker enforces the deadline itself, and it alone knows whether the tool had begun. So the hub waits this many
@@ -47,7 +48,7 @@ class HubCall(Call):
     root: "HubCall | None" = None
     descendants = 0
     worker: object | None = None
-    last_chunk: ToolStreamChunk | bytes | None = None
+    last_chunk: ToolStreamChunk | Payload | None = None
     error: ErrorInfo | None = None
     forwarded: Abortable | None = None
     injection: Injection | None = None

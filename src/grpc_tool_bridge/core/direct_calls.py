@@ -15,6 +15,7 @@ from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.workers.backend import WorkerBackend
+from grpc_tool_bridge.rpc.buffers import SERIALIZED
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner
@@ -54,10 +55,11 @@ class DirectCalls:
         Returns:
             What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
-        if len(context.payload) > self._most_bytes or not self._admission.is_plain:
+        data = context.payload
+        if type(data) is not bytes or len(data) > self._most_bytes or not self._admission.is_plain:
             return None
         try:
-            session_id, tool_id, place = read_names(context.payload)
+            session_id, tool_id, place = read_names(data)
             session = self._store.find_open(session_id)
             if session is None or session.caching:
                 return None
@@ -65,8 +67,8 @@ class DirectCalls:
             if tool is None or tool.rate is not None:
                 return None
             if tool.backend is None:
-                return self._run(session, tool, context, place)
-            call = self._call_for_worker(session, tool, context, place)
+                return self._run(session, tool, context, data, place)
+            call = self._call_for_worker(session, tool, context, data, place)
         except UNREADABLE:
             # The executor says what is wrong with the request.
             return None
@@ -75,13 +77,13 @@ class DirectCalls:
         return self._forwarder.start(call, tool.backend, None, context, done)
 
     def _run(
-        self, session: Session, tool: RegisteredTool, context: RequestContext, place: int
+        self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
     ) -> Generator[Any, Any, Answer] | None:
         """Returns the coroutine of a call of this process, whose arguments begin at ``place``."""
         function = tool.tool
         if function is None or not runs_directly(function):
             return None
-        args, kwargs, timeout_ms = read_arguments(context.payload, place)
+        args, kwargs, timeout_ms = read_arguments(data, place)
         # Binding is part of the call: a validator may be slow.
         opened_at, deadline = self._times(session, tool, context, timeout_ms)
         if deadline <= opened_at:
@@ -93,12 +95,12 @@ class DirectCalls:
         return self._runner.run(session, tool, bound, deadline, opened_at)
 
     def _call_for_worker(
-        self, session: Session, tool: RegisteredTool, context: RequestContext, place: int
+        self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
     ) -> HubCall | None:
         """Returns a call whose arguments, which begin at ``place``, were checked by their types."""
         if type(tool.backend) is not WorkerBackend or type(tool.check) is not SpecCheck:
             return None
-        types, named, timeout_ms = read_types(context.payload, place)
+        types, named, timeout_ms = read_types(data, place)
         if not tool.check.passes(types, named):
             return None
         opened_at, deadline = self._times(session, tool, context, timeout_ms)
@@ -141,4 +143,4 @@ class DirectCalls:
             if self._admission.end_directly(session, tool, held or (), opened_at):
                 return
             call = self.make_call(session, tool, opened_at, opened_at)
-        self._admission.end(call, held or (), ok=type(answer) is bytes, outcome=answer)
+        self._admission.end(call, held or (), ok=type(answer) in SERIALIZED, outcome=answer)

@@ -36,7 +36,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.bounds import check_request
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.large_messages import whole
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 
 
@@ -175,6 +177,7 @@ class Executor:
         """Runs a call that has an idempotency key, or returns the answer that its key has already."""
         began = time.monotonic()
         # Waiting for another call with this key counts against the call's own deadline.
+        request = whole(request)
         ends = [began + request.timeout_ms / 1000] if request.timeout_ms > 0 else []
         if context.deadline is not None:
             ends.append(context.deadline)
@@ -231,7 +234,7 @@ class Executor:
                 made.request_id = request_id
             self.admission.enter(made, context, size, request)
             call = made
-            entry = self._cache_entry(call, request) if call.session.caching else None
+            entry = self._cache_entry(call, whole(request)) if call.session.caching else None
             if entry is None or not entry.fill(answer):
                 as_bytes = bool(payload) and entry is None
                 backend = call.tool.backend or self.local
@@ -304,7 +307,7 @@ class Executor:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
-                    sent += not isinstance(chunk, bytes) and chunk.HasField("data")
+                    sent += isinstance(chunk, Payload) or chunk.HasField("data")
             error = call.error
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.error_info_of(failure, call)

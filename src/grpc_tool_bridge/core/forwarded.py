@@ -10,6 +10,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.nodes import read_message
 from grpc_tool_bridge.rpc.wireformat import fields
 from grpc_tool_bridge.runner.calls import deadline_text
@@ -53,11 +54,11 @@ class ForwardedResponse:
 
     __slots__ = ("_message", "_tool_name", "data", "success")
 
-    def __init__(self, data: bytes, tool_name: str, *, show_traceback: bool) -> None:
-        self.data = data
+    def __init__(self, data: Payload, tool_name: str, *, show_traceback: bool) -> None:
+        self.data: Payload = data
         self._message: ToolCallResponse | None = None
         self._tool_name = tool_name
-        if is_success(data):
+        if type(data) is bytes and is_success(data):
             self.success = True
             return
         try:
@@ -69,7 +70,7 @@ class ForwardedResponse:
                 message = read_message(ToolCallResponse, data, "the message")
             else:
                 # A message this small cannot have too many nodes.
-                message = ToolCallResponse.FromString(data)
+                message = ToolCallResponse.FromString(data if type(data) is bytes else bytes(data))
         except Exception as failure:  # noqa: BLE001 - protobuf's DecodeError, which is the worker's fault
             raise _unreadable(f"the answer to {tool_name}", failure) from None
         self._message = message
@@ -129,8 +130,8 @@ class ForwardedChunk:
 
     __slots__ = ("_tool_name", "data", "error", "is_last")
 
-    def __init__(self, data: bytes, tool_name: str, sequence: int, *, show_traceback: bool) -> None:
-        self.data = data
+    def __init__(self, data: Payload, tool_name: str, sequence: int, *, show_traceback: bool) -> None:
+        self.data: Payload = data
         self._tool_name = tool_name
         self.error: ErrorInfo | None = None
         number = content = 0

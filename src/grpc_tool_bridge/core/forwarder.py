@@ -15,6 +15,7 @@ from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
 from grpc_tool_bridge.core.interfaces import Backend, Cancellable
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.runner import set_duration
 
@@ -34,7 +35,7 @@ class Outcome(Protocol):
     """
 
     success: bool
-    data: bytes
+    data: Payload
 
 
 class Forwarded:
@@ -60,11 +61,11 @@ class Forwarded:
         self.done = done
 
     @property
-    def payload(self) -> bytes:
+    def payload(self) -> Payload:
         """The bytes of its request if the backend still holds them, else empty."""
         return getattr(self._handle, "payload", b"")
 
-    def start(self, backend: Backend[HubCall], request: ToolCallRequest | None, payload: bytes) -> bool:
+    def start(self, backend: Backend[HubCall], request: ToolCallRequest | None, payload: Payload) -> bool:
         """Starts the call; returns False if the backend cannot run it this way."""
         self._handle = backend.try_call(self.call, request, payload, self._ended)
         return self._handle is not None

@@ -10,13 +10,13 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns, in_slices
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.admin import Admin
 from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import RunReader
-from grpc_tool_bridge.core.allocator import trim_forever
 from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.chaos.injections import Chaos
@@ -43,6 +43,7 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.allocator import keep_freed_memory, trim_forever
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -102,6 +103,9 @@ class Hub:
         observe: Sets another observer of calls; ``share`` of ``Feed``.
     """
 
+    # See ``served_methods``.
+    takes_large_calls = True
+
     def __init__(
         self,
         settings: Settings | None = None,
@@ -143,9 +147,11 @@ class Hub:
     async def start(self) -> None:
         """Starts to serve."""
         self.loop = asyncio.get_running_loop()
+        note_thread(self.loop)
         if self.chaos is not None:
             _log.warning("this hub injects faults on purpose (%s): never use it in production", self.chaos)
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
+        keep_freed_memory()
         self._tasks.spawn(trim_forever(self.memory), "give memory back")
         self._set_serving(serving=True)
 

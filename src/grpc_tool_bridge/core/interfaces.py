@@ -18,6 +18,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 
 # The call of the hub, a HubCall.
@@ -35,7 +36,7 @@ class Abortable(Protocol):
     """A pending call."""
 
     @property
-    def payload(self) -> bytes:
+    def payload(self) -> Payload:
         """The bytes of its request if they are still held, else empty."""
 
     def abort(self, error: BaseException) -> None:
@@ -49,7 +50,7 @@ class Backend(Protocol[C_contra]):
     """
 
     def prepare(
-        self, call: C_contra, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: bytes, size: int
+        self, call: C_contra, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: Payload, size: int
     ) -> Awaitable[None] | None:
         """Checks the request, and keeps in ``call.prepared`` what is needed of it, so that the rest can be freed.
 
@@ -68,7 +69,7 @@ class Backend(Protocol[C_contra]):
 
     def call(
         self, call: C_contra, request: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
-    ) -> Awaitable[bytes | None]:
+    ) -> Awaitable[Payload | None]:
         """Runs the call and fills in ``answer``: ``success`` and the result, or the error.
 
         Args:
@@ -88,7 +89,7 @@ class Backend(Protocol[C_contra]):
 
     def stream(
         self, call: C_contra, request: ToolStreamRequest, *, as_bytes: bool
-    ) -> AsyncGenerator[ToolStreamChunk | bytes, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Payload, None]:
         """Runs a stream; yields all chunks except the last.
 
         The hub creates the last chunk, unless the backend sets ``call.last_chunk`` and, if the stream failed,
@@ -99,7 +100,7 @@ class Backend(Protocol[C_contra]):
         """
 
     def try_call(
-        self, call: C_contra, request: ToolCallRequest | None, payload: bytes, done: Done
+        self, call: C_contra, request: ToolCallRequest | None, payload: Payload, done: Done
     ) -> Cancellable | None:
         """Starts a call that reports to a callback, if it has to wait only for its outcome.
 

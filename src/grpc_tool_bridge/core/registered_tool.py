@@ -22,6 +22,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.tools.breaker_options import breaker_of
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
@@ -126,7 +127,7 @@ class RegisteredTool:
 class _Nobody:
     """The backend of a tool that no worker offers: it refuses every call."""
 
-    def prepare(self, call: Any, request: Any, payload: bytes, size: int) -> None:
+    def prepare(self, call: Any, request: Any, payload: Payload, size: int) -> None:
         """Checks the arguments against the spec."""
         del payload, size
         call.tool.check(request)
@@ -142,7 +143,7 @@ class _Nobody:
         raise nobody_runs(call.tool.name)
         yield
 
-    def try_call(self, call: Any, request: Any, payload: bytes, done: Any) -> None:
+    def try_call(self, call: Any, request: Any, payload: Payload, done: Any) -> None:
         """Leaves it to ``call``."""
 
 

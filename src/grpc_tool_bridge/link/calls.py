@@ -22,6 +22,7 @@ from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus, LogRecord
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY, MODEL_LOGGER, MODEL_REPORTS_KEY
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
@@ -68,8 +69,8 @@ class LinkCall(OutgoingCall):
     _cancelled = False
     _expired = False
     _error: BaseException | None = None
-    _payload = b""
-    _messages: deque[bytes]
+    _payload: Payload = b""
+    _messages: deque[Payload]
     _waiter: "asyncio.Future[None] | None" = None
     _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -82,13 +83,13 @@ class LinkCall(OutgoingCall):
 
     # ------------------------------------------------------------------------------------ its outcome
 
-    def on_reply(self, payload: bytes) -> None:
+    def on_reply(self, payload: Payload) -> None:
         """Called with the answer."""
         if not self._over:
             self._payload = payload
             self._finish()
 
-    def on_message(self, payload: bytes) -> None:
+    def on_message(self, payload: Payload) -> None:
         """Called with each message of a stream."""
         if not self._over:
             self.has_arrived = True
@@ -193,17 +194,17 @@ class LinkCall(OutgoingCall):
         return self.parsed(self._payload)
 
     @types.coroutine
-    def answer(self) -> Generator[Any, None, bytes]:
+    def answer(self) -> Generator[Any, None, Payload]:
         """Waits for the answer; cancelling the wait cancels the call.
 
         Raises:
             ToolBridgeError: The peer's error, or why there is no answer.
             ExpiredError: The call took longer than ``set_timeout`` allows.
         """
-        payload: bytes = yield from self.steps()
+        payload: Payload = yield from self.steps()
         return payload
 
-    def parsed(self, payload: bytes) -> Any:
+    def parsed(self, payload: Payload) -> Any:
         """Returns what the caller gets for an answer or a message: its bytes, unless overridden."""
         return payload
 

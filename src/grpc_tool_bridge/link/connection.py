@@ -39,6 +39,7 @@ from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord
 from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 
 # How often a link looks for calls that have timed out.
@@ -150,14 +151,14 @@ class LinkConnection:
         """Returns whether all of a call has been sent."""
         return self._link.has_sent(call)
 
-    def send(self, call: LinkCall, payload: bytes) -> None:
+    def send(self, call: LinkCall, payload: Payload) -> None:
         """Sends a call; raises MessageTooLargeError."""
         call.carrier = self
         alone = not self._link.awaits_answers
         self._link.call(call, payload)
         self._io.schedule_flush(alone=alone)
 
-    def send_or_fail(self, call: LinkCall, payload: bytes) -> None:
+    def send_or_fail(self, call: LinkCall, payload: Payload) -> None:
         """Sends a call and enforces its timeout; the call fails if it is too large."""
         try:
             self.send(call, payload)

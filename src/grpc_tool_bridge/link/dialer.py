@@ -29,6 +29,7 @@ from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
 from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
+from grpc_tool_bridge.rpc.buffers import Payload
 
 # After a link that lasted so long, the back-off starts from the beginning.
 STABLE_SECONDS = 5.0
@@ -110,7 +111,7 @@ class DialledLink(LinkConnection):
         await self.unusable.wait()
         await self.answered()
 
-    async def run(self) -> list[tuple[LinkCall, bytes]]:
+    async def run(self) -> list[tuple[LinkCall, Payload]]:
         """Serves until the link ends, and fails its calls.
 
         Returns:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LinkStatus
+from grpc_tool_bridge.rpc.buffers import Payload
 
 
 class HelloReceived(NamedTuple):
@@ -32,14 +33,14 @@ class Replied(NamedTuple):
     """A unary call was answered."""
 
     call: Any
-    payload: bytes
+    payload: Payload
 
 
 class MessageReceived(NamedTuple):
     """A message of a stream; pass its size to ``Link.grant`` once it was consumed."""
 
     call: Any
-    payload: bytes
+    payload: Payload
 
 
 class Ended(NamedTuple):

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Protocol
 
+from grpc_tool_bridge.aio.loop_internals import READY
+
 
 class Flushed(Protocol):
     """What sends the frames of one link."""
@@ -45,8 +47,8 @@ class FlushPolicy:
             self._after_frame.append(io)
             return
         loop = asyncio.get_running_loop()
-        # The callbacks that an asyncio loop is about to run; any other loop is assumed to be busy.
-        if getattr(loop, "_ready", True):
+        # The callbacks that it is about to run; a loop of which they are not known is assumed to be busy.
+        if getattr(loop, READY, True):
             loop.call_soon(io.flush)
         else:
             io.flush()

@@ -14,6 +14,7 @@ from grpc_tool_bridge.link.envelopes import PART_TAG, REPLY_TAG, payload_header
 from grpc_tool_bridge.link.outbox import REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 
 # Of unanswered requests; further calls are refused.
@@ -32,6 +33,8 @@ MAX_REMEMBERED = 1_000
 # The overhead of a link and of each call of its peer: tasks, stacks, bookkeeping.
 LINK_BYTES = 64 * 1024
 CALL_BYTES = 4 * 1024
+# Smaller pieces, on average, are not kept: their overhead is no longer charged once they make a whole.
+LEAST_PIECE_BYTES = 4 * 1024
 # The overhead of a piece.
 PIECE_BYTES = 64
 # The budget is charged in steps of this size, so not for each small frame.
@@ -65,7 +68,7 @@ class IncomingCall(RequestContext):
     _lane: Lane | None = None
 
     def __init__(
-        self, call_id: int, method: str, payload: bytes, timeout_ms: int, metadata: Mapping[str, str], credit: int
+        self, call_id: int, method: str, payload: Payload, timeout_ms: int, metadata: Mapping[str, str], credit: int
     ) -> None:
         self.id = call_id
         self.method = method
@@ -101,7 +104,7 @@ class Parts:
     __slots__ = ("pieces", "size")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []
+        self.pieces: list[bytes | memoryview] = []
         self.size = 0
 
 
@@ -259,7 +262,7 @@ class Inbox:
             call.begun = False
             self._begun -= 1
 
-    def check_room(self, payload: bytes, what: str) -> None:
+    def check_room(self, payload: Payload, what: str) -> None:
         """Raises ResourceExhaustedError if the budget has no room for a payload to send."""
         budget = self.budget
         if budget is None:
@@ -278,7 +281,7 @@ class Inbox:
 
     # ------------------------------------------------------------------------------------------------ pieces
 
-    def add_piece(self, parts: Parts, piece: bytes) -> None:
+    def add_piece(self, parts: Parts, piece: bytes | memoryview) -> None:
         """Adds a piece.
 
         Raises:
@@ -293,10 +296,12 @@ class Inbox:
         if self.pieces > MAX_PIECES:
             raise ProtocolError(f"more than {MAX_PIECES:,} pieces came before they made a whole; send larger ones")
 
-    def join(self, parts: Parts, last: bytes) -> bytes:
-        """Returns the payload made of its pieces and the last one, and drops the pieces."""
+    def join(self, parts: Parts, last: Payload) -> Payload:
+        """Returns the payload made of its pieces and the last one; it is joined only if it or its pieces are small."""
         self.forget(parts)
-        return b"".join((*parts.pieces, last))
+        pieces = (*parts.pieces, *(last.buffers if isinstance(last, Buffers) else (last,)))
+        size = parts.size + len(last)
+        return Buffers(pieces) if size > max(LARGE_BYTES, len(pieces) * LEAST_PIECE_BYTES) else b"".join(pieces)
 
     def forget(self, parts: Parts | None) -> None:
         """Drops the pieces of a payload."""

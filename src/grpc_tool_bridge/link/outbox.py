@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError
 from grpc_tool_bridge.link.envelopes import PART_TAG, call_header, payload_header
+from grpc_tool_bridge.rpc.buffers import Payload, pieces_of
 
 # A payload of a unary call up to this size is sent whole, in order.
 SMALL_BYTES = 16 * 1024
@@ -64,10 +65,10 @@ class Lane:
         self.on_room: Callable[[], None] | None = None
         # Called when the lane is empty; set once nothing more will be added.
         self.on_empty: Callable[[], None] | None = None
-        self._queue: deque[tuple[Sending, bytes]] = deque()
+        self._queue: deque[tuple[Sending, Payload]] = deque()
         self._offset = 0
 
-    def add(self, sending: Sending, payload: bytes) -> None:
+    def add(self, sending: Sending, payload: Payload) -> None:
         """Adds a payload."""
         self._queue.append((sending, payload))
         self.size += len(payload)
@@ -84,7 +85,7 @@ class Lane:
         """Returns whether nothing waits here."""
         return not self._queue and self.last is None
 
-    def unsent(self) -> Iterator[tuple[Sending, bytes]]:
+    def unsent(self) -> Iterator[tuple[Sending, Payload]]:
         """Yields the payloads of which nothing was sent."""
         yield from itertools.islice(self._queue, bool(self._offset), None)
 
@@ -115,14 +116,14 @@ class Lane:
                     self.credit -= size
             if left > FRAGMENT_BYTES:
                 pieces.append(sending.part_header(FRAGMENT_BYTES))
-                pieces.append(memoryview(payload)[self._offset : self._offset + FRAGMENT_BYTES])
+                pieces.extend(pieces_of(payload, self._offset, self._offset + FRAGMENT_BYTES))
                 self._offset += FRAGMENT_BYTES
                 self.begun = size
                 self.size -= FRAGMENT_BYTES
                 return FRAGMENT_BYTES
             header = sending.header(left)
             pieces.append(header)
-            pieces.append(memoryview(payload)[self._offset :] if self._offset else payload)
+            pieces.extend(pieces_of(payload, self._offset, size))
             self._queue.popleft()
             self._offset = self.begun = 0
             self.size -= left
@@ -184,7 +185,7 @@ class OutgoingCall:
         return number
 
 
-def check_size(what: str, payload: bytes) -> None:
+def check_size(what: str, payload: Payload) -> None:
     """Raises MessageTooLargeError if a payload is larger than a link can carry."""
     if len(payload) > REASSEMBLY_BYTES:
         raise MessageTooLargeError.of(what, len(payload), REASSEMBLY_BYTES)
@@ -204,7 +205,8 @@ class Outbox:
         self.stalled = 0
         self.control_size = 0
         self._control: deque[bytes] = deque()
-        self._small: deque[tuple[Sending, bytes]] = deque()
+        # These payloads are bytes: only large ones are in several buffers.
+        self._small: deque[tuple[Sending, Any]] = deque()
         self._lanes: deque[Lane] = deque()
         self._begun = 0
         # The lane whose payload the peer has no room for yet: no other payload in pieces may begin before it.
@@ -218,7 +220,7 @@ class Outbox:
         self._control.append(envelope)
         self.control_size += len(envelope)
 
-    def add_small(self, sending: Sending, payload: bytes) -> None:
+    def add_small(self, sending: Sending, payload: Payload) -> None:
         """Adds a payload that is sent whole."""
         self._small.append((sending, payload))
         self.size += len(payload)
@@ -232,7 +234,7 @@ class Outbox:
                 return True
         return False
 
-    def add(self, lane: Lane, sending: Sending, payload: bytes) -> None:
+    def add(self, lane: Lane, sending: Sending, payload: Payload) -> None:
         """Adds a payload to a lane."""
         lane.add(sending, payload)
         if lane.listed:
@@ -270,7 +272,7 @@ class Outbox:
         else:
             self.stalled -= lane.size
 
-    def unsent(self) -> Iterator[tuple[Sending, bytes]]:
+    def unsent(self) -> Iterator[tuple[Sending, Payload]]:
         """Yields the payloads of which nothing was sent."""
         yield from self._small
         for lane in self._lanes:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.link.calls import LinkCall
+from grpc_tool_bridge.rpc.buffers import Payload
 
 
 class _Entry(NamedTuple):
-    payload: bytes
+    payload: Payload
     timer: asyncio.TimerHandle
     # On the monotonic clock; None if the wait does not count towards the call's timeout.
     deadline: float | None
@@ -33,7 +34,7 @@ class PendingCalls:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, call: LinkCall, payload: bytes, seconds: float, *, counts: bool) -> None:
+    def add(self, call: LinkCall, payload: Payload, seconds: float, *, counts: bool) -> None:
         """Adds a call.
 
         Args:
@@ -46,7 +47,7 @@ class PendingCalls:
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, call, seconds)
         self._entries[call] = _Entry(payload, timer, time.monotonic() + seconds if counts else None)
 
-    def put_back(self, calls: Iterable[tuple[LinkCall, bytes]], seconds: float) -> None:
+    def put_back(self, calls: Iterable[tuple[LinkCall, Payload]], seconds: float) -> None:
         """Adds calls that a lost link had not sent, before all others."""
         others, self._entries = self._entries, {}
         for call, payload in calls:
@@ -55,7 +56,7 @@ class PendingCalls:
                 self.add(call, payload, left or seconds, counts=left is not None)
         self._entries |= others
 
-    def take(self) -> tuple[LinkCall, bytes]:
+    def take(self) -> tuple[LinkCall, Payload]:
         """Removes and returns the first call; there must be one."""
         call = next(iter(self._entries))
         payload, timer, deadline = self._entries.pop(call)

@@ -29,6 +29,7 @@ from grpc_tool_bridge.link.events import (
     Replied,
 )
 from grpc_tool_bridge.link.inbox import MAX_INCOMING_BYTES, Inbox, IncomingCall, Parts, RecentIds
+from grpc_tool_bridge.link.large import AnyEnvelope, read_frame
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, SMALL_BYTES, Lane, Outbox, OutgoingCall, check_size
 from grpc_tool_bridge.link.status import Code, link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -42,6 +43,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Payload
 from grpc_tool_bridge.rpc.nodes import UNCOUNTED_BYTES, check_message
 
 PROTOCOL = 1
@@ -57,6 +59,8 @@ MAX_CONTROL_BYTES = 16 * 1024 * 1024
 
 # Longer than the name of any method; one that is cut does not exist.
 MAX_METHOD_CHARS = 128
+
+_KINDS = tuple(field.name for field in Envelope.DESCRIPTOR.oneofs_by_name["kind"].fields)
 
 
 class Link:
@@ -104,19 +108,8 @@ class Link:
         self._open_streams = 0
         self._crossed = RecentIds()
         self._pings = 0
-        self._receivers: dict[str | None, Callable[[Envelope, list[Event]], None]] = {
-            "hello": self._receive_hello,
-            "call": self._receive_call,
-            "reply": self._receive_reply,
-            "chunk": self._receive_chunk,
-            "end": self._receive_end,
-            "cancel": self._receive_cancel,
-            "credit": self._receive_credit,
-            "ping": self._receive_ping,
-            "pong": self._receive_pong,
-            "drain": self._receive_drain,
-            "part": self._receive_part,
-            "event": self._receive_event,
+        self._receivers: dict[str | None, Callable[[Any, list[Event]], None]] = {
+            kind: getattr(self, f"_receive_{kind}") for kind in _KINDS
         }
         greeting = LinkHello()
         greeting.CopyFrom(hello)
@@ -175,7 +168,7 @@ class Link:
         if not call.answered and (error := self._inbox.refusal_for_room(call)) is not None:
             self.end(call, link_status_of(error))
 
-    def unsent(self) -> list[tuple[Any, bytes]]:
+    def unsent(self) -> list[tuple[Any, Payload]]:
         """Returns the unsent calls with their payloads; they can be sent over another link."""
         return [entry for entry in self._outbox.unsent() if isinstance(entry[0], OutgoingCall) and not entry[0].id]
 
@@ -187,7 +180,7 @@ class Link:
         """Removes and returns the next frame to send; ``has_output`` must be true."""
         return self._outbox.next_frame()
 
-    def call(self, call: OutgoingCall, payload: bytes) -> None:
+    def call(self, call: OutgoingCall, payload: Payload) -> None:
         """Makes a call.
 
         Raises:
@@ -229,7 +222,7 @@ class Link:
             self._control(Envelope(id=call.id, credit=call._consumed))
             call._consumed = 0
 
-    def reply(self, call: IncomingCall, payload: bytes) -> None:
+    def reply(self, call: IncomingCall, payload: Payload) -> None:
         """Answers a unary call.
 
         Raises:
@@ -257,7 +250,7 @@ class Link:
         self._outbox.add(call._lane, call, payload)
         self.settle()
 
-    def chunk(self, call: IncomingCall, payload: bytes) -> None:
+    def chunk(self, call: IncomingCall, payload: Payload) -> None:
         """Sends a message of a stream as soon as the peer's credit allows.
 
         Raises:
@@ -344,7 +337,7 @@ class Link:
 
     # ----------------------------------------------------------------------------------------------- receiving
 
-    def receive(self, frame: bytes) -> list[Event]:
+    def receive(self, frame: bytes | memoryview) -> list[Event]:
         """Returns the events of a frame.
 
         Raises:
@@ -353,7 +346,7 @@ class Link:
         try:
             if len(frame) > UNCOUNTED_BYTES:
                 check_message(frame, LinkFrame, "a frame")
-            envelopes = LinkFrame.FromString(frame).envelopes
+            envelopes = read_frame(frame) if len(frame) > LARGE_BYTES else LinkFrame.FromString(bytes(frame)).envelopes
         except (DecodeError, SerializationError, MessageTooLargeError) as error:
             raise ProtocolError(f"a frame of {len(frame):,} bytes cannot be read: {error}") from None
         events: list[Event] = []
@@ -365,7 +358,7 @@ class Link:
             raise
         return events
 
-    def _receive_all(self, envelopes: Iterable[Envelope], events: list[Event]) -> None:
+    def _receive_all(self, envelopes: Iterable[AnyEnvelope], events: list[Event]) -> None:
         receivers = self._receivers
         for envelope in envelopes:
             kind = envelope.WhichOneof("kind")
@@ -388,7 +381,7 @@ class Link:
         self._peer_capacity = hello.capacity or sys.maxsize
         events.append(HelloReceived(self.peer))
 
-    def _receive_call(self, envelope: Envelope, events: list[Event]) -> None:
+    def _receive_call(self, envelope: AnyEnvelope, events: list[Event]) -> None:
         call_id, message, inbox = envelope.id, envelope.call, self._inbox
         payload = message.payload
         if inbox.cut and call_id in inbox.cut:
@@ -425,7 +418,7 @@ class Link:
                 return
         events.append(_event(CallReceived, (call,)))
 
-    def _receive_reply(self, envelope: Envelope, events: list[Event]) -> None:
+    def _receive_reply(self, envelope: AnyEnvelope, events: list[Event]) -> None:
         call = self.calls.pop(envelope.id, None)
         if call is None:
             raise self._unasked(envelope.id, "reply")
@@ -442,7 +435,7 @@ class Link:
             call._parts = None
         events.append(_event(Replied, (call, payload)))
 
-    def _receive_chunk(self, envelope: Envelope, events: list[Event]) -> None:
+    def _receive_chunk(self, envelope: AnyEnvelope, events: list[Event]) -> None:
         call = self.calls.get(envelope.id)
         if call is None:
             raise self._unasked(envelope.id, "chunk")
@@ -531,7 +524,7 @@ class Link:
         self._peer_capacity = 0
         events.append(Draining(envelope.drain.grace_ms))
 
-    def _receive_part(self, envelope: Envelope, _: list[Event]) -> None:
+    def _receive_part(self, envelope: AnyEnvelope, _: list[Event]) -> None:
         call_id, piece = envelope.id, envelope.part
         own = call_id % 2 == self._last_id % 2
         parts = self._parts_of_answer(call_id) if own else self._parts_of_call(call_id, len(piece))

@@ -25,7 +25,9 @@ from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.buffers import SERIALIZED, Buffers
 from grpc_tool_bridge.rpc.context import takes_context
+from grpc_tool_bridge.rpc.large_messages import read_large_call
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
 
@@ -72,6 +74,7 @@ class ServedMethod:
         function: Implements it: takes the request and, if it has a parameter of this name, its ``context``.
         begin: Begins a call instead of ``function``: returns a coroutine, or what runs already and calls back.
         try_begin: Begins a usual call, whose request it reads itself, like ``begin``; returns None for any other.
+        takes_large_calls: Whether ``function`` takes a LargeToolCall as well as its request.
 
     Attributes:
         streams: Whether the answer is a stream.
@@ -86,6 +89,7 @@ class ServedMethod:
         "_parse",
         "_runs_tools",
         "_takes_context",
+        "_takes_large_calls",
         "opens_session",
         "streams",
         "try_begin",
@@ -97,6 +101,8 @@ class ServedMethod:
         function: Callable[..., Any],
         begin: Callable[..., Any] | None = None,
         try_begin: Callable[[IncomingCall, Done], Any] | None = None,
+        *,
+        takes_large_calls: bool = False,
     ) -> None:
         self.streams = method.response_streaming
         self._takes_context = takes_context(function)
@@ -107,6 +113,7 @@ class ServedMethod:
         self._function = function
         self._begin = begin
         self.try_begin = try_begin
+        self._takes_large_calls = takes_large_calls
 
     def open(self, call: IncomingCall, owner: CallOwner, done: Done | None) -> tuple[Any, Any]:
         """Returns the request, and the coroutine or generator that answers it.
@@ -122,9 +129,11 @@ class ServedMethod:
         payload = call.payload
         try:
             # What ``read_request`` does; it raises the error if this fails.
-            request = self._parse(payload) if len(payload) <= UNCHECKED_BYTES else None
+            request = self._parse(payload) if type(payload) is bytes and len(payload) <= UNCHECKED_BYTES else None
         except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
             request = None
+        if request is None and self._takes_large_calls and isinstance(payload, Buffers):
+            request = read_large_call(payload)
         if request is None:
             request = read_request(self._method, payload)
         call.peer = owner
@@ -149,10 +158,16 @@ class ServedMethod:
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
-    """Returns the methods that an object has, by name."""
+    """Returns the methods that an object has, by name.
+
+    With an attribute ``takes_large_calls`` that is true, its method for ExecuteTool takes a LargeToolCall too.
+    """
+    takes_large_calls = getattr(server, "takes_large_calls", False) is True
     begins = {"ExecuteTool": (getattr(server, "begin_tool", None), getattr(server, "try_begin_tool", None))}
     return {
-        name: ServedMethod(method, function, *begins.get(name, ()))
+        name: ServedMethod(
+            method, function, *begins.get(name, ()), takes_large_calls=takes_large_calls and name == "ExecuteTool"
+        )
         for name, method in METHODS.items()
         if (function := getattr(server, method.attribute, None)) is not None
     }
@@ -319,7 +334,7 @@ class CallServer:
             call.ask_nothing_more()
         if error is None:
             try:
-                if type(response) is not bytes:
+                if type(response) not in SERIALIZED:
                     if served.opens_session:
                         self._owner.on_session(call, response)
                     response = response.SerializeToString()
@@ -339,7 +354,7 @@ class CallServer:
         room: asyncio.Event | None = None
         try:
             async for message in messages:
-                link.chunk(call, message if type(message) is bytes else message.SerializeToString())
+                link.chunk(call, message if type(message) in SERIALIZED else message.SerializeToString())
                 owner.schedule_flush()
                 while not link.has_room(call):
                     if room is None:

@@ -115,10 +115,11 @@ class SocketListener:
         """Accepts no further connections, and removes the local socket."""
         if self._place is not None:
             self._place.remove()
-        if self._accepting is not None:
+        if self._accepting is not None and self._socket is not None:
             self._accepting.cancel()
-        if self._socket is not None:
-            self._socket.close()
+            # Not before the event loop has forgotten its descriptor, which another file may get.
+            listening = self._socket
+            self._accepting.add_done_callback(lambda _: listening.close())
 
     async def aclose(self) -> None:
         """Waits until the peers have read why their links have ended, for some seconds, and closes all connections."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.buffers import Payload
 
 
 class RequestContext:
@@ -29,7 +30,7 @@ class RequestContext:
     """
 
     deadline: float | None = None
-    payload: bytes = b""
+    payload: Payload = b""
     size = 0
     parent: Any = None
     peer: Any = None
@@ -43,7 +44,7 @@ class RequestContext:
         deadline: float | None = None,
         parent: Any = None,
         peer: Any = None,
-        payload: bytes = b"",
+        payload: Payload = b"",
         size: int = 0,
         principal: Principal | None = None,
         asker: Asker | None = None,

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, Payload, joined
 from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, MORE, TYPE_PREFIX, VARINT, read_varint
 
 M = TypeVar("M", bound=Message)
@@ -58,7 +59,7 @@ def too_many_nodes(what: str, count: int, limit: int, *, counted_all: bool = Tru
     )
 
 
-def check_message(data: bytes, cls: type[Message], what: str, limit: int = MAX_NODES) -> None:
+def check_message(data: bytes | memoryview, cls: type[Message], what: str, limit: int = MAX_NODES) -> None:
     """Refuses a message of too many nodes; the contents of values (Any) do not count.
 
     Args:
@@ -75,13 +76,14 @@ def check_message(data: bytes, cls: type[Message], what: str, limit: int = MAX_N
         _Count(what, limit).of_message(data, 0, len(data), _layout(cls.DESCRIPTOR))
 
 
-def read_message(cls: type[M], data: bytes, what: str, limit: int = MAX_NODES) -> M:
+def read_message(cls: type[M], data: Payload, what: str, limit: int = MAX_NODES) -> M:
     """Parses a message unless it has too many nodes; raises as ``check_message``, and protobuf's DecodeError."""
-    check_message(data, cls, what, limit)
-    return cls.FromString(data)
+    whole = joined(data)
+    check_message(whole, cls, what, limit)
+    return cls.FromString(whole)
 
 
-def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
+def check_value(type_url: str, payload: Part, what: str, limit: int) -> int:
     """Refuses a value of too many nodes.
 
     Args:
@@ -104,7 +106,7 @@ def check_value(type_url: str, payload: bytes, what: str, limit: int) -> int:
     return count.nodes
 
 
-def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> None:
+def check_values(values: Sequence[tuple[str, Part]], what: str, limit: int) -> None:
     """Refuses values, each a type URL and its bytes, with too many nodes in total; raises as ``check_value``."""
     if sum(len(payload) for _, payload in values) <= limit * NODE_BYTES:
         return
@@ -113,7 +115,7 @@ def check_values(values: Sequence[tuple[str, bytes]], what: str, limit: int) -> 
         count.of_value(type_url, payload, 0, len(payload))
 
 
-def is_slow(type_url: str, payload: bytes) -> bool:
+def is_slow(type_url: str, payload: Part) -> bool:
     """Returns whether reading a value may take too long for an event loop."""
     size = len(payload)
     return size > SLOW_BYTES and type_url not in _FLAT and (size > SLOW_TEXT_BYTES or type_url != _TEXT)
@@ -203,7 +205,9 @@ class _Count:
         self._what = what
         self._limit = limit
 
-    def of_message(self, data: bytes, start: int, end: int, layout: _Layout, *, opens_any: bool = False) -> None:
+    def of_message(
+        self, data: bytes | memoryview, start: int, end: int, layout: _Layout, *, opens_any: bool = False
+    ) -> None:
         """Counts the nodes of a message in ``data``; with ``opens_any``, also those of the values of Any."""
         waiting = [(start, end, layout)]
         try:
@@ -218,7 +222,7 @@ class _Count:
 
     def _of_fields(  # noqa: C901, PLR0912 - a call for each field would take twice as long
         self,
-        data: bytes,
+        data: bytes | memoryview,
         place: int,
         end: int,
         parts: Mapping[int, _Layout | None],
@@ -259,7 +263,7 @@ class _Count:
             raise SerializationError(f"{self._what} cannot be read: a field is {place - end:,} bytes short")
         self.nodes = nodes
 
-    def _of_any(self, data: bytes, place: int, end: int, waiting: list[tuple[int, int, _Layout]]) -> None:
+    def _of_any(self, data: bytes | memoryview, place: int, end: int, waiting: list[tuple[int, int, _Layout]]) -> None:
         """Counts the value of an Any."""
         found: dict[int, tuple[int, int]] = {}
         while place < end:
@@ -271,13 +275,13 @@ class _Count:
             found[tag] = place, place + size
             place += size
         first, last = found.get(_TYPE_URL_TAG, (end, end))
-        type_url = data[first:last].decode("utf-8", "replace")
+        type_url = str(data[first:last], "utf-8", "replace")
         self.of_value(type_url, data, *found.get(_VALUE_TAG, (end, end)), waiting)
 
     def of_value(
         self,
         type_url: str,
-        data: bytes,
+        data: Part,
         start: int,
         end: int,
         waiting: list[tuple[int, int, _Layout]] | None = None,
@@ -285,7 +289,7 @@ class _Count:
         """Counts a value in ``data``; its messages are added to ``waiting`` if that is given."""
         name = type_url.rpartition("/")[2]
         if name == "dspex.bridge.Json":
-            self._add(json_nodes(data[start:end], self._limit))
+            self._add(json_nodes(bytes(data[start:end]), self._limit))
             return
         layout = _layouts().get(name)
         if layout is None:
@@ -296,7 +300,8 @@ class _Count:
             waiting.append((start, end, layout))
         else:
             self._add(not layout.wraps)
-            self.of_message(data, start, end, layout, opens_any=True)
+            whole = bytes(data) if isinstance(data, Buffers) else data
+            self.of_message(whole, start, end, layout, opens_any=True)
 
     def _add(self, nodes: int) -> None:
         self.nodes += nodes
@@ -304,7 +309,7 @@ class _Count:
             raise too_many_nodes(self._what, self.nodes, self._limit)
 
 
-def _is_leaf(data: bytes, place: int, size: int, parts: Mapping[int, _Layout | None]) -> bool:
+def _is_leaf(data: bytes | memoryview, place: int, size: int, parts: Mapping[int, _Layout | None]) -> bool:
     """Returns whether a message is one field that is not a message; may return False for some of these."""
     tag = data[place]
     kind = tag & 7

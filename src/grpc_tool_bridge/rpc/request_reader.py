@@ -3,6 +3,7 @@
 from typing import Any
 
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
+from grpc_tool_bridge.rpc.buffers import Payload, joined
 from grpc_tool_bridge.rpc.methods import Method
 from grpc_tool_bridge.rpc.nodes import UNCOUNTED_BYTES, check_message
 
@@ -25,12 +26,12 @@ _CARRY = frozenset(
 )
 
 
-def read_request(method: Method, data: bytes) -> Any:
+def read_request(method: Method, payload: Payload) -> Any:
     """Parses a request.
 
     Args:
         method: Its method.
-        data: Its bytes.
+        payload: Its bytes.
 
     Returns:
         The message.
@@ -39,6 +40,7 @@ def read_request(method: Method, data: bytes) -> Any:
         MessageTooLargeError: It carries no values and is larger than 1 MiB, or it has too many nodes.
         SerializationError: It cannot be read.
     """
+    data = joined(payload)
     if len(data) > UNCHECKED_BYTES:
         _check(method, data)
     try:

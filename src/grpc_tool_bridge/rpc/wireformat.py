@@ -5,8 +5,10 @@ time, and a large payload one copy less; what is not in the usual form is read b
 """
 
 from collections.abc import Iterator
+from typing import overload
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, Payload
 
 TYPE_PREFIX = "type.googleapis.com/"
 
@@ -48,7 +50,15 @@ def bytes_header(length: int) -> bytes:
     return _LENGTH_TAG + varint(length)
 
 
-def read_bytes_field(message: bytes) -> memoryview | None:
+@overload
+def read_bytes_field(message: bytes) -> memoryview | None: ...
+
+
+@overload
+def read_bytes_field(message: Part) -> memoryview | Buffers | None: ...
+
+
+def read_bytes_field(message: Part) -> memoryview | Buffers | None:
     """Returns field 1 without copying it.
 
     Returns:
@@ -60,7 +70,11 @@ def read_bytes_field(message: bytes) -> memoryview | None:
     for position, digit in enumerate(message[1:6], start=2):
         length |= (digit & 0x7F) << shift
         if digit < MORE:
-            return memoryview(message)[position:] if len(message) - position == length else None
+            if len(message) - position != length:
+                return None
+            return (
+                message.cut(position, len(message)) if isinstance(message, Buffers) else memoryview(message)[position:]
+            )
         shift += 7
     return None
 
@@ -78,8 +92,18 @@ MAX_FIELDS = 1_000
 _MAX_DIGITS = 10
 
 
-def fields(message: bytes) -> Iterator[tuple[int, int]]:
+def fields(message: Payload) -> Iterator[tuple[int, int]]:
     """Yields the number of each top-level field, with the value of a varint or the size of any other field.
+
+    Raises:
+        SerializationError: As of ``places``.
+    """
+    for tag, _, start, stop in places(message):
+        yield tag >> 3, read_varint(message, start)[0] if tag & 7 == VARINT else stop - start
+
+
+def places(message: Part) -> Iterator[tuple[int, int, int, int]]:
+    """Yields the tag of each top-level field, where the field begins, and where its content begins and ends.
 
     Raises:
         SerializationError: The message cannot be read, or has more than MAX_FIELDS fields.
@@ -88,27 +112,26 @@ def fields(message: bytes) -> Iterator[tuple[int, int]]:
     for _ in range(MAX_FIELDS):
         if position == end:
             return
-        tag, position = read_varint(message, position)
+        tag, start = read_varint(message, position)
         kind = tag & 7
         if kind == VARINT:
-            value, position = read_varint(message, position)
-            yield tag >> 3, value
-            continue
-        if kind == LENGTH:
-            size, position = read_varint(message, position)
+            _, stop = read_varint(message, start)
+        elif kind == LENGTH:
+            size, start = read_varint(message, start)
+            stop = start + size
         elif kind in (FIXED64, FIXED32):
-            size = 8 if kind == FIXED64 else 4
+            stop = start + (8 if kind == FIXED64 else 4)
         else:
-            raise SerializationError(f"a field at byte {position} has the unknown wire type {kind}")
-        position += size
-        if position > end:
-            raise SerializationError(f"the last field is {position - end:,} bytes short")
-        yield tag >> 3, size
+            raise SerializationError(f"a field at byte {start} has the unknown wire type {kind}")
+        if stop > end:
+            raise SerializationError(f"the last field is {stop - end:,} bytes short")
+        yield tag, position, start, stop
+        position = stop
     if position < end:
         raise SerializationError(f"it has more than {MAX_FIELDS:,} fields")
 
 
-def read_varint(message: bytes, position: int) -> tuple[int, int]:
+def read_varint(message: Part, position: int) -> tuple[int, int]:
     """Reads a varint; returns it and the position after it."""
     value = message[position] if position < len(message) else MORE
     if value < MORE:

@@ -373,6 +373,13 @@ class Call:
         self.orphaned.spawn(_run_out(tool, cancelled), f"orphaned: {self.tool.name}")
 
 
+def function_of(call: Call) -> "Tool":
+    """Returns the function that a call runs."""
+    tool = call.tool.tool
+    assert tool is not None  # noqa: S101 - every call of a runner has one
+    return tool
+
+
 def end_if_forked() -> None:
     """Ends this process if it is a fork that a tool made in the event loop; called after each step."""
     if forks.process.ends:

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.runner.calls import Call, CallTool, end_if_forked
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
@@ -29,7 +30,7 @@ MAX_BYTES = SLOW_BYTES
 # The arguments by position and by name.
 Bound = tuple[Sequence[Any], Mapping[str, Any]]
 # Serialized, or as a message.
-Answer = bytes | ToolCallResponse
+Answer = Payload | ToolCallResponse
 
 
 class Owner(Protocol[S_contra, T_contra, P]):
@@ -108,7 +109,6 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             in_tool = True
             work = function.function(*bound[0], **bound[1])
             if call is not None:
-                # It has waited, and is known as this Call.
                 value = yield from call.step(work)
             else:
                 try:
@@ -125,13 +125,13 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             if forks.process.ends:
                 forks.end()
             if call is not None and is_scalar:
-                # ``encode`` does so for any other value, once it is finished.
                 call.refuse_late()
             packed = packed_scalar(value) if is_scalar else None
-            if packed is None:
+            if packed is not None:
+                answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
+            else:
                 call = call or self._made(session, tool, bound, deadline, opened_at)
-                packed = yield from self._runner.encode(call, function, value, is_scalar=is_scalar).__await__()
-            answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
+                answer = yield from self._runner.answer_with(call, function, value, is_scalar=is_scalar).__await__()
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
             call = call or self._made(session, tool, bound, deadline, opened_at)
             answer = yield from self._failed(call, error, in_tool=in_tool).__await__()

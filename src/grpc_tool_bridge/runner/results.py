@@ -1,8 +1,10 @@
 """The results of this process's tools: converted to their declared types, collected, and encoded."""
 
 import asyncio
+import contextlib
 import functools
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -14,6 +16,9 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.plain_errors import is_of_bridge
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ExecutionMetrics, ToolCallResponse, ToolCallResult, ToolStreamChunk
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Part, Payload, joined
+from grpc_tool_bridge.rpc.large_messages import LargeValue, with_value
 from grpc_tool_bridge.rpc.nodes import is_slow
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, ToolRaised
@@ -21,7 +26,7 @@ from grpc_tool_bridge.tools.results import fitted, result_writing
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.plain import least_bytes
-from grpc_tool_bridge.values.scalars import SCALARS, Packed, PackedValue
+from grpc_tool_bridge.values.scalars import SCALARS, Packed, PackedValue, pack_large
 from grpc_tool_bridge.values.serialization import Writing, deserialize_value, pack_value
 
 _log = logging.getLogger(__name__)
@@ -29,7 +34,6 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _END: Any = object()
-
 # Scalars up to this size are within any message limit.
 _SMALL_BYTES = 64
 
@@ -93,6 +97,45 @@ class Results:
         if len(packed[1]) > self._settings.max_message_bytes:
             self.check_size(f"the result of {call.tool.name}", len(packed[1]))
         return packed
+
+    def pack_in_place(self, call: Call, value: Any, tool: Tool) -> tuple[str, Part]:
+        """Encodes as ``pack`` does, but the content of a large text, or of large bytes, is not copied."""
+        if (type(value) is bytes or type(value) is str) and len(value) > LARGE_BYTES:
+            # ``pack`` refuses a text that has no UTF-8 form, and names the tool.
+            with contextlib.suppress(SerializationError):
+                large = pack_large(value)
+                self.check_size(f"the result of {call.tool.name}", len(large[1]))
+                return large
+        return self.pack(call, value, tool)
+
+    def put(
+        self, call: Call, tool: Tool, value: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
+    ) -> Buffers | None:
+        """Puts a result into the answer to a call; arguments, result and errors as of ``ToolRunner.call``."""
+        if as_bytes:
+            type_url, content = self.pack_in_place(call, value, tool)
+            if len(content) > LARGE_BYTES:
+                answer.success = True
+                set_duration(answer.metrics, int((time.monotonic() - call.opened_at) * 1e6))
+                return with_value(answer, "result", LargeValue(type_url, content))
+            answer.result.type_url, answer.result.value = type_url, joined(content)
+        else:
+            answer.result.type_url, answer.result.value = self.pack(call, value, tool)
+        answer.success = True
+        return None
+
+    def serialized(self, call: Call, tool: Tool, value: Any) -> Payload:
+        """Returns the answer to a call with a result; errors as of ``pack``."""
+        answer = ToolCallResponse()
+        data = self.put(call, tool, value, answer, as_bytes=True)
+        if data is not None:
+            return data
+        set_duration(answer.metrics, int((time.monotonic() - call.opened_at) * 1e6))
+        return answer.SerializeToString()
+
+    def large_chunk(self, call: Call, tool: Tool, value: Any, chunk: ToolStreamChunk) -> Buffers:
+        """Returns a chunk, serialized, with a large value that a tool yielded; errors as of ``pack``."""
+        return with_value(chunk, "data", LargeValue(*self.pack_in_place(call, value, tool)))
 
     def _writing(self, tool: Tool) -> Writing:
         how = self._writings.get(tool)
@@ -294,11 +337,18 @@ async def in_place(function: Callable[[], Any]) -> AsyncGenerator[Any, None]:
 
 def packed_scalar(value: Any) -> Packed | None:
     """Encodes a small scalar; returns None for anything else, or if it cannot be encoded."""
-    scalar = SCALARS.get(type(value))
-    if scalar is None:
+    kind = type(value)
+    scalar = SCALARS.get(kind)
+    if scalar is None or ((kind is bytes or kind is str) and len(value) > _SMALL_BYTES):
         return None
     try:
         packed = scalar(value)
     except ToolBridgeError:
         return None
     return packed if len(packed[1]) <= _SMALL_BYTES else None
+
+
+def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
+    """Sets the duration of a call, in ms rounded up and in µs."""
+    metrics.duration_ms = duration_us // 1_000 + 1
+    metrics.duration_us = duration_us

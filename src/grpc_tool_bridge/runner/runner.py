@@ -27,7 +27,6 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
-    ExecutionMetrics,
     StreamConfig,
     ToolCallItem,
     ToolCallRequest,
@@ -36,9 +35,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Payload
+from grpc_tool_bridge.rpc.large_messages import encoded_arguments
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
-from grpc_tool_bridge.runner.calls import Call, end_if_forked
+from grpc_tool_bridge.runner.calls import Call, end_if_forked, function_of
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
 from grpc_tool_bridge.runner.events import Event, EventStream, event_metadata
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
@@ -51,13 +52,14 @@ from grpc_tool_bridge.runner.results import (
     close_values,
     in_place,
     packed_scalar,
+    set_duration,
 )
 from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.scalars import SCALARS, Packed, PackedValue
+from grpc_tool_bridge.values.scalars import SCALARS, PackedValue
 
 # Maximum arguments that are decoded in an event loop, at a few µs each.
 _MAX_IN_LOOP = 1_000
@@ -153,7 +155,7 @@ class ToolRunner:
 
     # ------------------------------------------------------------------------------------------ to its arguments
 
-    def prepare(self, call: Call, request: Request, payload: bytes, size: int) -> Awaitable[None] | None:
+    def prepare(self, call: Call, request: Request, payload: Payload, size: int) -> Awaitable[None] | None:
         """Decodes, binds and checks the arguments of a call; arguments for another process stay encoded.
 
         Args:
@@ -178,7 +180,7 @@ class ToolRunner:
 
     def _arguments(self, tool: Tool, request: Request, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
         bound = tool.bind_request(request, size, self._max_depth, self._max_nodes)
-        return bound if tool.executor != "process" else (list(request.args), dict(request.kwargs))
+        return bound if tool.executor != "process" else encoded_arguments(request)
 
     async def _prepare_large(self, call: Call, request: Request, size: int) -> None:
         """Decodes the arguments in a thread, or leaves them to the tool's process."""
@@ -186,7 +188,7 @@ class ToolRunner:
         if not _is_slow_to_read(request):
             call.prepared = self._arguments(tool, request, size)
         elif tool.executor == "process":
-            call.prepared = (list(request.args), dict(request.kwargs))
+            call.prepared = encoded_arguments(request)
         else:
             call.wait_for("its arguments to be read")
             call.prepared = await call.step(in_reader(functools.partial(self._arguments, tool, request, size)))
@@ -196,7 +198,7 @@ class ToolRunner:
 
     async def call(
         self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool = False
-    ) -> None:
+    ) -> Buffers | None:
         """Runs a tool, and puts its result, converted to its declared type, into the answer.
 
         The result of a stream is the list of its values.
@@ -205,9 +207,11 @@ class ToolRunner:
             call: The prepared call.
             request: What it asks for.
             answer: The response or result message to fill in.
-            as_bytes: Ignored: the answer is a message.
+            as_bytes: Whether the caller accepts the whole answer as bytes.
+
+        Returns:
+            The serialized answer if ``as_bytes`` is set and the result is large: it is not copied into ``answer``.
         """
-        del as_bytes
         tool = function_of(call)
         args, kwargs = call.prepared
         finished = False
@@ -233,11 +237,15 @@ class ToolRunner:
             if not finished:
                 value = await self._finished(call, tool, value)
         call.refuse_late()
-        answer.result.type_url, answer.result.value = packed_scalar(value) or self.pack(call, value, tool)
+        small = packed_scalar(value)
+        if small is None:
+            return self._results.put(call, tool, value, answer, as_bytes=as_bytes)
+        answer.result.type_url, answer.result.value = small
         answer.success = True
+        return None
 
-    async def encode(self, call: Call, tool: Tool, value: Any, *, is_scalar: bool) -> Packed:
-        """Encodes what a tool's function returned, as ``call`` does.
+    async def answer_with(self, call: Call, tool: Tool, value: Any, *, is_scalar: bool) -> Payload:
+        """Returns the answer to a call, serialized, whose function has returned.
 
         Args:
             call: The call.
@@ -251,7 +259,7 @@ class ToolRunner:
         if not is_scalar:
             value = await self._finished(call, tool, value)
             call.refuse_late()
-        return packed_scalar(value) or self.pack(call, value, tool)
+        return self._results.serialized(call, tool, value)
 
     async def _finished(self, call: Call, tool: Tool, value: Any) -> PackedValue:
         """Awaits a result if it is awaitable, and encodes it, unless its thread has done so."""
@@ -343,20 +351,25 @@ class ToolRunner:
 
     async def stream(
         self, call: Call, request: ToolStreamRequest, *, as_bytes: bool = False
-    ) -> AsyncGenerator[ToolStreamChunk, None]:
-        """Yields a chunk for each value and each requested event, but not the final one."""
-        del as_bytes
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
+        """Yields a chunk for each value and each requested event, but not the final one.
+
+        With ``as_bytes``, chunks of large values are serialized.
+        """
         tool, stream_id = function_of(call), request.stream_id
         values = self._values(Work(call, tool, request, *call.prepared), request.config)
         sequence = 0
         try:
             async for event, value in values:
                 chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
-                if event is None:
-                    chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
-                else:
+                if event is not None:
                     chunk.metadata.CopyFrom(event_metadata(event))
-                yield chunk
+                    yield chunk
+                elif as_bytes and type(value) is bytes and len(value) > LARGE_BYTES:
+                    yield self._results.large_chunk(call, tool, value, chunk)
+                else:
+                    chunk.data.type_url, chunk.data.value = await self._results.encoded(call, tool, value)
+                    yield chunk
                 sequence += 1
                 call.check()
         finally:
@@ -492,7 +505,7 @@ class ToolRunner:
         )
         return call.context
 
-    def try_call(self, call: Call, request: ToolCallRequest | None, payload: bytes, done: Any) -> None:
+    def try_call(self, call: Call, request: ToolCallRequest | None, payload: Payload, done: Any) -> None:
         """Returns None: a function is run by ``call``."""
 
     # --------------------------------------------------------------------------------------------------- answers
@@ -552,19 +565,6 @@ def _is_slow_to_read(request: Request) -> bool:
     return len(args) + len(kwargs) > _MAX_IN_LOOP or any(
         is_slow(item.type_url, item.value) for item in (*args, *kwargs.values())
     )
-
-
-def function_of(call: Call) -> Tool:
-    """Returns the function that a call runs."""
-    tool = call.tool.tool
-    assert tool is not None  # noqa: S101 - every call of a runner has one
-    return tool
-
-
-def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
-    """Sets the duration of a call, in ms rounded up and in µs."""
-    metrics.duration_ms = duration_us // 1_000 + 1
-    metrics.duration_us = duration_us
 
 
 def last_chunk(

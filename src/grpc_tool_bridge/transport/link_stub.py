@@ -20,6 +20,8 @@ from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
+from grpc_tool_bridge.rpc.buffers import Buffers, Payload
+from grpc_tool_bridge.rpc.large_messages import read_large_message
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_message
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
@@ -51,6 +53,8 @@ class StubCall(LinkCall, grpc.aio.Call):
     # Answers its tool's questions; ``_answering`` is made for the first one.
     answerer: Answerer | None = None
     tool_id = ""
+    # The field of a large answer that is left where it was received; empty: the answer is always a message.
+    large_field = ""
     _answering: Answering | None = None
     # The error that gRPC would raise; None: it has not failed.
     _status: AioRpcError | None = None
@@ -104,10 +108,18 @@ class StubCall(LinkCall, grpc.aio.Call):
         """Stores the trailing metadata of an answer."""
         self._trailing = tuple(metadata)
 
-    def parsed(self, payload: bytes) -> Any:
-        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read."""
+    def parsed(self, payload: Payload) -> Any:
+        """Parses a response; raises INTERNAL, as gRPC does, if it cannot be read.
+
+        A large one becomes a LargeMessage if ``large_field`` is set.
+        """
         response = self.method.response
         try:
+            if isinstance(payload, Buffers):
+                large = read_large_message(response, self.large_field, payload) if self.large_field else None
+                if large is not None:
+                    return large
+                payload = bytes(payload)
             if len(payload) > _UNCOUNTED_BYTES:
                 check_message(payload, response, f"the answer to {self.method.name}", _MAX_ANSWER_NODES)
             return response.FromString(payload)
@@ -171,11 +183,12 @@ class BytesCall(UnaryCall):
 
     method = METHODS["ExecuteTool"]
     prefix = call_prefix(method.name)
+    large_field = "result"
 
     def __init__(self) -> None:
         pass
 
-    def on_reply(self, payload: bytes) -> None:
+    def on_reply(self, payload: Payload) -> None:
         """See ``LinkCall``."""
         if self._timer is not None or self._callbacks or self._over:
             super().on_reply(payload)
@@ -185,7 +198,7 @@ class BytesCall(UnaryCall):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def __await__(self) -> Generator[Any, Any, bytes]:
+    def __await__(self) -> Generator[Any, Any, Payload]:
         # As ``LinkCall.steps`` does; a usual call waits once.
         if not self._over and self._waiter is None:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -201,7 +214,7 @@ class BytesCall(UnaryCall):
             self._raise_error()
         return self._payload
 
-    def parse(self, payload: bytes) -> Any:
+    def parse(self, payload: Payload) -> Any:
         """Parses the answer; errors as of ``StubCall.parsed``."""
         return super().parsed(payload)
 
@@ -290,6 +303,9 @@ class LinkMethod:
         starter: Sends them.
         answerer: Answers the questions of tools; None: nobody does.
     """
+
+    # A request only has to be serializable.
+    takes_large_calls = True
 
     def __init__(
         self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None

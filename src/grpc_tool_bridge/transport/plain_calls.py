@@ -8,6 +8,7 @@ from grpc.aio import AioRpcError
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.link.status import Code, link_error
+from grpc_tool_bridge.rpc.buffers import Payload, joined
 
 
 class PlainCalls:
@@ -28,12 +29,14 @@ class PlainCalls:
         self._tasks = tasks
         self._rpcs: dict[Any, Any] = {}
 
-    def send(self, call: Any, payload: bytes) -> None:
+    def send(self, call: Any, payload: Payload) -> None:
         """Starts the RPC of a call."""
         method = call.method
         # The payload is serialized already.
         make = self.channel.unary_stream if method.response_streaming else self.channel.unary_unary
-        rpc = self._rpcs[call] = make(method.path)(payload, timeout=call.time_remaining(), metadata=call.metadata)
+        rpc = self._rpcs[call] = make(method.path)(
+            joined(payload), timeout=call.time_remaining(), metadata=call.metadata
+        )
         call.carrier = self
         call.add_done_callback(self._rpcs.pop)
         task = self._tasks.spawn(_carry(call, rpc), f"{method.name} as a plain RPC")

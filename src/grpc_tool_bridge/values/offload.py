@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.aio.threads import MAX_DEPTH, NestedThreads, ToolThreads
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.errors import ResourceExhaustedError
+from grpc_tool_bridge.rpc.large_messages import LargeValue
 from grpc_tool_bridge.rpc.nodes import is_slow
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.serialization import Writing, deserialize_value, pack_value
@@ -51,7 +52,9 @@ async def in_reader(read: Callable[[], T]) -> T:
     return made
 
 
-async def read_value(value: AnyMessage, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES) -> Any:
+async def read_value(
+    value: AnyMessage | LargeValue, *, max_depth: int = 100, max_nodes: int | None = MAX_MESSAGE_NODES
+) -> Any:
     """Like ``deserialize_value``, but reads a large value in a thread."""
     read = functools.partial(deserialize_value, value, max_depth=max_depth, max_nodes=max_nodes)
     return await in_reader(read) if is_slow(value.type_url, value.value) else read()

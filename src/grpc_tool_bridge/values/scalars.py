@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf import empty_pb2, wrappers_pb2
 
-from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, read_bytes_field
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, joined
+from grpc_tool_bridge.rpc.wireformat import MORE, TYPE_PREFIX, bytes_field, bytes_header, read_bytes_field
 from grpc_tool_bridge.values.jsontext import digits_of, no_utf8
 
 # A type URL and the bytes of its message.
@@ -83,6 +84,16 @@ SCALARS: dict[type, Callable[[Any], Packed]] = {
 }
 
 
+def pack_large(value: str | bytes) -> tuple[str, Buffers]:
+    """Writes a large text, or bytes without copying them, as a type URL and the buffers of its message.
+
+    Raises:
+        SerializationError: A text has a lone surrogate.
+    """
+    content, url = (value, _BYTES_URL) if isinstance(value, bytes) else (utf8(value), _STRING_URL)
+    return url, Buffers((bytes_header(len(content)), content))
+
+
 def _reader(name: str) -> Callable[[bytes, int], Any]:
     parse = getattr(wrappers_pb2, name).FromString
 
@@ -109,43 +120,44 @@ def _read_int(payload: bytes, _: int) -> int:
     return number
 
 
-def _read_float(payload: bytes, _: int) -> float:
+def _read_float(payload: Part, _: int) -> float:
     # Read inline, a number takes half the time.
     if len(payload) == _DOUBLE.size and payload[0] == _DOUBLE_TAG:
-        value: float = _DOUBLE.unpack(payload)[1]
+        value: float = _DOUBLE.unpack(joined(payload))[1]
     else:
-        value = wrappers_pb2.DoubleValue.FromString(payload).value
+        value = wrappers_pb2.DoubleValue.FromString(joined(payload)).value
     return value
 
 
-def _read_bool(payload: bytes, _: int) -> bool:
-    value = _BOOLS.get(payload)
-    return bool(wrappers_pb2.BoolValue.FromString(payload).value) if value is None else value
+def _read_bool(payload: Part, _: int) -> bool:
+    data = joined(payload)
+    value = _BOOLS.get(data)
+    return bool(wrappers_pb2.BoolValue.FromString(data).value) if value is None else value
 
 
-def _read_str(payload: bytes, _: int) -> str:
+def _read_str(payload: Part, _: int) -> str:
     # Nearly every text is short; reading it inline takes a third of the time.
     if payload[:1] == _BYTES_TAG and payload[1] == len(payload) - 2 < MORE:
-        return payload[2:].decode()
+        return str(payload[2:], "utf-8")
     field = _content(payload)
     if field is not None:
-        return field.decode() if type(field) is bytes else str(field, "utf-8")
-    text: str = wrappers_pb2.StringValue.FromString(payload).value
+        return str(bytes(field) if isinstance(field, Buffers) else field, "utf-8")
+    text: str = wrappers_pb2.StringValue.FromString(joined(payload)).value
     return text
 
 
-def _read_bytes(payload: bytes, _: int) -> bytes:
+def _read_bytes(payload: Part, _: int) -> bytes:
     # Parsed by protobuf, a large one would be copied twice.
     field = _content(payload)
     if field is not None:
         return field if type(field) is bytes else bytes(field)
-    data: bytes = wrappers_pb2.BytesValue.FromString(payload).value
+    data: bytes = wrappers_pb2.BytesValue.FromString(joined(payload)).value
     return data
 
 
-def _content(payload: bytes) -> bytes | memoryview | None:
+def _content(payload: Part) -> Part | None:
     """Returns field 1; None unless the message is that one field."""
-    if payload[:1] == _BYTES_TAG:
+    if type(payload) is bytes and payload[:1] == _BYTES_TAG:
         size = len(payload)
         first = payload[1]
         if first < MORE:

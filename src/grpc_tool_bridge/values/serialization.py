@@ -15,6 +15,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.optional import DATA_PACKAGES
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue
+from grpc_tool_bridge.rpc.large_messages import LargeValue
 from grpc_tool_bridge.rpc.nodes import NODE_BYTES, check_value
 from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX, bytes_field
 from grpc_tool_bridge.values import arrow as frames
@@ -133,7 +134,7 @@ def pack_json(value: Any, max_depth: int, max_nodes: int | None = None) -> Packe
 
 
 def deserialize_value(
-    any: AnyMessage,  # noqa: A002 - the name is the API
+    any: AnyMessage | LargeValue,  # noqa: A002 - the name is the API
     *,
     max_depth: int = MAX_DEPTH,
     max_nodes: int | None = None,
@@ -154,7 +155,8 @@ def deserialize_value(
     """
     try:
         type_url = any.type_url
-        payload = any.value
+        # Not bytes only if its reader takes buffers, see ``LargeValue``.
+        payload: Any = any.value
         read = _BY_URL.get(type_url) or _reader_of(type_url)
         if max_nodes is not None and len(payload) > max_nodes * NODE_BYTES:
             check_value(type_url, payload, "a value", max_nodes)

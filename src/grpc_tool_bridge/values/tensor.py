@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, Tensor
+from grpc_tool_bridge.rpc.buffers import Buffers, Part, part_of
 from grpc_tool_bridge.rpc.nodes import MAX_NODES
-from grpc_tool_bridge.rpc.wireformat import LENGTH, TYPE_PREFIX, read_varint, varint
+from grpc_tool_bridge.rpc.wireformat import LENGTH, TYPE_PREFIX, places, read_varint, varint
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _LISTS_PER_ITEM = 8
 # Items of an array whose items take no bytes, such as texts of no characters.
 _MAX_WIDTHLESS = 1_000
 
-_DATA_TAG = 3 << 3 | LENGTH
+_DATA_TAG = Tensor.DATA_FIELD_NUMBER << 3 | LENGTH
 _DATA_HEADER = bytes((_DATA_TAG,))
 # A Tensor has three fields; one with more is left to protobuf.
 _MAX_FIELDS = 3
@@ -98,9 +99,9 @@ def check_lists(shape: tuple[int, ...]) -> None:
         )
 
 
-def read_tensor(payload: bytes, _: int) -> Any:
+def read_tensor(payload: Part, _: int) -> Any:
     """Reads a Tensor from an Any: a writable array, or a scalar if it has no dimensions."""
-    array = _read(*_parts(payload))
+    array = _read(*(_parts(payload) if isinstance(payload, bytes) else _parts_of_buffers(payload)))
     return array if array.ndim else array[()]
 
 
@@ -113,7 +114,19 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     return _read(message, memoryview(message.data))
 
 
-def _parts(payload: bytes) -> tuple[Tensor, memoryview]:
+def _parts_of_buffers(payload: Part) -> tuple[Tensor, Part]:
+    """Returns a Tensor without its data, and its data, which is not copied."""
+    head: list[bytes] = []
+    data: Part = b""
+    for tag, before, start, stop in places(payload):
+        if tag == _DATA_TAG:
+            data = part_of(payload, start, stop)
+        else:
+            head.append(bytes(payload[before:stop]))
+    return Tensor.FromString(b"".join(head)), data
+
+
+def _parts(payload: bytes) -> tuple[Tensor, Part]:
     """Returns a Tensor without its data, and its data, which is not copied if it is the last field."""
     position = 0
     for _ in range(_MAX_FIELDS):
@@ -131,7 +144,7 @@ def _parts(payload: bytes) -> tuple[Tensor, memoryview]:
     return message, memoryview(message.data)
 
 
-def _read(message: Tensor, data: memoryview) -> "ndarray[Any, Any]":
+def _read(message: Tensor, data: Part) -> "ndarray[Any, Any]":
     """Makes an array of the dtype and shape of a Tensor, and of a copy of ``data``."""
     np = need("numpy")
     if len(message.shape) > MAX_DIMENSIONS:
@@ -151,11 +164,15 @@ def _read(message: Tensor, data: memoryview) -> "ndarray[Any, Any]":
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
             f"but {len(data):,} were received"
         )
-    if dtype.kind == "U" and size and np.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+    buffer: Any = bytearray()
+    if isinstance(data, Buffers):
+        buffer = bytearray().join(data.buffers)
+    elif size:
+        # A copy, since an array over bytes would be read-only; by NumPy, which aligns it.
+        buffer = np.frombuffer(data, "u1").copy()
+    if dtype.kind == "U" and size and np.frombuffer(buffer, f"{dtype.byteorder}u4").max() > sys.maxunicode:
         # NumPy takes them, and fails with a SystemError once somebody looks at one.
         raise SerializationError(f"a tensor of dtype {message.dtype} has a character beyond U+10FFFF")
     check_lists(shape)
-    # A copy, since an array over bytes would be read-only; by NumPy, which aligns it.
-    buffer = np.frombuffer(data, "u1").copy() if size else bytearray()
     array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=buffer)
     return array

@@ -18,6 +18,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.asks import Asker
+from grpc_tool_bridge.rpc.buffers import Buffers
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.runner.calls import Call
@@ -68,6 +69,9 @@ class ToolService:
         AlreadyExistsError: Two tools have the same name or id.
     """
 
+    # See ``served_methods``.
+    takes_large_calls = True
+
     def __init__(
         self, tools: Iterable[Any], settings: Settings, make_runtime: Callable[[ServedCall], ToolRuntime]
     ) -> None:
@@ -106,7 +110,7 @@ class ToolService:
         """
         del done
         data = context.payload
-        if len(data) > MAX_BYTES:
+        if type(data) is not bytes or len(data) > MAX_BYTES:
             return None
         try:
             session_id, tool_id, place = read_names(data)
@@ -161,8 +165,10 @@ class ToolService:
 
     # ---------------------------------------------------------------------------------------------- other calls
 
-    async def execute_tool(self, request: ToolCallRequest, context: RequestContext = LOCAL) -> ToolCallResponse:
-        """Runs a call and returns its answer, even if it fails.
+    async def execute_tool(
+        self, request: ToolCallRequest, context: RequestContext = LOCAL
+    ) -> ToolCallResponse | Buffers:
+        """Runs a call and returns its answer, even if it fails; a large one as bytes if the context has the payload.
 
         Args:
             request: The call.
@@ -171,9 +177,10 @@ class ToolService:
         Raises:
             asyncio.CancelledError: The hub no longer wants the answer.
         """
-        size, context.payload = context.size or request.ByteSize(), b""
+        size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
         response = ToolCallResponse()
+        data: Buffers | None = None
         if request.request_id:
             response.request_id = request.request_id
         call: Call | None = None
@@ -182,20 +189,22 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            await self._runner.call(call, request, response)
+            data = await self._runner.call(call, request, response, as_bytes=as_bytes)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
             if call is not None:
                 _end(call)
+        if data is not None:
+            return data
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
         return response
 
     async def stream_tool(
         self, request: ToolStreamRequest, context: RequestContext = LOCAL
-    ) -> AsyncGenerator[ToolStreamChunk, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
         """Runs a stream: yields a chunk for each value, then exactly one ``complete`` or ``error``."""
-        size, context.payload = context.size or request.ByteSize(), b""
+        size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
         stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
         call: Call | None = None
@@ -206,11 +215,11 @@ class ToolService:
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
-            async with aclosing(self._runner.stream(call, request)) as chunks:
+            async with aclosing(self._runner.stream(call, request, as_bytes=as_bytes)) as chunks:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
-                    sent += chunk.HasField("data")
+                    sent += isinstance(chunk, Buffers) or chunk.HasField("data")
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             error = await self._runner.error_info_of(failure, call)
         finally:

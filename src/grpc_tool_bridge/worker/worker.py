@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
+from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError, was_cancelled
@@ -40,6 +41,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.link.status import code_of, is_transient
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.transport.channel import Connection
@@ -174,6 +176,8 @@ class ToolWorker:
         if self._left.is_set():
             raise ProtocolError("this ToolWorker was closed before it was started; create another")
         self._loop = asyncio.get_running_loop()
+        note_thread(self._loop)
+        keep_freed_memory()
         # A hub that goes away before it answers is dialled again, like one that is not running.
         offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
         self._starting = asyncio.create_task(offering, name="start worker")

@@ -483,7 +483,7 @@ MAKERS: list[tuple[str, Callable[[], Any], str]] = [
     (
         "GRPCToolBridge(transport=[])",
         lambda: wrong.GRPCToolBridge("h:1", transport=[]),
-        "transport must be 'link' or 'rpc', not []",
+        "transport must be 'link', 'socket' or 'rpc', not []",
     ),
     ("GRPCToolBridge(retry_if=3)", lambda: wrong.GRPCToolBridge("h:1", retry_if=3), "retry_if is 3"),
     ("GRPCToolBridge(retry_if async)", lambda: wrong.GRPCToolBridge("h:1", retry_if=add), "not an async one"),

@@ -20,6 +20,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import joined
 from grpc_tool_bridge.runner.runner import set_duration
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -112,7 +113,7 @@ class TestAnswers:
         shown = answer(data)
         assert (shown.success, shown.data) == (False, data)
         hidden = answer(data, show_traceback=False)
-        error = ToolCallResponse.FromString(hidden.data).error
+        error = ToolCallResponse.FromString(joined(hidden.data)).error
         assert (error.type, error.message, error.stacktrace) == ("ValueError", text, "")
         given = ToolCallResponse()
         hidden.put_into(given)

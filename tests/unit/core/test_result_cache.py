@@ -23,6 +23,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResult,
     ToolSpec,
 )
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 
@@ -121,7 +122,7 @@ class Far:
         self.runs = 0
         self.answer = answer("from afar")
 
-    def prepare(self, call: Any, request: Any, payload: bytes, size: int) -> None:
+    def prepare(self, call: Any, request: Any, payload: Payload, size: int) -> None:
         pass
 
     async def call(self, call: Any, request: Any, answer: Any, *, as_bytes: bool) -> None:
@@ -131,7 +132,7 @@ class Far:
     def stream(self, call: Any, request: Any, *, as_bytes: bool) -> AsyncGenerator[Any, None]:
         raise NotImplementedError
 
-    def try_call(self, call: Any, request: Any, payload: bytes, done: Any) -> None:
+    def try_call(self, call: Any, request: Any, payload: Payload, done: Any) -> None:
         pass
 
 

@@ -64,6 +64,7 @@ class FakeLink:
     """
 
     enforces_timeouts = True
+    over = "a test"
 
     def __init__(self) -> None:
         self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -24,6 +24,7 @@ from grpc_tool_bridge.link.listener import MIN_PRUNED, LinkServer
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.buffers import joined
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
@@ -86,7 +87,7 @@ class Peer:
             while True:
                 for event in self.events:
                     if isinstance(event, Replied) and event.call is call:
-                        return event.payload
+                        return joined(event.payload)
                     if isinstance(event, Ended) and event.call is call:
                         return event.status
                 self._news.clear()
@@ -108,7 +109,7 @@ class Peer:
 
     def arrived(self, call: OutgoingCall) -> list[pb.ToolStreamChunk]:
         return [
-            pb.ToolStreamChunk.FromString(event.payload)
+            pb.ToolStreamChunk.FromString(joined(event.payload))
             for event in self.events
             if isinstance(event, MessageReceived) and event.call is call
         ]

@@ -9,6 +9,7 @@ import pytest
 from grpc_tool_bridge.link.envelopes import PART_TAG, REPLY_TAG, payload_header, whole
 from grpc_tool_bridge.link.outbox import FRAGMENT_BYTES, FRAME_BYTES, REASSEMBLY_BYTES, SMALL_BYTES, Lane, Outbox
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCancel, LinkFrame
+from grpc_tool_bridge.rpc.buffers import joined
 
 MIB = 1024 * 1024
 # Of the header of a payload here.
@@ -426,7 +427,7 @@ def test_unsent_is_what_waits_and_of_which_nothing_went_out() -> None:
 
 
 def unsent(outbox: Outbox) -> list[tuple[Letter, bytes]]:
-    return [(sending, data) for sending, data in outbox.unsent() if isinstance(sending, Letter)]
+    return [(sending, joined(data)) for sending, data in outbox.unsent() if isinstance(sending, Letter)]
 
 
 # ---------------------------------------------------------------------------------------------------- reassembly

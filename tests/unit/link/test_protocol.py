@@ -48,6 +48,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
 )
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
+from grpc_tool_bridge.rpc.buffers import joined
 
 PREFIX = call_prefix("Do")
 KIB = 1024
@@ -135,7 +136,7 @@ def ended(code: int, message: str = "") -> LinkStatus:
 
 
 def chunks(events: Iterable[Event]) -> list[bytes]:
-    return [event.payload for event in events if isinstance(event, MessageReceived)]
+    return [joined(event.payload) for event in events if isinstance(event, MessageReceived)]
 
 
 def assert_quiet(*links: Link) -> None:
@@ -350,10 +351,10 @@ def test_pieces_of_several_calls_and_answers_come_mixed_and_make_each_its_own() 
     requests = {number: bytes([number]) * (LARGE + number) for number in range(1, 5)}
     calls = {number: made(dialer, payload) for number, payload in requests.items()}
     incoming = [event.call for event in carry(dialer, hub) if isinstance(event, CallReceived)]
-    assert sorted(call.payload for call in incoming) == sorted(requests.values())
+    assert sorted(joined(call.payload) for call in incoming) == sorted(requests.values())
     back = made(hub, b"b" * LARGE)
     for one in incoming:
-        hub.reply(one, one.payload * 2)
+        hub.reply(one, joined(one.payload) * 2)
     events = carry(hub, dialer)
     assert came(event for event in events if isinstance(event, CallReceived)).payload == b"b" * LARGE
     answers = {event.call: event.payload for event in events if isinstance(event, Replied)}

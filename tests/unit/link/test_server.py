@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import YIELD_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.buffers import joined
 from grpc_tool_bridge.rpc.context import RequestContext
 from support.waiting import soon, turns, until
 
@@ -192,7 +193,7 @@ class Desk:
     async def replies(self) -> Any:
         await until(lambda: any(isinstance(event, Replied) for event in self.answers))
         (event,) = [event for event in self.answers if isinstance(event, Replied)]
-        return event.payload
+        return joined(event.payload)
 
     async def ended(self) -> pb.LinkStatus:
         await until(lambda: any(isinstance(event, Ended) for event in self.answers))
@@ -437,7 +438,9 @@ class TestStreams:
         desk.call("StreamTool", pb.ToolStreamRequest(stream_id="s"))
         assert (await desk.ended()).code == 0
         chunks = [
-            pb.ToolStreamChunk.FromString(event.payload) for event in desk.answers if isinstance(event, MessageReceived)
+            pb.ToolStreamChunk.FromString(joined(event.payload))
+            for event in desk.answers
+            if isinstance(event, MessageReceived)
         ]
         assert [(chunk.sequence, chunk.stream_id) for chunk in chunks] == [(n, "s") for n in range(4)]
 

@@ -80,9 +80,8 @@ def stream_request(name: str, *args: Any) -> ToolStreamRequest:
 
 
 async def read(service: ToolService, name: str, *args: Any, deadline: float | None = None) -> list[ToolStreamChunk]:
-    return [
-        chunk async for chunk in service.stream_tool(stream_request(name, *args), RequestContext(deadline=deadline))
-    ]
+    chunks = service.stream_tool(stream_request(name, *args), RequestContext(deadline=deadline))
+    return [chunk async for chunk in chunks if isinstance(chunk, ToolStreamChunk)]
 
 
 def test_it_has_the_tools_in_their_order() -> None:
@@ -268,7 +267,8 @@ class TestStreams:
     async def test_a_stream_without_an_id_gets_one(self) -> None:
         asked = stream_request("count", 1)
         asked.stream_id = ""
-        ids = {chunk.stream_id async for chunk in make(count).stream_tool(asked)}
+        chunks = make(count).stream_tool(asked)
+        ids = {chunk.stream_id async for chunk in chunks if isinstance(chunk, ToolStreamChunk)}
         assert len(ids) == 1
         assert all(ids)
 

@@ -18,6 +18,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.calls import CREATE_AGENT, EXECUTE_AGENT, ReportingCall, WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.buffers import joined
 from grpc_tool_bridge.rpc.nodes import read_message
 
 # A runtime may forget an agent, or be lost, between getting its definition and running it. This limits the attempts.
@@ -93,7 +94,7 @@ class AgentRuntimes:
             try:
                 worker.link.send(remote, request.SerializeToString())
                 while (data := await remote.read()) is not None:
-                    yield data
+                    yield joined(data)
                     worker.link.grant(remote, len(data))
             except NotFoundError as error:
                 if error.error_type != "AgentNotFound" or remote.has_arrived or is_last:

@@ -11,6 +11,7 @@ from grpc_tool_bridge.core.chaos.rules import Failure, Rule
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse, ToolCallResult, ToolStreamChunk, ToolStreamRequest
+from grpc_tool_bridge.rpc.buffers import Payload
 
 # Seconds within which the calls of a dropped link are cancelled.
 _CANCELLED_SECONDS = 0.25
@@ -30,14 +31,14 @@ class ChaosBackend:
         self._chaos = chaos
         self._rules = rules
 
-    def prepare(self, call: HubCall, request: Any, payload: bytes, size: int) -> Awaitable[None] | None:
+    def prepare(self, call: HubCall, request: Any, payload: Payload, size: int) -> Awaitable[None] | None:
         """Draws the faults of the call, here since calls of a session arrive in order; then prepares it."""
         call.injection = self._chaos.draw(self._rules, call.tool.name, call.session)
         return self.inner.prepare(call, request, payload, size)
 
     async def call(
         self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
-    ) -> bytes | None:
+    ) -> Payload | None:
         """Runs the call, with its faults."""
         injection = call.injection
         if injection is None:
@@ -57,7 +58,7 @@ class ChaosBackend:
 
     async def stream(
         self, call: HubCall, request: ToolStreamRequest, *, as_bytes: bool
-    ) -> AsyncGenerator[ToolStreamChunk | bytes, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Payload, None]:
         """Runs the stream, with its faults."""
         injection = call.injection
         if injection is not None:
@@ -81,7 +82,7 @@ class ChaosBackend:
             call.last_chunk = call.error = None
             await self._fail(call, injection, failure, has_run=True)
 
-    def try_call(self, call: HubCall, request: Any, payload: bytes, done: Any) -> None:
+    def try_call(self, call: HubCall, request: Any, payload: Payload, done: Any) -> None:
         """Leaves it to ``call``."""
 
     async def _delay(self, call: HubCall, seconds: float) -> None:

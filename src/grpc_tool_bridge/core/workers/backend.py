@@ -26,6 +26,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.buffers import Payload
 
 # Bytes of an answer besides its value, such as its type and its metrics.
 ANSWER_OVERHEAD = 4_096
@@ -53,7 +54,7 @@ class WorkerBackend:
         self._shows_tracebacks = dispatcher.settings.show_tracebacks
 
     def prepare(
-        self, call: HubCall, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: bytes, size: int
+        self, call: HubCall, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: Payload, size: int
     ) -> None:
         """Checks the arguments against the spec."""
         del size
@@ -62,7 +63,7 @@ class WorkerBackend:
 
     async def call(
         self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
-    ) -> bytes | None:
+    ) -> Payload | None:
         """Runs the call on a worker."""
         del request
         data = await call.step(self._dispatcher.call(call, self, call.prepared))
@@ -76,7 +77,7 @@ class WorkerBackend:
 
     async def stream(
         self, call: HubCall, request: ToolStreamRequest, *, as_bytes: bool
-    ) -> AsyncGenerator[ToolStreamChunk | bytes, None]:
+    ) -> AsyncGenerator[ToolStreamChunk | Payload, None]:
         """Yields the chunks of a worker's stream, and checks their order."""
         del request
         name, sequence = call.tool.name, 0
@@ -99,7 +100,7 @@ class WorkerBackend:
                 call.check()
 
     def try_call(
-        self, call: HubCall, request: ToolCallRequest | None, payload: bytes, done: Done
+        self, call: HubCall, request: ToolCallRequest | None, payload: Payload, done: Done
     ) -> Cancellable | None:
         """Sends the call to a worker if one has room."""
         if request is not None:
@@ -140,7 +141,7 @@ class WorkerBackend:
             workers.append(best)
         return best
 
-    def read(self, call: HubCall, data: bytes) -> ForwardedResponse:
+    def read(self, call: HubCall, data: Payload) -> ForwardedResponse:
         """Reads a worker's answer to a call.
 
         Raises:
@@ -154,7 +155,7 @@ class WorkerBackend:
             response.restate(call.deadline - call.opened_at)
         return response
 
-    def _check_size(self, what: str, data: bytes) -> None:
+    def _check_size(self, what: str, data: Payload) -> None:
         if len(data) - ANSWER_OVERHEAD > self._limit:
             raise MessageTooLargeError.of(what, len(data) - ANSWER_OVERHEAD, self._limit)
 
@@ -192,7 +193,7 @@ class _DirectCall(WorkerCall):
         owner: HubCall,
         backend: WorkerBackend,
         worker: Worker,
-        payload: bytes,
+        payload: Payload,
         done: Done,
     ) -> None:
         super().__init__(owner, streaming=False)
@@ -201,7 +202,7 @@ class _DirectCall(WorkerCall):
         self._worker = worker
         self._done = done
 
-    def on_reply(self, payload: bytes) -> None:
+    def on_reply(self, payload: Payload) -> None:
         """Handles the answer."""
         self._end(payload, None)
 
@@ -223,7 +224,7 @@ class _DirectCall(WorkerCall):
             return
         self._repeating = self._backend.repeat(self, losses)
 
-    def repeated(self, payload: bytes | None, error: BaseException | None) -> None:
+    def repeated(self, payload: Payload | None, error: BaseException | None) -> None:
         """Handles the outcome of the other worker."""
         self._repeating = None
         self._end(None, error) if error is not None else self._end(payload, None)
@@ -239,7 +240,7 @@ class _DirectCall(WorkerCall):
             self._worker.link.cancel(self)
         return True
 
-    def _end(self, payload: bytes | None, error: BaseException | None) -> None:
+    def _end(self, payload: Payload | None, error: BaseException | None) -> None:
         if self._over:
             return
         self._over = True

@@ -14,6 +14,7 @@ from grpc_tool_bridge.core.registered_tool import RegisteredTool, nobody_runs
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.rpc.buffers import Payload
 
 # A call that has lost this many workers may be what crashed them, so it is not retried.
 MAX_LOSSES = 3
@@ -68,7 +69,7 @@ class Dispatcher:
 
     # ---------------------------------------------------------------------------------------------------- calls
 
-    async def call(self, call: HubCall, crew: Crew, payload: bytes, *, losses: int = 0) -> bytes:
+    async def call(self, call: HubCall, crew: Crew, payload: Payload, *, losses: int = 0) -> Payload:
         """Runs one call on a worker.
 
         Args:
@@ -102,7 +103,7 @@ class Dispatcher:
             finally:
                 call.worker = None
 
-    async def stream(self, call: HubCall, crew: Crew, payload: bytes) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: HubCall, crew: Crew, payload: Payload) -> AsyncGenerator[Payload, None]:
         """Runs one stream on a worker; yields its serialized chunks. Arguments and errors as for ``call``."""
         losses = 0
         while True:
@@ -130,7 +131,7 @@ class Dispatcher:
                 link.cancel(remote)
 
     def repeat(
-        self, call: HubCall, crew: Crew, payload: bytes, losses: int, answered: Answered
+        self, call: HubCall, crew: Crew, payload: Payload, losses: int, answered: Answered
     ) -> "asyncio.Task[None]":
         """Sends a call to another worker after ``losses`` losses; ``answered`` is called with the outcome."""
         call.worker = None

@@ -7,6 +7,7 @@ from typing import Protocol
 from grpc_tool_bridge.config import DEFAULT_CAPACITY
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.link.calls import WorkerCall
+from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 
 
@@ -37,7 +38,7 @@ class WorkerLink(Protocol):
     def has_sent(self, call: WorkerCall) -> bool:
         """Returns whether all of a call was sent, so that its tool may have begun."""
 
-    def send(self, call: WorkerCall, payload: bytes) -> None:
+    def send(self, call: WorkerCall, payload: Payload) -> None:
         """Sends a call; raises MessageTooLargeError."""
 
     def cancel(self, call: WorkerCall) -> None:

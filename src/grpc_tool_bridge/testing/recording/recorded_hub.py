@@ -66,6 +66,9 @@ class RecordedHub:
         self._hub = hub
         self._notes = notes
 
+    # A recording takes messages.
+    takes_large_calls = False
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._hub, name)
 

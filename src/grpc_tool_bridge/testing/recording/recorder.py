@@ -14,6 +14,7 @@ from grpc_tool_bridge.core.infos import error_of
 from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.buffers import Payload, joined
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
 from grpc_tool_bridge.testing.recording import entries
@@ -195,7 +196,7 @@ class Recorder:
 
     def outcome(self, log: CallLog, outcome: Any) -> None:
         """Notes the outcome of a nested call, as ``CallObserver.ended`` gets it."""
-        if isinstance(outcome, bytes | pb.ToolCallResponse | pb.ToolCallResult):
+        if isinstance(outcome, Payload | pb.ToolCallResponse | pb.ToolCallResult):
             self.answered(log, outcome)
         elif outcome is None:
             self.over(log, "done")
@@ -233,9 +234,9 @@ class Recorder:
         at = self._journal.now()
         if isinstance(message, Message):
             entry = Entry(at, kind, session, call, type(message), message.SerializeToString(), names or {}, secret)
-        elif isinstance(message, bytes):
+        elif isinstance(message, Payload):
             of = METHODS[call.method].response if call is not None else None
-            entry = Entry(at, kind, session, call, of, message, names or {}, secret)
+            entry = Entry(at, kind, session, call, of, joined(message), names or {}, secret)
         else:
             entry = Entry(at, kind, session, call, None, message, names or {}, secret)
         self._journal.put(entry, self._scribe.line)

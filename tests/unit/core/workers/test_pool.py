@@ -28,6 +28,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus, RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.rpc.buffers import Payload, joined
 from support.waiting import soon, turns, until
 
 # Pings come so seldom that a test sees the first one only.
@@ -74,12 +75,12 @@ class FakeLink:
         assert call in self.open
         return self.sends
 
-    def send(self, call: WorkerCall, payload: bytes) -> None:
+    def send(self, call: WorkerCall, payload: Payload) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.open.append(call)
         self.waiting.append(call)
-        self.payloads.append(payload)
+        self.payloads.append(joined(payload))
 
     def cancel(self, call: WorkerCall) -> None:
         if call in self.waiting:
@@ -164,22 +165,22 @@ class World:
         tool = self.registry.find(self.session, name)
         return HubCall(self.session, tool, time.monotonic() + 60, parent=parent, orphaned=self.orphaned)
 
-    def execute(self, call: HubCall, payload: bytes) -> Coroutine[Any, Any, bytes]:
+    def execute(self, call: HubCall, payload: bytes) -> Coroutine[Any, Any, Payload]:
         return self.pool.dispatcher.call(call, crew_of(call), payload)
 
-    async def begin(self, name: str, *, parent: HubCall | None = None, payload: bytes = b"") -> "asyncio.Task[bytes]":
+    async def begin(self, name: str, *, parent: HubCall | None = None, payload: bytes = b"") -> "asyncio.Task[Payload]":
         """Makes a call, and lets it come as far as it can."""
         task = asyncio.create_task(self.execute(self.call(name, parent=parent), payload))
         self.tasks.append(task)
         await turns()
         return task
 
-    def stream(self, name: str) -> AsyncGenerator[bytes, None]:
+    def stream(self, name: str) -> AsyncGenerator[Payload, None]:
         call = self.call(name)
         return self.pool.dispatcher.stream(call, crew_of(call), b"")
 
-    async def read(self, stream: AsyncGenerator[bytes, None]) -> "asyncio.Task[bytes]":
-        async def read() -> bytes:
+    async def read(self, stream: AsyncGenerator[Payload, None]) -> "asyncio.Task[Payload]":
+        async def read() -> Payload:
             return await anext(stream)
 
         task = asyncio.create_task(read())
