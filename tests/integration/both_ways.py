@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settin
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.core import forwarded
 from grpc_tool_bridge.core.direct_calls import DirectCalls
+from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListCallsRequest, ToolCallResponse
 from grpc_tool_bridge.worker.service import ToolService
 from support.waiting import soon, until
@@ -23,8 +25,9 @@ PLACES = ("hub", "worker")
 
 # What differs from one call to the next, and is left out of every text.
 _VARIABLE = re.compile(
-    r"\bcall \d+ of\b|0x[0-9a-f]+|\b[0-9a-f]{12}(?:[0-9a-f]{20})?\b|127\.0\.0\.1:\d+|\d+\.\d+ s\b|line \d+|Task-\d+"
-    r"|\d{2}:\d{2}:\d{2}"
+    r"""\bcall\ \d+\ of\b | 0x[0-9a-f]+ | \b[0-9a-f]{12}(?:[0-9a-f]{20})?\b | 127\.0\.0\.1:\d+ | \d+\.\d+\ s\b
+    | \bline\ \d+ | Task-\d+ | \d{2}:\d{2}:\d{2}""",
+    re.VERBOSE,
 )
 # Log lines that depend on how busy the machine is, or that come only so often.
 _OCCASIONAL = ("grpc_tool_bridge.runner.blocking", "grpc_tool_bridge.tools.binding")
@@ -108,13 +111,17 @@ class World:
         """Waits until nothing runs, and checks that nothing is held."""
         await until(lambda: not self.hub.admission.active, "for the end of all calls")
         for session in self.hub.store.sessions():
-            await until(lambda session=session: not session.active and not session.calls, "for the end of its calls")
+            await until(partial(_is_quiet, session), "for the end of its calls")
             assert session.limiter is None or (session.limiter.used, session.limiter.waiting) == (0, 0)
         for tool in self.hub.store.tools.values():
             assert tool.metrics.active == 0
             assert tool.limiter is None or (tool.limiter.used, tool.limiter.waiting) == (0, 0)
         if self.worker is not None:
             await until(lambda: not self.worker or not self.worker._service._calls, "for the end of the worker's calls")
+
+
+def _is_quiet(session: Session) -> bool:
+    return not session.active and not session.calls
 
 
 class Open:

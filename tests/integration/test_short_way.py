@@ -39,7 +39,7 @@ class Level(enum.IntEnum):
 # Lengths at which a varint takes one byte more, of the text, its Any and the argument around it.
 BORDERS = [length for border in (64, 128, 16_384) for length in range(border - 60, border + 3)]
 
-VALUES = [
+VALUES: list[Any] = [
     "",
     "text",
     "ünï\u0000cödé 🛰",
@@ -473,7 +473,7 @@ async def test_sizes_of_requests_and_answers(place: str) -> None:
         return value * times
 
     async def power(bits: int) -> int:
-        return 2**bits
+        return int(2**bits)
 
     async def scenario(start: Open) -> Any:
         world = await start(echo, repeat, power, max_message_bytes=2_000)

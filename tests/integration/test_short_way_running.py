@@ -80,9 +80,9 @@ async def test_calls_that_run_and_wait_are_listed_and_those_beyond_the_limit_ref
         gate = Gate()
         world = await start(gate.work, max_session_calls=2, max_session_waiting=1)
         calls = []
-        for number, active in enumerate([1, 2, 3], 1):
+        for number in (1, 2, 3):
             calls.append(asyncio.create_task(world.call("work", number)))
-            await until(lambda active=active: world.hub.store.find("s").active == active)
+            await until(lambda: world.hub.store.find("s").active == len(calls))
         await until(lambda: len(gate.entered) == 2)
         seen = [await world.running(), world.counts("work"), world.hub.admission.active, await world.call("work", 4)]
         gate.go_on.set()

@@ -9,6 +9,7 @@ from unittest.mock import AsyncMock, MagicMock
 
 import grpc
 import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge import (
     ArgumentSpec,
@@ -17,6 +18,7 @@ from grpc_tool_bridge import (
     ResourceLimits,
     SerializationError,
     StreamingGRPCProxyTool,
+    ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
     ToolSpec,
@@ -28,15 +30,19 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.client.proxy import make_proxy
+from grpc_tool_bridge.errors import NotFoundError, UnavailableError
+from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CompleteSignal,
     ErrorInfo,
     LogRecord,
     Progress,
     StreamMetadata,
+    ToolCallRequest,
     ToolCallResponse,
     ToolStreamChunk,
 )
+from grpc_tool_bridge.transport.link_stub import LinkStub
 from unit.client.fakes import FakeTransport, Streams, rpc_error
 
 
@@ -604,3 +610,126 @@ def test_a_proxy_looks_like_its_tool(tool_spec: ToolSpec) -> None:
     assert tool.__doc__ == "Adds two numbers"
     assert str(inspect.signature(tool)) == "(a: int, b: int) -> int"
     assert repr(tool) == "<AsyncGRPCProxyTool calculate_sum(a: int, b: int) -> int>"
+
+
+# --------------------------------------------------------------------------------------- usual calls, as their bytes
+
+
+class Link:
+    """A link that takes bytes, and answers each call with the same."""
+
+    enforces_timeouts = True
+
+    def __init__(self, answer: bytes | Exception = b"") -> None:
+        self.answer = answer
+        self.takes = True
+        self.payloads: list[bytes] = []
+        self.requests: list[Any] = []
+
+    def send_request(self, call: Any, request: Any) -> None:
+        call.carrier = self
+        self.requests.append(request)
+        self._reply(call)
+
+    def try_send_bytes(self, call: Any, payload: bytes) -> bool:
+        if self.takes:
+            call.carrier = self
+            self.payloads.append(payload)
+            self._reply(call)
+        return self.takes
+
+    def cancel(self, call: Any) -> None:
+        """Nothing runs."""
+
+    def _reply(self, call: Any) -> None:
+        if isinstance(self.answer, Exception):
+            call.on_end(link_status_of(self.answer))
+        else:
+            call.on_reply(self.answer)
+
+
+def over(link: Link, spec: ToolSpec, **options: Any) -> AsyncGRPCProxyTool:
+    return make_proxy(spec, SimpleNamespace(session_id="s", stub=LinkStub(link)), CallOptions(**options))
+
+
+ANSWERS: list[Any] = [
+    ToolCallResponse(success=True, result=serialize_value(value)).SerializeToString()
+    for value in (1, "", -0.0, None, True, b"x", 2**70, [1, "two"], "x" * 100_000)
+] + [
+    ToolCallResponse(success=True, result=serialize_value(1), request_id="r").SerializeToString(),
+    ToolCallResponse(error=ErrorInfo(type="ValueError", message="no", stacktrace="Traceback")).SerializeToString(),
+    ToolCallResponse(error=ErrorInfo(type="TimeoutError", message="late")).SerializeToString(),
+    ToolCallResponse(success=True).SerializeToString(),
+    ToolCallResponse(success=True, result=AnyMessage(type_url="unknown")).SerializeToString(),
+    ToolCallResponse(
+        success=True, result=AnyMessage(type_url=serialize_value(1).type_url, value=b"\x08")
+    ).SerializeToString(),
+    b"",
+    b"\xff",
+    NotFoundError("there is no session 's'", error_type="SessionNotFound"),
+    UnavailableError("gone", details={"retry_after": "2"}),
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: repr(answer)[:40])
+async def test_an_answer_gives_the_same_whether_it_is_read_by_hand_or_not(
+    tool_spec: ToolSpec, answer: bytes | Exception
+) -> None:
+    seen = []
+    for takes in (True, False):
+        link = Link(answer)
+        link.takes = takes
+        try:
+            value = await over(link, tool_spec)(1, b=2)
+            seen.append((type(value), repr(value)))
+        except ToolBridgeError as error:
+            seen.append((type(error), repr(error), error.details, error.retryable, type(error.__cause__)))  # type: ignore[arg-type]  # of another length
+        assert (len(link.payloads), len(link.requests)) == (takes, not takes)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "options", "is_usual"),
+    [
+        ((), {}, {}, True),
+        ((1, "two"), {"c": None, "self": 5}, {}, True),
+        ((2**70,), {}, {}, True),
+        (("x" * 8_000,), {}, {}, True),
+        (("x" * 8_200,), {}, {}, False),
+        (([1],), {}, {}, False),
+        ((), {"a": (1,)}, {}, False),
+        ((1,), {}, {"timeout": 5.0}, True),
+        ((1,), {}, {"metadata": {"k": "v"}}, False),
+        ((1,), {}, {"idempotency_key": "k"}, False),
+        (("x" * 1_000,), {}, {"max_message_bytes": 5_000}, False),
+    ],
+)
+async def test_a_request_is_the_same_whether_it_is_written_by_hand_or_not(
+    tool_spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], is_usual: bool
+) -> None:
+    link = Link(ANSWERS[0])
+    tool = over(link, tool_spec, **options)
+    assert await tool(*args, **kwargs) == 1
+    assert len(link.payloads) == is_usual
+    link.takes = False
+    assert await tool(*args, **kwargs) == 1
+    if is_usual:
+        assert ToolCallRequest.FromString(link.payloads[0]) == link.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "text"),
+    [
+        (("\ud800",), {}, "argument 0: a text has a lone surrogate"),
+        ((), {"a": "\ud800"}, "argument 'a': a text has a lone surrogate"),
+        ((), {"\ud800": 1}, r"the argument name '\\ud800': a text has a lone surrogate"),
+    ],
+)
+async def test_a_text_that_utf_8_cannot_hold_is_told_with_its_argument(
+    tool_spec: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any], text: str
+) -> None:
+    link = Link(ANSWERS[0])
+    with pytest.raises(SerializationError, match=f"calculate_sum: {text}"):
+        await over(link, tool_spec)(*args, **kwargs)
+    assert not link.payloads
+    assert not link.requests

@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from grpc_tool_bridge.core import forwarded as module
 from grpc_tool_bridge.core.forwarded import SCANNED_BYTES, ForwardedChunk, ForwardedResponse, call_bytes
 from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -18,6 +21,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.buffers import joined
+from grpc_tool_bridge.runner.runner import set_duration
 from grpc_tool_bridge.values.serialization import serialize_value
 
 LARGE = "x" * SCANNED_BYTES
@@ -48,7 +52,46 @@ def test_the_request_of_a_stream_is_written_as_it_is() -> None:
     assert ToolStreamRequest.FromString(call_bytes(request, "other")) == request
 
 
+def seen(data: bytes) -> Any:
+    """Returns what is made of an answer."""
+    try:
+        response = answer(data, show_traceback=False)
+        given = ToolCallResponse()
+        response.put_into(given)
+    except ProtocolError as error:
+        return str(error)
+    return response.success, response.data, given
+
+
 class TestAnswers:
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        value=st.one_of(st.integers(), st.text(max_size=200), st.lists(st.integers(), max_size=3), st.none()),
+        duration_us=st.integers(0, 2**40),
+        change=st.one_of(st.none(), st.tuples(st.floats(0, 1), st.binary(max_size=2))),
+        shape=st.sampled_from(["success", "no metrics", "request id", "error", "both"]),
+    )
+    def test_what_is_seen_to_be_a_success_is_one_when_it_is_parsed(
+        self, monkeypatch: pytest.MonkeyPatch, value: Any, duration_us: int, change: Any, shape: str
+    ) -> None:
+        response = ToolCallResponse(success=shape != "error")
+        if shape != "error":
+            response.result.CopyFrom(serialize_value(value))
+        if shape != "no metrics":
+            set_duration(response.metrics, duration_us)
+        if shape == "request id":
+            response.request_id = "r"
+        if shape in ("error", "both"):
+            response.error.CopyFrom(ERROR)
+        data = response.SerializeToString()
+        if change is not None:
+            place = int(change[0] * len(data))
+            data = data[:place] + change[1] + data[place + 1 :]
+        short = seen(data)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "is_success", lambda _: False)
+            assert seen(data) == short
+
     @pytest.mark.parametrize("value", [1, LARGE])
     @pytest.mark.parametrize("into", [ToolCallResponse, ToolCallResult])
     def test_a_result_is_passed_on_as_it_came(self, value: Any, into: Any) -> None:

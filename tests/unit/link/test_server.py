@@ -97,6 +97,32 @@ class Relaying(Served):
         self.relayed.pop()(None, asyncio.CancelledError())
 
 
+class Trying(Relaying):
+    """Takes usual calls from their bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried: list[dict[str, Any]] = []
+        self.usual = True
+
+    def try_begin_tool(self, context: RequestContext, done: Any) -> Any:
+        self.tried.append({**known(context), "asks": context.asker is not None})
+        if not self.usual:
+            return None
+        if context.payload == b"relay":
+            self.relayed.append(done)
+            return self
+        return self.wait()
+
+    async def wait(self) -> bytes:
+        self.running += 1
+        try:
+            await self.go_on.wait()
+        finally:
+            self.running -= 1
+        return b"usual"
+
+
 class Desk:
     """A call server, and the peer that calls; what either sends is there at once."""
 
@@ -226,6 +252,62 @@ async def test_a_method_that_is_not_served_is_unimplemented(desk: Desk) -> None:
     status = await desk.ended()
     assert status.code == code("UNIMPLEMENTED")
     assert "this desk does not offer GetMetrics" in status.message
+
+
+class TestUsualCalls:
+    @pytest.fixture
+    def trying(self) -> Trying:
+        return Trying()
+
+    @pytest.fixture
+    async def desk(self, trying: Trying) -> AsyncIterator[Desk]:
+        desk = Desk(trying)
+        yield desk
+        await soon(desk.server.aclose())
+        assert not trying.running
+
+    async def test_one_is_answered_as_it_is_without_the_general_way(self, desk: Desk, trying: Trying) -> None:
+        desk.peer_answers = True
+        desk.call("ExecuteTool", b"any bytes", timeout_ms=60_000)
+        trying.go_on.set()
+        assert await desk.replies() == b"usual"
+        [tried] = trying.tried
+        assert (tried["payload"], tried["parent"], tried["asks"]) == (b"any bytes", None, True)
+        assert tried["deadline"] > time.monotonic()
+        assert not trying.seen
+
+    async def test_one_that_is_passed_on_is_answered_by_its_callback(self, desk: Desk, trying: Trying) -> None:
+        desk.call("ExecuteTool", b"relay")
+        trying.relayed.pop()(b"passed on", None)
+        assert await desk.replies() == b"passed on"
+
+    async def test_either_is_cancelled(self, desk: Desk, trying: Trying) -> None:
+        for call in (desk.call("ExecuteTool", b"relay"), desk.call("ExecuteTool", b"run")):
+            desk.cancel(call)
+        assert trying.cancelled == 1
+        await until(lambda: not trying.running)
+        assert not trying.relayed
+
+    async def test_what_is_no_usual_call_is_begun_as_any_other(self, desk: Desk, trying: Trying) -> None:
+        trying.usual = trying.takes = False
+        trying.go_on.set()
+        desk.call("ExecuteTool", CALL, timeout_ms=60_000)
+        assert pb.ToolCallResponse.FromString(await desk.replies()).success
+        assert [(item["tool"], item["payload"]) for item in trying.seen] == [("t", CALL.SerializeToString())]
+        assert len(trying.tried) == 1
+
+    @pytest.mark.parametrize("metadata", [{"depth": "1"}, {"tool-bridge-asks": "true"}])
+    async def test_a_call_with_metadata_is_none(self, desk: Desk, trying: Trying, metadata: dict[str, str]) -> None:
+        trying.takes = False
+        trying.go_on.set()
+        desk.call("ExecuteTool", CALL, metadata=metadata)
+        assert pb.ToolCallResponse.FromString(await desk.replies()).success
+        assert not trying.tried
+
+    async def test_other_methods_are_not_tried(self, desk: Desk, trying: Trying) -> None:
+        desk.call("Heartbeat", pb.HeartbeatRequest())
+        assert pb.HeartbeatResponse.FromString(await desk.replies()).session_valid
+        assert not trying.tried
 
 
 @pytest.mark.parametrize("method", ["Heartbeat", "ExecuteTool", "StreamTool"])

@@ -301,6 +301,14 @@ class TestWrong:
         assert refused(f, 1).details == {"b": "missing"}
 
 
+def odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("is even")
+    if value == 13:
+        raise SystemExit
+    return value
+
+
 def shape_plain(a: Any, b: Any = 2, *, c: Any = 3) -> Any:
     return a, b, c
 
@@ -333,6 +341,44 @@ def test_a_call_that_python_accepts_does_the_same_here(function: Any, args: Any,
             assert refused(function, *args, **kwargs).details
     else:
         assert call(function, *args, **kwargs) == function(*args, **kwargs)
+
+
+def shape_made(a: int, tags: Annotated[list[str], Field(default_factory=list)], b: float = 0.5) -> Any:
+    return a, tags, b
+
+
+def shape_odd(value: Annotated[int, AfterValidator(odd)], other: Annotated[str, Field(max_length=2)] = "") -> Any:
+    return value, other
+
+
+@given(
+    function=st.sampled_from(
+        [add, shape_plain, shape_positional, shape_starred, shape_open, starred, shape_made, shape_odd]
+    ),
+    args=st.lists(st.one_of(st.integers(), st.floats(), st.text(max_size=3), st.none()), max_size=4),
+    kwargs=st.dictionaries(
+        st.sampled_from(["a", "b", "c", "d", "key", "tags", "other", ""]),
+        st.one_of(st.integers(), st.text(max_size=3), st.booleans()),
+        max_size=3,
+    ),
+)
+def test_what_is_tried_is_bound_as_by_bind_or_left_to_it(function: Any, args: Any, kwargs: Any) -> None:
+    made = binder(function)
+    tried = made.try_bind(args, kwargs)
+    if tried is not None:
+        assert repr(tried) == repr(made.bind(args, kwargs))
+
+
+def test_a_call_is_not_tried_if_a_default_has_to_be_made() -> None:
+    assert binder(shape_made).try_bind([1], {}) is None
+    assert binder(shape_made).bind([1], {}) == ([1], {"tags": []})
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [(["x"], {}), ([2], {}), ([13], {}), ([], {}), ([1], {"value": 1})])
+def test_what_cannot_be_bound_is_not_tried_to_its_end(args: list[Any], kwargs: dict[str, Any]) -> None:
+    assert binder(shape_odd).try_bind(args, kwargs) is None
+    with pytest.raises(ValidationError):
+        binder(shape_odd).bind(args, kwargs)
 
 
 @given(

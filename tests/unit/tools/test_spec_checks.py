@@ -205,6 +205,42 @@ def test_nothing_is_refused_that_the_tool_would_take(
         assert all(part in local[1].get(name, "") for name, text in refused[1].items() for part in text.split("; "))
 
 
+class Looking(SpecCheck):
+    """Tells whether a call was fine unread."""
+
+    judged = False
+
+    def _judge(self, request: Any) -> None:
+        self.judged = True
+
+
+LOOKING = {function: Looking(tool.spec) for function, tool in TOOLS.items()}
+
+
+@settings(deadline=None)
+@given(st.sampled_from(list(TOOLS)), st.lists(VALUES, max_size=5), st.dictionaries(NAMES, VALUES, max_size=4))
+def test_types_pass_just_where_a_call_is_fine_unread(
+    function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    call, check = request(*args, **kwargs), LOOKING[function]
+    check.judged = False
+    check(call)
+    urls = [item.type_url for item in call.args]
+    assert check.passes(urls, {name: item.type_url for name, item in call.kwargs.items()}) != check.judged
+
+
+def test_types_are_judged_before_any_call_was() -> None:
+    check = SpecCheck(as_tool(add).spec)
+    whole = serialize_value(1).type_url
+    assert check.passes([whole], {"b": whole})
+    assert not check.passes([whole], {"a": whole})
+    assert not check.passes([serialize_value("x").type_url], {})
+    assert not check.passes([], {})
+    assert check.passes([], {"a": whole})
+    assert not check.passes([], {"b": whole})
+    assert not check.passes([whole, whole], {"b": whole})
+
+
 def schema(**properties: Any) -> ToolSpec:
     whole = {"type": "object", "properties": properties, "required": ["n"], "additionalProperties": False}
     return ToolSpec(name="far", input_schema=json.dumps(whole))

@@ -18,7 +18,7 @@ from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
-from grpc_tool_bridge.transport.link_stub import LinkStub, StreamCall, UnaryCall
+from grpc_tool_bridge.transport.link_stub import BytesCall, LinkStub, StreamCall, UnaryCall
 from grpc_tool_bridge.transport.status import from_rpc_error, rpc_error
 
 RESPONSE = pb.ToolCallResponse(success=True, request_id="r")
@@ -89,6 +89,74 @@ async def _answer(call: Any) -> Any:
 async def settle() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
+
+
+# ------------------------------------------------------------------------------------------- calls as their bytes
+
+
+class Sending(Starter):
+    """Sends bytes, and notes what is known of the call then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Any] = []
+
+    def try_send_bytes(self, call: LinkCall, payload: bytes) -> bool:
+        call.carrier = self
+        assert isinstance(call, BytesCall)
+        self.sent.append((call, payload, call.answerer, call.tool_id))
+        return True
+
+
+def test_bytes_are_not_sent_where_no_link_takes_them(stub: Any, starter: Starter) -> None:
+    assert stub.ExecuteTool.try_send(b"request", "t", 5.0) is None
+    assert not starter.started
+
+
+async def test_bytes_are_sent_as_they_are_and_the_answer_comes_as_it_came() -> None:
+    starter = Sending()
+    call = LinkStub(starter).ExecuteTool.try_send(b"request", "t", 5.0)
+    assert starter.sent == [(call, b"request", None, "")]
+    assert head_of(call) == pb.LinkCall(method="ExecuteTool")
+    call.on_reply(RESPONSE.SerializeToString())
+    assert await call == RESPONSE.SerializeToString()
+    assert call.parse(RESPONSE.SerializeToString()) == RESPONSE
+    with pytest.raises(AioRpcError, match="the response cannot be read"):
+        call.parse(b"\xff")
+
+
+def test_who_answers_questions_is_known_before_the_bytes_are_sent() -> None:
+    answerer: Any = object()
+    starter = Sending()
+    call = LinkStub(starter, answerer).ExecuteTool.try_send(b"request", "t", 5.0)
+    assert starter.sent == [(call, b"request", answerer, "t")]
+
+
+async def test_bytes_that_nobody_waits_for_any_more_are_cancelled() -> None:
+    starter = Sending()
+    call = LinkStub(starter).ExecuteTool.try_send(b"request", "t", 5.0)
+    waiting = asyncio.ensure_future(_answer(call))
+    await settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert starter.cancelled == [call]
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_errors_of_bytes_are_those_of_any_call(before: bool) -> None:
+    call = LinkStub(Sending()).ExecuteTool.try_send(b"request", "t", 5.0)
+    late = LinkStub(Sending()).ExecuteTool.try_send(b"request", "t", 5.0)
+    waiting = [] if before else [asyncio.ensure_future(_answer(each)) for each in (call, late)]
+    await settle()
+    call.on_end(link_status_of(NotFoundError("no such session")))
+    late.expire()
+    waiting = waiting or [asyncio.ensure_future(_answer(each)) for each in (call, late)]
+    with pytest.raises(AioRpcError) as caught:
+        await waiting[0]
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(ExpiredError):
+        await waiting[1]
 
 
 # -------------------------------------------------------------------------------------------------- what is sent of it

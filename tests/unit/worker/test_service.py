@@ -10,11 +10,18 @@ import pytest
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError
 from grpc_tool_bridge.link.server import served_methods
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolStreamChunk, ToolStreamRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    ToolCallRequest,
+    ToolCallResponse,
+    ToolStreamChunk,
+    ToolStreamRequest,
+)
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.runner.direct import MAX_BYTES
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.tool import tool
+from grpc_tool_bridge.values.call_bytes import arguments_of, request_head, request_tail
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
 from support.waiting import soon, until
@@ -178,6 +185,75 @@ class TestCalls:
         assert seen == [("s", "look", "r", {"trace": "7"})]
         assert 0 < left[0] <= 5
         assert [call.origin for call in made] == ["here"]
+
+
+def usual(name: str, *args: Any, **kwargs: Any) -> bytes:
+    arguments = arguments_of(args, kwargs)
+    assert arguments is not None
+    return request_head("s", name) + arguments + request_tail(30_000)
+
+
+class TestUsualCalls:
+    def begin(self, service: ToolService, payload: bytes, **context: Any) -> Any:
+        made = RequestContext(payload=payload, **context)
+        begun = service.try_begin_tool(made, lambda *_: None)
+        assert made.payload == (payload if begun is None else b"")
+        return begun
+
+    async def test_one_is_answered_in_bytes(self) -> None:
+        begun = self.begin(make(add), usual("add", 1, b=2))
+        with pytest.raises(StopIteration) as end:
+            begun.send(None)
+        response = ToolCallResponse.FromString(end.value.value)
+        assert (response.success, deserialize_value(response.result)) == (True, 3)
+
+    async def test_one_that_waits_ends_at_its_deadline_and_with_its_worker(self) -> None:
+        hanging = Hanging()
+        service = make(hanging.hang)
+
+        async def run(**context: Any) -> Any:
+            return await self.begin(service, usual("hang"), **context)
+
+        response = await soon(run(deadline=time.monotonic() + 0.01))
+        assert response.error.type == "TimeoutError"
+        running = asyncio.ensure_future(run())
+        await until(lambda: hanging.waiting)
+        service.cancel_all(CallCancelledError("the worker leaves"))
+        assert (await soon(running)).error.message == "the worker leaves"
+        assert not hanging.waiting
+        assert not service._calls
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            usual("nothing"),
+            usual("add", "one"),
+            usual("add"),
+            usual("add", 1)[:-1],
+            usual("count", 1),
+            usual("plain"),
+            usual("add", 1) + ToolCallRequest(request_id="r").SerializeToString(),
+            usual("add", *["x"] * MAX_BYTES),
+            b"",
+        ],
+    )
+    async def test_any_other_is_left_to_the_general_way(self, payload: bytes) -> None:
+        def plain() -> None: ...
+
+        assert self.begin(make(add, count, plain), payload) is None
+
+    async def test_one_whose_deadline_has_passed_is_left_too(self) -> None:
+        assert self.begin(make(add), usual("add", 1), deadline=time.monotonic() - 1) is None
+
+    async def test_a_fault_is_not_taken_for_an_unusual_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        service = make(add)
+
+        def fault(*_: Any) -> None:
+            raise AttributeError("a fault")
+
+        monkeypatch.setattr("grpc_tool_bridge.worker.service.runs_directly", fault)
+        with pytest.raises(AttributeError, match="a fault"):
+            self.begin(service, usual("add", 1))
 
 
 class TestStreams:
