@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load fuzz check lint format bench conformance pictures proto lock clean
+.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
@@ -95,6 +95,14 @@ format: install
 bench: install
 	$(BIN)/python -m benchmarks --json benchmarks/results/latest.json $(if $(PICTURE),--picture $(PICTURE))
 
+# Where one hub ends: how much it does when its event loop is full; docs/scale.md shows it.
+capacity: install
+	$(BIN)/python -m benchmarks.capacity $(if $(WRITE),--write $(WRITE))
+
+# Flame graphs of a hub and its client with 100 calls at once: docs/images/flame-hub.svg and flame-client.svg.
+profile: install
+	$(BIN)/python -m benchmarks.profiling
+
 # Every peer whose language is installed, against conformance/vectors.json; writes docs/reference/peers.md.
 conformance: install
 	$(BIN)/python -m conformance.matrix
@@ -109,7 +117,7 @@ proto: install
 # Resolves every dependency again, for all platforms and Python versions that the package supports.
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
-	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --group dev --output-file $(LOCK) pyproject.toml
+	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --extra uvloop --group dev --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \

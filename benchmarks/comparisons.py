@@ -1,13 +1,14 @@
-"""How many times faster the bridge is than what people use instead, and than the floor."""
+"""Calls of the bridge against what people use instead, and against the floor."""
 
 import itertools
-import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from benchmarks.callers import Crowds, in_microseconds, p50s, per_second, rates
 from benchmarks.peers import client_of
 from benchmarks.processes import link_bridge, running, worker_bridge
+from benchmarks.programs import NATS_SERVER, where
 from benchmarks.timing import NotInstalledError, Plan, Sample, ratios
 from grpc_tool_bridge import ToolBridge
 
@@ -15,7 +16,8 @@ from grpc_tool_bridge import ToolBridge
 async def echo(plan: Plan) -> dict[str, Sample]:
     """An echo of 100 bytes over TCP, one at a time."""
     async with running("echo") as peer:
-        return {"echo-one": await _one(plan, "echo", client_of("echo")(peer.address), calls=800)}
+        one = await _one(plan, "echo", client_of("echo")(peer.address), calls=800)
+    return {"echo-one": _times_as_long(one, "echo")}
 
 
 async def nats(plan: Plan) -> dict[str, Sample]:
@@ -23,11 +25,12 @@ async def nats(plan: Plan) -> dict[str, Sample]:
 
     A responder has the broker in between, as a worker has the hub: so it is compared with a worker too.
     """
-    if shutil.which("nats-server") is None:
-        raise NotInstalledError("nats-server is not on the PATH")
+    if where(NATS_SERVER) is None:
+        raise NotInstalledError(f"{NATS_SERVER} is not installed; make install installs it")
     async with running("nats") as peer:
+        one = await _one(plan, "NATS", client_of("nats")(peer.address), calls=800)
         return {
-            "nats-one": await _one(plan, "NATS", client_of("nats")(peer.address), calls=800),
+            "nats-one": _times_as_long(one, "NATS"),
             "nats-100": await _hundred(plan, "NATS", client_of("nats")(peer.address), calls=3_000),
             "worker-nats": await _worker_hundred(plan, "NATS", client_of("nats")(peer.address), calls=3_000),
         }
@@ -36,24 +39,35 @@ async def nats(plan: Plan) -> dict[str, Sample]:
 async def mcp_http(plan: Plan) -> dict[str, Sample]:
     """The MCP SDK over streamable HTTP, one at a time and 100 at once."""
     async with running("mcp") as peer:
+        one = await _one(plan, "MCP", client_of("mcp")(peer.address), calls=120)
         return {
-            "mcp-http-one": await _one(plan, "MCP", client_of("mcp")(peer.address), calls=120),
+            "mcp-http-one": _times_as_fast(one, "MCP"),
             "link-mcp": await _hundred(plan, "MCP", client_of("mcp")(peer.address), calls=400),
         }
 
 
 async def mcp_stdio(plan: Plan) -> dict[str, Sample]:
     """The MCP SDK over stdio, one at a time and 100 at once."""
+    one = await _one(plan, "MCP", client_of("mcp")(), calls=200)
     return {
-        "mcp-stdio-one": await _one(plan, "MCP", client_of("mcp")(), calls=200),
+        "mcp-stdio-one": _times_as_fast(one, "MCP"),
         "mcp-stdio-100": await _hundred(plan, "MCP", client_of("mcp")(), calls=300),
     }
 
 
-async def _one(plan: Plan, name: str, client: AbstractAsyncContextManager[Any], *, calls: int) -> Sample:
+async def _one(
+    plan: Plan, name: str, client: AbstractAsyncContextManager[Any], *, calls: int
+) -> dict[str, list[float]]:
     async with running("hub") as hub, link_bridge(hub.address) as bridge, client as peer:
         ways = {"link": (bridge.tools["add"], plan.amount(800, 200)), name: (peer.add, plan.amount(calls, calls // 4))}
-        taken = await p50s(plan, ways)
+        return await p50s(plan, ways)
+
+
+def _times_as_long(taken: Mapping[str, Sequence[float]], name: str) -> Sample:
+    return Sample(ratios(taken["link"], taken[name]), in_microseconds(taken))
+
+
+def _times_as_fast(taken: Mapping[str, Sequence[float]], name: str) -> Sample:
     return Sample(ratios(taken[name], taken["link"]), in_microseconds(taken))
 
 

@@ -3,19 +3,18 @@
 import asyncio
 import contextlib
 import itertools
-import random
 import statistics
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from benchmarks.callers import Crowds, Pair, Way, at_once, per_second, rates, spread
+from benchmarks.large import check_size, payload
 from benchmarks.peers.bare import BareClient
 from benchmarks.processes import link_bridge, plain_bridge, running, worker_bridge
 from benchmarks.timing import Plan, Sample, in_rounds, ratios
-from benchmarks.work import WrongAnswerError, adder_names, pairs
+from benchmarks.work import adder_names, pairs
 from grpc_tool_bridge import AsyncGRPCProxyTool
 
-PAYLOAD_BYTES = 9_000_000
 SESSIONS = 10_000
 TOOLS = 1_000
 
@@ -36,6 +35,22 @@ async def hundred(plan: Plan) -> dict[str, Sample]:
         }
         taken = await rates(plan, ways, width=100)
     return {"link-100": Sample(ratios(taken["link"], taken["bare"]), per_second(taken))}
+
+
+async def grpc_hundred(plan: Plan) -> dict[str, Sample]:
+    """100 calls at once over a link by gRPC, as to another machine, against 100 bare RPCs at once."""
+    async with (
+        running("hub", local_socket=False) as hub,
+        running("bare") as peer,
+        link_bridge(hub.address) as link,
+        BareClient(peer.address) as bare,
+    ):
+        ways: Crowds = {
+            "gRPC link": (itertools.repeat(link.tools["add"]), plan.amount(3_000, 1_500)),
+            "bare": (itertools.repeat(bare.add), plan.amount(600, 300)),
+        }
+        taken = await rates(plan, ways, width=100)
+    return {"grpc-link-100": Sample(ratios(taken["gRPC link"], taken["bare"]), per_second(taken))}
 
 
 async def thousand(plan: Plan) -> dict[str, Sample]:
@@ -129,7 +144,7 @@ async def _latencies(way: Way, arguments: Iterator[Pair], number: int) -> list[f
 
 
 class _Payloads:
-    """Large arguments, all of them different.
+    """Large arguments, one after another.
 
     Attributes:
         crossed: How many have arrived.
@@ -137,7 +152,6 @@ class _Payloads:
 
     def __init__(self) -> None:
         self.crossed = 0
-        self._body = random.Random(PAYLOAD_BYTES).randbytes(PAYLOAD_BYTES - 8)
         self._stopped = False
 
     @contextlib.asynccontextmanager
@@ -151,7 +165,5 @@ class _Payloads:
 
     async def _send(self, size: AsyncGRPCProxyTool) -> None:
         while not self._stopped:
-            answer = await size(self.crossed.to_bytes(8, "big") + self._body)
-            if answer != PAYLOAD_BYTES:
-                raise WrongAnswerError(f"{PAYLOAD_BYTES} bytes arrived as {answer!r}")
+            check_size(await size(payload(self.crossed)))
             self.crossed += 1

@@ -56,8 +56,10 @@ def _more(name: str, title: str, measured_by: str, must: float, goal: float) -> 
     return Figure(name, title, measured_by, must, goal, more_is_better=True)
 
 
-def _times_faster(name: str, than: str, measured_by: str, *, what: str = "the link") -> Figure:
-    return Figure(name, f"{what}: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True)
+def _times_faster(name: str, than: str, measured_by: str) -> Figure:
+    return Figure(
+        name, f"the link: times as fast as {than}", f"comparisons:{measured_by}", unit="x", more_is_better=True
+    )
 
 
 def _of_language(name: str, title: str) -> tuple[Figure, ...]:
@@ -91,13 +93,17 @@ def _hostile(kind: str, rate: int) -> Figure:
 
 
 FIGURES = (
-    _more("link-100", "100 at once over the link / bare grpc.aio unary, calls/s", "crowds:hundred", 5, 10),
-    _more("link-1000", "1,000 at once over the link / bare grpc.aio unary, calls/s", "crowds:thousand", 8, 15),
-    Figure("link-one", "one at a time over the link / bare grpc.aio unary, p50", "calls:link_one", 0.9, 0.6),
+    Figure("link-one", "one at a time, same machine / bare grpc.aio unary, p50", "calls:link_one", 0.45, 0.3),
+    Figure("echo-one", "one at a time, same machine / a bare asyncio TCP echo, p50", "comparisons:echo", 3.5, 2.5),
+    Figure("nats-one", "one at a time, same machine / NATS request and reply, p50", "comparisons:nats", 0.8, 0.6),
+    _more("link-100", "100 at once, same machine / bare grpc.aio unary, calls/s", "crowds:hundred", 8, 15),
+    _more("link-1000", "1,000 at once, same machine / bare grpc.aio unary, calls/s", "crowds:thousand", 9, 18),
+    _more("nats-100", "100 at once, same machine / NATS request and reply, calls/s", "comparisons:nats", 1.2, 2),
+    _more("grpc-link-100", "100 at once over gRPC / bare grpc.aio unary, calls/s", "crowds:grpc_hundred", 6, 10),
     Figure("plain-rpc", "one at a time, plain RPC / bare grpc.aio unary, p50", "calls:plain_rpc", 1.3, 1.15),
-    Figure("in-process", "one at a time, in-process / bare grpc.aio unary, p50", "calls:in_process", 0.1, 0.04),
+    Figure("in-process", "one at a time, in-process / bare grpc.aio unary, p50", "calls:in_process", 0.04, 0.02),
     _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),
-    _more("link-stream", "64 KiB chunks over the link / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
+    _more("link-stream", "64 KiB chunks, same machine / bare stream, MB/s", "streams:chunk_stream", 2, 4),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
     Figure(
         "http-50",
@@ -115,14 +121,16 @@ FIGURES = (
         more_is_better=True,
     ),
     Figure("http-readers", "hub's memory for 1,000 idle readers of events", "gateway:readers", 40, unit="MB"),
-    _more("worker-100", "100 at once, a worker's tool / bare grpc.aio unary, calls/s", "crowds:worker_hundred", 3, 5),
-    Figure("worker-one", "one at a time, a worker's tool / bare grpc.aio unary, p50", "calls:worker_one", 1.5, 1.2),
+    _more("worker-100", "100 at once, a worker's tool / bare grpc.aio unary, calls/s", "crowds:worker_hundred", 4.5, 8),
+    Figure("worker-one", "one at a time, a worker's tool / bare grpc.aio unary, p50", "calls:worker_one", 0.8, 0.6),
+    _more("worker-nats", "100 at once, a worker's tool / NATS, calls/s", "comparisons:nats", 0.8, 1.3),
     _more("worker-stream", "64 KiB chunks, a worker's tool / bare stream, MB/s", "streams:worker_stream", 0.5, 0.8),
     Figure("worker-scale", "calls/s of a busy tool, 2 workers / 1", "crowds:worker_scale", 1.7, more_is_better=True),
     _more("batch", "50 calls in sequence / one batch of 50, over the link, time", "calls:batch", 5, 15),
     _more("plain-batch", "50 calls in sequence / one batch of 50, plain RPC, time", "calls:batch", 5, 15),
-    Figure("link-p99", "p99 of 100 at once while 9 MB payloads cross / without", "crowds:tail", 6, 3),
-    Figure("json", "1 MB of dicts and lists / json.dumps + loads, time", "encoding:encoding", 1, 0.5),
+    Figure("link-p99", "p99 of 100 at once while 9 MB payloads cross / without", "crowds:tail", 4, 2),
+    Figure("large-argument", "9 MB there and its size back / a copy into fresh memory, time", "large:argument", 10, 6),
+    Figure("json", "1 MB of dicts and lists / json.dumps + loads, time", "encoding:encoding", 0.6, 0.3),
     Figure("frame", "pandas frame of 1M x 8 / its Arrow IPC alone, time", "encoding:encoding", 4, 2),
     Figure("agent-50", "50 agents at once over the link / dspy.ReAct by itself, time", "agents:agents", 1.5, 1),
     Figure("agent-one", "one agent at a time over the link / dspy.ReAct by itself, time", "agents:agents", 2, 1.2),
@@ -133,13 +141,11 @@ FIGURES = (
     Figure("waiting-memory", "most memory that 10,000 calls take while they wait", "resources:waiting", 100, unit="MB"),
     Figure("unread-memory", "most memory that a stream takes while it is not read", "resources:unread", 20, unit="MB"),
     Figure("idle-cpu", "processor time of an idle hub or client, linked", "resources:idle", 1, 0, unit="%"),
+    Figure("version", "grpc-tool-bridge --version / python -c pass, time", "commands:version", 8, 4),
+    Figure("call-process", "grpc-tool-bridge call add 2 3 / importing grpc.aio, time", "commands:call", 4, 2.5),
     *_of_language("elixir", "Elixir"),
     *_of_language("node", "Node.js"),
     *_of_language("go", "Go"),
-    _times_faster("echo-one", "a bare TCP echo of 100 bytes, one at a time", "echo"),
-    _times_faster("nats-one", "NATS request and reply, one at a time", "nats"),
-    _times_faster("nats-100", "NATS request and reply, 100 at once", "nats"),
-    _times_faster("worker-nats", "NATS request and reply, 100 at once", "nats", what="a worker's tool"),
     _times_faster("mcp-http-one", "the MCP SDK over HTTP, one at a time", "mcp_http"),
     _times_faster("mcp-stdio-one", "the MCP SDK over stdio, one at a time", "mcp_stdio"),
     _times_faster("mcp-stdio-100", "the MCP SDK over stdio, 100 at once", "mcp_stdio"),

@@ -4,12 +4,29 @@ import datetime as dt
 import importlib.metadata
 import os
 import platform
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("grpc-tool-bridge", "grpcio", "protobuf", "mcp", "nats-py", "pandas", "pyarrow")
+from benchmarks.programs import NATS_SERVER, where
+
+# What a figure depends on or is compared with.
+_LIBRARIES = (
+    "grpc-tool-bridge",
+    "grpcio",
+    "protobuf",
+    "msgspec",
+    "mcp",
+    "nats-py",
+    "starlette",
+    "uvicorn",
+    "dspy",
+    "pandas",
+    "pyarrow",
+)
+# Of those, the ones in the line below a report: what the bridge is made with, and what it is compared with.
+_PARTS = ("grpcio", "protobuf")
+_PEERS = ("mcp", "nats-py", NATS_SERVER, "dspy", "starlette", "uvicorn")
 
 
 def machine() -> dict[str, Any]:
@@ -20,17 +37,17 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES} | _broker(),
+        "versions": _libraries() | _broker(),
     }
 
 
-def in_words(machine: dict[str, Any]) -> str:
-    """Describes the machine in one line."""
+def in_words(machine: dict[str, Any], *, peers: bool = True) -> str:
+    """Describes the machine in one line; with ``peers``, also what the bridge is compared with."""
     versions = machine["versions"]
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, grpcio {versions['grpcio']}, "
-        f"protobuf {versions['protobuf']}, {machine['date']}"
-    )
+    named = (*_PARTS, *_PEERS) if peers else _PARTS
+    libraries = [f"{name} {versions[name]}" for name in named if name in versions]
+    facts = [machine["cpu"], f"{machine['cores']} cores", f"Python {machine['python']}", *libraries, machine["date"]]
+    return ", ".join(facts)
 
 
 def _processor() -> str:
@@ -44,9 +61,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _libraries() -> dict[str, str]:
+    installed = {found.name.lower(): found.version for found in importlib.metadata.distributions()}
+    return {name: installed[name] for name in _LIBRARIES if name in installed}
+
+
 def _broker() -> dict[str, str]:
-    path = shutil.which("nats-server")
+    path = where(NATS_SERVER)
     if path is None:
         return {}
     told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10.0, check=False)
-    return {"nats-server": told.stdout.rpartition("v")[2].strip()}
+    return {NATS_SERVER: told.stdout.rpartition("v")[2].strip()}

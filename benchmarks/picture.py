@@ -60,7 +60,8 @@ class _Source:
 
 
 _RATES = (
-    _Source("this bridge, over the link", "link-100", "link, calls/s", ours=True),
+    _Source("this bridge, on one machine", "link-100", "link, calls/s", ours=True),
+    _Source("this bridge, over gRPC", "grpc-link-100", "gRPC link, calls/s", ours=True),
     _Source("this bridge, an RPC per call", "link-100", "plain RPC, calls/s", ours=True),
     _Source("this bridge, a worker's tool", "worker-100", "worker, calls/s", ours=True),
     _Source("grpc.aio unary, nothing else", "link-100", "bare, calls/s"),
@@ -69,7 +70,7 @@ _RATES = (
     _Source("MCP SDK over streamable HTTP", "link-mcp", "MCP, calls/s"),
 )
 _TIMES = (
-    _Source("this bridge, over the link", "link-one", "link p50, µs", ours=True),
+    _Source("this bridge, on one machine", "link-one", "link p50, µs", ours=True),
     _Source("this bridge, an RPC per call", "plain-rpc", "plain RPC p50, µs", ours=True),
     _Source("this bridge, a worker's tool", "worker-one", "worker p50, µs", ours=True),
     _Source("grpc.aio unary, nothing else", "link-one", "bare p50, µs"),
@@ -97,7 +98,7 @@ def draw(report: Mapping[str, Any]) -> str:
     try:
         details = {figure["name"]: figure.get("details", {}) for figure in report["figures"]}
         about, rounds = report["machine"], report["plan"]["rounds"]
-        how = "Each call adds two integers. Client, server and worker are a process each and meet on loopback TCP."
+        how = "Each call adds two integers. Client, server and worker are a process each, on one machine."
         notes = [f"{how} Median of {rounds} rounds.", in_words(about)]
         rates, times = _bars(_RATES, details), _bars(_TIMES, details)
     except (KeyError, TypeError, AttributeError) as error:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from grpc_tool_bridge.client.bridge import GRPCToolBridge, ToolBridge
@@ -20,14 +20,16 @@ _END_SECONDS = 10.0
 
 
 class ServerProcess:
-    """A running ``benchmarks.server``.
+    """A running ``benchmarks.server``, or another process that answers lines.
 
     Attributes:
-        address: Where it listens; of a worker, where its hub does.
+        address: Where it listens; of a worker, where its hub does; else what it said first.
+        pid: Of the process.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.address = ""
+        self.pid = process.pid
         self._process = process
 
     async def ask(self, command: str, argument: int = 0) -> Any:
@@ -47,7 +49,7 @@ class ServerProcess:
         async with asyncio.timeout(_ANSWER_SECONDS):
             line = await self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the server's process ended; see its error above")
+            raise RuntimeError("a process of the benchmarks ended; see its error above")
         return json.loads(line)
 
     async def close(self) -> None:
@@ -64,15 +66,40 @@ class ServerProcess:
 
 
 @contextlib.asynccontextmanager
-async def running(kind: str, *, tools: int = 1, hub: str = "") -> AsyncGenerator[ServerProcess, None]:
+async def running(
+    kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True
+) -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
     Args:
         kind: "hub", "worker", "agents", or a peer's as ``benchmarks.server`` has it.
         tools: How many tools that add the hub has; 0: no tools at all.
         hub: That of a worker or of agents.
+        local_socket: Whether a hub offers its unix socket to the processes of its machine; if not, they use gRPC.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub]
+    if not local_socket:
+        command.append("--no-local-socket")
+    async with _started(command) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def filling(load: str, address: str, *, sources: int) -> AsyncGenerator[ServerProcess, None]:
+    """Starts a ``benchmarks.load_process``, and ends it.
+
+    Args:
+        load: What it does.
+        address: The hub's.
+        sources: How many links it does it over.
+    """
+    command = [sys.executable, "-m", "benchmarks.load_process", load, address, "--sources", str(sources)]
+    async with _started(command) as process:
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _started(command: Sequence[str]) -> AsyncGenerator[ServerProcess, None]:
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,

@@ -11,7 +11,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -28,7 +29,7 @@ Command = Callable[[int], Awaitable[Any]]
 _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
 
-async def serve(kind: str, tools: int, hub: str) -> None:
+async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True) -> None:
     """Serves until the standard input ends.
 
     Args:
@@ -36,9 +37,10 @@ async def serve(kind: str, tools: int, hub: str) -> None:
             "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
+        local_socket: Whether the hub offers its unix socket.
     """
     if kind == "hub":
-        await _serve_hub(tools)
+        await _serve_hub(tools, local_socket=local_socket)
     elif kind == "gateway":
         await _serve_gateway()
     elif kind == "exposed":
@@ -61,9 +63,10 @@ async def serve(kind: str, tools: int, hub: str) -> None:
             await _answer(peer.address, {})
 
 
-async def _serve_hub(tools: int) -> None:
+async def _serve_hub(tools: int, *, local_socket: bool) -> None:
     gate = Gate()
-    async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=_SETTINGS) as hub:
+    settings = _SETTINGS.model_copy(update={"local_socket": local_socket})
+    async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=settings) as hub:
 
         async def open_sessions(number: int) -> int:
             for index in range(number):
@@ -76,7 +79,7 @@ async def _serve_hub(tools: int) -> None:
         async def let_out(_: int) -> None:
             gate.let_out()
 
-        commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "open sessions": open_sessions}
+        commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "times": _times, "open sessions": open_sessions}
         await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
 
 
@@ -85,7 +88,7 @@ async def _serve_gateway() -> None:
     tools = [tool(add), tool(name="count")(count_up)]
     async with BridgeServer(tools=tools, http_address="127.0.0.1:0", settings=settings) as hub:
         await hub.hub.store.create_session("s")
-        await _answer(str(hub.http_address), {"rss": _rss})
+        await _answer(str(hub.http_address), {"rss": _rss, "times": _times})
 
 
 async def _serve_worker(hub: str) -> None:
@@ -132,6 +135,20 @@ async def _cpu(_: int) -> float:
     return time.process_time()
 
 
+async def _times(_: int) -> Sequence[float]:
+    """Returns the time, the processor time of this process and of its event loop, and how long the loop waited.
+
+    All are in seconds; the loop waits for a processor that others use.
+    """
+    return time.perf_counter(), time.process_time(), time.thread_time(), _waited()
+
+
+def _waited() -> float:
+    """Returns how long this thread was ready to run while others had the processors; 0 where only Linux knows it."""
+    told = Path("/proc/thread-self/schedstat")
+    return int(told.read_text(encoding="ascii").split()[1]) / 1e9 if told.exists() else 0.0
+
+
 async def _answer(address: str, commands: Mapping[str, Command]) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -154,5 +171,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
+    parser.add_argument("--no-local-socket", dest="local_socket", action="store_false")
     options = parser.parse_args()
-    asyncio.run(serve(options.kind, options.tools, options.hub))
+    asyncio.run(serve(options.kind, tools=options.tools, hub=options.hub, local_socket=options.local_socket))

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncGenerator, Iterator
 from itertools import count, repeat
 
-from grpc_tool_bridge import Tool, tool
+from grpc_tool_bridge import Tool, ToolContext, tool
 
 CHUNK_BYTES = 64 * 1024
 _HEADER_BYTES = 16
@@ -51,6 +51,14 @@ async def count_up(number: int) -> AsyncGenerator[int, None]:
     """Counts up to ``number``."""
     for index in range(number):
         yield index
+
+
+async def report(number: int, ctx: ToolContext) -> int:
+    """Reports its progress ``number`` times."""
+    for index in range(number):
+        ctx.progress(index, number)
+        await asyncio.sleep(0)
+    return number
 
 
 async def size(data: bytes) -> int:
@@ -102,9 +110,10 @@ def pairs() -> Iterator[tuple[int, int]]:
 
 
 def make_tools(number: int, gate: Gate) -> list[Tool]:
-    """Makes ``chunks``, ``size``, ``add_slowly``, the gate's ``wait`` and so many ``add``, ``add_1`` and so on."""
+    """Makes one tool of each kind, the gate's ``wait``, and so many ``add``, ``add_1`` and so on."""
     adders = [tool(add)] + [tool(name=name)(add) for name in adder_names(number)[1:]]
-    return [*adders, tool(chunks), tool(size), tool(gate.wait), tool(executor="process")(add_slowly)]
+    streams = [tool(chunks), tool(name="count")(count_up), tool(report)]
+    return [*adders, *streams, tool(size), tool(gate.wait), tool(executor="process")(add_slowly)]
 
 
 def adder_names(number: int) -> list[str]:

@@ -15,7 +15,7 @@ from types import FrameType
 
 _PR_SET_CHILD_SUBREAPER = 36
 # Seconds that processes have to end after SIGTERM, or after the command has ended.
-_GRACE = 10.0
+_GRACE = float(os.environ.get("CONTAINED_GRACE", "10"))
 
 
 def main(seconds: float, command: list[str]) -> int:

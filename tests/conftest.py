@@ -7,7 +7,8 @@ from hypothesis import settings
 
 from support.parallel import runs_tests
 
-pytest_plugins = ["pytester", *(f"support.{name}" for name in ("leftovers", "limits", "names", "needs", "terminal"))]
+_RULES = ("heap", "leftovers", "limits", "loops", "names", "needs", "terminal")
+pytest_plugins = ["pytester", *(f"support.{name}" for name in _RULES)]
 
 # How long an example takes is the machine's business; ``make soak`` asks for many more of them.
 settings.register_profile("suite", deadline=None, print_blob=True)

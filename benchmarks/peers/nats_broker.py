@@ -9,6 +9,7 @@ from typing import Self
 import nats
 from nats.aio.msg import Msg
 
+from benchmarks.programs import NATS_SERVER, where
 from benchmarks.work import add
 
 _PAIR = struct.Struct(">qq")
@@ -27,7 +28,7 @@ class NatsServer:
 
     async def __aenter__(self) -> Self:
         self._broker = await asyncio.create_subprocess_exec(
-            "nats-server", "--addr", "127.0.0.1", "--port", "-1", stderr=PIPE
+            where(NATS_SERVER) or NATS_SERVER, "--addr", "127.0.0.1", "--port", "-1", stderr=PIPE
         )
         self.address = await _listening(self._broker)
         self._connection = await nats.connect(self.address)

@@ -102,37 +102,40 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # A name is imported when it is first used, because importing all takes a second, and pytest loads the plugin of
-    # every installed package. Light modules come first; ``tools.questions`` comes before the messages, which have
-    # another ``Answer``.
-    _MODULES = (
-        "errors",
-        "tools.questions",
-        "proto.dspex_bridge_pb2",
-        "config",
-        "values.serialization",
-        "tools.tool",
-        "tools.steps",
-        "tools.pipelines",
-        "tools.questions",
-        "tools.context",
-        "client.proxy",
-        "client.variables",
-        "client.admin",
-        "client.client",
-        "client.bridge",
-        "worker.worker",
-        "server",
-    )
+    # Where each name is. It is imported when it is first used, because importing all takes a second, and pytest loads
+    # the plugin of every installed package.
+    _NAMES = {
+        "client.admin": "CallStatus HubEvent",
+        "client.bridge": "GRPCToolBridge ToolBridge",
+        "client.client": "ToolBridgeClient",
+        "client.proxy": "AsyncGRPCProxyTool StreamingGRPCProxyTool",
+        "client.variables": "SessionContext VariableChange",
+        "config": "Settings",
+        "errors": """
+            AccessError AlreadyExistsError ArgumentTypeError CallCancelledError ConflictError
+            DeadlineExceededError InternalError MessageTooLargeError NotFoundError ProtocolError
+            ResourceExhaustedError SerializationError SessionError SessionExpiredError SessionNotFoundError
+            ToolBridgeError ToolCommunicationError ToolExecutionError ToolTimeoutError UnavailableError
+            UnimplementedError ValidationError
+        """,
+        "proto.dspex_bridge_pb2": "ArgumentSpec ResourceLimits SessionConfig ToolSpec ToolType",
+        "server": "BridgeServer LocalToolBridge",
+        "tools.context": "ToolContext",
+        "tools.pipelines": "pipeline",
+        "tools.questions": "Answer Question",
+        "tools.steps": "each parallel step",
+        "tools.tool": "Tool tool",
+        "values.serialization": "deserialize_value register_codec serialize_value",
+        "worker.worker": "ToolWorker",
+    }
+    _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
     def __getattr__(name: str) -> Any:
-        if name in __all__:
-            for module in _MODULES:
-                value = getattr(import_module(f"{__name__}.{module}"), name, None)
-                if value is not None:
-                    globals()[name] = value
-                    return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
 """Values and messages that are small to send and large to read."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -36,20 +37,21 @@ async def answer_of(hub: Victim, tool: str, *args: AnyMessage) -> Any:
     return await stub.ExecuteTool(request, timeout=PATIENCE)
 
 
-NUMBERS = json.dumps([MODULUS * number for number in range(MANY)]).encode()
-TEXTS = json.dumps([str(MODULUS * number) for number in range(MANY)]).encode()
-KEYS = json.dumps({str(MODULUS * number): 1 for number in range(MANY)}).encode()
+# Large values are made by the tests that send them.
+SAME_HASH: dict[str, tuple[str, Callable[[], Any]]] = {
+    "set": ("members", lambda: [MODULUS * number for number in range(MANY)]),
+    "frozenset": ("frozen", lambda: [str(MODULUS * number) for number in range(MANY)]),
+    "dict": ("keyed", lambda: {str(MODULUS * number): 1 for number in range(MANY)}),
+}
 
 
-@pytest.mark.parametrize(
-    ("tool", "text"), [("members", NUMBERS), ("frozen", TEXTS), ("keyed", KEYS)], ids=["set", "frozenset", "dict"]
-)
-async def test_members_and_keys_of_one_hash_are_refused_at_once(attacked: MakeVictim, tool: str, text: bytes) -> None:
+async def test_members_and_keys_of_one_hash_are_refused_at_once(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS)
-    answer = await answer_of(hub, tool, as_json(text))
-    assert answer.error.type == "ValidationError"
-    assert "has more than 100 members or keys with the same hash" in answer.error.message
-    await hub.looks_unharmed()
+    for kind, (tool, make) in SAME_HASH.items():
+        answer = await answer_of(hub, tool, as_json(json.dumps(make()).encode()))
+        assert answer.error.type == "ValidationError", kind
+        assert "has more than 100 members or keys with the same hash" in answer.error.message, kind
+        await hub.looks_unharmed()
 
 
 async def test_a_set_of_numbers_that_share_no_hash_is_taken(attacked: MakeVictim) -> None:
@@ -68,23 +70,23 @@ async def test_a_tensor_of_very_many_dimensions_is_refused_at_once(attacked: Mak
     await hub.looks_unharmed()
 
 
-TINY = [
-    as_json(b"[" + b",".join([b"1"] * 4_000_000) + b"]"),
-    as_json(b"[" + b",".join([b"[]"] * 3_000_000) + b"]"),
-    as_json(b'{"a":[' + b",".join([b'{"a":""}'] * 1_000_000) + b"]}"),
-    rich(pb.RichValue(list=pb.RichList(items=[pb.RichValue(integer=1)] * 1_000_000))),
-]
+TINY: dict[str, Callable[[], AnyMessage]] = {
+    "numbers": lambda: as_json(b"[" + b",".join([b"1"] * 4_000_000) + b"]"),
+    "lists": lambda: as_json(b"[" + b",".join([b"[]"] * 3_000_000) + b"]"),
+    "dicts": lambda: as_json(b'{"a":[' + b",".join([b'{"a":""}'] * 1_000_000) + b"]}"),
+    "rich": lambda: rich(pb.RichValue(list=pb.RichList(items=[pb.RichValue(integer=1)] * 1_000_000))),
+}
 
 
-@pytest.mark.parametrize("value", TINY, ids=["numbers", "lists", "dicts", "rich"])
-async def test_a_value_of_millions_of_tiny_items_is_refused_unread(attacked: MakeVictim, value: AnyMessage) -> None:
+async def test_a_value_of_millions_of_tiny_items_is_refused_unread(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS)
     before = hub.memory()
-    answer = await answer_of(hub, "anything", value)
-    assert answer.error.type == "MessageTooLarge"
-    assert "the call of anything has" in answer.error.message
-    assert "the limit is 250,000 (max_message_nodes)" in answer.error.message
-    await hub.looks_unharmed(max_bytes=before + 300 * MIB)
+    for kind, make in TINY.items():
+        answer = await answer_of(hub, "anything", make())
+        assert answer.error.type == "MessageTooLarge", kind
+        assert "the call of anything has" in answer.error.message, kind
+        assert "the limit is 250,000 (max_message_nodes)" in answer.error.message, kind
+        await hub.looks_unharmed(max_bytes=before + 300 * MIB)
 
 
 async def test_a_large_value_of_few_items_is_taken(attacked: MakeVictim) -> None:
@@ -94,39 +96,31 @@ async def test_a_large_value_of_few_items_is_taken(attacked: MakeVictim) -> None
     assert answer.result == serialize_value("list")
 
 
-@pytest.mark.parametrize(
-    ("tool", "text"),
-    [
-        ("points", b"[" + b",".join([b'{"x":1}'] * 80_000) + b"]"),
-        ("choices", b"[" + b",".join([b'{"x":1}'] * 80_000) + b"]"),
-    ],
-)
-async def test_as_many_items_as_may_be_are_read_while_others_are_served(
-    attacked: MakeVictim, tool: str, text: bytes
-) -> None:
+async def test_as_many_items_as_may_be_are_read_while_others_are_served(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS)
-    answer = await answer_of(hub, tool, as_json(text))
-    assert answer.result == serialize_value(80_000)
-    await hub.looks_unharmed()
+    for tool in ("points", "choices"):
+        answer = await answer_of(hub, tool, as_json(b"[" + b",".join([b'{"x":1}'] * 80_000) + b"]"))
+        assert answer.result == serialize_value(80_000), tool
+        await hub.looks_unharmed()
 
 
-@pytest.mark.parametrize("item", [b"[]", b'{"z":1}', b"null"])
-async def test_of_many_things_that_are_wrong_the_first_is_told(attacked: MakeVictim, item: bytes) -> None:
+async def test_of_many_things_that_are_wrong_the_first_is_told(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS)
-    answer = await answer_of(hub, "choices", as_json(b"[" + b",".join([item] * 80_000) + b"]"))
-    assert answer.error.type == "ValidationError"
-    assert "[0]" in answer.error.message
-    assert "[1]" not in answer.error.message
-    await hub.looks_unharmed()
+    for item in (b"[]", b'{"z":1}', b"null"):
+        answer = await answer_of(hub, "choices", as_json(b"[" + b",".join([item] * 80_000) + b"]"))
+        assert answer.error.type == "ValidationError", item
+        assert "[0]" in answer.error.message, item
+        assert "[1]" not in answer.error.message, item
+        await hub.looks_unharmed()
 
 
-@pytest.mark.parametrize("tool", ["whole", "part"])
-async def test_a_decimal_whose_int_would_take_for_ever_to_make_is_refused(attacked: MakeVictim, tool: str) -> None:
+async def test_a_decimal_whose_int_would_take_for_ever_to_make_is_refused(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS)
-    answer = await answer_of(hub, tool, rich(pb.RichValue(decimal=str(Decimal("1E+99999999")))))
-    assert answer.error.type == "ValidationError"
-    assert f"{tool}: argument 'value': should be " in answer.error.message
-    await hub.looks_unharmed()
+    for tool in ("whole", "part"):
+        answer = await answer_of(hub, tool, rich(pb.RichValue(decimal=str(Decimal("1E+99999999")))))
+        assert answer.error.type == "ValidationError", tool
+        assert f"{tool}: argument 'value': should be " in answer.error.message, tool
+        await hub.looks_unharmed()
 
 
 async def test_a_regular_expression_of_a_megabyte_is_refused_uncompiled(attacked: MakeVictim) -> None:
@@ -136,30 +130,28 @@ async def test_a_regular_expression_of_a_megabyte_is_refused_uncompiled(attacked
     await hub.looks_unharmed()
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [b"\x1a\x00" * 4_000_000, b"\x22\x00" * 4_000_000, b"\x3a\x00" * 4_000_000],
-    ids=["args", "kwargs", "context"],
-)
-async def test_a_request_of_millions_of_empty_parts_is_refused_unread(attacked: MakeVictim, request_: bytes) -> None:
+async def test_a_request_of_millions_of_empty_parts_is_refused_unread(attacked: MakeVictim) -> None:
     hub = await attacked()
     before = hub.memory()
     call = hub.channel().unary_unary("/dspex.bridge.SnakepitBridge/ExecuteTool")
-    with pytest.raises(grpc.aio.AioRpcError, match="the request of ExecuteTool has more than 250,000 nodes") as failure:
-        await call(request_, timeout=PATIENCE)
-    assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    await hub.looks_unharmed(max_bytes=before + 200 * MIB)
+    for part in (b"\x1a\x00", b"\x22\x00", b"\x3a\x00"):  # of args, of kwargs, of the context
+        with pytest.raises(
+            grpc.aio.AioRpcError, match="the request of ExecuteTool has more than 250,000 nodes"
+        ) as failure:
+            await call(part * 4_000_000, timeout=PATIENCE)
+        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, part
+        await hub.looks_unharmed(max_bytes=before + 200 * MIB)
 
 
-@pytest.mark.parametrize("method", ["Heartbeat", "GetSessionVariable", "WatchSessionVariables", "GetMetrics"])
-async def test_a_request_that_carries_no_values_has_at_most_a_mebibyte(attacked: MakeVictim, method: str) -> None:
+async def test_a_request_that_carries_no_values_has_at_most_a_mebibyte(attacked: MakeVictim) -> None:
     hub = await attacked()
     channel = hub.channel()
-    make = channel.unary_stream if method.startswith("Watch") else channel.unary_unary
-    call = make(f"/dspex.bridge.SnakepitBridge/{method}")(b"\x0a\x80\x80\x40" + b"x" * MIB, timeout=PATIENCE)
-    with pytest.raises(grpc.aio.AioRpcError, match="the limit is 1,048,576, since it carries no values") as failure:
-        await (call.read() if method.startswith("Watch") else call)
-    assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    for method in ("Heartbeat", "GetSessionVariable", "WatchSessionVariables", "GetMetrics"):
+        make = channel.unary_stream if method.startswith("Watch") else channel.unary_unary
+        call = make(f"/dspex.bridge.SnakepitBridge/{method}")(b"\x0a\x80\x80\x40" + b"x" * MIB, timeout=PATIENCE)
+        with pytest.raises(grpc.aio.AioRpcError, match="the limit is 1,048,576, since it carries no values") as failure:
+            await (call.read() if method.startswith("Watch") else call)
+        assert failure.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, method
 
 
 async def test_a_process_takes_what_the_hub_would_refuse(attacked: MakeVictim) -> None:
@@ -172,18 +164,16 @@ async def test_a_process_takes_what_the_hub_would_refuse(attacked: MakeVictim) -
     await hub.looks_unharmed()
 
 
-@pytest.mark.parametrize(("tool", "count"), [("numbers", 300_000), ("batches", 300_000), ("objects", 100_000)])
-async def test_a_result_of_too_many_nodes_is_refused_before_it_is_sent(
-    attacked: MakeVictim, tool: str, count: int
-) -> None:
+async def test_a_result_of_too_many_nodes_is_refused_before_it_is_sent(attacked: MakeVictim) -> None:
     hub = await attacked(TOOLS)
     async with GRPCToolBridge(hub.address, max_message_nodes=10_000_000) as bridge:
         tools = await bridge.initialize()
-        with pytest.raises(ToolExecutionError, match="nodes") as failure:
-            await tools[tool](count)
-    assert failure.value.error_type == "MessageTooLarge"
-    assert f"the result of {tool}" in failure.value.message
-    await hub.looks_unharmed()
+        for tool, count in (("numbers", 300_000), ("batches", 300_000), ("objects", 100_000)):
+            with pytest.raises(ToolExecutionError, match="nodes") as failure:
+                await tools[tool](count)
+            assert failure.value.error_type == "MessageTooLarge"
+            assert f"the result of {tool}" in failure.value.message
+            await hub.looks_unharmed()
 
 
 async def test_a_client_refuses_what_it_would_only_send_to_be_refused(attacked: MakeVictim) -> None:

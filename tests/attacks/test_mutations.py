@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,12 +16,14 @@ from attacks.victims import PATIENCE, MakeVictim, others_go_on
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.status import ERROR_KEY
+from support.soak import examples
 
-# Of both tests together; more in a soak.
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "60")) / 2
+REQUESTS = examples(6_400)
+LINKS = examples(400)
 SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1, 2**32)
 SESSION = "attacked"
 AT_ONCE = 16
+LINKED_AT_ONCE = 4
 # A call that is changed may name any time-out, and a watch has no end; it is read for so long.
 READ_SECONDS = 2.0
 MAX_CHUNKS = 20
@@ -42,18 +43,17 @@ def seed(record_property: Any) -> int:
     return SEED
 
 
-@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.seeded
 async def test_requests_that_are_changed_at_random_are_the_senders_fault(attacked: MakeVictim, seed: int) -> None:
     hub = await attacked("attacks.fuzz_tools:TOOLS", max_sessions=100_000)
     channel = hub.channel()
     await hub.stub(SESSION)
     corpus = requests(SESSION)
-    ends = time.monotonic() + SECONDS
     answered: dict[str, int] = {}
 
     async def attack(number: int) -> None:
         mutator = Mutator(seed + number)
-        while time.monotonic() < ends:
+        for _ in range(REQUESTS // AT_ONCE):
             method = mutator.choose(list(corpus))
             body = mutator.changed(mutator.choose(corpus[method]), corpus[method])
             fault = await _sent(channel, method, body)
@@ -89,25 +89,20 @@ async def _sent(channel: Any, method: str, body: bytes) -> str:
         return "" if error.code() in DEADLINE_OR_CANCEL else OWN_FAULT
 
 
-@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.seeded
 async def test_frames_that_are_changed_at_random_end_their_own_link_only(attacked: MakeVictim, seed: int) -> None:
     hub = await attacked("attacks.fuzz_tools:TOOLS", max_sessions=100_000)
     await hub.stub(SESSION)
-    ends = time.monotonic() + SECONDS
-    links = 0
 
     async def attack(number: int) -> None:
-        nonlocal links
         changed = Frames(seed + number)
         async with grpc.aio.insecure_channel(hub.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-            while time.monotonic() < ends:
-                await _attack_over_a_link(channel, changed, ends)
-                links += 1
+            for _ in range(LINKS // LINKED_AT_ONCE):
+                await _attack_over_a_link(channel, changed)
 
     async with others_go_on(hub), asyncio.TaskGroup() as attackers:
-        for number in range(AT_ONCE // 4):
+        for number in range(LINKED_AT_ONCE):
             attackers.create_task(attack(number))
-    assert links
     await hub.looks_unharmed(max_bytes=1 << 30)
 
 
@@ -141,14 +136,14 @@ class Frames:
         return pb.LinkFrame(envelopes=[pb.Envelope(id=self._number, call=call)]).SerializeToString()
 
 
-async def _attack_over_a_link(channel: Any, changed: Frames, ends: float) -> None:
+async def _attack_over_a_link(channel: Any, changed: Frames) -> None:
     link = channel.stream_stream(METHODS["Link"].path)()
     begin = changed.begin()
     reading = asyncio.create_task(_faults_in(link, changed.methods))
     with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
         async with asyncio.timeout(PATIENCE):
             await link.write(begin)
-            while not reading.done() and time.monotonic() < ends:
+            while not reading.done():
                 await link.write(changed.further())
     link.cancel()
     async with asyncio.timeout(PATIENCE):

@@ -13,7 +13,10 @@ import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+# Seconds between two health checks, two looks at the memory, and two at which processes the hub has started.
+HEALTH_INTERVAL = 0.05
 INTERVAL = 0.02
+CHILDREN_INTERVAL = 0.2
 # A health check that waits longer has failed.
 DEADLINE = 20.0
 
@@ -25,6 +28,8 @@ class Watch:
         self._lock = threading.Lock()
         self._hub = psutil.Process(pid)
         self._address = address
+        self._processes = [self._hub]
+        self._looked = -CHILDREN_INTERVAL
         self._forget()
 
     def _forget(self) -> None:
@@ -36,10 +41,14 @@ class Watch:
         """Bytes that the hub and its children hold."""
         total = 0
         try:
-            for process in (self._hub, *self._hub.children(recursive=True)):
+            # To find them is to look at each process of the machine.
+            if time.monotonic() - self._looked >= CHILDREN_INTERVAL:
+                self._processes = [self._hub, *self._hub.children(recursive=True)]
+                self._looked = time.monotonic()
+            for process in self._processes:
                 total += process.memory_info().rss
         except psutil.NoSuchProcess:
-            pass
+            self._looked = -CHILDREN_INTERVAL
         return total
 
     def ask(self) -> None:
@@ -59,7 +68,7 @@ class Watch:
                     self._waits.append(time.monotonic() - begun)
                     if failure:
                         self._failures.append(failure)
-                time.sleep(INTERVAL)
+                time.sleep(HEALTH_INTERVAL)
 
     def sample(self) -> None:
         """Looks at the memory again and again."""

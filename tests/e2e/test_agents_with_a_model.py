@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,6 +45,22 @@ async def run(bridge: GRPCToolBridge, **llm_config: Any) -> list[dict[str, Any]]
     agent_id = await bridge.create_react_agent("Question -> Answer", llm_config={"num_retries": 0, **llm_config})
     request = {"agent_id": agent_id, "input": QUESTION}
     return [chunk async for chunk in bridge.execute_agent_streaming(request)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded() -> None:
+    """Has litellm import all that it needs, which takes seconds that are no test's.
+
+    It imports the rest with its first request, and what that warns of it ignores only in the test that imported it.
+    """
+    from grpc_tool_bridge import agents as agents  # noqa: PLC0414 - it has litellm download nothing
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import litellm
+
+        asked = [{"role": "user", "content": "What is 2 + 2?"}]
+        litellm.completion(MODELS[1], asked, api_base="http://127.0.0.1:1", api_key=KEY, mock_response="4")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from support.needs import needs
 from support.patience import PATIENCE
 from support.waiting import soon
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
 
 STREAMS = "/api/sessions/demo/tools"
 

@@ -16,7 +16,7 @@ from support.needs import needs
 from support.patience import PATIENCE
 from support.waiting import until
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
 
 SESSION = "/api/sessions/s"
 # Ways to make a browser ask for an address. Each returns what it can read of the answer, or nothing.

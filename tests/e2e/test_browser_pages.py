@@ -19,7 +19,7 @@ from support.browser import Site, Tab, open_tab
 from support.needs import needs
 from support.patience import PATIENCE
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 # A browser's console counts the answer that a page to log in comes with as an error.

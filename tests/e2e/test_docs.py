@@ -25,6 +25,7 @@ from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
 from grpc_tool_bridge.values import serialization as values
 from support.patience import PATIENCE
+from support.pytests import PYTEST
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
@@ -397,7 +398,7 @@ def test_test_your_program_does_what_it_says(tmp_path: Path) -> None:
     for number, text in enumerate(blocks(DOCS / "how-to" / "test-your-program.md")):
         (tmp_path / f"test_page_{number}.py").write_text(text)
 
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    words = [*PYTEST, "-q", "--rootdir", str(tmp_path)]
     ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     assert ran.returncode == 0, ran.stdout
@@ -419,7 +420,7 @@ def test_record_and_replay_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "test_replayed.py").write_text(replayed)
     (tmp_path / "test_recorded.py").write_text(recorded)
     for _ in ("records", "plays"):
-        words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+        words = [*PYTEST, "-q", "."]
         done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
         assert "2 passed" in done.stdout, done.stdout
     assert (tmp_path / "recordings" / "test_recorded" / "test_add.jsonl").exists()

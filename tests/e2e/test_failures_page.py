@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from integration.test_cli import Start, read_line
 from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
 from support.needs import needs
 from support.patience import PATIENCE
+from support.pytests import PYTEST
 
 ROOT = DOCS.parent
 PAGE = DOCS / "how-to" / "test-failures.md"
@@ -70,16 +70,7 @@ def test_the_failure_suite_runs_against_a_hub_elsewhere_behind_a_failing_network
         _, *words = testing.split()
         assert words == [".venv/bin/pytest", "tests/failure_modes"]
         ran = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                *words[1:],
-                "-k",
-                "slicer-downstream or link_loss",
-            ],
+            [*PYTEST, *words[1:], "-k", "slicer-downstream or link_loss"],
             cwd=ROOT,
             env={**os.environ, "GRPC_ADDR": made["listen"], "HTTP_ADDR": hub["http_address"]},
             capture_output=True,
@@ -96,6 +87,6 @@ def test_the_test_of_the_page_passes(tmp_path: Path) -> None:
     (tmp_path / "my_tools.py").write_text(blocks(DOCS / "how-to" / "write-a-tool.md")[0])
     (text,) = blocks(PAGE, "python")
     (tmp_path / "test_page.py").write_text(text)
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    words = [*PYTEST, "-q", "--rootdir", str(tmp_path)]
     ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert ran.returncode == 0, ran.stdout

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -108,14 +108,12 @@ BROKEN: dict[str, tuple[Sequence[bytes], str]] = {
     "a cancel of nothing": ([frame(Envelope(id=1, cancel=LinkCancel()))], "a cancel came for the call 1"),
     "credit for nothing": ([frame(Envelope(id=9, credit=1))], "a credit came for the call 9"),
     "credit for a call of the hub": ([frame(Envelope(id=2, credit=1))], "a credit came for the call 2"),
-    "more pieces than there is room for": (
-        [frame(Envelope(id=1 + 2 * n, part=b"x" * (REASSEMBLY_BYTES // 4))) for n in range(5)],
-        "pieces of more than 67,108,864 bytes",
-    ),
-    "one piece after the other": (
-        [frame(Envelope(id=1, part=b"x" * (REASSEMBLY_BYTES // 4))) for _ in range(5)],
-        "pieces of more than 67,108,864 bytes",
-    ),
+}
+PIECE = b"x" * (REASSEMBLY_BYTES // 4)
+# Made when they are needed: they are large.
+TOO_MUCH: dict[str, Callable[[int], Envelope]] = {
+    "more pieces than there is room for": lambda number: Envelope(id=1 + 2 * number, part=PIECE),
+    "one piece after the other": lambda _: Envelope(id=1, part=PIECE),
 }
 
 
@@ -123,6 +121,18 @@ BROKEN: dict[str, tuple[Sequence[bytes], str]] = {
 async def test_what_breaks_the_protocol_ends_the_link_and_says_what_it_was(
     server: BridgeServer, caplog: pytest.LogCaptureFixture, frames: Sequence[bytes], text: str
 ) -> None:
+    await ends(server, caplog, frames, text)
+
+
+@pytest.mark.parametrize("piece", TOO_MUCH.values(), ids=TOO_MUCH)
+async def test_more_in_pieces_than_there_is_room_for_ends_the_link(
+    server: BridgeServer, caplog: pytest.LogCaptureFixture, piece: Callable[[int], Envelope]
+) -> None:
+    await ends(server, caplog, map(frame, map(piece, range(5))), "pieces of more than 67,108,864 bytes")
+
+
+async def ends(server: BridgeServer, caplog: pytest.LogCaptureFixture, frames: Iterable[bytes], text: str) -> None:
+    """Sends the frames over a link of their own, which ends with the text."""
     async with RawLink(server.address) as link:
         for sent in frames:
             await link.try_write(sent)

@@ -26,11 +26,12 @@ from grpc_tool_bridge import (
     serialize_value,
     tool,
 )
+from grpc_tool_bridge.cli.consoles import console
 from grpc_tool_bridge.cli.failures import CommandError, report
-from grpc_tool_bridge.cli.output import console, print_value
-from grpc_tool_bridge.cli.serving import LineFormatter
+from grpc_tool_bridge.cli.log import LineFormatter
+from grpc_tool_bridge.cli.output import print_value
 from grpc_tool_bridge.cli.spec_text import default_text
-from grpc_tool_bridge.cli.tools import tool_facts
+from grpc_tool_bridge.cli.tool_text import tool_facts
 from grpc_tool_bridge.config import Settings, load_settings
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub

@@ -37,7 +37,8 @@ async def outcome(call: "asyncio.Task[str]") -> str:
 async def test_kill_9_of_one_of_three_under_a_hundred_calls_loses_no_idempotent_one_and_answers_all(
     make_crew: MakeCrew,
 ) -> None:
-    crew = await make_crew()
+    # The calls are shared alike by workers that nothing is held against, however busy the machine.
+    crew = await make_crew(worker_suspect_after=PATIENCE / 2)
     a, *_ = await crew.processes("a", "b", "c")
     look_ups, charges = begin(crew, "look_up", range(CALLS)), begin(crew, "charge", range(CALLS, 2 * CALLS))
     await until(lambda: len(crew.gate.entered) == 2 * CALLS, "for all calls to run")

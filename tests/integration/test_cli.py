@@ -23,7 +23,7 @@ import pytest
 import trustme
 
 from grpc_tool_bridge.cli import connection, main
-from grpc_tool_bridge.cli.doctor import EXTRAS
+from grpc_tool_bridge.cli.checks import EXTRAS
 from support.patience import PATIENCE as PATIENCE  # noqa: PLC0414 - the other commands' tests have it from here
 
 TOOLS = str(Path(__file__).parent / "cli_tools.py")

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.testing import Recording
 from integration.test_cli import PATIENCE, Cli, Start, read_line, runner, serving
 from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
+from support.pytests import PYTEST
 from support.waiting import until
 
 TOOLS = """
@@ -145,7 +145,7 @@ def test_a_recording_becomes_a_test_that_passes(
     assert "is there already; name another file" in again
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))}
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(made)],
+        [*PYTEST, "-q", str(made)],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=2 * PATIENCE,
     )  # fmt: skip
 

@@ -198,18 +198,26 @@ class Interrupt(importlib.abc.MetaPathFinder):
             os.kill(os.getpid(), signal.SIGINT)
 
 sys.meta_path.insert(0, Interrupt())
-sys.argv = ["grpc-tool-bridge", "tools", "--address", "127.0.0.1:1"]
+sys.argv = ["grpc-tool-bridge", "{1}", "--address", "127.0.0.1:1"]
 from grpc_tool_bridge.cli import main
 sys.exit(main())
 """
 
 
 @pytest.mark.parametrize(
-    "name", ["grpc_tool_bridge.cli.app", "typer", "pydantic", "grpc", "grpc_tool_bridge.client.bridge"]
+    ("name", "words"),
+    [
+        ("grpc_tool_bridge.cli.app", "tools"),
+        ("grpc", "tools"),
+        ("grpc_tool_bridge.client.bridge", "tools"),
+        ("typer", "--help"),
+        ("pydantic", "serve"),
+        ("grpc_tool_bridge.server", "serve"),
+    ],
 )
-def test_ctrl_c_while_the_program_is_loaded_is_quiet_and_exit_130(name: str) -> None:
+def test_ctrl_c_while_the_program_is_loaded_is_quiet_and_exit_130(name: str, words: str) -> None:
     done = subprocess.run(
-        [PROGRAM[0], "-c", IMPORTING.format(name)],
+        [PROGRAM[0], "-c", IMPORTING.format(name, words)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

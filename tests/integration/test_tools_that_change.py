@@ -227,7 +227,7 @@ async def test_following_is_no_operation_and_keeps_no_session_from_being_idle(co
 async def test_a_session_that_only_follows_its_tools_expires(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world = await connect(add, session_idle_timeout=0.05)
+    world = await connect(add, session_idle_timeout=0.5)
     bridge = world.bridge
     session = world.hub.store.peek(world.session_id)
     assert bridge._beating is not None

@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
     [
         ("{", "Expecting"),
         ("[]", "it is no report of the benchmarks"),
-        (report(batch={"batch of 50, ms": 3.0}), "it has nothing to draw; that needs one of echo-one, link-100"),
+        (report(batch={"batch of 50, ms": 3.0}), "it has nothing to draw; that needs one of echo-one, grpc-link-100"),
     ],
 )
 def test_a_report_that_cannot_be_drawn_is_one_line_and_exit_2(tmp_path: Path, text: Any, complaint: str) -> None:

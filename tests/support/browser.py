@@ -1,7 +1,8 @@
 """A browser without a window, and what it complains about.
 
 A module that uses it is marked ``pytest.mark.asyncio(loop_scope="module")``, and so are its fixtures that are
-coroutines: the browser takes seconds to start, and can only be used in the event loop that it was started in.
+coroutines: the browser takes seconds to start, and can only be used in the event loop that it was started in. The mark
+``xdist_group("browser")`` lets one process run all of the module, else each of them starts a browser.
 
 Names that end in ``.example`` are this machine, and no other name or address is anywhere: what a page would load from
 elsewhere fails.

@@ -7,7 +7,7 @@ then fails that one test and goes on with another process.
 
 import faulthandler
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, TextIO
 
 import pytest
@@ -47,12 +47,34 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         faulthandler.cancel_dump_traceback_later()
 
 
+class _Names(list[str]):
+    """The names of all tests, each of which is found at once: the scheduler asks where each one stands."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(names)
+        self._places = {name: place for place, name in reversed(list(enumerate(self)))}
+
+    def index(self, value: str, *_: Any) -> int:
+        return self._places[value]
+
+
 class OneFailsAlone(LoadGroupScheduling):  # type: ignore[misc] # pytest-xdist is not typed
     """Gives the tests of a process that died to another one, without the one that it died of.
 
     pytest-xdist 3.8 would run that one again in each process that takes its place, and gives a new process too few
-    tests to begin.
+    tests to begin. It also counts, for each test, through all that were before: what is over is forgotten here.
     """
+
+    def add_node_collection(self, node: WorkerController, collection: Sequence[str]) -> None:
+        super().add_node_collection(node, collection)
+        if node in self.registered_collections:
+            self.registered_collections[node] = _Names(collection)
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        scope = self._split_scope(self.registered_collections[node][item_index])
+        super().mark_test_complete(node, item_index, duration)
+        if all(self.assigned_work[node][scope].values()):
+            del self.assigned_work[node][scope]
 
     def remove_node(self, node: WorkerController) -> Any:
         units = self.assigned_work[node]

@@ -1,6 +1,6 @@
 """Programs beyond Python that tests use, and what installs them.
 
-A test that uses one is marked ``@needs("nats-server")`` and is skipped by name where it is missing. ``.ci/run``
+A test that uses one is marked ``@needs("promtool")`` and is skipped by name where it is missing. ``.ci/run``
 installs all that this module lists, and there a skip is a failure. Those in Go are built into ``.peers/bin``.
 """
 
@@ -16,7 +16,6 @@ import pytest
 PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
-    "nats-server": "nats-server",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }

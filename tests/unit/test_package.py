@@ -1,7 +1,11 @@
 """The package's names: all there, and none imported before it is used."""
 
+import ast
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,20 @@ from support.patience import PATIENCE
 def test_a_public_name_is_there_and_listed(name: str) -> None:
     assert getattr(grpc_tool_bridge, name) is not None
     assert name in dir(grpc_tool_bridge)
+
+
+def test_each_name_is_where_type_checkers_find_it() -> None:
+    source = ast.parse(Path(grpc_tool_bridge.__file__).read_text(encoding="utf-8"))
+    (block,) = (node for node in source.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert sorted(seen) == sorted(grpc_tool_bridge.__all__)
+    for name, module in seen.items():
+        assert getattr(grpc_tool_bridge, name) is getattr(import_module(module or ""), name)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert grpc_tool_bridge.__version__ == project["project"]["version"]
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import contextvars
 import types
-from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeVar
+
+from grpc_tool_bridge.aio.loop_internals import can_switch_tasks, enter_task, is_awaited, leave_task
 
 T = TypeVar("T")
 
@@ -42,15 +43,12 @@ class EagerTasks:
         runner = self._spare
         if runner is None or not runner.started:
             # A task that was cancelled before its first turn would never run the coroutine.
-            if runner is None:
+            if runner is None and can_switch_tasks():
                 self._spare = _Runner()
             return self._start_task(coroutine, done)
         self._spare = None
         loop = runner.loop
-        caller = asyncio.current_task(loop)
-        if caller is not None:
-            _leave_task(loop, caller)
-        _enter_task(loop, runner.task)
+        caller = enter_task(loop, runner.task)
         try:
             waits_for = runner.context.run(coroutine.send, None)
         except StopIteration as end:
@@ -62,9 +60,7 @@ class EagerTasks:
             runner.take(coroutine, waits_for, done)
             return runner.task
         finally:
-            _leave_task(loop, runner.task)
-            if caller is not None:
-                _enter_task(loop, caller)
+            leave_task(loop, runner.task, caller)
         self._keep(runner)
         done(result, error)
         return None
@@ -142,7 +138,9 @@ class _Runner:
         """Returns whether the previous coroutine has left no trace."""
         task = self.task
         # The job is done if the task was cancelled, even if that was undone; callbacks wait for the task's end.
-        return self.context == self._pristine and not self._job.done() and not task.cancelling() and not task._callbacks  # noqa: SLF001 - asyncio has no other way to ask
+        return (
+            self.context == self._pristine and not self._job.done() and not task.cancelling() and not is_awaited(task)
+        )
 
     def take(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, done: Done) -> None:
         """Continues a coroutine that waits for ``waits_for``."""

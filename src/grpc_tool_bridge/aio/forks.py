@@ -11,12 +11,12 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
+from grpc_tool_bridge.aio.loop_internals import call_next, runs_here
 from grpc_tool_bridge.errors import ProtocolError
 
 _WHAT_TO_DO = "or start the process by spawn and not by fork"
@@ -145,14 +145,11 @@ def end_with_step(loop: asyncio.AbstractEventLoop | None) -> None:
     Args:
         loop: In which tools run; None, or a loop of another thread: does nothing.
     """
-    if loop is None or getattr(loop, "_thread_id", None) != threading.get_ident():
+    if loop is None or not runs_here(loop):
         return
     process.ends = True
-    loop.call_soon(os._exit, 1)
     # Before the other callbacks of this turn, which are for the parent process.
-    ready = getattr(loop, "_ready", None)
-    if isinstance(ready, deque):
-        ready.rotate(1)
+    call_next(loop, os._exit, 1)
 
 
 def end() -> None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
+from grpc_tool_bridge.aio.loop_internals import never_ends
 from grpc_tool_bridge.errors import ProtocolError
 
 T = TypeVar("T")
@@ -37,7 +38,7 @@ def silence_closed() -> None:
             _closed.append(loop)
             for task in asyncio.all_tasks(loop):
                 if _is_of_grpc(task):
-                    _forgive(task)
+                    never_ends(task)
             with suppress(AttributeError):
                 loop.call_soon_threadsafe = _dropping(loop.call_soon_threadsafe)  # type: ignore[method-assign,assignment]  # of this one loop
 
@@ -76,16 +77,10 @@ def _is_of_grpc(task: "asyncio.Task[Any]") -> bool:
     return "grpc" in getattr(code, "co_filename", "grpc")
 
 
-def _forgive(task: "asyncio.Task[Any]") -> None:
-    """Stops asyncio from logging that a task, which will never run again, was destroyed."""
-    with suppress(AttributeError):
-        task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way to say so
-
-
 def end_tasks(tasks: "list[asyncio.Task[Any]]") -> None:
     """Ends tasks of a loop that does not run here: if it runs again, it cancels them."""
     for task in tasks:
-        _forgive(task)
+        never_ends(task)
         with suppress(RuntimeError):
             task.get_loop().call_soon_threadsafe(task.cancel)
 

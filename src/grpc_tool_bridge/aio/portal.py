@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from grpc_tool_bridge.aio.forks import is_fork, refusal
+from grpc_tool_bridge.aio.loop_internals import note_thread, thread_of
 from grpc_tool_bridge.aio.loops import running_loop
 
 T = TypeVar("T")
@@ -190,7 +191,7 @@ class SyncView(Generic[T]):
             raise _closed()
         if not is_fork():
             return
-        runs_in = getattr(self._loop, "_thread_id", None)
+        runs_in = thread_of(self._loop)
         others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         if runs_in is not None and runs_in not in others:
             raise refusal(f"{self._target!r:.100}")
@@ -227,7 +228,11 @@ class Portal:
 
     def _serve(self) -> None:
         with self._runner:
-            self._runner.run(self._end.wait())
+            self._runner.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        note_thread(self.loop)
+        await self._end.wait()
 
 
 async def _invoke(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

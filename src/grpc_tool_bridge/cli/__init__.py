@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         failure is printed on one line on stderr.
     """
     if argv is not None:
-        from grpc_tool_bridge.cli.app import main as run  # noqa: PLC0415 - see program.py
+        from grpc_tool_bridge.cli.app import main as run
 
         return run(argv)
-    from grpc_tool_bridge.cli import program  # noqa: PLC0415 - importers of a command do not need it
+    from grpc_tool_bridge.cli import program
 
     return program.run()

@@ -1,42 +1,42 @@
 """``admin``: shows what is going on in the hub."""
 
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.text import Text
-
-from grpc_tool_bridge.cli import admin_text
-from grpc_tool_bridge.cli.connection import open_admin
-from grpc_tool_bridge.cli.failures import ArgumentError, one_line
+from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
-from grpc_tool_bridge.cli.output import MAX_ROWS, console, print_json, rich_table
-from grpc_tool_bridge.client.admin import CallStatus, HubEvent
-from grpc_tool_bridge.rpc.methods import EVENT_KINDS
+from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Argument, Option
+from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from grpc_tool_bridge.client.admin import CallStatus
 
 OneSessionOption = Annotated[
-    str | None, typer.Option("--session", metavar="ID", help="Only this session. Default: all sessions.")
+    str | None, Option("--session", metavar="ID", help="Only this session. Default: all sessions.")
 ]
 
 
 async def list_sessions(hub: HubOptions, *, as_json: JsonOption = False) -> None:
     """List the sessions of the hub, oldest first."""
+    from grpc_tool_bridge.cli import admin_text
+    from grpc_tool_bridge.cli.connection import open_admin
+
     async with open_admin(hub) as admin:
         found = [session async for session in admin.sessions()]
     how = admin_text.SESSION_COLUMNS, admin_text.session_row, admin_text.session_facts
-    _print_list(found, *how, none="The hub has no sessions", as_json=as_json)
+    admin_text.print_list(found, *how, none="The hub has no sessions", as_json=as_json)
 
 
 async def list_workers(hub: HubOptions, *, as_json: JsonOption = False) -> None:
     """List the workers that are connected to the hub, with their tools."""
+    from grpc_tool_bridge.cli import admin_text
+    from grpc_tool_bridge.cli.connection import open_admin
+
     async with open_admin(hub) as admin:
         found = [worker async for worker in admin.workers()]
     how = admin_text.WORKER_COLUMNS, admin_text.worker_row, admin_text.worker_facts
     none = "No workers are connected; start one with grpc-tool-bridge worker"
-    _print_list(found, *how, none=none, as_json=as_json)
+    admin_text.print_list(found, *how, none=none, as_json=as_json)
 
 
 async def list_calls(
@@ -44,42 +44,49 @@ async def list_calls(
     *,
     session: OneSessionOption = None,
     arguments: Annotated[
-        bool, typer.Option("--arguments", help="Print the arguments too, if the hub still holds them.")
+        bool, Option("--arguments", help="Print the arguments too, if the hub still holds them.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the waiting and running calls, oldest first."""
+    from grpc_tool_bridge.cli import admin_text
+    from grpc_tool_bridge.cli.connection import open_admin
+
     async with open_admin(hub) as admin:
         found = [call async for call in admin.calls(session or None, include_arguments=arguments)]
 
-    def row(call: CallStatus) -> list[Any]:
+    def row(call: "CallStatus") -> list[Any]:
         return admin_text.call_row(call) + ([admin_text.arguments_text(call)] if arguments else [])
 
-    def facts(call: CallStatus) -> dict[str, Any]:
+    def facts(call: "CallStatus") -> dict[str, Any]:
         return admin_text.call_facts(call, with_arguments=arguments)
 
     columns = [*admin_text.CALL_COLUMNS, *(["arguments"] if arguments else [])]
-    _print_list(found, columns, row, facts, none="No calls wait or run", as_json=as_json)
+    admin_text.print_list(found, columns, row, facts, none="No calls wait or run", as_json=as_json)
 
 
 async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_json: JsonOption = False) -> None:
     """List the runs of agents, including ended ones that the hub still keeps."""
+    from grpc_tool_bridge.cli import admin_text
+    from grpc_tool_bridge.cli.connection import open_admin
+
     async with open_admin(hub) as admin:
         found = [run async for run in admin.runs(session or None)]
     how = admin_text.RUN_COLUMNS, admin_text.run_row, admin_text.run_facts
-    _print_list(found, *how, none="There are no runs of agents", as_json=as_json)
+    admin_text.print_list(found, *how, none="There are no runs of agents", as_json=as_json)
 
 
 async def cancel_call(
     hub: HubOptions,
-    call_id: Annotated[str, typer.Argument(metavar="CALL_ID", help="Id of the call, as admin calls prints it.")],
+    call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as admin calls prints it.")],
     *,
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")
-    ] = "",
+    reason: Annotated[str, Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a call, and all calls made by its tool."""
+    from grpc_tool_bridge.cli.connection import open_admin
+    from grpc_tool_bridge.cli.consoles import console
+
     async with open_admin(hub) as admin:
         await admin.cancel_call(call_id, reason)
     print_json({"call_id": call_id, "cancelled": True}) if as_json else console().print(f"call {call_id} is cancelled")
@@ -91,56 +98,35 @@ async def watch_events(
     session: OneSessionOption = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable."),
+        Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable."),
     ] = None,
     arguments: Annotated[
-        bool, typer.Option("--arguments", help="Print arguments, results and the texts of errors too.")
+        bool, Option("--arguments", help="Print arguments, results and the texts of errors too.")
     ] = False,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, metavar="N", help="Stop after this many events. Default: at Ctrl-C.")
+        int | None, Option("--count", min=1, metavar="N", help="Stop after this many events. Default: at Ctrl-C.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what happens in the hub: calls, workers, sessions and log lines."""
-    for name in kind or ():
-        if name not in EVENT_KINDS:
-            raise ArgumentError(f"--kind {name} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")
+    from contextlib import aclosing
+
+    from grpc_tool_bridge.cli import admin_text
+    from grpc_tool_bridge.cli.connection import open_admin
+
     async with (
         open_admin(hub) as admin,
         aclosing(admin.watch(session or None, kind or (), include_arguments=arguments)) as events,
     ):
         async for event in events:
-            _print_event(event, with_arguments=arguments, as_json=as_json)
+            admin_text.print_event(event, with_arguments=arguments, as_json=as_json)
             count = count and count - 1
             if count == 0:
                 return
 
 
-def _print_list(
-    entries: Sequence[T],
-    columns: Sequence[str],
-    row: Callable[[T], list[Any]],
-    facts: Callable[[T], dict[str, Any]],
-    *,
-    none: str,
-    as_json: bool,
-) -> None:
-    if as_json:
-        print_json([facts(entry) for entry in entries])
-    elif entries:
-        console().print(rich_table(columns, [row(entry) for entry in entries[:MAX_ROWS]]))
-        if len(entries) > MAX_ROWS:
-            console().print(f"… {len(entries) - MAX_ROWS:,} more rows; --json gives all")
-    else:
-        console().print(none)
-
-
-def _print_event(event: HubEvent, *, with_arguments: bool, as_json: bool) -> None:
-    if as_json:
-        print_json(admin_text.event_facts(event, with_arguments=with_arguments))
-        return
-    out = console()
-    if event.dropped:
-        out.print(Text(f"… {event.dropped:,} events were dropped because they came too fast", style="dim"))
-    head = f"{event.timestamp.astimezone():%H:%M:%S} {event.kind:<7} {event.operation:<12} "
-    out.print(one_line(head + admin_text.event_text(event)).rstrip(), soft_wrap=True)
+def check_kinds(*, kind: list[str] | None, **_: Any) -> None:
+    """Checks the kinds of events; raises ArgumentError."""
+    for name in kind or ():
+        if name not in EVENT_KINDS:
+            raise ArgumentError(f"--kind {name} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")

@@ -1,13 +1,20 @@
 """What ``admin`` prints: rows and lines for people, JSON for programs."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.text import Text
 
+from grpc_tool_bridge.cli.consoles import MAX_ROWS, console, rich_table
+from grpc_tool_bridge.cli.failures import one_line
+from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.client.admin import CallStatus, HubEvent
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
 from grpc_tool_bridge.values import tagged_json
+
+T = TypeVar("T")
 
 # Characters of the arguments or the result of one call; --json prints all.
 _SHOWN_CHARS = 200
@@ -206,3 +213,35 @@ def _subject_facts(event: HubEvent, *, with_arguments: bool) -> dict[str, Any]:
                 "fields": dict(line.fields),
                 "timestamp": line.timestamp.ToJsonString(),
             }
+
+
+def print_list(
+    entries: Sequence[T],
+    columns: Sequence[str],
+    row: Callable[[T], list[Any]],
+    facts: Callable[[T], dict[str, Any]],
+    *,
+    none: str,
+    as_json: bool,
+) -> None:
+    """Prints a list: ``row`` is an entry's line for people, ``facts`` its JSON, and ``none`` the line without any."""
+    if as_json:
+        print_json([facts(entry) for entry in entries])
+    elif entries:
+        console().print(rich_table(columns, [row(entry) for entry in entries[:MAX_ROWS]]))
+        if len(entries) > MAX_ROWS:
+            console().print(f"… {len(entries) - MAX_ROWS:,} more rows; --json gives all")
+    else:
+        console().print(none)
+
+
+def print_event(event: HubEvent, *, with_arguments: bool, as_json: bool) -> None:
+    """Prints one event."""
+    if as_json:
+        print_json(event_facts(event, with_arguments=with_arguments))
+        return
+    out = console()
+    if event.dropped:
+        out.print(Text(f"… {event.dropped:,} events were dropped because they came too fast", style="dim"))
+    head = f"{event.timestamp.astimezone():%H:%M:%S} {event.kind:<7} {event.operation:<12} "
+    out.print(one_line(head + event_text(event)).rstrip(), soft_wrap=True)

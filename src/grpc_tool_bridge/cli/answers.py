@@ -6,16 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.tools.content_schemas import read_value
 from grpc_tool_bridge.tools.questions import Answer, Question
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from grpc_tool_bridge.client.answering import OnAsk
 
 # A terminal delivers a line at a time, of at most this length.
 _LINE_BYTES = 4_096
@@ -23,13 +25,12 @@ _CONFIRM: Mapping[str, Any] = {"type": "boolean"}
 
 
 def answers_for(
-    given: Sequence[str], err: Console, paused: Callable[[], AbstractContextManager[object]] = nullcontext
-) -> OnAsk | None:
+    given: Sequence[str], paused: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> "OnAsk | None":
     """Returns what answers a tool's questions.
 
     Args:
         given: Answers from the command line, as JSON.
-        err: The console that shows the questions.
         paused: A context manager that keeps all other output from the terminal.
 
     Returns:
@@ -40,7 +41,12 @@ def answers_for(
     """
     if given:
         return GivenAnswers(given)
-    return TerminalAnswers(err, paused) if sys.stdin is not None and sys.stdin.isatty() and err.is_terminal else None
+    if sys.stdin is None or not sys.stdin.isatty():
+        return None
+    from grpc_tool_bridge.cli.consoles import console
+
+    err = console(stderr=True)
+    return TerminalAnswers(err, paused) if err.is_terminal else None
 
 
 class GivenAnswers:
@@ -80,7 +86,7 @@ class TerminalAnswers:
         paused: As for ``answers_for``.
     """
 
-    def __init__(self, err: Console, paused: Callable[[], AbstractContextManager[object]]) -> None:
+    def __init__(self, err: "Console", paused: Callable[[], AbstractContextManager[object]]) -> None:
         self._err = err
         self._paused = paused
         self._turn = asyncio.Lock()

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from grpc_tool_bridge.cli.output import rich_table
+from grpc_tool_bridge.cli.consoles import rich_table
 from grpc_tool_bridge.load.exchanges import Target
 from grpc_tool_bridge.load.generator import LoadGenerator, Plan
 from grpc_tool_bridge.load.histogram import Histogram

@@ -1,27 +1,22 @@
 """``call`` and ``stream``: print a tool's result, and its values as it yields them."""
 
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from grpc_tool_bridge.cli.answers import GivenAnswers, answers_for
-from grpc_tool_bridge.cli.arguments import parse_arguments
-from grpc_tool_bridge.cli.connection import open_bridge
-from grpc_tool_bridge.cli.events import EventView
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, OptionGroup, SessionOption
-from grpc_tool_bridge.cli.output import console, print_json, print_value
-from grpc_tool_bridge.cli.tools import find_tool
-from grpc_tool_bridge.client.bridge import ToolBridge
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
-from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
+from grpc_tool_bridge.cli.output import print_json, print_value
+from grpc_tool_bridge.cli.parameters import Argument, Option
 
-ToolArgument = Annotated[str, typer.Argument(metavar="TOOL", help="The tool's name.")]
+if TYPE_CHECKING:
+    from grpc_tool_bridge.client.bridge import ToolBridge
+    from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+    from grpc_tool_bridge.errors import ToolBridgeError
+
+ToolArgument = Annotated[str, Argument(metavar="TOOL", help="The tool's name.")]
 WordsArgument = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="ARGS",
         help="The tool's arguments: JSON, or plain text for a parameter that takes text; - reads JSON from stdin.",
     ),
@@ -33,15 +28,15 @@ class CallOptions(OptionGroup):
     """The options of a call."""
 
     kwarg: Annotated[
-        list[str] | None, typer.Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
+        list[str] | None, Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
     ] = None
     timeout: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", help="Deadline of the call. Default: the tool's own."),
+        Option("--timeout", metavar="SECONDS", help="Deadline of the call. Default: the tool's own."),
     ] = None
     answer: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--answer",
             metavar="JSON",
             help="Answer to a question of the tool: an object to accept with, true, or false. Repeatable, in order; "
@@ -50,18 +45,23 @@ class CallOptions(OptionGroup):
     ] = None
     session: SessionOption = None
     as_json: JsonOption = False
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="If the tool fails, print its traceback at the hub.")
-    ] = False
+    traceback: Annotated[bool, Option("--traceback", help="If the tool fails, print its traceback at the hub.")] = False
 
     def check(self) -> None:
         """Checks the options that do not need the hub; raises ArgumentError."""
-        GivenAnswers(self.answer or ())
+        if self.answer:
+            from grpc_tool_bridge.cli.answers import GivenAnswers
+
+            GivenAnswers(self.answer)
 
 
 async def call(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, *, options: CallOptions) -> None:
     """Call a tool and print its result."""
-    on_ask = answers_for(options.answer or (), console(stderr=True))
+    from grpc_tool_bridge.cli.answers import answers_for
+    from grpc_tool_bridge.cli.connection import open_bridge
+    from grpc_tool_bridge.errors import ToolBridgeError
+
+    on_ask = answers_for(options.answer or ())
     async with open_bridge(hub, options.session, on_ask) as bridge:
         proxy, values, named = _prepare(bridge, tool, args, options)
         try:
@@ -73,9 +73,17 @@ async def call(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, 
 
 async def stream(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None, *, options: CallOptions) -> None:
     """Call a tool and print each value as it is yielded; progress and log go to stderr."""
+    from contextlib import aclosing
+
+    from grpc_tool_bridge.cli.answers import answers_for
+    from grpc_tool_bridge.cli.connection import open_bridge
+    from grpc_tool_bridge.cli.consoles import console
+    from grpc_tool_bridge.cli.events import EventView
+    from grpc_tool_bridge.errors import ToolBridgeError
+
     err = console(stderr=True)
     with EventView(console(), err) as events:
-        on_ask = answers_for(options.answer or (), err, events.paused)
+        on_ask = answers_for(options.answer or (), events.paused)
         async with open_bridge(hub, options.session, on_ask) as bridge:
             proxy, values, named = _prepare(bridge, tool, args, options)
             proxy = proxy.with_options(on_progress=events.progress, on_log=events.log)
@@ -89,8 +97,12 @@ async def stream(hub: HubOptions, tool: ToolArgument, args: WordsArgument = None
 
 
 def _prepare(
-    bridge: ToolBridge, name: str, words: list[str] | None, options: CallOptions
-) -> tuple[AsyncGRPCProxyTool, list[Any], dict[str, Any]]:
+    bridge: "ToolBridge", name: str, words: list[str] | None, options: CallOptions
+) -> "tuple[AsyncGRPCProxyTool, list[Any], dict[str, Any]]":
+    from grpc_tool_bridge.cli.arguments import parse_arguments
+    from grpc_tool_bridge.cli.tools import find_tool
+    from grpc_tool_bridge.errors import ValidationError
+
     spec = find_tool([proxy.spec for proxy in bridge.tools.values()], name)
     proxy = bridge.tools[spec.name]
     if options.timeout is not None:
@@ -102,5 +114,5 @@ def _prepare(
     return proxy, args, kwargs
 
 
-def _failure(error: ToolBridgeError, options: CallOptions) -> CommandError:
+def _failure(error: "ToolBridgeError", options: CallOptions) -> CommandError:
     return CommandError(str(error), traceback=error.remote_traceback if options.traceback else "")

@@ -1,61 +1,56 @@
 """``chaos-proxy``: TCP proxies that fail on demand, with the HTTP API of Toxiproxy."""
 
-import asyncio
-import os
-import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.console import Console
-
-from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
+from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption, log_to_stderr
 from grpc_tool_bridge.cli.options import ReadyJsonOption
-from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.cli.serving import LogLevel, LogLevelOption, log_to_stderr
-from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.streams import require_stdout, stdout_is_closed
-from grpc_tool_bridge.optional import missing
-from grpc_tool_bridge.testing.toxiproxy.errors import ApiError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from grpc_tool_bridge.testing.toxiproxy.server import ToxiproxyServer
 
 
 def chaos_proxy(
     *,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Host of the API. Whoever reaches it can open proxies to any address.")
+        str, Option(metavar="HOST", help="Host of the API. Whoever reaches it can open proxies to any address.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free port.")
-    ] = 8474,
+    port: Annotated[int, Option(metavar="PORT", min=0, max=65535, help="Port of the API; 0 picks a free port.")] = 8474,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON file with proxies to create: a list, as /populate takes it."),
+        Option(metavar="FILE", help="JSON file with proxies to create: a list, as /populate takes it."),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Decides which connections a toxic affects, and its jitter. Default: random."),
+        Option(metavar="N", help="Decides which connections a toxic affects, and its jitter. Default: random."),
     ] = None,
     log_level: LogLevelOption = LogLevel.INFO,
     as_json: ReadyJsonOption = False,
-) -> None:
+) -> int:
     """Run TCP proxies that fail on demand, with the HTTP API of Toxiproxy, until Ctrl-C or SIGTERM.
 
     Each proxy forwards an address to another, and its toxics delay, limit, cut and drop what passes.
     """
+    import asyncio
+    import secrets
+
+    from grpc_tool_bridge.cli import interrupts
+    from grpc_tool_bridge.cli.consoles import console
+
+    interrupts.loaded()
     log_to_stderr(log_level)
     if as_json:
         require_stdout()
     given = None if config is None else _Config(config, _read(config))
     chosen = secrets.randbits(32) if seed is None else seed
-    code = asyncio.run(_serve(_server(host, port, chosen), given, console(), as_json=as_json, seed=chosen))
-    if code:
-        raise typer.Exit(code)
+    return asyncio.run(_serve(_server(host, port, chosen), given, console(), as_json=as_json, seed=chosen))
 
 
 @dataclass(frozen=True)
@@ -76,15 +71,19 @@ def _read(config: Path) -> bytes:
 def _server(host: str, port: int, seed: int) -> "ToxiproxyServer":
     try:
         # The package's only command that needs them.
-        from grpc_tool_bridge.testing.toxiproxy.server import ToxiproxyServer  # noqa: PLC0415
+        from grpc_tool_bridge.testing.toxiproxy.server import ToxiproxyServer
     except ImportError as error:
+        from grpc_tool_bridge.optional import missing
+
         package = (error.name or "").partition(".")[0]
         raise CommandError(f"chaos-proxy: {missing(error, package, extra='http')}") from None
     return ToxiproxyServer(host, port, seed=seed)
 
 
-async def _serve(server: "ToxiproxyServer", config: _Config | None, out: Console, *, as_json: bool, seed: int) -> int:
+async def _serve(server: "ToxiproxyServer", config: _Config | None, out: "Console", *, as_json: bool, seed: int) -> int:
     """Serves until a signal; returns its exit code."""
+    from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+
     with ending_signals() as signals:
         try:
             await _start(server, config)
@@ -96,6 +95,8 @@ async def _serve(server: "ToxiproxyServer", config: _Config | None, out: Console
 
 
 async def _start(server: "ToxiproxyServer", config: _Config | None) -> None:
+    from grpc_tool_bridge.testing.toxiproxy.errors import ApiError
+
     if config is not None:
         try:
             async for _ in server.proxies.populate(config.body):
@@ -108,17 +109,22 @@ async def _start(server: "ToxiproxyServer", config: _Config | None) -> None:
         await server.start()
     except (OSError, ValueError) as error:
         text = f"cannot listen at {server.address}: {_why_not(error)}; choose another --host or --port"
-        raise CommandError(text, code=FAILED) from None
+        raise CommandError(text) from None
 
 
 def _why_not(error: OSError | ValueError) -> str:
+    import os
+    import socket
+
     if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
         # Its text is in the words of Toxiproxy.
         return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error)
 
 
-def _announce(server: "ToxiproxyServer", out: Console, *, as_json: bool, seed: int) -> None:
+def _announce(server: "ToxiproxyServer", out: "Console", *, as_json: bool, seed: int) -> None:
+    import os
+
     proxies = server.proxies.all()
     if as_json:
         facts: dict[str, Any] = {"address": server.address, "seed": seed, "pid": os.getpid()}

@@ -1,145 +1,118 @@
-"""Turns functions into commands: their parameters become options, and their exceptions one line."""
+"""All commands by name, in the order of the help; each is imported when it is asked for.
 
-import asyncio
-import contextlib
-import functools
-import inspect
-import re
-import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import Field, fields
-from typing import Any
+A command's module declares its options and its help, and imports what runs it when it runs.
+"""
 
-import typer
-from typer.core import TyperCommand
+from collections.abc import Callable, Mapping
 
-from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, say_warning
-from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
-from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
-from grpc_tool_bridge.values.jsontext import MAX_DIGITS
-from grpc_tool_bridge.values.tagged_json import is_text
-
-# File names may hold any bytes.
-_FILE_ARGUMENTS = frozenset({"sources", "tools"})
-
-_NUMBER = re.compile(r"-\.?\d")
+from grpc_tool_bridge.cli.command import Command, client_command
 
 
-class WordsCommand(TyperCommand):
-    """Parses ``-1`` as an argument and not as an option, as if after ``--``."""
+def _serve() -> Command:
+    from grpc_tool_bridge.cli import serve
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts the options before the arguments, and ``--`` between them."""
-        options: list[str] = []
-        words: list[str] = []
-        rest = iter(args)
-        for arg in rest:
-            if arg == "--":
-                words += rest
-            elif not arg.startswith("-") or arg == "-" or _NUMBER.match(arg):
-                words.append(arg)
-            else:
-                options.append(arg)
-                if self._takes_value(arg):
-                    options += [value for value in (next(rest, None),) if value is not None]
-        return super().parse_args(ctx, [*options, *(["--", *words] if words else [])])
-
-    def _takes_value(self, option: str) -> bool:
-        return any(option in item.opts and not getattr(item, "is_flag", True) for item in self.params)
+    return Command(serve.serve)
 
 
-def add_command(
-    app: typer.Typer,
-    name: str,
-    function: Callable[..., None],
-    *,
-    cls: type[WordsCommand] = WordsCommand,
-    **defaults: Any,
-) -> None:
-    """Registers a function as a command of ``app``; ``cls`` parses its arguments.
+def _worker() -> Command:
+    import math
 
-    Its parameters become the command's. A parameter of a subclass of ``OptionGroup`` stands for all options of that
-    group. ``defaults`` override defaults of options of a group for this command.
-    """
-    given = inspect.signature(function).parameters.values()
-    groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}
-    parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in given if item.name not in groups]
-    for group in groups.values():
-        parameters += [
-            inspect.Parameter(
-                item.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(item.name, item.default),
-                annotation=item.type,
-            )
-            for item in _fields(group)
-        ]
+    from grpc_tool_bridge.cli import worker
 
-    @functools.wraps(function)
-    def command(**values: Any) -> None:
-        _check_text(values)
-        for key, group in groups.items():
-            options = group(**{item.name: values.pop(item.name) for item in fields(group)})
-            options.check()
-            values[key] = options
-        try:
-            function(**values)
-        except KeyboardInterrupt:
-            # Click would exit silently.
-            raise CommandError("interrupted", code=INTERRUPTED, error_type="Cancelled") from None
-
-    command.__dict__["__signature__"] = inspect.Signature(parameters)
-    command.__annotations__ = {item.name: item.annotation for item in parameters}
-    app.command(name, cls=cls)(command)
+    # Hub and workers may be started together, in any order.
+    return Command(worker.worker, connect_timeout=math.inf)
 
 
-def add_client_command(
-    app: typer.Typer,
-    name: str,
-    function: Callable[..., Coroutine[Any, Any, None]],
-    *,
-    cls: type[WordsCommand] = WordsCommand,
-) -> None:
-    """Registers an async function whose first parameter is ``HubOptions``; see ``add_command``."""
+def _tools() -> Command:
+    from grpc_tool_bridge.cli import tools
 
-    @functools.wraps(function)
-    def run(hub: HubOptions, **given: Any) -> None:
-        require_stdout()
-        try:
-            with _long_integers():
-                asyncio.run(function(hub, **given))
-            # Not earlier: if a command fails, stderr has only the line that says why.
-            for text in hub.warnings:
-                say_warning(text)
-        except BrokenPipeError:
-            raise PipeClosedError from None
-
-    add_command(app, name, run, cls=cls)
+    return client_command(tools.tools)
 
 
-def _fields(group: type[Any]) -> list[Field[Any]]:
-    """Lists the options of a group in the order of the help: its own before inherited ones."""
-    return sorted(fields(group), key=lambda item: item.name not in group.__annotations__)
+def _call() -> Command:
+    from grpc_tool_bridge.cli import call
+
+    return client_command(call.call)
 
 
-def _is_group(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, OptionGroup)
+def _stream() -> Command:
+    from grpc_tool_bridge.cli import call
+
+    return client_command(call.stream)
 
 
-def _check_text(given: Mapping[str, Any]) -> None:
-    for name, value in given.items():
-        for word in value if isinstance(value, list) else (value,):
-            if name not in _FILE_ARGUMENTS and isinstance(word, str) and not is_text(word):
-                raise ArgumentError(f"the argument {word[:60]} is not valid UTF-8")
+def _variables() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import variables
+
+    return {
+        "list": client_command(variables.list_variables),
+        "get": client_command(variables.get_variable),
+        "set": client_command(variables.set_variable),
+        "delete": client_command(variables.delete_variable),
+        "watch": client_command(variables.watch_variables),
+    }
 
 
-@contextlib.contextmanager
-def _long_integers() -> Iterator[None]:
-    """Lets Python write every integer that the bridge carries, so that every result can be printed."""
-    before = sys.get_int_max_str_digits()
-    sys.set_int_max_str_digits(MAX_DIGITS)
-    try:
-        yield
-    finally:
-        sys.set_int_max_str_digits(before)
+def _agent() -> Command:
+    from grpc_tool_bridge.cli import agent
+
+    return client_command(agent.agent, check=agent.check, takes_inputs=True)
+
+
+def _admin() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import admin
+
+    return {
+        "sessions": client_command(admin.list_sessions),
+        "workers": client_command(admin.list_workers),
+        "calls": client_command(admin.list_calls),
+        "runs": client_command(admin.list_runs),
+        "cancel": client_command(admin.cancel_call),
+        "events": client_command(admin.watch_events, check=admin.check_kinds),
+    }
+
+
+def _bench() -> Command:
+    from grpc_tool_bridge.cli import bench
+
+    return client_command(bench.bench, check=bench.check)
+
+
+def _doctor() -> Command:
+    from grpc_tool_bridge.cli import doctor
+
+    return client_command(doctor.doctor)
+
+
+def _replay() -> Command:
+    from grpc_tool_bridge.cli import replay
+
+    return Command(replay.replay)
+
+
+def _chaos_proxy() -> Command:
+    from grpc_tool_bridge.cli import chaos_proxy
+
+    return Command(chaos_proxy.chaos_proxy)
+
+
+COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
+    "serve": _serve,
+    "worker": _worker,
+    "tools": _tools,
+    "call": _call,
+    "stream": _stream,
+    "vars": _variables,
+    "agent": _agent,
+    "admin": _admin,
+    "bench": _bench,
+    "doctor": _doctor,
+    "replay": _replay,
+    "chaos-proxy": _chaos_proxy,
+}
+
+# The help of those that have commands of their own.
+GROUPS: Mapping[str, str] = {
+    "vars": "List, read, write and watch the variables of a session.",
+    "admin": "See what is going on in the hub, and cancel calls.",
+}

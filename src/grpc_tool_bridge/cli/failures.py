@@ -4,13 +4,13 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-import pydantic
+from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, FAILED, INTERRUPTED, PIPE_CLOSED
 from grpc_tool_bridge.cli.streams import OutputError, PipeClosedError, discard_output
-from grpc_tool_bridge.errors import ToolBridgeError, error_info
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.errors import ToolBridgeError
 
 # Letters and marks by their category, but invisible; the two variation selectors for text and emoji are not included.
 # See Default_Ignorable_Code_Point of Unicode.
@@ -86,12 +86,14 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
 
 
 def _told(error: BaseException) -> tuple[str, int]:
+    if _of_bridge(error) is not None:
+        return str(error), FAILED
     match error:
         case CommandError():
             return str(error), error.code
         case KeyboardInterrupt():
             return "interrupted", INTERRUPTED
-        case ToolBridgeError() | OutputError():
+        case OutputError():
             return str(error), FAILED
         case OSError():
             named = "" if error.filename is None else f"{error.filename}: "
@@ -106,12 +108,24 @@ def _facts(error: BaseException, text: str, code: int) -> dict[str, Any]:
     # A command rephrases errors of the hub or a tool.
     origin = error.__cause__ if isinstance(error, CommandError) else error
     facts: dict[str, Any] = {"type": _type_name(error), "message": text, "details": {}}
-    if isinstance(origin, ToolBridgeError):
-        info = error_info(origin)
+    of_bridge = _of_bridge(origin)
+    if of_bridge is not None:
+        from grpc_tool_bridge.errors import error_info
+
+        info = error_info(of_bridge)
         facts |= {"type": info.type, "details": dict(info.details), "retryable": info.retryable}
     if isinstance(error, CommandError) and error.traceback:
         facts["traceback"] = error.traceback
     return facts | {"exit_code": code}
+
+
+def _of_bridge(error: BaseException | None) -> "ToolBridgeError | None":
+    """Returns an error of the bridge; None for any other."""
+    if error is None or isinstance(error, CommandError | OutputError):
+        return None
+    from grpc_tool_bridge.errors import ToolBridgeError
+
+    return error if isinstance(error, ToolBridgeError) else None
 
 
 def _type_name(error: BaseException) -> str:
@@ -152,14 +166,3 @@ def _escaped(found: "re.Match[str]") -> str:
 def file_error(error: OSError, path: object) -> ArgumentError:
     """Returns the error for a file that was named and cannot be read."""
     return ArgumentError(f"cannot read {path}: {error.strerror or error}")
-
-
-def settings_error(error: pydantic.ValidationError) -> ArgumentError:
-    """Returns the error for invalid settings; it names each, but shows no values, which may be secret."""
-    parts = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        text = item["msg"].removeprefix("Value error, ")
-        name = ".".join(str(part) for part in item["loc"])
-        origin = f"its flag, TOOL_BRIDGE_{name.upper()} or the TOML file"
-        parts.append(f"setting {name}: {text[:1].lower()}{text[1:]} (from {origin})" if name else text)
-    return ArgumentError("; ".join(parts))

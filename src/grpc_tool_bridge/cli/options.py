@@ -2,40 +2,32 @@
 
 import functools
 import os
-import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import pydantic
-import typer
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
+from grpc_tool_bridge.cli.failures import ArgumentError, file_error
+from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.config.defaults import DEFAULT_ADDRESS
 
-from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning, settings_error
-from grpc_tool_bridge.config import DEFAULT_ADDRESS, Settings, load_settings, read_token
-from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.transport import addresses
-from grpc_tool_bridge.transport.proxies import Proxy, proxy_for
+if TYPE_CHECKING:
+    from grpc_tool_bridge.transport.proxies import Proxy
 
-_hub_option = functools.partial(typer.Option, rich_help_panel="The hub")
+_hub_option = functools.partial(Option, panel="The hub")
 
 SessionOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--session",
         metavar="ID",
         help="Use this session, create it if needed, and keep it. Without it the command uses a temporary session, "
         "removed afterwards.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
 ReadyJsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
+    bool, Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
 ]
-
-_PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 
 
 class OptionGroup:
@@ -141,12 +133,15 @@ class HubOptions(OptionGroup):
             except OSError as error:
                 raise file_error(error, self.tls_ca) from None
 
-    def proxied(self) -> Proxy | None:
+    def proxied(self) -> "Proxy | None":
         """Finds the proxy on the way to the hub; None if there is none.
 
         Raises:
             ArgumentError: It cannot be used.
         """
+        from grpc_tool_bridge.errors import ValidationError
+        from grpc_tool_bridge.transport.proxies import proxy_for
+
         try:
             return proxy_for(self.address, self.proxy)
         except ValidationError as error:
@@ -169,6 +164,8 @@ class HubOptions(OptionGroup):
 
     @functools.cached_property
     def _read(self) -> tuple[str | None, list[str]]:
+        from grpc_tool_bridge.config.secret_files import read_token
+
         # Only once: a pipe cannot be read again.
         token, file = None, self.token_file
         if file is None:
@@ -192,74 +189,27 @@ def check_address(address: str, *, listening: bool = False, flag: str = "--addre
     Raises:
         ArgumentError: It is not valid.
     """
+    from grpc_tool_bridge.errors import ValidationError
+    from grpc_tool_bridge.transport import addresses
+
     try:
         addresses.check_address(address, listening=listening)
     except ValidationError as error:
         raise ArgumentError(f"{flag}: {error.message}") from None
 
 
-# ------------------------------------------------------------------------------------------------------------- settings
-
-
-def setting(name: str, flag: str = "") -> Any:
-    """Makes the option of a field of ``Settings``, named like the field or by its ``flag``.
-
-    It has no default, so that the environment and the file apply if it is not given.
-    """
-    field = Settings.model_fields[name]
-    flag = flag or f"--{name.replace('_', '-')}"
-    declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
-    about = field.description or name
-    text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
-    return typer.Option(declaration, help=text, show_default=False, rich_help_panel=_PANEL)
-
-
-def default_text(field: FieldInfo) -> str:
-    """Writes a setting's default for people."""
-    if field.default is None or field.default == ():
-        return "none"
-    if isinstance(field.default, bool):
-        return "on" if field.default else "off"
-    if isinstance(field.default, tuple):
-        return ", ".join(field.default)
-    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-
-
-def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
-    """Reads the settings from flags, then environment, then file, and checks them before the hub starts.
+def check_timeout(timeout: float | None, owner: str) -> None:
+    """Checks the value of ``--timeout``; None is none. ``owner`` names what takes that long in the text.
 
     Raises:
-        ArgumentError: A setting is not valid, or a file cannot be read.
+        ArgumentError: It is not valid.
     """
+    if timeout is None:
+        return
+    from grpc_tool_bridge.client.options import to_milliseconds
+    from grpc_tool_bridge.errors import ValidationError
+
     try:
-        with warnings.catch_warnings(record=True) as noticed:
-            warnings.simplefilter("always", DeprecationWarning)
-            settings = load_settings(flags, config_file)
-    except pydantic.ValidationError as error:
-        raise settings_error(error) from None
-    except ValueError as error:
-        raise ArgumentError(str(error)) from None
-    except OSError as error:
-        raise file_error(error, config_file) from None
-    for warning in noticed:
-        say_warning(str(warning.message))
-    return settings.model_copy(update={"token": _token(settings), "token_file": None})
-
-
-def model_text(settings: Settings) -> str:
-    """Describes the default model of agents."""
-    if settings.agent_model is None:
-        return "the model that each agent names"
-    # A base URL may contain a user and a password.
-    base = re.sub(r"//.*@", "//***@", settings.agent_api_base or "")
-    return settings.agent_model + (f" at {base}" if base else "")
-
-
-def _token(settings: Settings) -> SecretStr | None:
-    try:
-        token = settings.bearer_token()
-    except OSError as error:
-        raise file_error(error, settings.token_file) from None
-    except ValueError as error:
-        raise ArgumentError(str(error)) from None
-    return None if token is None else SecretStr(token)
+        to_milliseconds(timeout, owner)
+    except ValidationError as error:
+        raise ArgumentError(f"--timeout: {error.message}") from None

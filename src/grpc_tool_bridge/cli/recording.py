@@ -1,44 +1,45 @@
 """The options of ``serve`` for a recording."""
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.interfaces import Recorder
+from grpc_tool_bridge.cli.parameters import Option
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.config import Settings
+    from grpc_tool_bridge.core.interfaces import Recorder
 
 _PANEL = "Recording"
 
 RecordOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--record",
         metavar="FILE",
         help="Record what clients and the hub say to one another in this file, without secrets. A recording that is "
         "there is replaced.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 RedactOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--redact",
         metavar="NAME",
         help="Do not record the values of this name, such as of an argument or a key; * and ? match as in file names. "
         "Repeatable. Also the setting record_redact.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 RedactPatternOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--redact-pattern",
         metavar="REGEX",
         help="Do not record what this regular expression matches in any text. Repeatable. Also the setting "
         "record_redact_patterns.",
-        rich_help_panel=_PANEL,
+        panel=_PANEL,
     ),
 ]
 
@@ -54,8 +55,8 @@ def check_redaction(record: Path | None, names: list[str] | None, patterns: list
 
 
 def make_recorder(
-    record: Path | None, settings: Settings, names: list[str] | None, patterns: list[str] | None
-) -> Recorder | None:
+    record: Path | None, settings: "Settings", names: list[str] | None, patterns: list[str] | None
+) -> "Recorder | None":
     """Returns the recorder of a hub; None if nothing is recorded.
 
     Raises:
@@ -63,7 +64,7 @@ def make_recorder(
     """
     if record is None:
         return None
-    from grpc_tool_bridge.testing.recording.recorder import Recorder as FileRecorder  # noqa: PLC0415 - only to record
+    from grpc_tool_bridge.testing.recording.recorder import Recorder as FileRecorder
 
     try:
         return FileRecorder(

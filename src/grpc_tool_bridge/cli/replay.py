@@ -1,22 +1,14 @@
 """``replay``: a server that answers as a recording says, or a test made of it."""
 
-import asyncio
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error, say_warning
 from grpc_tool_bridge.cli.options import ReadyJsonOption, check_address
-from grpc_tool_bridge.cli.output import console, print_json
-from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import require_stdout
-from grpc_tool_bridge.cli.tool_sources import load_tools
-from grpc_tool_bridge.config import DEFAULT_ADDRESS
-from grpc_tool_bridge.transport.addresses import is_loopback
+from grpc_tool_bridge.config.defaults import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.testing.mock_server import MockBridgeServer
@@ -26,11 +18,11 @@ _MAX_SHOWN = 10
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A recording of serve --record.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="A recording of serve --record.")],
     *,
     address: Annotated[
         str,
-        typer.Option(
+        Option(
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
@@ -38,20 +30,16 @@ def replay(
         ),
     ] = DEFAULT_ADDRESS,
     in_time: Annotated[
-        bool, typer.Option("--in-time", help="Take as long for each answer as it took; else answer at once.")
+        bool, Option("--in-time", help="Take as long for each answer as it took; else answer at once.")
     ] = False,
-    speed: Annotated[
-        float, typer.Option("--speed", metavar="FACTOR", help="With --in-time: so many times faster.")
-    ] = 1.0,
+    speed: Annotated[float, Option("--speed", metavar="FACTOR", help="With --in-time: so many times faster.")] = 1.0,
     make_test: Annotated[
         Path | None,
-        typer.Option(
-            "--make-test", metavar="TEST.py", help="Write a pytest module that makes the recorded calls, and exit."
-        ),
+        Option("--make-test", metavar="TEST.py", help="Write a pytest module that makes the recorded calls, and exit."),
     ] = None,
     tools: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--tools",
             metavar="SOURCE",
             help="With --make-test: the test makes the calls to a hub with these tools, and compares the answers. "
@@ -59,32 +47,38 @@ def replay(
         ),
     ] = None,
     as_json: ReadyJsonOption = False,
-) -> None:
+) -> int:
     """Serve a recording without a hub, tools or a model, until Ctrl-C or SIGTERM; or make a test of it.
 
     Each recorded call is answered once. Any other fails with RecordingMismatch, and says what differs.
     """
+    from grpc_tool_bridge.cli import interrupts
+
+    interrupts.loaded()
     if make_test is not None:
         if as_json:
             raise ArgumentError("--json: not with --make-test, which writes a test and serves nothing")
         _make_test(file, make_test, tools or [])
-        return
+        return 0
     if tools:
         raise ArgumentError("--tools: with --make-test only; a recording is served without tools")
     _check_address(address)
     if speed != 1.0 and not in_time:
         raise ArgumentError("--speed: with --in-time only; without it, answers come at once")
+    import asyncio
+
     server = _server(file, address, in_time=in_time, speed=speed)
     if as_json:
         require_stdout()
     code = asyncio.run(_serve(server, file, address, as_json=as_json))
     for text in [*server.mismatches, *(f"not played: {text}" for text in server.unplayed[:_MAX_SHOWN])]:
         say_warning(text)
-    if code:
-        raise typer.Exit(code)
+    return code
 
 
 def _check_address(address: str) -> None:
+    from grpc_tool_bridge.transport.addresses import is_loopback
+
     check_address(address, listening=True)
     if address.startswith("unix:"):
         raise ArgumentError("--address: a recording is served at HOST:PORT, not at a unix socket")
@@ -93,7 +87,7 @@ def _check_address(address: str) -> None:
 
 
 def _server(file: Path, address: str, *, in_time: bool, speed: float) -> "MockBridgeServer":
-    from grpc_tool_bridge.testing.mock_server import MockBridgeServer  # noqa: PLC0415 - only to replay
+    from grpc_tool_bridge.testing.mock_server import MockBridgeServer
 
     try:
         return MockBridgeServer.from_recording(file, address=address, in_time=in_time, speed=speed)
@@ -104,13 +98,20 @@ def _server(file: Path, address: str, *, in_time: bool, speed: float) -> "MockBr
 
 
 async def _serve(server: "MockBridgeServer", file: Path, address: str, *, as_json: bool) -> int:
+    import asyncio
+    import os
+    import signal
+
+    from grpc_tool_bridge.cli.consoles import console
+    from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+
     with ending_signals() as signals:
         try:
             server.start()
         except RuntimeError:
             # gRPC does not tell why.
             raise CommandError(
-                f"cannot listen at {address}: it is in use or not this machine's; choose another --address", code=FAILED
+                f"cannot listen at {address}: it is in use or not this machine's; choose another --address"
             ) from None
         try:
             if as_json:
@@ -123,7 +124,9 @@ async def _serve(server: "MockBridgeServer", file: Path, address: str, *, as_jso
 
 
 def _make_test(file: Path, target: Path, tools: list[str]) -> None:
-    from grpc_tool_bridge.testing.recording.made_tests import write_test  # noqa: PLC0415 - only to make a test
+    from grpc_tool_bridge.cli.consoles import console
+    from grpc_tool_bridge.cli.tool_sources import load_tools
+    from grpc_tool_bridge.testing.recording.made_tests import write_test
 
     # Fails now if the test could not import them.
     load_tools(tools)

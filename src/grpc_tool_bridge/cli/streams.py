@@ -12,7 +12,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 # The non-ASCII characters of our own texts; any other is written as a Python escape.
 _PLAIN = {"…": "...", "→": "->", "—": "-", "•": "*", "·": "*"}
@@ -140,6 +140,20 @@ def read_stdin() -> str:
         raise ValueError(f"it is not UTF-8 at byte {error.start:,}") from None
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from None
+
+
+def write(text: str, file: IO[str] | None = None) -> None:
+    """Writes a text to ``file``, or stdout, at once.
+
+    Raises:
+        PipeClosedError: Nobody reads the output any more.
+    """
+    file = file or sys.stdout
+    try:
+        file.write(text)
+        file.flush()
+    except BrokenPipeError:
+        raise PipeClosedError from None
 
 
 def discard_output() -> None:

@@ -31,7 +31,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     WatchEventsRequest,
     WorkerInfo,
 )
-from grpc_tool_bridge.rpc.methods import EVENT_KINDS
+from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 from grpc_tool_bridge.values.offload import read_value
 
 # The largest page that a hub returns, so that long lists take few requests.

@@ -10,13 +10,16 @@ import os
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from google.protobuf.message import Message
 
-from grpc_tool_bridge.config import Settings, read_token
+from grpc_tool_bridge.config.secret_files import read_token
 from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.config.settings import Settings
 
 M = TypeVar("M", bound=Message)
 
@@ -177,8 +180,10 @@ def instance_of(name: str, value: object, kind: Any, called: str) -> None:
         refuse_type(name, value, called)
 
 
-def settings_of(settings: object) -> Settings:
+def settings_of(settings: object) -> "Settings":
     """Returns the given settings, or the defaults."""
+    from grpc_tool_bridge.config.settings import Settings  # noqa: PLC0415 - imports pydantic, which clients do not need
+
     if settings is None:
         return Settings()
     if not isinstance(settings, Settings):

@@ -74,3 +74,20 @@ def _is_open_to_all(folder: Path) -> bool:
     mode = folder.stat().st_mode
     # In a sticky folder, such as /tmp, users can only replace their own files.
     return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
+
+
+def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | None:
+    """Returns the given token, or reads it from its file; ``how`` is passed to ``read_secret``.
+
+    Raises:
+        ValueError: The token is empty or has characters that a header cannot carry, or others can read the file.
+        OSError: The file cannot be read.
+    """
+    if token is None and token_file is not None:
+        token = read_secret(token_file, "token_file", **how).decode("utf-8", "replace").strip()
+    if token is None:
+        return None
+    if not token or not all("!" <= character <= "~" for character in token):
+        where = f" in {token_file}" if token_file else ""
+        raise ValueError(f"the token{where} is empty or has characters other than printable ASCII without spaces")
+    return token

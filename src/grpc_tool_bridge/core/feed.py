@@ -27,7 +27,7 @@ from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
-from grpc_tool_bridge.rpc.methods import EVENT_KINDS
+from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 
 # Limits on the events that wait for one watcher.
 MAX_EVENTS = 1_000

@@ -10,6 +10,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns, in_slices
 from grpc_tool_bridge.config import Settings
@@ -146,6 +147,7 @@ class Hub:
     async def start(self) -> None:
         """Starts to serve."""
         self.loop = asyncio.get_running_loop()
+        note_thread(self.loop)
         if self.chaos is not None:
             _log.warning("this hub injects faults on purpose (%s): never use it in production", self.chaos)
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")

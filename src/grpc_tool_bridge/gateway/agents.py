@@ -16,7 +16,7 @@ from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import error_json, message_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.serialization import serialize_value
-from grpc_tool_bridge.values.tagged_json import is_text
+from grpc_tool_bridge.values.text import is_text
 
 
 class AgentRoutes:

@@ -13,7 +13,8 @@ from grpc_tool_bridge.errors import MessageTooLargeError, ValidationError
 from grpc_tool_bridge.gateway.errors import HttpError
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.values.offload import in_reader
-from grpc_tool_bridge.values.tagged_json import is_text, loads
+from grpc_tool_bridge.values.tagged_json import loads
+from grpc_tool_bridge.values.text import is_text
 
 MAX_TIMEOUT_MS = 2**31 - 1
 MAX_COUNT = 2**31 - 1

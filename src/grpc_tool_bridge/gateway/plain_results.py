@@ -9,7 +9,8 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
-from grpc_tool_bridge.values.tagged_json import is_text, to_json
+from grpc_tool_bridge.values.tagged_json import to_json
+from grpc_tool_bridge.values.text import is_text
 
 # What a text of a format stands for.
 _FORMATS: Mapping[str, type] = {

@@ -9,7 +9,7 @@ from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
-from grpc_tool_bridge.rpc.methods import EVENT_KINDS
+from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 
 ANY_REQUEST = frozenset({401, 403, 422, 500})
 _SESSION = frozenset({404, 410})

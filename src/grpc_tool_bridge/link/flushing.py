@@ -3,6 +3,8 @@
 import asyncio
 from typing import Protocol
 
+from grpc_tool_bridge.aio.loop_internals import is_idle
+
 
 class Flushed(Protocol):
     """What sends the frames of one link."""
@@ -45,8 +47,7 @@ class FlushPolicy:
             self._after_frame.append(io)
             return
         loop = asyncio.get_running_loop()
-        # The callbacks that an asyncio loop is about to run; any other loop is assumed to be busy.
-        if getattr(loop, "_ready", True):
-            loop.call_soon(io.flush)
-        else:
+        if is_idle(loop):
             io.flush()
+        else:
+            loop.call_soon(io.flush)

@@ -3,8 +3,9 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.load.arrivals import Arrivals, arrivals
@@ -123,10 +124,14 @@ class LoadGenerator:
                 continue
             group.create_task(self._make(next(calls), due), name="open loop")
 
-    async def _make(self, call: Call, due: float) -> None:
-        """Makes a call, and counts it unless it was due before the measurement."""
+    def _make(self, call: Call, due: float) -> Coroutine[Any, Any, None]:
+        """Makes a call, which is in flight from now on: before the task that awaits it has begun."""
         number = next(self._numbers)
         self._due[number] = due
+        return self._finish(call, number, due)
+
+    async def _finish(self, call: Call, number: int, due: float) -> None:
+        """Waits for the end of a call, and counts it unless it was due before the measurement."""
         try:
             exchange = await call()
         except ToolBridgeError as error:

@@ -44,9 +44,6 @@ AGENTS_FEATURE = "agents"
 # Methods that run tools or agents: the context of their requests has a payload and a parent.
 RUN_TOOLS = frozenset({"ExecuteTool", "StreamTool", "BatchExecuteTools", "ExecuteAgent"})
 
-# The kinds of events of WatchEvents; also the field names of an AdminEvent's subjects.
-EVENT_KINDS = ("call", "worker", "session", "log")
-
 # Metadata of a call that a worker's tool makes: the number of the hub's call that the tool runs for.
 ORIGIN_KEY = "tool-bridge-origin"
 

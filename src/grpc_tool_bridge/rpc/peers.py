@@ -2,9 +2,12 @@
 
 import asyncio
 from collections import deque
+from typing import TYPE_CHECKING
 
-from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.rpc.budgets import Budget
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.config import Settings
 
 
 class Peer:
@@ -117,6 +120,6 @@ class Peers:
             peer.budget.close()
 
 
-def peers_of(memory: Budget, settings: Settings) -> Peers:
+def peers_of(memory: Budget, settings: "Settings") -> Peers:
     """Returns the connections of a hub, within the limits of its settings."""
     return Peers(memory, settings.max_peer_bytes, owner="this connection", setting="max_peer_bytes")

@@ -4,17 +4,20 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.config import MAX_MESSAGE_BYTES, Settings
+from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.config import Settings
 
 # gRPC's own limit is so many times the bridge's, so that the bridge refuses a message, with a clear error.
 MESSAGE_HEADROOM = 4
@@ -211,7 +214,7 @@ def receive_limit(max_message_bytes: int) -> int:
     return min(max(max_message_bytes + max_message_bytes // 2, LEAST_MESSAGE_LIMIT), 2**31 - 1)
 
 
-def memory_options(settings: Settings) -> Sequence[Option]:
+def memory_options(settings: "Settings") -> Sequence[Option]:
     """Returns the options of a hub's server that bound gRPC's own memory; they come after the others."""
     return (
         ("grpc.max_receive_message_length", receive_limit(settings.max_message_bytes)),

@@ -333,7 +333,8 @@ class Reads:
             self._end_for(read, self.peers.memory)
 
     def _stalled(self) -> list[_Read]:
-        return [read for read in self._open if read.reserved and read.error is None]
+        """Returns the stalled requests, the newest first: by a coarse clock, several began at the same time."""
+        return [read for read in reversed(self._open) if read.reserved and read.error is None]
 
     def _end_for(self, read: _Read, full: Budget) -> None:
         read.end(read.peer.budget.refusal(full, self.most, "a request that did not arrive, and might have been one"))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import grpc.aio
 
 from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.loops import note_use, silence_closed
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.secret_files import check_secret_file
@@ -117,6 +118,7 @@ class GrpcServer:
         check_exposure(self.address, settings, token)
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
+        note_thread(self._loop)
         self._server = grpc.aio.server(
             interceptors=[] if token is None else [AuthenticationInterceptor(BearerToken(token))],
             options=(

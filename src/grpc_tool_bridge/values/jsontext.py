@@ -1,40 +1,31 @@
-"""JSON text: which containers it can hold exactly, writing and reading them, and integers of any size.
-
-The search goes level by level: visiting all children of a level together runs near the speed of C, and yields the
-depth and the exact types as well.
+"""JSON text: writing and reading it, and integers of any size.
 
 Python refuses to convert more digits than ``sys.get_int_max_str_digits()`` (4,300), since it takes quadratic time.
 The halving here keeps each piece below the smallest limit that can be set, and is bounded by MAX_DIGITS.
 """
 
+import contextlib
 import json
 import re
 from decimal import Context, Decimal, InvalidOperation
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, chain
 from math import isfinite
+from types import GenericAlias
 from typing import Any, NoReturn
 
 import msgspec
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Json
-from grpc_tool_bridge.rpc.nodes import too_many_nodes
 from grpc_tool_bridge.rpc.wireformat import read_bytes_field
-from grpc_tool_bridge.values.foreign import foreign
 
 # Containers that share others can expand to far more than they hold: thirty lists, each holding the next one twice,
 # are a thousand million items once written out.
 MAX_ITEMS = 10_000_000
-# With this many items in a level, shared containers are looked for.
-_MANY = 100_000
 
-# Items that may be visited in an event loop, at some 100 ns each.
-_ITEMS_IN_LOOP = 50_000
-
-_LEAVES = frozenset({str, int, bool, type(None)})
-_FOLLOWED = frozenset({float, list, dict})
-_ONLY_STR = frozenset({str})
+# Nearly every value has fewer levels. A type that msgspec checks doubles with every level.
+_FEW_LEVELS = 8
 
 _FEW_PASSES = 8
 _BETWEEN_BRACKETS = ord("\\")
@@ -70,74 +61,6 @@ def too_many(limit: int) -> SerializationError:
     )
 
 
-def is_json_exact(value: list[Any] | dict[str, Any], *, max_depth: int, max_nodes: int | None = None) -> bool:
-    """Returns whether JSON restores a container unchanged: exact types, text keys, finite numbers.
-
-    Args:
-        value: A list or dict (exactly).
-        max_depth: Levels of containers allowed.
-        max_nodes: Items and keys allowed; None for any.
-
-    Returns:
-        Whether it does; False as soon as anything else is found.
-
-    Raises:
-        SerializationError: It is nested too deep, contains itself, or is too large once written out.
-        MessageTooLargeError: It has more nodes.
-        ForeignCodeError: It has so many that visiting them would block an event loop.
-    """
-    lists: list[Any] = [value] if type(value) is list else []
-    dicts: list[Any] = [] if lists else [value]
-    shared = False
-    depth = 0
-    items = 1
-    while lists or dicts:
-        depth += 1
-        if depth > max_depth:
-            raise too_deep()
-        items += sum(map(len, lists)) + 2 * sum(map(len, dicts))
-        if items > _ITEMS_IN_LOOP:
-            foreign(value)
-            if max_nodes is not None and items > max_nodes:
-                raise too_many_nodes(f"a {type(value).__name__}", items, max_nodes, counted_all=False)
-        if dicts and not set(map(type, chain.from_iterable(dicts))) <= _ONLY_STR:
-            return False
-        children = chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts)))
-        rest = [item for item in children if type(item) not in _LEAVES]
-        types = set(map(type, rest))
-        if not types <= _FOLLOWED or (float in types and not _all_finite(rest)):
-            return False
-        lists = [item for item in rest if type(item) is list] if list in types else []
-        dicts = [item for item in rest if type(item) is dict] if dict in types else []
-        if sum(map(len, lists)) + sum(map(len, dicts)) > _MANY:
-            # Without this a list that holds itself twice would double with every level.
-            every = len(lists) + len(dicts)
-            lists, dicts = _distinct(lists), _distinct(dicts)
-            shared = shared or len(lists) + len(dicts) < every
-    if shared and _written_items(value, {}) > MAX_ITEMS:
-        raise too_many(MAX_ITEMS)
-    return True
-
-
-def _distinct(containers: list[Any]) -> list[Any]:
-    return list({id(container): container for container in containers}.values())
-
-
-def _all_finite(items: list[Any]) -> bool:
-    floats = [item for item in items if type(item) is float]
-    # The sum is not finite if one item is not; otherwise it can still overflow.
-    return isfinite(sum(floats)) or all(map(isfinite, floats))
-
-
-def _written_items(container: Any, known: dict[int, int]) -> int:
-    """Counts items as they are written out: a shared container each time that it appears."""
-    if id(container) not in known:
-        children = container.values() if type(container) is dict else container
-        nested = (_written_items(child, known) for child in children if type(child) is list or type(child) is dict)
-        known[id(container)] = len(container) + sum(nested)
-    return known[id(container)]
-
-
 def encode_json(value: Any) -> bytes | None:
     """Writes a container that ``is_json_exact``; None if an integer in it has more digits than Python converts.
 
@@ -169,6 +92,12 @@ def decode_json(payload: bytes, max_depth: int) -> Any:
     text = read_bytes_field(payload)
     if text is None:
         text = memoryview(Json.FromString(payload).utf8)
+    # A level takes at least two bytes, so a short text cannot be too deep.
+    may_be_deep = len(text) > 2 * max_depth
+    if may_be_deep and max_depth >= _FEW_LEVELS:
+        # Counting levels while decoding is nearly free. What fails here has more, or an error that is reported below.
+        with contextlib.suppress(ValueError, msgspec.MsgspecError):
+            return _shallow_decoder().decode(text)
     try:
         value = _decode(text)
     except RecursionError:
@@ -177,10 +106,19 @@ def decode_json(payload: bytes, max_depth: int) -> Any:
         if "out of range" not in str(failure) and "integer string" not in str(failure):
             raise SerializationError(f"the text is not valid JSON: {failure}") from failure
         value = _decode_big(bytes(text))
-    # A level takes at least two bytes, so a short text cannot be too deep.
-    if len(text) > 2 * max_depth:
+    if may_be_deep:
         _check_depth(value, bytes(text), max_depth)
     return value
+
+
+@cache
+def _shallow_decoder() -> "msgspec.json.Decoder[Any]":
+    """Makes a decoder that refuses values of more than _FEW_LEVELS levels."""
+    scalar: Any = None | bool | int | float | str
+    kind: Any = scalar
+    for _ in range(_FEW_LEVELS):
+        kind = scalar | GenericAlias(list, kind) | GenericAlias(dict, (str, kind))
+    return msgspec.json.Decoder(kind)
 
 
 def _decode_big(text: bytes) -> Any:

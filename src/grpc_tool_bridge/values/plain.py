@@ -13,9 +13,10 @@ from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError
 from grpc_tool_bridge.optional import is_subclass_of_data
 from grpc_tool_bridge.rpc.nodes import too_many_nodes
 from grpc_tool_bridge.values.conversions import plain_data
+from grpc_tool_bridge.values.exactness import is_json_exact
 from grpc_tool_bridge.values.foreign import foreign, has_own_access
 from grpc_tool_bridge.values.guarded import Declares, format_of, nowhere, plain_of, refused
-from grpc_tool_bridge.values.jsontext import MAX_ITEMS, is_json_exact, too_deep, too_many
+from grpc_tool_bridge.values.jsontext import MAX_ITEMS, too_deep, too_many
 from grpc_tool_bridge.values.records import fields_of
 from grpc_tool_bridge.values.rows import is_data, is_iterator, row_of
 

@@ -20,6 +20,7 @@ from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX, bytes_field
 from grpc_tool_bridge.values import arrow as frames
 from grpc_tool_bridge.values import data, jsontext, scalars, structs, tensor
 from grpc_tool_bridge.values.codecs import CodecTable
+from grpc_tool_bridge.values.exactness import is_json_exact
 from grpc_tool_bridge.values.foreign import foreign, in_place
 from grpc_tool_bridge.values.plain import ITERATOR_BYTES, Writing, read_iterators, to_plain
 from grpc_tool_bridge.values.rich import RichReader, is_rich, pack_rich
@@ -125,7 +126,7 @@ def pack_json(value: Any, max_depth: int, max_nodes: int | None = None) -> Packe
     packed = structs.pack_struct(value)
     if packed is not None and max_depth >= structs.MAX_LEVELS:
         return packed
-    if not jsontext.is_json_exact(value, max_depth=max_depth, max_nodes=max_nodes):
+    if not is_json_exact(value, max_depth=max_depth, max_nodes=max_nodes):
         return None
     text = jsontext.encode_json(value)
     return packed or (None if text is None else (JSON_URL, bytes_field(text)))

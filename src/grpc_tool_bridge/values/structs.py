@@ -36,6 +36,9 @@ def pack_struct(value: list[Any] | dict[Any, Any]) -> Packed | None:
     Raises:
         SerializationError: A text in it has no UTF-8 form.
     """
+    # A protobuf map is unordered, so it can have only one key. Most containers are dicts of more.
+    if type(value) is dict and len(value) > 1:
+        return None
     try:
         if type(value) is list:
             return _LIST_URL, _list_bytes(value, 1, [_MAX_ITEMS])
@@ -52,7 +55,6 @@ def _list_bytes(items: Any, level: int, left: list[int]) -> bytes:
 
 
 def _dict_bytes(value: Any, level: int, left: list[int]) -> bytes:
-    # A protobuf map is unordered, so it can have only one key.
     if len(value) > 1 or level > MAX_LEVELS:
         raise _NotExactError
     left[0] -= 1

@@ -13,6 +13,7 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichDateTime
 from grpc_tool_bridge.values.rich import read_datetime, read_time, write_moment
 from grpc_tool_bridge.values.tables import ARRAY_READERS, array_json, frame_json, is_missing
+from grpc_tool_bridge.values.text import is_text
 
 _KEYS = {"$type", "value"}
 # JavaScript's numbers, and those of many other parsers, are exact up to here; Python's parser refuses long ones.
@@ -152,17 +153,6 @@ def _scalar(value: Any) -> Any:
             if is_text(value):
                 return value
             return {"$type": "str", "value": to_json(value.encode("utf-8", "surrogatepass"))}
-
-
-def is_text(value: str) -> bool:
-    """Returns whether a text has no lone surrogate, which strict parsers refuse."""
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,6 +1,9 @@
 """numpy arrays and scalars as Tensor.
 
 A Tensor of no dimensions in an Any is a scalar; a 0-d array travels in RichValue.tensor, which is always an array.
+
+The data is the last field, and protobuf would copy it several times: it is written and read around protobuf, with one
+copy at each end.
 """
 
 import re
@@ -12,7 +15,7 @@ from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.optional import need
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, Tensor
 from grpc_tool_bridge.rpc.nodes import MAX_NODES
-from grpc_tool_bridge.rpc.wireformat import TYPE_PREFIX
+from grpc_tool_bridge.rpc.wireformat import LENGTH, TYPE_PREFIX, read_varint, varint
 from grpc_tool_bridge.values.scalars import RICH_URL, Packed
 
 if TYPE_CHECKING:
@@ -29,6 +32,11 @@ _LISTS_PER_ITEM = 8
 # Items of an array whose items take no bytes, such as texts of no characters.
 _MAX_WIDTHLESS = 1_000
 
+_DATA_TAG = 3 << 3 | LENGTH
+_DATA_HEADER = bytes((_DATA_TAG,))
+# A Tensor has three fields; one with more is left to protobuf.
+_MAX_FIELDS = 3
+
 _PLAIN_KINDS = "biufcmMSUV"
 # The possible dtype.str of these kinds; numpy itself accepts much more, some of it by evaluating text.
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9]{0,9}(generic|Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)\])?")
@@ -44,19 +52,20 @@ def pack_tensor(value: Any) -> Packed | None:
     np = need("numpy")
     if isinstance(value, np.ndarray):
         # A subclass becomes a plain array: numpy.matrix, numpy.memmap.
-        tensor = _tensor(np.asarray(value))
+        payload = _payload(np.asarray(value))
         if value.ndim == 0:
-            return RICH_URL, RichValue(tensor=tensor).SerializeToString()
-        return TENSOR_URL, tensor.SerializeToString()
+            return RICH_URL, RichValue(tensor=Tensor.FromString(payload)).SerializeToString()
+        return TENSOR_URL, payload
     if not isinstance(value, np.generic):
         return None
     array = np.asarray(value)
     if array.dtype.kind in "SU" and len(array[()]) != len(value):
         raise SerializationError("a numpy text that ends with NUL characters loses them; send a str or bytes")
-    return TENSOR_URL, _tensor(array).SerializeToString()
+    return TENSOR_URL, _payload(array)
 
 
-def _tensor(array: "ndarray[Any, Any]") -> Tensor:
+def _payload(array: "ndarray[Any, Any]") -> bytes:
+    """Returns the bytes of a Tensor."""
     np = need("numpy")
     dtype = array.dtype
     if dtype.kind not in _PLAIN_KINDS or dtype.names is not None or np.dtype(dtype.str) != dtype:
@@ -65,7 +74,12 @@ def _tensor(array: "ndarray[Any, Any]") -> Tensor:
             "dates or fixed-width text, or send it as a list"
         )
     check_lists(array.shape)
-    return Tensor(dtype=dtype.str, shape=array.shape, data=array.tobytes())
+    head = Tensor(dtype=dtype.str, shape=array.shape).SerializeToString()
+    if not array.nbytes:
+        return head
+    # As bytes, since dates and fixed-width texts have no buffer. Nothing is copied unless the array is not contiguous.
+    data = array.ravel().view("u1").data
+    return b"".join((head, _DATA_HEADER, varint(array.nbytes), data))
 
 
 def check_lists(shape: tuple[int, ...]) -> None:
@@ -86,7 +100,7 @@ def check_lists(shape: tuple[int, ...]) -> None:
 
 def read_tensor(payload: bytes, _: int) -> Any:
     """Reads a Tensor from an Any: a writable array, or a scalar if it has no dimensions."""
-    array = read_array(Tensor.FromString(payload))
+    array = _read(*_parts(payload))
     return array if array.ndim else array[()]
 
 
@@ -96,6 +110,29 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     Raises:
         SerializationError: numpy is missing, or dtype, shape and data do not match, or a text is not valid.
     """
+    return _read(message, memoryview(message.data))
+
+
+def _parts(payload: bytes) -> tuple[Tensor, memoryview]:
+    """Returns a Tensor without its data, and its data, which is not copied if it is the last field."""
+    position = 0
+    for _ in range(_MAX_FIELDS):
+        if position >= len(payload):
+            break
+        start = position
+        tag, position = read_varint(payload, position)
+        if tag & 7 != LENGTH:
+            break
+        size, position = read_varint(payload, position)
+        if tag == _DATA_TAG and position + size == len(payload):
+            return Tensor.FromString(payload[:start]), memoryview(payload)[position:]
+        position += size
+    message = Tensor.FromString(payload)
+    return message, memoryview(message.data)
+
+
+def _read(message: Tensor, data: memoryview) -> "ndarray[Any, Any]":
+    """Makes an array of the dtype and shape of a Tensor, and of a copy of ``data``."""
     np = need("numpy")
     if len(message.shape) > MAX_DIMENSIONS:
         raise SerializationError(
@@ -109,15 +146,16 @@ def read_array(message: Tensor) -> "ndarray[Any, Any]":
     dtype = np.dtype(message.dtype)
     # In Python's integers, which do not overflow; nothing is allocated before.
     size = prod(shape) * dtype.itemsize
-    if size != len(message.data) or (not dtype.itemsize and prod(shape) > _MAX_WIDTHLESS):
+    if size != len(data) or (not dtype.itemsize and prod(shape) > _MAX_WIDTHLESS):
         raise SerializationError(
             f"a tensor of dtype {message.dtype} and shape {shape[:8]} takes {size:,} bytes, "
-            f"but {len(message.data):,} were received"
+            f"but {len(data):,} were received"
         )
-    if dtype.kind == "U" and size and np.frombuffer(message.data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
+    if dtype.kind == "U" and size and np.frombuffer(data, f"{dtype.byteorder}u4").max() > sys.maxunicode:
         # NumPy takes them, and fails with a SystemError once somebody looks at one.
         raise SerializationError(f"a tensor of dtype {message.dtype} has a character beyond U+10FFFF")
     check_lists(shape)
-    # A bytearray, since an array over bytes would be read-only.
-    array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=bytearray(message.data))
+    # A copy, since an array over bytes would be read-only; by NumPy, which aligns it.
+    buffer = np.frombuffer(data, "u1").copy() if size else bytearray()
+    array: ndarray[Any, Any] = np.ndarray(shape, dtype, buffer=buffer)
     return array

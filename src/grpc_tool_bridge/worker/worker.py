@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
+from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError, was_cancelled
@@ -174,6 +175,7 @@ class ToolWorker:
         if self._left.is_set():
             raise ProtocolError("this ToolWorker was closed before it was started; create another")
         self._loop = asyncio.get_running_loop()
+        note_thread(self._loop)
         # A hub that goes away before it answers is dialled again, like one that is not running.
         offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
         self._starting = asyncio.create_task(offering, name="start worker")

@@ -1,7 +1,7 @@
 """Words of a command line become a tool's arguments."""
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
@@ -9,8 +9,10 @@ from typer.testing import CliRunner
 
 from grpc_tool_bridge import ToolSpec, tool
 from grpc_tool_bridge.cli.arguments import parse_arguments, read_value
-from grpc_tool_bridge.cli.commands import WordsCommand
+from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.parameters import Argument, Option
+from grpc_tool_bridge.cli.typer_app import add_command
 
 
 @tool
@@ -112,10 +114,14 @@ def test_numbers_below_zero_are_arguments_and_other_minuses_options() -> None:
     app = typer.Typer()
     seen: list[Any] = []
 
-    @app.command(cls=WordsCommand)
-    def command(words: list[str], size: int = 0, flag: bool = False) -> None:
+    def command(
+        words: Annotated[list[str], Argument("WORDS", "Words.")],
+        size: Annotated[int, Option(help="A size.")] = 0,
+        flag: Annotated[bool, Option("--flag", help="A flag.")] = False,
+    ) -> None:
         seen.extend([words, size, flag])
 
+    add_command(app, "it", Command(command))
     runner = CliRunner()
     assert runner.invoke(app, ["a", "-1", "--size", "-2", "--flag", "-.5", "-", "--", "--x"]).exit_code == 0
     assert seen == [["a", "-1", "-.5", "-", "--x"], -2, True]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import typer
 
-from grpc_tool_bridge.cli.app import make_app
-from grpc_tool_bridge.cli.options import HubOptions, default_text
+from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.settings import default_text
+from grpc_tool_bridge.cli.typer_app import make_app
 from grpc_tool_bridge.config import Settings
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"

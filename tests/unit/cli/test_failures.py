@@ -2,20 +2,21 @@
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from grpc_tool_bridge import ToolBridgeError, ToolSpec, tool
-from grpc_tool_bridge.cli import app, connection
+from grpc_tool_bridge.cli import app, connection, typer_app
 from grpc_tool_bridge.cli.exit_codes import BAD_ARGUMENT, PIPE_CLOSED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, one_line, report, wants_json
-from grpc_tool_bridge.cli.options import HubOptions, read_settings
+from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.settings import read_settings
 from grpc_tool_bridge.cli.spec_text import signature_text
 from grpc_tool_bridge.cli.streams import PipeClosedError
-from grpc_tool_bridge.cli.tools import tool_facts
+from grpc_tool_bridge.cli.tool_text import tool_facts
 from grpc_tool_bridge.errors import ToolCommunicationError
 
 
@@ -63,11 +64,11 @@ def test_a_closed_pipe_is_quiet_and_what_is_left_to_print_goes_nowhere(
 def test_an_unforeseen_error_of_a_command_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> Callable[..., Any]:
+    def broken() -> typer.Typer:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(app, "_command", broken)
-    assert app.main(["tools"]) == 1
+    monkeypatch.setattr(typer_app, "make_app", broken)
+    assert app.main(["--help"]) == 1
     assert capsys.readouterr().err.startswith("error: ZeroDivisionError: oops;")
 
 

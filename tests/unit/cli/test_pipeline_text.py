@@ -3,7 +3,7 @@
 import pytest
 
 from grpc_tool_bridge.cli.spec_text import signature_text, steps_text
-from grpc_tool_bridge.cli.tools import _show
+from grpc_tool_bridge.cli.tool_text import show
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.tools.pipelines import pipeline
 from grpc_tool_bridge.tools.steps import each, parallel, step
@@ -21,7 +21,7 @@ REPORT = pipeline(
 
 
 def test_a_composite_tool_is_shown_with_its_steps_instead_of_their_json(capsys: pytest.CaptureFixture[str]) -> None:
-    _show(REPORT.spec, {})
+    show(REPORT.spec, {})
     shown = capsys.readouterr().out
     assert "report(url: str, words: int = 100) -> Any\nReports.\n" in shown
     assert (
@@ -45,4 +45,4 @@ def test_a_composite_tool_is_shown_with_its_steps_instead_of_their_json(capsys: 
 def test_a_tool_without_a_pipeline_that_can_be_read_has_no_steps_to_show(spec: ToolSpec) -> None:
     assert steps_text(spec) == []
     assert signature_text(spec) == "t()"
-    _show(spec, {})
+    show(spec, {})

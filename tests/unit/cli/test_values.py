@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from grpc_tool_bridge.cli import output
+from grpc_tool_bridge.cli import consoles, output
 from grpc_tool_bridge.cli.events import EventView
 from grpc_tool_bridge.cli.streams import PipeClosedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
@@ -196,10 +196,10 @@ def test_every_kind_of_frame_is_a_table(frame: Any) -> None:
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:
-    lines = printed([{"n": number} for number in range(output.MAX_ROWS + 1_000)])
+    lines = printed([{"n": number} for number in range(consoles.MAX_ROWS + 1_000)])
     assert lines[-1] == "… 1,000 more rows; --json gives all"
-    assert len(lines) == output.MAX_ROWS + 3
-    assert printed(pd.DataFrame({"n": range(output.MAX_ROWS + 1)}))[-1] == "… 1 more rows; --json gives all"
+    assert len(lines) == consoles.MAX_ROWS + 3
+    assert printed(pd.DataFrame({"n": range(consoles.MAX_ROWS + 1)}))[-1] == "… 1 more rows; --json gives all"
 
 
 def test_what_is_no_table_is_printed_as_python_writes_it() -> None:

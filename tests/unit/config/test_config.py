@@ -7,7 +7,7 @@ import pydantic
 import pytest
 from pydantic import SecretStr
 
-from grpc_tool_bridge.cli.options import model_text
+from grpc_tool_bridge.cli.settings import model_text
 from grpc_tool_bridge.config import Settings, load_settings, read_token
 
 

@@ -1,5 +1,6 @@
 """The beginning of a value's repr."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,20 +24,20 @@ def test_what_is_short_is_written_as_python_writes_it(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "begins"),
+    ("make", "begins"),
     [
-        ("x" * 10**8, "'xxx"),
-        (b"x" * 10**8, "b'xxx"),
-        (["x" * 10**8], "['xxx"),
-        ([0] * 10**7, "[0, 0, 0"),
-        ({"k": "v" * 10**8}, "{'k': 'vvv"),
-        ((["x" * 10**7] * 10,) * 10, "(['xxx"),
-        (CYCLE, "[[[[["),
+        (lambda: "x" * 10**8, "'xxx"),
+        (lambda: b"x" * 10**8, "b'xxx"),
+        (lambda: ["x" * 10**8], "['xxx"),
+        (lambda: [0] * 10**7, "[0, 0, 0"),
+        (lambda: {"k": "v" * 10**8}, "{'k': 'vvv"),
+        (lambda: (["x" * 10**7] * 10,) * 10, "(['xxx"),
+        (lambda: CYCLE, "[[[[["),
     ],
     ids=["text", "bytes", "text in a list", "many items", "dict", "nested", "cycle"],
 )
-def test_of_what_is_long_only_the_beginning_is_written(value: Any, begins: str) -> None:
-    text = clipped_repr(value, 1_000)
+def test_of_what_is_long_only_the_beginning_is_written(make: Callable[[], Any], begins: str) -> None:
+    text = clipped_repr(make(), 1_000)
     assert text.startswith(begins)
     assert len(text) < 2_000
 

@@ -111,19 +111,30 @@ async def test_calls_of_an_open_loop_beyond_what_may_be_in_flight_are_dropped_an
     service = Service()
     generator = LoadGenerator(Plan(duration=0.2, rate=100, max_in_flight=5), [service])
     running = asyncio.create_task(generator.run())
-    await until(lambda: generator.progress >= 0.2)
+    await until(lambda: generator.results.dropped == 15)
     service.go.set()
     await soon(running)
     assert (service.started, generator.results.dropped) == (5, 15)
 
 
+async def test_a_generator_that_is_late_has_no_more_in_flight_than_may_be() -> None:
+    service = Service()
+    generator = LoadGenerator(Plan(duration=0.01, rate=100_000, max_in_flight=5), [service])
+    running = asyncio.create_task(generator.run())
+    await until(lambda: generator.results.dropped == 995)
+    service.go.set()
+    await soon(running)
+    assert service.started == 5
+
+
 async def test_calls_of_the_warm_up_are_made_and_not_counted() -> None:
     service = Service()
     service.go.set()
-    generator = LoadGenerator(Plan(duration=0.1, warmup=0.1, rate=100), [service])
+    # Sums of eighths are exact, whatever the clock stands at.
+    generator = LoadGenerator(Plan(duration=0.125, warmup=0.125, rate=64), [service])
     await soon(generator.run())
-    assert service.started == 20
-    assert generator.results.calls == 10
+    assert service.started == 16
+    assert generator.results.calls == 8
 
 
 async def test_clients_take_turns_in_an_open_loop() -> None:

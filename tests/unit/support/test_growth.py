@@ -4,9 +4,9 @@ import math
 import os
 import random
 import socket
-import threading
+import subprocess
+import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -49,15 +49,30 @@ def test_too_few_values_say_nothing() -> None:
     assert growth([]) == growth([(0, 1), (1, 100)]) == 0
 
 
+# It has a thread, a socket and a file more after each line that it reads, and ends with its input.
+HOLDS = """
+import os, socket, sys, threading
+kept = []
+print(flush=True)
+for _ in sys.stdin:
+    kept += [socket.socket(), open(os.devnull), threading.Thread(target=threading.Event().wait, daemon=True)]
+    kept[-1].start()
+    print(flush=True)
+"""
+
+
 def test_a_process_is_seen_with_its_threads_sockets_and_files() -> None:
-    before = held_by(os.getpid())
-    go_on = threading.Event()
-    thread = threading.Thread(target=go_on.wait)
-    thread.start()
-    with socket.socket(), Path(os.devnull).open():
-        after = held_by(os.getpid())
-    go_on.set()
-    thread.join()
+    # In this process, threads of other tests end meanwhile.
+    with subprocess.Popen([sys.executable, "-c", HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = held_by(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        after = held_by(process.pid)
+        process.stdin.close()
     assert before.memory > 0
     differences = (after.threads - before.threads, after.sockets - before.sockets, after.files - before.files)
     assert differences == (1, 1, 1)

@@ -4,17 +4,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from support.limits import OneFailsAlone
 from support.patience import PATIENCE
+from support.pytests import PYTEST
 
 TESTS = Path(__file__).parents[2]
 INI = """
 [pytest]
 asyncio_mode = auto
 timeout_method = signal
-addopts = --dist=loadgroup -p no:langsmith_plugin -p no:grpc_tool_bridge -p no:cacheprovider
+addopts = --dist=loadgroup -p no:grpc_tool_bridge -p no:hypothesispytest -p no:anyio
 markers =
     platform: cannot run here
 """
@@ -56,7 +60,7 @@ def run(
     pytester.makepyfile(test)
     for name, value in environment.items():
         pytester._monkeypatch.setenv(name, value)
-    command = [sys.executable, "-m", "pytest", *arguments]
+    command = [*PYTEST, *arguments]
     if before:
         command = ["bash", "-c", f'{before}; exec "$@"', "-", *command]
     return pytester.run(*command, timeout=4 * PATIENCE)
@@ -66,7 +70,7 @@ def run(
 def test_a_test_that_hangs_fails_alone(pytester: pytest.Pytester, hangs: str) -> None:
     test = NEIGHBOURS.format(hangs=HANGS[hangs])
     # The patience is what a process has beyond its time.
-    result = run(pytester, "-n1", "--timeout=3", plugin="limits", test=test, TEST_PATIENCE="0.02")
+    result = run(pytester, "-n1", "--timeout=2", plugin="limits", test=test, TEST_PATIENCE="0.02")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*FAILED *test_hangs*"])
 
@@ -159,6 +163,53 @@ def test_names_with_addresses_are_alike_in_all_processes_and_groups_stay_togethe
     result = run(pytester, "-n3", plugin="names", test="def test_more(): pass")
     result.assert_outcomes(passed=8)
     assert len(set((pytester.path / "workers").read_text().split())) == 1
+
+
+class Node:
+    """A process that is given tests, and runs none."""
+
+    shutting_down = False
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.given: list[int] = []
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        self.given += indices
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+def test_the_scheduler_gives_each_test_once_and_forgets_those_that_are_over(pytester: pytest.Pytester) -> None:
+    scheduler = OneFailsAlone(pytester.parseconfig("--tx", "2*popen"))
+    nodes: list[Any] = [Node("gw0"), Node("gw1")]
+    tests = [f"test_x.py::test[{number}]" for number in range(100)]
+    for node in nodes:
+        scheduler.add_node(node)
+        scheduler.add_node_collection(node, tests)
+    scheduler.schedule()
+    over: list[int] = []
+    while given := [node for node in nodes if node.given]:
+        for node in given:
+            number = node.given.pop(0)
+            over.append(number)
+            scheduler.mark_test_complete(node, number)
+            assert sum(map(len, scheduler.assigned_work.values())) < 10
+    assert sorted(over) == list(range(100))
+    assert all(node.shutting_down for node in nodes)
+
+
+KEPT = """
+import gc
+def test_collections_leave_out_what_is_kept():
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 10_000
+"""
+
+
+def test_what_the_run_holds_is_left_out_of_garbage_collections(pytester: pytest.Pytester) -> None:
+    run(pytester, plugin="heap", test=KEPT).assert_outcomes(passed=1)
 
 
 def test_what_a_test_logs_may_be_no_unicode(pytester: pytest.Pytester) -> None:

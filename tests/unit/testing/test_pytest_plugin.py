@@ -1,11 +1,12 @@
 """The fixtures in a user's own project, run by a pytest of its own."""
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.pytests import OPTIONS, PYTEST
 
 pytestmark = pytest.mark.slow
 
@@ -196,7 +197,7 @@ def run(pytester: pytest.Pytester, *, passed: int, **files: str) -> None:
     """Runs a project of these files by a pytest of its own, and sees that it prints no error and no warning."""
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
     pytester.makepyfile(**files)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:langsmith_plugin")
+    result = pytester.runpytest_subprocess(*OPTIONS)
     result.assert_outcomes(passed=passed)
     result.stderr.no_fnmatch_line("*")
 
@@ -236,15 +237,13 @@ def test_a_project_that_uses_no_fixture_imports_no_library_of_the_bridge(pyteste
     pytester.makepyfile(test_light=check)
 
     # The plugins of other packages are left out: what they import is not ours.
-    others = ("anyio", "asyncio", "langsmith_plugin", "schemathesis", "playwright")
-    left_out = [word for name in others for word in ("-p", f"no:{name}")]
-    result = pytester.run(sys.executable, "-m", "pytest", "-W", "error", *left_out, "-p", "no:cacheprovider")
+    result = pytester.run(*PYTEST, "-W", "error", "-p", "no:anyio", "-p", "no:asyncio")
 
     result.assert_outcomes(passed=1)
 
 
 def test_the_fixtures_are_listed_with_what_they_are_for(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--fixtures", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("--fixtures", *OPTIONS)
 
     own = ("bridge_tools", "bridge_settings", "bridge_server", "bridge", "bridge_recording", "recorded_bridge")
     for name in (*own, "bridge_agents", "bridge_redact"):
@@ -291,7 +290,7 @@ def run_recorded(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *wo
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *words)
+    return pytester.runpytest_subprocess(*OPTIONS, *words)
 
 
 def test_a_hub_is_recorded_once_then_played_and_recorded_again_where_that_is_asked_for(

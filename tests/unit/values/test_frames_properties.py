@@ -148,8 +148,8 @@ def indexes(draw: st.DrawFn, length: int) -> Any:
         parts = [as_labels(draw(arrays(length, INDEX_DTYPES))) for _ in range(2)]
         try:
             index = pd.MultiIndex.from_arrays(parts)
-        except (TypeError, ValueError):
-            # Labels that pandas cannot sort or tell apart.
+        except (TypeError, ValueError, Warning):
+            # Labels that pandas cannot sort or tell apart, or warns of.
             index = parts[0]
     return index.set_names([draw(st.none() | texts | labels) for _ in range(index.nlevels)])
 

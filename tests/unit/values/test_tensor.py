@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Tensor
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, Tensor
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from grpc_tool_bridge.values.tensor import read_array
 
@@ -168,3 +168,73 @@ def test_an_array_of_many_rows_with_little_in_them_is_read(shape: tuple[int, ...
 def test_an_array_that_is_hardly_more_than_dimensions_is_not_sent() -> None:
     with pytest.raises(SerializationError, match=r"would be 1,001,001 nested lists, with 0 items; reshape it"):
         serialize_value(np.zeros((1_000, 1_000, 0)))
+
+
+def field(number: int, content: bytes) -> bytes:
+    return bytes((number << 3 | 2, len(content))) + content
+
+
+DTYPE, SHAPE, DATA = field(1, b"<i2"), field(2, b"\x02"), field(3, b"\x01\x00\x02\x00")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        DTYPE + SHAPE + DATA,
+        DATA + DTYPE + SHAPE,
+        SHAPE + DATA + DTYPE,
+        # The last of several counts.
+        DTYPE + SHAPE + field(3, b"") + DATA,
+        field(3, b"xyz") + DTYPE + SHAPE + DATA,
+        field(1, b"<f8") + DTYPE + SHAPE + DATA,
+        # A shape that is not packed, an unknown field, a length of more digits than it needs.
+        DTYPE + b"\x10\x02" + DATA,
+        field(9, b"new") + DTYPE + SHAPE + DATA,
+        DTYPE + SHAPE + DATA + field(9, b"new"),
+        DTYPE + SHAPE + b"\x1a\x84\x00" + DATA[2:],
+        field(9, DATA) * 5 + DTYPE + SHAPE + DATA,
+    ],
+)
+def test_a_tensor_is_read_as_protobuf_reads_it(payload: bytes) -> None:
+    back = deserialize_value(AnyMessage(type_url=URL, value=payload))
+    expected = read_array(Tensor.FromString(payload))
+    assert (back.dtype, back.tolist()) == (expected.dtype, expected.tolist()) == (np.dtype("<i2"), [1, 2])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        DTYPE + SHAPE + DATA[:-1],
+        DTYPE + SHAPE + DATA + b"\x1a",
+        DTYPE + SHAPE + DATA + b"\x80",
+        DTYPE + SHAPE + b"\x1a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        DTYPE + SHAPE + b"\x1a\x05" + DATA[2:],
+        DTYPE + SHAPE + field(3, DATA),
+        DTYPE + SHAPE + DATA + field(3, b""),
+        b"\x1a",
+        b"",
+    ],
+)
+def test_a_broken_tensor_is_refused(payload: bytes) -> None:
+    with pytest.raises(SerializationError):
+        deserialize_value(AnyMessage(type_url=URL, value=payload))
+
+
+@pytest.mark.parametrize("value", ARRAYS, ids=lambda value: f"{value.dtype.str}{value.shape}")
+def test_the_bytes_are_those_that_protobuf_writes(value: Any) -> None:
+    message = serialize_value(value)
+    tensor = Tensor(dtype=value.dtype.str, shape=value.shape, data=value.tobytes())
+    expected = tensor if message.type_url == URL else RichValue(tensor=tensor)
+    assert message.value == expected.SerializeToString()
+
+
+@pytest.mark.parametrize("size", [3, 200, 1_000_000])
+def test_an_array_owns_its_memory_and_is_aligned(size: int) -> None:
+    value = np.arange(size, dtype="<f8")
+    message = serialize_value(value)
+    one, other = deserialize_value(message), deserialize_value(message)
+    assert one.flags.aligned
+    one[:] = 7
+    assert not np.shares_memory(one, other)
+    assert (deserialize_value(message) == value).all()
+    assert (other == value).all()

@@ -7,11 +7,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from grpc_tool_bridge.cli.commands import add_command
+from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import OptionGroup
+from grpc_tool_bridge.cli.parameters import Argument, Option
+from grpc_tool_bridge.cli.typer_app import add_command
 
-Count = Annotated[int, typer.Option("--count", help="How many.")]
+Count = Annotated[int, Option("--count", help="How many.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +27,19 @@ class Sized(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class Named(Sized):
-    name: Annotated[str, typer.Option("--name", help="Which.")] = "x"
+    name: Annotated[str, Option("--name", help="Which.")] = "x"
 
 
 def run(words: list[str], function: Any, **defaults: Any) -> Any:
     app = typer.Typer()
-    add_command(app, "do", function, **defaults)
+    add_command(app, "do", Command(function, **defaults))
     return CliRunner().invoke(app, words)
 
 
 def test_a_command_gets_the_options_of_its_groups_as_objects() -> None:
     got: list[object] = []
 
-    def do(what: str, *, options: Named) -> None:
+    def do(what: Annotated[str, Argument("WHAT", "What.")], *, options: Named) -> None:
         got.extend((what, options))
 
     assert run(["this", "--count", "3"], do).exit_code == 0

@@ -1,0 +1,174 @@
+"""Reads a command line without typer, which takes longer to import than most commands take to run.
+
+Whatever is not plain here is left to typer, whose reading of a command line counts: help and completion, what is wrong,
+and values that are written in an unusual way.
+"""
+
+import inspect
+import os
+import re
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from grpc_tool_bridge.cli.command import Command
+from grpc_tool_bridge.cli.commands import COMMANDS
+from grpc_tool_bridge.cli.parameters import Argument, Option
+
+# The completion of shells starts the program with this.
+_COMPLETE_VARIABLE = "_GRPC_TOOL_BRIDGE_COMPLETE"
+_NUMBER = re.compile(r"-\.?\d")
+_PLAIN_INTEGER = re.compile(r"-?\d{1,15}")
+_PLAIN_FLOAT = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
+
+
+class _NotPlainError(Exception):
+    """The command line is for typer to read."""
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    """A parameter of a command.
+
+    Attributes:
+        name: Of the function's parameter.
+        kind: The type of one value.
+        declared: The option or the argument.
+        default: Its value if it is not given; ``inspect.Parameter.empty`` if it must be.
+        many: Whether it takes any number of values.
+    """
+
+    name: str
+    kind: type
+    declared: Option | Argument
+    default: Any
+    many: bool
+
+
+def read(words: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
+    """Reads a command line, without the program's name.
+
+    Returns:
+        The command, and the values of its parameters by name; None: the command line is for typer to read.
+    """
+    if _COMPLETE_VARIABLE in os.environ or not words or words[0] not in COMMANDS:
+        return None
+    found, rest = COMMANDS[words[0]](), words[1:]
+    if not isinstance(found, Command):
+        if not rest or rest[0] not in found:
+            return None
+        found, rest = found[rest[0]], rest[1:]
+    if found.takes_inputs:
+        return None
+    try:
+        return found, _values(found, rest)
+    except _NotPlainError:
+        return None
+
+
+def _values(command: Command, words: Iterable[str]) -> dict[str, Any]:
+    parameters = [_parameter(item) for item in command.parameters]
+    given, arguments = _split(_flags(parameters), iter(words))
+    left = iter(arguments)
+    values: dict[str, Any] = {}
+    for parameter in parameters:
+        if isinstance(parameter.declared, Option):
+            values[parameter.name] = _option(parameter, parameter.declared, given.get(parameter.name))
+        else:
+            values[parameter.name] = _argument(parameter, left)
+    if next(left, None) is not None:
+        raise _NotPlainError
+    return values
+
+
+def _split(
+    flags: Mapping[str, tuple[_Parameter, bool]], words: Iterator[str]
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """Returns the words that are given for each option, and those that are no options."""
+    given: dict[str, list[Any]] = {}
+    arguments: list[str] = []
+    for word in words:
+        if word == "--":
+            arguments += words
+        elif not word.startswith("-") or word == "-" or _NUMBER.match(word):
+            arguments.append(word)
+        else:
+            name, equals, value = word.partition("=")
+            if name not in flags:
+                raise _NotPlainError
+            parameter, is_set = flags[name]
+            if parameter.kind is bool:
+                if equals:
+                    raise _NotPlainError
+                given[parameter.name] = [is_set]
+                continue
+            if not equals:
+                following = next(words, None)
+                if following is None:
+                    raise _NotPlainError
+                value = following
+            given.setdefault(parameter.name, []).append(value)
+    return given, arguments
+
+
+def _flags(parameters: Iterable[_Parameter]) -> dict[str, tuple[_Parameter, bool]]:
+    """Returns the option of each flag, and whether the flag sets it."""
+    flags = {}
+    for parameter in parameters:
+        if isinstance(parameter.declared, Option):
+            names = (parameter.declared.flags or f"--{parameter.name.replace('_', '-')}").split("/")
+            flags.update({name: (parameter, number == 0) for number, name in enumerate(names)})
+    return flags
+
+
+def _parameter(item: inspect.Parameter) -> _Parameter:
+    kind, declared = get_args(item.annotation)
+    if get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not types.NoneType)
+    many = get_origin(kind) is list
+    return _Parameter(item.name, get_args(kind)[0] if many else kind, declared, item.default, many)
+
+
+def _option(parameter: _Parameter, option: Option, words: list[Any] | None) -> Any:
+    if words is None:
+        word = os.environ.get(option.envvar) if option.envvar else None
+        if not word:
+            return _default(parameter)
+        if parameter.kind is bool or parameter.many:
+            raise _NotPlainError
+        words = [word]
+    values = [word if parameter.kind is bool else _value(parameter.kind, word) for word in words]
+    for value in values:
+        if (option.min is not None and not value >= option.min) or (option.max is not None and not value <= option.max):
+            raise _NotPlainError
+    return values if parameter.many else values[-1]
+
+
+def _argument(parameter: _Parameter, words: Iterator[str]) -> Any:
+    if parameter.many:
+        return [_value(parameter.kind, word) for word in words] or _default(parameter)
+    word = next(words, None)
+    return _default(parameter) if word is None else _value(parameter.kind, word)
+
+
+def _default(parameter: _Parameter) -> Any:
+    if parameter.default is inspect.Parameter.empty:
+        raise _NotPlainError
+    return parameter.default
+
+
+def _value(kind: type, word: str) -> Any:
+    if kind is str:
+        return word
+    if kind is Path and word:
+        return Path(word)
+    if kind is int and _PLAIN_INTEGER.fullmatch(word):
+        return int(word)
+    if kind is float and _PLAIN_FLOAT.fullmatch(word):
+        return float(word)
+    if issubclass(kind, Enum) and word in [item.value for item in kind]:
+        return kind(word)
+    raise _NotPlainError

@@ -1,0 +1,63 @@
+"""The options of ``serve``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from grpc_tool_bridge.cli.options import check_address
+from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.cli.recording import RecordOption, RedactOption, RedactPatternOption, check_redaction
+from grpc_tool_bridge.cli.serving_options import ServingOptions
+from grpc_tool_bridge.cli.settings import setting
+from grpc_tool_bridge.config.defaults import DEFAULT_ADDRESS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(ServingOptions):
+    """The options of ``serve``: those of any process that runs tools, and the settings of a hub."""
+
+    address: Annotated[
+        str,
+        Option(
+            metavar="HOST:PORT",
+            envvar="TOOL_BRIDGE_ADDRESS",
+            help="Address to listen on; port 0 picks a free port; also [IPV6]:PORT or unix:PATH.",
+        ),
+    ] = DEFAULT_ADDRESS
+    http: Annotated[
+        str | None,
+        Option(
+            metavar="HOST:PORT",
+            help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
+        ),
+    ] = None
+    chaos: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="TOML file with faults to inject into calls on purpose, to test programs. Never in production.",
+        ),
+    ] = None
+    record: RecordOption = None
+    redact: RedactOption = None
+    redact_pattern: RedactPatternOption = None
+    token_file: Annotated[Path | None, setting("token_file")] = None
+    tls_cert: Annotated[Path | None, setting("tls_cert")] = None
+    tls_key: Annotated[Path | None, setting("tls_key")] = None
+    allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None
+    link_address: Annotated[str | None, setting("link_address")] = None
+    local_socket: Annotated[bool | None, setting("local_socket")] = None
+    max_batch_items: Annotated[int | None, setting("max_batch_items")] = None
+    call_timeout: Annotated[float | None, setting("call_timeout")] = None
+    stream_timeout: Annotated[float | None, setting("stream_timeout")] = None
+    max_sessions: Annotated[int | None, setting("max_sessions")] = None
+    session_idle_timeout: Annotated[float | None, setting("session_idle_timeout")] = None
+    max_session_calls: Annotated[int | None, setting("max_session_calls")] = None
+
+    def check(self) -> None:
+        """Checks the addresses and the common options."""
+        check_address(self.address, listening=True)
+        if self.http is not None:
+            check_address(self.http, listening=True, flag="--http")
+        check_redaction(self.record, self.redact, self.redact_pattern)
+        super().check()

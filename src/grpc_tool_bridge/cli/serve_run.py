@@ -1,0 +1,116 @@
+"""What ``serve`` does: makes the hub, and serves until a signal."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from rich.text import Text
+
+from grpc_tool_bridge.cli import interrupts, serving
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
+from grpc_tool_bridge.cli.recording import make_recorder
+from grpc_tool_bridge.cli.serve_options import ServeOptions
+from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
+from grpc_tool_bridge.cli.tool_sources import load_tools
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.chaos.injections import Chaos
+from grpc_tool_bridge.core.chaos.reading import read_chaos
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.transport.open_files import allow_connections
+
+_log = logging.getLogger(__name__)
+
+
+def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> int:
+    """Runs a hub with the tools of ``sources`` until a signal; returns its exit code.
+
+    Raises:
+        ArgumentError: A source or an option cannot be used.
+        CommandError: The hub cannot listen at its address.
+    """
+    interrupts.loaded()
+    allow_connections(settings.max_connections)
+    with serving.serving(options) as out:
+        offered = load_tools(sources)
+        recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
+        with serving.construction("serve"):
+            server = BridgeServer(
+                options.address,
+                offered,
+                agents=options.agents,
+                http_address=options.http,
+                settings=settings,
+                chaos=_read_chaos(options.chaos),
+                recorder=recorder,
+            )
+
+        def say() -> None:
+            heading, facts = _heading(server, len(offered), options.record), _facts(server, options.record)
+            serving.announce(out, options, settings, offered, heading=heading, facts=facts)
+
+        return serving.run(_serve(server, say), options)
+
+
+def _read_chaos(file: Path | None) -> Chaos | None:
+    try:
+        return None if file is None else read_chaos(file)
+    except OSError as error:
+        raise file_error(error, file) from None
+    except ValidationError as error:
+        raise ArgumentError(f"--chaos {error.message}") from None
+
+
+async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
+    """Serves until a signal; returns its exit code."""
+    with ending_signals() as signals:
+        await _start(server)
+        try:
+            ready()
+            number = await signals.get()
+            _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", signal.Signals(number).name)
+        finally:
+            await finish(server.stop(), signals, partial(server.hub.drain, 0))
+    return exit_code(number)
+
+
+async def _start(server: BridgeServer) -> None:
+    try:
+        await server.start()
+    except ValidationError as error:
+        raise ArgumentError(error.message) from None
+    except OSError as error:
+        text = error.strerror or str(error)
+        if error.filename is not None:
+            raise ArgumentError(f"cannot read {error.filename}: {text}") from None
+        raise CommandError(text) from None
+
+
+def _facts(server: BridgeServer, record: Path | None) -> dict[str, object]:
+    """Describes the hub for programs: what they need to call it, but never the token itself."""
+    settings = server.settings
+    http = {} if server.http_address is None else {"http_address": server.http_address}
+    needed = {"tls": settings.tls_cert is not None, "token": settings.token is not None}
+    chaos = server.hub.chaos
+    faults = {} if chaos is None else {"chaos": chaos.source, "chaos_seed": chaos.seed}
+    recording = {} if record is None else {"recording": str(record)}
+    return {"address": server.address, **http, **needed, **faults, **recording}
+
+
+def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
+    settings: Settings = server.settings
+    needed = [what for what, value in (("TLS", settings.tls_cert), ("a token", settings.token)) if value]
+    text = Text(f"The hub listens on {server.address}", style="bold")
+    if server.http_address is not None:
+        text.append(f" and, over HTTP, at {'https' if settings.tls_cert else 'http'}://{server.http_address}")
+    text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
+    if server.hub.chaos is not None:
+        warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
+        text.append(warning, style="bold red")
+    if record is not None:
+        text.append(f"Recording to {record}\n", style="not bold")
+    count = "1 tool" if tools == 1 else f"{tools} tools"
+    offered = count if tools else "No tools of its own: name some with --tools, or start workers"
+    return text.append(f"{offered}\n", style="not bold")

@@ -1,0 +1,54 @@
+"""The options that ``serve`` and ``worker`` share."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from grpc_tool_bridge.cli.event_loop import LoopChoice, LoopOption
+from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption
+from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption
+from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.cli.settings import read_settings, setting
+from grpc_tool_bridge.config import Settings
+
+SOURCE_HELP = (
+    "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, or a list, tuple or "
+    "dict of them; without it, every tool of the module."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingOptions(OptionGroup):
+    """The options of a process that runs tools. Those that are settings are None if not given."""
+
+    config: Annotated[Path | None, Option("--config", metavar="FILE", help="TOML file with settings by name.")] = None
+    log_level: LogLevelOption = LogLevel.INFO
+    loop: LoopOption = LoopChoice.AUTO
+    as_json: ReadyJsonOption = False
+    agents: Annotated[
+        bool,
+        Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),
+    ] = False
+    agent_model: Annotated[str | None, setting("agent_model", "--model")] = None
+    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base")] = None
+    max_message_bytes: Annotated[int | None, setting("max_message_bytes")] = None
+    max_threads: Annotated[int | None, setting("max_threads")] = None
+    show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None
+    shutdown_grace: Annotated[float | None, setting("shutdown_grace")] = None
+
+    def check(self) -> None:
+        """Checks that options for agents are given with agents."""
+        given = (("--model", self.agent_model), ("--api-base", self.agent_api_base))
+        named = [flag for flag, value in given if value is not None]
+        if named and not self.agents:
+            raise ArgumentError(f"{' and '.join(named)}: for agents only; give --agents, too")
+
+    def read_settings(self, **more: Any) -> Settings:
+        """Reads the settings; ``more`` are settings from another group of options.
+
+        Raises:
+            ArgumentError: A setting is not valid, or a file cannot be read.
+        """
+        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name in Settings.model_fields}
+        return read_settings({**own, **more}, self.config)

@@ -1,0 +1,357 @@
+"""The settings of a hub, as one frozen object."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+from grpc_tool_bridge.config.defaults import (
+    BATCH_TIMEOUT,
+    CALL_TIMEOUT,
+    MAX_HUB_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_NODES,
+    MAX_PEER_BYTES,
+    MAX_SESSION_BYTES,
+    REQUEST_TIMEOUT,
+    STREAM_TIMEOUT,
+)
+from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
+from grpc_tool_bridge.config.secret_files import check_secret_file, read_token
+from grpc_tool_bridge.config.web_names import host_names, origins
+
+
+def _split(value: Any) -> Any:
+    """Reads a comma-separated list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+# A comma may be a part of a pattern.
+Patterns = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+class Settings(BaseModel):
+    """All settings of a hub. Durations are in seconds, sizes in bytes."""
+
+    # An input may be a token, even under a misspelt name.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # Who may connect.
+    tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate chain")
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
+    token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
+    token_file: Path | None = Field(default=None, description="file that holds the bearer token")
+    allow_insecure: bool = Field(
+        default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
+    )
+
+    local_socket: bool = Field(
+        default=True,
+        description="at a loopback address without TLS, also take links over a socket that only this user can reach",
+    )
+    link_address: str | None = Field(
+        default=None,
+        description="host:port at which links are taken over TCP, too; with the same TLS and token as at the hub's "
+        "address",
+    )
+
+    http_hosts: Annotated[Names, AfterValidator(host_names)] = Field(
+        default=(), description="names that the HTTP gateway is reached by, besides localhost and addresses"
+    )
+    http_origins: Annotated[Names, AfterValidator(origins)] = Field(
+        default=(), description="other origins whose pages may call the HTTP gateway, such as https://tools.example.com"
+    )
+
+    # What may be held in memory, over all transports.
+    max_hub_bytes: Count = Field(default=MAX_HUB_BYTES, description="all that the hub holds for sessions and peers")
+    max_session_bytes: Count = Field(
+        default=MAX_SESSION_BYTES, description="all that one session holds: variables, caches, requests of its calls"
+    )
+    max_peer_bytes: Count = Field(
+        default=MAX_PEER_BYTES, description="pending requests and responses of one connection, over RPCs and links"
+    )
+    max_unauthenticated_bytes: Count = Field(
+        default=1024 * 1024, description="what a connection may send before it is authenticated"
+    )
+    max_connections: Count = Field(default=10_000, description="concurrent connections; further ones are closed")
+    max_connection_rpcs: Count = Field(
+        default=2_000,
+        description="concurrent RPCs of one connection, including links and watches; more wait at the client",
+    )
+    max_connection_links: Count = Field(
+        default=16, description="concurrent links of one connection; a client has one, over its own connection"
+    )
+    max_pending_links: Count = Field(default=100, description="concurrent links whose peers have not sent a hello")
+    max_health_watches: Count = Field(default=1_000, description="concurrent watches of the standard health service")
+    hello_timeout: Seconds = Field(
+        default=10.0, description="a new connection or link must send its hello within this time"
+    )
+    request_timeout: Seconds = Field(
+        default=REQUEST_TIMEOUT, description="the request of an RPC must arrive within this time"
+    )
+
+    # What a call may take.
+    max_message_bytes: Count = Field(default=MAX_MESSAGE_BYTES, description="payload of one request or response")
+    max_message_nodes: Annotated[int, Field(ge=1_000)] = Field(
+        default=MAX_MESSAGE_NODES,
+        description="elements, keys, texts and numbers in one message, counted before it is decoded",
+    )
+    max_depth: Annotated[int, Field(ge=1, le=500)] = Field(default=100, description="nesting of one value")
+    max_batch_items: Count = Field(default=100, description="calls in one batch")
+    call_timeout: Seconds = Field(default=CALL_TIMEOUT, description="default timeout of a call")
+    stream_timeout: Seconds = Field(default=STREAM_TIMEOUT, description="default timeout of a stream")
+    batch_timeout: Seconds = Field(default=BATCH_TIMEOUT, description="timeout of a whole batch")
+    max_threads: Count = Field(
+        default=64,
+        description="threads for synchronous tools, at each depth of nested calls, including orphaned ones",
+    )
+    max_processes: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="processes for tools with executor='process', at each depth of nested calls; 0: one for each core",
+    )
+    max_process_calls: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="calls after which such a process is replaced; 0: unlimited"
+    )
+    max_process_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="time after which such a process is replaced; 0: unlimited"
+    )
+    max_process_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="memory of such a process after a call beyond which it is replaced; 0: unlimited"
+    )
+    process_jitter: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.1, description="part by which calls and time are less at random, so that not all are replaced at once"
+    )
+    stream_buffer: Count = Field(default=16, description="values of a stream that are buffered for a slow reader")
+    max_tool_calls: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="concurrent calls of a tool that sets no limit; 0: unlimited"
+    )
+    rate_limit_per_minute: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="calls per minute of a tool that sets no limit; 0: unlimited"
+    )
+
+    # When a tool is held back.
+    breaker_failures: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=0, description="failures in a row after which a tool that sets nothing else is held back; 0: never"
+    )
+    breaker_seconds: Seconds = Field(
+        default=30.0, description="how long a tool is held back before one call may try it again"
+    )
+    breaker_ignored_errors: Names = Field(
+        default=("ValueError",), description="classes of tools' exceptions that are the caller's fault, and not counted"
+    )
+
+    # What a session may take.
+    max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(default=1_000, description="concurrent sessions")
+    session_idle_timeout: Seconds = Field(default=300.0, description="an idle session ends after this time")
+    max_session_calls: Count = Field(default=100, description="concurrent calls of a session; more wait in order")
+    max_session_waiting: Count = Field(default=10_000, description="waiting calls of a session; more are refused")
+    max_session_tools: Count = Field(default=10_000, description="tools that belong to one session")
+    max_session_tool_bytes: Count = Field(
+        default=64 * 1024 * 1024, description="specs of those tools; each counts for 2 KiB more than it has"
+    )
+    max_session_variables: Count = Field(default=10_000, description="variables of one session")
+    max_session_variable_bytes: Count = Field(default=256 * 1024 * 1024, description="all variables of one session")
+    max_session_answers: Count = Field(
+        default=1_000, description="responses that a session remembers for calls with an idempotency key"
+    )
+    max_session_answer_bytes: Count = Field(
+        default=16 * 1024 * 1024, description="all remembered responses of one session"
+    )
+    answer_ttl: Seconds = Field(default=600.0, description="a remembered response expires after this time")
+    max_session_cache_entries: Count = Field(
+        default=1_000, description="cached results of a session that was opened with enable_caching"
+    )
+    max_session_cache_bytes: Count = Field(default=16 * 1024 * 1024, description="all cached results of one session")
+    cache_ttl: Seconds = Field(default=300.0, description="a cached result expires after this time")
+    max_session_watches: Count = Field(
+        default=100, description="concurrent watches of one session, for variables and for tools each"
+    )
+    max_admin_watches: Count = Field(default=100, description="concurrent watches of what happens in the hub")
+    watch_history: Count = Field(default=1_000, description="changes that a watch can catch up on")
+    watch_history_bytes: Count = Field(default=16 * 1024 * 1024, description="values that those changes hold")
+    max_session_agents: Count = Field(default=100, description="agents of one session")
+    max_session_runs: Count = Field(
+        default=100, description="agent runs of one session, including those kept for a reader"
+    )
+    ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered")
+
+    # What tools may take.
+    max_tools: Count = Field(default=20_000, description="tools that every session sees")
+    max_tool_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="specs of these and of all sessions' own tools together"
+    )
+
+    # What a link may take.
+    max_link_calls: Count = Field(default=20_000, description="pending calls of a link; more wait")
+    max_link_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="requests of pending calls of a link; more are refused"
+    )
+
+    # What becomes of workers.
+    worker_ping_interval: Seconds = Field(default=0.5, description="how often a worker is pinged")
+    worker_suspect_after: Seconds = Field(
+        default=1.5, description="a worker that does not answer pings gets no new calls after this time"
+    )
+    worker_lost_after: Seconds = Field(
+        default=10.0, description="a worker that does not answer pings is disconnected after this time"
+    )
+    worker_grace_period: Annotated[float, Field(ge=0)] = Field(
+        default=5.0, description="how long calls wait for another worker after the last one has disconnected"
+    )
+    max_worker_waiting: Count = Field(default=10_000, description="calls of one tool that wait for busy workers")
+
+    # Agents.
+    agent_model: str | None = Field(default=None, description="default model of agents, such as openai/gpt-4o-mini")
+    agent_api_base: str | None = Field(
+        default=None, repr=False, description="base URL of the default model, if not the provider's own"
+    )
+    agent_allowed_models: Names = Field(
+        default=(),
+        description="models that agents may name besides the default; if empty, any model of the same provider",
+    )
+    agent_allowed_api_bases: Names = Field(
+        default=(),
+        repr=False,
+        description="base URLs that agents may name besides the default; each receives the runtime's API keys",
+    )
+    agent_max_total_tokens: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="prompt and completion tokens of a run; 0: unlimited"
+    )
+    agent_cache: bool = Field(default=False, description="use DSPy's cache of model responses")
+    agent_timeout: Seconds = Field(default=600.0, description="default timeout of a run")
+    agent_run_ttl: Seconds = Field(
+        default=60.0, description="a run without a reader is cancelled, or forgotten if it has ended, after this time"
+    )
+    agent_run_bytes: Count = Field(
+        default=16 * 1024 * 1024, description="chunks of one run that are kept for readers who attach later"
+    )
+    max_agent_run_bytes: Count = Field(
+        default=256 * 1024 * 1024, description="chunks of all runs together; the oldest ended run is evicted"
+    )
+
+    # How the hub behaves.
+    show_tracebacks: bool = Field(default=True, description="send a tool's traceback with its error")
+    shutdown_grace: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="how long calls in flight may take to finish at shutdown"
+    )
+    keepalive_time: Seconds = Field(default=30.0, description="an idle connection is pinged after this time")
+    keepalive_timeout: Seconds = Field(
+        default=10.0, description="an unanswered ping closes the connection after this time"
+    )
+
+    # What a recording leaves out.
+    record_redact: Names = Field(
+        default=(), description="names whose values are not recorded, besides password, token, api_key and the like"
+    )
+    record_redact_patterns: Patterns = Field(
+        default=(), repr=False, description="regular expressions; what they match in any text is not recorded"
+    )
+
+    # Old names, for one more version.
+    agent_run_keep_time = old_name("agent_run_keep_time")
+    answer_keep_time = old_name("answer_keep_time")
+    cache_keep_time = old_name("cache_keep_time")
+    worker_grace = old_name("worker_grace")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, given: Any) -> Any:
+        return renamed_settings(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_cert"
+            raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
+        if self.token is not None and self.token_file is not None:
+            raise ValueError("token and token_file are both set; give one of them")
+        return self
+
+    def bearer_token(self) -> str | None:
+        """Returns the token that callers must send, from the setting or its file; None if no token is required.
+
+        Raises:
+            ValueError: The token is empty or has characters that a header cannot carry, or others can read its file.
+            OSError: The file cannot be read.
+        """
+        return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
+
+
+def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """Reads the settings from flags, environment and file; for each setting, the first that has it wins.
+
+    Args:
+        flags: Settings given on the command line; None counts as not given.
+        config_file: A TOML file whose keys are the names of the settings.
+
+    Raises:
+        pydantic.ValidationError: A value has the wrong type or is out of range; the error names the setting.
+        ValueError: The file is not TOML, or has an unknown key.
+        OSError: The file cannot be read.
+    """
+    # Only the command line needs it, and it takes as long to import as all of pydantic.
+    from pydantic_settings import (  # noqa: PLC0415 - see above
+        BaseSettings,
+        InitSettingsSource,
+        PydanticBaseSettingsSource,
+        SettingsConfigDict,
+    )
+
+    in_file = {} if config_file is None else _read_toml(config_file)
+
+    class LoadedSettings(BaseSettings, Settings):
+        model_config = SettingsConfigDict(
+            env_prefix="TOOL_BRIDGE_",
+            frozen=True,
+            extra="ignore",
+            hide_input_in_errors=True,
+            # Lists are comma-separated, not JSON.
+            enable_decoding=False,
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            old_environment = InitSettingsSource(settings_cls, _old_environment())
+            toml = InitSettingsSource(settings_cls, renamed_settings(in_file))
+            return init_settings, env_settings, old_environment, toml
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "token_file" in given:
+        # It overrides a token from the environment.
+        given.setdefault("token", None)
+    loaded = LoadedSettings(**given)
+    return Settings.model_validate(loaded.model_dump())
+
+
+def _old_environment() -> dict[str, str]:
+    """Reads environment variables with the old name of a setting; those with the new name take precedence."""
+    names = {name.upper(): value for name, value in os.environ.items()}
+    given = {old: names[f"TOOL_BRIDGE_{old.upper()}"] for old in SETTINGS if f"TOOL_BRIDGE_{old.upper()}" in names}
+    return renamed_settings(given)
+
+
+def _read_toml(config_file: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - only the command line with a file needs it
+
+    with config_file.open("rb") as file:
+        try:
+            found = tomllib.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{config_file} is not valid TOML: {error}") from None
+        if "token" in found:
+            check_secret_file(file, config_file, "config with a token")
+    unknown = sorted(found.keys() - Settings.model_fields.keys() - SETTINGS.keys())
+    if unknown:
+        raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")
+    return found
