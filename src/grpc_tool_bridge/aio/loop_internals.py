@@ -9,6 +9,7 @@ takes longer.
 | ``Task._callbacks`` | whether somebody waits for a task's end | it is taken for granted |
 | ``Task._log_destroy_pending`` | keeps asyncio from logging a task that never ends | asyncio logs it |
 | ``loop._ready`` | whether a loop is about to run something, and what first | it is; in the order of the calls |
+| ``transport._call_connection_lost`` | closes a connection whose loop is closed | it closes once nothing refers to it |
 | ``loop._thread_id`` | the thread that runs a loop, in a forked process too | the thread of ``note_thread`` |
 
 asyncio's own loops have all of these in Python 3.11 to 3.14. uvloop's have the same tasks, but no ``_ready`` and no
@@ -16,6 +17,8 @@ asyncio's own loops have all of these in Python 3.11 to 3.14. uvloop's have the 
 """
 
 import asyncio
+import os
+import socket
 import threading
 from collections import deque
 from contextlib import suppress
@@ -70,3 +73,14 @@ def thread_of(loop: asyncio.AbstractEventLoop) -> int | None:
 def runs_here(loop: asyncio.AbstractEventLoop) -> bool:
     """Returns whether the current thread runs a loop, even in a forked process, where asyncio knows of none."""
     return thread_of(loop) == threading.get_ident()
+
+
+def close_stranded(transport: asyncio.BaseTransport) -> None:
+    """Closes a connection whose event loop is closed: the peer sees its end."""
+    with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
+    lose: Any = getattr(transport, "_call_connection_lost", None)
+    if lose is not None:
+        # What it tells wants to run in the loop.
+        with suppress(RuntimeError):
+            lose(None)

@@ -53,7 +53,6 @@ class Settings(BaseModel):
         default=True,
         description="at a loopback address without TLS, also take links over a socket that only this user can reach",
     )
-
     link_address: str | None = Field(
         default=None,
         description="host:port at which links are taken over TCP, too; with the same TLS and token as at the hub's "

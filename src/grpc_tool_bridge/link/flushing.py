@@ -48,7 +48,7 @@ class FlushPolicy:
             return
         loop = asyncio.get_running_loop()
         # The callbacks that it is about to run; a loop of which they are not known is assumed to be busy.
-        if getattr(loop, READY, True):
-            loop.call_soon(io.flush)
-        else:
+        if not getattr(loop, READY, True):
             io.flush()
+        else:
+            loop.call_soon(io.flush)

@@ -5,14 +5,15 @@ address. If the hub ends a link, its last frame is one envelope without an id, w
 """
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.aio.loop_internals import close_stranded
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError, error_from_info
 from grpc_tool_bridge.link.envelopes import split_frame, whole
 from grpc_tool_bridge.link.status import Code, link_error
@@ -201,10 +202,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         except RuntimeError:
             # Its event loop has ended, and asyncio closes nothing more by itself.
             self._receiver = None
-            with contextlib.suppress(OSError):
-                transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-            with contextlib.suppress(RuntimeError, AttributeError):
-                transport._call_connection_lost(None)  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+            close_stranded(transport)
 
     def forked(self) -> None:
         """Closes the connection in a forked process; otherwise the peer would not see that its parent has gone."""
@@ -215,8 +213,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket can be read and written
-        self._transport = transport
+        # Of a socket it can be read and written, whatever its class says.
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""

@@ -3,6 +3,7 @@
 import asyncio
 
 from grpc_tool_bridge.link.flushing import FlushPolicy
+from support.loops import tells_whether_it_is_idle
 from support.waiting import turns
 
 
@@ -19,6 +20,8 @@ class Sender:
 async def test_what_is_alone_leaves_at_once_if_nothing_else_is_about_to_run() -> None:
     sender = Sender()
     FlushPolicy().schedule_alone(sender)
+    assert sender.flushed == tells_whether_it_is_idle()
+    await turns()
     assert sender.flushed == 1
 
 
