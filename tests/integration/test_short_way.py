@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from copy import copy
 from typing import Annotated, Any, Literal, NoReturn
@@ -483,6 +484,20 @@ async def test_sizes_of_requests_and_answers(place: str) -> None:
 
     seen = await same(scenario, place)
     assert any("MessageTooLarge" in str(item) for item in seen[0])
+
+
+async def test_large_answers_to_usual_requests(place: str) -> None:
+    async def many(size: int, kind: str) -> Any:
+        return {"str": "ü", "bytes": b"\xff", "list": [None]}[kind] * size
+
+    async def scenario(start: Open) -> Any:
+        world = await start(many)
+        sizes = (4_050, 4_096, 16_384, 65_480, 65_536, 70_000, 300_000, 2_000_000)
+        seen = [await world.call("many", size, kind) for size in sizes for kind in ("str", "bytes")]
+        seen += [await world.call("many", size, "list") for size in sizes[:5]]
+        return [(kind, hashlib.sha256(text.encode()).hexdigest()) for kind, text in seen], world.counts("many")
+
+    await same(scenario, place)
 
 
 async def test_a_client_s_own_limit(place: str) -> None:
