@@ -11,7 +11,7 @@ import pytest
 from annotated_types import Gt, MaxLen
 from pydantic import AfterValidator, BaseModel, Field
 
-from grpc_tool_bridge import ToolBridgeError, ValidationError, tool
+from grpc_tool_bridge import ToolBridgeError, ValidationError, pipeline, step, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
 from grpc_tool_bridge.values.serialization import serialize_value
 from integration.both_ways import PLACES, Open, same
@@ -464,6 +464,27 @@ async def test_tools_that_are_no_usual_ones(place: str) -> None:
         return [await world.call(name, arg) for name in ("in_thread", "in_loop", "stream") for arg in (1, "x")]
 
     await same(scenario, place, usual=None)
+
+
+async def test_a_pipeline_and_the_calls_of_its_steps(place: str) -> None:
+    async def double(value: int) -> int:
+        return 2 * value
+
+    whole = pipeline(
+        "whole",
+        "Doubles twice.",
+        [step("double", "$value", as_="first"), step("double", "$first", as_="second")],
+        inputs={"value": int},
+        result={"first": "$first", "second": "$second"},
+    )
+
+    async def scenario(start: Open) -> Any:
+        world = await start(double)
+        world.hub.registry.register_batch("", [whole])
+        seen = [await world.call("double", 1), await world.call("whole", 3), await world.call("whole", "x")]
+        return seen, world.counts("double"), world.counts("whole")
+
+    await same(scenario, place)
 
 
 async def test_sizes_of_requests_and_answers(place: str) -> None:
