@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from copy import copy
 from typing import Annotated, Any, Literal, NoReturn
@@ -10,7 +11,7 @@ import pytest
 from annotated_types import Gt, MaxLen
 from pydantic import AfterValidator, BaseModel, Field
 
-from grpc_tool_bridge import ToolBridgeError, ValidationError, tool
+from grpc_tool_bridge import ToolBridgeError, ValidationError, pipeline, step, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
 from grpc_tool_bridge.values.serialization import serialize_value
 from integration.both_ways import PLACES, Open, same
@@ -465,6 +466,27 @@ async def test_tools_that_are_no_usual_ones(place: str) -> None:
     await same(scenario, place, usual=None)
 
 
+async def test_a_pipeline_and_the_calls_of_its_steps(place: str) -> None:
+    async def double(value: int) -> int:
+        return 2 * value
+
+    whole = pipeline(
+        "whole",
+        "Doubles twice.",
+        [step("double", "$value", as_="first"), step("double", "$first", as_="second")],
+        inputs={"value": int},
+        result={"first": "$first", "second": "$second"},
+    )
+
+    async def scenario(start: Open) -> Any:
+        world = await start(double)
+        world.hub.registry.register_batch("", [whole])
+        seen = [await world.call("double", 1), await world.call("whole", 3), await world.call("whole", "x")]
+        return seen, world.counts("double"), world.counts("whole")
+
+    await same(scenario, place)
+
+
 async def test_sizes_of_requests_and_answers(place: str) -> None:
     async def echo(value: Any) -> Any:
         return value
@@ -483,6 +505,20 @@ async def test_sizes_of_requests_and_answers(place: str) -> None:
 
     seen = await same(scenario, place)
     assert any("MessageTooLarge" in str(item) for item in seen[0])
+
+
+async def test_large_answers_to_usual_requests(place: str) -> None:
+    async def many(size: int, kind: str) -> Any:
+        return {"str": "ü", "bytes": b"\xff", "list": [None]}[kind] * size
+
+    async def scenario(start: Open) -> Any:
+        world = await start(many)
+        sizes = (4_050, 4_096, 16_384, 65_480, 65_536, 70_000, 300_000, 2_000_000)
+        seen = [await world.call("many", size, kind) for size in sizes for kind in ("str", "bytes")]
+        seen += [await world.call("many", size, "list") for size in sizes[:5]]
+        return [(kind, hashlib.sha256(text.encode()).hexdigest()) for kind, text in seen], world.counts("many")
+
+    await same(scenario, place)
 
 
 async def test_a_client_s_own_limit(place: str) -> None:

@@ -1,5 +1,6 @@
 """Which calls the hub takes the short way; all others are left as they are, with nothing done."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from grpc_tool_bridge.values.call_bytes import arguments_of, request_head, reque
 from grpc_tool_bridge.values.serialization import deserialize_value
 from support.clock import Clock
 from support.patience import PATIENCE
+from support.waiting import until
 from unit.core.workers.test_pool import CALM, FakeLink
 
 
@@ -237,6 +239,35 @@ async def test_binding_is_part_of_the_time_of_a_call(world: World, monkeypatch: 
     monkeypatch.setattr(direct_calls, "monotonic", clock.monotonic)
     answer_of(world.begin(request("checked", 1)))
     assert world.store.tools["checked"].metrics.total_us == 2_000_000
+
+
+async def test_a_session_is_not_idle_while_a_call_of_it_runs_or_waits() -> None:
+    world = World(session_idle_timeout=0.001, max_session_calls=1)
+    await world.open()
+    go_on = asyncio.Event()
+
+    async def hold() -> int:
+        await go_on.wait()
+        return 1
+
+    async def run(begun: Any) -> Any:
+        return await begun
+
+    world.registry.register_batch("", [hold])
+    running = [asyncio.ensure_future(run(world.begin(request("hold")))) for _ in range(2)]
+    await until(lambda: world.session.active == 2)
+    # Longer ago than a session may be idle.
+    world.session.last_activity -= 60
+    assert world.store.expire_idle() == 0
+    go_on.set()
+    assert [ToolCallResponse.FromString(answer).success for answer in await asyncio.gather(*running)] == [True, True]
+    assert world.counted()[:2] == (0, 0)
+    assert not world.session.calls
+    world.session.last_activity -= 60
+    assert world.store.expire_idle() == 1
+    assert world.begin(request("hold")) is None
+    await world.pool.aclose()
+    await world.executor.aclose()
 
 
 async def test_full_permits_leave_a_worker_s_call_to_the_executor_and_hold_up_a_call_of_the_hub(world: World) -> None:
