@@ -278,9 +278,20 @@ class Outbox:
         for lane in self._lanes:
             yield from lane.unsent()
 
-    def next_frame(self) -> bytes:
-        """Removes and returns the next frame; the outbox must not be empty."""
+    def next_frame(self, head: Callable[[int], bytes] | None = None) -> bytes:
+        """Removes and returns the next frame; the outbox must not be empty.
+
+        Args:
+            head: Returns what comes before a frame of so many bytes: joined with the frame, it costs no copy of it.
+        """
         pieces: list[bytes | memoryview] = []
+        self._take(pieces)
+        if head is not None:
+            pieces.insert(0, head(sum(map(len, pieces))))
+        return b"".join(pieces)
+
+    def _take(self, pieces: list[bytes | memoryview]) -> None:
+        """Moves what the next frame consists of to ``pieces``."""
         size = 0
         control = self._control
         while control and size < FRAME_BYTES:
@@ -290,7 +301,7 @@ class Outbox:
         self.control_size -= size
         if control:
             # A call's events come before its answer, and a cancel before the call that takes its place.
-            return b"".join(pieces)
+            return
         small = self._small
         taken = 0
         while small and size + taken < FRAME_BYTES:
@@ -313,7 +324,6 @@ class Outbox:
             if not sent:
                 break
             size += sent
-        return b"".join(pieces)
 
     def _turn(self, pieces: list[bytes | memoryview]) -> int:
         lane = self._lanes.popleft()

@@ -176,9 +176,9 @@ class Link:
         """Returns whether all of a call has been sent."""
         return bool(call.id) and (call._lane is None or call._lane.is_empty())
 
-    def next_frame(self) -> bytes:
-        """Removes and returns the next frame to send; ``has_output`` must be true."""
-        return self._outbox.next_frame()
+    def next_frame(self, head: Callable[[int], bytes] | None = None) -> bytes:
+        """Removes and returns the next frame to send, after its head; ``has_output`` must be true."""
+        return self._outbox.next_frame(head)
 
     def call(self, call: OutgoingCall, payload: Payload) -> None:
         """Makes a call.

@@ -75,7 +75,7 @@ class PushIO(LinkIO, Receiver):
                     self.schedule_flush()
                     break
                 frames += 1
-                stream.send(link.next_frame())
+                stream.send(link.next_frame(stream.frame_head))
                 link.settle()
                 self._on_writable()
         except BaseException as error:  # noqa: BLE001 - raised by ``run``: whoever flushes may have another link

@@ -24,12 +24,14 @@ from grpc_tool_bridge.rpc.authentication import Principal
 # A larger frame ends the link.
 MAX_FRAME_BYTES = 1024 * 1024
 
-# Read at most so much in one turn of the event loop; a local socket has some 200 KiB at most.
-READ_BYTES = 256 * 1024
+# Read at most so much in one turn of the event loop: a frame is hardly ever larger.
+READ_BYTES = 512 * 1024
 
-# The first piece of a frame that arrives in pieces gets so much room, and each further one twice as much: what a peer
-# announces takes no memory before it arrives.
+# Of a frame that arrives in smaller pieces, these are joined as they come: each piece has an overhead.
 PIECE_BYTES = 4 * 1024
+
+# A local socket keeps so much, if the system allows it, so that a whole frame is sent and received at once.
+BUFFER_BYTES = 512 * 1024
 
 # How long the peer may take to read why its link has ended, and to close.
 LINGER_SECONDS = 1.0
@@ -38,9 +40,6 @@ LINGER_SECONDS = 1.0
 PROBE_SECONDS = 30.0
 LOST_SECONDS = 10.0
 PROBES = 3
-
-# A frame up to this size is joined with its length; copying more costs more than a second system call.
-JOINED_BYTES = 64 * 1024
 
 _LENGTH = struct.Struct("<I")
 HEADER_BYTES = _LENGTH.size
@@ -65,6 +64,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         status: Why the peer ended the stream; None if it gave no reason.
     """
 
+    frame_head = _LENGTH.pack
+
     def __init__(
         self,
         scratch: memoryview,
@@ -82,10 +83,10 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         self.status: LinkStatus | None = None
         self._admit = admit
         self._scratch = scratch
-        # A frame that has arrived in part, how much of it has, and how much of it is needed to go on.
-        self._partial: bytearray | None = None
-        self._filled = 0
-        self._needed = 0
+        # Of a frame that has arrived in part: its length, if that is not complete, its pieces, and what is missing.
+        self._length = b""
+        self._pieces: list[bytes | bytearray] = []
+        self._missing = 0
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         # What arrived before there was a receiver, and how the stream ended then.
@@ -115,13 +116,10 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        size = len(frame)
-        if size <= JOINED_BYTES:
-            transport.write(_LENGTH.pack(size) + frame)
-        elif size <= MAX_FRAME_BYTES:
-            transport.writelines((_LENGTH.pack(size), frame))
+        if len(frame) - HEADER_BYTES <= MAX_FRAME_BYTES:
+            transport.write(frame)
         else:
-            self._send_in_parts(frame)
+            self._send_in_parts(frame[HEADER_BYTES:])
 
     def _send_in_parts(self, frame: bytes) -> None:
         """Sends a frame that is too large, because of some odd envelope, as several."""
@@ -129,7 +127,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
             if len(part) > MAX_FRAME_BYTES:
                 what = f"an envelope of {len(part):,} bytes cannot be sent: a frame has at most {MAX_FRAME_BYTES:,}"
                 raise MessageTooLargeError(what)
-            self.send(part)
+            self.send(_LENGTH.pack(len(part)) + part)
 
     def is_sent(self) -> bool:
         """See ``PushStream``."""
@@ -158,7 +156,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def close(self) -> None:
         """See ``Stream``; the end that accepted it still has to tell why, with ``finish``."""
-        self._receiver, self._partial, self._closed = None, None, True
+        self._receiver, self._closed = None, True
+        self._pieces.clear()
         self._early.clear()
         if self.speaks_first:
             self.strand()
@@ -183,7 +182,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         if transport is None or transport.is_closing():
             return
         if status is not None:
-            self.send(whole(Envelope(end=status)))
+            last = whole(Envelope(end=status))
+            self.send(_LENGTH.pack(len(last)) + last)
         self.resume()
         if transport.can_write_eof():
             # If it were closed while the peer still sends, the peer might never read what was sent.
@@ -235,64 +235,66 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
     def get_buffer(self, sizehint: int) -> memoryview:
         """See ``asyncio.BufferedProtocol``."""
         del sizehint
-        partial = self._partial
-        if partial is None:
-            return self._scratch
-        if self._filled == len(partial):
-            larger = bytearray(min(self._needed, max(PIECE_BYTES, 2 * self._filled)))
-            larger[: self._filled] = partial
-            self._partial = partial = larger
-        return memoryview(partial)[self._filled :]
+        return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""
         if self._closed:
             return
-        try:
-            if self._partial is None:
-                self._split(self._scratch, nbytes)
-            else:
-                self._filled += nbytes
-                if self._filled >= self._needed:
-                    self._join()
-        except ProtocolError as error:
-            self._partial = None
-            self._ended(error)
-
-    def _split(self, data: memoryview, end: int) -> None:
-        """Cuts what was received into frames; keeps the beginning of one that is not complete."""
         frames: list[bytes] = []
-        place = 0
         try:
-            while end - place >= HEADER_BYTES:
-                after = place + HEADER_BYTES + _checked_length(data, place)
-                if after > end:
-                    break
-                frames.append(bytes(data[place + HEADER_BYTES : after]))
-                place = after
-            if place < end:
-                self._keep(data, place, end)
-        finally:
+            place = self._continue(nbytes, frames) if self._missing or self._length else 0
+            self._split(place, nbytes, frames)
+        except ProtocolError as error:
+            self._pieces.clear()
+            if frames:
+                self._pass_on(frames)
+            self._ended(error)
+        else:
             if frames:
                 self._pass_on(frames)
 
-    def _keep(self, data: memoryview, place: int, end: int) -> None:
-        size = end - place
-        has_length = size >= HEADER_BYTES
-        self._needed = HEADER_BYTES + (_checked_length(data, place) if has_length else 0)
-        self._partial = bytearray(min(self._needed, max(size, PIECE_BYTES)))
-        self._partial[:size] = data[place:end]
-        self._filled = size
+    def _continue(self, end: int, frames: list[bytes]) -> int:
+        """Continues the frame that has arrived in part; returns how much of what was received belongs to it."""
+        data, place = self._scratch, 0
+        if self._length:
+            place = min(HEADER_BYTES - len(self._length), end)
+            self._length += bytes(data[:place])
+            if len(self._length) < HEADER_BYTES:
+                return end
+            self._missing, self._length = _checked_length(self._length, 0), b""
+        stop = min(place + self._missing, end)
+        self._keep(place, stop)
+        if not self._missing:
+            frames.append(b"".join(self._pieces))
+            self._pieces.clear()
+        return stop
 
-    def _join(self) -> None:
-        """Takes a frame, or its length, that has arrived in pieces."""
-        partial = self._partial
-        assert partial is not None  # noqa: S101 - the caller's condition
-        if self._needed == HEADER_BYTES:
-            self._needed += _checked_length(partial, 0)
-            return
-        self._partial = None
-        self._pass_on([bytes(memoryview(partial)[HEADER_BYTES : self._needed])])
+    def _split(self, place: int, end: int, frames: list[bytes]) -> None:
+        """Cuts what was received into frames; keeps the beginning of one that is not complete."""
+        data = self._scratch
+        while end - place >= HEADER_BYTES:
+            size = _checked_length(data, place)
+            place += HEADER_BYTES
+            if place + size > end:
+                # Only what has arrived takes memory, not what the peer announces.
+                self._missing = size
+                self._keep(place, end)
+                return
+            frames.append(bytes(data[place : place + size]))
+            place += size
+        if place < end:
+            self._length = bytes(data[place:end])
+
+    def _keep(self, place: int, stop: int) -> None:
+        piece = self._scratch[place:stop]
+        self._missing -= len(piece)
+        if len(piece) >= PIECE_BYTES:
+            self._pieces.append(bytes(piece))
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += piece
+        else:
+            self._pieces.append(bytearray(piece))
 
     def _pass_on(self, frames: list[bytes]) -> None:
         if self.speaks_first and (status := _status_in(frames[-1])) is not None:
@@ -313,6 +315,11 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
                 self._receiver.on_end(error)
 
 
+def enlarge_buffer(connected: socket.socket) -> None:
+    """Lets a local socket keep a whole frame, as far as the system allows."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+
+
 def keep_alive(connected: socket.socket) -> None:
     """Lets the system notice that the machine at the other end of a TCP connection has gone."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -327,7 +334,7 @@ def keep_alive(connected: socket.socket) -> None:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
-def _checked_length(data: memoryview | bytearray, place: int) -> int:
+def _checked_length(data: memoryview | bytes, place: int) -> int:
     size: int = _LENGTH.unpack_from(data, place)[0]
     if not 0 < size <= MAX_FRAME_BYTES:
         raise ProtocolError(f"a frame of {size:,} bytes came; a frame has 1 to {MAX_FRAME_BYTES:,}")

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Mapping
 
 from grpc_tool_bridge.errors import ProtocolError
-from grpc_tool_bridge.link.socket import READ_BYTES, SocketStream, keep_alive
+from grpc_tool_bridge.link.socket import READ_BYTES, SocketStream, enlarge_buffer, keep_alive
 from grpc_tool_bridge.link.socket_places import connect, find
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 from grpc_tool_bridge.rpc.authentication import HEADER
@@ -45,6 +45,7 @@ async def dial_local(address: str, token: str | None) -> SocketStream:
         peer=str(path),
     )
     stream.greeting_seconds = GREETING_SECONDS
+    enlarge_buffer(connected)
     try:
         await asyncio.get_running_loop().create_unix_connection(lambda: stream, sock=connected)
     except BaseException:

@@ -14,7 +14,7 @@ from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.link.listener import LinkServer
-from grpc_tool_bridge.link.socket import LINGER_SECONDS, READ_BYTES, SocketStream, keep_alive
+from grpc_tool_bridge.link.socket import LINGER_SECONDS, READ_BYTES, SocketStream, enlarge_buffer, keep_alive
 from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, hello_metadata
 from grpc_tool_bridge.link.socket_places import Place, check_peer
 from grpc_tool_bridge.link.status import link_status_of
@@ -173,6 +173,7 @@ class SocketListener:
             raise OSError(f"{len(self._serving)} are open (max_connections)")
         if self._place is not None:
             check_peer(connected)
+            enlarge_buffer(connected)
         else:
             keep_alive(connected)
 

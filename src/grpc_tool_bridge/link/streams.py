@@ -7,7 +7,7 @@ There are two kinds of streams. A ``FrameStream`` is read and written by tasks, 
 its receiver with each frame, and takes frames without a wait, as a socket can: a frame costs no switch of tasks.
 """
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -110,15 +110,18 @@ class PushStream(Stream, Protocol):
 
     Attributes:
         is_writable: Whether it takes another frame without keeping more than it should.
+        frame_head: Returns what comes before a frame of so many bytes, which is written together with the frame; None:
+            nothing does.
     """
 
     is_writable: bool
+    frame_head: Callable[[int], bytes] | None = None
 
     def attach(self, receiver: Receiver) -> None:
         """Passes everything from now on, and what has arrived before, to ``receiver``."""
 
     def send(self, frame: bytes) -> None:
-        """Sends a frame, or keeps it until the peer reads."""
+        """Sends a frame after its head, or keeps it until the peer reads."""
 
     def is_sent(self) -> bool:
         """Returns whether everything was sent; if not, ``on_room`` of the receiver is called once it was."""

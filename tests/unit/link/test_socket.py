@@ -10,7 +10,7 @@ import pytest
 
 from grpc_tool_bridge.errors import AccessError, MessageTooLargeError, ProtocolError
 from grpc_tool_bridge.link.envelopes import whole
-from grpc_tool_bridge.link.socket import JOINED_BYTES, MAX_FRAME_BYTES, PIECE_BYTES, READ_BYTES, SocketStream
+from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES, PIECE_BYTES, READ_BYTES, SocketStream
 from grpc_tool_bridge.link.status import Code, code_of, link_status_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import Principal
@@ -107,7 +107,7 @@ async def test_a_frame_of_any_size_arrives_whole(pair: Pair, size: int) -> None:
     await pair.push(framed(frame, b"next"))
     await until(lambda: len(pair.sink.frames) == 2)
     assert pair.sink.frames == [frame, b"next"]
-    assert pair.stream._partial is None
+    assert (pair.stream._pieces, pair.stream._missing) == ([], 0)
 
 
 async def test_bytes_that_come_one_by_one_are_the_same_frames(pair: Pair) -> None:
@@ -144,12 +144,21 @@ async def test_a_length_that_no_frame_has_ends_it_after_the_frames_before(pair: 
 
 
 async def test_what_a_peer_announces_takes_no_memory_before_it_arrives(pair: Pair) -> None:
+    def held() -> int:
+        return sum(map(len, pair.stream._pieces))
+
     await pair.push(struct.pack("<I", MAX_FRAME_BYTES) + b"x")
-    await until(lambda: pair.stream._partial is not None)
-    assert len(pair.stream._partial or b"") <= PIECE_BYTES
+    await until(lambda: held() == 1)
     await pair.push(b"x" * (PIECE_BYTES * 3))
-    await until(lambda: pair.stream._filled > PIECE_BYTES * 3)
-    assert len(pair.stream._partial or b"") <= PIECE_BYTES * 8
+    await until(lambda: held() == 1 + PIECE_BYTES * 3)
+
+
+async def test_a_frame_that_arrives_byte_by_byte_is_kept_as_one_piece(pair: Pair) -> None:
+    await pair.push(struct.pack("<I", 100))
+    for number in range(1, 51):
+        await pair.push(b"x")
+        await until(lambda number=number: pair.stream._missing == 100 - number)  # type: ignore[misc]
+    assert len(pair.stream._pieces) == 1
 
 
 async def test_streams_of_one_owner_share_what_they_read_into() -> None:
@@ -202,35 +211,36 @@ async def test_the_end_of_the_peer_is_told_once(pair: Pair) -> None:
 # ---------------------------------------------------------------------------------------------------------- sending
 
 
-@pytest.mark.parametrize("size", [1, JOINED_BYTES, JOINED_BYTES + 1])
+@pytest.mark.parametrize("size", [1, 65_536, MAX_FRAME_BYTES])
 async def test_a_frame_is_sent_after_its_length(pair: Pair, size: int) -> None:
-    pair.stream.send(b"x" * size)
+    assert pair.stream.frame_head is not None
+    pair.stream.send(pair.stream.frame_head(size) + b"x" * size)
     assert await pair.read_frame() == b"x" * size
 
 
 async def test_a_peer_that_does_not_read_makes_it_unwritable_until_it_reads(pair: Pair) -> None:
     while pair.stream.is_writable:
-        pair.stream.send(b"x" * JOINED_BYTES)
+        pair.stream.send(framed(b"x" * 65_536))
     assert not pair.stream.is_sent()
     assert pair.sink.rooms == 0
     while pair.sink.rooms == 0:
-        await pair.read(JOINED_BYTES)
+        await pair.read(65_536)
     assert pair.stream.is_writable
 
 
 async def test_it_tells_when_everything_was_sent(pair: Pair) -> None:
     assert pair.stream.is_sent()
     for _ in range(20):
-        pair.stream.send(b"x" * JOINED_BYTES)
+        pair.stream.send(framed(b"x" * 65_536))
     assert not pair.stream.is_sent()
-    await pair.read(20 * (JOINED_BYTES + 4))
+    await pair.read(20 * (65_536 + 4))
     await until(lambda: pair.sink.rooms)
     assert pair.stream.is_sent()
 
 
 async def test_a_frame_that_is_too_large_is_sent_as_several(pair: Pair) -> None:
     envelopes = [whole(pb.Envelope(pong=1)), whole(pb.Envelope(reply=b"x" * (MAX_FRAME_BYTES - 100)))]
-    pair.stream.send(b"".join([*envelopes, envelopes[0] * 50]))
+    pair.stream.send(framed(b"".join([*envelopes, envelopes[0] * 50])))
     assert await pair.read_frame() == envelopes[0]
     assert await pair.read_frame() == envelopes[1]
     assert await pair.read_frame() == envelopes[0]
@@ -238,12 +248,12 @@ async def test_a_frame_that_is_too_large_is_sent_as_several(pair: Pair) -> None:
 
 async def test_an_envelope_that_no_frame_holds_is_an_error(pair: Pair) -> None:
     with pytest.raises(MessageTooLargeError, match="cannot be sent: a frame has at most 1,048,576"):
-        pair.stream.send(whole(pb.Envelope(reply=b"x" * MAX_FRAME_BYTES)))
+        pair.stream.send(framed(whole(pb.Envelope(reply=b"x" * MAX_FRAME_BYTES))))
 
 
 async def test_what_is_sent_after_the_end_is_dropped(pair: Pair) -> None:
     pair.stream.close()
-    pair.stream.send(b"x")
+    pair.stream.send(framed(b"x"))
     pair.stream.pause()
     pair.stream.resume()
     assert pair.stream.is_sent()
