@@ -509,7 +509,8 @@ async def test_sizes_of_requests_and_answers(place: str) -> None:
 
 async def test_large_answers_to_usual_requests(place: str) -> None:
     async def many(size: int, kind: str) -> Any:
-        return {"str": "ü", "bytes": b"\xff", "list": [None]}[kind] * size
+        item: Any = {"str": "ü", "bytes": b"\xff", "list": [None]}[kind]
+        return item * size
 
     async def scenario(start: Open) -> Any:
         world = await start(many)
