@@ -509,8 +509,8 @@ async def test_sizes_of_requests_and_answers(place: str) -> None:
 
 async def test_large_answers_to_usual_requests(place: str) -> None:
     async def many(size: int, kind: str) -> Any:
-        one: Any = {"str": "ü", "bytes": b"\xff", "list": [None]}[kind]
-        return one * size
+        item: Any = {"str": "ü", "bytes": b"\xff", "list": [None]}[kind]
+        return item * size
 
     async def scenario(start: Open) -> Any:
         world = await start(many)
