@@ -54,7 +54,7 @@ async def client(plan: Plan, language: str) -> dict[str, Sample]:
 
 
 async def worker(plan: Plan, language: str) -> dict[str, Sample]:
-    """Calls and streams of a worker in another language, against one in Python, both by Python's client."""
+    """Calls and streams of a worker in another language, against one in Python, all by Python's client and over gRPC."""
     number = plan.amount(3_000, 1_500)
     chunks = plan.amount(400, 200)
 
@@ -70,7 +70,7 @@ async def worker(plan: Plan, language: str) -> dict[str, Sample]:
 
         return measure
 
-    async with _worker_in(language) as theirs, worker_bridge() as python:
+    async with _worker_in(language) as theirs, worker_bridge(local_socket=False) as python:
         ways: Crowds = {
             language: (itertools.repeat(theirs.tools["add"]), number),
             "Python": (itertools.repeat(python.tools["add"]), number),
@@ -96,8 +96,12 @@ async def worker(plan: Plan, language: str) -> dict[str, Sample]:
 
 @asynccontextmanager
 async def _worker_in(language: str) -> AsyncIterator[ToolBridge]:
-    async with running("hub", tools=0) as hub, driver(language, "worker", hub.address), link_bridge(hub.address) as it:
-        yield it
+    async with (
+        running("hub", tools=0, local_socket=False) as hub,
+        driver(language, "worker", hub.address),
+        link_bridge(hub.address) as bridge,
+    ):
+        yield bridge
 
 
 elixir_client, elixir_worker = partial(client, language="elixir"), partial(worker, language="elixir")

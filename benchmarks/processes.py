@@ -124,10 +124,10 @@ async def link_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
 
 
 @contextlib.asynccontextmanager
-async def worker_bridge(*, workers: int = 1) -> AsyncGenerator[ToolBridge, None]:
+async def worker_bridge(*, workers: int = 1, local_socket: bool = True) -> AsyncGenerator[ToolBridge, None]:
     """Opens a bridge over the link to a hub with only workers' tools; each is a process."""
     async with contextlib.AsyncExitStack() as started:
-        hub = await started.enter_async_context(running("hub", tools=0))
+        hub = await started.enter_async_context(running("hub", tools=0, local_socket=local_socket))
         for _ in range(workers):
             await started.enter_async_context(running("worker", hub=hub.address))
         yield await started.enter_async_context(link_bridge(hub.address))
