@@ -54,7 +54,7 @@ async def client(plan: Plan, language: str) -> dict[str, Sample]:
 
 
 async def worker(plan: Plan, language: str) -> dict[str, Sample]:
-    """Calls and streams of a worker in another language, against one in Python, all by Python's client and over gRPC."""
+    """Calls and streams of a worker in another language, against one in Python; all over gRPC, by the same client."""
     number = plan.amount(3_000, 1_500)
     chunks = plan.amount(400, 200)
 

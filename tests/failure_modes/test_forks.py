@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,17 +66,18 @@ def refused(work, words):
 
 def program(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"GRPC_VERBOSITY": "NONE"}
-    if arguments[1:2] == ("link",):
-        # It finds no local socket, and so uses gRPC.
-        environment |= {"XDG_RUNTIME_DIR": "", "TMPDIR": str(HERE)}
-    return subprocess.run(
-        [sys.executable, "-c", COMMON + text, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=environment,
-    )
+    with tempfile.TemporaryDirectory() as empty:
+        if arguments[1:2] == ("link",):
+            # It finds no local socket, and so uses gRPC.
+            environment |= {"XDG_RUNTIME_DIR": "", "TMPDIR": empty}
+        return subprocess.run(
+            [sys.executable, "-c", COMMON + text, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env=environment,
+        )
 
 
 @pytest.fixture(scope="module")
