@@ -6,7 +6,6 @@ do than the hub, and the hub would never be full.
 
 import asyncio
 import contextlib
-import importlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ from benchmarks.work import WrongAnswerError
 from grpc_tool_bridge.link.envelopes import call_header, call_prefix, whole
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkFrame, LinkHello
 from grpc_tool_bridge.transport.channel import Connection
-from grpc_tool_bridge.transport.frames import GrpcEndpoint
+from grpc_tool_bridge.transport.endpoints import endpoint_of
 
 # More than any stream here has: nothing is granted later.
 _CREDIT = 2**32 - 1
@@ -39,7 +38,7 @@ class RawLink:
     @contextlib.asynccontextmanager
     async def open(cls, address: str) -> AsyncGenerator[Self, None]:
         """Dials a hub, and greets it."""
-        way = _endpoint(address).open()
+        way = endpoint_of(Connection(address=address)).open()
         dialled = await way.dial()
         stream = _PushedFrames(dialled) if hasattr(dialled, "attach") else dialled
         link = cls(stream)
@@ -149,7 +148,8 @@ class _PushedFrames:
         """Sends a frame once the stream takes it."""
         while not self._stream.is_writable and not self._is_over:
             await self._change()
-        self._stream.send(frame)
+        head = self._stream.frame_head
+        self._stream.send(frame if head is None else head(len(frame)) + frame)
 
     def close(self) -> None:
         """Ends the stream."""
@@ -163,16 +163,6 @@ class _PushedFrames:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
-
-
-def _endpoint(address: str) -> Any:
-    """Returns the hub as a client dials it by default."""
-    connection = Connection(address=address)
-    try:
-        endpoints = importlib.import_module("grpc_tool_bridge.transport.endpoints")
-    except ImportError:
-        return GrpcEndpoint(connection)
-    return endpoints.endpoint_of(connection)
 
 
 def _hello(metadata: Mapping[str, str]) -> Envelope:

@@ -22,5 +22,5 @@ def test_a_call_can_be_followed_in_one_sitting() -> None:
     text = (ROOT / "docs/design.md").read_text()
     counts = {name: int(files) for name, files in re.findall(r"^\*\*(.+)\*\* \((\d+) files\):$", text, re.MULTILINE)}
     assert counts.keys() == {"A tool of the hub", "A worker's tool"}
-    assert counts["A tool of the hub"] <= 26
-    assert counts["A worker's tool"] <= 30
+    assert counts["A tool of the hub"] <= 20
+    assert counts["A worker's tool"] <= 29
