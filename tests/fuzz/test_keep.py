@@ -32,4 +32,4 @@ def test_an_unknown_target_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--seconds", "1", "frame"])
     assert ended.value.code == 2
-    assert "no target is called frame; there are answers, chaos, " in capsys.readouterr().err
+    assert "no target is called frame; there are answers, call_bytes, chaos, " in capsys.readouterr().err

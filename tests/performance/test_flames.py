@@ -88,7 +88,7 @@ def test_the_command_draws_the_hub_and_the_client(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(tmp_path / "new" / f"flame-{end}.svg") for end in ("hub", "client")]
     hub, client = ((tmp_path / "new" / f"flame-{end}.svg").read_text(encoding="utf-8") for end in ("hub", "client"))
-    assert "Executor" in hub
+    assert "DirectCalls" in hub
     assert "AsyncGRPCProxyTool" in client
     assert max(len(hub), len(client)) < 100_000
 
