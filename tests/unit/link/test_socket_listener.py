@@ -85,7 +85,7 @@ async def raw() -> socket.socket:
     """Connects without saying anything."""
     connected = socket.socket(socket.AF_UNIX)
     connected.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(connected, os.fspath(find(ADDRESS)))
+    await asyncio.get_running_loop().sock_connect(connected, os.fspath(find(ADDRESS)[0]))
     return connected
 
 
@@ -165,7 +165,7 @@ async def test_a_peer_that_means_another_hub_is_refused(desk: Desk, claimed: str
 
 async def test_a_hub_of_another_address_behind_the_name_is_not_used(desk: Desk) -> None:
     other = "127.0.0.1:50052"
-    find(ADDRESS).rename(Path(str(find(ADDRESS)).replace(ADDRESS, other)))
+    find(ADDRESS)[0].rename(Path(str(find(ADDRESS)[0]).replace(ADDRESS, other)))
     stream = await dial_local(other, None)
     with pytest.raises(ProtocolError, match=r"says that it is at '127.0.0.1:50051', not at 127.0.0.1:50052"):
         stream.admit(pb.LinkHello(metadata={ADDRESS_KEY: ADDRESS}))
@@ -273,7 +273,7 @@ async def test_a_peer_that_is_lost_is_no_fault(desk: Desk, caplog: pytest.LogCap
 
 async def test_a_hub_that_has_stopped_leaves_no_socket() -> None:
     async with Desk():
-        path = find(ADDRESS)
+        path = find(ADDRESS)[0]
     assert not path.exists()
     with pytest.raises(UnusableError):
         await dial_local(ADDRESS, None)
@@ -284,7 +284,7 @@ async def test_a_forked_process_closes_the_listening_socket_and_leaves_its_name(
     assert place is not None
     copy = place.socket.dup()
     desk.listener.forked()
-    assert find(ADDRESS) == place.path
+    assert find(ADDRESS)[0] == place.path
     connected = await raw()
     accepted = await soon(asyncio.get_running_loop().sock_accept(copy))
     for one in (connected, accepted[0], copy):
@@ -302,7 +302,7 @@ def test_a_hub_whose_event_loop_has_ended_frees_its_socket_and_its_peers() -> No
     loop = asyncio.new_event_loop()
     desk, connected = loop.run_until_complete(begin())
     loop.close()
-    path = find(ADDRESS)
+    path = find(ADDRESS)[0]
     desk.listener.abandon()
     assert not path.exists()
     connected.settimeout(PATIENCE)
