@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import AccessError, ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link import socket_listener
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.link.listener import LinkServer
+from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES
 from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, dial_local
 from grpc_tool_bridge.link.socket_listener import SocketListener
 from grpc_tool_bridge.link.socket_places import UnusableError, find
@@ -198,6 +199,26 @@ async def test_a_peer_that_never_reads_loses_its_link() -> None:
         assert desk.hub.started
         await until(lambda: not desk.listener._streams)
         connected.close()
+
+
+async def test_a_frame_that_never_ends_is_charged_and_ends_its_link() -> None:
+    async with Desk(request_timeout=0.05) as desk:
+        idle = await desk.dial()
+        await until(lambda: len(desk.links) == 1)
+        connected = await raw()
+        hello = pb.LinkFrame(
+            envelopes=[pb.Envelope(hello=pb.LinkHello(protocol=1, metadata={ADDRESS_KEY: ADDRESS}))]
+        ).SerializeToString()
+        begun = struct.pack("<I", MAX_FRAME_BYTES) + bytes(MAX_FRAME_BYTES - 1)
+        data = struct.pack("<I", len(hello)) + hello + begun
+        sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(connected, data))
+        await until(lambda: desk.links._peers.most_used > MAX_FRAME_BYTES)
+        await soon(sending)
+        assert b"a frame did not arrive whole within 0.05 s" in await all_of(connected)
+        await until(lambda: desk.links._peers.used < MAX_FRAME_BYTES)
+        # One that waits between frames has no such limit.
+        assert not desk.runs[idle].done()
+        await desk.end(idle)
 
 
 @pytest.mark.parametrize(
