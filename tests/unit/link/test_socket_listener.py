@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import struct
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,13 +19,14 @@ from grpc_tool_bridge.link import socket_listener
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES
-from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, dial_local
+from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, dial_local, dial_tcp
 from grpc_tool_bridge.link.socket_listener import SocketListener
 from grpc_tool_bridge.link.socket_places import UnusableError, find
 from grpc_tool_bridge.link.status import Code, code_of
 from grpc_tool_bridge.link.streams import FrameStream
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
+from support.certificates import certificate_files
 from support.hubs import SomeHub
 from support.patience import PATIENCE
 from support.waiting import soon, turns, until
@@ -47,7 +49,7 @@ class Desk:
         self.links = LinkServer(self.hub, Settings(**settings))
         authenticator = None if token is None else BearerToken(token)
         self.listener = SocketListener(
-            self.links, authenticator, max_connections=max_connections, handshake_timeout=PATIENCE
+            self.links, authenticator, max_connections=max_connections, max_handshakes=2, handshake_timeout=PATIENCE
         )
         self.runs: dict[DialledLink, asyncio.Task[Any]] = {}
 
@@ -256,6 +258,44 @@ async def test_connections_beyond_the_limit_are_closed(caplog: pytest.LogCapture
         again = await desk.dial()
         assert await soon(again.greeted)
         await desk.end(again)
+
+
+async def test_a_connection_whose_link_has_ended_makes_room_for_another() -> None:
+    async with Desk(max_connections=1) as desk:
+        # It is told why, and does not close.
+        ended = await raw()
+        await asyncio.get_running_loop().sock_sendall(ended, bytes(4))
+        await until(lambda: desk.listener._lingering)
+        link = await desk.dial()
+        assert await soon(link.greeted)
+        ended.close()
+        await desk.end(link)
+
+
+async def test_handshakes_that_stall_have_a_bound_and_a_genuine_peer_gets_in(tmp_path: Path) -> None:
+    files = certificate_files(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["cert"], files["key"])
+    trust = ssl.create_default_context(cafile=files["ca"])
+    loop = asyncio.get_running_loop()
+    for max_connections in (100, 2):
+        desk = Desk(max_connections=max_connections)
+        port = desk.listener.listen_at("127.0.0.1", 0, context)
+        stalled = [socket.socket() for _ in range(3)]
+        for connected in stalled:
+            connected.setblocking(False)
+            await loop.sock_connect(connected, ("127.0.0.1", port))
+        # The oldest had to go.
+        assert await soon(all_of(stalled[0])) == b""
+        assert len(desk.listener._handshakes) == 2
+        link = DialledLink(await dial_tcp("127.0.0.1", port, None, trust), ADDRESS)
+        run = asyncio.create_task(link.run())
+        assert await soon(link.greeted)
+        link.finish()
+        await soon(run)
+        for connected in stalled:
+            connected.close()
+        await desk.__aexit__()
 
 
 async def test_another_user_s_connection_is_closed(
