@@ -215,6 +215,9 @@ class PushIO(LinkIO, Receiver):
                 self.schedule_flush()
             elif self._stream.is_sent():
                 self._end(None)
+            elif self._full_since is None:
+                # The peer may never read it.
+                self._watch_stream()
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Makes a step of a callback; an error ends the link, and not the event loop's turn."""

@@ -242,7 +242,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""
-        if self._closed:
+        if self._closed or self._end is not None:
+            # After a length that no frame has, nothing tells where a frame begins.
             return
         frames: list[bytes] = []
         try:

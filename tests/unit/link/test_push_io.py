@@ -350,6 +350,17 @@ async def test_finishing_sends_what_waits_first(end: End) -> None:
     await end.result()
 
 
+async def test_finishing_waits_for_a_peer_that_reads_nothing_no_longer_than_for_others() -> None:
+    end = End(write_timeout=0.01)
+    await settle()
+    end.stream.feed(HELLO)
+    # The stream would take more, but has not sent all that it took.
+    end.stream.sent = False
+    end.io.finish()
+    with pytest.raises(DeadlineExceededError, match="read nothing for"):
+        await end.result()
+
+
 async def test_finishing_where_nothing_waits_ends_at_once(end: End) -> None:
     end.io.finish()
     await end.result()

@@ -147,6 +147,17 @@ async def test_a_length_that_no_frame_has_ends_it_after_the_frames_before(pair: 
     assert f"a frame of {size:,} bytes came; a frame has 1 to 1,048,576" in str(error)
 
 
+async def test_nothing_is_taken_for_a_frame_after_a_length_that_no_frame_has(pair: Pair) -> None:
+    await pair.push(bytes(4))
+    await until(lambda: pair.sink.ends)
+    received = pair.stream.buffer_updated
+    lengths: list[int] = []
+    pair.stream.buffer_updated = lambda size: (lengths.append(size), received(size))[1]  # type: ignore[method-assign]
+    await pair.push(framed(b"x"))
+    await until(lambda: lengths)
+    assert not pair.sink.frames
+
+
 async def test_what_a_peer_announces_takes_no_memory_before_it_arrives(pair: Pair) -> None:
     def held() -> int:
         return sum(map(len, pair.stream._pieces))
