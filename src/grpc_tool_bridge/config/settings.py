@@ -91,7 +91,8 @@ class Settings(BaseModel):
         default=10.0, description="a new connection or link must send its hello within this time"
     )
     request_timeout: Seconds = Field(
-        default=REQUEST_TIMEOUT, description="the request of an RPC must arrive within this time"
+        default=REQUEST_TIMEOUT,
+        description="a request of an RPC or a frame over a socket must arrive within this time",
     )
 
     # What a call may take.

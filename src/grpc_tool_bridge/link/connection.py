@@ -77,7 +77,8 @@ class LinkConnection:
         methods: What is served to the peer, by name.
         who: The name of this end, for error texts.
         write_timeout: Seconds that a frame, or a message of a stream, waits for a peer that does not read.
-        room_timeout: Seconds that a large request of the peer waits for room in memory.
+        room_timeout: Seconds that a large request of the peer waits for room in memory, and that a frame may take to
+            arrive if it is carried by a socket.
         policy: When frames are sent; shared by the links of one end.
 
     Attributes:
@@ -113,6 +114,7 @@ class LinkConnection:
             on_event=self._take,
             on_writable=self._resume,
             write_timeout=write_timeout,
+            read_timeout=room_timeout,
             policy=policy,
         )
         self.flush, self.schedule_flush = self._io.flush, self._io.schedule_flush

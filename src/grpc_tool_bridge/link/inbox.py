@@ -157,14 +157,16 @@ class Inbox:
         self._lease = Lease(budget, "a link") if budget is not None else None
         # Large requests that are being processed.
         self._begun = 0
+        # Of a frame that has arrived in part.
+        self._partial = 0
 
     @property
     def held_bytes(self) -> int:
-        """What the link holds: requests, answers, pieces of both, and their overhead."""
+        """What the link holds: requests, answers, pieces of both, a frame that is not complete, and their overhead."""
         outbox = self._outbox
         waiting = outbox.size + outbox.stalled + outbox.control_size
         own = LINK_BYTES + CALL_BYTES * len(self.calls) + PIECE_BYTES * self.pieces
-        return self.bytes + self.assembled + waiting + own
+        return self.bytes + self.assembled + self._partial + waiting + own
 
     def settle(self) -> None:
         """Charges the budget with what the link holds now."""
@@ -175,6 +177,12 @@ class Inbox:
             return
         self._lease.set((held // STEP_BYTES + 1) * STEP_BYTES)
         self.full = self.budget.is_over()
+
+    def hold_partial(self, size: int) -> None:
+        """Charges the budget with what has arrived of a frame; 0: it is complete, and charged as it is processed."""
+        self._partial = size
+        if size:
+            self.settle()
 
     def release(self) -> None:
         """Releases what was charged: the link is over."""

@@ -97,7 +97,7 @@ class Link:
         inbox.last_id = 0 if dialer else -1
         self.incoming: dict[int, IncomingCall] = inbox.calls
         self.reserve, self.reserve_anyway = inbox.reserve, inbox.reserve_anyway
-        self.settle, self.release = inbox.settle, inbox.release
+        self.settle, self.release, self.hold_partial = inbox.settle, inbox.release, inbox.hold_partial
         self._last_id = -1 if dialer else 0
         # Concurrent calls that the peer takes: 0 before its hello, and once it drains.
         self._peer_capacity = 0

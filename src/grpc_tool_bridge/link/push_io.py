@@ -7,6 +7,8 @@ neither costs a switch of tasks. If the peer does not read, frames wait here and
 import asyncio
 from collections.abc import Callable, Sequence
 
+from grpc_tool_bridge.config import REQUEST_TIMEOUT
+from grpc_tool_bridge.errors import DeadlineExceededError
 from grpc_tool_bridge.link.events import Event
 from grpc_tool_bridge.link.flushing import FlushPolicy
 from grpc_tool_bridge.link.intake import Intake, Work, drop
@@ -27,6 +29,7 @@ class PushIO(LinkIO, Receiver):
         on_event: Called with each event, in order; it must not block.
         on_writable: Called after frames were received or sent: the link may take what waits.
         write_timeout: Seconds that frames wait for a peer that does not read; then the link ends.
+        read_timeout: Seconds in which a frame that has begun to arrive must be complete; else the link ends.
         policy: When frames are sent; shared by the links of one end.
     """
 
@@ -38,12 +41,14 @@ class PushIO(LinkIO, Receiver):
         on_event: Callable[[Event], None],
         on_writable: Callable[[], None],
         write_timeout: float,
+        read_timeout: float = REQUEST_TIMEOUT,
         policy: FlushPolicy | None = None,
     ) -> None:
         self.link = link
         self._stream = stream
         self._on_writable = on_writable
         self._write_timeout = write_timeout
+        self._read_timeout = read_timeout
         self._policy = policy = policy or FlushPolicy()
         self._intake = Intake(link, on_event=on_event, on_writable=on_writable, flush=self.flush, policy=policy)
         self._loop = asyncio.get_running_loop()
@@ -58,6 +63,9 @@ class PushIO(LinkIO, Receiver):
         # When the stream stopped to take frames, and the timer that checks it.
         self._full_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
+        # Likewise of the frame that has arrived in part.
+        self._partial_since: float | None = None
+        self._partial_watch: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
         self._ended: asyncio.Future[None] | None = None
 
@@ -120,8 +128,9 @@ class PushIO(LinkIO, Receiver):
             raise
         finally:
             self._runs = False
-            if self._watch is not None:
-                self._watch.cancel()
+            for watch in (self._watch, self._partial_watch):
+                if watch is not None:
+                    watch.cancel()
             work, self._work = self._work, None
             if work is not None:
                 drop(work)
@@ -138,6 +147,18 @@ class PushIO(LinkIO, Receiver):
         elif self._runs:
             self._work = self._intake.process(frames)
             self._continue()
+
+    def on_partial(self, size: int) -> None:
+        """See ``Receiver``."""
+        if not self._runs:
+            return
+        if not size:
+            self._partial_since = None
+        elif self._partial_since is None:
+            self._partial_since = self._loop.time()
+            if self._partial_watch is None:
+                self._partial_watch = self._loop.call_later(self._read_timeout, self._look_at_partial)
+        self.link.hold_partial(size)
 
     def on_room(self) -> None:
         """See ``Receiver``."""
@@ -194,6 +215,9 @@ class PushIO(LinkIO, Receiver):
                 self.schedule_flush()
             elif self._stream.is_sent():
                 self._end(None)
+            elif self._full_since is None:
+                # The peer may never read it.
+                self._watch_stream()
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Makes a step of a callback; an error ends the link, and not the event loop's turn."""
@@ -224,6 +248,25 @@ class PushIO(LinkIO, Receiver):
         else:
             self._end(unread(self._write_timeout))
 
+    def _look_at_partial(self) -> None:
+        """Ends the link if a frame has been incomplete for longer than ``read_timeout``."""
+        self._partial_watch = None
+        if self._partial_since is None:
+            return
+        now = self._loop.time()
+        if self._work is not None:
+            # Nothing was received meanwhile.
+            self._partial_since = now
+        left = self._partial_since + self._read_timeout - now
+        if left > 0:
+            self._partial_watch = self._loop.call_later(left, self._look_at_partial)
+        else:
+            self._end(
+                DeadlineExceededError(
+                    f"the link was ended: a frame did not arrive whole within {self._read_timeout:g} s"
+                )
+            )
+
 
 def io_of(
     link: Link,
@@ -232,11 +275,18 @@ def io_of(
     on_event: Callable[[Event], None],
     on_writable: Callable[[], None],
     write_timeout: float,
+    read_timeout: float = REQUEST_TIMEOUT,
     policy: FlushPolicy | None = None,
 ) -> LinkIO:
     """Returns what moves the frames of a link over its stream; arguments as for ``PushIO``."""
     if isinstance(stream, PushStream):
         return PushIO(
-            link, stream, on_event=on_event, on_writable=on_writable, write_timeout=write_timeout, policy=policy
+            link,
+            stream,
+            on_event=on_event,
+            on_writable=on_writable,
+            write_timeout=write_timeout,
+            read_timeout=read_timeout,
+            policy=policy,
         )
     return TaskIO(link, stream, on_event=on_event, on_writable=on_writable, write_timeout=write_timeout, policy=policy)

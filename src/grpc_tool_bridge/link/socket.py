@@ -86,7 +86,9 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         # Of a frame that has arrived in part: its length, if that is not complete, its pieces, and what is missing.
         self._length = b""
         self._pieces: list[bytes | bytearray] = []
-        self._missing = 0
+        self._size = self._missing = 0
+        # Whether the receiver knows of it.
+        self._told = False
         self._transport: asyncio.Transport | None = None
         self._receiver: Receiver | None = None
         # What arrived before there was a receiver, and how the stream ended then.
@@ -108,6 +110,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         if self._early:
             early, self._early = self._early, []
             receiver.on_frames(early)
+        self._tell_partial(complete=False)
         if self._end is not None:
             receiver.on_end(*self._end)
 
@@ -239,7 +242,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""
-        if self._closed:
+        if self._closed or self._end is not None:
+            # After a length that no frame has, nothing tells where a frame begins.
             return
         frames: list[bytes] = []
         try:
@@ -251,6 +255,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
                 self._pass_on(frames)
             self._ended(error)
         else:
+            if self._missing or self._told:
+                self._tell_partial(complete=bool(frames))
             if frames:
                 self._pass_on(frames)
 
@@ -262,7 +268,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
             self._length += bytes(data[:place])
             if len(self._length) < HEADER_BYTES:
                 return end
-            self._missing, self._length = _checked_length(self._length, 0), b""
+            self._size = self._missing = _checked_length(self._length, 0)
+            self._length = b""
         stop = min(place + self._missing, end)
         self._keep(place, stop)
         if not self._missing:
@@ -278,7 +285,7 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
             place += HEADER_BYTES
             if place + size > end:
                 # Only what has arrived takes memory, not what the peer announces.
-                self._missing = size
+                self._size = self._missing = size
                 self._keep(place, end)
                 return
             frames.append(bytes(data[place : place + size]))
@@ -295,6 +302,17 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
             self._pieces[-1] += piece
         else:
             self._pieces.append(bytearray(piece))
+
+    def _tell_partial(self, *, complete: bool) -> None:
+        """Tells the receiver how much is held of a frame; ``complete``: the one that it knows of has arrived whole."""
+        receiver = self._receiver
+        if receiver is None:
+            return
+        if complete and self._told:
+            receiver.on_partial(0)
+        self._told = self._missing > 0
+        if self._told:
+            receiver.on_partial(self._size - self._missing)
 
     def _pass_on(self, frames: list[bytes]) -> None:
         if self.speaks_first and (status := _status_in(frames[-1])) is not None:

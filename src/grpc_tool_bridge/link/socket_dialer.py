@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from grpc_tool_bridge.errors import ProtocolError
 from grpc_tool_bridge.link.socket import READ_BYTES, SocketStream, enlarge_buffer, keep_alive
-from grpc_tool_bridge.link.socket_places import connect, find
+from grpc_tool_bridge.link.socket_places import connect_to
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 from grpc_tool_bridge.rpc.authentication import HEADER
 
@@ -30,8 +30,7 @@ async def dial_local(address: str, token: str | None) -> SocketStream:
     Raises:
         UnusableError: There is no socket that may be trusted, or nobody accepts connections there.
     """
-    path = find(address)
-    connected = connect(path)
+    path, connected = connect_to(address)
 
     def admit(hello: LinkHello) -> None:
         found = hello.metadata.get(ADDRESS_KEY)

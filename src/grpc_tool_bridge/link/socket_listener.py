@@ -36,7 +36,9 @@ class SocketListener:
     Args:
         links: Serves the links.
         authenticator: Decides by the metadata of a peer's hello who it is; None: the hub does not authenticate.
-        max_connections: Further connections are closed.
+        max_connections: Further connections are closed, unless one can be given up for them: one whose link has ended
+            and whose peer has not closed it yet, or one in its handshake.
+        max_handshakes: Of TLS, concurrently; a further one ends the oldest, as a genuine peer does not take long.
         handshake_timeout: Seconds for the handshake of TLS.
     """
 
@@ -46,11 +48,13 @@ class SocketListener:
         authenticator: Authenticator | None,
         *,
         max_connections: int,
+        max_handshakes: int,
         handshake_timeout: float,
     ) -> None:
         self._links = links
         self._authenticator = authenticator
         self._max_connections = max_connections
+        self._max_handshakes = max_handshakes
         self._handshake_timeout = handshake_timeout
         # The hub's address, which both hellos have at a local socket.
         self._address: str | None = None
@@ -61,6 +65,10 @@ class SocketListener:
         self._scratch = memoryview(bytearray(READ_BYTES))
         self._streams: set[SocketStream] = set()
         self._serving: set[asyncio.Task[None]] = set()
+        # Those of them that can be given up, the oldest first: connections in their handshake, and the streams of links
+        # that have ended.
+        self._handshakes: dict[asyncio.Task[Any], None] = {}
+        self._lingering: dict[SocketStream, None] = {}
         self._tasks = TaskSet()
         self._numbers = itertools.count(1)
         # A peer could flood the log otherwise.
@@ -169,13 +177,29 @@ class SocketListener:
 
     def _check(self, connected: socket.socket) -> None:
         """Raises OSError if a connection must not be served."""
-        if len(self._serving) >= self._max_connections:
+        if len(self._serving) >= self._max_connections and not self._give_one_up():
             raise OSError(f"{len(self._serving)} are open (max_connections)")
         if self._place is not None:
             check_peer(connected)
             enlarge_buffer(connected)
         else:
             keep_alive(connected)
+
+    def _give_one_up(self) -> bool:
+        """Makes room for a connection; returns False if every other one is in use."""
+        if self._lingering:
+            stream = next(iter(self._lingering))
+            del self._lingering[stream]
+            stream.strand()
+            return True
+        return self._end_oldest_handshake()
+
+    def _end_oldest_handshake(self) -> bool:
+        if not self._handshakes:
+            return False
+        task = next(iter(self._handshakes))
+        del self._handshakes[task]
+        return task.cancel()
 
     def _name(self, address: Any) -> str:
         """Returns the name of a peer, by which it has a budget of its own."""
@@ -209,14 +233,22 @@ class SocketListener:
             if await self._is_connected(connected, stream):
                 status = await self._status_of(stream)
                 stream.close()
+                self._lingering[stream] = None
                 await stream.finish(status)
         finally:
+            self._lingering.pop(stream, None)
             stream.strand()
             self._streams.discard(stream)
 
     async def _is_connected(self, connected: socket.socket, stream: SocketStream) -> bool:
         """Connects a stream to its socket; returns whether the peer could, which may fail with TLS."""
-        tls = {} if self._context is None else {"ssl_handshake_timeout": self._handshake_timeout}
+        tls: dict[str, Any] = {}
+        task = asyncio.current_task()
+        if self._context is not None and task is not None:
+            tls["ssl_handshake_timeout"] = self._handshake_timeout
+            if len(self._handshakes) >= self._max_handshakes:
+                self._end_oldest_handshake()
+            self._handshakes[task] = None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: stream, connected, ssl=self._context, **tls
@@ -228,6 +260,11 @@ class SocketListener:
         except BaseException:
             connected.close()
             raise
+        finally:
+            if task is not None:
+                self._handshakes.pop(task, None)
+            # The traceback of an error has this frame, and the task has the error.
+            del task
         return True
 
     async def _status_of(self, stream: SocketStream) -> LinkStatus | None:

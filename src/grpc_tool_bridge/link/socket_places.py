@@ -48,7 +48,8 @@ def folders() -> list[Path]:
     if sys.platform == "win32":
         return found
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if runtime.is_absolute() and runtime.is_dir():
+    # Unlike Path.is_dir, this raises no error if the folder is another user's, as after ``su``.
+    if runtime.is_absolute() and os.path.isdir(runtime):  # noqa: PTH112
         found.append(runtime / _FOLDER)
     found.append(Path(tempfile.gettempdir()) / f"{_FOLDER}-{os.geteuid()}")
     return found
@@ -63,12 +64,13 @@ def socket_name(address: str) -> str:
     return f"{address}{network}.sock"
 
 
-def find(address: str) -> Path:
-    """Returns the socket of the hub at ``host:port``.
+def find(address: str) -> list[Path]:
+    """Returns the sockets of the hub at ``host:port``, the better place first; of more than one, a hub has left some.
 
     Raises:
         UnusableError: There is none, or others could have made it.
     """
+    found: list[Path] = []
     # Not the error itself: its traceback would keep whoever dials alive until the garbage is collected.
     why = f"no hub has a local socket for {address}"
     for folder in folders():
@@ -84,8 +86,10 @@ def find(address: str) -> Path:
         except OSError as error:
             why = f"{path} cannot be used: {error.strerror}"
             continue
-        return path
-    raise UnusableError(why)
+        found.append(path)
+    if not found:
+        raise UnusableError(why)
+    return found
 
 
 def check_peer(connected: socket.socket) -> None:
@@ -120,6 +124,21 @@ def connect(path: Path) -> socket.socket:
             raise
         raise UnusableError(f"nobody accepts connections at {path}: {error.strerror}") from None
     return connected
+
+
+def connect_to(address: str) -> tuple[Path, socket.socket]:
+    """Returns a socket connected to the hub at ``host:port``, and where it listens.
+
+    Raises:
+        UnusableError: There is no socket that may be trusted, or nobody listens at one.
+    """
+    why = ""
+    for path in find(address):
+        try:
+            return path, connect(path)
+        except UnusableError as error:
+            why = str(error)
+    raise UnusableError(why)
 
 
 class Place:
@@ -179,10 +198,11 @@ def _remove_stale(folder: Path) -> None:
         bound = Path("/proc/net/unix").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return
-    alive = {line.rpartition(" ")[2] for line in bound.splitlines()}
+    # By its last part: the folder may have several names, and a space in one.
+    alive = {line.rpartition("/")[2] for line in bound.splitlines()}
     for path in itertools.islice(folder.glob(f"*{socket_name('')}"), _MOST_SWEPT):
         # The system knows a socket by the name that it was bound to.
-        if os.fspath(folder / _new(path.name)) not in alive:
+        if _new(path.name) not in alive:
             with contextlib.suppress(OSError, UnusableError):
                 _check_socket(path)
                 path.unlink()
@@ -204,6 +224,7 @@ def _made_folder() -> Path:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             _check_folder(folder)
+            _check_own(folder)
         except OSError as error:
             why = str(error)
         else:
@@ -219,6 +240,13 @@ def _check_folder(folder: Path) -> None:
         raise UnusableError(f"{folder} belongs to another user ({found.st_uid})")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise UnusableError(f"others can open {folder}; run: chmod 700 {folder}")
+
+
+def _check_own(folder: Path) -> None:
+    """Raises UnusableError if a folder is root's, as after ``sudo -E``, and this process cannot write there."""
+    owner = folder.lstat().st_uid
+    if owner != os.geteuid():
+        raise UnusableError(f"{folder} belongs to another user ({owner})")
 
 
 def _check_socket(path: Path) -> None:

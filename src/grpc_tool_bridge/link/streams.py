@@ -97,6 +97,9 @@ class Receiver(Protocol):
     def on_frames(self, frames: Sequence[bytes]) -> None:
         """Takes frames that were received, in order."""
 
+    def on_partial(self, size: int) -> None:
+        """Notes how many bytes of the next frame have arrived; 0: it is complete, and is passed on next."""
+
     def on_room(self) -> None:
         """Notes that the stream is writable again, or that everything was sent."""
 

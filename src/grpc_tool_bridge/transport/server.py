@@ -252,6 +252,7 @@ class GrpcServer:
             self._links,
             None if token is None else BearerToken(token),
             max_connections=socket_connection_limit(self._settings.max_connections),
+            max_handshakes=self._settings.max_pending_links,
             handshake_timeout=self._settings.hello_timeout,
         )
 

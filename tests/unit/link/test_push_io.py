@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.push_io import SLICE_FRAMES, PushIO, io_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.loops import tells_whether_it_is_idle
 from support.patience import PATIENCE
+from support.waiting import until
 from unit.link.fakes import FakePush, FakeStream, settle
 
 HELLO = pb.Envelope(hello=pb.LinkHello(protocol=1))
@@ -33,7 +34,9 @@ def _slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 class End:
     """One end of a link whose stream is the test's."""
 
-    def __init__(self, *, speaks_first: bool = True, write_timeout: float = PATIENCE) -> None:
+    def __init__(
+        self, *, speaks_first: bool = True, write_timeout: float = PATIENCE, read_timeout: float = PATIENCE
+    ) -> None:
         self.stream = FakePush(speaks_first=speaks_first)
         self.link = Link(dialer=speaks_first, hello=pb.LinkHello(peer="me"))
         self.events: list[Event] = []
@@ -46,6 +49,7 @@ class End:
             on_event=self.take,
             on_writable=self.count,
             write_timeout=write_timeout,
+            read_timeout=read_timeout,
             policy=self.policy,
         )
         self.task = asyncio.create_task(self.io.run())
@@ -93,6 +97,47 @@ async def test_the_answers_to_frames_that_came_together_leave_together(end: End)
     end.stream.feed(pb.Envelope(ping=1), pb.Envelope(ping=2), pb.Envelope(ping=3))
     assert len(end.stream.written) == 1
     assert [envelope.pong for envelope in end.stream.envelopes()] == [1, 2, 3]
+
+
+async def test_a_frame_that_never_ends_ends_the_link_and_one_that_is_followed_by_others_does_not() -> None:
+    end = End(read_timeout=0.01)
+    await settle()
+    end.stream.feed(HELLO)
+    end.stream.receiver.on_partial(3)
+    end.stream.receiver.on_partial(0)
+    # The watch of the first frame looks at the second one, which began later.
+    end.stream.receiver.on_partial(1)
+    with pytest.raises(DeadlineExceededError, match="did not arrive whole within"):
+        await end.result()
+    end.stream.receiver.on_partial(2)
+
+
+async def test_a_frame_that_is_complete_is_not_watched_any_longer() -> None:
+    end = End(read_timeout=0.01)
+    await settle()
+    end.stream.feed(HELLO)
+    end.stream.receiver.on_partial(3)
+    end.stream.receiver.on_partial(0)
+    await until(lambda: end.io._partial_watch is None)
+    assert not end.task.done()
+    end.task.cancel()
+    await asyncio.wait([end.task])
+
+
+async def test_the_time_in_which_nothing_is_received_does_not_count_for_a_frame() -> None:
+    end = End(read_timeout=0.01)
+    await settle()
+    end.stream.feed(HELLO)
+    end.stream.feed(pongs(*range(2 * SLICE_EVENTS)))
+    end.stream.receiver.on_partial(3)
+    # As if it had begun long ago.
+    end.io._partial_since = 0.0
+    end.io._look_at_partial()
+    end.stream.receiver.on_partial(0)
+    await settle()
+    assert not end.task.done()
+    end.task.cancel()
+    await asyncio.wait([end.task])
 
 
 async def test_a_frame_of_many_events_gives_others_a_turn_and_nothing_is_received_meanwhile(end: End) -> None:
@@ -303,6 +348,17 @@ async def test_finishing_sends_what_waits_first(end: End) -> None:
     end.stream.sent = True
     end.stream.give_room(1)
     await end.result()
+
+
+async def test_finishing_waits_for_a_peer_that_reads_nothing_no_longer_than_for_others() -> None:
+    end = End(write_timeout=0.01)
+    await settle()
+    end.stream.feed(HELLO)
+    # The stream would take more, but has not sent all that it took.
+    end.stream.sent = False
+    end.io.finish()
+    with pytest.raises(DeadlineExceededError, match="read nothing for"):
+        await end.result()
 
 
 async def test_finishing_where_nothing_waits_ends_at_once(end: End) -> None:

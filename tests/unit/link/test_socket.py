@@ -25,11 +25,15 @@ class Sink:
         self.frames: list[bytes] = []
         self.batches = 0
         self.rooms = 0
+        self.partial: list[int] = []
         self.ends: list[Exception | None] = []
 
     def on_frames(self, frames: Sequence[bytes]) -> None:
         self.frames += frames
         self.batches += 1
+
+    def on_partial(self, size: int) -> None:
+        self.partial.append(size)
 
     def on_room(self) -> None:
         self.rooms += 1
@@ -143,6 +147,24 @@ async def test_a_length_that_no_frame_has_ends_it_after_the_frames_before(pair: 
     assert f"a frame of {size:,} bytes came; a frame has 1 to 1,048,576" in str(error)
 
 
+async def test_nothing_is_taken_for_a_frame_after_a_length_that_no_frame_has(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.push(bytes(4))
+    await until(lambda: pair.sink.ends)
+    received = pair.stream.buffer_updated
+    lengths: list[int] = []
+
+    def counted(nbytes: int) -> None:
+        lengths.append(nbytes)
+        received(nbytes)
+
+    monkeypatch.setattr(pair.stream, "buffer_updated", counted)
+    await pair.push(framed(b"x"))
+    await until(lambda: lengths)
+    assert not pair.sink.frames
+
+
 async def test_what_a_peer_announces_takes_no_memory_before_it_arrives(pair: Pair) -> None:
     def held() -> int:
         return sum(map(len, pair.stream._pieces))
@@ -159,6 +181,30 @@ async def test_a_frame_that_arrives_byte_by_byte_is_kept_as_one_piece(pair: Pair
         await pair.push(b"x")
         await until(lambda number=number: pair.stream._missing == 100 - number)  # type: ignore[misc]
     assert len(pair.stream._pieces) == 1
+
+
+async def test_what_is_held_of_a_frame_is_told_and_that_it_is_complete(pair: Pair) -> None:
+    await pair.push(framed(b"whole"))
+    await until(lambda: pair.sink.frames)
+    assert not pair.sink.partial
+    data = framed(100 * b"x")
+    for part, told in ((data[:4], [0]), (data[4:14], [10]), (data[14:] + framed(9 * b"y")[:7], [0, 3])):
+        pair.sink.partial.clear()
+        await pair.push(part)
+        await until(lambda: pair.sink.partial)
+        assert pair.sink.partial == told
+    await pair.push(6 * b"y" + framed(b"z"))
+    await until(lambda: pair.sink.frames[-1:] == [b"z"])
+    assert pair.sink.partial == [0, 3, 0]
+
+
+async def test_a_receiver_that_comes_later_is_told_what_is_held() -> None:
+    pair = await Pair().open(attach=False)
+    await pair.push(framed(5 * b"x")[:7])
+    await until(lambda: pair.stream._missing)
+    pair.stream.attach(pair.sink)
+    assert pair.sink.partial == [3]
+    await pair.close()
 
 
 async def test_streams_of_one_owner_share_what_they_read_into() -> None:

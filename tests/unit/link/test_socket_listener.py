@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import struct
 import tempfile
 from collections.abc import AsyncIterator
@@ -17,13 +18,15 @@ from grpc_tool_bridge.errors import AccessError, ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link import socket_listener
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.link.listener import LinkServer
-from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, dial_local
+from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES
+from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, dial_local, dial_tcp
 from grpc_tool_bridge.link.socket_listener import SocketListener
 from grpc_tool_bridge.link.socket_places import UnusableError, find
 from grpc_tool_bridge.link.status import Code, code_of
 from grpc_tool_bridge.link.streams import FrameStream
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
+from support.certificates import certificate_files
 from support.hubs import SomeHub
 from support.patience import PATIENCE
 from support.waiting import soon, turns, until
@@ -46,7 +49,7 @@ class Desk:
         self.links = LinkServer(self.hub, Settings(**settings))
         authenticator = None if token is None else BearerToken(token)
         self.listener = SocketListener(
-            self.links, authenticator, max_connections=max_connections, handshake_timeout=PATIENCE
+            self.links, authenticator, max_connections=max_connections, max_handshakes=2, handshake_timeout=PATIENCE
         )
         self.runs: dict[DialledLink, asyncio.Task[Any]] = {}
 
@@ -85,7 +88,7 @@ async def raw() -> socket.socket:
     """Connects without saying anything."""
     connected = socket.socket(socket.AF_UNIX)
     connected.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(connected, os.fspath(find(ADDRESS)))
+    await asyncio.get_running_loop().sock_connect(connected, os.fspath(find(ADDRESS)[0]))
     return connected
 
 
@@ -165,7 +168,7 @@ async def test_a_peer_that_means_another_hub_is_refused(desk: Desk, claimed: str
 
 async def test_a_hub_of_another_address_behind_the_name_is_not_used(desk: Desk) -> None:
     other = "127.0.0.1:50052"
-    find(ADDRESS).rename(Path(str(find(ADDRESS)).replace(ADDRESS, other)))
+    find(ADDRESS)[0].rename(Path(str(find(ADDRESS)[0]).replace(ADDRESS, other)))
     stream = await dial_local(other, None)
     with pytest.raises(ProtocolError, match=r"says that it is at '127.0.0.1:50051', not at 127.0.0.1:50052"):
         stream.admit(pb.LinkHello(metadata={ADDRESS_KEY: ADDRESS}))
@@ -198,6 +201,26 @@ async def test_a_peer_that_never_reads_loses_its_link() -> None:
         assert desk.hub.started
         await until(lambda: not desk.listener._streams)
         connected.close()
+
+
+async def test_a_frame_that_never_ends_is_charged_and_ends_its_link() -> None:
+    async with Desk(request_timeout=0.05) as desk:
+        idle = await desk.dial()
+        await until(lambda: len(desk.links) == 1)
+        connected = await raw()
+        hello = pb.LinkFrame(
+            envelopes=[pb.Envelope(hello=pb.LinkHello(protocol=1, metadata={ADDRESS_KEY: ADDRESS}))]
+        ).SerializeToString()
+        begun = struct.pack("<I", MAX_FRAME_BYTES) + bytes(MAX_FRAME_BYTES - 1)
+        data = struct.pack("<I", len(hello)) + hello + begun
+        sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(connected, data))
+        await until(lambda: desk.links._peers.most_used > MAX_FRAME_BYTES)
+        await soon(sending)
+        assert b"a frame did not arrive whole within 0.05 s" in await all_of(connected)
+        await until(lambda: desk.links._peers.used < MAX_FRAME_BYTES)
+        # One that waits between frames has no such limit.
+        assert not desk.runs[idle].done()
+        await desk.end(idle)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +260,44 @@ async def test_connections_beyond_the_limit_are_closed(caplog: pytest.LogCapture
         await desk.end(again)
 
 
+async def test_a_connection_whose_link_has_ended_makes_room_for_another() -> None:
+    async with Desk(max_connections=1) as desk:
+        # It is told why, and does not close.
+        ended = await raw()
+        await asyncio.get_running_loop().sock_sendall(ended, bytes(4))
+        await until(lambda: desk.listener._lingering)
+        link = await desk.dial()
+        assert await soon(link.greeted)
+        ended.close()
+        await desk.end(link)
+
+
+async def test_handshakes_that_stall_have_a_bound_and_a_genuine_peer_gets_in(tmp_path: Path) -> None:
+    files = certificate_files(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["cert"], files["key"])
+    trust = ssl.create_default_context(cafile=files["ca"])
+    loop = asyncio.get_running_loop()
+    for max_connections in (100, 2):
+        desk = Desk(max_connections=max_connections)
+        port = desk.listener.listen_at("127.0.0.1", 0, context)
+        stalled = [socket.socket() for _ in range(3)]
+        for connected in stalled:
+            connected.setblocking(False)
+            await loop.sock_connect(connected, ("127.0.0.1", port))
+        # The oldest had to go.
+        assert await soon(all_of(stalled[0])) == b""
+        assert len(desk.listener._handshakes) == 2
+        link = DialledLink(await dial_tcp("127.0.0.1", port, None, trust), ADDRESS)
+        run = asyncio.create_task(link.run())
+        assert await soon(link.greeted)
+        link.finish()
+        await soon(run)
+        for connected in stalled:
+            connected.close()
+        await desk.__aexit__()
+
+
 async def test_another_user_s_connection_is_closed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,7 +334,7 @@ async def test_a_peer_that_is_lost_is_no_fault(desk: Desk, caplog: pytest.LogCap
 
 async def test_a_hub_that_has_stopped_leaves_no_socket() -> None:
     async with Desk():
-        path = find(ADDRESS)
+        path = find(ADDRESS)[0]
     assert not path.exists()
     with pytest.raises(UnusableError):
         await dial_local(ADDRESS, None)
@@ -284,7 +345,7 @@ async def test_a_forked_process_closes_the_listening_socket_and_leaves_its_name(
     assert place is not None
     copy = place.socket.dup()
     desk.listener.forked()
-    assert find(ADDRESS) == place.path
+    assert find(ADDRESS)[0] == place.path
     connected = await raw()
     accepted = await soon(asyncio.get_running_loop().sock_accept(copy))
     for one in (connected, accepted[0], copy):
@@ -302,7 +363,7 @@ def test_a_hub_whose_event_loop_has_ended_frees_its_socket_and_its_peers() -> No
     loop = asyncio.new_event_loop()
     desk, connected = loop.run_until_complete(begin())
     loop.close()
-    path = find(ADDRESS)
+    path = find(ADDRESS)[0]
     desk.listener.abandon()
     assert not path.exists()
     connected.settimeout(PATIENCE)

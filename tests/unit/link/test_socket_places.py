@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from grpc_tool_bridge.link import socket_places
-from grpc_tool_bridge.link.socket_places import Place, UnusableError, check_peer, connect, find, folders, socket_name
+from grpc_tool_bridge.link.socket_places import (
+    Place,
+    UnusableError,
+    check_peer,
+    connect,
+    connect_to,
+    find,
+    folders,
+    socket_name,
+)
 
 ADDRESS = "127.0.0.1:50051"
 
@@ -36,7 +45,7 @@ def place(runtime: Path) -> Iterator[Place]:
 
 
 def test_a_hub_s_socket_is_found_by_its_address_alone(place: Place) -> None:
-    assert find(ADDRESS) == place.path
+    assert find(ADDRESS)[0] == place.path
     for other in ("127.0.0.1:50052", "localhost:50051", "[::1]:50051"):
         with pytest.raises(UnusableError, match="no hub has a local socket for "):
             find(other)
@@ -54,12 +63,12 @@ def test_without_a_runtime_folder_it_is_named_by_the_user(runtime: Path, monkeyp
     assert made.path.parent == runtime.parent / "tmp" / f"grpc-tool-bridge-{os.geteuid()}"
     # A client that has one still finds it.
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    assert find(ADDRESS) == made.path
+    assert find(ADDRESS)[0] == made.path
     made.remove()
     made.socket.close()
 
 
-@pytest.mark.parametrize("value", ["", "relative", "/no/such/folder"])
+@pytest.mark.parametrize("value", ["", "relative", "/no/such/folder", "/" + "x" * 5_000])
 def test_a_runtime_folder_that_is_none_does_not_count(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", value)
     assert len(folders()) == 1
@@ -110,12 +119,12 @@ def test_a_system_that_does_not_tell_who_is_there_has_no_local_sockets(
 def test_a_socket_that_nobody_listens_at_is_not_used_and_the_next_hub_replaces_it(place: Place) -> None:
     place.socket.close()
     with pytest.raises(UnusableError, match="nobody accepts connections"):
-        connect(find(ADDRESS))
+        connect(find(ADDRESS)[0])
     following = Place(ADDRESS)
-    connect(find(ADDRESS)).close()
+    connect(find(ADDRESS)[0]).close()
     # The first hub is slower: what is there now is not its own.
     place.remove()
-    assert find(ADDRESS) == following.path
+    assert find(ADDRESS)[0] == following.path
     following.remove()
     following.socket.close()
     assert not following.path.exists()
@@ -138,9 +147,62 @@ def test_a_hub_removes_what_killed_hubs_have_left_and_nothing_else(place: Place)
         following.path.name,
         socket_name("file"),
     }
-    connect(find(ADDRESS)).close()
+    connect(find(ADDRESS)[0]).close()
     following.remove()
     following.socket.close()
+
+
+@pytest.mark.parametrize("name", ["a folder", "a\x85line", "another-name"])
+def test_a_socket_in_use_stays_whatever_its_folder_is_called(
+    name: str, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runtime / "real").mkdir()
+    (runtime / name).symlink_to(runtime / "real")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / name))
+    first, second = Place(ADDRESS), Place("127.0.0.1:1")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "real"))
+    third = Place("127.0.0.1:2")
+    for place in (first, second, third):
+        assert place.path.exists()
+        place.remove()
+        place.socket.close()
+
+
+def test_what_a_killed_hub_left_in_the_better_place_does_not_hide_the_hub(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.socket.close()
+    runtime = os.environ["XDG_RUNTIME_DIR"]
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    following = Place(ADDRESS)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    path, connected = connect_to(ADDRESS)
+    connected.close()
+    assert path == following.path
+    following.remove()
+    following.socket.close()
+    with pytest.raises(UnusableError, match="nobody accepts connections"):
+        connect_to(ADDRESS)
+
+
+def test_a_hub_does_not_listen_in_root_s_folder_but_in_the_next_one(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after ``sudo -E``. It is trusted, but nobody else can write there.
+    folders()[0].mkdir(mode=0o700)
+    lstat = Path.lstat
+
+    def as_if_root_s(path: Path) -> os.stat_result:
+        found = lstat(path)
+        owner = 0 if path.is_relative_to(runtime) else os.geteuid()
+        return os.stat_result((*found[:4], owner, *found[5:]))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(Path, "lstat", as_if_root_s)
+    place = Place(ADDRESS)
+    assert place.path.parent == folders()[-1]
+    place.remove()
+    place.socket.close()
 
 
 def test_what_a_hub_that_died_half_way_left_does_no_harm(runtime: Path) -> None:
@@ -148,7 +210,7 @@ def test_what_a_hub_that_died_half_way_left_does_no_harm(runtime: Path) -> None:
     folder.mkdir(mode=0o700)
     (folder / f".new-{socket_name(ADDRESS)}").touch()
     place = Place(ADDRESS)
-    connect(find(ADDRESS)).close()
+    connect(find(ADDRESS)[0]).close()
     place.remove()
     place.socket.close()
 

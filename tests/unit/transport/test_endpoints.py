@@ -149,7 +149,7 @@ async def test_a_socket_that_gives_no_link_keeps_nobody_from_the_hub(
 
 
 async def test_a_socket_that_is_not_safe_is_not_used(server: BridgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = find(server.address)
+    path = find(server.address)[0]
     path.chmod(0o666)
     assert await linked_over(server.address) == f"gRPC, because others can connect to {path}; remove it"
 
