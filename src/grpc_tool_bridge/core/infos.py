@@ -70,6 +70,26 @@ def session_info(session: Session, registry: ToolRegistry) -> pb.SessionInfo:
     return info
 
 
+class _Clock:
+    """Translates the monotonic clock so that times keep their order, unless the system's clock is set meanwhile."""
+
+    # The clocks are read one after the other, and the process may have to wait in between.
+    INEXACT_SECONDS = 0.05
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - time.monotonic()
+
+    def time_of(self, moment: float) -> float:
+        """Returns the seconds since the epoch at a moment of the monotonic clock."""
+        ahead = time.time() - time.monotonic()
+        if abs(ahead - self._ahead) > self.INEXACT_SECONDS:
+            self._ahead = ahead
+        return moment + self._ahead
+
+
+_clock = _Clock()
+
+
 def worker_info(worker: Worker) -> pb.WorkerInfo:
     """Describes a worker."""
     state = "draining" if worker.gone else "silent" if worker.suspect else "connected"
@@ -100,7 +120,7 @@ def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:
         time_left_ms=max(0, int((call.deadline - now) * 1000)),
         progress=call.progress,
     )
-    _set_time(info.started_at, time.time() - (now - call.opened_at))
+    _set_time(info.started_at, _clock.time_of(call.opened_at))
     return info
 
 
@@ -223,7 +243,7 @@ def run_info(run: Run) -> pb.RunInfo:
         chunks=run.due,
         readers=run.readers,
     )
-    _set_time(info.started_at, time.time() - (time.monotonic() - run.call.opened_at))
+    _set_time(info.started_at, _clock.time_of(run.call.opened_at))
     return info
 
 

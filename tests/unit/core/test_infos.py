@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import itertools
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -264,3 +266,18 @@ async def test_a_run_tells_how_far_it_is(over: bool, succeeded: bool, error_type
 
 def test_the_bounds_leave_room_for_what_stands_beside_them() -> None:
     assert Settings().max_message_bytes > infos.MAX_VALUE_BYTES * 2
+
+
+def test_times_keep_the_order_of_the_monotonic_clock_and_follow_a_clock_that_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = infos._Clock()
+    # The process waits between two readings, now and then.
+    waits = itertools.cycle([0.0, 0.004, 0.001])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + next(waits))
+    begun = time.monotonic()
+    moments = [begun + number / 1_000_000 for number in range(10)]
+    assert [clock.time_of(moment) for moment in moments] == sorted(clock.time_of(moment) for moment in moments)
+    monkeypatch.setattr(time, "time", lambda: now + 3_600)
+    assert clock.time_of(begun) > now + 3_500

@@ -113,7 +113,8 @@ async def test_every_call_of_every_shape_carries_the_token(ports: tuple[int, int
             method = METHODS["Heartbeat"]
             call = make(method.path, request_serializer=bytes, response_deserializer=bytes)
             streaming = make in (authorized.stream_unary, authorized.stream_stream)
-            running = call(iter([b""])) if streaming else call(b"")
+            # What is sent to a server that has refused it already fails in a way of its own.
+            running = call() if streaming else call(b"")
             assert await running.code() is grpc.StatusCode.UNIMPLEMENTED
     assert recorder.tokens == ["Bearer hush"] * 4
 
