@@ -5,6 +5,7 @@ large payloads keeps what it has freed, up to a limit, and a hub gives it back w
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 
@@ -38,6 +39,12 @@ def keep_freed_memory() -> None:
         _log.debug("freed memory is returned as the C library decides: it refused other thresholds")
     else:
         _log.debug("up to %d MiB of freed memory are kept for reuse", KEPT_BYTES // MIB)
+
+
+@functools.cache
+def keep_for_streams() -> None:
+    """Does ``keep_freed_memory`` once: this process reads a stream of large chunks, each of which is soon freed."""
+    keep_freed_memory()
 
 
 async def trim_forever(memory: Budget) -> None:

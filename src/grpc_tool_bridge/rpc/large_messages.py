@@ -206,7 +206,7 @@ def read_large_message(cls: type[Message], field: str, payload: Buffers) -> Larg
         field: The name of the field.
         payload: The serialized message.
     """
-    tag_of_value = _tag_of(cls, field)
+    tag_of_value = _tag_in(cls, field)
     head: list[bytes] = []
     value: LargeValue | None = None
     try:
@@ -243,6 +243,18 @@ def _two(data: Part, first: int, second: int) -> tuple[Part, Part]:
             raise _UnusualFormError
         found[tag] = part_of(data, start, stop)
     return found.get(first, b""), found.get(second, b"")
+
+
+# By class and name; few classes have a large field.
+_tags: dict[Any, int] = {}
+
+
+def _tag_in(cls: type[Message], field: str) -> int:
+    """Returns the tag of a field of a class."""
+    tag = _tags.get((cls, field))
+    if tag is None:
+        tag = _tags[cls, field] = _tag_of(cls, field)
+    return tag
 
 
 def _tag_of(message: Message | type[Message], field: str) -> int:

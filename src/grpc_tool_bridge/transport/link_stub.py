@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
+from grpc_tool_bridge.rpc.allocator import keep_for_streams
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE
 from grpc_tool_bridge.rpc.buffers import Buffers, Payload
 from grpc_tool_bridge.rpc.large_messages import read_large_message
@@ -233,6 +234,8 @@ class StreamCall(StubCall, grpc.aio.UnaryStreamCall[Any, Any]):
             return grpc.aio.EOF
         if self.carrier is not None and not self._over:
             self.carrier.grant(self, len(payload))
+        if type(payload) is Buffers:
+            keep_for_streams()
         return self.parsed(payload)
 
     def __aiter__(self) -> AsyncIterator[Any]:
