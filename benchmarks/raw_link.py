@@ -123,6 +123,9 @@ class _PushedFrames:
         self._frames += frames
         self._changed.set()
 
+    def on_partial(self, size: int) -> None:
+        """Waits for the rest."""
+
     def on_room(self) -> None:
         """Lets a write go on."""
         self._changed.set()
