@@ -236,10 +236,7 @@ def _check_folder(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise UnusableError(f"{folder} is not a folder")
-    if found.st_uid not in (os.geteuid(), _ROOT):
-        raise UnusableError(f"{folder} belongs to another user ({found.st_uid})")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise UnusableError(f"others can open {folder}; run: chmod 700 {folder}")
+    _check_private(folder, found, f"others can open {folder}; run: chmod 700 {folder}")
 
 
 def _check_own(folder: Path) -> None:
@@ -253,10 +250,15 @@ def _check_socket(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISSOCK(found.st_mode):
         raise UnusableError(f"{path} is not a socket; remove it")
+    _check_private(path, found, f"others can connect to {path}; remove it")
+
+
+def _check_private(path: Path, found: os.stat_result, exposed: str) -> None:
+    """Raises UnusableError if a file is another user's, or, with the text ``exposed``, open to others."""
     if found.st_uid not in (os.geteuid(), _ROOT):
         raise UnusableError(f"{path} belongs to another user ({found.st_uid})")
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise UnusableError(f"others can connect to {path}; remove it")
+        raise UnusableError(exposed)
 
 
 @contextlib.contextmanager
