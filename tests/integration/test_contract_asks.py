@@ -334,7 +334,7 @@ def test_plain_rpcs_take_no_on_ask(remote_bridge: RemoteBridge) -> None:
     ("schema", "text"),
     [
         ({"type": "array"}, "must be a JSON Schema of an object"),
-        ({"type": "object", "properties": {"a": {"type": "array"}}}, "'a' has the type 'array'"),
+        ({"type": "object", "properties": {"a": {"type": "object"}}}, "'a' has the type 'object'"),
         ({"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}, "'a' has 'pattern'"),
         ({"type": "object", "required": ["a"]}, "'required' must be a list of names in 'properties'"),
         ({"type": "object", "properties": {}, "description": "x" * 20_000}, "characters as JSON; the limit is 16,384"),

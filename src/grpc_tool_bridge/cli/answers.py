@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
-from grpc_tool_bridge.tools.content_schemas import read_value
+from grpc_tool_bridge.tools.content_schemas import choices_of, read_value
 from grpc_tool_bridge.tools.questions import Answer, Question
 
 if TYPE_CHECKING:
@@ -141,7 +141,12 @@ class TerminalAnswers:
 def _described(rules: Mapping[str, Any], *, required: bool) -> str:
     """Describes what may be typed."""
     kind = {"string": "text", "boolean": "y/n"}.get(rules["type"], rules["type"])
-    parts = [" | ".join(map(_typed, rules["enum"])) if "enum" in rules else kind]
+    choices = " | ".join(
+        f"{_typed(value)}: {title}" if title else _typed(value) for value, title in choices_of(rules).items()
+    )
+    parts = [choices or kind]
+    if rules["type"] == "array":
+        parts.append("several with commas between them")
     for key, called in _LIMITS:
         if key in rules:
             parts.append(f"{called} {rules[key]}")
@@ -154,6 +159,8 @@ def _described(rules: Mapping[str, Any], *, required: bool) -> str:
 
 def _typed(value: Any) -> str:
     """Writes a value as it is typed."""
+    if isinstance(value, list):
+        return ",".join(value)
     return ("y" if value else "n") if isinstance(value, bool) else str(value)
 
 
@@ -164,6 +171,8 @@ _LIMITS = (
     ("exclusiveMaximum", "less than"),
     ("minLength", "characters at least"),
     ("maxLength", "characters at most"),
+    ("minItems", "items at least"),
+    ("maxItems", "items at most"),
 )
 
 

@@ -1,12 +1,13 @@
 """The schemas of a tool's questions: flat objects of plain properties. Checks them, and contents against them.
 
-They are what the Model Context Protocol lets a server ask for: each property is a string, a number, an integer or a
-boolean. So a question can always be shown as a form, and an answer can be checked without a library.
+They are what the Model Context Protocol lets a server ask for: each property is a string, a number, an integer, a
+boolean, or a list of some of a few strings. So a question can always be shown as a form, and an answer can be checked
+without a library.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
@@ -23,14 +24,24 @@ MAX_EXACT = 2**53
 _OBJECT_KEYS = frozenset({"type", "properties", "required", "title", "description", "additionalProperties", "$schema"})
 _TEXT_KEYS = frozenset({"type", "title", "description", "default", "enum", "enumNames"})
 _SIZES = ("minLength", "maxLength")
+_COUNTS = ("minItems", "maxItems")
 _RANGES = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _KEYS: Mapping[str, frozenset[str]] = {
-    "string": _TEXT_KEYS | {*_SIZES, "format"},
+    "string": _TEXT_KEYS | {*_SIZES, "format", "oneOf"},
     "number": _TEXT_KEYS | {*_RANGES},
     "integer": _TEXT_KEYS | {*_RANGES},
     "boolean": _TEXT_KEYS,
+    "array": frozenset({"type", "title", "description", "default", "items", *_COUNTS}),
 }
-_CALLED = {"string": "a string", "number": "a finite number", "integer": "an integer", "boolean": "true or false"}
+_ITEM_KEYS = frozenset({"type", "enum", "anyOf"})
+_TITLED_KEYS = frozenset({"const", "title"})
+_CALLED = {
+    "string": "a string",
+    "number": "a finite number",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "array": "a list of strings",
+}
 
 
 def schema_text(schema: Mapping[str, Any]) -> str:
@@ -119,8 +130,23 @@ def fitting_content(content: Mapping[str, Any], schema: Mapping[str, Any] | None
     return fitting
 
 
+def choices_of(rules: Mapping[str, Any]) -> dict[Any, str]:
+    """Returns the values that a property of a valid schema may have, or that its list may hold, each with its title.
+
+    It is empty if any value may be given; a title is empty if there is none.
+    """
+    if rules["type"] == "array":
+        rules = rules["items"]
+    titled = rules.get("oneOf", rules.get("anyOf"))
+    if titled is not None:
+        return {choice["const"]: choice["title"] for choice in titled}
+    values = rules.get("enum", ())
+    names = rules.get("enumNames", ())
+    return {value: names[place] if place < len(names) else "" for place, value in enumerate(values)}
+
+
 def read_value(text: str, rules: Mapping[str, Any]) -> Any:
-    """Reads the value of a property from typed text.
+    """Reads the value of a property from typed text; of a list, from its values with commas between them.
 
     Raises:
         ValidationError: It does not fit; the text says what is wrong.
@@ -128,7 +154,9 @@ def read_value(text: str, rules: Mapping[str, Any]) -> Any:
     kind = rules["type"]
     value: Any = text
     try:
-        if kind == "boolean":
+        if kind == "array":
+            value = [item.strip() for item in text.split(",")]
+        elif kind == "boolean":
             value = {"y": True, "yes": True, "true": True, "n": False, "no": False, "false": False}[text.lower()]
         elif kind != "string":
             value = int(text) if kind == "integer" else float(text)
@@ -148,25 +176,63 @@ def _check_property(name: object, rules: Any) -> None:
     keys = _KEYS.get(kind) if isinstance(kind, str) else None
     if keys is None:
         raise ValidationError(
-            f"{where} has the type {clipped_repr(kind, 60)}; a question may ask for 'string', 'number', 'integer' and "
-            "'boolean' alone"
+            f"{where} has the type {clipped_repr(kind, 60)}; a question may ask for 'string', 'number', 'integer', "
+            "'boolean' and 'array' alone"
         )
     _refuse_others(rules, keys, where)
     _check_texts(rules, ("title", "description", "format"), where)
-    for key in _SIZES + _RANGES:
-        if not _IS["integer" if key in _SIZES else "number"](rules.get(key, 0)):
+    for key in _SIZES + _COUNTS + _RANGES:
+        if not _IS["number" if key in _RANGES else "integer"](rules.get(key, 0)):
             raise ValidationError(f"{where}: {key!r} must be a number")
-    bare = {key: rule for key, rule in rules.items() if key != "enum"}
+    if kind == "array":
+        _check_items(rules.get("items"), where)
+    else:
+        _check_choices(rules, where)
+    if "default" in rules and (problem := _problem(rules["default"], rules)):
+        raise ValidationError(f"{where}: 'default' {problem}")
+
+
+def _check_choices(rules: Mapping[str, Any], where: str) -> None:
+    if "oneOf" in rules:
+        if "enum" in rules:
+            raise ValidationError(f"{where} has 'enum' and 'oneOf'; it may have one of them")
+        _check_titled(rules["oneOf"], f"{where}: 'oneOf'")
+    bare = {key: rule for key, rule in rules.items() if key not in ("enum", "oneOf")}
     choices = rules.get("enum", ["…"])
     if not isinstance(choices, list | tuple) or not choices:
         raise ValidationError(f"{where}: 'enum' must be a list of at least one value")
-    if "enum" in rules and any(_problem(choice, bare) for choice in choices):
-        raise ValidationError(f"{where}: 'enum' has a value that is not {_CALLED[kind]}, or is out of range")
+    chosen = choices if "enum" in rules else [choice["const"] for choice in rules.get("oneOf", ())]
+    if any(_problem(choice, bare) for choice in chosen):
+        key = "enum" if "enum" in rules else "oneOf"
+        raise ValidationError(f"{where}: {key!r} has a value that is not {_CALLED[rules['type']]}, or is out of range")
     names = rules.get("enumNames", [])
     if not isinstance(names, list | tuple) or not all(isinstance(text, str) for text in names):
         raise ValidationError(f"{where}: 'enumNames' must be a list of strings")
-    if "default" in rules and (problem := _problem(rules["default"], rules)):
-        raise ValidationError(f"{where}: 'default' {problem}")
+
+
+def _check_items(items: Any, where: str) -> None:
+    """Checks what a list may hold: some of a few strings, which are listed."""
+    if not isinstance(items, Mapping) or ("enum" in items) == ("anyOf" in items):
+        raise ValidationError(f"{where}: 'items' must be an object with either 'enum' or 'anyOf'")
+    _refuse_others(items, _ITEM_KEYS, f"{where}: 'items'")
+    if "anyOf" in items:
+        if items.get("type", "string") != "string":
+            raise ValidationError(f"{where}: 'items' must have the type 'string' or none")
+        _check_titled(items["anyOf"], f"{where}: 'anyOf'")
+        return
+    if items.get("type") != "string":
+        raise ValidationError(f"{where}: 'items' must have the type 'string'")
+    choices = items["enum"]
+    if not isinstance(choices, list | tuple) or not choices or not all(map(_is_text, choices)):
+        raise ValidationError(f"{where}: 'enum' must be a list of at least one string")
+
+
+def _check_titled(choices: Any, where: str) -> None:
+    if not isinstance(choices, list | tuple) or not choices:
+        raise ValidationError(f"{where} must be a list of at least one choice")
+    for choice in choices:
+        if not isinstance(choice, Mapping) or choice.keys() != _TITLED_KEYS or not all(map(_is_text, choice.values())):
+            raise ValidationError(f"{where} must list objects with two strings, 'const' and 'title'")
 
 
 def _refuse_others(rules: Mapping[str, Any], known: frozenset[str], where: str) -> None:
@@ -196,8 +262,11 @@ def _problem(value: Any, rules: Mapping[str, Any]) -> str:
     kind = rules["type"]
     if not _IS[kind](value):
         return f"is {clipped_repr(value, 60)}, not {_CALLED[kind]}"
-    if "enum" in rules and value not in rules["enum"]:
-        return f"is {clipped_repr(value, 60)}, not one of {', '.join(clipped_repr(item, 60) for item in rules['enum'])}"
+    if kind == "array":
+        return _list_problem(value, rules)
+    choices = choices_of(rules)
+    if choices and value not in choices:
+        return _choice_problem(value, choices)
     if kind == "string":
         return _length_problem(value, rules)
     if kind == "boolean":
@@ -205,6 +274,23 @@ def _problem(value: Any, rules: Mapping[str, Any]) -> str:
     for key, holds, called in _LIMITS:
         if key in rules and not holds(value, rules[key]):
             return f"is {clipped_repr(value, 60)}, not {called} {rules[key]}"
+    return ""
+
+
+def _choice_problem(value: Any, choices: Iterable[Any]) -> str:
+    return f"is {clipped_repr(value, 60)}, not one of {', '.join(clipped_repr(choice, 60) for choice in choices)}"
+
+
+def _list_problem(values: list[Any], rules: Mapping[str, Any]) -> str:
+    choices = choices_of(rules)
+    for value in values:
+        if value not in choices:
+            return "has an item that " + _choice_problem(value, choices)
+    count = len(values)
+    if count < rules.get("minItems", 0):
+        return f"has {count:,} items, not at least {rules['minItems']:,}"
+    if count > rules.get("maxItems", count):
+        return f"has {count:,} items, not at most {rules['maxItems']:,}"
     return ""
 
 
@@ -240,6 +326,7 @@ _IS: Mapping[str, Callable[[Any], bool]] = {
     "number": _is_number,
     "integer": _is_integer,
     "boolean": lambda value: isinstance(value, bool),
+    "array": lambda value: isinstance(value, list) and all(map(_is_text, value)),
 }
 _LIMITS: tuple[tuple[str, Callable[[Any, Any], bool], str], ...] = (
     ("minimum", lambda value, limit: value >= limit, "at least"),

@@ -149,8 +149,8 @@ class ToolContext:
 
         Args:
             message: For a person to read, 1 to 4,096 characters.
-            schema: JSON Schema of the requested content: an object whose properties are strings, numbers, integers
-            and booleans. None: only ask for acceptance.
+            schema: JSON Schema of the requested content: an object whose properties are strings, numbers, integers,
+                booleans, and lists of some of a few strings. None: only ask for acceptance.
 
         Returns:
             The answer; accepted content fits the schema.

@@ -102,8 +102,12 @@ def _plain_content(content: Struct) -> dict[str, Any]:
 
 
 def _plain_value(value: Any) -> Any:
-    """Reads a plain value of a Struct; any other becomes something that fits no property."""
+    """Reads a plain value of a Struct, or a list of them; any other becomes something that fits no property."""
     kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return [
+            _plain_value(item) if item.WhichOneof("kind") != "list_value" else {} for item in value.list_value.values
+        ]
     if kind in ("string_value", "number_value", "bool_value"):
         return getattr(value, kind)
-    return None if kind in (None, "null_value") else {"struct_value": {}, "list_value": []}[kind]
+    return {} if kind == "struct_value" else None

@@ -46,6 +46,12 @@ def test_without_answers_and_without_a_terminal_nobody_answers() -> None:
         ({"type": "number", "enum": [1, 2.5], "default": 2.5}, False, "1 | 2.5, default 2.5"),
         ({"type": "boolean", "default": True}, True, "y/n, default y"),
         ({"type": "boolean", "enum": [False]}, True, "n"),
+        ({"type": "string", "oneOf": [{"const": "s", "title": "Small"}]}, True, "s: Small"),
+        (
+            {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}, "minItems": 1, "default": ["a", "b"]},
+            False,
+            "a | b, several with commas between them, items at least 1, default a,b",
+        ),
     ],
 )
 def test_a_prompt_says_what_may_be_typed(rules: dict[str, Any], required: bool, text: str) -> None:

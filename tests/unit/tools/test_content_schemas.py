@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.tools.content_schemas import (
     check_schema,
+    choices_of,
     fitting_content,
     read_schema,
     read_value,
     schema_text,
 )
+
+TITLED = [{"const": "a", "title": "A"}, {"const": "b", "title": "B"}]
 
 
 def of(**rules: Any) -> dict[str, Any]:
@@ -33,6 +36,10 @@ def of(**rules: Any) -> dict[str, Any]:
         of(type="integer", minimum=1, maximum=2, exclusiveMinimum=0, exclusiveMaximum=3, default=1),
         of(type="number", minimum=0.5, enum=[0.5, 1]),
         of(type="boolean", default=False),
+        of(type="string", oneOf=TITLED, default="b"),
+        of(type="array", items={"type": "string", "enum": ["a", "b"]}, minItems=1, maxItems=2, default=["a"]),
+        of(type="array", title="A", description="D", items={"anyOf": TITLED}),
+        of(type="array", items={"type": "string", "anyOf": TITLED}),
     ],
 )
 def test_a_flat_schema_of_plain_properties_goes_there_and_back(schema: dict[str, Any]) -> None:
@@ -72,6 +79,28 @@ def test_a_flat_schema_of_plain_properties_goes_there_and_back(schema: dict[str,
         (of(type="string", enum=["a"], enumNames=[1]), "'enumNames' must be a list of strings"),
         (of(type="integer", default="1"), "'default' is '1', not an integer"),
         (of(type="string", enum=["a"], default="b"), "'default' is 'b', not one of 'a'"),
+        (of(type="string", oneOf=TITLED, enum=["a"]), "property 'a' has 'enum' and 'oneOf'"),
+        (of(type="string", oneOf=[]), "'oneOf' must be a list of at least one choice"),
+        (of(type="string", oneOf={"const": "a", "title": "A"}), "'oneOf' must be a list of at least one choice"),
+        (of(type="string", oneOf=["a"]), "'oneOf' must list objects with two strings, 'const' and 'title'"),
+        (of(type="string", oneOf=[{"const": "a"}]), "'oneOf' must list objects with two strings"),
+        (of(type="string", oneOf=[{"const": 1, "title": "A"}]), "'oneOf' must list objects with two strings"),
+        (of(type="string", oneOf=TITLED, maxLength=0), "'oneOf' has a value that is not a string, or is out of range"),
+        (of(type="string", oneOf=TITLED, default="c"), "'default' is 'c', not one of 'a', 'b'"),
+        (of(type="integer", oneOf=TITLED), "property 'a' has 'oneOf'"),
+        (of(type="array"), "'items' must be an object with either 'enum' or 'anyOf'"),
+        (of(type="array", items={"type": "string"}), "'items' must be an object with either 'enum' or 'anyOf'"),
+        (of(type="array", items={"enum": ["a"], "anyOf": TITLED}), "'items' must be an object with either"),
+        (of(type="array", items={"type": "string", "enum": ["a"], "format": "email"}), "'items' has 'format'"),
+        (of(type="array", items={"enum": ["a"]}), "'items' must have the type 'string'"),
+        (of(type="array", items={"type": "integer", "enum": [1]}), "'items' must have the type 'string'"),
+        (of(type="array", items={"type": "integer", "anyOf": TITLED}), "'items' must have the type 'string' or none"),
+        (of(type="array", items={"type": "string", "enum": [1]}), "'enum' must be a list of at least one string"),
+        (of(type="array", items={"type": "string", "enum": []}), "'enum' must be a list of at least one string"),
+        (of(type="array", items={"anyOf": "a"}), "'anyOf' must be a list of at least one choice"),
+        (of(type="array", items={"anyOf": TITLED}, minItems="1"), "'minItems' must be a number"),
+        (of(type="array", items={"anyOf": TITLED}, default="a"), "'default' is 'a', not a list of strings"),
+        (of(type="array", items={"anyOf": TITLED}, default=["c"]), "'default' has an item that is 'c', not one of"),
         (of(type="string", description="x" * 16_384), "characters as JSON; the limit is 16,384"),
     ],
 )
@@ -79,6 +108,20 @@ def test_another_schema_is_refused_and_the_text_says_where(schema: Any, text: st
     with pytest.raises(ValidationError) as caught:
         schema_text(schema)
     assert text in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("rules", "choices"),
+    [
+        ({"type": "string"}, {}),
+        ({"type": "string", "enum": ["a", "b"], "enumNames": ["A"]}, {"a": "A", "b": ""}),
+        ({"type": "string", "oneOf": TITLED}, {"a": "A", "b": "B"}),
+        ({"type": "array", "items": {"anyOf": TITLED}}, {"a": "A", "b": "B"}),
+        ({"type": "array", "items": {"type": "string", "enum": ["a"]}}, {"a": ""}),
+    ],
+)
+def test_the_choices_of_a_property_come_with_their_titles(rules: dict[str, Any], choices: dict[str, str]) -> None:
+    assert choices_of(rules) == choices
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "1", '{"type": "array"}'])
@@ -104,6 +147,9 @@ def test_no_schema_asks_for_no_content() -> None:
         ({"type": "boolean"}, False, False),
         ({"type": "string"}, "", ""),
         ({"type": "string", "maxLength": 1}, "ö", "ö"),
+        ({"type": "string", "oneOf": TITLED}, "b", "b"),
+        ({"type": "array", "items": {"anyOf": TITLED}}, ["b", "a"], ["b", "a"]),
+        ({"type": "array", "items": {"type": "string", "enum": ["a"]}}, [], []),
     ],
 )
 def test_what_fits_comes_as_what_it_is(rules: dict[str, Any], value: Any, fits: Any) -> None:
@@ -132,6 +178,12 @@ def test_what_fits_comes_as_what_it_is(rules: dict[str, Any], value: Any, fits: 
         ({"type": "number", "exclusiveMinimum": 2}, 2, "is 2, not more than 2"),
         ({"type": "number", "exclusiveMaximum": 2}, 2, "is 2, not less than 2"),
         ({"type": "string", "enum": ["a", "b"]}, "c", "is 'c', not one of 'a', 'b'"),
+        ({"type": "string", "oneOf": TITLED}, "A", "is 'A', not one of 'a', 'b'"),
+        ({"type": "array", "items": {"anyOf": TITLED}}, "a", "is 'a', not a list of strings"),
+        ({"type": "array", "items": {"anyOf": TITLED}}, [1], "is [1], not a list of strings"),
+        ({"type": "array", "items": {"anyOf": TITLED}}, ["a", "c"], "has an item that is 'c', not one of 'a', 'b'"),
+        ({"type": "array", "items": {"anyOf": TITLED}, "minItems": 1}, [], "has 0 items, not at least 1"),
+        ({"type": "array", "items": {"anyOf": TITLED}, "maxItems": 1}, ["a", "b"], "has 2 items, not at most 1"),
     ],
 )
 def test_what_does_not_fit_is_named(rules: dict[str, Any], value: Any, text: str) -> None:
@@ -160,10 +212,20 @@ RULES = st.sampled_from(
         {"type": "integer", "minimum": -2, "exclusiveMaximum": 5},
         {"type": "number", "exclusiveMinimum": 0, "maximum": 2.5},
         {"type": "boolean"},
+        {"type": "string", "oneOf": TITLED},
+        {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}, "minItems": 1},
+        {"type": "array", "items": {"anyOf": TITLED}, "maxItems": 2},
     ]
 )
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-10, 10), st.floats(-9, 9), st.text(max_size=5), st.lists(st.integers())
+    st.none(),
+    st.booleans(),
+    st.integers(-10, 10),
+    st.floats(-9, 9),
+    st.sampled_from(["a", "b"]),
+    st.text(max_size=5),
+    st.lists(st.integers()),
+    st.lists(st.sampled_from(["a", "b", "c"]), max_size=3),
 )
 
 
@@ -189,6 +251,7 @@ def test_it_says_the_same_as_a_checker_of_json_schema(rules: dict[str, Any], val
         ({"type": "boolean"}, "YES", True),
         ({"type": "boolean"}, "n", False),
         ({"type": "boolean"}, "true", True),
+        ({"type": "array", "items": {"anyOf": TITLED}}, "a, b", ["a", "b"]),
     ],
 )
 def test_what_is_typed_is_read_by_its_type(rules: dict[str, Any], text: str, value: Any) -> None:
@@ -203,6 +266,7 @@ def test_what_is_typed_is_read_by_its_type(rules: dict[str, Any], text: str, val
         ({"type": "number"}, "nan", "it is nan, not a finite number"),
         ({"type": "boolean"}, "maybe", "'maybe' is not true or false"),
         ({"type": "integer", "minimum": 2}, "1", "it is 1, not at least 2"),
+        ({"type": "array", "items": {"anyOf": TITLED}}, "a,c", "it has an item that is 'c', not one of 'a', 'b'"),
     ],
 )
 def test_what_is_typed_wrong_is_told(rules: dict[str, Any], text: str, problem: str) -> None:

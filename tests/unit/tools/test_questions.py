@@ -16,6 +16,7 @@ SCHEMA = {
         "x": {"type": "number"},
         "s": {"type": "string"},
         "b": {"type": "boolean"},
+        "l": {"type": "array", "items": {"type": "string", "enum": ["p", "q"]}},
     },
 }
 
@@ -46,7 +47,7 @@ def test_an_answer_that_cannot_be_is_refused(action: Any, content: Any, text: st
 
 
 def test_an_answer_goes_there_and_back_with_its_types() -> None:
-    answer = Answer("accept", {"n": 3, "x": 2.5, "s": "ö", "b": True})
+    answer = Answer("accept", {"n": 3, "x": 2.5, "s": "ö", "b": True, "l": ["q", "p"]})
     made = plain_answer(answer, "7")
     assert (made.id, made.action) == ("7", "accept")
     back = checked_answer(pb.Answer.FromString(made.SerializeToString()), SCHEMA)
@@ -66,6 +67,14 @@ def test_a_value_that_is_not_plain_fits_nothing(value: Any) -> None:
     made = pb.Answer(action="accept")
     made.content.update({"s": value})
     with pytest.raises(ValidationError, match="not a string"):
+        checked_answer(made, SCHEMA)
+
+
+@pytest.mark.parametrize("value", [[["p"]], [{"p": 1}], [None], [1]])
+def test_a_list_of_anything_but_strings_fits_nothing(value: Any) -> None:
+    made = pb.Answer(action="accept")
+    made.content.update({"l": value})
+    with pytest.raises(ValidationError, match="not a list of strings"):
         checked_answer(made, SCHEMA)
 
 
