@@ -3,13 +3,15 @@
 Each check passes, or mcp_conformance.toml says why it is no part of the job.
 """
 
-import subprocess
+import asyncio
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.mcp_conformance_client import playing
 from support.mcp_conformance import (
     VERSIONS,
     Exceptions,
@@ -35,19 +37,34 @@ def url() -> Iterator[str]:
         yield f"http://{announced(hub)['http_address']}/mcp"
 
 
-def run_suite(side: str, version: str, folder: Path, *words: str) -> list[str]:
+async def run_suite(side: str, version: str, folder: Path, *words: str) -> list[str]:
     """Runs the suite; returns what is wrong."""
     command = conformance_command(side, version, folder, words)
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=4 * PATIENCE, check=False, env=environment(), cwd=folder
+    suite = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=folder, env=environment()
     )
-    assert "SUMMARY" in done.stdout, done.stdout + done.stderr
+    try:
+        async with asyncio.timeout(3 * PATIENCE):
+            out, _ = await suite.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            suite.kill()
+    assert b"SUMMARY" in out, out.decode()
     return judge(read_checks(folder), LIST.names(side, version), required_scenarios(side, version))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_hub_is_what_the_protocol_says_of_a_server(url: str, version: str, tmp_path: Path) -> None:
-    wrong = run_suite("server", version, tmp_path, "--url", url)
+async def test_a_hub_is_what_the_protocol_wants_of_a_server(url: str, version: str, tmp_path: Path) -> None:
+    wrong = await run_suite("server", version, tmp_path, "--url", url)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_takes_servers_in_is_what_the_protocol_wants_of_a_client(version: str, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    command = f"{sys.executable} -I -S {HERE / 'mcp_conformance_ask.py'} {path}"
+    async with playing(path):
+        wrong = await run_suite("client", version, tmp_path, "--command", command)
     assert not wrong, "\n".join(wrong)
 
 

@@ -34,17 +34,19 @@ def read_checks(folder: Path) -> dict[str, dict[str, tuple[str, str]]]:
     """Reads what a run found.
 
     Returns:
-        By scenario, of each check the worst status, and what was said of it.
+        By scenario, of each check the worst status, and what was said of it, the client's errors too.
     """
     scenarios: dict[str, dict[str, tuple[str, str]]] = {}
     for path in folder.rglob("checks.json"):
         name = _TIME.sub("", str(path.parent.relative_to(folder))).removeprefix("server-")
         checks = scenarios.setdefault(name, {})
+        errors = path.with_name("stderr.txt")
+        told = errors.read_text(encoding="utf-8").strip() if errors.exists() else ""
         for check in json.loads(path.read_text(encoding="utf-8")):
             status, text = check["status"], check.get("errorMessage") or check["description"]
             known = checks.get(check["id"], ("", ""))[0]
             if status in _SEVERITIES and (not known or _SEVERITIES.index(status) < _SEVERITIES.index(known)):
-                checks[check["id"]] = (status, text)
+                checks[check["id"]] = (status, f"{text} ({told})" if told else text)
     return scenarios
 
 
