@@ -4,6 +4,7 @@ They need Node.js 22, which comes from PyPI with this environment; the node of t
 """
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ CONFORMANCE = (NODE, str(_PACKAGES / "conformance" / "dist" / "index.js"))
 INSPECTOR = (NODE, str(_PACKAGES / "inspector" / "clients" / "launcher" / "build" / "index.js"), "--cli")
 SERVER_EVERYTHING = (NODE, str(_PACKAGES / "server-everything" / "dist" / "index.js"))
 SERVER_FILESYSTEM = (NODE, str(_PACKAGES / "server-filesystem" / "dist" / "index.js"))
+# What a program in Python needs that a client starts with few variables, where this environment has more than its own
+# packages.
+PYTHON_ENV = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
 
 needs_mcp_programs = pytest.mark.skipif(
     _SPEC is None or not _PACKAGES.exists(), reason="needs the MCP programs that make install-mcp installs"

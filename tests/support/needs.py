@@ -16,6 +16,7 @@ import pytest
 PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "git": "git",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
