@@ -220,7 +220,7 @@ async def test_server_time_tells_the_time_as_typed_values(places: Places) -> Non
         assert (await server.call("get_current_time", timezone="Asia/Tokyo"))["is_dst"] is False
         converted = await server.call("convert_time", source_timezone="UTC", time="12:00", target_timezone="Asia/Tokyo")
         assert converted["target"]["datetime"].endswith("T21:00:00+09:00")
-        with pytest.raises(ToolExecutionError, match="[Tt]imezone"):
+        with pytest.raises(ToolExecutionError, match="timezone"):
             await server.call("get_current_time", timezone="Nowhere/None")
         server.check()
 
