@@ -104,7 +104,7 @@ defmodule ToolBridge.Context do
       end
 
   `message` has 1 to 4,096 characters. `schema` is a JSON Schema of the requested content: an object whose properties
-  are strings, numbers, integers and booleans. Without it, the caller only accepts or declines. If another tool made the
+  are strings, numbers, integers, booleans and lists of some of a few strings. Without it, the caller only accepts or declines. If another tool made the
   call, the question goes to the caller of the outermost tool.
 
   Errors: `Unimplemented` if the caller cannot answer, `ValidationError` if the answer does not fit the schema, or the

@@ -20,8 +20,8 @@ defmodule ToolBridge.Question do
   Fields:
 
     * `message` - for a person to read
-    * `schema` - JSON Schema of the requested content, an object whose properties are strings, numbers, integers and
-      booleans; nil: only whether it is accepted
+    * `schema` - JSON Schema of the requested content, an object whose properties are strings, numbers, integers,
+      booleans and lists of some of a few strings; nil: only whether it is accepted
     * `tool` - the tool that was called, which may have called the one that asks; "" for a batch and an agent's run
   """
 

@@ -136,8 +136,8 @@ export class ToolContext {
    * If another tool made the call, the question goes to the caller of the outermost tool.
    *
    * @param message - For a person to read, 1 to 4,096 characters.
-   * @param schema - JSON Schema of the requested content: an object whose properties are strings, numbers, integers and
-   *   booleans. Default: only whether it is accepted.
+   * @param schema - JSON Schema of the requested content: an object whose properties are strings, numbers, integers,
+   *   booleans and lists of some of a few strings. Default: only whether it is accepted.
    * @throws UnimplementedError if the caller cannot answer; ValidationError if the answer does not fit the schema.
    */
   ask(message: string, schema?: JsonSchema): Promise<AskResult> {

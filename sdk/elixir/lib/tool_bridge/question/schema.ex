@@ -1,7 +1,7 @@
 defmodule ToolBridge.Question.Schema do
   @moduledoc false
-  # The schemas of questions: flat objects of texts, numbers, integers and booleans, as the Model Context Protocol
-  # allows, so that each can be shown as a form.
+  # The schemas of questions: flat objects of texts, numbers, integers, booleans and lists of some of a few texts, as the
+  # Model Context Protocol allows, so that each can be shown as a form.
 
   alias ToolBridge.Error
   alias ToolBridge.Value.{JSON, OrderedMap}
@@ -16,18 +16,21 @@ defmodule ToolBridge.Question.Schema do
   @object_keys ~w($schema additionalProperties description properties required title type)
   @text_keys ~w(default description enum enumNames title type)
   @sizes ~w(minLength maxLength)
+  @counts ~w(minItems maxItems)
   @ranges ~w(minimum maximum exclusiveMinimum exclusiveMaximum)
   @keys %{
-    "string" => @text_keys ++ ["format" | @sizes],
+    "string" => @text_keys ++ ["format", "oneOf" | @sizes],
     "number" => @text_keys ++ @ranges,
     "integer" => @text_keys ++ @ranges,
-    "boolean" => @text_keys
+    "boolean" => @text_keys,
+    "array" => ~w(default description items title type) ++ @counts
   }
   @called %{
     "string" => "a string",
     "number" => "a finite number",
     "integer" => "an integer",
-    "boolean" => "true or false"
+    "boolean" => "true or false",
+    "array" => "a list of strings"
   }
 
   # ------------------------------------------------------------------------------------------------- schemas
@@ -82,17 +85,8 @@ defmodule ToolBridge.Question.Schema do
     known(rules, @keys[kind], where)
     texts(rules, ~w(title description format), where)
 
-    Enum.each(@sizes ++ @ranges, &check_limit(where, &1, Map.get(rules, &1, 0)))
-    choices = Map.get(rules, "enum", [nil])
-    unless is_list(choices) and choices != [], do: wrong("#{where}: \"enum\" must be a list of at least one value")
-
-    if is_map_key(rules, "enum") and Enum.any?(choices, &problem(&1, Map.delete(rules, "enum"))),
-      do: wrong("#{where}: \"enum\" has a value that is not #{@called[kind]}, or is out of range")
-
-    names = Map.get(rules, "enumNames", [])
-
-    unless is_list(names) and Enum.all?(names, &is_binary/1),
-      do: wrong("#{where}: \"enumNames\" must be a list of strings")
+    Enum.each(@sizes ++ @counts ++ @ranges, &check_limit(where, &1, Map.get(rules, &1, 0)))
+    if kind == "array", do: check_items(where, rules["items"]), else: check_choices(where, rules)
 
     with {:ok, default} <- Map.fetch(rules, "default"),
          why when why != nil <- problem(default, rules),
@@ -100,12 +94,73 @@ defmodule ToolBridge.Question.Schema do
   end
 
   defp check_property(where, %{"type" => kind}) do
-    wrong("#{where} has the type #{shown(kind)}; a question may ask for a string, a number, an integer or a boolean")
+    wrong(
+      "#{where} has the type #{shown(kind)}; a question may ask for a string, a number, an integer, a boolean or an array"
+    )
   end
 
   defp check_property(where, _), do: wrong("#{where} has no \"type\"")
 
+  defp check_choices(where, %{"type" => kind} = rules) do
+    titled = is_map_key(rules, "oneOf")
+    if titled and is_map_key(rules, "enum"), do: wrong("#{where} has \"enum\" and \"oneOf\"; it may have one of them")
+    if titled, do: check_titled("#{where}: \"oneOf\"", rules["oneOf"])
+    enum = Map.get(rules, "enum", [nil])
+    unless is_list(enum) and enum != [], do: wrong("#{where}: \"enum\" must be a list of at least one value")
+    bare = Map.drop(rules, ["enum", "oneOf"])
+
+    if Enum.any?(choices(rules), &problem(&1, bare)),
+      do:
+        wrong(
+          "#{where}: #{inspect(if titled, do: "oneOf", else: "enum")} has a value that is not #{@called[kind]}, or is out of range"
+        )
+
+    names = Map.get(rules, "enumNames", [])
+
+    unless is_list(names) and Enum.all?(names, &is_binary/1),
+      do: wrong("#{where}: \"enumNames\" must be a list of strings")
+  end
+
+  # What a list may hold: some of a few texts, which are listed.
+  defp check_items(where, %{"anyOf" => titled} = items) when not is_map_key(items, "enum") do
+    known(items, ~w(anyOf type), "#{where}: \"items\"")
+
+    if Map.get(items, "type", "string") != "string",
+      do: wrong("#{where}: \"items\" must have the type \"string\" or none")
+
+    check_titled("#{where}: \"anyOf\"", titled)
+  end
+
+  defp check_items(where, %{"enum" => enum} = items) when not is_map_key(items, "anyOf") do
+    known(items, ~w(enum type), "#{where}: \"items\"")
+    if items["type"] != "string", do: wrong("#{where}: \"items\" must have the type \"string\"")
+
+    unless is_list(enum) and enum != [] and Enum.all?(enum, &is_kind("string", &1)),
+      do: wrong("#{where}: \"enum\" must be a list of at least one string")
+  end
+
+  defp check_items(where, _), do: wrong("#{where}: \"items\" must be an object with either \"enum\" or \"anyOf\"")
+
+  defp check_titled(where, [_ | _] = choices) do
+    unless Enum.all?(choices, &titled?/1),
+      do: wrong("#{where} must list objects with two strings, \"const\" and \"title\"")
+  end
+
+  defp check_titled(where, _), do: wrong("#{where} must be a list of at least one choice")
+
+  defp titled?(%{"const" => value, "title" => title} = choice),
+    do: map_size(choice) == 2 and is_kind("string", value) and is_kind("string", title)
+
+  defp titled?(_), do: false
+
+  # The values that a property, or each item of a list, may have; [] where any may be given.
+  defp choices(%{"type" => "array", "items" => items}), do: choices(Map.put(items, "type", "string"))
+  defp choices(%{"oneOf" => titled}), do: Enum.map(titled, & &1["const"])
+  defp choices(%{"anyOf" => titled}), do: Enum.map(titled, & &1["const"])
+  defp choices(rules), do: Map.get(rules, "enum", [])
+
   defp check_limit(_, key, rule) when key in @sizes and is_integer(rule), do: :ok
+  defp check_limit(_, key, rule) when key in @counts and is_integer(rule), do: :ok
   defp check_limit(_, key, rule) when key in @ranges and is_number(rule), do: :ok
   defp check_limit(where, key, _), do: wrong("#{where}: #{inspect(key)} must be a number")
 
@@ -159,14 +214,15 @@ defmodule ToolBridge.Question.Schema do
 
   # What is wrong with the value of a property; nil if nothing is.
   defp problem(value, %{"type" => kind} = rules) do
-    choices = rules["enum"]
-
     cond do
       not is_kind(kind, value) ->
         "is #{shown(value)}, not #{@called[kind]}"
 
-      choices != nil and not Enum.any?(choices, &(&1 == value)) ->
-        "is #{shown(value)}, not one of #{Enum.map_join(choices, ", ", &shown/1)}"
+      kind == "array" ->
+        items_problem(value, choices(rules), rules)
+
+      why = choice_problem(value, choices(rules)) ->
+        why
 
       kind == "string" ->
         length_problem(String.length(value), rules)
@@ -183,6 +239,25 @@ defmodule ToolBridge.Question.Schema do
   defp is_kind("number", value), do: is_number(value)
   defp is_kind("integer", value), do: is_integer(value) and abs(value) <= @max_exact
   defp is_kind("boolean", value), do: is_boolean(value)
+  defp is_kind("array", value), do: is_list(value) and Enum.all?(value, &is_kind("string", &1))
+
+  defp choice_problem(_, []), do: nil
+
+  defp choice_problem(value, choices) do
+    unless Enum.any?(choices, &(&1 == value)),
+      do: "is #{shown(value)}, not one of #{Enum.map_join(choices, ", ", &shown/1)}"
+  end
+
+  defp items_problem(values, choices, rules) do
+    count = length(values)
+
+    cond do
+      why = Enum.find_value(values, &choice_problem(&1, choices)) -> "has an item that #{why}"
+      count < Map.get(rules, "minItems", 0) -> "has #{count} items, not at least #{rules["minItems"]}"
+      count > Map.get(rules, "maxItems", count) -> "has #{count} items, not at most #{rules["maxItems"]}"
+      true -> nil
+    end
+  end
 
   defp length_problem(size, rules) do
     cond do

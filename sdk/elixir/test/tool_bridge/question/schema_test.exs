@@ -65,6 +65,39 @@ defmodule ToolBridge.Question.SchemaTest do
            }
   end
 
+  @titled [%{const: "a", title: "A"}, %{const: "b", title: "B"}]
+
+  test "choices have titles, and a list holds some of them" do
+    assert {:ok, _, _} = Schema.write(object(%{a: %{type: "string", oneOf: @titled, default: "b"}}))
+    assert unfit(%{"a" => "A"}, %{a: %{type: "string", oneOf: @titled}}) == %{"a" => ~s(is "A", not one of "a", "b")}
+    list = %{type: "array", items: %{anyOf: @titled}, minItems: 1, maxItems: 2, default: ["a"]}
+    assert unfit(%{"a" => ["b", "a"]}, %{a: list}) == nil
+    assert unfit(%{"a" => ["a", "c"]}, %{a: list}) == %{"a" => ~s(has an item that is "c", not one of "a", "b")}
+    assert unfit(%{"a" => []}, %{a: list}) == %{"a" => "has 0 items, not at least 1"}
+    assert unfit(%{"a" => ["a", "b", "a"]}, %{a: list}) == %{"a" => "has 3 items, not at most 2"}
+    assert unfit(%{"a" => "a"}, %{a: list}) == %{"a" => ~s(is "a", not a list of strings)}
+    assert unfit(%{"a" => [1]}, %{a: %{type: "array", items: %{type: "string", enum: ["1"]}}}) |> is_map()
+  end
+
+  test "choices that no form could show are refused with the reason" do
+    assert why(object(%{a: %{type: "string", oneOf: @titled, enum: ["a"]}})) =~ ~s("enum" and "oneOf")
+    assert why(object(%{a: %{type: "string", oneOf: []}})) =~ ~s("oneOf" must be a list of at least one choice)
+    assert why(object(%{a: %{type: "string", oneOf: [%{const: "a"}]}})) =~ "objects with two strings"
+    assert why(object(%{a: %{type: "string", oneOf: @titled, default: "c"}})) =~ ~s("default" is "c", not one of)
+    assert why(object(%{a: %{type: "string", oneOf: @titled, maxLength: 0}})) =~ ~s("oneOf" has a value)
+    assert why(object(%{a: %{type: "array"}})) =~ ~s("items" must be an object with either)
+    assert why(object(%{a: %{type: "array", items: %{enum: ["a"]}}})) =~ ~s("items" must have the type "string")
+    assert why(object(%{a: %{type: "array", items: %{type: "string", enum: [1]}}})) =~ "at least one string"
+
+    assert why(object(%{a: %{type: "array", items: %{type: "integer", anyOf: @titled}}})) =~
+             ~s(the type "string" or none)
+
+    assert why(object(%{a: %{type: "array", items: %{anyOf: @titled, minimum: 1}}})) =~ ~s("items" has "minimum")
+
+    assert why(object(%{a: %{type: "array", items: %{anyOf: @titled}, minItems: "1"}})) =~
+             ~s("minItems" must be a number)
+  end
+
   test "integers that came as doubles are integers" do
     {:ok, _, schema} = Schema.write(object(%{n: %{type: "integer"}}))
     assert {:ok, %{"n" => number}} = Schema.fit(%{"n" => 3.0}, schema)
