@@ -206,6 +206,19 @@ async def test_input_required_result_multi_round(ctx: ToolContext) -> str:
     return f"{name} likes {color}."
 
 
+# --------------------------------------------- tools that another server would run as tasks, and a bridge as any other
+
+
+async def greet(name: str) -> str:
+    """Greets somebody."""
+    return f"Hello, {name}!"
+
+
+async def slow_compute(seconds: float = 0, label: str = "") -> str:
+    """Tells for how long a task would have run."""
+    return f"{label}: {seconds:g} s"
+
+
 # --------------------------------------------------------------------------------------------------- a hub that changes
 
 
@@ -225,7 +238,7 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
     found = [item for name, item in globals().items() if name.startswith("test_") and item is not test_dynamic_tool]
     schema_tool = tool(json_schema_2020_12_tool)
     schema_tool.spec.input_schema = json.dumps(SCHEMA_2020_12)
-    return [*found, schema_tool, test_trigger_tool_change]
+    return [*found, greet, slow_compute, schema_tool, test_trigger_tool_change]
 
 
 async def serve() -> None:
