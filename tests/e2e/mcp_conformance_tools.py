@@ -219,6 +219,11 @@ async def slow_compute(seconds: float = 0, label: str = "") -> str:
     return f"{label}: {seconds:g} s"
 
 
+async def confirm_delete(filename: str, ctx: ToolContext) -> str:
+    """Asks first."""
+    return f"{filename}: {(await ctx.ask(f'Delete {filename}?', CONFIRMATION)).action}"
+
+
 # --------------------------------------------------------------------------------------------------- a hub that changes
 
 
@@ -238,7 +243,7 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
     found = [item for name, item in globals().items() if name.startswith("test_") and item is not test_dynamic_tool]
     schema_tool = tool(json_schema_2020_12_tool)
     schema_tool.spec.input_schema = json.dumps(SCHEMA_2020_12)
-    return [*found, greet, slow_compute, schema_tool, test_trigger_tool_change]
+    return [*found, greet, slow_compute, confirm_delete, schema_tool, test_trigger_tool_change]
 
 
 async def serve() -> None:
