@@ -82,7 +82,7 @@ async def remember(name: str, value: str, ctx: ToolContext) -> None:
 
 def all_tools(address: Callable[[], str]) -> list[Any]:
     """Returns all tools; some of them offer another tool to the hub at the address, and take it away."""
-    cancelled = asyncio.Event()
+    cancelled, finishing = asyncio.Event(), asyncio.Event()
     growth = AsyncExitStack()
 
     async def wait(ctx: ToolContext) -> str:
@@ -100,6 +100,16 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
         cancelled.clear()
         return True
 
+    async def finish_later(ctx: ToolContext) -> str:
+        """Waits for the other tool."""
+        ctx.progress(0)
+        await finishing.wait()
+        return "finished"
+
+    async def let_finish() -> None:
+        """Lets the other tool finish."""
+        finishing.set()
+
     async def grown() -> str:
         """Is there sometimes."""
         return "grown"
@@ -112,7 +122,8 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
         """Takes it away."""
         await growth.aclose()
 
-    return [add, measure, picture, count, work, fail, confirm, remember, wait, was_cancelled, grow, shrink]
+    own = [wait, was_cancelled, finish_later, let_finish, grow, shrink]
+    return [add, measure, picture, count, work, fail, confirm, remember, *own]
 
 
 async def serve() -> None:

@@ -47,8 +47,37 @@ async function first() {
   listen(types.ToolListChangedNotificationSchema, "tools");
   listen(types.ResourceUpdatedNotificationSchema, "resources");
   await client.connect(url ? new StreamableHTTPClientTransport(url) : stdio(StdioClientTransport));
+
+  /** Loses the connection while a tool runs, and takes its result over another one of the same session. */
+  async function resume() {
+    const info = { name: "typescript-1", version: "1" };
+    const lost = new Client(info, {});
+    const transport = new StreamableHTTPClientTransport(url);
+    await lost.connect(transport);
+    let resumptionToken;
+    const call = { method: "tools/call", params: { name: "finish_later", arguments: {} } };
+    const begun = new Promise((resolve) => {
+      const onresumptiontoken = (token) => (resumptionToken = token);
+      const options = { ...patience, onresumptiontoken, onprogress: resolve };
+      lost.request(call, types.CallToolResultSchema, options).catch(resolve);
+    });
+    await begun;
+    const { sessionId } = transport;
+    await lost.close();
+    const again = new Client(info, {});
+    const next = new StreamableHTTPClientTransport(url, { sessionId });
+    next.setProtocolVersion(types.LATEST_PROTOCOL_VERSION);
+    await again.connect(next);
+    await again.callTool({ name: "let_finish", arguments: {} }, undefined, patience);
+    const result = await again.request(call, types.CallToolResultSchema, { ...patience, resumptionToken });
+    await next.terminateSession();
+    await again.close();
+    return result;
+  }
+
   return {
     client,
+    resume: url && resume,
     prepare: () => client.setLoggingLevel("debug"),
     version: types.LATEST_PROTOCOL_VERSION,
     call: (name, args, options) => client.callTool({ name, arguments: args }, undefined, { ...patience, ...options }),
@@ -83,7 +112,7 @@ function stdio(Transport) {
   return new Transport({ command: target[0], args: target.slice(1), env: process.env, stderr: "inherit" });
 }
 
-const { client, prepare, version, call, follow } = await (sdk === "1" ? first() : second());
+const { client, prepare, version, call, follow, resume } = await (sdk === "1" ? first() : second());
 const report = { version, server: client.getServerVersion(), capabilities: client.getServerCapabilities() };
 
 async function step(name, action) {
@@ -144,6 +173,7 @@ await step("changes", async () => {
   await hears("tools", 2);
   return { grown, result, shrunk: (await listed()).map((tool) => tool.name) };
 });
+if (resume) await step("resumed", resume);
 process.stdout.write(JSON.stringify(report));
 await client.close();
 process.exit(0);
