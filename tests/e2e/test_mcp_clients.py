@@ -21,7 +21,7 @@ from support.programs import announced, environment, running
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "grpc_tool_bridge.cli", "mcp"]
-NAMES = set("add confirm count fail measure picture remember wait work".split())
+NAMES = {"add", "confirm", "count", "fail", "measure", "picture", "remember", "wait", "work"}
 # The official SDKs of TypeScript, and the versions of the protocol that they speak.
 SDKS = {"1": "2025-11-25", "2": "2026-07-28"}
 
