@@ -54,7 +54,7 @@ async def _on_asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 async def _play(scenario: str, url: str, context: Mapping[str, Any]) -> None:
-    source = import_mcp(url, name="peer", prefix="", oauth=_oauth(scenario, context))
+    source = import_mcp(url, name="peer", prefix="", oauth=await _oauth(scenario, url, context))
     async with BridgeServer(sources=[source]) as hub, hub.bridge(on_ask=_defaults) as bridge:
         await bridge.initialize(None)
         if scenario.startswith("auth/"):
@@ -101,14 +101,21 @@ def _defaults(question: Question) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------------------- OAuth
 
 
-def _oauth(scenario: str, context: Mapping[str, Any]) -> OAuthOptions | None:
+async def _oauth(scenario: str, url: str, context: Mapping[str, Any]) -> OAuthOptions | None:
     if not scenario.startswith("auth/"):
         return None
-    return OAuthOptions(
-        client_id=context.get("client_id", ""),
-        client_secret=context.get("client_secret", ""),
-        client_credentials="client-credentials" in scenario,
-    )
+    registered = {name: context[name] for name in ("client_id", "client_secret") if name in context}
+    if "client-credentials" not in scenario:
+        return OAuthOptions(**registered)
+    return OAuthOptions(**registered, client_credentials=True, issuer=await _issuer(url))
+
+
+async def _issuer(url: str) -> str:
+    """Looks up who gives tokens for a server; a user would know."""
+    address = httpx.URL(url)
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        found = await client.get(address.copy_with(path=f"/.well-known/oauth-protected-resource{address.path}"))
+    return str(found.json()["authorization_servers"][0])
 
 
 @contextlib.contextmanager

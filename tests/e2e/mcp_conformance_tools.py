@@ -233,12 +233,17 @@ async def test_dynamic_tool() -> str:
 
 
 def all_tools(address: Callable[[], str]) -> list[Any]:
-    """Returns all tools; one of them offers another tool to the hub at the address, and takes it away."""
+    """Returns all tools; one of them offers another tool to the hub at the address, and the next time takes it away."""
+    workers: list[ToolWorker] = []
 
     async def test_trigger_tool_change() -> str:
         """Changes which tools there are."""
-        async with ToolWorker(address(), tools=[test_dynamic_tool]):
-            return "changed"
+        if workers:
+            await workers.pop().drain()
+        else:
+            workers.append(ToolWorker(address(), tools=[test_dynamic_tool]))
+            await workers[0].start()
+        return "changed"
 
     found = [item for name, item in globals().items() if name.startswith("test_") and item is not test_dynamic_tool]
     schema_tool = tool(json_schema_2020_12_tool)
