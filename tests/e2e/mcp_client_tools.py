@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_tool_bridge import BridgeServer, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.tools.media import Image
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(32))
@@ -80,6 +80,10 @@ async def remember(name: str, value: str, ctx: ToolContext) -> None:
     await ctx.set_variable(name, value)
 
 
+# A tool whose worker leaves is gone at once.
+SETTINGS = Settings(worker_grace_period=0)
+
+
 def all_tools(address: Callable[[], str]) -> list[Any]:
     """Returns all tools; some of them offer another tool to the hub at the address, and take it away."""
     cancelled, finishing = asyncio.Event(), asyncio.Event()
@@ -129,7 +133,7 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
 async def serve() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = BridgeServer(tools=all_tools(lambda: server.address), http_address="127.0.0.1:0")
+    server = BridgeServer(tools=all_tools(lambda: server.address), http_address="127.0.0.1:0", settings=SETTINGS)
     async with server:
         sys.stdout.write(json.dumps({"address": server.address, "http_address": server.http_address}) + "\n")
         sys.stdout.flush()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from grpc_tool_bridge import BridgeServer, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.tools.media import Audio, Image, Resource
 
 PICTURE = base64.b64decode(
@@ -232,6 +232,10 @@ async def test_dynamic_tool() -> str:
     return "dynamic"
 
 
+# A tool whose worker leaves is gone at once.
+SETTINGS = Settings(worker_grace_period=0)
+
+
 def all_tools(address: Callable[[], str]) -> list[Any]:
     """Returns all tools; one of them offers another tool to the hub at the address, and the next time takes it away."""
     workers: list[ToolWorker] = []
@@ -254,7 +258,7 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
 async def serve() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = BridgeServer(tools=all_tools(lambda: server.address), http_address="127.0.0.1:0")
+    server = BridgeServer(tools=all_tools(lambda: server.address), http_address="127.0.0.1:0", settings=SETTINGS)
     async with server:
         sys.stdout.write(json.dumps({"address": server.address, "http_address": server.http_address}) + "\n")
         sys.stdout.flush()

@@ -6,6 +6,8 @@
 const [sdk, ...target] = process.argv.slice(2);
 const url = target[0].startsWith("http") ? new URL(target[0]) : undefined;
 const patience = { timeout: 30_000 };
+// The output is the report alone.
+console.debug = console.info = console.log = console.error;
 
 /** What is heard: by its kind, values, and whoever waits for the next one. */
 const heard = { progress: [], log: [], tools: [], resources: [], asked: [] };
@@ -134,6 +136,15 @@ async function listed() {
   return found;
 }
 
+/** Lists the tools each time that they have changed, until they are as expected; returns their names. */
+async function toldUntil(expected) {
+  for (let seen = 0; ; seen = heard.tools.length) {
+    await hears("tools", seen + 1);
+    const names = (await listed()).map((tool) => tool.name);
+    if (expected(names)) return names;
+  }
+}
+
 await step("prepared", prepare);
 await step("tools", listed);
 await step("add", () => call("add", { a: 2, b: 3 }));
@@ -166,14 +177,12 @@ await step("variables", async () => {
 });
 await step("changes", async () => {
   await call("grow", {});
-  await hears("tools");
-  const grown = (await listed()).map((tool) => tool.name);
+  await toldUntil((names) => names.includes("grown"));
   const result = await call("grown", {});
   await call("shrink", {});
-  await hears("tools", 2);
-  return { grown, result, shrunk: (await listed()).map((tool) => tool.name) };
+  return { result, left: await toldUntil((names) => !names.includes("grown")) };
 });
 if (resume) await step("resumed", resume);
-process.stdout.write(JSON.stringify(report));
 await client.close();
-process.exit(0);
+// A pipe takes it later, and a subscription would keep this program from its end.
+process.stdout.write(JSON.stringify(report), () => process.exit(0));
