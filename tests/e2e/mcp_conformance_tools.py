@@ -259,7 +259,10 @@ async def serve() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     server = BridgeServer(tools=all_tools(lambda: server.address), http_address="127.0.0.1:0", settings=SETTINGS)
-    async with server:
+    async with server, server.bridge(keep_session=True) as bridge:
+        # The session of clients that have none, whose variables are what they find as resources.
+        await bridge.initialize("mcp")
+        await bridge.client.session_context.set_variable("note", "a text")
         sys.stdout.write(json.dumps({"address": server.address, "http_address": server.http_address}) + "\n")
         sys.stdout.flush()
         await stop.wait()
