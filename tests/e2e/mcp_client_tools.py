@@ -54,14 +54,6 @@ async def count(to: int) -> AsyncIterator[int]:
         yield number
 
 
-async def work(steps: int, ctx: ToolContext) -> str:
-    """Works, and tells about it."""
-    for done in range(1, steps + 1):
-        ctx.progress(done, steps, f"step {done}")
-        ctx.log(f"did step {done}", level="warning" if done == steps else "info", step=done)
-    return "worked"
-
-
 async def fail() -> str:
     """Fails."""
     raise LookupError("there is no such thing")
@@ -86,8 +78,21 @@ SETTINGS = Settings(worker_grace_period=0)
 
 def all_tools(address: Callable[[], str]) -> list[Any]:
     """Returns all tools; some of them offer another tool to the hub at the address, and take it away."""
-    cancelled, finishing = asyncio.Event(), asyncio.Event()
+    cancelled, finishing, heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
     growth = AsyncExitStack()
+
+    async def work(steps: int, ctx: ToolContext) -> str:
+        """Works, and tells about it, until the client has heard of it."""
+        heard.clear()
+        for done in range(1, steps + 1):
+            ctx.progress(done, steps, f"step {done}")
+            ctx.log(f"did step {done}", level="warning" if done == steps else "info", step=done)
+        await heard.wait()
+        return "worked"
+
+    async def was_heard() -> None:
+        """Says that the client has heard what the other tool told."""
+        heard.set()
 
     async def wait(ctx: ToolContext) -> str:
         """Waits until it is cancelled."""
@@ -126,8 +131,8 @@ def all_tools(address: Callable[[], str]) -> list[Any]:
         """Takes it away."""
         await growth.aclose()
 
-    own = [wait, was_cancelled, finish_later, let_finish, grow, shrink]
-    return [add, measure, picture, count, work, fail, confirm, remember, *own]
+    own = [work, was_heard, wait, was_cancelled, finish_later, let_finish, grow, shrink]
+    return [add, measure, picture, count, fail, confirm, remember, *own]
 
 
 async def serve() -> None:
