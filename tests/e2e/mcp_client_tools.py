@@ -15,6 +15,8 @@ from typing import Any
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.tools.media import Image
 
+# A tool whose worker leaves is gone at once.
+SETTINGS = Settings(worker_grace_period=0)
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(32))
 
 
@@ -72,67 +74,75 @@ async def remember(name: str, value: str, ctx: ToolContext) -> None:
     await ctx.set_variable(name, value)
 
 
-# A tool whose worker leaves is gone at once.
-SETTINGS = Settings(worker_grace_period=0)
+class Pairs:
+    """Tools of which one waits for another.
 
+    Args:
+        address: Returns the hub's address.
+    """
 
-def all_tools(address: Callable[[], str]) -> list[Any]:
-    """Returns all tools; some of them offer another tool to the hub at the address, and take it away."""
-    cancelled, finishing, heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    growth = AsyncExitStack()
+    def __init__(self, address: Callable[[], str]) -> None:
+        self._address = address
+        self._heard, self._cancelled, self._finishing = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._growth = AsyncExitStack()
 
-    async def work(steps: int, ctx: ToolContext) -> str:
+    async def work(self, steps: int, ctx: ToolContext) -> str:
         """Works, and tells about it, until the client has heard of it."""
-        heard.clear()
+        self._heard.clear()
         for done in range(1, steps + 1):
             ctx.progress(done, steps, f"step {done}")
             ctx.log(f"did step {done}", level="warning" if done == steps else "info", step=done)
-        await heard.wait()
+        await self._heard.wait()
         return "worked"
 
-    async def was_heard() -> None:
+    async def was_heard(self) -> None:
         """Says that the client has heard what the other tool told."""
-        heard.set()
+        self._heard.set()
 
-    async def wait(ctx: ToolContext) -> str:
+    async def wait(self, ctx: ToolContext) -> str:
         """Waits until it is cancelled."""
         ctx.progress(0)
         try:
             return str(await asyncio.Event().wait())
         except asyncio.CancelledError:
-            cancelled.set()
+            self._cancelled.set()
             raise
 
-    async def was_cancelled() -> bool:
+    async def was_cancelled(self) -> bool:
         """Waits until the other tool was cancelled."""
-        await cancelled.wait()
-        cancelled.clear()
+        await self._cancelled.wait()
+        self._cancelled.clear()
         return True
 
-    async def finish_later(ctx: ToolContext) -> str:
+    async def finish_later(self, ctx: ToolContext) -> str:
         """Waits for the other tool."""
         ctx.progress(0)
-        await finishing.wait()
+        await self._finishing.wait()
         return "finished"
 
-    async def let_finish() -> None:
+    async def let_finish(self) -> None:
         """Lets the other tool finish."""
-        finishing.set()
+        self._finishing.set()
 
-    async def grown() -> str:
-        """Is there sometimes."""
-        return "grown"
-
-    async def grow() -> None:
+    async def grow(self) -> None:
         """Offers another tool."""
-        await growth.enter_async_context(ToolWorker(address(), tools=[grown]))
+        await self._growth.enter_async_context(ToolWorker(self._address(), tools=[grown]))
 
-    async def shrink() -> None:
+    async def shrink(self) -> None:
         """Takes it away."""
-        await growth.aclose()
+        await self._growth.aclose()
 
-    own = [work, was_heard, wait, was_cancelled, finish_later, let_finish, grow, shrink]
-    return [add, measure, picture, count, fail, confirm, remember, *own]
+
+async def grown() -> str:
+    """Is there sometimes."""
+    return "grown"
+
+
+def all_tools(address: Callable[[], str]) -> list[Any]:
+    """Returns all tools of a hub at an address."""
+    pairs = Pairs(address)
+    own = [pairs.work, pairs.was_heard, pairs.wait, pairs.was_cancelled, pairs.finish_later, pairs.let_finish]
+    return [add, measure, picture, count, fail, confirm, remember, *own, pairs.grow, pairs.shrink]
 
 
 async def serve() -> None:
