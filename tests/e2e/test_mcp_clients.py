@@ -25,7 +25,7 @@ NAMES = {"add", "confirm", "count", "fail", "measure", "picture", "remember", "w
 # The official SDKs of TypeScript, and the versions of the protocol that they speak.
 SDKS = {"1": "2025-11-25", "2": "2026-07-28"}
 
-pytestmark = needs_mcp_programs
+pytestmark = [needs_mcp_programs, pytest.mark.xdist_group("mcp-clients")]
 
 
 @dataclass

@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 TOOLS = HERE / "mcp_conformance_tools.py"
 LIST = Exceptions(HERE / "mcp_conformance.toml")
 
-pytestmark = needs_mcp_programs
+pytestmark = [needs_mcp_programs, pytest.mark.xdist_group("mcp-conformance")]
 
 
 @pytest.fixture(scope="module")

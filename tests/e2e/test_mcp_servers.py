@@ -19,7 +19,7 @@ from support.mcp_programs import PYTHON_ENV, SERVER_EVERYTHING, SERVER_FILESYSTE
 from support.needs import needs
 from support.programs import announced, environment, running
 
-pytestmark = needs_mcp_programs
+pytestmark = [needs_mcp_programs, pytest.mark.xdist_group("mcp-servers")]
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(8)
 
