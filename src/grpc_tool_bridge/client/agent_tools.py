@@ -8,7 +8,7 @@ from grpc_tool_bridge.errors import NotFoundError, ValidationError
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.agent_search import search_names
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
-from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, nothing_passes, pattern_for, patterns_of
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, nothing_passes, pattern_for, settled
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 
@@ -29,6 +29,7 @@ def agent_tool_names(tool_names: Any, tool_filter: ToolFilter | None, specs: Seq
         raise ValidationError("tool_names is empty; None gives the agent every tool of the session")
     if tool_filter is None:
         return names or []
+    tool_filter = settled(tool_filter)
     passes = filter_of(tool_filter)
     if names is None:
         chosen = [spec.name for spec in specs if passes(spec)]
@@ -73,5 +74,5 @@ def _scope(tool_filter: ToolFilter, passing: Sequence[ToolSpec]) -> list[str]:
     """Returns the names that let an agent search the tools that pass: by patterns, those that come later too."""
     if not passing:
         return []
-    patterns = [pattern_for(spec.name) for spec in passing] if callable(tool_filter) else patterns_of(tool_filter)
-    return search_names(patterns)
+    patterns = settled(tool_filter)
+    return search_names([pattern_for(spec.name) for spec in passing] if callable(patterns) else patterns)

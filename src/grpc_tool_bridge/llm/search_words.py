@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -19,23 +20,20 @@ MAX_WORD_CHARS = 64
 # texts of tools and those of queries in the same way.
 _SEPARATORS = re.compile(r"[\x00-\x20!-/:-@\[-`{-\x7f]+")
 # Where a word of a name begins without a separator: getUser, HTTPServer, utf8.
-_BORDERS = re.compile(
-    r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])"
-)
+_BORDERS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
 # Han and kana are written without spaces: each character is a word, and two together are what a query is about.
 _UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _RUN = re.compile(rf"[{_UNSPACED}]+|[^{_UNSPACED}]+")
 _IS_UNSPACED = re.compile(rf"[{_UNSPACED}]")
 
 # Words of a sentence that say nothing about a tool.
-STOP_WORDS = frozenset(
-    """
+_STOP_WORDS = """
     a an and any are as at be been but by can could did do does doing for from had has have having he help her here him
     his how i if in into is it its just let like me my need no not of on one or our out please she should so some such
     than that the their them then there these they this those to too up us use using via want was we were what when
     where which who why will with would you your
-    """.split()
-)
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 def texts_of(spec: ToolSpec) -> tuple[str, str, str]:
@@ -76,7 +74,7 @@ def _words(query: str) -> Iterator[str]:
     for piece in _SEPARATORS.split(query):
         for run in _RUN.findall(piece):
             if _IS_UNSPACED.match(run):
-                yield from (f"{one} {two}" for one, two in zip(run, run[1:], strict=False))
+                yield from (f"{one} {two}" for one, two in pairwise(run))
                 if len(run) == 1:
                     yield run
                 continue

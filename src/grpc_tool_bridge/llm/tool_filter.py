@@ -4,7 +4,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from grpc_tool_bridge.config.argument_checks import check_text, refuse_type
+from grpc_tool_bridge.config.argument_checks import check_plain_callable, check_text, refuse_type
 from grpc_tool_bridge.errors import NotFoundError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -30,10 +30,10 @@ def filter_of(tool_filter: ToolFilter) -> Callable[[ToolSpec], bool]:
     Raises:
         ValidationError: The filter is none of these, is empty, or has too many or too long patterns.
     """
-    if callable(tool_filter) and not isinstance(tool_filter, type):
-        decides = tool_filter
+    patterns = settled(tool_filter)
+    if callable(patterns):
+        decides = patterns
         return lambda spec: bool(decides(spec))
-    patterns = patterns_of(tool_filter)
     names = frozenset(pattern for pattern in patterns if not _is_wide(pattern))
     wide = [f"{pattern}*" if pattern.endswith(_SEPARATORS) else pattern for pattern in patterns if _is_wide(pattern)]
     if len(wide) > MAX_PATTERNS:
@@ -44,8 +44,11 @@ def filter_of(tool_filter: ToolFilter) -> Callable[[ToolSpec], bool]:
     return lambda spec: spec.name in names or matches(spec.name) is not None
 
 
-def patterns_of(tool_filter: object) -> list[str]:
-    """Returns the patterns of a filter that is not a function; raises as ``filter_of``."""
+def settled(tool_filter: ToolFilter) -> tuple[str, ...] | Callable[[ToolSpec], object]:
+    """Returns a function as it is, and anything else as its patterns, each once; raises as ``filter_of``."""
+    if callable(tool_filter) and not isinstance(tool_filter, type):
+        check_plain_callable("tool_filter", tool_filter, _CALLED)
+        return tool_filter
     if isinstance(tool_filter, str):
         patterns = [tool_filter]
     elif isinstance(tool_filter, Iterable) and not isinstance(tool_filter, bytes | bytearray | Mapping | type):
@@ -60,7 +63,7 @@ def patterns_of(tool_filter: object) -> list[str]:
             raise ValidationError(
                 f"a pattern of tool_filter has {len(pattern):,} characters; {MAX_PATTERN_CHARS} are allowed"
             )
-    return patterns
+    return tuple(patterns)
 
 
 def pattern_for(name: str) -> str:
@@ -71,7 +74,8 @@ def pattern_for(name: str) -> str:
 
 def nothing_passes(tool_filter: ToolFilter) -> NotFoundError:
     """Returns the error for a filter that no tool of the session passes."""
-    shown = "this function" if callable(tool_filter) else ", ".join(map(repr, patterns_of(tool_filter)[:5]))
+    patterns = settled(tool_filter)
+    shown = "a function" if callable(patterns) else ", ".join(map(repr, patterns[:5]))
     return NotFoundError(
         f"the session has no tool that passes tool_filter, {shown}; list(bridge.tools) shows the names, and a pattern "
         'needs a * where anything may stand, as in "weather_*"',

@@ -18,8 +18,8 @@ MAX_LIMIT = 100
 
 # A name says most about a tool, then its description.
 _WEIGHTS = "bm25(10.0, 4.0, 1.0)"
-# Ranking takes about a microsecond for each tool and word, so only so many tools are ranked: those with the rarest words
-# of the query, which decide the order anyway.
+# Ranking takes about a microsecond for each tool and word, so only so many tools are ranked: those with the rarest
+# words of the query, which decide the order anyway.
 _MAX_RANKED = 1_500
 _MAX_COMPARISONS = 6_000
 # A word that no tool has may be the beginning of one, from so many characters on.
@@ -137,7 +137,9 @@ class ToolIndex:
         self._last_row += 1
         row = self._last_row
         texts = texts_of(spec)
-        self._database.execute("INSERT INTO tools(rowid, name, description, arguments) VALUES (?, ?, ?, ?)", (row, *texts))
+        self._database.execute(
+            "INSERT INTO tools(rowid, name, description, arguments) VALUES (?, ?, ?, ?)", (row, *texts)
+        )
         self._specs[name], self._rows[name], self._names[row] = spec, row, name
         self._alike.setdefault(plain_name(name), set()).add(name)
 
@@ -192,9 +194,7 @@ class ToolIndex:
             (found,) = self._database.execute(count, (term,)).fetchone()
         return term, found
 
-    def _ranked(
-        self, expression: str, chooser: "_Chooser", most_ranked: int, limit: int
-    ) -> list[tuple[str, float]]:
+    def _ranked(self, expression: str, chooser: "_Chooser", most_ranked: int, limit: int) -> list[tuple[str, float]]:
         """Returns the best of the first tools that match and are allowed, and their scores."""
         allowed = "" if chooser.has_all else "AND allowed(+rowid)"
         statement = f"SELECT rowid, rank FROM tools WHERE tools MATCH ? {allowed} LIMIT ?"  # noqa: S608 - constants
@@ -208,7 +208,9 @@ class ToolIndex:
 class _Chooser:
     """Decides which tools may be among the results of one search."""
 
-    def __init__(self, names: Mapping[int, str], specs: Mapping[str, ToolSpec], prefix: str, allows: Allows | None):
+    def __init__(
+        self, names: Mapping[int, str], specs: Mapping[str, ToolSpec], prefix: str, allows: Allows | None
+    ) -> None:
         self.has_all = not prefix and allows is None
         self._names = names
         self._specs = specs
@@ -245,9 +247,8 @@ class _Gate:
         self.error: BaseException | None = None
 
     def __call__(self, row: int) -> bool:
-        assert self.has is not None
         try:
-            return self.has(row)
+            return self.has is not None and self.has(row)
         except BaseException as error:
             self.error = error
             raise
