@@ -49,7 +49,8 @@ class LiveIndex:
             for name in [name for name in self._changes if name not in present]:
                 self.note(name, None)
             for name, spec in present.items():
-                if self._current(name) != spec:
+                current = self._current(name)
+                if current is not spec and current != spec:
                     self.note(name, spec)
                 if turns.due:
                     await turns.give()
