@@ -12,11 +12,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
 SEARCH_TOOLS = "search_tools"
 CALL_TOOL = "call_tool"
 
-# Characters of the descriptions and the schemas of all found tools, which share them, and those of one tool at most. An
-# agent's model is shown 20,000 characters of a result.
-_MAX_TEXT = 16_000
+# Characters of the text of all found tools: an agent's model is shown 20,000 of a result. Where it would be longer, the
+# descriptions and schemas are cut, to as much of each as lets all of them in.
+_MAX_TEXT = 18_000
+_ROOMS = (4_000, 2_000, 1_000, 500, 250, 100, 40)
 _MAX_DESCRIPTION = 1_000
-_MAX_SCHEMA = 4_000
 _MAX_SHORT = 200
 
 _QUERY = "What the tool should do, in plain words, such as: weather in a city"
@@ -89,15 +89,20 @@ def describe_found(specs: Iterable[ToolSpec]) -> str:
 def found_facts(specs: Iterable[ToolSpec]) -> list[dict[str, Any]]:
     """Returns found tools for a program: of each ``name``, ``description`` and ``input_schema``, cut as the text is."""
     found = list(specs)
-    room = _MAX_TEXT // max(1, len(found))
-    return [
-        {
-            "name": spec.name,
-            "description": wire_text(spec.description.strip(), min(_MAX_DESCRIPTION, room // 2)),
-            "input_schema": _arguments_of(spec, min(_MAX_SCHEMA, room // 2)),
-        }
-        for spec in found
-    ]
+    facts: list[dict[str, Any]] = []
+    for room in _ROOMS:
+        facts = [_facts(spec, room) for spec in found]
+        if len(json.dumps(facts, ensure_ascii=False)) <= _MAX_TEXT:
+            break
+    return facts
+
+
+def _facts(spec: ToolSpec, room: int) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "description": wire_text(spec.description.strip(), min(_MAX_DESCRIPTION, room)),
+        "input_schema": _arguments_of(spec, room),
+    }
 
 
 def _schema(properties: dict[str, Any], required: list[str]) -> str:

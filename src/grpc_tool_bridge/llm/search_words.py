@@ -78,6 +78,9 @@ def _words(query: str) -> Iterator[str]:
                 if len(run) == 1:
                     yield run
                 continue
+            if not any(map(str.isalnum, run)):
+                # Such as an emoji, which SQLite does not take for a word.
+                continue
             parts = _BORDERS.sub(" ", run).split()
             yield from (part[:MAX_WORD_CHARS].lower() for part in parts)
             if len(parts) > 1:
