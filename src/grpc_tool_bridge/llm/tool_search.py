@@ -20,8 +20,8 @@ MAX_LIMIT = 100
 _WEIGHTS = "bm25(10.0, 4.0, 1.0)"
 # Ranking takes about a microsecond for each tool and word, so only so many tools are ranked: those with the rarest
 # words of the query, which decide the order anyway.
-_MAX_RANKED = 1_500
-_MAX_COMPARISONS = 6_000
+_MAX_RANKED = 1_000
+_MAX_COMPARISONS = 4_000
 # A word that no tool has may be the beginning of one, from so many characters on.
 _MIN_BEGINNING = 3
 
