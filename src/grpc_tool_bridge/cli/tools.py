@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
-from grpc_tool_bridge.cli.parameters import Argument
+from grpc_tool_bridge.cli.parameters import Argument, Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -15,9 +15,23 @@ async def tools(
     hub: HubOptions,
     name: Annotated[str | None, Argument(metavar="NAME", help="Show all details of this tool.")] = None,
     session: SessionOption = None,
+    source: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="SOURCE",
+            help="Show what would be imported instead, without a hub: mcp: and the command of an MCP server, its address, "
+            "or a JSON file with mcpServers.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the tools of the hub, or show one in full."""
+    if source is not None:
+        from grpc_tool_bridge.cli.imported_tools import show_imported
+
+        await show_imported(source, name, as_json=as_json)
+        return
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
@@ -51,8 +65,15 @@ async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:
     return {tool: held for tool, held in found.items() if held.get("until")}
 
 
-def find_tool(specs: "list[ToolSpec]", name: str) -> "ToolSpec":
-    """Finds a tool by name or id.
+def check(source: str | None, **_: Any) -> None:
+    """Checks the options; raises ArgumentError."""
+    from grpc_tool_bridge.cli.imported_tools import check_from
+
+    check_from(source)
+
+
+def find_tool(specs: "list[ToolSpec]", name: str, owner: str = "the hub") -> "ToolSpec":
+    """Finds a tool by name or id; ``owner`` says in the text who should have it.
 
     Raises:
         CommandError: There is no such tool.
@@ -63,5 +84,5 @@ def find_tool(specs: "list[ToolSpec]", name: str) -> "ToolSpec":
 
         close = near_names(name, [spec.name for spec in specs])
         hint = f"did you mean {' or '.join(close)}?" if close else "list its tools with grpc-tool-bridge tools"
-        raise CommandError(f"the hub has no tool {name!r}; {hint}", error_type="ToolNotFound")
+        raise CommandError(f"{owner} has no tool {name!r}; {hint}", error_type="ToolNotFound")
     return found

@@ -256,7 +256,9 @@ class McpServer:
     def _failure_of(self, error: Exception) -> ToolBridgeError:
         first = _first(error)
         if isinstance(first, ToolBridgeError):
-            return first if self.name in first.message else UnavailableError(f"MCP server {self.name}: {first.message}")
+            text = first.message.removeprefix(f"MCP server {self.name}: ")
+            first.message = f"MCP server {self.name}: {text}"
+            return first
         if isinstance(first, TimeoutError):
             what = f"it did not give its tools within {self._bounds.start_seconds:g} s"
         elif isinstance(first, httpx2.TransportError):
