@@ -103,6 +103,7 @@ class McpServer:
         """Ends the server, with all that its process has started."""
         self._away = "it has been stopped"
         await self._tasks.aclose()
+        self.tools = []
         if self._first is not None and not self._first.done():
             self._first.cancel()
 
@@ -151,14 +152,15 @@ class McpServer:
                     _log.info("MCP server %s is back with %d tools", self.name, len(self.tools))
                 self._settle(None)
                 await self._follow(connection)
-                # What it lost must be known before its process is gone.
+                # Before its process is ended, which may take seconds.
+                await self._withdraw()
                 return await connection.why()
         except BaseException as error:
             connection.lost.set()
             if isinstance(error, Exception) and connection.process is not None and _is_closed(error):
                 raise UnavailableError(await connection.why()) from error
             if isinstance(error, Exception) and connection.refusals.status:
-                raise _RefusedError(connection.refusals.status) from error
+                raise _refused(connection.refusals.status) from error
             raise
 
     async def _follow(self, connection: McpConnection) -> None:
@@ -256,9 +258,8 @@ class McpServer:
     def _failure_of(self, error: Exception) -> ToolBridgeError:
         first = _first(error)
         if isinstance(first, ToolBridgeError):
-            text = first.message.removeprefix(f"MCP server {self.name}: ")
-            first.message = f"MCP server {self.name}: {text}"
-            return first
+            text = f"MCP server {self.name}: {first.message.removeprefix(f'MCP server {self.name}: ')}"
+            return first if text == first.message else UnavailableError(text)
         if isinstance(first, TimeoutError):
             what = f"it did not give its tools within {self._bounds.start_seconds:g} s"
         elif isinstance(first, httpx2.TransportError):
@@ -273,16 +274,14 @@ class McpServer:
 _CHANGED = "it has changed"
 
 
-class _RefusedError(UnavailableError):
-    """The server refuses access by a status of HTTP."""
-
-    def __init__(self, status: int) -> None:
-        hint = {
-            401: "give a token as a header, or let it be obtained by OAuth",
-            403: "its token does not admit this",
-            404: "there is no MCP server at this path",
-        }.get(status, "see its log")
-        super().__init__(f"the address answers with the HTTP status {status}; {hint}")
+def _refused(status: int) -> UnavailableError:
+    """Returns the error for a server that refuses access by a status of HTTP."""
+    hint = {
+        401: "give a token as a header, or let it be obtained by OAuth",
+        403: "its token does not admit this",
+        404: "there is no MCP server at this path",
+    }.get(status, "see its log")
+    return UnavailableError(f"the address answers with the HTTP status {status}; {hint}")
 
 
 def _first(error: BaseException) -> BaseException:
