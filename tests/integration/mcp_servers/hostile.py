@@ -52,7 +52,7 @@ def tools(cursor: str | None) -> dict[str, Any]:
         return {"tools": [tool(name) for name in names]}
     if MODE == "schemas":
         deep: dict[str, Any] = {"type": "object"}
-        for _ in range(100):
+        for _ in range(70):
             deep = {"type": "object", "properties": {"a": deep}}
         large = {"type": "object", "description": "x" * 300_000}
         many = {"type": "object", "properties": {f"p{number}": {} for number in range(1_000)}}
@@ -62,7 +62,7 @@ def tools(cursor: str | None) -> dict[str, Any]:
                 tool("deep", outputSchema=deep),
                 {**tool("large"), "inputSchema": large},
                 {**tool("many"), "inputSchema": many},
-                tool("none", outputSchema={"type": "no-such-type"}),
+                tool("none", outputSchema={"type": "object", "properties": {"a": {"type": "no-such-type"}}}),
             ]
         }
     if MODE == "change":
@@ -109,6 +109,10 @@ def call(request: dict[str, Any]) -> None:
                 reply(request, {"content": [{"type": "text", "text": text}]})
         case "containers":
             reply(request, {"content": TEXT, "structuredContent": {"a": [[]] * 2_000_000}})
+        case "deep":
+            deep = json.dumps({"content": TEXT, "structuredContent": {"a": 0}}).replace("0", "[" * 900 + "]" * 900)
+            sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {request["id"]}, "result": {deep}}}\n')
+            sys.stdout.flush()
         case "change":
             version += 1
             send({"method": "notifications/tools/list_changed"})

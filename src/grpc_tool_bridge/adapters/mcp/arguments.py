@@ -1,9 +1,11 @@
 """Arguments of a call as JSON, which is all that an MCP server reads."""
 
+import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.llm.values import is_plain_json, plain_of
@@ -25,10 +27,21 @@ def _plain(tool: str, name: str, value: Any) -> Any:
     if is_plain_json(value):
         return value
     try:
-        return to_jsonable_python(plain_of(value), bytes_mode="base64", inf_nan_mode="strings", fallback=_fallback)
+        return json.loads(to_json(_without_bytes(value), inf_nan_mode="strings", fallback=_fallback))
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         problem = f"cannot be written as JSON: {str(error)[:200]}"
         raise ValidationError(f"{tool}: argument {name!r}: {problem}", details={name: problem}) from None
+
+
+def _without_bytes(value: Any) -> Any:
+    """Replaces bytes by base64 of the usual alphabet, which is that of MCP; pydantic writes the other one."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {key: _without_bytes(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_without_bytes(item) for item in value]
+    return plain_of(value)
 
 
 def _fallback(value: Any) -> Any:

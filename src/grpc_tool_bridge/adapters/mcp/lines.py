@@ -83,6 +83,13 @@ class Lines:
         return made
 
 
+def answered_id(line: bytes) -> int | str | None:
+    """Returns the id of the request that a message answers which cannot be read; None if it is no answer."""
+    if b'"result"' not in line and b'"error"' not in line:
+        return None
+    return too_long(len(line), line, line).request_id
+
+
 def too_long(size: int, head: bytes, tail: bytes) -> TooLong:
     """Describes a line that is refused by its size and its ends."""
     return TooLong(size, _request_id(_HEAD.match(head[:_ENDS]) or _TAIL.search(tail[-_ENDS:])))

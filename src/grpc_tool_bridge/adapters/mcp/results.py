@@ -12,6 +12,7 @@ from mcp_types import (
     CONNECTION_CLOSED,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
+    PARSE_ERROR,
     REQUEST_TIMEOUT,
     AudioContent,
     BlobResourceContents,
@@ -33,6 +34,9 @@ WRAP_MARK = "x-fastmcp-wrap-result"
 _MAX_TEXT_CHARS = 8_192
 # Ends the text of the error that httpx2 raises for an event over the limit.
 _EVENT_TOO_LARGE = "byte limit"
+
+# Begin the texts that the client itself gives, not a server: servers use the same code for all kinds of errors.
+_OF_CLIENT = ("Connection closed", "SSE stream")
 
 # Checks a structured value; returns what is wrong with it, or nothing.
 Check = Callable[[Any], str]
@@ -199,10 +203,12 @@ def failure_of(error: BaseException, shape: Shape, why_lost: str = "") -> Extern
         at = text.find(TOO_LARGE)
         return shape.error("MessageTooLarge", text[at:] if at >= 0 else f"{TOO_LARGE}: {text}")
     match error.code:
-        case _ if error.code == CONNECTION_CLOSED:
+        case _ if error.code == CONNECTION_CLOSED and text.startswith(_OF_CLIENT):
             return unavailable(shape.tool, shape.server, why_lost or text)
         case _ if error.code == REQUEST_TIMEOUT:
             return shape.error("TimeoutError", "it did not answer in time")
+        case _ if error.code == PARSE_ERROR:
+            return shape.error("ProtocolError", text)
         case _ if error.code == INVALID_PARAMS:
             return shape.error("ValidationError", text, code=str(error.code))
         case _ if error.code == METHOD_NOT_FOUND:

@@ -267,7 +267,8 @@ class McpServer:
         elif isinstance(first, MCPError):
             what = f"it refused to begin: {first.message[:500]}"
         else:
-            what = f"{type(first).__name__}: {str(first)[:500]}"
+            lines = [line.strip() for line in str(first).splitlines()[:3]]
+            what = f"what it says is not valid: {type(first).__name__}: {' '.join(lines)[:500]}"
         return UnavailableError(f"MCP server {self.name}: {what}")
 
 
@@ -292,4 +293,4 @@ def _first(error: BaseException) -> BaseException:
 
 def _is_closed(error: BaseException) -> bool:
     first = _first(error)
-    return isinstance(first, MCPError) and "closed" in first.message.lower()
+    return isinstance(first, MCPError) and first.message == "Connection closed"

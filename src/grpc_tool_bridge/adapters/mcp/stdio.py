@@ -10,11 +10,11 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
-from mcp_types import INTERNAL_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
+from mcp_types import INTERNAL_ERROR, PARSE_ERROR, ErrorData, JSONRPCError, jsonrpc_message_adapter
 
 from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, too_large_text
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
-from grpc_tool_bridge.adapters.mcp.lines import EndlessLineError, Lines, TooLong, too_long
+from grpc_tool_bridge.adapters.mcp.lines import EndlessLineError, Lines, TooLong, answered_id, too_long
 from grpc_tool_bridge.adapters.mcp.process import GuardedProcess, start_process
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns
@@ -120,7 +120,11 @@ class ProcessConnection:
         try:
             return SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False))
         except ValueError:
-            return self._stray(text)
+            request_id = answered_id(text)
+            if request_id is None:
+                return self._stray(text)
+            error = ErrorData(code=PARSE_ERROR, message="its answer is not valid JSON-RPC, or has too many levels")
+            return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
 
     def _stray(self, line: bytes) -> None:
         self._strays += 1
