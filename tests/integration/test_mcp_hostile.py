@@ -19,10 +19,10 @@ from support.waiting import is_gone, soon, until
 @asynccontextmanager
 async def bridge_of(*words: str, tools: Any = (), on_ask: Any = None, **options: Any) -> AsyncIterator[GRPCToolBridge]:
     source = import_mcp(hostile(*words), name="bad", **options)
-    async with BridgeServer(tools=tools, sources=[source]) as server:
-        async with GRPCToolBridge(server.address, on_ask=on_ask) as bridge:
-            await bridge.initialize()
-            yield bridge
+    server = BridgeServer(tools=tools, sources=[source])
+    async with server, GRPCToolBridge(server.address, on_ask=on_ask) as bridge:
+        await bridge.initialize()
+        yield bridge
 
 
 async def refused(call: Any) -> ToolExecutionError:

@@ -56,7 +56,10 @@ async def source(request: pytest.FixtureRequest) -> AsyncIterator[McpServer]:
 
 @asynccontextmanager
 async def bridge_of(*sources: McpServer, tools: Any = (), on_ask: Any = None) -> AsyncIterator[GRPCToolBridge]:
-    async with BridgeServer(tools=tools, sources=sources) as server, GRPCToolBridge(server.address, on_ask=on_ask) as bridge:
+    async with (
+        BridgeServer(tools=tools, sources=sources) as server,
+        GRPCToolBridge(server.address, on_ask=on_ask) as bridge,
+    ):
         await bridge.initialize()
         yield bridge
 
@@ -254,12 +257,11 @@ async def test_a_worker_offers_them_again_to_a_hub_that_has_restarted(unused_tcp
 
 
 async def test_its_tools_can_be_given_to_anything_that_takes_tools() -> None:
-    async with import_mcp(honest(), name="honest") as server:
-        async with LocalToolBridge(server.tools) as bridge:
-            await bridge.initialize()
-            assert await soon(bridge.tools["honest.add"](a=1)) == 2
-            with pytest.raises(ProtocolError, match="only once"):
-                await server.__aenter__()
+    async with import_mcp(honest(), name="honest") as server, LocalToolBridge(server.tools) as bridge:
+        await bridge.initialize()
+        assert await soon(bridge.tools["honest.add"](a=1)) == 2
+        with pytest.raises(ProtocolError, match="only once"):
+            await server.__aenter__()
     assert server.tools == []
 
 

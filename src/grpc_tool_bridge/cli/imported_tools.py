@@ -36,12 +36,10 @@ async def show_imported(source: str, name: str | None, *, as_json: bool) -> None
     """
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.consoles import console
-    from grpc_tool_bridge.cli.tools import find_tool
+    from grpc_tool_bridge.cli.find_tool import find_tool
     from grpc_tool_bridge.errors import ToolBridgeError
 
-    named = source.removeprefix(_SCHEME).strip()
-    is_file = named.endswith(".json") and Path(named).is_file()
-    servers = mcp_sources(None, [named], None) if is_file else mcp_sources([named], None, None)
+    servers = _servers(source.removeprefix(_SCHEME).strip())
     async with AsyncExitStack() as stack:
         try:
             # One after another: the stack ends them in the task that has started them.
@@ -63,6 +61,11 @@ async def show_imported(source: str, name: str | None, *, as_json: bool) -> None
         _show_refused(refused)
 
 
+def _servers(named: str) -> "list[McpServer]":
+    is_file = named.endswith(".json") and Path(named).is_file()
+    return mcp_sources(None, [named], None) if is_file else mcp_sources([named], None, None)
+
+
 def _show_refused(refused: "Sequence[tuple[McpServer, Any]]") -> None:
     from rich.text import Text
 
@@ -70,4 +73,6 @@ def _show_refused(refused: "Sequence[tuple[McpServer, Any]]") -> None:
 
     for server, refusal in refused:
         text = Text(f"{refusal.name} of {server.name}", style="bold red")
-        console().print(text.append(f" would not be offered: {refusal.reason}", style="not bold default"), soft_wrap=True)
+        console().print(
+            text.append(f" would not be offered: {refusal.reason}", style="not bold default"), soft_wrap=True
+        )

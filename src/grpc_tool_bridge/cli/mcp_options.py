@@ -38,7 +38,8 @@ PinOption = Annotated[
     Option(
         "--pin",
         metavar="FILE",
-        help="Keep digests of the tools of MCP servers in this file; one that changes is disabled until it is approved.",
+        help="Keep digests of the tools of MCP servers in this file; one that changes is disabled until it is "
+        "approved.",
         panel=_PANEL,
     ),
 ]

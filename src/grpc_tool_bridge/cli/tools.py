@@ -1,14 +1,11 @@
 """``tools``: lists the tools of the hub."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.find_tool import find_tool
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 
 async def tools(
@@ -20,8 +17,8 @@ async def tools(
         Option(
             "--from",
             metavar="SOURCE",
-            help="Show what would be imported instead, without a hub: mcp: and the command of an MCP server, its address, "
-            "or a JSON file with mcpServers.",
+            help="Show what would be imported instead, without a hub: mcp: and the command of an MCP server, its "
+            "address, or a JSON file with mcpServers.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -70,19 +67,3 @@ def check(source: str | None, **_: Any) -> None:
     from grpc_tool_bridge.cli.imported_tools import check_from
 
     check_from(source)
-
-
-def find_tool(specs: "list[ToolSpec]", name: str, owner: str = "the hub") -> "ToolSpec":
-    """Finds a tool by name or id; ``owner`` says in the text who should have it.
-
-    Raises:
-        CommandError: There is no such tool.
-    """
-    found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
-    if found is None:
-        from grpc_tool_bridge.errors.near_names import near_names
-
-        close = near_names(name, [spec.name for spec in specs])
-        hint = f"did you mean {' or '.join(close)}?" if close else "list its tools with grpc-tool-bridge tools"
-        raise CommandError(f"{owner} has no tool {name!r}; {hint}", error_type="ToolNotFound")
-    return found

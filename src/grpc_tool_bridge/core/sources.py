@@ -10,6 +10,7 @@ from grpc_tool_bridge.errors import ProtocolError, ValidationError
 from grpc_tool_bridge.tools.sources import Refusal, RunningSources, ToolSource
 from grpc_tool_bridge.tools.tool import Tool
 
+
 class HubOffer:
     """Registers the tools of one source at a hub, where every session sees them; an ``Offer``.
 

@@ -109,11 +109,12 @@ async def work(ctx: Context, steps: int = 2) -> str:
 @app.tool()
 async def wait(ctx: Context, file: str) -> str:
     """Waits for ever; writes to a file when it begins and when it is cancelled."""
-    Path(file).write_text("began")
+    note = Path(file).write_text
+    note("began")
     try:
         await asyncio.Event().wait()
     except anyio.get_cancelled_exc_class():
-        Path(file).write_text("cancelled")
+        note("cancelled")
         raise
     return "never"
 

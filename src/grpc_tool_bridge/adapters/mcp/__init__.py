@@ -74,7 +74,8 @@ def import_mcp_config(
 
     Args:
         path: The file, as Claude Desktop, Cursor and VS Code have it.
-        pin, bounds: As for ``import_mcp``.
+        pin: As for ``import_mcp``.
+        bounds: Likewise.
 
     Raises:
         ValidationError: The file is not valid.

@@ -32,8 +32,8 @@ _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Programs that run another one, which gives the server its name.
 _RUNNERS = frozenset(
-    {"npx", "uvx", "uv", "pipx", "bunx", "bun", "pnpm", "yarn", "npm", "node", "deno", "docker", "podman", "run", "exec",
-     "tool", "dlx", "env", "python", "python3", "tsx", "ts-node"}
+    {"npx", "uvx", "uv", "pipx", "bunx", "bun", "pnpm", "yarn", "npm", "node", "deno", "docker", "podman", "run",
+     "exec", "tool", "dlx", "env", "python", "python3", "tsx", "ts-node"}
 )  # fmt: skip
 _AFFIXES = re.compile(r"^(?:mcp-server-|server-|mcp-)|(?:-mcp-server|-mcp|-server)$")
 _KINDS: Mapping[str, Kind] = {
@@ -110,7 +110,10 @@ def config_of(
         source: A command line, which is split without a shell; a list of a program and its arguments; or an address. A
             text may begin with ``NAME=``.
         name: What to call it; default: a name that the command or the address suggests.
-        env, headers, cwd, oauth: As for ``ServerConfig``.
+        env: As for ``ServerConfig``, as are the others.
+        headers: Likewise.
+        cwd: Likewise.
+        oauth: Likewise.
 
     Raises:
         ValidationError: It is neither, or an option does not fit it.
@@ -197,7 +200,9 @@ def _kind_of(entry: Mapping[str, Any]) -> Kind:
     told = entry.get("type")
     if told is not None:
         if told == "sse":
-            raise ValidationError("servers of the type sse (of 2024) are not supported; use its streamable HTTP address")
+            raise ValidationError(
+                "servers of the type sse (of 2024) are not supported; use its streamable HTTP address"
+            )
         if not isinstance(told, str) or told not in _KINDS:
             raise ValidationError(f"the type {clipped_repr(told, 40)} is unknown; it is stdio or http")
         kind = _KINDS[told]
@@ -237,11 +242,13 @@ def _local(name: str | None, command: tuple[str, ...], env: dict[str, str], cwd:
     if not command or not command[0]:
         raise ValidationError("an MCP server needs a command, such as 'uvx mcp-server-time', or an address")
     for item in command:
-        if not isinstance(item, str) or "\0" in item:
+        if "\0" in item:
             raise ValidationError("the program and its arguments must be texts without NUL characters")
     for key, value in env.items():
-        if not isinstance(key, str) or not isinstance(value, str) or not key or set("=\0") & set(key) or "\0" in value:
-            raise ValidationError(f"the variable {clipped_repr(key, 60)} of env must be a text, and so must its value")
+        if not key or set("=\0") & set(key) or "\0" in value:
+            raise ValidationError(
+                f"the variable {clipped_repr(key, 60)} of env needs a name without '=', and no NUL characters"
+            )
     return ServerConfig(_fitting(name or _name_of_command(command)), "stdio", command=command, env=env, cwd=cwd)
 
 
@@ -254,9 +261,9 @@ def _remote(name: str | None, url: str, headers: dict[str, str], oauth: OAuthOpt
     if parts.scheme.lower() not in ("http", "https") or not host:
         raise ValidationError("the address of an MCP server must be https://HOST/PATH, or http://")
     for key, value in headers.items():
-        if not isinstance(key, str) or not _HEADER.fullmatch(key):
+        if not _HEADER.fullmatch(key):
             raise ValidationError(f"{clipped_repr(key, 60)} is not the name of a header")
-        if not isinstance(value, str) or not all(" " <= sign <= "~" or sign == "\t" for sign in value):
+        if not all(" " <= sign <= "~" or sign == "\t" for sign in value):
             raise ValidationError(f"the value of the header {key} must be printable ASCII")
     suggested = host.removeprefix("www.").removeprefix("mcp.") + (f"_{port}" if port else "")
     return ServerConfig(_fitting(name or suggested), "http", url=url, headers=headers, oauth=oauth)

@@ -20,6 +20,7 @@ from mcp_types import (
     CallToolResult,
     Implementation,
     JSONRPCNotification,
+    LoggingLevel,
     PaginatedRequestParams,
     ToolListChangedNotification,
 )
@@ -42,7 +43,7 @@ _log = logging.getLogger(__name__)
 # Seconds between two questions whether a server of the older protocol is still there.
 PING_SECONDS = 30.0
 _LIST_CHANGED = "notifications/tools/list_changed"
-_LOG_LEVEL = "info"
+_LOG_LEVEL: LoggingLevel = "info"
 
 
 class _BoundedReads:
@@ -253,7 +254,9 @@ class McpConnection:
             found.extend(page.tools)
             cursor = page.next_cursor
             if len(found) > self._bounds.tools:
-                raise ProtocolError(f"MCP server {name}: it lists over {self._bounds.tools:,} tools, which is the limit")
+                raise ProtocolError(
+                    f"MCP server {name}: it lists over {self._bounds.tools:,} tools, which is the limit"
+                )
             if cursor is None:
                 return found
             if cursor in seen:
@@ -288,8 +291,8 @@ class McpConnection:
         current_call.set(running)
         context = running.context
 
-        async def on_progress(done: float, total: float | None, message: str | None) -> None:
-            context.progress(done, total, message or "")
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+            context.progress(progress, total, message or "")
 
         return await self._client.call_tool(
             shape.tool, arguments, read_timeout_seconds=context.time_left(), progress_callback=on_progress

@@ -4,7 +4,8 @@ Run as a script, ``python -I -S guard.py FD GRACE PROGRAM ARGS…``, it has no i
 fast. ``FD`` is the read end of a pipe, which ends when its owner ends, however that happens. The program inherits this
 process's streams, so nothing passes through here.
 
-It leaves with the exit code of the program; with 127 if that cannot be run, which its last line on standard error explains.
+It leaves with the exit code of the program; with 127 if that cannot be run, which its last line on standard error
+explains.
 """
 
 import contextlib
@@ -63,7 +64,7 @@ def _become(command: list[str], report: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - there is none on purpose
     except OSError as error:
         what = "not found" if error.errno == errno.ENOENT else (error.strerror or str(error))
         os.write(report, f"{command[0]}: {what}\n".encode())
@@ -162,6 +163,7 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     if code < 0:
         # A process that waits for this one should see the same signal.
-        signal.signal(-code, signal.SIG_DFL)
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)

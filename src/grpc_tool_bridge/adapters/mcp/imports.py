@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,8 +103,7 @@ class Importer:
                 continue
             try:
                 name = self._naming.name_of(tool.name)
-                if name in names:
-                    raise ValidationError(f"{shown(names[name])} of the same server is called {name}, too")
+                _refuse_twice(name, names)
                 text = tool.model_dump_json(by_alias=True)
                 before = made.get(tool.name) or self._made.get(tool.name)
                 one = before[1] if before is not None and before[0] == text else self._tool(name, tool)
@@ -118,6 +117,7 @@ class Importer:
         return found
 
     def _tool(self, name: str, tool: McpTool) -> Tool:
+        """Makes a tool; raises ValidationError."""
         for what, schema in (("input", tool.input_schema), ("output", tool.output_schema)):
             size = 0 if schema is None else len(json.dumps(schema))
             if size > MAX_SCHEMA_BYTES:
@@ -152,3 +152,8 @@ class Importer:
                 raise ValidationError(f"its annotations have {len(text):,} characters; that is too long")
             found[ANNOTATIONS_KEY] = text
         return found
+
+
+def _refuse_twice(name: str, names: Mapping[str, str]) -> None:
+    if name in names:
+        raise ValidationError(f"{shown(names[name])} of the same server is called {name}, too")

@@ -32,10 +32,7 @@ ASK_SECONDS = 300.0
 _READ_SECONDS = 10.0
 _MAX_REQUEST_BYTES = 65_536
 _PATH = "/callback"
-_PAGE = (
-    "<!doctype html><meta charset=utf-8><title>grpc-tool-bridge</title>"
-    "<p>{text} You can close this window.</p>"
-)
+_PAGE = "<!doctype html><meta charset=utf-8><title>grpc-tool-bridge</title><p>{text} You can close this window.</p>"
 
 
 class TokenFile:
@@ -146,7 +143,8 @@ class Redirect:
             body = _PAGE.format(text=text).encode()
             writer.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
-                "Content-Security-Policy: default-src 'none'\r\nConnection: close\r\n\r\n".encode() + body
+                "Content-Security-Policy: default-src 'none'\r\nConnection: close\r\n\r\n".encode()
+                + body
             )
             await writer.drain()
         writer.close()

@@ -85,7 +85,9 @@ class PinFile:
                 if pin is None:
                     pinned[tool.name] = {"digest": digest, "parts": parts}
                     if was_known:
-                        _log.warning("MCP server %s: the tool %s is new, and was added to %s", server, tool.name, self.path)
+                        _log.warning(
+                            "MCP server %s: the tool %s is new, and was added to %s", server, tool.name, self.path
+                        )
                     fine.append(tool)
                 elif pin.get("digest") == digest:
                     pin.pop("pending", None)
@@ -149,19 +151,12 @@ class PinFile:
                 data = file.read(MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             return {"version": VERSION, "servers": {}}
-        try:
-            if len(data) > MAX_FILE_BYTES:
-                raise ValueError("it is too large")
-            whole = json.loads(data)
-            if whole["version"] != VERSION or not all(
-                isinstance(pin["digest"], str) for pinned in whole["servers"].values() for pin in pinned.values()
-            ):
-                raise ValueError("it has another version")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = None if len(data) > MAX_FILE_BYTES else _parsed(data)
+        if found is None:
             raise ValidationError(
                 f"{self.path}: it is not a file of pins; name another one, or remove it to trust all tools once more"
-            ) from None
-        return dict(whole)
+            )
+        return found
 
     def _write(self, whole: Mapping[str, Any]) -> None:
         """Writes the file in one step: it is the old or the new one, whatever happens."""
@@ -188,6 +183,17 @@ class PinFile:
         with lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    """Reads a file of pins; None if it is none."""
+    try:
+        whole = json.loads(data)
+        pins = [pin for pinned in whole["servers"].values() for pin in pinned.values()]
+        fits = whole["version"] == VERSION and all(isinstance(pin["digest"], str) for pin in pins)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return dict(whole) if fits else None
 
 
 def parts_of(tool: McpTool) -> dict[str, str]:

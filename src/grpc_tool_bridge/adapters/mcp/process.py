@@ -46,7 +46,7 @@ class GuardedProcess:
         self._name = name
         self._process = process
         # An object, so that it is closed with this one at the latest.
-        self._lifeline = open(lifeline, "wb", buffering=0)  # noqa: SIM115, PTH123
+        self._lifeline = open(lifeline, "wb", buffering=0)  # noqa: SIM115
         self._told: deque[str] = deque(maxlen=_TOLD_LINES)
         self._tasks = TaskSet()
         self._reading = self._tasks.spawn(self._read_errors(), "standard error of an MCP server")
@@ -134,8 +134,6 @@ async def start_process(
     Raises:
         ValidationError: There is no such program or directory.
     """
-    if cwd is not None and not Path(cwd).is_dir():
-        raise ValidationError(f"MCP server {name}: there is no directory {cwd}")
     program = _found(name, command[0], env, cwd)
     theirs, ours = os.pipe()
     try:
@@ -169,8 +167,10 @@ def _found(name: str, program: str, env: Mapping[str, str], cwd: str | None) -> 
     """Finds a program as the system does, but with a clear error.
 
     Raises:
-        ValidationError: There is none.
+        ValidationError: There is none, or no such working directory.
     """
+    if cwd is not None and not Path(cwd).is_dir():
+        raise ValidationError(f"MCP server {name}: there is no directory {cwd}")
     if os.sep in program:
         path = Path(cwd or ".", Path(program).expanduser())
         if path.is_file() and os.access(path, os.X_OK):

@@ -35,6 +35,10 @@ _MAX_TEXT_CHARS = 8_192
 # Ends the text of the error that httpx2 raises for an event over the limit.
 _EVENT_TOO_LARGE = "byte limit"
 
+# The types of errors by the codes of JSON-RPC.
+_TYPES: Mapping[int, str] = {
+    PARSE_ERROR: "ProtocolError", INVALID_PARAMS: "ValidationError", METHOD_NOT_FOUND: "Unimplemented",
+}  # fmt: skip
 # Begin the texts that the client itself gives, not a server: servers use the same code for all kinds of errors.
 _OF_CLIENT = ("Connection closed", "SSE stream")
 
@@ -190,11 +194,11 @@ def failure_of(error: BaseException, shape: Shape, why_lost: str = "") -> Extern
         shape: The tool.
         why_lost: Why the connection is gone, if it is.
     """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, ExternalToolError):
         return error
-    if isinstance(error, BaseExceptionGroup):
-        return failure_of(error.exceptions[0], shape, why_lost)
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError) or (isinstance(error, MCPError) and error.code == REQUEST_TIMEOUT):
         return shape.error("TimeoutError", "it did not answer in time")
     if not isinstance(error, MCPError):
         return shape.error("ProtocolError", f"its answer is no result of a call: {_first_line(error)}")
@@ -202,19 +206,10 @@ def failure_of(error: BaseException, shape: Shape, why_lost: str = "") -> Extern
     if TOO_LARGE in text or (_EVENT_TOO_LARGE in text and "event exceeded" in text):
         at = text.find(TOO_LARGE)
         return shape.error("MessageTooLarge", text[at:] if at >= 0 else f"{TOO_LARGE}: {text}")
-    match error.code:
-        case _ if error.code == CONNECTION_CLOSED and text.startswith(_OF_CLIENT):
-            return unavailable(shape.tool, shape.server, why_lost or text)
-        case _ if error.code == REQUEST_TIMEOUT:
-            return shape.error("TimeoutError", "it did not answer in time")
-        case _ if error.code == PARSE_ERROR:
-            return shape.error("ProtocolError", text)
-        case _ if error.code == INVALID_PARAMS:
-            return shape.error("ValidationError", text, code=str(error.code))
-        case _ if error.code == METHOD_NOT_FOUND:
-            return shape.error("Unimplemented", text, code=str(error.code))
+    if error.code == CONNECTION_CLOSED and text.startswith(_OF_CLIENT):
+        return unavailable(shape.tool, shape.server, why_lost or text)
     data = {} if error.data is None else {"data": wire_text(json.dumps(error.data, default=str), _MAX_TEXT_CHARS)}
-    return shape.error("McpError", text, code=str(error.code), **data)
+    return shape.error(_TYPES.get(error.code, "McpError"), text, code=str(error.code), **data)
 
 
 def _first_line(error: BaseException) -> str:

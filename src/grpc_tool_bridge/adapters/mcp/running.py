@@ -95,9 +95,7 @@ class RunningCalls:
         else:
             _log.log(_NUMBERS[level], "MCP server %s: %s", self._server, text)
 
-    async def on_question(
-        self, context: ClientRequestContext, params: ElicitRequestParams
-    ) -> ElicitResult | ErrorData:
+    async def on_question(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         """Asks the caller what the server asks."""
         del context
         call = self.meant()
@@ -113,7 +111,9 @@ class RunningCalls:
             call.failure = error
             code = INVALID_PARAMS if isinstance(error, ValidationError) else INTERNAL_ERROR
             return ErrorData(code=code, message=wire_text(error.message, _MAX_LINE_CHARS))
-        content = cast("Any", answer.content) if answer.accepted and isinstance(params, ElicitRequestFormParams) else None
+        content = (
+            cast("Any", answer.content) if answer.accepted and isinstance(params, ElicitRequestFormParams) else None
+        )
         return ElicitResult(action=answer.action, content=content)
 
 

@@ -204,8 +204,8 @@ class McpServer:
             refused = [
                 Refusal(
                     item.tool,
-                    f"{_CHANGED} ({', '.join(item.changed)}) since it was pinned in {self._pins.path}, and is disabled; "
-                    f"approve it with grpc-tool-bridge approve --pin {self._pins.path} {item.name}",
+                    f"{_CHANGED} ({', '.join(item.changed)}) since it was pinned in {self._pins.path}, and is "
+                    f"disabled; approve it with grpc-tool-bridge approve --pin {self._pins.path} {item.name}",
                 )
                 for item in changed
             ]
@@ -263,7 +263,7 @@ class McpServer:
         if isinstance(first, TimeoutError):
             what = f"it did not give its tools within {self._bounds.start_seconds:g} s"
         elif isinstance(first, httpx2.TransportError):
-            what = f"{self.config.where} cannot be reached: {first or type(first).__name__}"
+            what = f"{self.config.where} cannot be reached: {str(first) or type(first).__name__}"
         elif isinstance(first, MCPError):
             what = f"it refused to begin: {first.message[:500]}"
         else:

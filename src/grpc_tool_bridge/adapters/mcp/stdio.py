@@ -111,7 +111,8 @@ class ProcessConnection:
         if not text:
             return None
         if not text.startswith(b"{"):
-            return self._stray(text)
+            self._stray(text)
+            return None
         if self._bucket.is_empty and b'"id"' not in text and _LIST_CHANGED not in text:
             # A notification, of which there are too many; parsing it would take most of the time.
             return None
@@ -122,7 +123,8 @@ class ProcessConnection:
         except ValueError:
             request_id = answered_id(text)
             if request_id is None:
-                return self._stray(text)
+                self._stray(text)
+                return None
             error = ErrorData(code=PARSE_ERROR, message="its answer is not valid JSON-RPC, or has too many levels")
             return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
 
@@ -149,9 +151,7 @@ class ProcessConnection:
 
 
 @asynccontextmanager
-async def open_process(
-    config: ServerConfig, bounds: Bounds, bucket: Bucket
-) -> AsyncGenerator[ProcessConnection, None]:
+async def open_process(config: ServerConfig, bounds: Bounds, bucket: Bucket) -> AsyncGenerator[ProcessConnection, None]:
     """Starts the process of a server, and ends it at the end.
 
     Raises:

@@ -63,7 +63,7 @@ def test_an_address_keeps_its_query_and_hides_it() -> None:
     ],
 )
 def test_a_wrong_source_is_refused(source: Any, options: dict[str, Any], text: str) -> None:
-    with pytest.raises(ValidationError, match=".") as caught:
+    with pytest.raises(ValidationError) as caught:
         config_of(source, **options)
     assert text in caught.value.message
 
@@ -133,7 +133,7 @@ def test_the_files_of_known_programs_are_read(
 )
 def test_a_wrong_file_is_refused(whole: Any, text: str, tmp_path: Path) -> None:
     path = written(tmp_path, whole)
-    with pytest.raises(ValidationError, match=".") as caught:
+    with pytest.raises(ValidationError) as caught:
         read_config_file(path)
     assert text in caught.value.message
     assert str(path) in caught.value.message

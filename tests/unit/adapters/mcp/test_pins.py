@@ -77,7 +77,9 @@ def test_all_tools_of_a_server_can_be_approved(pins: PinFile) -> None:
         pins.approve(["s"])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"version": 2, "servers": {}}', '{"version": 1, "servers": {"s": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"version": 2, "servers": {}}', '{"version": 1, "servers": {"s": 1}}']
+)
 def test_a_file_that_is_none_is_refused_and_stays(pins: PinFile, text: str) -> None:
     pins.path.write_text(text)
     with pytest.raises(ValidationError, match="not a file of pins"):

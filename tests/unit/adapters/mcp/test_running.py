@@ -75,7 +75,7 @@ async def test_a_call_that_is_known_is_meant_whatever_else_runs() -> None:
     assert await calls.on_question(NOBODY, FORM) == ElicitResult(action="accept", content={"c": "a"})
     await calls.on_log(LINE)
     assert context.lines == [('{"a": 1}', {"level": "error", "logger": "l"})]
-    (message, schema), = context.asked
+    ((message, schema),) = context.asked
     assert message == "Sure?"
     assert schema["properties"] == {"c": {"type": "string", "enum": ["a"], "enumNames": ["A"]}}
 

@@ -33,7 +33,11 @@ def test_a_value_is_checked(value: Any, problem: str) -> None:
 def test_a_pattern_cannot_keep_the_hub_busy() -> None:
     check = content_check({"type": "string", "pattern": "^(a+)+$"})
     assert check("a" * 60 + "!") == ""
-    by_pattern = {"type": "object", "patternProperties": {"^(a+)+$": {"type": "integer"}}, "additionalProperties": False}
+    by_pattern = {
+        "type": "object",
+        "patternProperties": {"^(a+)+$": {"type": "integer"}},
+        "additionalProperties": False,
+    }
     assert content_check(by_pattern)({"a" * 60 + "!": "x"}) == ""
 
 
