@@ -41,7 +41,7 @@ _KINDS: Mapping[str, Kind] = {
     "streamable_http": "http",
 }  # fmt: skip
 _KEYS = frozenset({"command", "args", "env", "cwd", "url", "headers", "type", "disabled", "oauth"})
-_OAUTH_KEYS = frozenset({"client_id", "client_secret", "scope", "token_file", "port", "client_credentials"})
+_OAUTH_KEYS = frozenset({"client_id", "client_secret", "scope", "issuer", "token_file", "port", "client_credentials"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class OAuthOptions:
         token_file: Keeps the tokens, readable by the owner alone; None: they are forgotten when the process ends.
         client_id: The id of a client that is registered already; empty: it registers itself.
         client_secret: Its secret.
+        issuer: The address of the authorization server that the client belongs to; needed for ``client_credentials``,
+            so that its secret is sent nowhere else.
         scope: The requested scopes, separated by spaces; empty: what the server asks for.
         port: Port on loopback to which the browser is sent back; 0: any free port.
         client_credentials: Whether the client authorizes itself, without a person and a browser.
@@ -60,6 +62,7 @@ class OAuthOptions:
     token_file: Path | None = None
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
+    issuer: str = ""
     scope: str = ""
     port: int = 0
     client_credentials: bool = False
@@ -225,7 +228,11 @@ def _oauth(entry: Any) -> OAuthOptions | None:
         if key not in _OAUTH_KEYS:
             close = near_names(key, _OAUTH_KEYS)
             raise ValidationError(f'"oauth": {key!r} is unknown{f"; did you mean {close[0]}?" if close else ""}')
-    texts = {key: _filled(_text(key, entry[key])) for key in ("client_id", "client_secret", "scope") if key in entry}
+    texts = {
+        key: _filled(_text(key, entry[key]))
+        for key in ("client_id", "client_secret", "scope", "issuer")
+        if key in entry
+    }
     file = entry.get("token_file")
     port = entry.get("port", 0)
     if type(port) is not int or not 0 <= port < 2**16:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,12 @@ class Redirect:
         async with asyncio.timeout(ASK_SECONDS):
             return await self._answer
 
+    async def aclose(self) -> None:
+        """Listens no more."""
+        if self._listener is not None:
+            self._listener.close()
+        self._socket.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(_READ_SECONDS):
@@ -164,9 +171,7 @@ class Redirect:
         return ""
 
 
-def _listening(port: int) -> Any:
-    import socket  # noqa: PLC0415 - only for a server that needs a person
-
+def _listening(port: int) -> socket.socket:
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -179,25 +184,41 @@ def _listening(port: int) -> Any:
 
 
 def auth_of(config: ServerConfig) -> httpx2.Auth | None:
-    """Returns what authorizes the requests to a server; None if nothing does but its headers."""
+    """Returns what authorizes the requests to a server; None if nothing does but its headers.
+
+    Raises:
+        ValidationError: An option is missing, or the port cannot be used.
+    """
     if config.kind != "http" or config.oauth is None:
         return None
     options = config.oauth
     storage = TokenFile(options.token_file, config.name)
     if options.client_credentials:
-        if not options.client_id or not options.client_secret:
-            raise ValidationError(f"MCP server {config.name}: client_credentials need a client_id and a client_secret")
+        missing = [key for key in ("client_id", "client_secret", "issuer") if not getattr(options, key)]
+        if missing:
+            raise ValidationError(f"MCP server {config.name}: client_credentials need {' and '.join(missing)}, too")
         return ClientCredentialsOAuthProvider(
-            config.url, storage, options.client_id, options.client_secret, scope=options.scope or None
+            config.url,
+            storage,
+            options.client_id,
+            options.client_secret,
+            scope=options.scope or None,
+            issuer=options.issuer,
         )
     return _Interactive(config, options, storage)
+
+
+async def close_auth(auth: httpx2.Auth | None) -> None:
+    """Closes what ``auth_of`` has opened."""
+    if isinstance(auth, _Interactive):
+        await auth.redirect.aclose()
 
 
 class _Interactive(OAuthClientProvider):
     """Asks a person, the first time."""
 
     def __init__(self, config: ServerConfig, options: OAuthOptions, storage: TokenFile) -> None:
-        redirect = Redirect(config.name, options.port)
+        redirect = self.redirect = Redirect(config.name, options.port)
         metadata = OAuthClientMetadata(
             client_name="grpc-tool-bridge",
             redirect_uris=[AnyUrl(redirect.uri)],

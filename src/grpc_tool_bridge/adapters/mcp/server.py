@@ -15,7 +15,7 @@ from grpc_tool_bridge.adapters.mcp.bounds import Bounds, unavailable
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.connection import McpConnection
 from grpc_tool_bridge.adapters.mcp.imports import Importer, Naming
-from grpc_tool_bridge.adapters.mcp.oauth import auth_of
+from grpc_tool_bridge.adapters.mcp.oauth import auth_of, close_auth
 from grpc_tool_bridge.adapters.mcp.pins import PinFile
 from grpc_tool_bridge.adapters.mcp.results import Shape
 from grpc_tool_bridge.aio.backoff import back_off
@@ -59,7 +59,7 @@ class McpServer:
         self._pins = pins
         self._bounds = bounds
         self._importer = Importer(naming, self._call)
-        self._auth = auth_of(config)
+        self._auth: httpx2.Auth | None = None
         self._offer: Offer | None = None
         self._connection: McpConnection | None = None
         self._tasks = TaskSet()
@@ -91,6 +91,7 @@ class McpServer:
     async def _start(self) -> None:
         if self._first is not None:
             raise ProtocolError(f"the MCP server {self.name} was started before, and can be started only once")
+        self._auth = auth_of(self.config)
         self._first = asyncio.get_running_loop().create_future()
         self._tasks.spawn(self._run(), f"MCP server {self.name}")
         try:
@@ -103,6 +104,7 @@ class McpServer:
         """Ends the server, with all that its process has started."""
         self._away = "it has been stopped"
         await self._tasks.aclose()
+        await close_auth(self._auth)
         self.tools = []
         if self._first is not None and not self._first.done():
             self._first.cancel()
