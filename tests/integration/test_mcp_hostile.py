@@ -11,7 +11,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolExecutionError, tool
 from grpc_tool_bridge.adapters.mcp import Bounds, PinFile, import_mcp
-from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError, ValidationError
 from integration.mcp_servers import hostile
 from support.waiting import is_gone, soon, until
 
@@ -224,6 +224,14 @@ async def test_a_file_that_has_no_pins_is_an_error_and_stays(tmp_path: Path) -> 
     pins.write_text('{"other": 1}')
     assert "it is not a file of pins" in await not_started("any", pin=pins)
     assert pins.read_text() == '{"other": 1}'
+
+
+async def test_one_that_is_waited_for_can_be_ended_at_any_time() -> None:
+    away = import_mcp("http://127.0.0.1:1/mcp", name="away")
+    with pytest.raises(ValidationError, match="MCP server none"):
+        await soon(BridgeServer(sources=[import_mcp("none"), away]).start())
+    async with BridgeServer(sources=[import_mcp("http://127.0.0.1:1/mcp", name="away")]):
+        """It is stopped while the address is dialled again and again."""
 
 
 async def test_several_sources_start_together_and_one_that_cannot_ends_the_others() -> None:

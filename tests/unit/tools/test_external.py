@@ -71,7 +71,7 @@ async def test_arguments_are_checked(given: dict[str, Any], problems: dict[str, 
 async def test_names_that_python_does_not_have_are_fine() -> None:
     async with LocalToolBridge([external_tool("t", "", echo, input_schema=SCHEMA)]) as bridge:
         await bridge.initialize()
-        given = {"n": 3, "name of it": "y", "any": "z", "maybe": None}
+        given: dict[str, Any] = {"n": 3, "name of it": "y", "any": "z", "maybe": None}
         assert await bridge.execute_tool("t", **given) == {**given, "tool": "t"}
 
 

@@ -14,6 +14,7 @@ from grpc_tool_bridge.adapters.mcp.arguments import json_arguments
 from grpc_tool_bridge.adapters.mcp.bounds import Bounds, unavailable
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.connection import McpConnection
+from grpc_tool_bridge.adapters.mcp.hidden import hide_secrets_of
 from grpc_tool_bridge.adapters.mcp.imports import Importer, Naming
 from grpc_tool_bridge.adapters.mcp.oauth import auth_of, close_auth
 from grpc_tool_bridge.adapters.mcp.pins import PinFile
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 # A server that lasted this long is started again at once, with the first pause of a new row.
 _LASTED_SECONDS = 30.0
+# A cancellation that was not heeded is repeated after so long; ending a process may take longer, and heeds none.
+_CANCEL_AGAIN_SECONDS = 1.0
 # Between two readings of the list of tools: a server may say a thousand times a second that it has changed.
 _READ_AGAIN_SECONDS = 0.2
 # How often the file of pins is looked at while a tool waits to be approved.
@@ -64,6 +67,8 @@ class McpServer:
         self._connection: McpConnection | None = None
         self._tasks = TaskSet()
         self._first: asyncio.Future[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._closing = False
         self._away = "it has not been started"
         self._told: set[Refusal] = set()
 
@@ -91,9 +96,10 @@ class McpServer:
     async def _start(self) -> None:
         if self._first is not None:
             raise ProtocolError(f"the MCP server {self.name} was started before, and can be started only once")
+        hide_secrets_of(self.config)
         self._auth = auth_of(self.config)
         self._first = asyncio.get_running_loop().create_future()
-        self._tasks.spawn(self._run(), f"MCP server {self.name}")
+        self._running = self._tasks.spawn(self._run(), f"MCP server {self.name}")
         try:
             await asyncio.shield(self._first)
         except BaseException:
@@ -103,6 +109,11 @@ class McpServer:
     async def aclose(self) -> None:
         """Ends the server, with all that its process has started."""
         self._away = "it has been stopped"
+        self._closing = True
+        while self._running is not None and not self._running.done():
+            # The client may take a cancellation for the end of something of its own.
+            self._running.cancel()
+            await asyncio.wait([self._running], timeout=_CANCEL_AGAIN_SECONDS)
         await self._tasks.aclose()
         await close_auth(self._auth)
         self.tools = []
@@ -121,16 +132,18 @@ class McpServer:
     async def _run(self) -> None:
         """Connects again and again, until it is cancelled or can never connect."""
         pauses = back_off()
-        while True:
+        while not self._closing:
             began = time.monotonic()
             try:
                 why = await self._serve()
             except Exception as error:  # noqa: BLE001 - whatever the client raises, the connection is gone
+                if self._closing:
+                    return
                 failure = self._failure_of(error)
                 if not self._first_done and self._is_final(error):
                     self._settle(failure)
                     return
-                why = failure.message
+                why = failure.message.removeprefix(f"MCP server {self.name}: ")
             finally:
                 self._connection = None
             self._away = why

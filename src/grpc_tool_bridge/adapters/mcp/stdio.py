@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -164,9 +165,17 @@ async def open_process(config: ServerConfig, bounds: Bounds, bucket: Bucket) -> 
     try:
         yield connection
     finally:
-        closing = asyncio.ensure_future(connection.aclose())
+        await _finished(connection.aclose())
+
+
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Finishes what must be finished, however often this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
         try:
-            await asyncio.shield(closing)
-        except asyncio.CancelledError:
-            await closing
-            raise
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
