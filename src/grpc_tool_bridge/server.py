@@ -113,11 +113,16 @@ class BridgeServer:
         """
         if self._started:
             raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
-        await self._server.start()
+        # First: who connects sees their tools at once.
+        await self._sources.start()
+        try:
+            await self._server.start()
+        except BaseException:
+            await self._sources.aclose()
+            raise
         self._started = self._running = True
         await self.hub.start()
         try:
-            await self._sources.start()
             if self._http is not None:
                 await self._http.start()
             if self._runtime is not None:

@@ -319,6 +319,21 @@ async def test_an_address_that_is_not_there_yet_is_waited_for(unused_tcp_port: i
             await process.wait()
 
 
+async def test_an_address_that_goes_away_takes_its_tools_with_it_until_it_is_back(unused_tcp_port: int) -> None:
+    words = honest("--http", str(unused_tcp_port))
+    quiet = {"stderr": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.DEVNULL}
+    async with bridge_of(import_mcp(f"http://127.0.0.1:{unused_tcp_port}/mcp", name="honest")) as bridge:
+        for _ in range(2):
+            process = await asyncio.create_subprocess_exec(*words, **quiet)
+            try:
+                await until(lambda: "honest.add" in bridge.tools, "for the server")
+                assert await soon(bridge.tools["honest.add"](a=1)) == 2
+            finally:
+                process.kill()
+                await process.wait()
+            await until(lambda: "honest.add" not in bridge.tools, "for its tools to be gone")
+
+
 async def test_an_address_without_an_mcp_server_is_a_clear_error() -> None:
     async with http_server() as address:
         wrong = address.replace("/mcp", "/other?token=secret")

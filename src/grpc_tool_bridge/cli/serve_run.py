@@ -1,5 +1,6 @@
 """What ``serve`` does: makes the hub, and serves until a signal."""
 
+import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterable
@@ -70,7 +71,9 @@ def _read_chaos(file: Path | None) -> Chaos | None:
 async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
     """Serves until a signal; returns its exit code."""
     with ending_signals() as signals:
-        await _start(server)
+        told = await _until_started(server, signals)
+        if told is not None:
+            return exit_code(told)
         try:
             ready()
             number = await signals.get()
@@ -78,6 +81,25 @@ async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
         finally:
             await finish(server.stop(), signals, partial(server.hub.drain, 0))
     return exit_code(number)
+
+
+async def _until_started(server: BridgeServer, signals: "asyncio.Queue[int]") -> int | None:
+    """Starts the hub; returns the signal that came before it had started, if one did: its sources may take long."""
+    starting, told = asyncio.ensure_future(_start(server)), asyncio.ensure_future(signals.get())
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            if told.done():
+                # It is for who waits next.
+                signals.put_nowait(told.result())
+            return None
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return told.result()
+    finally:
+        starting.cancel()
+        told.cancel()
 
 
 async def _start(server: BridgeServer) -> None:

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import logging
-import os
 import re
 from pathlib import Path
 
@@ -16,6 +15,10 @@ from grpc_tool_bridge.errors import UnavailableError, ValidationError
 from grpc_tool_bridge.server import LocalToolBridge
 from support.waiting import soon, until
 from unit.adapters.mcp.http_server import Site, http_site
+
+
+def names_in(folder: Path) -> list[str]:
+    return [item.name for item in folder.iterdir()]
 
 
 async def authorize(caplog: pytest.LogCaptureFixture) -> None:
@@ -87,7 +90,7 @@ async def test_tokens_of_several_servers_share_a_file(tmp_path: Path) -> None:
     assert found is not None
     assert found.access_token == "a"
     assert json.loads(path.read_text()).keys() == {"one", "two"}
-    assert os.listdir(tmp_path) == ["tokens.json"]
+    assert names_in(tmp_path) == ["tokens.json"]
     path.write_text("{")
     with pytest.raises(ValidationError, match="not a file of tokens"):
         await one.get_tokens()
