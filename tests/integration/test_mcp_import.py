@@ -321,10 +321,10 @@ async def test_an_address_that_is_not_there_yet_is_waited_for(unused_tcp_port: i
 
 async def test_an_address_that_goes_away_takes_its_tools_with_it_until_it_is_back(unused_tcp_port: int) -> None:
     words = honest("--http", str(unused_tcp_port))
-    quiet = {"stderr": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.DEVNULL}
+    nowhere = asyncio.subprocess.DEVNULL
     async with bridge_of(import_mcp(f"http://127.0.0.1:{unused_tcp_port}/mcp", name="honest")) as bridge:
         for _ in range(2):
-            process = await asyncio.create_subprocess_exec(*words, **quiet)
+            process = await asyncio.create_subprocess_exec(*words, stdout=nowhere, stderr=nowhere)
             try:
                 await until(lambda: "honest.add" in bridge.tools, "for the server")
                 assert await soon(bridge.tools["honest.add"](a=1)) == 2

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import uvicorn
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -20,19 +21,25 @@ from starlette.routing import Mount, Route
 from support.waiting import until
 
 
+class Sure(BaseModel):
+    sure: bool
+
+
 class Site:
     """Both servers.
 
     Attributes:
         base: The address of both.
         guarded: Whether the MCP server wants a token.
+        older: Whether it speaks the protocol of 2025 alone.
         tokens: Those that it takes.
         seen: The headers of the requests that it got.
         grants: The kinds of grants for which tokens were given.
     """
 
-    def __init__(self, *, guarded: bool) -> None:
+    def __init__(self, *, guarded: bool, older: bool) -> None:
         self.base = ""
+        self.older = older
         self.guarded = guarded
         self.tokens: set[str] = set()
         self.seen: list[dict[str, str]] = []
@@ -41,12 +48,22 @@ class Site:
         self.app = MCPServer("site")
         self.app.add_tool(self.add)
         self.app.add_tool(self.huge)
+        self.app.add_tool(self.tell)
+        self.app.add_tool(self.ask)
 
     def add(self, a: int) -> int:
         return a + 1
 
     def huge(self, size: int) -> str:
         return "x" * size
+
+    async def tell(self, ctx: Context) -> str:
+        await ctx.report_progress(1, 2, "half")
+        await ctx.info("a line")
+        return "done"
+
+    async def ask(self, ctx: Context) -> str:
+        return (await ctx.elicit("Sure?", Sure)).action
 
     @property
     def url(self) -> str:
@@ -62,6 +79,18 @@ class Site:
             if self.guarded and token not in self.tokens:
                 where = f'Bearer resource_metadata="{self.base}/.well-known/oauth-protected-resource/mcp"'
                 await Response(status_code=401, headers={"WWW-Authenticate": where})(scope, receive, send)
+                return
+            if self.older and scope.get("method") == "POST":
+                message = await receive()
+                if b"server/discover" in message["body"]:
+                    await Response(status_code=400)(scope, receive, send)
+                    return
+                waiting = [message]
+
+                async def again() -> Any:
+                    return waiting.pop() if waiting else await receive()
+
+                await inner(scope, again, send)
                 return
             await inner(scope, receive, send)
 
@@ -123,9 +152,9 @@ class Site:
 
 
 @asynccontextmanager
-async def http_site(*, guarded: bool = False, json_response: bool = False) -> AsyncIterator[Site]:
+async def http_site(*, guarded: bool = False, json_response: bool = False, older: bool = False) -> AsyncIterator[Site]:
     """Serves both, until the end of the block."""
-    site = Site(guarded=guarded)
+    site = Site(guarded=guarded, older=older)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     site.base = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -73,7 +73,7 @@ async def test_headers_are_sent_and_never_logged(caplog: pytest.LogCaptureFixtur
         url = f"{site.url}?key=0ther"
         source = import_mcp(url, name="site", headers={"Authorization": "Bearer s3cret", "X-Who": "me"})
         async with source as server:
-            assert [tool.spec.name for tool in server.tools] == ["site.add", "site.huge"]
+            assert "site.add" in [tool.spec.name for tool in server.tools]
         assert {request["x-who"] for request in site.seen} == {"me"}
     # The server runs in this process, and may log what it likes.
     lines = [record.getMessage() for record in caplog.records if not record.name.startswith(("mcp.server", "uvicorn"))]
