@@ -13,11 +13,11 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge
 from grpc_tool_bridge.cli import main
-from integration.mcp_servers import honest, hostile
+from integration.mcp_servers import honest_command, hostile_command
 from integration.test_cli import popen, read_line
 from support.waiting import is_gone, soon, until
 
-HONEST = f"honest={shlex.join(honest())}"
+HONEST = f"honest={shlex.join(honest_command())}"
 
 
 class Programs:
@@ -54,7 +54,7 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
 
 async def test_a_hub_serves_what_its_command_line_names(programs: Programs, tmp_path: Path) -> None:
     config = tmp_path / "servers.json"
-    command, *args = hostile("any")
+    command, *args = hostile_command("any")
     config.write_text(json.dumps({"mcpServers": {"filed": {"command": command, "args": args}}}))
     facts = programs.ready("serve", "--address", "127.0.0.1:0", "--mcp", HONEST, "--mcp-config", str(config))
     assert {"honest.add", "filed.call"} <= set(facts["tools"])
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_one_clear_line(words: list[str], code: int, text: str)
 
 
 def test_what_would_be_imported_can_be_seen_before(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["tools", "--from", f"mcp:bad={shlex.join(hostile('names'))}", "--json"]) == 0
+    assert main(["tools", "--from", f"mcp:bad={shlex.join(hostile_command('names'))}", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [tool["name"] for tool in found["tools"]] == ["bad.add", "bad.ok", "bad.with_space"]
     assert [(item["server"], item["name"]) for item in found["refused"]][:2] == [
@@ -118,7 +118,7 @@ def test_what_would_be_imported_can_be_seen_before(capsys: pytest.CaptureFixture
         ("bad", "with_space"),
     ]
     config = tmp_path / "servers.json"
-    command, *args = honest()
+    command, *args = honest_command()
     config.write_text(json.dumps({"mcpServers": {"filed": {"command": command, "args": args}}}))
     assert main(["tools", "--from", f"mcp:{config}", "filed.add"]) == 0
     shown = capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_a_changed_tool_is_listed_and_approved(
     programs: Programs, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     text, pins = tmp_path / "description", str(tmp_path / "pins.json")
-    server = f"bad={shlex.join(hostile('pinned', str(text)))}"
+    server = f"bad={shlex.join(hostile_command('pinned', str(text)))}"
     words = ["serve", "--address", "127.0.0.1:0", "--mcp", server, "--pin", pins]
     text.write_text("Reads a file.")
     assert programs.ready(*words)["tools"] == ["bad.call", "bad.other"]

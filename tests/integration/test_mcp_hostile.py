@@ -12,13 +12,13 @@ import pytest
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolExecutionError, tool
 from grpc_tool_bridge.adapters.mcp import Bounds, PinFile, import_mcp
 from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError, ValidationError
-from integration.mcp_servers import hostile
+from integration.mcp_servers import hostile_command
 from support.waiting import is_gone, soon, until
 
 
 @asynccontextmanager
 async def bridge_of(*words: str, tools: Any = (), on_ask: Any = None, **options: Any) -> AsyncIterator[GRPCToolBridge]:
-    source = import_mcp(hostile(*words), name="bad", **options)
+    source = import_mcp(hostile_command(*words), name="bad", **options)
     server = BridgeServer(tools=tools, sources=[source])
     async with server, GRPCToolBridge(server.address, on_ask=on_ask) as bridge:
         await bridge.initialize()
@@ -33,7 +33,7 @@ async def refused(call: Any) -> ToolExecutionError:
 
 async def not_started(*words: str, **options: Any) -> str:
     with pytest.raises(ToolBridgeError) as caught:
-        await soon(BridgeServer(sources=[import_mcp(hostile(*words), name="bad", **options)]).start())
+        await soon(BridgeServer(sources=[import_mcp(hostile_command(*words), name="bad", **options)]).start())
     return caught.value.message
 
 
@@ -235,8 +235,8 @@ async def test_one_that_is_waited_for_can_be_ended_at_any_time() -> None:
 
 
 async def test_several_sources_start_together_and_one_that_cannot_ends_the_others() -> None:
-    good = import_mcp(hostile("any"), name="good")
-    bad = import_mcp(hostile("die at start"), name="bad")
+    good = import_mcp(hostile_command("any"), name="good")
+    bad = import_mcp(hostile_command("die at start"), name="bad")
     with pytest.raises(UnavailableError, match="MCP server bad"):
         await soon(BridgeServer(sources=[good, bad]).start())
     assert good.tools == []

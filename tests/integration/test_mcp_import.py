@@ -18,7 +18,7 @@ from grpc_tool_bridge.adapters.mcp import Bounds, McpServer, import_mcp
 from grpc_tool_bridge.errors import ProtocolError, UnavailableError, ValidationError
 from grpc_tool_bridge.server import LocalToolBridge
 from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink, media_of
-from integration.mcp_servers import honest
+from integration.mcp_servers import honest_command
 from integration.mcp_servers.honest import PICTURE
 from support.patience import PATIENCE
 from support.waiting import is_gone, soon, until
@@ -30,7 +30,7 @@ async def http_server() -> AsyncIterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *honest("--http", str(port)), stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+        *honest_command("--http", str(port)), stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
     )
 
     def listens() -> bool:
@@ -48,7 +48,7 @@ async def http_server() -> AsyncIterator[str]:
 @pytest_asyncio.fixture(params=["pipes", "older pipes", "http"])
 async def source(request: pytest.FixtureRequest) -> AsyncIterator[McpServer]:
     if "pipes" in request.param:
-        yield import_mcp(honest(*(["--older"] if "older" in request.param else [])), name="honest")
+        yield import_mcp(honest_command(*(["--older"] if "older" in request.param else [])), name="honest")
         return
     async with http_server() as address:
         yield import_mcp(address, name="honest")
@@ -181,7 +181,7 @@ async def test_new_tools_appear_while_it_runs(source: McpServer) -> None:
 
 
 async def test_a_process_that_dies_is_started_again_and_its_tools_are_away_meanwhile() -> None:
-    source = import_mcp(honest(), name="honest")
+    source = import_mcp(honest_command(), name="honest")
     async with bridge_of(source) as bridge:
         pid = await soon(bridge.tools["honest.pid"]())
         error = await refused(bridge.tools["honest.die"]())
@@ -197,7 +197,7 @@ async def test_a_process_that_dies_is_started_again_and_its_tools_are_away_meanw
 
 async def test_its_environment_is_that_of_the_settings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OF_THE_BRIDGE", "secret")
-    async with bridge_of(import_mcp(honest(), name="honest", env={"OF_THE_SERVER": "1"})) as bridge:
+    async with bridge_of(import_mcp(honest_command(), name="honest", env={"OF_THE_SERVER": "1"})) as bridge:
         found = await soon(bridge.tools["honest.environment"]())
     assert found["OF_THE_SERVER"] == "1"
     assert "PATH" in found
@@ -210,7 +210,7 @@ async def test_a_taken_name_is_refused_aloud_and_the_others_are_offered(caplog: 
 
     from grpc_tool_bridge import tool
 
-    source = import_mcp(honest(), name="honest")
+    source = import_mcp(honest_command(), name="honest")
     async with bridge_of(source, tools=[tool(name="honest.add")(mine)]) as bridge:
         assert await soon(bridge.tools["honest.add"]()) == "mine"
         assert await soon(bridge.tools["honest.point"](x=1)) == {"x": 1, "y": -1}
@@ -219,17 +219,17 @@ async def test_a_taken_name_is_refused_aloud_and_the_others_are_offered(caplog: 
 
 
 async def test_only_chosen_tools_are_imported_under_the_chosen_prefix() -> None:
-    source = import_mcp(honest(), name="honest", prefix="h", include=["p*", "add"], exclude=["pid"])
+    source = import_mcp(honest_command(), name="honest", prefix="h", include=["p*", "add"], exclude=["pid"])
     async with bridge_of(source) as bridge:
         assert sorted(bridge.tools) == ["h.add", "h.point"]
-    async with bridge_of(import_mcp(honest(), prefix="", include=["add"])) as bridge:
+    async with bridge_of(import_mcp(honest_command(), prefix="", include=["add"])) as bridge:
         assert sorted(bridge.tools) == ["add"]
 
 
 async def test_a_worker_offers_them_over_its_link() -> None:
     async with BridgeServer() as hub, GRPCToolBridge(hub.address) as bridge:
         await bridge.initialize()
-        source = import_mcp(honest(), name="honest")
+        source = import_mcp(honest_command(), name="honest")
         async with ToolWorker(hub.address, sources=[source]) as worker:
             await until(lambda: "honest.add" in bridge.tools, "for the tools")
             assert "honest.add" in worker.tools
@@ -248,7 +248,7 @@ async def test_a_worker_offers_them_again_to_a_hub_that_has_restarted(unused_tcp
     address = f"127.0.0.1:{unused_tcp_port}"
     hub = BridgeServer(address)
     await hub.start()
-    async with ToolWorker(address, sources=[import_mcp(honest(), name="honest")]):
+    async with ToolWorker(address, sources=[import_mcp(honest_command(), name="honest")]):
         await hub.stop(0)
         async with BridgeServer(address), GRPCToolBridge(address) as bridge:
             await bridge.initialize()
@@ -257,7 +257,7 @@ async def test_a_worker_offers_them_again_to_a_hub_that_has_restarted(unused_tcp
 
 
 async def test_its_tools_can_be_given_to_anything_that_takes_tools() -> None:
-    async with import_mcp(honest(), name="honest") as server, LocalToolBridge(server.tools) as bridge:
+    async with import_mcp(honest_command(), name="honest") as server, LocalToolBridge(server.tools) as bridge:
         await bridge.initialize()
         assert await soon(bridge.tools["honest.add"](a=1)) == 2
         with pytest.raises(ProtocolError, match="only once"):
@@ -266,7 +266,7 @@ async def test_its_tools_can_be_given_to_anything_that_takes_tools() -> None:
 
 
 async def test_nothing_is_left_of_a_server_when_its_hub_has_stopped() -> None:
-    async with bridge_of(import_mcp(honest(), name="honest")) as bridge:
+    async with bridge_of(import_mcp(honest_command(), name="honest")) as bridge:
         pid = await soon(bridge.tools["honest.pid"]())
     assert is_gone(pid)
 
@@ -284,7 +284,7 @@ async def test_nothing_is_left_of_a_server_when_its_hub_was_killed(tmp_path: Pat
         "asyncio.run(main())\n"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, *honest(), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
+        sys.executable, "-c", script, *honest_command(), stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
     )
     assert process.stdout is not None
     pid = int(await soon(process.stdout.readline()))
@@ -307,7 +307,7 @@ async def test_an_address_that_is_not_there_yet_is_waited_for(unused_tcp_port: i
     async with bridge_of(source) as bridge:
         assert bridge.tools == {}
         process = await asyncio.create_subprocess_exec(
-            *honest("--http", str(unused_tcp_port)),
+            *honest_command("--http", str(unused_tcp_port)),
             stderr=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
         )
@@ -320,7 +320,7 @@ async def test_an_address_that_is_not_there_yet_is_waited_for(unused_tcp_port: i
 
 
 async def test_an_address_that_goes_away_takes_its_tools_with_it_until_it_is_back(unused_tcp_port: int) -> None:
-    words = honest("--http", str(unused_tcp_port))
+    words = honest_command("--http", str(unused_tcp_port))
     nowhere = asyncio.subprocess.DEVNULL
     async with bridge_of(import_mcp(f"http://127.0.0.1:{unused_tcp_port}/mcp", name="honest")) as bridge:
         for _ in range(2):

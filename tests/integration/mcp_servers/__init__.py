@@ -6,11 +6,11 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 
 
-def honest(*words: str) -> list[str]:
+def honest_command(*words: str) -> list[str]:
     """Returns the command of the server that keeps to the protocol."""
     return [sys.executable, str(FOLDER / "honest.py"), *words]
 
 
-def hostile(*words: str) -> list[str]:
+def hostile_command(*words: str) -> list[str]:
     """Returns the command of the server that behaves as the first word says."""
     return [sys.executable, str(FOLDER / "hostile.py"), *words]
