@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from grpc_tool_bridge import Answer, BridgeServer, GRPCToolBridge, Question, ToolExecutionError, ToolWorker
+from grpc_tool_bridge import Answer, BridgeServer, GRPCToolBridge, Question, ToolExecutionError, ToolWorker, tool
 from grpc_tool_bridge.adapters.mcp import Bounds, McpServer, import_mcp
 from grpc_tool_bridge.errors import ProtocolError, UnavailableError, ValidationError
 from grpc_tool_bridge.server import LocalToolBridge
@@ -208,8 +208,6 @@ async def test_a_taken_name_is_refused_aloud_and_the_others_are_offered(caplog: 
     def mine() -> str:
         return "mine"
 
-    from grpc_tool_bridge import tool
-
     source = import_mcp(honest_command(), name="honest")
     async with bridge_of(source, tools=[tool(name="honest.add")(mine)]) as bridge:
         assert await soon(bridge.tools["honest.add"]()) == "mine"
@@ -242,6 +240,18 @@ async def test_a_worker_offers_them_over_its_link() -> None:
             await until(lambda: "honest.add" in bridge.tools, "for the server to be back")
             assert await soon(bridge.execute_with_retry("honest.add", max_retries=10, a=5)) == 6
         await until(lambda: "honest.add" not in bridge.tools, "for the worker to be gone")
+
+
+async def test_a_worker_of_one_session_hides_no_tool_of_the_hub() -> None:
+    def mine() -> str:
+        return "the hub's"
+
+    hub = BridgeServer(tools=[tool(name="honest.add")(mine)])
+    source = import_mcp(honest_command(), name="honest")
+    async with hub, GRPCToolBridge(hub.address) as bridge, ToolWorker(hub.address, session_id="s", sources=[source]):
+        await bridge.initialize("s")
+        assert await soon(bridge.tools["honest.point"](x=1)) == {"x": 1, "y": -1}
+        assert await soon(bridge.tools["honest.add"]()) == "the hub's"
 
 
 async def test_a_worker_offers_them_again_to_a_hub_that_has_restarted(unused_tcp_port: int) -> None:

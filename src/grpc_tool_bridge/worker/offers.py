@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from grpc_tool_bridge.errors import AlreadyExistsError, ToolBridgeError, ToolCommunicationError
@@ -24,6 +24,10 @@ class Registrar(Protocol):
     async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         """Unregisters tools."""
 
+    async def seen(self, stub: Any) -> Collection[str]:
+        """Returns the names of the tools that tools of this worker would hide; none if the hub refuses them itself."""
+        ...
+
 
 class WorkerOffers:
     """The tools that the sources of a worker offer.
@@ -40,6 +44,8 @@ class WorkerOffers:
         self._stub = stub
         self._own = {tool.spec.name for tool in service.tools}
         self._offers: list[WorkerOffer] = []
+        # Names of tools of sources that the hub has taken; after a reconnection, it may still have them.
+        self._taken_names: set[str] = set()
         # Held while tools are registered, so that a new link and a source do not cross.
         self.lock = asyncio.Lock()
 
@@ -72,6 +78,7 @@ class WorkerOffers:
             try:
                 if gone:
                     await self._registrar.unregister(stub, [tool.spec for tool in gone])
+                    self._taken_names.difference_update(tool.spec.name for tool in gone)
                 late = await self._taken(stub, added)
             except ToolBridgeError as error:
                 if not _is_lost(error):
@@ -99,11 +106,17 @@ class WorkerOffers:
 
     async def _taken(self, stub: Any, tools: Sequence[Tool]) -> list[Refusal]:
         """Registers tools one at a time less as long as the name of one is taken; returns those."""
-        refused: list[Refusal] = []
-        left = list(tools)
+        hides = set(await self._registrar.seen(stub) if tools else ()) - self._own - self._taken_names
+        refused = [
+            Refusal(tool.spec.name, f"the hub has another tool named {tool.spec.name!r}")
+            for tool in tools
+            if tool.spec.name in hides
+        ]
+        left = [tool for tool in tools if tool.spec.name not in hides]
         while left:
             try:
                 await self._registrar.register(stub, [tool.spec for tool in left])
+                self._taken_names.update(tool.spec.name for tool in left)
                 break
             except AlreadyExistsError as error:
                 name = error.details.get("tool")

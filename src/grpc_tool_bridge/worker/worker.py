@@ -41,6 +41,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.link.status import code_of, is_transient
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    GetSessionToolsRequest,
     HeartbeatRequest,
     RegisterToolsRequest,
     ToolSpec,
@@ -362,6 +363,19 @@ class ToolWorker:
         response = await self._client.caller.over(stub).unary("RegisterTools", request, CALL_TIMEOUT)
         if response.HasField("error"):
             raise error_from_info(response.error)
+
+    async def seen(self, stub: Any) -> set[str]:
+        """Returns the names of the tools that its session sees; none without a session; see ``Registrar``."""
+        found: set[str] = set()
+        if self.session_id is None:
+            return found
+        request = GetSessionToolsRequest(session_id=self.session_id)
+        while True:
+            page = await self._client.caller.over(stub).unary("GetSessionTools", request, CALL_TIMEOUT)
+            found.update(spec.name for spec in page.tools)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     def _dial_again(self, error: ToolBridgeError) -> bool:
         # A hub that refuses it may admit it later: tokens are changed first on one side, then on the other.

@@ -27,6 +27,7 @@ class Hub:
         names: The registered tools.
         taken: Names that other tools have.
         error: Raised by the next request.
+        others: Names of tools that those of the worker would hide.
     """
 
     def __init__(self, *taken: str) -> None:
@@ -34,6 +35,7 @@ class Hub:
         self.taken = set(taken)
         self.error: Exception | None = None
         self.requests = 0
+        self.others: set[str] = set()
 
     def _fail(self) -> None:
         self.requests += 1
@@ -46,6 +48,9 @@ class Hub:
             if spec.name in self.taken:
                 raise AlreadyExistsError(f"{spec.name} is taken", details={"tool": spec.name})
         self.names.update({spec.name: spec.description for spec in specs})
+
+    async def seen(self, stub: Any) -> set[str]:
+        return self.others | self.names.keys()
 
     async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         self._fail()
@@ -121,3 +126,15 @@ async def test_a_hub_that_refuses_them_gets_none() -> None:
     with pytest.raises(ResourceExhaustedError):
         await offer.replace([named("a")])
     assert worker.served == ["mine"]
+
+
+async def test_tools_that_would_hide_others_are_refused() -> None:
+    worker = Worker()
+    worker.hub.others = {"a", "mine"}
+    offer = worker.offers.make()
+    assert [item.name for item in await offer.replace([named("a"), named("b")])] == ["a"]
+    assert (sorted(worker.hub.names), worker.served) == (["b"], ["b", "mine"])
+    # Its own ones are no others, on this link and on the next one.
+    assert await offer.replace([named("b", "changed")]) == []
+    await worker.offers.register_all("stub")
+    assert worker.hub.names == {"b": "changed"}
