@@ -122,6 +122,8 @@ class Importer:
             size = 0 if schema is None else len(json.dumps(schema))
             if size > MAX_SCHEMA_BYTES:
                 raise ValidationError(f"its {what} schema has {size:,} bytes, the limit is {MAX_SCHEMA_BYTES:,}")
+        if tool.execution is not None and tool.execution.task_support == "required":
+            raise ValidationError("it can only be run as a task of MCP, which the bridge does not do")
         check = None if tool.output_schema is None else content_check(tool.output_schema)
         wrapped = is_wrapped(tool.output_schema)
         shape = Shape(tool.name, self._naming.server, check, wrapped)

@@ -20,6 +20,7 @@ from mcp_types import (
 )
 
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError, wire_text
+from grpc_tool_bridge.tools.content_schemas import check_schema
 from grpc_tool_bridge.tools.context import LogLevel, ToolContext
 
 _log = logging.getLogger(__name__)
@@ -118,11 +119,26 @@ class RunningCalls:
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
-    """Writes the choices of a question as a list of values and their titles, which every caller can show."""
+    """Writes the form of a question as the bridge has it.
+
+    The choices of a property become a list of values and their titles. An optional property that no question may have,
+    such as a list, is left out, since nobody has to answer it.
+    """
     properties = schema.get("properties")
-    if isinstance(properties, dict):
-        schema["properties"] = {name: _choice(rules) for name, rules in properties.items()}
-    return schema
+    if not isinstance(properties, dict):
+        return schema
+    required = schema.get("required") or ()
+    asked = {name: _choice(rules) for name, rules in properties.items()}
+    kept = {name: rules for name, rules in asked.items() if name in required or _may_be_asked(name, rules)}
+    return {**schema, "properties": kept}
+
+
+def _may_be_asked(name: str, rules: Any) -> bool:
+    try:
+        check_schema({"type": "object", "properties": {name: rules}})
+    except ValidationError:
+        return False
+    return True
 
 
 def _choice(rules: Any) -> Any:

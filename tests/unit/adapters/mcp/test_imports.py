@@ -35,6 +35,12 @@ def test_names_are_made_to_fit() -> None:
     assert found.refused[0].reason == "'a b' of the same server is called p.a_b, too"
 
 
+def test_a_tool_that_needs_what_the_bridge_does_not_do_is_refused() -> None:
+    found = Importer(Naming("s", "s"), call).read([tool(execution={"taskSupport": "required"})])
+    assert found.tools == []
+    assert "as a task" in found.refused[0].reason
+
+
 def test_patterns_choose() -> None:
     naming = Naming("s", "p", include=["get_*"], exclude=["*_secret"])
     assert [name for name in ("get_a", "get_secret", "set_a") if naming.chooses(name)] == ["get_a"]

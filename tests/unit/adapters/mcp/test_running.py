@@ -80,6 +80,17 @@ async def test_a_call_that_is_known_is_meant_whatever_else_runs() -> None:
     assert schema["properties"] == {"c": {"type": "string", "enum": ["a"], "enumNames": ["A"]}}
 
 
+@pytest.mark.parametrize("required", [False, True])
+async def test_what_cannot_be_asked_is_left_out_if_it_need_not_be_answered(required: bool) -> None:
+    properties = {"names": {"type": "array", "items": {"type": "string"}}, "sure": {"type": "boolean"}}
+    schema = {"type": "object", "properties": properties, "required": ["sure", *(["names"] if required else [])]}
+    calls = RunningCalls("s")
+    _, context = running(calls, "a", Answer("decline"))
+    await calls.on_question(NOBODY, ElicitRequestFormParams(message="?", requested_schema=schema))
+    # What must be answered is asked, and refused with the reason.
+    assert context.asked[0][1]["properties"].keys() == ({"sure", "names"} if required else {"sure"})
+
+
 async def test_an_address_is_shown_with_its_question() -> None:
     calls = RunningCalls("s")
     _, context = running(calls, "a", Answer("decline"))
