@@ -138,3 +138,4 @@ async def test_tools_that_would_hide_others_are_refused() -> None:
     assert await offer.replace([named("b", "changed")]) == []
     await worker.offers.register_all("stub")
     assert worker.hub.names == {"b": "changed"}
+    assert worker.served == ["b", "mine"]
