@@ -46,6 +46,7 @@ class WorkerOffers:
         self._offers: list[WorkerOffer] = []
         # Names of tools of sources that the hub has taken; after a reconnection, it may still have them.
         self._taken_names: set[str] = set()
+        self._links = 0
         # Held while tools are registered, so that a new link and a source do not cross.
         self.lock = asyncio.Lock()
 
@@ -53,6 +54,10 @@ class WorkerOffers:
         """Returns what takes the tools of one more source."""
         self._offers.append(WorkerOffer(self))
         return self._offers[-1]
+
+    def relinked(self) -> None:
+        """Takes note of another link: what was sent over the one before no longer matters."""
+        self._links += 1
 
     async def register_all(self, stub: Any) -> None:
         """Registers the tools of all sources over another link."""
@@ -72,7 +77,7 @@ class WorkerOffers:
             added = [tool for tool in tools if id(tool) not in known]
             self._service.replace(gone, added)
             offer.tools = list(tools)
-            stub = self._stub()
+            stub, links = self._stub(), self._links
             if stub is None:
                 return refused
             try:
@@ -81,7 +86,7 @@ class WorkerOffers:
                     self._taken_names.difference_update(tool.spec.name for tool in gone)
                 late = await self._taken(stub, added)
             except ToolBridgeError as error:
-                if not _is_lost(error):
+                if not _is_lost(error) and links == self._links:
                     offer.give_up(added)
                     raise
                 # The next link registers what is offered by then.

@@ -403,6 +403,7 @@ class ToolWorker:
         """Registers the tools over another link."""
         if self._leaving:
             return
+        self._offers.relinked()
         if self._registering is not None:
             self._registering.cancel()
         self._registering = self._tasks.spawn(self._register_again(stub), "register tools")

@@ -30,7 +30,7 @@ class Bounds:
     containers: int = 1_000_000
     tools: int = 10_000
     pages: int = 1_000
-    start_seconds: float = 30.0
+    start_seconds: float = 60.0
     request_seconds: float = 30.0
     notifications: float = 1_000.0
     burst: int = 1_000

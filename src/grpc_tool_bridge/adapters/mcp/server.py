@@ -160,8 +160,7 @@ class McpServer:
         connection = McpConnection(self.config, self._bounds)
         try:
             async with connection.opened(self._auth):
-                async with asyncio.timeout(self._bounds.start_seconds):
-                    await self._read_tools(connection)
+                await self._read_tools(connection)
                 self._connection = connection
                 if self._first_done:
                     _log.info("MCP server %s is back with %d tools", self.name, len(self.tools))
@@ -212,7 +211,8 @@ class McpServer:
     # --------------------------------------------------------------------------------------------------- tools
 
     async def _read_tools(self, connection: McpConnection) -> None:
-        listed = await connection.list_tools()
+        async with asyncio.timeout(self._bounds.start_seconds):
+            listed = await connection.list_tools()
         refused: list[Refusal] = []
         if self._pins is not None:
             listed, changed = await asyncio.to_thread(self._pins.check, self.name, listed)
