@@ -1,5 +1,6 @@
 """MCP servers that do not keep to the protocol: nothing of it reaches the hub, and every error says what was wrong."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -67,6 +68,20 @@ async def test_a_flood_of_notifications_is_cut_and_the_call_answered(caplog: pyt
         assert await soon(call()) == "done"
     assert len(told) < 50_000
     assert caplog.text.count("more are dropped") == 1
+
+
+async def test_one_that_demands_and_never_reads_is_cut_and_then_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    source = import_mcp(hostile_command("demand"), name="bad", bounds=Bounds(input_seconds=0.5))
+    server = BridgeServer(sources=[source])
+    async with server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        call = bridge.tools["bad.call"]
+        assert await soon(call()) == "done"
+        assert caplog.text.count("more are dropped") == 1
+        large = [asyncio.ensure_future(call(text="x" * 100_000)) for _ in range(10)]
+        for error in await soon(asyncio.gather(*large, return_exceptions=True)):
+            assert getattr(error, "error_type", "") == "WorkerUnavailable"
+        await until(lambda: "it has not read its input for 0.5 s" in caplog.text, "for the reason")
 
 
 @pytest.mark.parametrize(

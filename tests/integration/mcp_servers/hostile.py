@@ -102,6 +102,14 @@ def flood(request: Message, given: Message) -> None:
     reply(request, {"content": TEXT})
 
 
+def demand(request: Message, given: Message) -> None:
+    for number in range(20_000):
+        send({"id": f"q{number}", "method": "roots/list"})
+    reply(request, {"content": TEXT})
+    # Not even the answers are read.
+    time.sleep(1_000)
+
+
 def lie(request: Message, given: Message) -> None:
     kinds: dict[str, Message] = {
         "wrong": {"content": TEXT, "structuredContent": {"n": "x"}},
@@ -178,7 +186,7 @@ def done(request: Message, given: Message) -> None:
 CALLS: dict[str, Callable[[Message, Message], None]] = {
     function.__name__: function
     for function in (
-        die, hang, flood, lie, base64, huge, containers, deep, change, garbage, asks, errors, grandchild,
+        die, hang, flood, demand, lie, base64, huge, containers, deep, change, garbage, asks, errors, grandchild,
     )
 }  # fmt: skip
 

@@ -24,6 +24,9 @@ class Bounds:
         request_seconds: For a request that is no call.
         notifications: Progress, log lines and other notifications for each second; more are dropped.
         burst: Notifications that may come at once.
+        requests: Requests of the server for each second, such as questions; more are dropped, after as many at once as
+            in ten seconds.
+        input_seconds: For the server to read its input while it is full.
     """
 
     message_bytes: int = 16 * MIB
@@ -34,6 +37,8 @@ class Bounds:
     request_seconds: float = 30.0
     notifications: float = 1_000.0
     burst: int = 1_000
+    requests: float = 100.0
+    input_seconds: float = 300.0
 
 
 class Bucket:

@@ -20,6 +20,7 @@ from mcp_types import (
     CallToolResult,
     Implementation,
     JSONRPCNotification,
+    JSONRPCRequest,
     LoggingLevel,
     PaginatedRequestParams,
     ToolListChangedNotification,
@@ -47,18 +48,27 @@ _LOG_LEVEL: LoggingLevel = "info"
 
 
 class _BoundedReads:
-    """A stream of messages without the notifications that are too many.
+    """A stream of messages without the notifications and requests that are too many.
 
     Args:
         stream: The messages.
-        bucket: Limits them.
+        bucket: Limits notifications.
+        requests: Limits requests: each is answered by a task.
         on_change: Called when the list of tools has changed.
         on_drop: Called for each that is dropped.
     """
 
-    def __init__(self, stream: Any, bucket: Bucket, on_change: Callable[[], None], on_drop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        bucket: Bucket,
+        requests: Bucket,
+        on_change: Callable[[], None],
+        on_drop: Callable[[], None],
+    ) -> None:
         self._stream = stream
         self._bucket = bucket
+        self._requests = requests
         self._on_change = on_change
         self._on_drop = on_drop
 
@@ -71,11 +81,12 @@ class _BoundedReads:
         """Returns the next message; raises anyio.EndOfStream after the last one."""
         while True:
             item: SessionMessage | Exception = await self._stream.receive()
-            if not isinstance(item, SessionMessage) or not isinstance(item.message, JSONRPCNotification):
+            message = item.message if isinstance(item, SessionMessage) else None
+            if not isinstance(message, JSONRPCNotification | JSONRPCRequest):
                 return item
-            if item.message.method == _LIST_CHANGED:
+            if message.method == _LIST_CHANGED:
                 self._on_change()
-            if self._bucket.take():
+            if (self._bucket if isinstance(message, JSONRPCNotification) else self._requests).take():
                 return item
             self._on_drop()
 
@@ -160,15 +171,18 @@ class McpConnection:
         bucket = Bucket(self._bounds.notifications, self._bounds.burst)
         if self._config.kind == "http":
             async with open_http(self._config, self._bounds, self.refusals, auth) as (read, write):
-                yield _BoundedReads(read, bucket, self.changed.set, self._note_drop), write
+                yield self._bounded(read, bucket), write
             return
         async with open_process(self._config, self._bounds, bucket) as self.process:
             watching = asyncio.ensure_future(self._when_lost(self.process))
             try:
-                reads = _BoundedReads(self.process.read, bucket, self.changed.set, self._note_drop)
-                yield reads, self.process.write
+                yield self._bounded(self.process.read, bucket), self.process.write
             finally:
                 watching.cancel()
+
+    def _bounded(self, stream: Any, bucket: Bucket) -> _BoundedReads:
+        requests = Bucket(self._bounds.requests, self._bounds.requests * 10)
+        return _BoundedReads(stream, bucket, requests, self.changed.set, self._note_drop)
 
     async def _when_lost(self, process: ProcessConnection) -> None:
         await process.lost.wait()
@@ -189,9 +203,10 @@ class McpConnection:
         self._dropped += 1
         if self._dropped == 1:
             _log.warning(
-                "MCP server %s: it sends over %g notifications a second; more are dropped",
+                "MCP server %s: it sends over %g notifications or %g requests a second; more are dropped",
                 self._config.name,
                 self._bounds.notifications,
+                self._bounds.requests,
             )
 
     async def _on_message(self, message: IncomingMessage) -> None:

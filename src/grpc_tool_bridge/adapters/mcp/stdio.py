@@ -144,9 +144,14 @@ class ProcessConnection:
             async for message in self._from_session:
                 data = message.message.model_dump_json(by_alias=True, exclude_unset=True)
                 self._process.stdin.write(data.encode() + b"\n")
-                await self._process.stdin.drain()
+                async with asyncio.timeout(self._bounds.input_seconds):
+                    await self._process.stdin.drain()
         except (ConnectionError, RuntimeError):
             # The server has closed its input; it is of no use any more.
+            self._to_session.close()
+            self.lost.set()
+        except TimeoutError:
+            self._fault = f"it has not read its input for {self._bounds.input_seconds:g} s"
             self._to_session.close()
             self.lost.set()
 
