@@ -1,6 +1,7 @@
 """The agent runtime: creates agents, and runs them with the tools of a session."""
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections import OrderedDict
@@ -21,6 +22,8 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
+from grpc_tool_bridge.llm.agent_search import read_agent_tools
+from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.values import text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -58,6 +61,7 @@ class AgentRuntime:
         self._open_session = open_session
         self._agents: OrderedDict[str, Agent] = OrderedDict()
         self._runs: set[Run] = set()
+        self._indexes = LiveIndexes()
         self._closed = False
 
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
@@ -131,6 +135,7 @@ class AgentRuntime:
             ends=ends,
             observation_chars=self._settings.max_observation_chars,
             on_model=model_reporter(context),
+            open_index=functools.partial(self._indexes.of, request.session_id),
         )
         self._runs.add(run)
         try:
@@ -170,6 +175,8 @@ class AgentRuntime:
                 f"max_iters must be 1 to {self._settings.max_iters}, or 0 for the default, not {request.max_iters}",
                 details={"max_iters": str(request.max_iters)},
             )
+        # The patterns of a search are valid.
+        read_agent_tools(request.tool_names, ()).finds()
         signature = read_signature(request.signature)
         config = {
             name: deserialize_value(value, max_nodes=_MAX_CONFIG_NODES)

@@ -1,7 +1,8 @@
-"""``tools``: lists the tools of the hub."""
+"""``tools``: lists the tools of the hub, and searches them."""
 
 from typing import Annotated, Any
 
+from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.find_tool import find_tool
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
@@ -11,6 +12,17 @@ from grpc_tool_bridge.cli.parameters import Argument, Option
 async def tools(
     hub: HubOptions,
     name: Annotated[str | None, Argument(metavar="NAME", help="Show all details of this tool.")] = None,
+    *,
+    search: Annotated[
+        str | None,
+        Option(
+            metavar="QUERY", help='Only tools that match, the best first: plain words, such as "weather in a city".'
+        ),
+    ] = None,
+    prefix: Annotated[str, Option(metavar="PREFIX", help="Only tools whose names begin with this.")] = "",
+    limit: Annotated[
+        int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
+    ] = None,
     session: SessionOption = None,
     source: Annotated[
         str | None,
@@ -23,7 +35,7 @@ async def tools(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the tools of the hub, or show one in full."""
+    """List the tools of the hub, search them, or show one in full."""
     if source is not None:
         from grpc_tool_bridge.cli.imported_tools import show_imported
 
@@ -34,9 +46,12 @@ async def tools(
     from grpc_tool_bridge.cli.consoles import console
 
     async with open_bridge(hub, session) as bridge:
-        specs = [proxy.spec for proxy in bridge.tools.values()]
+        if search is None:
+            specs = [proxy.spec for proxy in bridge.tools.values() if proxy.name.startswith(prefix)]
+            specs.sort(key=lambda spec: spec.name)
+        else:
+            specs = [proxy.spec for proxy in await bridge.search_tools(search, limit=limit or 8, prefix=prefix)]
         held = await _held_back(bridge)
-    specs.sort(key=lambda spec: spec.name)
     if name is not None:
         spec = find_tool(specs, name)
         print_json(tool_text.facts(spec, held)) if as_json else tool_text.show(spec, held)
@@ -44,8 +59,27 @@ async def tools(
         print_json([tool_text.facts(spec, held) for spec in specs])
     elif specs:
         console().print(tool_text.table(specs, held))
+    elif search is not None or prefix:
+        console().print("No tool matches; grpc-tool-bridge tools lists all of them.")
     else:
         console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
+
+
+def check(
+    *, name: str | None, search: str | None, prefix: str, limit: int | None, source: str | None, **_: Any
+) -> None:
+    """Checks the arguments that do not need the hub; raises ArgumentError."""
+    from grpc_tool_bridge.cli.imported_tools import check_from
+
+    check_from(source)
+    if source is not None and (search is not None or prefix):
+        raise ArgumentError("--search and --prefix: for the tools of a hub only; omit them with --from")
+    if name is not None and (search is not None or prefix):
+        raise ArgumentError(
+            "tools shows one tool by its name, or searches with --search and --prefix; give one of them"
+        )
+    if limit is not None and search is None:
+        raise ArgumentError("--limit is the maximum number of tools that --search finds; give --search too")
 
 
 async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:
@@ -60,10 +94,3 @@ async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:
             tool, _, what = name.removeprefix("breaker.").rpartition(".")
             found.setdefault(tool, {})[what] = metric.integer_value if what == "refused" else metric.string_value
     return {tool: held for tool, held in found.items() if held.get("until")}
-
-
-def check(source: str | None, **_: Any) -> None:
-    """Checks the options; raises ArgumentError."""
-    from grpc_tool_bridge.cli.imported_tools import check_from
-
-    check_from(source)
