@@ -42,6 +42,9 @@ _TYPES: Mapping[int, str] = {
 # Begin the texts that the client itself gives, not a server: servers use the same code for all kinds of errors.
 _OF_CLIENT = ("Connection closed", "SSE stream")
 
+# Where an error of a bridge is that was passed on by MCP.
+_ERROR_KEYS = ("grpc-tool-bridge/error", "error")
+
 # Checks a structured value; returns what is wrong with it, or nothing.
 Check = Callable[[Any], str]
 
@@ -162,21 +165,24 @@ def _bytes(text: str, what: str, shape: Shape) -> bytes:
 
 def error_of(result: CallToolResult, shape: Shape) -> ExternalToolError:
     """Reads a result that is an error: with type and details if it has them, as those of a bridge have."""
-    for place in (result.structured_content, result.meta):
-        told = place.get("error") if isinstance(place, Mapping) else None
-        if isinstance(told, Mapping) and isinstance(told.get("type"), str) and isinstance(told.get("message"), str):
-            details = _texts(told.get("details"))
-            return ExternalToolError(
-                shape.tool,
-                told["type"][:256],
-                told["message"],
-                {"origin": "tool", **details, "server": shape.server},
-                retryable=told.get("retryable") is True,
-            )
+    for place in (result.meta, result.structured_content):
+        for key in _ERROR_KEYS if isinstance(place, Mapping) else ():
+            told = _error_told(place[key], shape) if key in place else None
+            if told is not None:
+                return told
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
     text = "\n".join(texts).strip() or "it has failed without a message"
     details = {"origin": "tool", "server": shape.server}
     return ExternalToolError(shape.tool, "McpToolError", wire_text(text, _MAX_TEXT_CHARS), details)
+
+
+def _error_told(facts: Any, shape: Shape) -> ExternalToolError | None:
+    """Reads an error as a bridge tells it; None if it is told otherwise."""
+    if not isinstance(facts, Mapping) or not all(isinstance(facts.get(key), str) for key in ("type", "message")):
+        return None
+    details = {"origin": "tool", **_texts(facts.get("details")), "server": shape.server}
+    retryable = facts.get("retryable") is True
+    return ExternalToolError(shape.tool, facts["type"][:256], facts["message"], details, retryable=retryable)
 
 
 def _texts(details: Any) -> dict[str, str]:
@@ -208,6 +214,9 @@ def failure_of(error: BaseException, shape: Shape, why_lost: str = "") -> Extern
         return shape.error("MessageTooLarge", text[at:] if at >= 0 else f"{TOO_LARGE}: {text}")
     if error.code == CONNECTION_CLOSED and text.startswith(_OF_CLIENT):
         return unavailable(shape.tool, shape.server, why_lost or text)
+    told = _error_told(error.data, shape)
+    if told is not None:
+        return told
     data = {} if error.data is None else {"data": wire_text(json.dumps(error.data, default=str), _MAX_TEXT_CHARS)}
     return shape.error(_TYPES.get(error.code, "McpError"), text, code=str(error.code), **data)
 

@@ -68,14 +68,22 @@ def test_only_what_the_schema_says_was_wrapped(schema: Any, wrapped: bool) -> No
     assert is_wrapped(schema) == wrapped
 
 
+@pytest.mark.parametrize("key", ["error", "grpc-tool-bridge/error"])
 @pytest.mark.parametrize("place", ["structuredContent", "_meta"])
-def test_an_error_of_a_bridge_keeps_all_it_says(place: str) -> None:
+def test_an_error_of_a_bridge_keeps_all_it_says(place: str, key: str) -> None:
     told = {"type": "KeyError", "message": "no key", "details": {"key": "a", "n": 1}, "retryable": True}
     with pytest.raises(ExternalToolError) as caught:
-        value_of(result(TEXT, isError=True, **{place: {"error": told}}), SHAPE)
+        value_of(result(TEXT, isError=True, **{place: {key: told}}), SHAPE)
     error = caught.value
     assert (error.error_type, error.message, error.retryable) == ("KeyError", "no key", True)
     assert error.details == {"key": "a", "n": "1", "origin": "tool", "server": "s"}
+
+
+def test_an_error_of_the_protocol_that_a_bridge_has_told_keeps_it_too() -> None:
+    told = {"type": "ToolNotFound", "message": "no tool", "details": {"origin": "bridge"}}
+    found = failure_of(MCPError(-32602, "no tool", told), SHAPE)
+    assert (found.error_type, found.message) == ("ToolNotFound", "no tool")
+    assert found.details == {"origin": "bridge", "server": "s"}
 
 
 def test_any_other_error_has_its_text() -> None:
