@@ -166,8 +166,9 @@ def _bytes(text: str, what: str, shape: Shape) -> bytes:
 def error_of(result: CallToolResult, shape: Shape) -> ExternalToolError:
     """Reads a result that is an error: with type and details if it has them, as those of a bridge have."""
     for place in (result.meta, result.structured_content):
-        for key in _ERROR_KEYS if isinstance(place, Mapping) else ():
-            told = _error_told(place[key], shape) if key in place else None
+        facts: Mapping[str, Any] = place if isinstance(place, Mapping) else {}
+        for key in _ERROR_KEYS:
+            told = _error_told(facts.get(key), shape)
             if told is not None:
                 return told
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
