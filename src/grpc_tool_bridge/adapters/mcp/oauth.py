@@ -237,7 +237,7 @@ class _Registered:
         self._client = None
         if options.client_id:
             facts = metadata.model_dump()
-            facts["token_endpoint_auth_method"] = "client_secret_post" if options.client_secret else "none"
+            facts["token_endpoint_auth_method"] = "client_secret_basic" if options.client_secret else "none"
             self._client = OAuthClientInformationFull.model_validate(
                 {**facts, "client_id": options.client_id, "client_secret": options.client_secret or None}
             )
