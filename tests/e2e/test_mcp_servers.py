@@ -124,7 +124,13 @@ def kinds_of(result: Sequence[Any]) -> list[str]:
 
 
 async def test_server_everything_gives_results_of_every_kind(places: Places) -> None:
-    async with GRPCToolBridge(places.hub, on_ask=fill_in) as bridge:
+    asked: list[Question] = []
+
+    def on_ask(question: Question) -> dict[str, Any] | bool:
+        asked.append(question)
+        return fill_in(question)
+
+    async with GRPCToolBridge(places.hub, on_ask=on_ask) as bridge:
         await bridge.initialize("everything")
         server = Server(bridge, "everything")
         assert await server.call("echo", message="hi") == "Echo: hi"
@@ -153,8 +159,16 @@ async def test_server_everything_gives_results_of_every_kind(places: Places) -> 
         for tool in ("toggle-simulated-logging", "toggle-subscriber-updates"):
             assert (await server.call(tool)).startswith("Started")
             assert (await server.call(tool)).startswith("Stopped")
-        asked = await server.call("trigger-elicitation-request")
-        assert "- Name: Ada" in asked[1]
+        answered = await server.call("trigger-elicitation-request")
+        assert "- Name: Ada" in answered[1]
+        # Each kind of choice that the protocol has.
+        (question,) = asked
+        kinds = question.schema["properties"].values() if question.schema else ()
+        assert {key for rules in kinds for key in ("enum", "oneOf", "items") if key in rules} == {
+            "enum",
+            "oneOf",
+            "items",
+        }
         assert (
             "completed the URL elicitation"
             in (await server.call("trigger-url-elicitation", url="https://x.example"))[0]

@@ -121,15 +121,14 @@ class RunningCalls:
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
     """Writes the form of a question as the bridge has it.
 
-    The choices of a property become a list of values and their titles. An optional property that no question may have,
-    such as a list, is left out, since nobody has to answer it.
+    An optional property that no question may have, such as a list of any strings, is left out, since nobody has to
+    answer it.
     """
     properties = schema.get("properties")
     if not isinstance(properties, dict):
         return schema
     required = schema.get("required") or ()
-    asked = {name: _choice(rules) for name, rules in properties.items()}
-    kept = {name: rules for name, rules in asked.items() if name in required or _may_be_asked(name, rules)}
+    kept = {name: rules for name, rules in properties.items() if name in required or _may_be_asked(name, rules)}
     return {**schema, "properties": kept}
 
 
@@ -139,12 +138,3 @@ def _may_be_asked(name: str, rules: Any) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _choice(rules: Any) -> Any:
-    choices = rules.get("oneOf") if isinstance(rules, dict) else None
-    if not isinstance(choices, list) or not all(isinstance(item, dict) and "const" in item for item in choices):
-        return rules
-    rest = {key: value for key, value in rules.items() if key != "oneOf"}
-    titles = [str(item.get("title", item["const"])) for item in choices]
-    return {**rest, "enum": [item["const"] for item in choices], "enumNames": titles}
