@@ -18,6 +18,7 @@ from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_respo
 from grpc_tool_bridge.gateway.guard import Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.login import LOGIN_PATH, LOGOUT_PATH
+from grpc_tool_bridge.gateway.mcp_route import McpRoute
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
@@ -46,11 +47,13 @@ class Gateway:
     def __init__(self, hub: Hub, token: str | None, http: Callable[[], HttpCounts]) -> None:
         settings = hub.settings
         self._calls = HubCalls(hub)
+        self._mcp = McpRoute(hub)
         documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
         self._guard = Guard(
             _Routes(
                 [
                     *_routes(self._calls),
+                    Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"]),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
                     _route(LOGOUT_PATH, self._log_out, "POST"),
@@ -69,6 +72,7 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Ends what still runs."""
+        await self._mcp.aclose()
         await self._calls.aclose()
 
     async def _log_in(self, request: Request) -> Response:
