@@ -103,15 +103,16 @@ class ToolHandlers:
         may_reopen: bool,
     ) -> WireResult | None:
         """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
+        is_search = stands_for_search(name, session.client.tools)
+        make = self._search if is_search else self._call
         try:
-            if stands_for_search(name, session.client.tools):
-                return await self._search(context, session, choice, name, arguments)
-            return await self._call(context, session, choice, name, arguments)
+            return await make(context, session, choice, name, arguments)
         except ToolBridgeError as error:
             is_refusal = error.details.get("origin", "bridge") == "bridge"
             if is_refusal and may_reopen and error.error_type in GONE:
                 return None
-            if is_refusal and error.error_type == "ToolNotFound" and getattr(error, "tool_name", name) == name:
+            is_unknown = is_refusal and error.error_type == "ToolNotFound"
+            if is_unknown and not is_search and getattr(error, "tool_name", name) == name:
                 raise
             return error_result(name, error)
 
