@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from mcp.client import Client
@@ -58,7 +58,7 @@ class RawClient:
         self.http = httpx.AsyncClient(timeout=None)
         self.session: dict[str, str] = {}
 
-    async def __aenter__(self) -> "RawClient":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,7 +90,9 @@ class RawClient:
 
     async def old(self, method: str, params: Any = None, request_id: Any = None) -> httpx.Response:
         """Makes a request of the old protocol."""
-        return await self.http.post(self.url, headers={**ACCEPT, **self.session}, json=old_body(method, params, request_id))
+        return await self.http.post(
+            self.url, headers={**ACCEPT, **self.session}, json=old_body(method, params, request_id)
+        )
 
     async def notify(self, method: str, params: Any = None) -> httpx.Response:
         """Sends a notification of the old protocol."""

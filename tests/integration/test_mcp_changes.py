@@ -64,10 +64,13 @@ async def test_a_client_of_the_new_protocol_is_told_what_it_asked_for() -> None:
 
 
 async def test_the_client_of_the_sdk_is_told() -> None:
-    async with _server() as server, sdk_client(server, NEW) as client:
-        async with listen(client.session, tools_list_changed=True) as events:
-            server.hub.registry.register_batch("", [second])
-            assert await soon(anext(aiter(events))) == ToolsListChanged()
+    async with (
+        _server() as server,
+        sdk_client(server, NEW) as client,
+        listen(client.session, tools_list_changed=True) as events,
+    ):
+        server.hub.registry.register_batch("", [second])
+        assert await soon(anext(aiter(events))) == ToolsListChanged()
 
 
 async def test_many_changes_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,8 @@ async def test_progress_comes_in_order_before_the_result(version: str) -> None:
     async with Tools().server() as server, sdk_client(server, version) as client:
         told: list[Any] = []
 
-        async def take(*progress: Any) -> None:
-            told.append(progress)
+        async def take(progress: float, total: float | None, message: str | None) -> None:
+            told.append((progress, total, message))
 
         result = await soon(client.call_tool("report", progress_callback=take))
         assert result.content[0].text == "done"
@@ -130,7 +130,9 @@ async def test_events_that_nobody_reads_are_bounded(version: str, monkeypatch: p
     async with Tools().server() as server, RawClient(server) as client:
         if version == OLD:
             await client.connect()
-            body: Any = old_body("tools/call", {"name": "flood", "arguments": {"n": 500}, "_meta": {"progressToken": 1}})
+            body: Any = old_body(
+                "tools/call", {"name": "flood", "arguments": {"n": 500}, "_meta": {"progressToken": 1}}
+            )
             headers = {**ACCEPT, **client.session}
         else:
             headers, body = new_request("tools/call", {"name": "flood", "arguments": {"n": 500}}, progressToken=1)

@@ -44,8 +44,16 @@ async def test_a_page_of_an_allowed_origin_may_use_it() -> None:
         response = await soon(client.http.options(client.url, headers=headers))
         assert response.status_code == 204
         allowed = response.headers["access-control-allow-headers"].split(", ")
-        names = {"mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id", "mcp-param-region"}
-        assert names <= set(allowed) and "x-other" not in allowed
+        names = {
+            "mcp-session-id",
+            "mcp-protocol-version",
+            "mcp-method",
+            "mcp-name",
+            "last-event-id",
+            "mcp-param-region",
+        }
+        assert names <= set(allowed)
+        assert "x-other" not in allowed
         client.http.headers["origin"] = PAGE
         opened = await client.connect()
         assert opened.headers["access-control-allow-origin"] == PAGE
@@ -90,22 +98,21 @@ async def test_without_the_sdk_the_answer_says_how_to_install_it(monkeypatch: py
 async def test_the_end_of_the_hub_ends_streams_at_once_and_leaves_no_task() -> None:
     before = asyncio.all_tasks()
     server = _server()
-    async with server:
-        async with RawClient(server) as client:
-            await client.connect()
-            headers, body = new_request("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
-            async with (
-                client.stream() as old,
-                client.http.stream("POST", client.url, headers=headers, json=body) as response,
-            ):
-                new = Frames(response)
-                await soon(new.message())
-                stopping = asyncio.create_task(server.stop())
-                # The stream of the new protocol ends with an answer.
-                assert (await soon(new.message()))["id"] == body["id"]
-                with pytest.raises((EOFError, httpx.RemoteProtocolError)):
-                    await soon(old.next())
-            await soon(stopping)
+    async with server, RawClient(server) as client:
+        await client.connect()
+        headers, body = new_request("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        async with (
+            client.stream() as old,
+            client.http.stream("POST", client.url, headers=headers, json=body) as response,
+        ):
+            new = Frames(response)
+            await soon(new.message())
+            stopping = asyncio.create_task(server.stop())
+            # The stream of the new protocol ends with an answer.
+            assert (await soon(new.message()))["id"] == body["id"]
+            with pytest.raises((EOFError, httpx.RemoteProtocolError)):
+                await soon(old.next())
+        await soon(stopping)
     await until(lambda: not _left(before), "for the tasks of the gateway")
 
 

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import jsonschema
-import numpy
-import pandas
+import numpy as np
+import pandas as pd
 import pydantic
 import pytest
 
@@ -96,7 +96,8 @@ async def test_structured_content_is_what_the_schema_says(version: str) -> None:
             result = await soon(call(spec["name"]))
             schema = spec.get("outputSchema")
             if schema is None:
-                assert kind is Any and "structuredContent" not in result
+                assert kind is Any
+                assert "structuredContent" not in result
                 continue
             jsonschema.Draft202012Validator.check_schema(schema)
             content = result["structuredContent"]
@@ -217,12 +218,12 @@ async def test_streams_frames_and_arrays_are_text_and_nothing_is_lost(version: s
         yield 2
 
     @tool
-    async def frame() -> pandas.DataFrame:
-        return pandas.DataFrame({"a": [1, 2]})
+    async def frame() -> pd.DataFrame:
+        return pd.DataFrame({"a": [1, 2]})
 
     @tool
     async def array() -> Any:
-        return numpy.array([1.5, 2.5])
+        return np.array([1.5, 2.5])
 
     @tool
     async def nothing() -> Any:
@@ -239,7 +240,9 @@ async def test_streams_frames_and_arrays_are_text_and_nothing_is_lost(version: s
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("make", [lambda: "x" * 5_000_000, lambda: list(range(200_000)), lambda: Image(b"x" * 3_000_000)])
+@pytest.mark.parametrize(
+    "make", [lambda: "x" * 5_000_000, lambda: list(range(200_000)), lambda: Image(b"x" * 3_000_000)]
+)
 async def test_large_results_arrive_whole(version: str, make: Callable[[], Any]) -> None:
     @tool
     async def large() -> Any:

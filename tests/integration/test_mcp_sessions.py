@@ -32,7 +32,7 @@ def _sessions(server: BridgeServer) -> set[str]:
 
 
 def _endpoint(server: BridgeServer) -> Any:
-    return server._http._gateway._mcp._endpoint  # noqa: SLF001
+    return server._http._gateway._mcp._endpoint
 
 
 async def _remove(server: BridgeServer, session_id: str) -> None:
@@ -50,7 +50,10 @@ async def test_a_client_of_the_old_protocol_has_a_session_that_ends_with_it() ->
 
 async def test_clients_share_the_session_that_their_addresses_name() -> None:
     async with _server() as server:
-        async with sdk_client(server, OLD, "?session=team") as client, sdk_client(server, NEW, "?session=team") as other:
+        async with (
+            sdk_client(server, OLD, "?session=team") as client,
+            sdk_client(server, NEW, "?session=team") as other,
+        ):
             await soon(client.call_tool("remember", {"value": "a"}))
             assert (await soon(other.call_tool("remember", {"value": "b"}))).content[0].text == "a"
         # It is nobody's own.
@@ -66,7 +69,8 @@ async def test_a_name_that_no_session_can_have_is_a_clear_error(version: str) ->
             ask = client.old if version == OLD else client.new
             error = answer_of(await soon(ask(method, params)))["error"]
             assert error["code"] == -32602
-            assert "session" in error["message"] and error["data"]["type"] == "ValidationError"
+            assert "session" in error["message"]
+            assert error["data"]["type"] == "ValidationError"
 
 
 @pytest.mark.parametrize("version", [OLD, NEW])
@@ -109,7 +113,8 @@ async def test_a_failed_opening_is_tried_again_by_the_next_request(monkeypatch: 
 
         monkeypatch.setattr(server.hub.store, "create_session", fails)
         error = answer_of(await soon(client.new("tools/call", {"name": "where"})))["error"]
-        assert "not now" in error["message"] and error["data"]["retryable"]
+        assert "not now" in error["message"]
+        assert error["data"]["retryable"]
         monkeypatch.setattr(server.hub.store, "create_session", create)
         assert (await soon(client.call_new("where")))["content"][0]["text"] == "s"
 
@@ -119,7 +124,7 @@ async def test_a_session_that_nobody_uses_is_closed_and_one_in_use_is_kept() -> 
         await soon(client.call_new("where"))
         assert "mcp" in _sessions(server)
         await until(lambda: "mcp" not in _sessions(server))
-        await until(lambda: not _endpoint(server)._sessions._open)  # noqa: SLF001
+        await until(lambda: not _endpoint(server)._sessions._open)
         # A client that listens uses its session.
         await client.connect()
         async with client.stream() as frames:
@@ -140,7 +145,7 @@ async def test_sessions_are_bounded_and_idle_ones_make_room() -> None:
                 assert answer["error"]["data"]["type"] == "ResourceExhausted"
             else:
                 assert answer["result"]["content"][0]["text"] == name
-        assert len(_endpoint(server)._sessions._open) == 1  # noqa: SLF001
+        assert len(_endpoint(server)._sessions._open) == 1
 
 
 async def test_connections_are_bounded() -> None:

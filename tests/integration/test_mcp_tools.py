@@ -59,9 +59,13 @@ async def test_tools_are_listed_with_schemas_and_hints(version: str) -> None:
         assert tools["add"].input_schema["properties"]["a"] == {"type": "integer"}
         assert tools["add"].output_schema is not None
         look_hints, remove_hints = tools["look"].annotations, tools["remove"].annotations
-        assert look_hints is not None and look_hints.read_only_hint is True and look_hints.idempotent_hint is True
+        assert look_hints is not None
+        assert look_hints.read_only_hint is True
+        assert look_hints.idempotent_hint is True
         assert tools["look"].title == "Looks"
-        assert remove_hints is not None and remove_hints.destructive_hint is True and remove_hints.title == "Gone"
+        assert remove_hints is not None
+        assert remove_hints.destructive_hint is True
+        assert remove_hints.title == "Gone"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -84,7 +88,8 @@ async def test_what_a_tool_raises_is_a_result_with_type_and_details(version: str
         facts = result.meta[MCP_ERROR]
         assert (facts["type"], facts["details"]["origin"], facts["retryable"]) == ("LookupError", "tool", False)
         wrong = await soon(client.call_tool("add", {"a": "x", "c": 1}))
-        assert wrong.is_error and wrong.meta is not None
+        assert wrong.is_error
+        assert wrong.meta is not None
         assert wrong.meta[MCP_ERROR]["type"] == "ValidationError"
         assert {"a", "c"} <= wrong.meta[MCP_ERROR]["details"].keys()
 
@@ -121,7 +126,8 @@ async def _anything() -> str:
 async def test_a_call_without_arguments_is_one_with_none() -> None:
     async with await _server(look) as server, RawClient(server) as client:
         await client.connect()
-        for arguments in ({}, {"arguments": None}, {"arguments": {}}):
+        ways: list[dict[str, Any]] = [{}, {"arguments": None}, {"arguments": {}}]
+        for arguments in ways:
             answer = answer_of(await soon(client.old("tools/call", {"name": "look", **arguments})))
             assert answer["result"]["structuredContent"] == {"seen": 1}
             answer = answer_of(await soon(client.new("tools/call", {"name": "look", **arguments})))
@@ -150,8 +156,8 @@ async def test_pages_go_on_after_the_last_tool_whatever_has_changed(monkeypatch:
 
 
 def _seen(server: BridgeServer, name: str) -> bool:
-    endpoint = server._http._gateway._mcp._endpoint  # noqa: SLF001
-    (session,) = endpoint._sessions._open.values()  # noqa: SLF001
+    endpoint = server._http._gateway._mcp._endpoint
+    (session,) = endpoint._sessions._open.values()
     return name in session.client.tools
 
 
@@ -172,13 +178,12 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(cursor: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_an_address_chooses_tools(version: str) -> None:
-    async with await _server(add, look, remove) as server:
-        async with sdk_client(server, version, "?tools=add,lo*") as client:
-            assert [item.name for item in (await soon(client.list_tools())).tools] == ["add", "look"]
-            assert not (await soon(client.call_tool("look"))).is_error
-            with pytest.raises(MCPError) as caught:
-                await soon(client.call_tool("remove"))
-            assert caught.value.error.code == INVALID_PARAMS
+    async with await _server(add, look, remove) as server, sdk_client(server, version, "?tools=add,lo*") as client:
+        assert [item.name for item in (await soon(client.list_tools())).tools] == ["add", "look"]
+        assert not (await soon(client.call_tool("look"))).is_error
+        with pytest.raises(MCPError) as caught:
+            await soon(client.call_tool("remove"))
+        assert caught.value.error.code == INVALID_PARAMS
 
 
 async def test_a_choice_that_cannot_be_read_is_refused() -> None:
@@ -203,7 +208,8 @@ async def test_the_search_stands_for_all_tools(version: str) -> None:
 async def test_a_search_finds_only_what_was_chosen() -> None:
     async with await _server(add, look) as server, sdk_client(server, NEW, "?tools=search,lo*") as client:
         found = await soon(client.call_tool("search_tools", {"query": ""}))
-        assert "look" in found.content[0].text and "add" not in found.content[0].text
+        assert "look" in found.content[0].text
+        assert "add" not in found.content[0].text
         refused = await soon(client.call_tool("call_tool", {"name": "add", "arguments": {"a": 1}}))
         assert refused.is_error
 
@@ -213,7 +219,8 @@ async def test_the_search_is_listed_among_many_tools_and_a_tool_of_its_name_is_m
     server = await _server(*many)
     async with server, sdk_client(server, NEW) as client:
         names = [item.name for item in (await soon(client.list_tools())).tools]
-        assert names[:2] == ["search_tools", "call_tool"] and len(names) == 103
+        assert names[:2] == ["search_tools", "call_tool"]
+        assert len(names) == 103
     async with await _server(tool(name="search_tools")(_anything)) as server, sdk_client(server, NEW) as client:
         assert [item.name for item in (await soon(client.list_tools())).tools] == ["search_tools"]
         assert (await soon(client.call_tool("search_tools"))).content[0].text == "x"
@@ -229,7 +236,8 @@ async def test_arguments_in_headers_are_checked_from_the_first_call_on() -> None
     server = await _server(made)
     async with server, RawClient(server) as client:
         without = await soon(client.new("tools/call", {"name": "where", "arguments": {"region": "eu"}}))
-        assert without.status_code == 400 and "Region" in without.json()["error"]["message"]
+        assert without.status_code == 400
+        assert "Region" in without.json()["error"]["message"]
 
 
 async def test_a_tool_sees_the_session_of_its_client() -> None:

@@ -53,7 +53,7 @@ class Gateway:
             _Routes(
                 [
                     # First what is called most.
-                    _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"])),
+                    _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),

@@ -30,7 +30,8 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Waits for the first request, unless there are too many connections."""
-        super().connection_made(GatheringTransport(transport, self.loop))  # type: ignore[arg-type] - one in all but name
+        gathering: Any = GatheringTransport(transport, self.loop)
+        super().connection_made(gathering)
         if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
             transport.abort()
             return

@@ -5,8 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestParams
+from mcp_types import CallToolRequestParams, PaginatedRequestParams
 
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
