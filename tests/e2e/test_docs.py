@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionMessage
 from pydantic_ai import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from grpc_tool_bridge import GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
 from grpc_tool_bridge.core.chaos.draws import uniform
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
@@ -181,6 +181,30 @@ async def test_call_tools_does_what_it_says() -> None:
     assert page.names["results"][0] == 2.0
     assert isinstance(page.names["results"][1], ToolExecutionError)
     assert page.printed == ["4.0"]
+
+
+async def test_find_tools_does_what_it_says() -> None:
+    @tool(idempotent=True)
+    def weather_now(city: str) -> str:
+        """Says how the weather is in a city."""
+        return f"sunny in {city}"
+
+    page = Page("find-tools", {})
+    settings = Settings(shutdown_grace=0.0)
+    async with (
+        BridgeServer(tools=[calculate, weather_now], agents={"lm": ScriptedLM()}, settings=settings) as server,
+        GRPCToolBridge(server.address) as bridge,
+    ):
+        await bridge.initialize()
+        page.given["bridge"] = bridge
+        for text in page.texts:
+            await page.run(text)
+
+    assert (page.printed, page.names["result"]) == (["['weather_now']"], "sunny in Rome")
+    for name in ("some", "more", "safe"):
+        assert [item["function"]["name"] for item in page.names[name]] == ["weather_now"]
+    assert [item.name for item in page.names["tools"]] == ["calculate", "search_tools", "call_tool"]
+    assert page.names["agent_id"].startswith("agent-")
 
 
 async def test_retries_and_caching_does_what_it_says() -> None:
