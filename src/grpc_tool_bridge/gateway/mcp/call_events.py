@@ -40,10 +40,12 @@ async def set_level(context: Context, params: SetLevelRequestParams) -> EmptyRes
 
 def level_of(context: Context) -> LoggingLevel | None:
     """Returns from which level on a request's client is sent log messages; None: it is sent none."""
+    level: LoggingLevel | None
     if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        level = (context.meta or {}).get(LOG_LEVEL_META_KEY)
-        return level if level in LEVELS else None
-    level: LoggingLevel = connection_of(context).state.get(_LEVEL_KEY, DEFAULT_LEVEL)
+        asked: Any = (context.meta or {}).get(LOG_LEVEL_META_KEY)
+        level = asked if asked in LEVELS else None
+    else:
+        level = connection_of(context).state.get(_LEVEL_KEY, DEFAULT_LEVEL)
     return level
 
 
