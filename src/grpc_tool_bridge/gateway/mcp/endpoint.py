@@ -1,7 +1,6 @@
 """``/mcp``: streamable HTTP."""
 
 import asyncio
-from typing import Any
 
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings

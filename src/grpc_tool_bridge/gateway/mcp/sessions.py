@@ -1,6 +1,7 @@
 """Which session of the bridge serves a client."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,8 @@ from mcp.server.context import ServerRequestContext
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.errors import ResourceExhaustedError
+from grpc_tool_bridge.errors import ResourceExhaustedError, ValidationError
+from grpc_tool_bridge.gateway.mcp.answerers import RequestAnswerers
 
 # The session of clients that name none and have none of their own.
 SHARED_SESSION = "mcp"
@@ -75,6 +77,10 @@ class SessionClients:
         default: The session of a client without HTTP.
         idle_timeout: Seconds after which a session that nobody uses is closed.
         most: Open sessions; further ones are refused.
+
+    Attributes:
+        tasks: What goes on for the sessions, until all are closed.
+        on_end: Called with each session that ends, before its client is closed.
     """
 
     def __init__(
@@ -90,7 +96,8 @@ class SessionClients:
         self._idle_timeout = idle_timeout
         self._most = most
         self._open: dict[SessionKey, asyncio.Future[OpenSession]] = {}
-        self._tasks = TaskSet()
+        self.tasks = TaskSet()
+        self.on_end: list[Callable[[SessionKey], None]] = []
 
     async def of(self, context: Context) -> OpenSession:
         """Returns the session of a request; opens it if it is not open.
@@ -105,9 +112,9 @@ class SessionClients:
                 raise ResourceExhaustedError(
                     f"{len(self._open):,} sessions of MCP clients are open, which is the limit; end one first"
                 )
-            opening = self._open[key] = self._tasks.spawn(self._start(key), f"MCP session {key.session_id}")
+            opening = self._open[key] = self.tasks.spawn(self._start(key), f"MCP session {key.session_id}")
             opening.add_done_callback(lambda done: self._forget_failed(key, done))
-        session = await asyncio.shield(opening)
+        session: OpenSession = await asyncio.shield(opening)
         session.used_at = asyncio.get_running_loop().time()
         return session
 
@@ -117,6 +124,8 @@ class SessionClients:
         if opening is None:
             return
         session = await opening
+        for function in self.on_end:
+            function(key)
         if session.following is not None:
             session.following.cancel()
         if key.is_own:
@@ -127,14 +136,17 @@ class SessionClients:
         """Closes all sessions."""
         for key in list(self._open):
             await self.end(key)
-        await self._tasks.aclose()
+        await self.tasks.aclose()
 
     async def _start(self, key: SessionKey) -> OpenSession:
         client = self._make_client()
+        with contextlib.suppress(ValidationError):
+            # Plain RPCs carry no questions; a tool that asks then gets the error that says so.
+            client.caller.transport.answer_with(RequestAnswerers())
         await client.initialize_session(key.session_id)
         session = OpenSession(key, client)
         client.on_tools_changed = session.tools_changed
-        session.following = self._tasks.spawn(client.follow_tools(), f"tools of MCP session {key.session_id}")
+        session.following = self.tasks.spawn(client.follow_tools(), f"tools of MCP session {key.session_id}")
         return session
 
     def _forget_failed(self, key: SessionKey, opening: "asyncio.Future[OpenSession]") -> None:
