@@ -4,6 +4,7 @@ A session's own agents are known where the hub is in this process. Agents that a
 everywhere; each session creates such an agent when it is called for the first time.
 """
 
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -12,16 +13,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
-from mcp_types import CallToolResult, TextContent, Tool
 from pydantic import TypeAdapter
 
 from grpc_tool_bridge.agents.signature_fields import AgentField, SignatureFields, read_fields
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.errors import NotFoundError, ResourceExhaustedError, ToolBridgeError, ValidationError, wire_text
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+from grpc_tool_bridge.gateway.mcp.results import WireResult, result_of, text_result
 from grpc_tool_bridge.gateway.mcp.waiting_calls import EventTaker
 from grpc_tool_bridge.llm.values import value_text
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, LogRecord, Progress
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, LogRecord, Progress, ToolSpec
 
 # Characters of a step that are shown; the observation alone may be a long document.
 MAX_STEP_CHARS = 2_000
@@ -44,7 +45,7 @@ class AgentSource(Protocol):
         """Calls ``changed`` with the id of a session after each change of its agents."""
 
 
-def check_declared(declared: Mapping[str, str]) -> dict[str, str]:
+def check_declared(declared: Mapping[Any, Any]) -> dict[str, str]:
     """Checks agents that are declared for all sessions, signatures by name.
 
     Raises:
@@ -78,9 +79,10 @@ class AgentTool:
     signature: str
     agent_id: str = ""
 
-    def tool(self) -> Tool:
-        """Returns what a client is told of it."""
-        return _tool(self.name, self.signature)
+    @property
+    def spec(self) -> ToolSpec:
+        """What a client is told of it."""
+        return _spec(self.name, self.signature)
 
 
 class AgentTools:
@@ -121,8 +123,8 @@ class AgentTools:
 
 
 async def run_agent(
-    client: ToolBridgeClient, agent: AgentTool, given: Mapping[str, Any], events: EventTaker | None
-) -> CallToolResult:
+    client: ToolBridgeClient, agent: AgentTool, given: Mapping[str, Any], events: EventTaker | None, version: str
+) -> WireResult:
     """Runs an agent; cancelling this cancels the run.
 
     Args:
@@ -130,6 +132,7 @@ async def run_agent(
         agent: Which one.
         given: Its inputs by name.
         events: Takes its steps, each as progress and as a log line.
+        version: The client's, of the protocol.
 
     Raises:
         ToolBridgeError: The run failed, or a limit ended it before there was an answer.
@@ -140,7 +143,7 @@ async def run_agent(
     async with aclosing(chunks):
         async for chunk in chunks:
             if chunk["type"] == "result":
-                return _result(agent, chunk)
+                return await _result(agent, chunk, version)
             steps.take(chunk)
     raise NotFoundError(f"the run of {agent.name} ended without a result", error_type="RunNotFound")
 
@@ -177,7 +180,7 @@ def step_text(chunk: Mapping[str, Any]) -> str:
             return f"Observation: {seen}"
 
 
-def _result(agent: AgentTool, chunk: Mapping[str, Any]) -> CallToolResult:
+async def _result(agent: AgentTool, chunk: Mapping[str, Any], version: str) -> WireResult:
     answer: dict[str, Any] = chunk["final_answer"]
     outputs = _fields(agent.signature).outputs
     if not outputs.keys() <= answer.keys():
@@ -187,13 +190,11 @@ def _result(agent: AgentTool, chunk: Mapping[str, Any]) -> CallToolResult:
             details={"stop_reason": chunk["stop_reason"], "run_id": chunk["run_id"]},
             retryable=False,
         )
-    only = next(iter(outputs)) if len(outputs) == 1 else None
-    facts = {name: chunk[name] for name in ("run_id", "stop_reason", "total_steps")}
-    return CallToolResult(
-        content=[TextContent(text=value_text(answer if only is None else answer[only]))],
-        structured_content=answer,
-        _meta={RUN_META: facts},
-    )
+    result = await result_of(agent.spec, answer, version)
+    if len(outputs) == 1:
+        result["content"] = text_result(value_text(answer[next(iter(outputs))]))["content"]
+    result["_meta"] = {RUN_META: {name: chunk[name] for name in ("run_id", "stop_reason", "total_steps")}}
+    return result
 
 
 @lru_cache(maxsize=256)
@@ -202,14 +203,15 @@ def _fields(signature: str) -> SignatureFields:
 
 
 @lru_cache(maxsize=256)
-def _tool(name: str, signature: str) -> Tool:
+def _spec(name: str, signature: str) -> ToolSpec:
     fields = _fields(signature)
     told = fields.instructions or "An agent that works with the tools of the session until it has an answer."
-    return Tool(
+    return ToolSpec(
+        tool_id=name,
         name=name,
         description=f"{told}\n\n{fields.line}",
-        input_schema=_schema(fields.inputs, lambda field: not field.optional, untyped={}),
-        output_schema=_schema(fields.outputs, lambda _: True, untyped={"type": "string"}),
+        input_schema=json.dumps(_schema(fields.inputs, lambda field: not field.optional, untyped={})),
+        output_schema=json.dumps(_schema(fields.outputs, lambda _: True, untyped={"type": "string"})),
     )
 
 

@@ -9,7 +9,8 @@ from mcp_types import BlobResourceContents, Resource, TextResourceContents
 from grpc_tool_bridge.gateway.mcp.resource_uris import uri_of
 from grpc_tool_bridge.llm.values import frame_csv, value_text, whole_array
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
-from grpc_tool_bridge.tools.media import Audio, Image, Resource as Document, ResourceLink, media_of
+from grpc_tool_bridge.tools.media import Audio, Image, ResourceLink, media_of
+from grpc_tool_bridge.tools.media import Resource as Document
 from grpc_tool_bridge.values.offload import in_reader
 
 # Tags of a variable that say what a reader is told of it.
@@ -42,12 +43,12 @@ def resource_of(info: VariableInfo) -> Resource:
     """Returns the entry of a variable in the list of resources."""
     tags = info.metadata.tags
     kind = info.metadata.type or info.type
-    mime_type = tags[MIME_TYPE_TAG] if MIME_TYPE_TAG in tags else _mime_type(kind)
+    mime_type = tags.get(MIME_TYPE_TAG) or _mime_type(kind)
     return Resource(
         uri=uri_of(info.name),
         name=info.name,
-        title=tags[TITLE_TAG] if TITLE_TAG in tags else None,
-        description=tags[DESCRIPTION_TAG] if DESCRIPTION_TAG in tags else None,
+        title=tags.get(TITLE_TAG),
+        description=tags.get(DESCRIPTION_TAG),
         mime_type=mime_type or None,
         size=_size(kind, info.size_bytes),
     )
@@ -59,7 +60,7 @@ async def contents_of(uri: str, value: Any, metadata: VariableMetadata) -> Conte
     A text is itself, bytes are a blob, and a document, image or sound its contents with its own format. A frame is CSV.
     Everything else is JSON as a model reads it; use HTTP or a client of the bridge for values with their types.
     """
-    given = metadata.tags[MIME_TYPE_TAG] if MIME_TYPE_TAG in metadata.tags else ""
+    given = metadata.tags.get(MIME_TYPE_TAG, "")
     if isinstance(value, str) and len(value) <= _SMALL:
         return TextResourceContents(uri=uri, text=value_text(value), mime_type=given or TEXT)
     return await in_reader(lambda: _contents(uri, value, given))

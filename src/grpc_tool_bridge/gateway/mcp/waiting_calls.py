@@ -21,7 +21,6 @@ from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
-    CallToolResult,
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitResult,
@@ -36,7 +35,7 @@ from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, Valid
 from grpc_tool_bridge.gateway.mcp.answerers import answered_by
 from grpc_tool_bridge.gateway.mcp.asks import answer_of, form_of
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
-from grpc_tool_bridge.gateway.mcp.results import error_result
+from grpc_tool_bridge.gateway.mcp.results import WireResult, error_result
 from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionKey
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
@@ -64,7 +63,7 @@ class EventTaker(Protocol):
 
 
 # Makes a call, whose events the argument takes; None: nobody wants them.
-Work = Callable[[EventTaker | None], Awaitable[CallToolResult]]
+Work = Callable[[EventTaker | None], Awaitable[WireResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class WaitingCall:
         self._asked: Counter[str] = Counter()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._result: CallToolResult | None = None
+        self._result: WireResult | None = None
         self._error: Exception | None = None
         self._is_over = False
 
@@ -155,7 +154,7 @@ class WaitingCall:
         if self._task is not None:
             self._task.cancel()
 
-    async def wait(self) -> CallToolResult | None:
+    async def wait(self) -> WireResult | None:
         """Waits until the call is over, and returns its result; None: it asks something first.
 
         Raises:
@@ -307,7 +306,7 @@ class WaitingCalls:
 
     async def run(
         self, context: Context, session: SessionKey, params: CallToolRequestParams, work: Work
-    ) -> CallToolResult | InputRequiredResult:
+    ) -> WireResult | InputRequiredResult:
         """Makes a call, or takes one up again, until it is over or asks something.
 
         Args:
@@ -343,7 +342,7 @@ class WaitingCalls:
         for state in list(self._parked):
             self._drop(state)
 
-    async def _attend(self, call: WaitingCall, events: CallEvents | None) -> CallToolResult | InputRequiredResult:
+    async def _attend(self, call: WaitingCall, events: CallEvents | None) -> WireResult | InputRequiredResult:
         if events is None:
             result = await call.wait()
         else:
