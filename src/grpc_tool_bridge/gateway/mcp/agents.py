@@ -6,7 +6,6 @@ everywhere; each session creates such an agent when it is called for the first t
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from pydantic import TypeAdapter
 
 from grpc_tool_bridge.agents.signature_fields import AgentField, SignatureFields, read_fields
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.errors import NotFoundError, ResourceExhaustedError, ToolBridgeError, ValidationError, wire_text
-from grpc_tool_bridge.errors.clipped_repr import clipped_repr
+from grpc_tool_bridge.errors import NotFoundError, ResourceExhaustedError, ToolBridgeError, wire_text
 from grpc_tool_bridge.gateway.mcp.results import WireResult, result_of, text_result
 from grpc_tool_bridge.gateway.mcp.waiting_calls import EventTaker
 from grpc_tool_bridge.llm.values import value_text
@@ -28,9 +26,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, Log
 MAX_STEP_CHARS = 2_000
 # The key of a run's facts in ``_meta`` of its result.
 RUN_META = "grpc-tool-bridge/run"
-
-# What MCP allows as the name of a tool.
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 _log = logging.getLogger(__name__)
 
@@ -43,26 +38,6 @@ class AgentSource(Protocol):
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """Calls ``changed`` with the id of a session after each change of its agents."""
-
-
-def check_declared(declared: Mapping[Any, Any]) -> dict[str, str]:
-    """Checks agents that are declared for all sessions, signatures by name.
-
-    Raises:
-        ValidationError: A name or a signature cannot be used; the text says which.
-    """
-    for name, signature in declared.items():
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-            raise ValidationError(
-                f"the agent {clipped_repr(name, 60)}: a name has 1 to 128 letters, digits, '_', '-' and '.', no others"
-            )
-        if not isinstance(signature, str):
-            raise ValidationError(f"the agent {name}: a signature is a text such as 'question -> answer'")
-        try:
-            read_fields(signature)
-        except ValidationError as error:
-            raise ValidationError(f"the agent {name}: {error.message}", details=error.details) from None
-    return dict(declared)
 
 
 @dataclass(frozen=True, slots=True)
