@@ -164,10 +164,17 @@ def frame_csv(value: Any) -> str | None:
     return rows if isinstance(rows, str) else None
 
 
-def whole_array(value: Any) -> Any:
-    """Converts an array to a list of all its items; returns anything else unchanged."""
-    is_array = type(value).__module__.partition(".")[0] == "numpy" and type(value).__name__ == "ndarray"
-    return _items(value) if is_array else value
+def whole_of(value: Any) -> Any:
+    """Converts an array to a list of its items, and a frame to one of its rows; returns anything else unchanged."""
+    package, kind = type(value).__module__.partition(".")[0], type(value).__name__
+    match package, kind:
+        case "numpy", "ndarray":
+            return _items(value)
+        case "polars", "DataFrame":
+            return value.to_dicts()
+        case "pyarrow", "Table":
+            return value.to_pylist()
+    return value
 
 
 def _arrow_csv(table: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 from mcp_types import BlobResourceContents, Resource, TextResourceContents
 
 from grpc_tool_bridge.gateway.mcp.resource_uris import uri_of
-from grpc_tool_bridge.llm.values import frame_csv, value_text, whole_array
+from grpc_tool_bridge.llm.values import frame_csv, value_text, whole_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
 from grpc_tool_bridge.tools.media import Audio, Image, ResourceLink, media_of
 from grpc_tool_bridge.tools.media import Resource as Document
@@ -85,7 +85,7 @@ def _contents(uri: str, value: Any, given: str) -> Contents:
     rows = frame_csv(value)
     if rows is not None:
         return TextResourceContents(uri=uri, text=rows, mime_type=given or CSV)
-    return TextResourceContents(uri=uri, text=value_text(whole_array(value)), mime_type=given or JSON)
+    return TextResourceContents(uri=uri, text=value_text(whole_of(value)), mime_type=given or JSON)
 
 
 def _blob(uri: str, data: bytes, mime_type: str) -> BlobResourceContents:

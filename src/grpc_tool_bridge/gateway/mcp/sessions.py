@@ -250,17 +250,19 @@ class SessionClients:
 
     async def _start(self, key: SessionKey, opening: "asyncio.Future[OpenSession]") -> None:
         """Opens a session; what it fails with is the request's to tell."""
-        client = self._make_client()
-        with contextlib.suppress(ValidationError):
-            # Plain RPCs carry no questions; a tool that asks then gets the error that says so.
-            client.caller.transport.answer_with(RequestAnswerers())
+        client: ToolBridgeClient | None = None
         try:
+            client = self._make_client()
+            with contextlib.suppress(ValidationError):
+                # Plain RPCs carry no questions; a tool that asks then gets the error that says so.
+                client.caller.transport.answer_with(RequestAnswerers())
             await client.initialize_session(key.session_id)
             session = OpenSession(key, client, held=self._charged(client))
         except BaseException as error:
             self._opening.pop(key, None)
             _fail(opening, error)
-            await client.close()
+            if client is not None:
+                await client.close()
             if not isinstance(error, ToolBridgeError):
                 raise
             return

@@ -134,6 +134,15 @@ class VariableWatches:
     # -------------------------------------------------------------------------------------------------- one watch
 
     async def _run(self, key: SessionKey, watch: _Watch) -> None:
+        try:
+            await self._keep_following(key, watch)
+        finally:
+            # Only a fault of the bridge ends it while somebody reads; the next reader starts another.
+            watch.started.set()
+            if self._watches.get(key) is watch:
+                del self._watches[key]
+
+    async def _keep_following(self, key: SessionKey, watch: _Watch) -> None:
         clock = asyncio.get_running_loop().time
         waits = back_off()
         while True:
