@@ -134,6 +134,7 @@ FIGURES = (
     Figure("frame", "pandas frame of 1M x 8 / its Arrow IPC alone, time", "encoding:encoding", 4, 2),
     Figure("agent-50", "50 agents at once over the link / dspy.ReAct by itself, time", "agents:agents", 1.5, 1),
     Figure("agent-one", "one agent at a time over the link / dspy.ReAct by itself, time", "agents:agents", 2, 1.2),
+    Figure("search", "p99 of a search among 10,000 tools", "searching:search", 10, 5, unit="ms"),
     _more("scale", "calls/s with 1,000 tools, 10,000 sessions / with 1 and 1", "crowds:scale", 0.9, 1),
     Figure("session-memory", "hub's memory per idle session, of 10,000", "resources:session_memory", 4, 2, unit="KiB"),
     Figure("growth", "memory that 100,000 calls over the link leave taken", "resources:link_growth", 5, 0, unit="MB"),

@@ -40,6 +40,9 @@ def make_server(
         find_schema: Returns the schema of a tool whose arguments stand in headers, too.
     """
     handlers, changes = handlers or ToolHandlers(sessions), Changes(sessions)
+    # A dict of the wire is taken where a result is.
+    list_tools: Any = handlers.list_tools
+    call_tool: Any = handlers.call_tool
     resources = ResourceHandlers(sessions, VariableWatches(sessions, changes.publish, sessions.tasks))
     handlers.agents.watch(lambda session_id: _publish_agents(changes, session_id))
 
@@ -52,8 +55,8 @@ def make_server(
         version=version,
         title=TITLE,
         get_tool_input_schema=find_schema or (lambda _: None),
-        on_list_tools=handlers.list_tools,  # type: ignore[arg-type] - a dict of the wire is taken as well
-        on_call_tool=handlers.call_tool,  # type: ignore[arg-type]
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
         on_list_resources=resources.list_resources,
         on_list_resource_templates=resources.list_templates,
         on_read_resource=resources.read,

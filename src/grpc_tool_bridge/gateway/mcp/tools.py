@@ -156,15 +156,15 @@ class ToolHandlers:
     async def _answer(self, call: Call, *, may_reopen: bool) -> WireResult | None:
         """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
         name = call.name
+        is_search = stands_for_search(name, call.session.client.tools)
         try:
-            if stands_for_search(name, call.session.client.tools):
-                return await self._search(call)
-            return await self._call(call)
+            return await (self._search(call) if is_search else self._call(call))
         except ToolBridgeError as error:
             is_refusal = error.details.get("origin", "bridge") == "bridge"
             if is_refusal and may_reopen and error.error_type in GONE:
                 return None
-            if is_refusal and error.error_type == "ToolNotFound" and getattr(error, "tool_name", name) == name:
+            is_unknown = is_refusal and error.error_type == "ToolNotFound"
+            if is_unknown and not is_search and getattr(error, "tool_name", name) == name:
                 raise
             return error_result(name, missing_capability(call.context, name, error))
 
