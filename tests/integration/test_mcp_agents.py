@@ -80,16 +80,16 @@ async def test_a_declared_agent_is_a_tool_of_every_session(server: BridgeServer,
 async def test_the_steps_of_a_run_are_progress_and_its_answer_the_result(server: BridgeServer, version: str) -> None:
     steps: list[tuple[float, Any]] = []
 
-    async def progress(current: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         assert total is None
-        steps.append((current, message))
+        steps.append((progress, message))
 
     asked = {"call": "add", "arguments": {"a": 1, "b": 2}}
     async with mcp_client(server, version) as client:
         # Twice, since the first call creates the agent.
         for _ in range(2):
             steps.clear()
-            result = await soon(client.call_tool("ask", asked, progress_callback=progress))
+            result = await soon(client.call_tool("ask", asked, progress_callback=on_progress))
             assert not result.is_error, text(result)
             assert result.structured_content is not None
             assert text(result) == str(result.structured_content["Answer"])
