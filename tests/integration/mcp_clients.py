@@ -187,7 +187,8 @@ class Person:
         self._answers = list(answers)
         self.asked: list[tuple[str, Any]] = []
 
-    async def __call__(self, _: Any, params: Any) -> ElicitResult:
+    async def __call__(self, context: Any, params: Any) -> ElicitResult:
+        del context
         assert isinstance(params, ElicitRequestFormParams)
         self.asked.append((params.message, params.requested_schema))
         answer = self._answers.pop(0)
