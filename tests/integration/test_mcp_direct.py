@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import BridgeServer, Image, ToolContext
-from grpc_tool_bridge.gateway.mcp import session_calls
+from grpc_tool_bridge.gateway.mcp import event_store, session_calls
 from grpc_tool_bridge.gateway.mcp.direct import DirectCalls
 from grpc_tool_bridge.gateway.mcp.session_calls import SessionCalls
 from integration.mcp_clients import RawClient, answer_of, envelope, new_request, old_body
@@ -220,7 +220,9 @@ async def test_an_older_client_gets_no_event_without_a_message(monkeypatch: pyte
             assert (await soon(frames.next()))["id"] == 3
 
 
-async def test_many_log_lines_arrive_in_order_however_slowly_they_are_read() -> None:
+async def test_many_log_lines_arrive_in_order_however_slowly_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_store, "MAX_CLIENT_EVENTS", 150)
+
     async def tell(ctx: ToolContext) -> str:
         """Tells."""
         for number in range(600):
