@@ -44,9 +44,10 @@ from grpc_tool_bridge.tools.questions import Question
 
 # Seconds that a call waits to be taken up again: as long as the SDK's own servers honour a state.
 MAX_SECONDS = 600.0
-# Calls that wait, of all sessions and of one.
+# Calls that wait, of all sessions.
 MAX_CALLS = 1_000
-MAX_SESSION_CALLS = 100
+# The same, of one session: half of the calls that a session may have at a time by default, since each counts as one.
+MAX_SESSION_CALLS = 50
 
 # A title that can be the key of its question.
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -120,18 +121,18 @@ class WaitingCall:
     """A call whose tool may ask; an ``Answerer`` of its questions.
 
     Args:
-        owner: What it belongs to.
+        name: The tool.
         given: Answers that came with the call, by the keys of questions; each answers one question.
         wants_events: Whether the request that began it wants the events of the tool.
 
     Attributes:
-        owner: As given.
+        name: As given.
         open: The questions without an answer, by key, in the order in which they were asked.
         events: Takes the events of the call for the request that waits for it; None: nobody takes them.
     """
 
-    def __init__(self, owner: CallOwner, given: Mapping[str, ElicitResult], *, wants_events: bool) -> None:
-        self.owner = owner
+    def __init__(self, name: str, given: Mapping[str, ElicitResult], *, wants_events: bool) -> None:
+        self.name = name
         self._wants_events = wants_events
         self.open: dict[str, OpenQuestion] = {}
         self.events: CallEvents | None = None
@@ -145,7 +146,7 @@ class WaitingCall:
 
     def start(self, work: Work, tasks: TaskSet) -> None:
         """Starts the call, which goes on when the request that began it has been answered."""
-        self._task = tasks.spawn(self._run(work), f"MCP call of {self.owner.name}")
+        self._task = tasks.spawn(self._run(work), f"MCP call of {self.name}")
         # It may be cancelled before its first step.
         self._task.add_done_callback(lambda _: self._end())
 
@@ -168,7 +169,7 @@ class WaitingCall:
         if self._error is not None:
             raise self._error
         if self._result is None:
-            raise MCPError(code=INTERNAL_ERROR, message=f"the call of {self.owner.name} was cancelled")
+            raise MCPError(code=INTERNAL_ERROR, message=f"the call of {self.name} was cancelled")
         return self._result
 
     def answer(self, responses: InputResponses) -> None:
@@ -276,6 +277,15 @@ class _Questions:
             self._call.withdraw(key)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parked:
+    """A call that waits to be taken up again."""
+
+    call: WaitingCall
+    owner: CallOwner
+    timer: asyncio.TimerHandle
+
+
 class WaitingCalls:
     """The calls that wait to be taken up again, by their states.
 
@@ -298,7 +308,7 @@ class WaitingCalls:
         self._seconds = seconds
         self._most = most
         self._most_of_session = most_of_session
-        self._parked: dict[str, tuple[WaitingCall, asyncio.TimerHandle]] = {}
+        self._parked: dict[str, _Parked] = {}
         self._counts: Counter[SessionKey] = Counter()
 
     def __len__(self) -> int:
@@ -318,23 +328,23 @@ class WaitingCalls:
         Raises:
             MCPError: The state is not one of a call that waits, or a response is not one to an elicitation.
         """
-        owner, responses = CallOwner.of(context, session, params), params.input_responses or {}
-        events = CallEvents.of(context)
+        responses = params.input_responses or {}
         if params.request_state is not None:
-            call = self._take(params.request_state, owner, responses)
+            call = self._take(params.request_state, CallOwner.of(context, session, params), responses)
         else:
-            call = WaitingCall(owner, elicited(responses), wants_events=events is not None)
+            call = WaitingCall(params.name, elicited(responses), wants_events=CallEvents.of(context) is not None)
             call.start(work, self._tasks)
         try:
-            return await self._attend(call, events)
+            result = await _attend(call, context)
         except asyncio.CancelledError:
             call.cancel()
             raise
+        return result if result is not None else self._park(call, CallOwner.of(context, session, params))
 
     def end_session(self, session: SessionKey) -> None:
         """Cancels the calls of a session that wait."""
-        for state, (call, _) in list(self._parked.items()):
-            if call.owner.session == session:
+        for state, parked in list(self._parked.items()):
+            if parked.owner.session == session:
                 self._drop(state)
 
     def aclose(self) -> None:
@@ -342,63 +352,64 @@ class WaitingCalls:
         for state in list(self._parked):
             self._drop(state)
 
-    async def _attend(self, call: WaitingCall, events: CallEvents | None) -> WireResult | InputRequiredResult:
-        if events is None:
-            result = await call.wait()
-        else:
-            async with events:
-                call.events = events
-                try:
-                    result = await call.wait()
-                finally:
-                    call.events = None
-        if result is not None:
-            return result
-        session = call.owner.session
+    def _park(self, call: WaitingCall, owner: CallOwner) -> WireResult | InputRequiredResult:
+        """Keeps a call until it is taken up again; returns its questions and its new state."""
+        session = owner.session
         if len(self._parked) >= self._most or self._counts[session] >= self._most_of_session:
             call.cancel()
-            return error_result(call.owner.name, self._too_many(session))
-        requests = call.requests()
-        return InputRequiredResult(input_requests=requests, request_state=self._park(call, session))
-
-    def _park(self, call: WaitingCall, session: SessionKey) -> str:
-        """Keeps a call until it is taken up again; returns its new state."""
+            return error_result(call.name, self._too_many(session))
         state = secrets.token_urlsafe(32)
         timer = asyncio.get_running_loop().call_later(self._seconds, self._drop, state)
-        self._parked[state] = (call, timer)
+        self._parked[state] = _Parked(call, owner, timer)
         self._counts[session] += 1
-        return state
+        return InputRequiredResult(input_requests=call.requests(), request_state=state)
 
     def _take(self, state: str, owner: CallOwner, responses: InputResponses) -> WaitingCall:
-        call = self._parked[state][0] if state in self._parked else None
-        if call is None or call.owner != owner:
+        parked = self._parked.get(state)
+        if parked is None or parked.owner != owner:
             raise MCPError(
                 code=INVALID_PARAMS,
                 message="the requestState is not one of a call of this tool with these arguments that waits for its "
                 f"answers: it was used before, or waited for more than {self._seconds:g} s; make the call again "
                 "without it",
             )
-        call.answer(responses)
-        self._forget(state)
-        return call
+        parked.call.answer(responses)
+        return self._forget(state)
 
     def _drop(self, state: str) -> None:
         self._forget(state).cancel()
 
     def _forget(self, state: str) -> WaitingCall:
-        call, timer = self._parked.pop(state)
-        timer.cancel()
-        session = call.owner.session
+        parked = self._parked.pop(state)
+        parked.timer.cancel()
+        session = parked.owner.session
         self._counts[session] -= 1
         if not self._counts[session]:
             del self._counts[session]
-        return call
+        return parked.call
 
     def _too_many(self, session: SessionKey) -> ResourceExhaustedError:
         return ResourceExhaustedError(
             f"{self._counts[session]:,} calls of this session, and {len(self._parked):,} in all, wait for their users "
             "to answer, which is the limit; take some of them up first"
         )
+
+
+async def _attend(call: WaitingCall, context: Context) -> WireResult | None:
+    """Waits for a call, whose events go to a request meanwhile; returns its result, or None if it asks something."""
+    while True:
+        events = CallEvents.of(context)
+        if events is None:
+            return await call.wait()
+        async with events:
+            call.events = events
+            try:
+                result = await call.wait()
+            finally:
+                call.events = None
+        # The tool may have given its questions up while the events were sent.
+        if result is not None or call.open:
+            return result
 
 
 def elicited(responses: InputResponses) -> dict[str, ElicitResult]:

@@ -331,3 +331,31 @@ async def test_events_go_to_the_request_that_waits(calls: WaitingCalls) -> None:
     await soon(silent.wait())
     await soon(calls.run(context(session=second, progress="b"), KEY, call(result.request_state, {"ask-1": ADA}), work))
     assert (first.progress, second.progress) == ([(1, "asks")], [(3, "goes on")])
+
+
+async def test_a_question_that_is_given_up_while_events_are_sent_is_not_asked(calls: WaitingCalls) -> None:
+    sending, may_send, given_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Slow(Session):
+        async def report_progress(self, current: float, total: float | None, message: str | None) -> None:
+            sending.set()
+            await may_send.wait()
+            await super().report_progress(current, total, message)
+
+    async def work(events: EventTaker | None) -> dict[str, Any]:
+        assert events is not None
+        events.progress(Progress(current=1))
+        question = asyncio.create_task(ask("Who?"))
+        await sending.wait()
+        await turns()
+        question.cancel()
+        await turns()
+        given_up.set()
+        await may_send.wait()
+        return {"without": "an answer"}
+
+    request = asyncio.create_task(calls.run(context(session=Slow(), progress="a"), KEY, call(), work))
+    await soon(given_up.wait())
+    may_send.set()
+    assert await soon(request) == {"without": "an answer"}
+    assert not len(calls)
