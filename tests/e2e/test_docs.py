@@ -343,7 +343,7 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
     page = Page("write-a-tool", {EXAMPLE_ADDRESS: "127.0.0.1:0"}, limit=101)
-    slug, limit, count, checksum, asks, options, served = page.texts
+    slug, limit, count, chart, checksum, asks, options, served = page.texts
     await page.run(slug)
     assert page.names["slug"]("Hello, World!") == "hello-world"
     with pytest.raises(ValueError, match="limit is 101: give a number from 1 to 100"):
@@ -353,6 +353,11 @@ async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
         async with GRPCToolBridge(hub.address) as bridge:
             tools = await bridge.initialize()
             assert await tools["count"]("a b a") == {"a": 2, "b": 1}
+    await page.run(chart)
+    with running_hub([page.names["chart"]], Settings()) as hub:
+        async with GRPCToolBridge(hub.address) as bridge:
+            title, image, link = await (await bridge.initialize())["chart"]("Sales")
+            assert (title, image["type"], link["name"]) == ("Sales", "image", "The data")
     await page.run(checksum)
     await page.run(asks)
     answers = Page("call-tools", {})

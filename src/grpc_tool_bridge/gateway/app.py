@@ -1,6 +1,6 @@
 """The routes of the gateway, as one ASGI application."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +18,7 @@ from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_respo
 from grpc_tool_bridge.gateway.guard import Guard
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.login import LOGIN_PATH, LOGOUT_PATH
+from grpc_tool_bridge.gateway.mcp_route import McpRoute
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
@@ -38,18 +39,29 @@ class Gateway:
         hub: The hub; its settings say who may call it.
         token: What callers need; None: nothing.
         http: Returns what the server has open.
+        mcp_agents: Agents that every client of MCP sees as tools: signatures by name.
 
     Attributes:
         app: The application.
     """
 
-    def __init__(self, hub: Hub, token: str | None, http: Callable[[], HttpCounts]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        token: str | None,
+        http: Callable[[], HttpCounts],
+        *,
+        mcp_agents: Mapping[str, str] | None = None,
+    ) -> None:
         settings = hub.settings
         self._calls = HubCalls(hub)
+        self._mcp = McpRoute(hub, mcp_agents)
         documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
         self._guard = Guard(
             _Routes(
                 [
+                    # First what is called most.
+                    _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
@@ -67,8 +79,13 @@ class Gateway:
         )
         self.app: ASGIApp = self._guard
 
+    async def end_streams(self) -> None:
+        """Ends the streams of MCP clients, which would stay open; requests of theirs are refused from now on."""
+        await self._mcp.aclose()
+
     async def aclose(self) -> None:
         """Ends what still runs."""
+        await self.end_streams()
         await self._calls.aclose()
 
     async def _log_in(self, request: Request) -> Response:
@@ -88,7 +105,6 @@ def _routes(calls: HubCalls) -> list[Route]:
     agents, hub = AgentRoutes(calls), OperationRoutes(calls)
     tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
     return [
-        # First what is called most.
         _route(f"{tool}/execute", tools.execute, "POST"),
         _route(f"{tool}/stream", tools.stream, "GET", "POST"),
         _route("/api/sessions", sessions.open, "POST"),
@@ -119,7 +135,10 @@ def _routes(calls: HubCalls) -> list[Route]:
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
-    route = Route(path, _Answers(endpoint), methods=list(methods))
+    return _bare(Route(path, _Answers(endpoint), methods=list(methods)))
+
+
+def _bare(route: Route) -> Route:
     if route.methods is not None:
         # Starlette adds it to GET, which may run a tool here.
         route.methods.discard("HEAD")

@@ -1,8 +1,12 @@
 """Errors of tools, as a model reads them."""
 
 import json
+from typing import Any
 
 from grpc_tool_bridge.errors import ToolBridgeError
+
+# The key of an error's facts in ``_meta`` of a result over MCP.
+MCP_ERROR = "grpc-tool-bridge/error"
 
 # Details that every error has, and that a model cannot act on.
 _NOT_TOLD = frozenset({"origin", "error_id"})
@@ -10,8 +14,12 @@ _NOT_TOLD = frozenset({"origin", "error_id"})
 
 def error_text(error: ToolBridgeError) -> str:
     """Writes an error as JSON: its class, its message and its details, and no traceback."""
-    facts = {"type": error.error_type, "message": error.message, "details": error.details}
-    return json.dumps({"error": facts}, ensure_ascii=False)
+    return json.dumps({"error": error_facts(error)}, ensure_ascii=False)
+
+
+def error_facts(error: ToolBridgeError) -> dict[str, Any]:
+    """Returns an error's class, message and details."""
+    return {"type": error.error_type, "message": error.message, "details": error.details}
 
 
 def failure_text(name: str, error: BaseException) -> str:

@@ -1,0 +1,68 @@
+"""Specs of tools as MCP has them."""
+
+import json
+from typing import Any
+
+from grpc_tool_bridge.gateway.mcp.output_schemas import output_schema
+from grpc_tool_bridge.llm.tool_args import read_schema
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+# Keys of a tool's metadata: its title, its annotations as JSON, and single ones of them.
+TITLE_KEY = "mcp.title"
+ANNOTATIONS_KEY = "mcp.annotations"
+HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+
+_FLAGS = {"true": True, "false": False}
+
+
+def tool_of(spec: ToolSpec, version: str) -> dict[str, Any]:
+    """Returns a tool as a client of a protocol version reads it."""
+    tool: dict[str, Any] = {
+        "name": spec.name,
+        "description": spec.description or f"The tool {spec.name}. It has no description.",
+        "inputSchema": input_schema(spec),
+    }
+    if title := spec.metadata.get(TITLE_KEY):
+        tool["title"] = title
+    if annotations := annotations_of(spec):
+        tool["annotations"] = annotations
+    if (schema := output_schema(spec, version)) is not None:
+        tool["outputSchema"] = schema
+    return tool
+
+
+def input_schema(spec: ToolSpec) -> dict[str, Any]:
+    """Returns the JSON Schema of a tool's arguments as the tool has it; it is always one of an object.
+
+    A schema that no client could read is left out: one such tool would hide all others.
+    """
+    schema = {"type": "object", "properties": {}, **read_schema(spec)}
+    properties, required = schema["properties"], schema.get("required", [])
+    is_readable = (
+        schema["type"] == "object"
+        and isinstance(properties, dict)
+        and all(isinstance(part, dict | bool) for part in properties.values())
+        and isinstance(required, list)
+        and all(isinstance(name, str) for name in required)
+        and isinstance(schema.get("$schema", ""), str)
+    )
+    return schema if is_readable else {"type": "object", "properties": {}}
+
+
+def annotations_of(spec: ToolSpec) -> dict[str, Any]:
+    """Returns what a tool says of its effects: its metadata, and whether it is idempotent."""
+    found: dict[str, Any] = {}
+    try:
+        given = json.loads(spec.metadata.get(ANNOTATIONS_KEY, "{}"))
+    except (ValueError, RecursionError):
+        given = None
+    if isinstance(given, dict):
+        found.update({name: given[name] for name in HINTS if isinstance(given.get(name), bool)})
+        if isinstance(given.get("title"), str):
+            found["title"] = given["title"]
+    if spec.idempotent:
+        found["idempotentHint"] = True
+    for name in HINTS:
+        if (flag := _FLAGS.get(spec.metadata.get(f"mcp.{name}", ""))) is not None:
+            found[name] = flag
+    return found

@@ -1,0 +1,225 @@
+"""Tools: listed and called."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from mcp_types import CallToolRequestParams, InputRequiredResult, PaginatedRequestParams
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.gateway.mcp.agents import AgentTools, run_agent
+from grpc_tool_bridge.gateway.mcp.answerers import answered_by
+from grpc_tool_bridge.gateway.mcp.asks import FormAnswerer, can_answer, missing_capability
+from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
+from grpc_tool_bridge.gateway.mcp.errors import protocol_error
+from grpc_tool_bridge.gateway.mcp.results import WireResult, error_result, result_of, text_result
+from grpc_tool_bridge.gateway.mcp.sessions import GONE, Context, OpenSession, SessionClients
+from grpc_tool_bridge.gateway.mcp.specs import input_schema, tool_of
+from grpc_tool_bridge.gateway.mcp.tool_choice import HasSpec, ToolChoice, choice_of, stands_for_search
+from grpc_tool_bridge.gateway.mcp.waiting_calls import EventTaker, WaitingCalls
+from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, describe_found
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
+from grpc_tool_bridge.llm.values import from_json
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+# Of one page: many clients read only the first.
+PAGE_TOOLS = 1_000
+PAGE_BYTES = 1024 * 1024
+
+# How a cursor begins; the name of the last tool before the page follows.
+_AFTER = "after "
+_MAX_CURSOR_CHARS = 300
+# Of a list that is of its session, and may change any time.
+_COMPLETE = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+# Other requests are answered after so many tools were written.
+_TURN_TOOLS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool.
+
+    Attributes:
+        context: Of the request.
+        session: Where it is called.
+        choice: What the client may call.
+        name: The tool.
+        arguments: By name.
+        events: Takes what the tool tells; None: nobody wants it.
+    """
+
+    context: Context
+    session: OpenSession
+    choice: ToolChoice
+    name: str
+    arguments: Mapping[str, Any]
+    events: EventTaker | None
+
+
+class ToolHandlers:
+    """Answers requests about tools.
+
+    Args:
+        sessions: The sessions that the clients use.
+        chosen: The tools that a client without HTTP sees; see ``read_choice``.
+        agents: The agents that clients see as tools; None: there are none.
+
+    Attributes:
+        agents: As given.
+    """
+
+    def __init__(self, sessions: SessionClients, chosen: str = "", agents: AgentTools | None = None) -> None:
+        self.agents = agents or AgentTools({}, None)
+        self._sessions = sessions
+        self._chosen = chosen
+        self._waiting = WaitingCalls(sessions.tasks)
+        sessions.on_end(self._waiting.end_session)
+        sessions.on_close(self._waiting.aclose)
+
+    async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> WireResult:
+        """Lists a page of the session's tools, by name.
+
+        A page begins after the last tool of the page before, whatever has come and gone since.
+
+        Raises:
+            MCPError: The cursor is none of ours, or the session cannot be used.
+        """
+        try:
+            after = _after((params.cursor if params is not None else None) or "")
+            choice = choice_of(context, self._chosen)
+            async with self._sessions.use(context) as session:
+                if not session.follows_tools:
+                    await session.client.refresh_tools()
+                tools: dict[str, HasSpec] = {**self.agents.of(session.key.session_id), **session.client.tools}
+                specs = choice.listed(tools, after)
+        except ToolBridgeError as error:
+            raise protocol_error(error) from None
+        return await _page(specs, context.protocol_version)
+
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> WireResult | InputRequiredResult:
+        """Calls a tool; what it fails with is a result that the model reads.
+
+        Raises:
+            MCPError: There is no such tool, the session cannot be used, or the tool asks a question and the client
+                cannot ask its user.
+        """
+        asks = can_answer(context)
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            if asks or params.request_state is not None:
+                work = partial(self._work, context, params)
+                return await self._waiting.run(context, self._sessions.key_of(context), params, work)
+            asks = False
+        if not asks:
+            return await self._told(context, params)
+        answerer = FormAnswerer(context)
+        try:
+            with answered_by(answerer):
+                return await self._told(context, params)
+        finally:
+            await answerer.aclose()
+
+    async def _told(self, context: Context, params: CallToolRequestParams) -> WireResult:
+        """Calls a tool, and tells the client what the tool tells."""
+        events = CallEvents.of(context)
+        if events is None:
+            return await self._work(context, params, None)
+        async with events:
+            return await self._work(context, params, events)
+
+    async def _work(self, context: Context, params: CallToolRequestParams, events: EventTaker | None) -> WireResult:
+        """Calls a tool, whose events ``events`` takes."""
+        arguments = params.arguments or {}
+        try:
+            choice = choice_of(context, self._chosen)
+            for is_last in (False, True):
+                async with self._sessions.use(context) as session:
+                    call = Call(context, session, choice, params.name, arguments, events)
+                    result = await self._answer(call, may_reopen=not is_last)
+                    if result is not None:
+                        return result
+                    self._sessions.lose(session)
+        except ToolBridgeError as error:
+            raise protocol_error(error) from None
+        raise AssertionError("the last try returns or raises")
+
+    def header_schema(self, session: OpenSession | None, name: str) -> Mapping[str, Any] | None:
+        """Returns the schema of a tool whose arguments stand in headers as well; None for any other tool."""
+        proxy = None if session is None else session.client.tools.get(name)
+        if proxy is None or "x-mcp-header" not in proxy.spec.input_schema:
+            return None
+        return input_schema(proxy.spec)
+
+    async def _answer(self, call: Call, *, may_reopen: bool) -> WireResult | None:
+        """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
+        name = call.name
+        is_search = stands_for_search(name, call.session.client.tools)
+        try:
+            return await (self._search(call) if is_search else self._call(call))
+        except ToolBridgeError as error:
+            is_refusal = error.details.get("origin", "bridge") == "bridge"
+            if is_refusal and may_reopen and error.error_type in GONE:
+                return None
+            is_unknown = is_refusal and error.error_type == "ToolNotFound"
+            if is_unknown and not is_search and getattr(error, "tool_name", name) == name:
+                raise
+            return error_result(name, missing_capability(call.context, name, error))
+
+    async def _call(self, call: Call) -> WireResult:
+        client, events, version = call.session.client, call.events, call.context.protocol_version
+        agent = None if call.name in client.tools else self.agents.find(call.session.key.session_id, call.name)
+        tool: HasSpec = agent or client.tool(call.name)
+        if not (call.choice.is_whole or call.choice.passes(tool.spec)):
+            raise _unknown(call.name)
+        if agent is not None:
+            return await run_agent(client, agent, call.arguments, events, version)
+        proxy = client.tool(call.name)
+        if events is not None:
+            proxy = proxy.with_options(on_progress=events.progress, on_log=events.log)
+        value = await proxy(**from_json(proxy.spec, call.arguments))
+        return await result_of(proxy.spec, value, version)
+
+    async def _search(self, call: Call) -> WireResult:
+        client, arguments = call.session.client, call.arguments
+        if call.name == CALL_TOOL:
+            wanted, given = arguments.get("name"), arguments.get("arguments") or {}
+            if not isinstance(wanted, str) or not isinstance(given, dict):
+                raise ValidationError(f"{CALL_TOOL} takes the name of a tool, and an object with its arguments")
+            if wanted not in client.tools:
+                raise NotFoundError(f"there is no tool {wanted!r:.140}; find one with {SEARCH_TOOLS}")
+            return await self._call(replace(call, name=wanted, arguments=given))
+        query, limit = arguments.get("query", ""), arguments.get("limit", DEFAULT_LIMIT)
+        tool_filter = None if call.choice.is_whole else call.choice.passes
+        found = await client.search_tools(query, limit=limit, tool_filter=tool_filter)
+        return text_result(describe_found(proxy.spec for proxy in found))
+
+
+def _unknown(name: str) -> NotFoundError:
+    text = f"there is no tool {name!r:.140} among those that the address chooses"
+    return NotFoundError(text, error_type="ToolNotFound")
+
+
+def _after(cursor: str) -> str:
+    """Returns the name after which a page begins; empty: it is the first."""
+    if not cursor:
+        return ""
+    if not cursor.startswith(_AFTER) or not len(_AFTER) < len(cursor) <= _MAX_CURSOR_CHARS:
+        raise ValidationError(f"the cursor must be nextCursor of an earlier answer, not {cursor!r:.80}")
+    return cursor.removeprefix(_AFTER)
+
+
+async def _page(specs: list[ToolSpec], version: str) -> WireResult:
+    tools: list[dict[str, Any]] = []
+    size = 0
+    for number, spec in enumerate(specs):
+        if number % _TURN_TOOLS == _TURN_TOOLS - 1:
+            await asyncio.sleep(0)
+        tool = tool_of(spec, version)
+        size += len(json.dumps(tool))
+        if tools and (len(tools) == PAGE_TOOLS or size > PAGE_BYTES):
+            return {**_COMPLETE, "tools": tools, "nextCursor": f"{_AFTER}{tools[-1]['name']}"}
+        tools.append(tool)
+    return {**_COMPLETE, "tools": tools}
