@@ -111,9 +111,10 @@ async def test_leaving_the_response_of_the_new_protocol_cancels_its_call() -> No
             await soon(tools.cancelled.wait())
 
 
-async def test_ending_the_session_cancels_its_calls() -> None:
+@pytest.mark.parametrize("query", ["", "?session=team"])
+async def test_ending_the_session_cancels_its_calls(query: str) -> None:
     tools = Tools()
-    async with tools.server() as server, RawClient(server) as client:
+    async with tools.server() as server, RawClient(server, query) as client:
         await client.connect()
         waiting = asyncio.create_task(client.old("tools/call", {"name": "wait"}))
         await soon(tools.started.wait())

@@ -40,7 +40,7 @@ def _call(name: str, request_id: Any) -> dict[str, Any]:
     return old_body("tools/call", {"name": name, "arguments": {}}, request_id)
 
 
-async def _broken(client: RawClient, tools: Tools, request_id: Any = 5) -> str:
+async def _broken(server: BridgeServer, client: RawClient, tools: Tools, request_id: Any = 5) -> str:
     """Begins a call whose connection breaks; returns the id of the last event that came."""
     async with client.stream("POST", body=_call("wait", request_id)) as frames:
         assert await soon(frames.next()) is None
@@ -48,14 +48,17 @@ async def _broken(client: RawClient, tools: Tools, request_id: Any = 5) -> str:
         assert int(frames.retry) > 0
         await soon(tools.started.wait())
         assert (await soon(frames.message()))["params"]["data"] == "begun"
-        return frames.last_id
+    endpoint: Any = server._http._gateway._mcp._endpoint
+    found = endpoint._connections.find(client.session["mcp-session-id"])
+    await until(lambda: not found.requests, "for the server to see that the client has gone")
+    return frames.last_id
 
 
 async def test_a_call_goes_on_without_its_connection_and_its_result_is_read_over_the_next() -> None:
     tools = Tools()
     async with tools.server() as server, RawClient(server) as client:
         await client.connect()
-        last = await _broken(client, tools)
+        last = await _broken(server, client, tools)
         tools.go.set()
         await soon(tools.ended.wait())
         async with client.stream(last_event_id=last) as frames:
@@ -73,7 +76,7 @@ async def test_what_still_comes_is_sent_over_the_next_connection() -> None:
     tools = Tools()
     async with tools.server() as server, RawClient(server) as client:
         await client.connect()
-        last = await _broken(client, tools)
+        last = await _broken(server, client, tools)
         async with client.stream(last_event_id=last) as frames:
             tools.go.set()
             assert (await soon(frames.message()))["params"]["data"] == "ends"
@@ -85,7 +88,7 @@ async def test_a_client_does_not_get_what_another_was_sent() -> None:
     async with tools.server() as server, RawClient(server) as client, RawClient(server) as other:
         await client.connect()
         await other.connect()
-        last = await _broken(client, tools)
+        last = await _broken(server, client, tools)
         tools.go.set()
         await soon(tools.ended.wait())
         async with other.stream(last_event_id=last) as frames:
@@ -106,7 +109,7 @@ async def test_what_is_read_over_the_next_connection_ends_with_the_session() -> 
     tools = Tools()
     async with tools.server() as server, RawClient(server) as client:
         await client.connect()
-        last = await _broken(client, tools)
+        last = await _broken(server, client, tools)
         async with client.stream(last_event_id=last) as frames:
             reading = asyncio.create_task(_all_of(frames))
             await client.leave()

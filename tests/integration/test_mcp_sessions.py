@@ -7,6 +7,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.gateway.mcp.sessions import SessionClients
 from integration.mcp_clients import NEW, OLD, RawClient, answer_of, sdk_client
 from support.waiting import soon, until
 
@@ -85,6 +86,21 @@ async def test_a_session_that_was_removed_is_opened_again(version: str) -> None:
         await _remove(server, name)
         listed = answer_of(await soon((client.old if version == OLD else client.new)("tools/list")))
         assert len(listed["result"]["tools"]) == 2
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+async def test_a_call_finds_out_by_itself_that_its_session_is_gone(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def looks_away(*_: object) -> None: ...
+
+    monkeypatch.setattr(SessionClients, "_check", looks_away)
+    async with _server() as server, RawClient(server) as client:
+        await client.connect()
+        call = client.call_old if version == OLD else client.call_new
+        name = (await soon(call("where")))["content"][0]["text"]
+        await _remove(server, name)
+        assert (await soon(call("where")))["content"][0]["text"] == name
 
 
 async def test_first_requests_at_the_same_time_open_a_session_once(monkeypatch: pytest.MonkeyPatch) -> None:
