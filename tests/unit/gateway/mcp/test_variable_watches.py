@@ -106,6 +106,27 @@ async def test_a_change_right_after_it_began_is_not_missed(world: World) -> None
     await world.told(updated("note"), LISTED)
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_change_before_the_hub_has_begun_to_watch_is_not_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    working: Any = world.variables.watch_variables
+    gate = asyncio.Event()
+
+    async def late(**options: Any) -> AsyncIterator[Any]:
+        await gate.wait()
+        async for change in working(**options):
+            yield change
+
+    monkeypatch.setattr(world.variables, "watch_variables", late)
+    if there:
+        await world.variables.set_variable("note", 1)
+    await soon(world.watches.hold(KEY, ["variable:///note"]))
+    await world.variables.set_variable("note", 2)
+    gate.set()
+    await world.told(*([updated("note")] if there else [updated("note"), LISTED]))
+
+
 async def test_only_what_is_wanted_is_told_of_an_update(world: World) -> None:
     await world.variables.set_variable("docs://a", 1)
     await world.variables.set_variable("other", 1)
@@ -200,7 +221,10 @@ async def test_a_history_that_is_too_short_loses_nothing() -> None:
     store = hub.store.variables(KEY.session_id)
     for name in names:
         store.set(name, store.get(name).value)
-    await world.told(*map(updated, names))
+    store.delete("n0")
+    store.set("n1", store.get("n1").value)
+    store.set("n2", store.get("n2").value)
+    await world.told(*map(updated, names), LISTED)
     await tasks.aclose()
     await hub.aclose()
 
