@@ -12,6 +12,7 @@ from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.resume import reach
+from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
 # Seconds, beyond the time to connect, for the hub's first response. One connection attempt of gRPC to a silent server
@@ -50,9 +51,19 @@ async def open_bridge(
 async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
     """Connects without a session, to inspect the hub; raises as ``open_bridge``."""
     async with make_bridge(hub) as bridge:
-        async with _first_answer(hub, bridge):
-            await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
+        await await_hub(hub, bridge)
         yield bridge.admin
+
+
+async def await_hub(hub: HubOptions, bridge: GRPCToolBridge) -> None:
+    """Waits until the hub answers; raises as ``open_bridge``."""
+
+    async def attempt(seconds: float) -> None:
+        await bridge.client.connect(seconds)
+        await bridge.client.health_check()
+
+    async with _first_answer(hub, bridge):
+        await reach(attempt, hub.connect_timeout)
 
 
 @asynccontextmanager
@@ -79,10 +90,11 @@ def make_bridge(
     transport: Literal["link", "socket", "rpc"] = "rpc",
     keep_session: bool = False,
     on_ask: OnAsk | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> GRPCToolBridge:
     """Creates a bridge that is not connected yet.
 
-    A command makes only a call or two, so a link would not help.
+    Most commands make only a call or two, so a link would not help.
 
     Raises:
         ArgumentError: The token cannot be read, or would be sent unencrypted.
@@ -100,6 +112,7 @@ def make_bridge(
             keep_session=keep_session,
             follow_tools=False,
             on_ask=on_ask,
+            max_message_bytes=max_message_bytes,
         )
     except ValidationError as error:
         raise ArgumentError(f"{error.message} (--tls, --tls-ca FILE, --allow-insecure)") from None

@@ -75,6 +75,7 @@ class SessionClients:
         default: The session of a client without HTTP.
         idle_timeout: Seconds after which a session that nobody uses is closed.
         most: Open sessions; further ones are refused.
+        connect_timeout: Seconds to keep trying to reach the hub when a session is opened.
     """
 
     def __init__(
@@ -84,11 +85,13 @@ class SessionClients:
         *,
         idle_timeout: float,
         most: int,
+        connect_timeout: float = 5.0,
     ) -> None:
         self._make_client = make_client
         self._default = default
         self._idle_timeout = idle_timeout
         self._most = most
+        self._connect_timeout = connect_timeout
         self._open: dict[SessionKey, asyncio.Future[OpenSession]] = {}
         self._tasks = TaskSet()
 
@@ -131,7 +134,7 @@ class SessionClients:
 
     async def _start(self, key: SessionKey) -> OpenSession:
         client = self._make_client()
-        await client.initialize_session(key.session_id)
+        await client.initialize_session(key.session_id, connect_timeout=self._connect_timeout)
         session = OpenSession(key, client)
         client.on_tools_changed = session.tools_changed
         session.following = self._tasks.spawn(client.follow_tools(), f"tools of MCP session {key.session_id}")
