@@ -27,11 +27,13 @@ def mcp(
     """
     if tools:
         _check_local(options, hub)
+    else:
+        options.check_remote()
     if options.print_config is not None:
         from grpc_tool_bridge.cli import mcp_config
 
         return mcp_config.run(tools or [], options, hub)
-    settings = options.read_settings(token_file=hub.token_file)
+    settings = options.read_settings()
     from grpc_tool_bridge.cli import mcp_run
 
     return mcp_run.run(tools or [], options, hub, settings)

@@ -15,6 +15,16 @@ from grpc_tool_bridge.config import Settings
 
 DEFAULT_NAME = "grpc-tool-bridge"
 
+# Settings of a hub in this process.
+_OF_TOOLS = (
+    "max_session_calls",
+    "max_threads",
+    "max_processes",
+    "call_timeout",
+    "stream_timeout",
+    "show_tracebacks",
+)
+
 
 class ConfigFormat(StrEnum):
     """Which application's settings are printed."""
@@ -69,6 +79,13 @@ class McpOptions(OptionGroup):
         """Checks that options for ``--print-config`` are given with it."""
         if self.name is not None and self.print_config is None:
             raise ArgumentError("--name: for --print-config only; give --print-config, too")
+
+    def check_remote(self) -> None:
+        """Refuses settings of a hub in this process where another hub is used."""
+        given = [name for name in _OF_TOOLS if getattr(self, name) is not None]
+        if given:
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ArgumentError(f"{flags}: for the tools of --tools only; the hub has settings of its own")
 
     def read_settings(self, **more: Any) -> Settings:
         """Reads the settings; ``more`` are settings from another group of options.

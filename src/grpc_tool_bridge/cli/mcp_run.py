@@ -1,4 +1,7 @@
-"""What ``mcp`` does: serves MCP over stdin and stdout until its client leaves, or a signal."""
+"""What ``mcp`` does: serves MCP over stdin and stdout until its client leaves, or a signal.
+
+Applications wait for it to start, so a hub in this process is imported only where there are tools for it.
+"""
 
 import asyncio
 import contextlib
@@ -7,9 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from grpc_tool_bridge.cli import garbage, interrupts, serving
+from grpc_tool_bridge.cli import garbage, interrupts
 from grpc_tool_bridge.cli.connection import await_hub, make_bridge
 from grpc_tool_bridge.cli.event_loop import run_in_loop
 from grpc_tool_bridge.cli.failures import CommandError
@@ -18,15 +21,17 @@ from grpc_tool_bridge.cli.mcp_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.streams import taken_streams
-from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.argument_checks import MAX_SECONDS
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.optional import missing
-from grpc_tool_bridge.server import LocalToolBridge
-from grpc_tool_bridge.tools.tool import Tool
 
+if TYPE_CHECKING:
+    from grpc_tool_bridge.tools.tool import Tool
+
+# Seconds for the session to end at the hub.
+_GRACE_SECONDS = 2.0
 # JSON of a payload may be longer than the payload itself.
 _LINE_FACTOR = 2
 
@@ -47,14 +52,26 @@ def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Sett
     """
     log_to_stderr(options.log_level)
     with taken_streams() as (reads, writes):
-        offered = load_tools(sources) if sources else None
+        offered = _load(sources)
         _import_sdk()
         interrupts.loaded()
         garbage.resume()
         try:
             return run_in_loop(_serve(offered, options, hub, settings, (reads, writes)), options.loop)
         finally:
-            serving.end_children()
+            if offered is not None:
+                from grpc_tool_bridge.cli.serving import end_children
+
+                end_children()
+
+
+def _load(sources: list[str]) -> "list[Tool] | None":
+    """Imports the tools of files; None: the hub has them."""
+    if not sources:
+        return None
+    from grpc_tool_bridge.cli.tool_sources import load_tools
+
+    return load_tools(sources)
 
 
 def _import_sdk() -> None:
@@ -67,7 +84,7 @@ def _import_sdk() -> None:
 
 
 async def _serve(
-    offered: list[Tool] | None,
+    offered: "list[Tool] | None",
     options: McpOptions,
     hub: HubOptions,
     settings: Settings,
@@ -101,16 +118,18 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _bridge(offered: list[Tool] | None, hub: HubOptions, settings: Settings) -> AsyncIterator[Any]:
+async def _bridge(offered: "list[Tool] | None", hub: HubOptions, settings: Settings) -> AsyncIterator[Any]:
     """Makes the bridge to the tools, and ends it."""
     if offered is None:
         bridge: ToolBridge = make_bridge(hub, transport="link", max_message_bytes=settings.max_message_bytes)
     else:
+        from grpc_tool_bridge.cli.serving import construction
+        from grpc_tool_bridge.server import LocalToolBridge
+
         # The session lasts as long as the process.
-        with serving.construction("mcp"):
-            bridge = LocalToolBridge(
-                offered, settings=settings.model_copy(update={"session_idle_timeout": MAX_SECONDS})
-            )
+        lasting = settings.model_copy(update={"session_idle_timeout": MAX_SECONDS})
+        with construction("mcp"):
+            bridge = LocalToolBridge(offered, settings=lasting)
     async with bridge:
         yield bridge
 
@@ -133,5 +152,5 @@ async def _server(bridge: ToolBridge, options: McpOptions, hub: HubOptions, sett
         yield make_server(sessions, version("grpc-tool-bridge"))
     finally:
         with contextlib.suppress(ToolBridgeError, TimeoutError):
-            async with asyncio.timeout(serving.GRACE_SECONDS):
+            async with asyncio.timeout(_GRACE_SECONDS):
                 await sessions.aclose()
