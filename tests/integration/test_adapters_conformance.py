@@ -14,11 +14,11 @@ from langchain_core.tools import ToolException
 from pydantic_ai import ModelRetry, ToolReturn
 
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolExecutionError, tool
-from grpc_tool_bridge.errors import NotFoundError, ProtocolError
+from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolError
 from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from integration.connections import Connect
-from support.waiting import soon
+from support.waiting import soon, until
 
 
 @dataclasses.dataclass
@@ -133,8 +133,8 @@ def arguments_in(schema: Any) -> dict[str, Any]:
 class DSPy:
     gives_values = True
 
-    def __init__(self, bridge: ToolBridge, *names: str) -> None:
-        self.tools = {item.name: item for item in bridge.dspy_tools(*names)}
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
+        self.tools = {item.name: item for item in bridge.dspy_tools(*names, **options)}
 
     async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
         return {name: (item.desc, item.args) for name, item in self.tools.items()}
@@ -157,8 +157,8 @@ class DSPySync(DSPy):
 class LangChain:
     gives_values = True
 
-    def __init__(self, bridge: ToolBridge, *names: str) -> None:
-        self.tools = {item.name: item for item in bridge.langchain_tools(*names)}
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
+        self.tools = {item.name: item for item in bridge.langchain_tools(*names, **options)}
 
     async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
         return {name: (item.description, arguments_in(item.tool_call_schema)) for name, item in self.tools.items()}
@@ -188,18 +188,19 @@ class LangChainSync(LangChain):
 class OpenAI:
     gives_values = False
 
-    def __init__(self, bridge: ToolBridge, *names: str) -> None:
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
         self.bridge = bridge
         self.names = names
+        self.options = options
 
     async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        functions = [item["function"] for item in self.bridge.openai_tools(*self.names)]
+        functions = [item["function"] for item in self.bridge.openai_tools(*self.names, **self.options)]
         return {item["name"]: (item["description"], arguments_in(item["parameters"])) for item in functions}
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         function = {"name": name, "arguments": json.dumps(arguments)}
         calls = [{"id": "call-1", "type": "function", "function": function}]
-        (message,) = await self.bridge.run_openai_tool_calls({"role": "assistant", "tool_calls": calls})
+        (message,) = await self.bridge.run_openai_tool_calls({"role": "assistant", "tool_calls": calls}, **self.options)
         assert (message["role"], message["tool_call_id"]) == ("tool", "call-1")
         content: str = message["content"]
         if content.startswith('{"error"'):
@@ -211,8 +212,8 @@ class OpenAI:
 class PydanticAI:
     gives_values = True
 
-    def __init__(self, bridge: ToolBridge, *names: str) -> None:
-        self.toolset = bridge.pydantic_ai_toolset(*names)
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
+        self.toolset = bridge.pydantic_ai_toolset(*names, **options)
         self.context: Any = SimpleNamespace(max_retries=1)
 
     async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -240,8 +241,8 @@ Start = Callable[..., Awaitable[Adapter]]
 def start(request: pytest.FixtureRequest, connect: Connect) -> Start:
     """Starts a hub with the tools and gives them to a framework."""
 
-    async def begin(*names: str) -> Adapter:
-        made: Adapter = request.param((await connect(*TOOLS)).bridge, *names)
+    async def begin(*names: str, **options: Any) -> Adapter:
+        made: Adapter = request.param((await connect(*TOOLS)).bridge, *names, **options)
         return made
 
     return begin
@@ -355,3 +356,103 @@ async def test_a_bridge_without_a_session_says_so(connect: Connect, adapter: Cal
 
     with pytest.raises(ProtocolError, match="no session yet"):
         await adapter(world.make_bridge()).told()
+
+
+# ---------------------------------------------------------------------------------------- some of the tools, and search
+
+
+async def test_only_the_tools_that_pass_the_filter_are_given(start: Start) -> None:
+    given = [
+        await (await start(tool_filter="files.")).told(),
+        await (await start("add", "count", "table", tool_filter=["co*", "add"])).told(),
+        await (await start(tool_filter=lambda spec: "place" in spec.description)).told(),
+    ]
+    assert [list(told) for told in given] == [["files_size"], ["add", "count"], ["describe"]]
+
+
+async def test_with_search_two_tools_stand_for_all(start: Start) -> None:
+    adapter = await start(search=True)
+    told = await adapter.told()
+    assert list(told) == ["search_tools", "call_tool"]
+    assert list(told["search_tools"][1]) == ["query", "limit"]
+
+    found = await adapter.call("search_tools", {"query": "sum of two numbers", "limit": 1})
+    assert found.startswith("1 tool, the best match first:\n\nadd\nAdds two numbers.")
+    assert '"description":"The first number."' in found
+    value = await adapter.call("call_tool", {"name": "add", "arguments": {"a": 2, "b": 3}})
+    assert value == (5 if adapter.gives_values else "5")
+    assert await adapter.call("call_tool", {"name": "files.size", "arguments": '{"content": "YWJj"}'}) == (
+        3 if adapter.gives_values else "3"
+    )
+    counted = await adapter.call("call_tool", {"name": "count", "arguments": {"to": 3}})
+    assert counted == ([1, 2, 3] if adapter.gives_values else "[1,2,3]")
+
+
+async def test_errors_of_a_found_tool_arrive_as_those_of_one_that_was_given(start: Start) -> None:
+    adapter = await start(search=True)
+    with pytest.raises(Failed) as caught:
+        await adapter.call("call_tool", {"name": "print_page", "arguments": {"page": 7}})
+    assert caught.value.facts[:2] == ("OutOfPaper", "no paper for page 7")
+    with pytest.raises(Failed, match="did you mean print_page"):
+        await adapter.call("call_tool", {"name": "print_pag"})
+    with pytest.raises(Failed, match="name is missing"):
+        await adapter.call("call_tool", {})
+    with pytest.raises(Failed, match="limit is 0; it must be"):
+        await adapter.call("search_tools", {"query": "x", "limit": 0})
+
+
+async def test_what_the_filter_keeps_out_is_neither_found_nor_called(start: Start) -> None:
+    adapter = await start("count", tool_filter=["count", "files."], search=True)
+    assert list(await adapter.told()) == ["count", "search_tools", "call_tool"]
+    found = await adapter.call("search_tools", {"query": "numbers bytes count", "limit": 100})
+    assert [part.partition("\n")[0] for part in found.split("\n\n")][1:] == ["count", "files.size"]
+    with pytest.raises(Failed, match="there is no tool 'add'; search_tools finds"):
+        await adapter.call("call_tool", {"name": "add", "arguments": {"a": 1}})
+
+
+@pytest.mark.parametrize("adapter", [DSPy, LangChain, OpenAI, PydanticAI])
+async def test_a_tool_of_the_session_with_a_name_of_the_search_is_told_of(connect: Connect, adapter: Any) -> None:
+    @tool
+    def call_tool(number: str) -> str:
+        """Calls somebody."""
+        return number
+
+    bridge = (await connect(add, call_tool)).bridge
+    with pytest.raises(AlreadyExistsError, match="has a tool called 'call_tool', as one of the two that search would"):
+        await adapter(bridge, search=True).told()
+    assert "call_tool" in await adapter(bridge).told()
+
+
+@pytest.mark.parametrize("adapter", [DSPy, LangChain, OpenAI])
+async def test_a_filter_that_nothing_passes_is_an_error(connect: Connect, adapter: Any) -> None:
+    bridge = (await connect(add)).bridge
+    with pytest.raises(NotFoundError, match="no tool that passes tool_filter, 'ad'; "):
+        await adapter(bridge, tool_filter="ad").told()
+
+
+async def test_a_toolset_takes_tools_that_pass_the_filter_later(connect: Connect) -> None:
+    world = await connect(add)
+    adapter = PydanticAI(world.bridge, tool_filter="count")
+    assert await adapter.told() == {}
+    world.hub.registry.register_batch("", [count])
+    await until(lambda: "count" in world.bridge.tools)
+    assert list(await adapter.told()) == ["count"]
+
+
+async def test_toolsets_of_one_agent_have_ids_of_their_own(connect: Connect) -> None:
+    bridge = (await connect(add)).bridge
+    options: list[dict[str, Any]] = [{}, {"tool_filter": "a"}, {"tool_filter": lambda _: True}, {"search": True}]
+    assert len({bridge.pydantic_ai_toolset(**chosen).id for chosen in options}) == 4
+
+
+async def test_a_model_that_was_given_no_search_has_none(connect: Connect) -> None:
+    adapter = OpenAI((await connect(add)).bridge)
+    with pytest.raises(Failed, match="no tool 'search_tools'"):
+        await adapter.call("search_tools", {"query": "add"})
+
+
+async def test_calls_of_openai_are_held_to_the_filter(connect: Connect) -> None:
+    adapter = OpenAI((await connect(add, count)).bridge, tool_filter="count")
+    with pytest.raises(Failed, match="no tool 'add'"):
+        await adapter.call("add", {"a": 1})
+    assert await adapter.call("count", {"to": 1}) == "[1]"

@@ -232,6 +232,33 @@ def test_an_unknown_tool_is_named_with_those_that_there_are(cli: Cli) -> None:
     assert "has no tool 'ad'" in cli("call", "ad", code=1)
 
 
+def test_tools_are_searched(cli: Cli) -> None:
+    lines = cli("tools", "--search", "the sum of numbers: add").splitlines()
+    assert lines[2].split()[0] == "add"
+    found = json.loads(cli("tools", "--search", "add numbers", "--limit", "1", "--json"))
+    assert found == [json.loads(cli("tools", "add", "--json"))]
+    assert [item["name"] for item in json.loads(cli("tools", "--search", "", "--limit", "2", "--json"))] == [
+        "add",
+        "count",
+    ]
+    for words in (["--search", "add", "--prefix", "ec"], ["--search", "nothing such"], ["--prefix", "zz"]):
+        assert cli("tools", *words) == "No tool matches; grpc-tool-bridge tools lists all of them.\n"
+    assert [item["name"] for item in json.loads(cli("tools", "--prefix", "ech", "--json"))] == ["echo"]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["add", "--search", "x"], "tools shows one tool by its name, or searches"),
+        (["add", "--prefix", "x"], "tools shows one tool by its name, or searches"),
+        (["--limit", "3"], "--limit is the maximum number of tools that --search finds"),
+        (["--search", "x", "--limit", "101"], "--limit"),
+    ],
+)
+def test_options_of_a_search_that_do_not_fit_are_refused(cli: Cli, words: list[str], error: str) -> None:
+    assert error in cli("tools", *words, code=2)
+
+
 # ------------------------------------------------------------------------------------------------------------- call
 
 

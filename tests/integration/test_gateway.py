@@ -293,6 +293,27 @@ async def test_tools_are_listed_with_their_schemas(client: httpx.AsyncClient) ->
     assert spec == next(item for item in listed if item["name"] == "add")
 
 
+async def test_tools_are_searched_and_cut_to_a_prefix(client: httpx.AsyncClient, servers: list[BridgeServer]) -> None:
+    async def names(**query: Any) -> list[str]:
+        response = await client.get(f"{S}/tools", params=query)
+        assert response.status_code == 200, response.text
+        return [item["name"] for item in response.json()["tools"]]
+
+    @tool
+    def zebra_ride(minutes: int) -> None:
+        """Rides through the savanna."""
+
+    assert await names(search="riding the savanna") == []
+    await servers[0].hub.store.register_tools("s", [zebra_ride])
+    assert await names(search="riding the savanna") == ["zebra_ride"]
+    assert await names(search="count", limit=1) == ["count"]
+    assert len(await names(search="", limit=3)) == 3
+    assert await names(prefix="zeb") == await names(search="", prefix="zeb") == ["zebra_ride"]
+    refused = await client.get(f"{S}/tools", params={"search": "x", "limit": 101})
+    assert (refused.status_code, "up to 100" in refused.text) == (422, True)
+    assert (await client.get("/api/sessions/none/tools?search=x")).status_code == 404
+
+
 # ------------------------------------------------------------------------------------------------------------- streams
 
 

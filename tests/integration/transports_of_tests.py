@@ -17,6 +17,7 @@ NOT_OVER_HTTP: Mapping[str, str] = {
     "test_admin.test_a_watch_tells_of_a_workers_calls": _FOLLOWING,
     "test_admin.test_a_workers_call_is_cancelled_at_the_worker": _FOLLOWING,
     "test_admin.test_workers_are_listed_with_their_tools_and_calls": _FOLLOWING,
+    "test_adapters_conformance.test_a_toolset_takes_tools_that_pass_the_filter_later": _FOLLOWING,
     "test_agents.test_a_run_counts_as_a_call_of_its_session": _METRICS,
     "test_bad_input.test_a_broken_value_is_refused_and_its_argument_named": _WIRE,
     "test_bad_input.test_a_broken_variable_is_kept_as_it_is_and_refused_by_its_reader": _WIRE,
@@ -28,6 +29,7 @@ NOT_OVER_HTTP: Mapping[str, str] = {
     "test_contract_asks": "a question needs an answer on the way of the call, which a response has not",
     "test_contract_frames": _FRAMES,
     "test_contract_values.test_frames_keep_their_columns_index_and_types": _FRAMES,
+    "test_find_tools.test_what_is_found_follows_the_tools": _FOLLOWING,
     "test_limits.test_a_request_over_the_hub_s_limit_alone_is_refused_by_the_hub": (
         "over HTTP, the body is limited, to twice as much; test_gateway.py is about it"
     ),

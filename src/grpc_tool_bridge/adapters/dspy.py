@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
-from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, framework_name
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
 from grpc_tool_bridge.llm.values import from_json, value_text
 from grpc_tool_bridge.optional import missing
 
@@ -18,7 +18,9 @@ except ImportError as error:
     raise missing(error, "dspy", extra="dspy") from error
 
 
-def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
+def dspy_tools(
+    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+) -> list[dspy.Tool]:
     """Returns DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
     ``await tool.acall(…)`` works in any event loop; ``tool(…)``, which synchronous modules use, in any thread but that
@@ -30,14 +32,18 @@ def dspy_tools(bridge: Bridge, *names: str) -> list[dspy.Tool]:
     Args:
         bridge: An initialized bridge.
         *names: Names of tools; default: all that the session has now.
+        tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
+            such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
+            a model finds and calls all tools that pass the filter, however many there are.
 
     Raises:
-        NotFoundError: The session has no tool with one of the names.
+        NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
         AlreadyExistsError: Two tools would have the same name in the framework.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in choose_tools(bridge, names)]
+    return [_make(proxy, home) for proxy in Choice(names, tool_filter, search).tools(bridge)]
 
 
 class ModuleWaitsError(BaseException):
@@ -97,7 +103,7 @@ class _Awaited(BridgeTool):
     acall = dspy.Tool.acall
 
 
-def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> dspy.Tool:
+def _make(proxy: AnyTool, home: HomeLoop) -> dspy.Tool:
     async def awaited(**kwargs: Any) -> Any:
         return await home.run(lambda: proxy(**from_json(proxy.spec, kwargs)), name=proxy.name)
 

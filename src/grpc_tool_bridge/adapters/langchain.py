@@ -5,11 +5,11 @@ from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.adapters.calling import HomeLoop
-from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, framework_name, parameters
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
 from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
 from grpc_tool_bridge.llm.values import from_json, value_text
 from grpc_tool_bridge.optional import missing
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
@@ -25,7 +25,9 @@ except ImportError as error:
 CHUNK_EVENT = "tool_chunk"
 
 
-def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
+def langchain_tools(
+    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+) -> list[StructuredTool]:
     """Returns LangChain tools, which can be invoked with and without ``await``.
 
     A result is text for the model, and the artifact of its ``ToolMessage`` is the value itself. An error of the tool is
@@ -36,14 +38,18 @@ def langchain_tools(bridge: Bridge, *names: str) -> list[StructuredTool]:
     Args:
         bridge: An initialized bridge.
         *names: Names of tools; default: all that the session has now.
+        tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
+            such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
+            a model finds and calls all tools that pass the filter, however many there are.
 
     Raises:
-        NotFoundError: The session has no tool with one of the names.
+        NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
         AlreadyExistsError: Two tools would have the same name in the framework.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in choose_tools(bridge, names)]
+    return [_make(proxy, home) for proxy in Choice(names, tool_filter, search).tools(bridge)]
 
 
 class BridgeTool(StructuredTool):
@@ -97,7 +103,7 @@ def _whole(given: Any) -> Any:
     return given
 
 
-def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
+def _make(proxy: AnyTool, home: HomeLoop) -> StructuredTool:
     async def call(arguments: dict[str, Any]) -> tuple[str, Any]:
         given = from_json(proxy.spec, arguments)
         if proxy.spec.type != ToolType.STREAMING:
@@ -124,7 +130,7 @@ def _make(proxy: AsyncGRPCProxyTool, home: HomeLoop) -> StructuredTool:
     )
 
 
-async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
+async def _answered(home: HomeLoop, proxy: AnyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
     try:
         value = await home.run(lambda: proxy(**arguments), name=proxy.name)
     except ToolExecutionError as error:
@@ -132,7 +138,7 @@ async def _answered(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[s
     return value_text(value), value
 
 
-async def _streamed(home: HomeLoop, proxy: AsyncGRPCProxyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
+async def _streamed(home: HomeLoop, proxy: AnyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
     values = []
     try:
         async with aclosing(home.iterate(proxy.stream(**arguments), name=proxy.name)) as chunks:

@@ -9,16 +9,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.llm.strict import is_strict
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments, refused_arguments
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
 from grpc_tool_bridge.llm.values import from_json, value_text
 
 
-def openai_tools(bridge: Bridge, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
+def openai_tools(
+    bridge: Bridge,
+    *names: str,
+    api: Literal["chat", "responses"] = "chat",
+    tool_filter: ToolFilter | None = None,
+    search: bool = False,
+) -> list[dict[str, Any]]:
     """Returns tools as function schemas, for ``tools=`` of a chat completion or of a response.
 
     ``strict`` is set if strict mode accepts the tool's schema; schemas are never changed for it. Characters that the
@@ -28,26 +34,34 @@ def openai_tools(bridge: Bridge, *names: str, api: Literal["chat", "responses"] 
     Args:
         bridge: An initialized bridge.
         *names: Names of tools; default: all that the session has now.
+        tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
+            such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
+            a model finds and calls all tools that pass the filter, however many there are.
         api: "chat" for chat completions, or "responses" for the Responses API.
 
     Raises:
-        NotFoundError: The session has no tool with one of the names.
+        NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
         AlreadyExistsError: Two tools would have the same name in the API.
         ProtocolError: There is no session yet.
     """
-    functions = [_function(proxy) for proxy in choose_tools(bridge, names)]
+    functions = [_function(proxy) for proxy in Choice(names, tool_filter, search).tools(bridge)]
     if api == "responses":
         return [{"type": "function", **function} for function in functions]
     return [{"type": "function", "function": function} for function in functions]
 
 
-async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, Any]]:
+async def run_openai_tool_calls(
+    bridge: Bridge, calls: Any, *, tool_filter: ToolFilter | None = None, search: bool = False
+) -> list[dict[str, Any]]:
     """Runs the tool calls of a model's answer concurrently.
 
     Args:
         bridge: An initialized bridge.
         calls: A chat message, its ``tool_calls``, or a chat completion with one choice; or a response of the Responses
             API, or its ``output``. As dicts or as objects of ``openai``.
+        tool_filter: As given to ``openai_tools``: only tools that pass it are called.
+        search: As given to ``openai_tools``: whether the model has ``search_tools`` and ``call_tool``.
 
     Returns:
         A message for each call, in order: ``{"role": "tool", "tool_call_id", "content"}``, or for the Responses API
@@ -57,9 +71,10 @@ async def run_openai_tool_calls(bridge: Bridge, calls: Any) -> list[dict[str, An
     Raises:
         ValidationError: ``calls`` is none of these.
     """
+    choice = Choice((), tool_filter, search)
     items = [_Call(item) for item in _items(calls)]
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_run(bridge, item)) for item in items]
+        running = [group.create_task(_run(bridge, choice, item)) for item in items]
     return [item.message(task.result()) for item, task in zip(items, running, strict=True)]
 
 
@@ -98,15 +113,15 @@ class _Call:
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
 
-async def _run(bridge: Bridge, call: _Call) -> str:
+async def _run(bridge: Bridge, choice: Choice, call: _Call) -> str:
     try:
-        proxy = find_tool(bridge, call.name)
+        proxy = choice.find(bridge, call.name)
         return value_text(await proxy(**from_json(proxy.spec, call.arguments())))
     except ToolBridgeError as error:
         return error_text(error)
 
 
-def _function(proxy: AsyncGRPCProxyTool) -> dict[str, Any]:
+def _function(proxy: AnyTool) -> dict[str, Any]:
     schema = parameters(proxy.spec)
     return {
         "name": framework_name(proxy.name),

@@ -1,14 +1,16 @@
 """Tools of a bridge for Pydantic AI."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic_core import SchemaValidator, core_schema
 
 from grpc_tool_bridge.adapters.calling import HomeLoop
-from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters
+from grpc_tool_bridge.adapters.choice import Bridge, Choice, framework_name, parameters
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, settled
 from grpc_tool_bridge.llm.values import from_json, is_plain_json, value_text
 from grpc_tool_bridge.optional import missing
 
@@ -24,18 +26,24 @@ _PARTIAL = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), cor
 _AllowPartial = bool | Literal["off", "on", "trailing-strings"]
 
 
-def pydantic_ai_toolset(bridge: Bridge, *names: str) -> "BridgeToolset":
+def pydantic_ai_toolset(
+    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+) -> "BridgeToolset":
     """Returns a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
 
     Args:
         bridge: An initialized bridge.
         *names: Names of tools; default: all that the session has at each step of a run, including later ones.
+        tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
+            such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
+            a model finds and calls all tools that pass the filter, however many there are.
 
     Raises:
-        NotFoundError: The session has no tool with one of the names.
+        NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
-    return BridgeToolset(bridge, names)
+    return BridgeToolset(bridge, Choice(names, tool_filter, search))
 
 
 class _Arguments:
@@ -81,21 +89,27 @@ class BridgeToolset(AbstractToolset[Any]):
     NaN, becomes a ``ToolReturn`` with its text for the model and the value as metadata.
     """
 
-    def __init__(self, bridge: Bridge, names: tuple[str, ...]) -> None:
+    def __init__(self, bridge: Bridge, choice: Choice) -> None:
         self._home = HomeLoop()
-        choose_tools(bridge, names)
+        # Tools that pass the filter may come later.
+        choice.tools(bridge, may_be_empty=True)
         self._bridge = bridge
-        self._names = names
+        self._choice = choice
 
     @property
     def id(self) -> str:
         """The toolset's name among those of an agent."""
-        return ":".join(("grpc-tool-bridge", str(self._bridge.session_id), *self._names))
+        choice = self._choice
+        patterns = () if choice.tool_filter is None else settled(choice.tool_filter)
+        told = [f"filter {id(patterns):x}"] if callable(patterns) else patterns
+        searching = ["search"] if choice.search else []
+        return ":".join(("grpc-tool-bridge", str(self._bridge.session_id), *choice.names, *told, *searching))
 
     async def get_tools(self, ctx: RunContext[Any]) -> dict[str, ToolsetTool[Any]]:
         """Returns the current tools of the session."""
-        names = tuple(name for name in self._names if name in self._bridge.tools)
-        if self._names and not names:
+        choice = self._choice
+        names = tuple(name for name in choice.names if name in self._bridge.tools)
+        if choice.names and not names and not choice.search:
             return {}
         return {
             framework_name(proxy.name): ToolsetTool(
@@ -108,7 +122,7 @@ class BridgeToolset(AbstractToolset[Any]):
                 max_retries=ctx.max_retries,
                 args_validator=_Arguments(framework_name(proxy.name)),
             )
-            for proxy in choose_tools(self._bridge, names)
+            for proxy in replace(choice, names=names).tools(self._bridge, may_be_empty=True)
         }
 
     async def call_tool(
@@ -125,7 +139,7 @@ class BridgeToolset(AbstractToolset[Any]):
             ToolExecutionError: The tool raised.
         """
         try:
-            proxy = find_tool(self._bridge, name)
+            proxy = self._choice.find(self._bridge, name)
         except NotFoundError as error:
             raise ModelRetry(failure_text(name, error)) from error
         try:

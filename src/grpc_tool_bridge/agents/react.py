@@ -92,6 +92,12 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         self._trajectory: dict[str, Any] = {}
         self._steps = 0
 
+    def offer(self, tools: Sequence[ToolSpec]) -> None:
+        """Offers the model these tools from the next step on."""
+        with quiet_names():
+            fresh = dspy.ReAct(self.signature, [_described(spec) for spec in tools])
+        self.tools, self.react = fresh.tools, fresh.react
+
     async def next_step(self, inputs: Mapping[str, Any]) -> Step | None:
         """Asks the model what to do next; returns None if the trajectory no longer fits into its context.
 

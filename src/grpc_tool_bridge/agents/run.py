@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.chunks import struct_of
+from grpc_tool_bridge.agents.finding import OpenIndex, RunTools
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.models import ModelChoice
@@ -18,16 +19,14 @@ from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
 from grpc_tool_bridge.agents.signatures import AgentSignature
 from grpc_tool_bridge.errors import (
     InternalError,
-    NotFoundError,
     ResourceExhaustedError,
     SerializationError,
     ToolBridgeError,
-    ValidationError,
     error_info,
     wire_text,
 )
 from grpc_tool_bridge.errors.faults import log_fault
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.live_index import LiveIndex
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.values import from_json, text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -77,7 +76,7 @@ class Agent:
 
     Attributes:
         signature: Its inputs and outputs.
-        tool_names: The tools that it may call; empty: every tool of the session.
+        tool_names: The tools that it may call, or ``search_tools``; empty: every tool of the session.
         max_iters: Maximum number of steps.
         intermediate_steps: Whether its result lists the steps.
         verbose: Whether its steps are logged.
@@ -109,6 +108,7 @@ class Run:
         ends: When the run must have ended, on the clock of ``time.monotonic``.
         observation_chars: Maximum characters of a tool's result that the model is shown.
         on_model: Called with each request to the model, if set.
+        open_index: Returns the index of the session's tools; called once an agent searches.
     """
 
     def __init__(
@@ -121,8 +121,10 @@ class Run:
         ends: float,
         observation_chars: int,
         on_model: OnModel | None = None,
+        open_index: OpenIndex = LiveIndex,
     ) -> None:
         self._agent = agent
+        self._open_index = open_index
         self._on_model = on_model
         self._session = session
         self._inputs = inputs
@@ -164,8 +166,8 @@ class Run:
 
     async def _taken_steps(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         agent = self._agent
-        tools = _chosen(await self._in_time(self._session.tools()), agent.tool_names)
-        react = ReAct(agent.signature, list(tools.values()), agent.lm, self._on_model)
+        tools = RunTools(await self._in_time(self._session.tools()), agent.tool_names, self._open_index)
+        react = ReAct(agent.signature, tools.specs(), agent.lm, self._on_model)
         stop_reason = "max_iters"
         for number in range(1, agent.max_iters + 1):
             if self._is_spent(react):
@@ -180,7 +182,7 @@ class Run:
             if step.tool:
                 yield _action(step, number)
             began = time.monotonic()
-            value, text, error = await self._observed(step, tools)
+            value, text, error = await self._observed(step, tools, react)
             react.observe(step, text)
             self._keep(step, text)
             if agent.verbose:
@@ -207,7 +209,7 @@ class Run:
                 react.observe(step, text_of(_observed_failure(step.tool, step.problem), self._observation_chars))
         raise AssertionError  # the last try returns or raises
 
-    async def _observed(self, step: Step, tools: Mapping[str, ToolSpec]) -> tuple[Any, str, ErrorInfo | None]:
+    async def _observed(self, step: Step, tools: RunTools, react: ReAct) -> tuple[Any, str, ErrorInfo | None]:
         """Calls the tool; returns its value, the text for the model, and its error."""
         if step.tool == FINISH:
             return "Completed.", "Completed.", None
@@ -216,11 +218,13 @@ class Run:
             if step.problem is not None and (spec is not None or not step.tool):
                 raise step.problem
             if spec is None:
-                raise NotFoundError(
-                    f"there is no tool {wire_text(step.tool, 100)!r}; there are {', '.join([*tools, FINISH])}",
-                    error_type="ToolNotFound",
-                )
-            value = await self._in_time(self._called(spec, step.args))
+                raise tools.unknown(step.tool)
+            if tools.is_search(spec):
+                value, changed = await self._in_time(tools.search(step.args))
+                if changed:
+                    react.offer(tools.specs())
+            else:
+                value = await self._in_time(self._called(spec, step.args))
         except ToolBridgeError as error:
             text = text_of(_observed_failure(step.tool, error), self._observation_chars)
             return text, text, error_info(error)
@@ -284,28 +288,6 @@ class Run:
                 final_answer=struct_of(answer), total_steps=self._taken, steps=self._steps, stop_reason=stop_reason
             )
         )
-
-
-def _chosen(specs: list[ToolSpec], names: tuple[str, ...]) -> dict[str, ToolSpec]:
-    tools = {spec.name: spec for spec in specs}
-    if names:
-        missing = [name for name in names if name not in tools]
-        if missing:
-            alike = near_names(missing[0], tools, n=1)
-            hint = f"; did you mean {alike[0]}?" if alike else ""
-            raise NotFoundError(
-                f"the session has no tool {', '.join(missing)}{hint}",
-                error_type="ToolNotFound",
-                details={"tool_names": ", ".join(missing)},
-            )
-        tools = {name: tools[name] for name in names}
-    if FINISH in tools:
-        raise ValidationError(
-            f"an agent cannot be given the tool {FINISH}, which is how it says that it is done; "
-            "name the others in tool_names",
-            details={"tool_names": FINISH},
-        )
-    return tools
 
 
 def _observed_failure(tool: str, error: ToolBridgeError | None) -> str:

@@ -1,6 +1,7 @@
 """The agent runtime: creates agents, and runs them with the tools of a session."""
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
+from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.values import text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -58,6 +60,7 @@ class AgentRuntime:
         self._open_session = open_session
         self._agents: OrderedDict[str, Agent] = OrderedDict()
         self._runs: set[Run] = set()
+        self._indexes = LiveIndexes()
         self._closed = False
 
     async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
@@ -131,6 +134,7 @@ class AgentRuntime:
             ends=ends,
             observation_chars=self._settings.max_observation_chars,
             on_model=model_reporter(context),
+            open_index=functools.partial(self._indexes.of, request.session_id),
         )
         self._runs.add(run)
         try:

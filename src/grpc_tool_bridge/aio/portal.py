@@ -98,7 +98,7 @@ class SyncView(Generic[T]):
     """A blocking view of an object with an async API, for other threads.
 
     It has the object's attributes and methods. Instead of returning an awaitable, a method blocks until it is done;
-    async iterators become iterators; objects with an async API become views.
+    async iterators become iterators; objects with an async API, and those in a list or a dict, become views.
 
     Args:
         target: The object.
@@ -144,6 +144,8 @@ class SyncView(Generic[T]):
             viewed = {key: self._view(item) for key, item in value.items()}
             # A subclass of dict may have a better error for a missing key.
             return type(value)(viewed) if isinstance(value, dict) else viewed
+        if type(value) is list and any(isinstance(item, AsyncApi) for item in value):
+            return [self._view(item) for item in value]
         return value
 
     def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:

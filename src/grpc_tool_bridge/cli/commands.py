@@ -26,7 +26,7 @@ def _worker() -> Command:
 def _tools() -> Command:
     from grpc_tool_bridge.cli import tools
 
-    return client_command(tools.tools)
+    return client_command(tools.tools, check=tools.check)
 
 
 def _call() -> Command:

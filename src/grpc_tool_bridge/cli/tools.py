@@ -1,11 +1,11 @@
-"""``tools``: lists the tools of the hub."""
+"""``tools``: lists the tools of the hub, and searches them."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
-from grpc_tool_bridge.cli.parameters import Argument
+from grpc_tool_bridge.cli.parameters import Argument, Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -14,18 +14,32 @@ if TYPE_CHECKING:
 async def tools(
     hub: HubOptions,
     name: Annotated[str | None, Argument(metavar="NAME", help="Show all details of this tool.")] = None,
+    *,
+    search: Annotated[
+        str | None,
+        Option(
+            metavar="QUERY", help='Only tools that match, the best first: plain words, such as "weather in a city".'
+        ),
+    ] = None,
+    prefix: Annotated[str, Option(metavar="PREFIX", help="Only tools whose names begin with this.")] = "",
+    limit: Annotated[
+        int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
+    ] = None,
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the tools of the hub, or show one in full."""
+    """List the tools of the hub, search them, or show one in full."""
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
 
     async with open_bridge(hub, session) as bridge:
-        specs = [proxy.spec for proxy in bridge.tools.values()]
+        if search is None:
+            specs = [proxy.spec for proxy in bridge.tools.values() if proxy.name.startswith(prefix)]
+            specs.sort(key=lambda spec: spec.name)
+        else:
+            specs = [proxy.spec for proxy in await bridge.search_tools(search, limit=limit or 8, prefix=prefix)]
         held = await _held_back(bridge)
-    specs.sort(key=lambda spec: spec.name)
     if name is not None:
         spec = find_tool(specs, name)
         print_json(tool_text.facts(spec, held)) if as_json else tool_text.show(spec, held)
@@ -33,8 +47,20 @@ async def tools(
         print_json([tool_text.facts(spec, held) for spec in specs])
     elif specs:
         console().print(tool_text.table(specs, held))
+    elif search is not None or prefix:
+        console().print("No tool matches; grpc-tool-bridge tools lists all of them.")
     else:
         console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
+
+
+def check(*, name: str | None, search: str | None, prefix: str, limit: int | None, **_: Any) -> None:
+    """Checks the arguments that do not need the hub; raises ArgumentError."""
+    if name is not None and (search is not None or prefix):
+        raise ArgumentError(
+            "tools shows one tool by its name, or searches with --search and --prefix; give one of them"
+        )
+    if limit is not None and search is None:
+        raise ArgumentError("--limit is the maximum number of tools that --search finds; give --search too")
 
 
 async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:

@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import uuid
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from grpc_tool_bridge.aio.loops import LoopStream
 from grpc_tool_bridge.aio.portal import AsyncApi
+from grpc_tool_bridge.client.agent_tools import agent_tool_names
 from grpc_tool_bridge.client.caller import Caller, stream_ended
 from grpc_tool_bridge.client.options import to_milliseconds
 from grpc_tool_bridge.client.resume import is_lost, resumed
 from grpc_tool_bridge.config import CALL_TIMEOUT
-from grpc_tool_bridge.config.argument_checks import check_text, check_type, list_of
+from grpc_tool_bridge.config.argument_checks import check_text, check_type
 from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     ProtocolError,
@@ -22,12 +24,14 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AgentExecutionChunk,
     CancelAgentRunRequest,
     CreateReActAgentRequest,
     ErrorInfo,
     ExecuteAgentRequest,
+    ToolSpec,
 )
 from grpc_tool_bridge.values.serialization import MAX_DEPTH, deserialize_value, serialize_value
 from grpc_tool_bridge.values.structs import read_struct
@@ -63,6 +67,10 @@ class AgentCalls(AsyncApi):
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
 
+    @abstractmethod
+    def _specs(self) -> list[ToolSpec]:
+        """Returns the session's tools, as they were last read."""
+
     async def create_react_agent(
         self,
         signature: str,
@@ -72,26 +80,33 @@ class AgentCalls(AsyncApi):
         *,
         return_intermediate_steps: bool = False,
         verbose: bool = False,
+        tool_filter: ToolFilter | None = None,
     ) -> str:
         """Creates an agent, which exists as long as the session.
 
         Args:
             signature: Inputs and outputs, such as ``"Question -> Answer"`` or ``"text, limit: int -> summary"``.
-            tool_names: Tools that it may call; None: all tools of the session.
+            tool_names: Tools that it may call; None: all tools of the session. With ``"search_tools"`` among them it is
+                given a tool that searches the session's tools, and may call what it has found; a tool of the session
+                that has this name is meant instead.
             max_iters: Maximum number of steps.
             llm_config: Settings of its model, such as "model" and "temperature"; never an API key.
             return_intermediate_steps: Repeat the steps in the result.
             verbose: Log each step in the agent runtime, at level INFO.
+            tool_filter: Only tools that pass it, of those named: a pattern such as ``"weather_*"``, a prefix that ends
+                with a separator such as ``"weather_"``, a list of these, or a function that is called with each
+                ``ToolSpec``. The tools that pass now are chosen; with ``"search_tools"`` it limits what can be found,
+                and patterns also apply to tools that come later.
 
         Returns: Its id.
 
         Raises:
             ValidationError: The signature or a setting is not valid.
-            NotFoundError: The session has no tool with one of the names.
+            NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
             UnavailableError: No agent runtime is connected to the hub.
             ToolCommunicationError: Nobody answered.
         """
-        names = _checked_names(tool_names)
+        names = agent_tool_names(tool_names, tool_filter, self._specs())
         check_type("signature", signature, str, 'a text such as "Question -> Answer"')
         check_type("max_iters", max_iters, int, "a whole number")
         check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")
@@ -102,10 +117,8 @@ class AgentCalls(AsyncApi):
         if not 0 < max_iters < _MANY:
             raise ValidationError(f"max_iters must be 1 or more, not {max_iters}")
         request = CreateReActAgentRequest(
-            session_id=self.caller.require_session(), signature=signature, tool_names=names or (), max_iters=max_iters
+            session_id=self.caller.require_session(), signature=signature, tool_names=names, max_iters=max_iters
         )
-        if names is not None and not names:
-            raise ValidationError("tool_names is empty; None gives the agent every tool of the session")
         request.config.return_intermediate_steps = return_intermediate_steps
         request.config.verbose = verbose
         for name, value in (llm_config or {}).items():
@@ -233,17 +246,6 @@ class _Run:
             return
         with contextlib.suppress(ToolBridgeError):
             await _cancel(self._caller, self.id, timeout=CANCEL_SECONDS)
-
-
-def _checked_names(tool_names: Any) -> list[Any] | None:
-    if tool_names is None:
-        return None
-    names = (
-        list(tool_names) if isinstance(tool_names, Mapping) else list_of("tool_names", tool_names, "a list of names")
-    )
-    for name in names:
-        check_text("one of tool_names", name, "a tool's name")
-    return list(names)
 
 
 def _request(caller: Caller, asked: Mapping[str, Any]) -> ExecuteAgentRequest:

@@ -46,9 +46,9 @@ from grpc_tool_bridge.errors import (
     ToolExecutionError,
     ValidationError,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    SessionConfig,
-)
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, ToolSpec
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
@@ -162,6 +162,15 @@ class ToolBridge(AgentCalls):
             self._beating = self._tasks.spawn(self._heartbeat(), "heartbeat")
             self._follow()
 
+    async def search_tools(
+        self, query: str, *, limit: int = DEFAULT_LIMIT, prefix: str = "", tool_filter: ToolFilter | None = None
+    ) -> list[AsyncGRPCProxyTool]:
+        """Finds tools of the session by what they do, the best match first; see ``ToolBridgeClient.search_tools``."""
+        return await self.client.search_tools(query, limit=limit, prefix=prefix, tool_filter=tool_filter)
+
+    def _specs(self) -> list[ToolSpec]:
+        return [proxy.spec for proxy in self.tools.values()]
+
     async def execute_tool(
         self,
         tool_id: str,
@@ -253,33 +262,42 @@ class ToolBridge(AgentCalls):
                 await pause(wait)
         raise AssertionError("the last try returns or raises")
 
-    def dspy_tools(self, *names: str) -> list[Any]:
+    def dspy_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
         """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
-        return [*_adapter("dspy").dspy_tools(self, *names)]
+        return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, search=search)]
 
-    def langchain_tools(self, *names: str) -> list[Any]:
-        """Returns LangChain tools for the named tools, by default for all."""
-        return [*_adapter("langchain").langchain_tools(self, *names)]
+    def langchain_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+        """Returns LangChain tools for the named tools, by default for all; see ``adapters.langchain``."""
+        return [*_adapter("langchain").langchain_tools(self, *names, tool_filter=tool_filter, search=search)]
 
-    def openai_tools(self, *names: str, api: Literal["chat", "responses"] = "chat") -> list[dict[str, Any]]:
-        """Returns the named tools, by default all, as OpenAI function schemas."""
+    def openai_tools(
+        self,
+        *names: str,
+        api: Literal["chat", "responses"] = "chat",
+        tool_filter: ToolFilter | None = None,
+        search: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Returns the named tools, by default all, as OpenAI function schemas; see ``adapters.openai.openai_tools``."""
         if api not in ["chat", "responses"]:
             raise ValidationError(f"api must be 'chat' or 'responses', not {api!r:.60}")
-        return [*_adapter("openai").openai_tools(self, *names, api=api)]
+        return [*_adapter("openai").openai_tools(self, *names, api=api, tool_filter=tool_filter, search=search)]
 
-    async def run_openai_tool_calls(self, calls: Any) -> list[dict[str, Any]]:
+    async def run_openai_tool_calls(
+        self, calls: Any, *, tool_filter: ToolFilter | None = None, search: bool = False
+    ) -> list[dict[str, Any]]:
         """Runs the tool calls of a model's answer and returns the messages with their results.
 
         See ``adapters.openai.run_openai_tool_calls``.
         """
-        return [*await _adapter("openai").run_openai_tool_calls(self, calls)]
+        adapter = _adapter("openai")
+        return [*await adapter.run_openai_tool_calls(self, calls, tool_filter=tool_filter, search=search)]
 
-    def pydantic_ai_toolset(self, *names: str) -> Any:
+    def pydantic_ai_toolset(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> Any:
         """Returns a Pydantic AI toolset of the named tools, by default of all.
 
         See ``adapters.pydantic_ai.pydantic_ai_toolset``.
         """
-        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names)
+        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, tool_filter=tool_filter, search=search)
 
     @property
     def sync(self) -> "SyncBridge":

@@ -25,6 +25,8 @@ from grpc_tool_bridge.config.argument_checks import (
     refuse_type,
 )
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchConfig,
     CleanupSessionRequest,
@@ -36,6 +38,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     MetricValue,
     SessionConfig,
     SessionInfo,
+    ToolSpec,
 )
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.channel import Connection
@@ -269,6 +272,34 @@ class ToolBridgeClient(AgentCalls):
         stay as they are.
         """
         await self._tools.follow()
+
+    async def search_tools(
+        self, query: str, *, limit: int = DEFAULT_LIMIT, prefix: str = "", tool_filter: ToolFilter | None = None
+    ) -> list[AsyncGRPCProxyTool]:
+        """Finds tools of the session by what they do, the best match first.
+
+        It searches the names, descriptions, arguments and examples of ``tools``, in this process. Of the words of the
+        query every one counts, the rare ones most, and none has to match; a tool whose name is the query comes first. A
+        query without words, such as "", lists the tools by name.
+
+        Args:
+            query: What the tool should do, in plain words, such as "weather in a city".
+            limit: Maximum number of tools, 1 to 100.
+            prefix: Only tools whose names begin with it.
+            tool_filter: Only tools that pass it; as for ``create_react_agent``.
+
+        Returns:
+            The tools themselves: ``await found[0](…)`` calls the best match, and ``found[0].spec`` describes it.
+
+        Raises:
+            ValidationError: An argument is not valid.
+            ProtocolError: There is no session yet.
+            UnimplementedError: The SQLite of this Python has no FTS5.
+        """
+        return await self._tools.search(query, limit=limit, prefix=prefix, tool_filter=tool_filter)
+
+    def _specs(self) -> list[ToolSpec]:
+        return [proxy.spec for proxy in self.tools.values()]
 
     # ----------------------------------------------------------------------------------------------- execution
 

@@ -19,6 +19,8 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
 )
 from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.live_index import LiveIndex
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     GetSessionToolsRequest,
     GetSessionToolsResponse,
@@ -77,6 +79,8 @@ class SessionTools:
         self._options = caller.options
         # Proxies of removed tools that are still in use: a tool may come back.
         self._gone: WeakValueDictionary[str, AsyncGRPCProxyTool] = WeakValueDictionary()
+        # Made by the first search.
+        self._index: LiveIndex | None = None
 
     def find(self, tool_id: str) -> AsyncGRPCProxyTool:
         """Returns the proxy of a tool by name or id. An unknown tool gets a new proxy; the hub decides.
@@ -97,6 +101,19 @@ class SessionTools:
         by_id = next((proxy for proxy in self.proxies.values() if proxy.spec.tool_id == tool_id), None)
         return by_id or make_proxy(ToolSpec(tool_id=tool_id, name=tool_id), self._caller, self._caller.options)
 
+    async def search(
+        self, query: str, *, limit: int, prefix: str, tool_filter: ToolFilter | None
+    ) -> list[AsyncGRPCProxyTool]:
+        """Finds tools; arguments, result and errors as for ``ToolBridgeClient.search_tools``."""
+        self._caller.require_session()
+        allows = None if tool_filter is None else filter_of(tool_filter)
+        if self._index is None:
+            self._index = LiveIndex()
+            for name, proxy in self.proxies.items():
+                self._index.note(name, proxy.spec)
+        found = await self._index.search(query, limit=limit, prefix=prefix, allows=allows)
+        return [self.proxies[tool.name] for tool in found]
+
     def take(self, specs: Iterable[ToolSpec]) -> list[ToolChange]:
         """Takes the current specs of all tools, and the current options; returns the changes."""
         present = {spec.name: spec for spec in specs}
@@ -114,9 +131,11 @@ class SessionTools:
         """Takes the current spec of one tool; returns the changes."""
         name = spec.name
         proxy = self.proxies.get(name)
+        if proxy is not None and proxy.spec == spec:
+            return []
+        if self._index is not None:
+            self._index.note(name, spec)
         if proxy is not None:
-            if proxy.spec == spec:
-                return []
             proxy.change(spec, self._options)
             return [("changed", name)]
         proxy = self._gone.pop(name, None)
@@ -133,6 +152,8 @@ class SessionTools:
         if proxy is None:
             return []
         proxy.mark_removed()
+        if self._index is not None:
+            self._index.note(name, None)
         self._gone[name] = proxy
         return [("removed", name)]
 

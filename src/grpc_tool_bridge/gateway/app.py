@@ -53,7 +53,7 @@ class Gateway:
             _Routes(
                 [
                     *_routes(self._calls),
-                    Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"]),
+                    _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"])),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
                     _route(LOGOUT_PATH, self._log_out, "POST"),
@@ -70,9 +70,13 @@ class Gateway:
         )
         self.app: ASGIApp = self._guard
 
+    async def end_streams(self) -> None:
+        """Ends the streams of MCP clients, which would stay open; requests of theirs are refused from now on."""
+        await self._mcp.aclose()
+
     async def aclose(self) -> None:
         """Ends what still runs."""
-        await self._mcp.aclose()
+        await self.end_streams()
         await self._calls.aclose()
 
     async def _log_in(self, request: Request) -> Response:
@@ -123,7 +127,10 @@ def _routes(calls: HubCalls) -> list[Route]:
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:
-    route = Route(path, _Answers(endpoint), methods=list(methods))
+    return _bare(Route(path, _Answers(endpoint), methods=list(methods)))
+
+
+def _bare(route: Route) -> Route:
     if route.methods is not None:
         # Starlette adds it to GET, which may run a tool here.
         route.methods.discard("HEAD")

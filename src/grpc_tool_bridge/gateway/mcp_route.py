@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.errors import UnavailableError, UnimplementedError
 from grpc_tool_bridge.gateway.errors import error_response
 from grpc_tool_bridge.optional import missing
 
@@ -24,6 +24,7 @@ class McpRoute:
         self._hub = hub
         self._endpoint: Any = None
         self._starting = asyncio.Lock()
+        self._is_closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -34,15 +35,22 @@ class McpRoute:
                 text = str(missing(error, "mcp", extra="mcp"))
                 await error_response(UnimplementedError(text))(scope, receive, send)
                 return
+            except UnavailableError as error:
+                await error_response(error)(scope, receive, send)
+                return
         await self._endpoint(scope, receive, send)
 
     async def aclose(self) -> None:
-        """Ends what still runs."""
-        if self._endpoint is not None:
-            await self._endpoint.aclose()
+        """Ends what still runs, streams too; later requests are refused."""
+        async with self._starting:
+            self._is_closed = True
+            if self._endpoint is not None:
+                await self._endpoint.aclose()
 
     async def _start(self) -> None:
         async with self._starting:
+            if self._is_closed:
+                raise UnavailableError("the hub is shutting down and takes no new requests")
             if self._endpoint is None:
                 # It takes half a second, in which other requests are answered.
                 module = await asyncio.to_thread(import_module, "grpc_tool_bridge.gateway.mcp.endpoint")

@@ -7,6 +7,7 @@ from typing import Any
 from grpc_tool_bridge.core.names import NAME_PATTERN
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, MAX_LIMIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
 from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
@@ -93,6 +94,15 @@ PARAMETERS: Mapping[str, Schema] = {
     "force": {"in": "query", "schema": FLAG, "description": "Ends calls in flight as well."},
     "page_token": {"in": "query", "schema": TEXT, "description": "`next_page_token` of the page before."},
     "page_size": {"in": "query", "schema": _COUNT, "description": "Entries of a page; 0: the default."},
+    "search": {
+        "in": "query", "schema": TEXT,
+        "description": "What the tool should do, in plain words: only tools that match, the best first.",
+    },
+    "found": {
+        "in": "query", "name": "limit",
+        "schema": {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT},
+        "description": f"Maximum number of tools that `search` finds; 0: {DEFAULT_LIMIT}.",
+    },
     "of_session": {"in": "query", "name": "session_id", "schema": _ID, "description": "Only those of a session."},
     "arguments": {"in": "query", "schema": FLAG, "description": "Includes the arguments of calls."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
@@ -179,7 +189,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
     return {
         f"GET {tools}": RouteDoc(
-            name="listTools", tag="tools", errors=_SESSION,
+            name="listTools", tag="tools", parameters=("search", "found", "prefix"), errors=_SESSION,
             answer=object_of({"tools": {"type": "array", "items": spec}}, "tools"),
         ),
         f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),

@@ -91,6 +91,8 @@ class HttpServer:
         if self._server is None or self._serving is None:
             return
         self._server.config.timeout_graceful_shutdown = max(1, int(grace))
+        if self._gateway is not None:
+            await self._gateway.end_streams()
         self._server.should_exit = True
         await self._serving
         if self._gateway is not None:

@@ -15,7 +15,9 @@ from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json, outcome_json, value_json
 from grpc_tool_bridge.gateway.plain_results import plain_writer
 from grpc_tool_bridge.gateway.query import query_arguments
+from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.offload import written
@@ -34,10 +36,16 @@ class ToolRoutes:
 
     def __init__(self, calls: HubCalls) -> None:
         self._calls = calls
+        self._indexes = LiveIndexes()
 
     async def list_all(self, request: Request) -> Response:
-        """Lists the tools that a session sees."""
-        specs = await self._specs(request)
+        """Lists the tools that a session sees: all, or those that a search finds."""
+        query, prefix = request.query_params.get("search"), request.query_params.get("prefix", "")
+        limit = count_of(request, "limit")
+        if query is None:
+            specs = [spec for spec in await self._specs(request) if spec.name.startswith(prefix)]
+        else:
+            specs = await self._found(request, query, limit or DEFAULT_LIMIT, prefix)
         return JsonResponse({"tools": [message_json(spec) for spec in specs]})
 
     async def describe(self, request: Request) -> Response:
@@ -120,6 +128,12 @@ class ToolRoutes:
             for result, write in zip(response.results, writers, strict=True)
         ]
         return JsonResponse({"results": results, "metrics": message_json(response.metrics)})
+
+    async def _found(self, request: Request, query: str, limit: int, prefix: str) -> list[pb.ToolSpec]:
+        session = self._calls.hub.store.find(path_name(request, "sid"))
+        index = self._indexes.of(session.id)
+        await index.replace(tool.spec for tool in self._calls.hub.registry.visible(session))
+        return [tool.spec for tool in await index.search(query, limit=limit, prefix=prefix)]
 
     async def _specs(self, request: Request) -> list[pb.ToolSpec]:
         specs: list[pb.ToolSpec] = []

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from grpc_tool_bridge.adapters.choice import Bridge, choose_tools, find_tool, framework_name, parameters, unknown_tools
+from grpc_tool_bridge.adapters.choice import Bridge, Choice, find_tool, framework_name, parameters, unknown_tools
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -19,7 +19,7 @@ class FakeBridge:
 
 
 def chosen(bridge: FakeBridge, *names: Any) -> list[str]:
-    return [proxy.name for proxy in choose_tools(cast("Bridge", bridge), names)]
+    return [proxy.name for proxy in Choice(names).tools(cast("Bridge", bridge))]
 
 
 def found(bridge: FakeBridge, name: str) -> str:

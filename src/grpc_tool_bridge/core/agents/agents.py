@@ -36,6 +36,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_info,
 )
+from grpc_tool_bridge.llm.agent_search import read_agent_tools
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -165,12 +166,11 @@ class Agents:
             raise MessageTooLargeError.of("the definition of an agent", size, MAX_DEFINITION_BYTES)
         if request.max_iters < 0:
             raise ValidationError(f"max_iters must be 0 (the default) or more, not {request.max_iters}")
-        tools = self._tools_of(session, request)
+        names, tool_count = self._tools_of(session, request)
         definition = pb.CreateReActAgentRequest()
         definition.CopyFrom(request)
-        if request.tool_names:
-            del definition.tool_names[:]
-            definition.tool_names.extend(tool.name for tool in tools)
+        del definition.tool_names[:]
+        definition.tool_names.extend(names)
         agent_id = f"agent-{_digest(definition).hex()[:16]}"
         self._check_room(session, agent_id)
         agent = Agent(agent_id, definition, self._settings)
@@ -178,13 +178,21 @@ class Agents:
         # Other agents may have been created meanwhile.
         self._check_room(session, agent_id)
         self.of(session).agents.setdefault(agent_id, agent)
-        return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=len(tools), capabilities=response.capabilities)
+        return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=tool_count, capabilities=response.capabilities)
 
-    def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> list[RegisteredTool]:
-        if not request.tool_names:
-            return self._registry.visible(session)
+    def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> tuple[list[str], int]:
+        """Returns the names of an agent's definition, and how many tools it may call now."""
         by_name = {tool.name: tool for tool in self._registry.visible(session)}
-        return [by_name.get(name) or self._registry.find(session, name) for name in dict.fromkeys(request.tool_names)]
+        if not request.tool_names:
+            return [], len(by_name)
+        chosen = read_agent_tools(request.tool_names, {*by_name, *(tool.id for tool in by_name.values())})
+        named = {name: by_name.get(name) or self._registry.find(session, name) for name in chosen.names}
+        # A tool may be named by its id.
+        callable_names = {tool.name for tool in named.values()}
+        if chosen.may_find is not None:
+            callable_names.update(name for name, tool in by_name.items() if chosen.may_find(tool.spec))
+        names = [named[name].name if name in named else name for name in request.tool_names]
+        return list(dict.fromkeys(names)), len(callable_names)
 
     def _check_room(self, session: Session, agent_id: str) -> None:
         known = self.of(session).agents

@@ -1,24 +1,54 @@
 """``/mcp``: streamable HTTP."""
 
 import asyncio
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
+from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http import EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from sse_starlette import sse
+from starlette.datastructures import QueryParams
+from starlette.types import Message, Receive, Scope, Send
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.gateway.hub_calls import BODY_FACTOR
+from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
+from grpc_tool_bridge.gateway.errors import HttpError, error_response
+from grpc_tool_bridge.gateway.hub_calls import BODY_FACTOR, HubCalls
+from grpc_tool_bridge.gateway.mcp.direct import CLIENT_LEFT, DirectCalls
+from grpc_tool_bridge.gateway.mcp.event_store import EventStores, SessionEvents, opening_events
 from grpc_tool_bridge.gateway.mcp.server import make_server
-from grpc_tool_bridge.gateway.mcp.sessions import MCP_SESSION_HEADER, SHARED_SESSION, SessionClients, SessionKey
+from grpc_tool_bridge.gateway.mcp.sessions import (
+    SESSION_PARAMETER,
+    SHARED_SESSION,
+    SessionClients,
+    SessionKey,
+    http_key,
+)
+from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
+from grpc_tool_bridge.rpc.budgets import SMALL_BYTES
+
+# When a client whose connection broke connects again, in milliseconds.
+RETRY_MILLISECONDS = 1_000
 
 # Who may connect is decided before a request comes here.
 _NO_CHECKS = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+_HANDSHAKE = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
+_CALL = b"tools/call"
+# The SDK tells of every session at INFO.
+_LOUD = "mcp.server"
+
+# The session of the request that is being answered.
+_key_of_request: ContextVar[SessionKey | None] = ContextVar("session of a request over MCP", default=None)
 
 
 class McpEndpoint:
@@ -30,25 +60,21 @@ class McpEndpoint:
     """
 
     def __init__(self, hub: Hub, version: str) -> None:
-        settings = hub.settings
-        options = CallOptions(
-            max_message_bytes=settings.max_message_bytes, max_message_nodes=settings.max_message_nodes
+        self._calls = HubCalls(hub)
+        self._sessions = _sessions(hub)
+        self._handlers = ToolHandlers(self._sessions)
+        server = make_server(
+            self._sessions, version, handlers=self._handlers, memory=hub.memory, find_schema=self._schema_of
         )
-        self._sessions = SessionClients(
-            lambda: ToolBridgeClient(LocalTransport(hub), options=options),
-            SessionKey(SHARED_SESSION),
-            idle_timeout=settings.session_idle_timeout,
-            most=settings.max_sessions,
-        )
-        self._manager = StreamableHTTPSessionManager(
-            make_server(self._sessions, version),
-            security_settings=_NO_CHECKS,
-            max_request_body_size=BODY_FACTOR * settings.max_message_bytes,
-            session_idle_timeout=settings.session_idle_timeout,
-            max_sessions=settings.max_sessions,
-        )
+        self._stores = EventStores(hub.memory, asyncio.get_running_loop().time)
+        self._manager = _Manager(server, self._stores, hub.settings)
+        self._direct: DirectCalls | None = None
+        if len(server.middleware) == 1:
+            # Else calls are traced, which the SDK does.
+            self._direct = DirectCalls(self._calls, self._sessions, self._handlers, server.server_info_stamp)
         self._tasks = TaskSet()
         self._stopping = asyncio.Event()
+        _quiet(_LOUD)
 
     async def start(self) -> None:
         """Begins to serve."""
@@ -58,18 +84,143 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
-        await self._manager.handle_request(scope, receive, send)
-        if scope["method"] == "DELETE":
-            ended = Request(scope).headers.get(MCP_SESSION_HEADER, "")
-            await self._sessions.end(SessionKey(f"mcp-{ended}", is_own=True))
+        if self._stopping.is_set():
+            refusal = UnavailableError("the hub is shutting down and takes no new requests")
+            await error_response(refusal)(scope, receive, send)
+            return
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        try:
+            _charge(scope, headers)
+        except ResourceExhaustedError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        version = headers.get(b"mcp-protocol-version")
+        if version is None or version in _HANDSHAKE or headers.get(b"mcp-method") != _CALL:
+            await self._manager.handle_request(scope, receive, send)
+        else:
+            await self._call(scope, receive, send)
 
     async def aclose(self) -> None:
-        """Ends what still runs."""
+        """Ends what still runs, open streams too."""
         self._stopping.set()
-        await self._sessions.aclose()
         await self._tasks.aclose()
+        await self._sessions.aclose()
+        await self._calls.aclose()
+        self._stores.close()
+        _end_watcher()
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a call of the latest protocol."""
+        query = QueryParams(scope.get("query_string", b""))
+        key = http_key(query.get(SESSION_PARAMETER, ""))
+        try:
+            # What a call may have in its headers is known of an open session only.
+            await self._sessions.opened(key)
+        except ToolBridgeError:
+            # The handler meets it again, and tells of it.
+            pass
+        _key_of_request.set(key)
+        if self._direct is None:
+            await self._manager.handle_request(scope, receive, send)
+            return
+        first = await receive()
+        call = self._direct.read(scope, first, key)
+        if call is None:
+            await self._manager.handle_request(scope, _again(first, receive), send)
+            return
+        try:
+            await self._direct.answer(call, scope, receive, send)
+        except HttpError as error:
+            if error.status != CLIENT_LEFT:
+                raise
+
+    def _schema_of(self, name: str) -> Mapping[str, Any] | None:
+        key = _key_of_request.get()
+        return None if key is None else self._handlers.header_schema(self._sessions.find(key), name)
 
     async def _run(self, started: asyncio.Event) -> None:
         async with self._manager.run():
             started.set()
             await self._stopping.wait()
+
+
+class _Manager(StreamableHTTPSessionManager):
+    """The SDK's, with a store of events for each client: its ids of streams are the same for all.
+
+    Args:
+        server: Answers.
+        stores: The stores of events.
+        settings: The hub's.
+    """
+
+    def __init__(self, server: Server[Any], stores: EventStores, settings: Settings) -> None:
+        self._stores = stores
+        super().__init__(
+            server,
+            security_settings=_NO_CHECKS,
+            retry_interval=RETRY_MILLISECONDS,
+            max_request_body_size=BODY_FACTOR * settings.max_message_bytes,
+            session_idle_timeout=settings.session_idle_timeout,
+            max_sessions=settings.max_sessions,
+        )
+
+    @property
+    def event_store(self) -> EventStore | None:
+        """Returns a store for the client that connects with the request that is being answered."""
+        events: SessionEvents = self._stores.open()
+        opening_events.set(events)
+        return events
+
+    @event_store.setter
+    def event_store(self, store: EventStore | None) -> None:
+        """Takes none: each client has its own."""
+
+
+def _sessions(hub: Hub) -> SessionClients:
+    settings = hub.settings
+    options = CallOptions(max_message_bytes=settings.max_message_bytes, max_message_nodes=settings.max_message_nodes)
+    return SessionClients(
+        lambda: ToolBridgeClient(LocalTransport(hub), options=options),
+        SessionKey(SHARED_SESSION),
+        idle_timeout=settings.session_idle_timeout,
+        most=settings.max_sessions,
+        memory=hub.memory,
+    )
+
+
+def _charge(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+    """Charges a large body to the request, which holds it until it is answered.
+
+    Raises:
+        ResourceExhaustedError: There is no room for it.
+    """
+    size = headers.get(b"content-length", b"")
+    held = scope.get("held")
+    if held is not None and size.isdigit() and int(size) > SMALL_BYTES:
+        held.resize(held.size + int(size))
+
+
+def _again(first: Message, receive: Receive) -> Receive:
+    """Returns what gives a message that was read already, and then all others."""
+    waiting = [first]
+
+    async def receive_again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return receive_again
+
+
+def _quiet(name: str) -> None:
+    """Lets a logger tell of warnings only, unless the program has chosen otherwise."""
+    logger = logging.getLogger(name)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.WARNING)
+
+
+def _end_watcher() -> None:
+    """Ends the task by which the SDK's streams look for the end of the server, if no stream is left."""
+    if sse._get_shutdown_state().events:  # noqa: SLF001 - it never ends otherwise
+        return
+    for task in asyncio.all_tasks():
+        if getattr(task.get_coro(), "__qualname__", "") == sse._shutdown_watcher.__qualname__:  # noqa: SLF001
+            task.cancel()

@@ -1,27 +1,57 @@
 """The bridge as an MCP server."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
+from mcp_types import SetLevelRequestParams
+from opentelemetry import trace
 
+from grpc_tool_bridge.gateway.mcp.call_events import set_level
+from grpc_tool_bridge.gateway.mcp.changes import Changes
+from grpc_tool_bridge.gateway.mcp.connections import Connections
 from grpc_tool_bridge.gateway.mcp.sessions import SessionClients
 from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
+from grpc_tool_bridge.rpc.budgets import Budget
 
 NAME = "grpc-tool-bridge"
+TITLE = "gRPC tool bridge"
 
 
-def make_server(sessions: SessionClients, version: str) -> Server[Any]:
+def make_server(
+    sessions: SessionClients,
+    version: str,
+    *,
+    handlers: ToolHandlers | None = None,
+    memory: Budget | None = None,
+    find_schema: Callable[[str], Mapping[str, Any] | None] | None = None,
+) -> Server[Any]:
     """Makes the server that answers clients over any transport.
 
     Args:
         sessions: The sessions that the clients use.
         version: The package's.
+        handlers: Answer requests about tools; None: without a choice of the tools.
+        memory: Charged with the clients' connections; None: nothing is.
+        find_schema: Returns the schema of a tool whose arguments stand in headers, too.
     """
-    tools = ToolHandlers(sessions)
+    handlers, changes = handlers or ToolHandlers(sessions), Changes(sessions)
     server: Server[Any] = Server(
-        NAME, version=version, title="gRPC tool bridge", on_list_tools=tools.list_tools, on_call_tool=tools.call_tool
+        NAME,
+        version=version,
+        title=TITLE,
+        get_tool_input_schema=find_schema or (lambda _: None),
+        on_list_tools=handlers.list_tools,  # type: ignore[arg-type] - a dict of the wire is taken as well
+        on_call_tool=handlers.call_tool,  # type: ignore[arg-type]
+        on_subscriptions_listen=changes.listen,
     )
+    # The constructor would warn of it: the latest protocol has another way.
+    server.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        # Nobody traces; spans that go nowhere would be a tenth of a call.
+        server.middleware.clear()
+    server.middleware.append(Connections(sessions, changes, memory))
     make_options = server.create_initialization_options
 
     def options(*_: Any, **__: Any) -> InitializationOptions:

@@ -1,20 +1,34 @@
 """Which session of the bridge serves a client."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 
+from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.errors import ResourceExhaustedError
+from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
+from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # The session of clients that name none and have none of their own.
 SHARED_SESSION = "mcp"
-# The header that a client of the handshake protocol is recognized by.
-MCP_SESSION_HEADER = "mcp-session-id"
+# The parameter of the address that names a session.
+SESSION_PARAMETER = "session"
+
+# The hub has ended the session, or does not know it; the call has not begun.
+GONE = frozenset({"SessionNotFound", "SessionExpired"})
+
+# What an open session takes besides its tools, and what each of them takes besides its spec: the proxy.
+_SESSION_BYTES = 32 * 1024
+_TOOL_BYTES = 2 * 1024
+
+_log = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
 
@@ -32,50 +46,72 @@ class SessionKey:
     is_own: bool = False
 
 
+def connection_of(context: Context) -> Connection:
+    """Returns the connection that a request came by; that of a client of the handshake protocol stays."""
+    connection: Connection = context.session._connection  # noqa: SLF001 - the SDK has no other way to it
+    return connection
+
+
 def key_of(context: Context, default: SessionKey) -> SessionKey:
     """Returns the session that a request belongs to; ``default`` is that of a client without HTTP."""
     request = context.request
     if request is None:
         return default
-    named = request.query_params.get("session", "")
+    named = request.query_params.get(SESSION_PARAMETER, "")
+    # Only a client of the handshake protocol has a connection that stays.
+    return http_key(named, connection_of(context).session_id or "")
+
+
+def http_key(named: str, mcp_session: str = "") -> SessionKey:
+    """Returns the session of a request over HTTP: the one that its address names, else its client's own, if any."""
     if named:
         return SessionKey(named)
-    own = request.headers.get(MCP_SESSION_HEADER, "")
-    return SessionKey(f"mcp-{own}", is_own=True) if own else SessionKey(SHARED_SESSION)
+    return own_key(mcp_session) if mcp_session else SessionKey(SHARED_SESSION)
 
 
-@dataclass(slots=True)
+def own_key(mcp_session: str) -> SessionKey:
+    """Returns the session of a client that has one of its own."""
+    return SessionKey(f"mcp-{mcp_session}", is_own=True)
+
+
+@dataclass(eq=False, slots=True)
 class OpenSession:
     """A session that is open.
 
     Attributes:
         key: Which one.
         client: Makes its calls.
-        on_tools_changed: Called after each change of its tools.
+        users: Requests that use it now.
         used_at: When it was used last, on the event loop's clock.
     """
 
     key: SessionKey
     client: ToolBridgeClient
-    on_tools_changed: set[Callable[[], None]] = field(default_factory=set)
+    users: int = 0
     used_at: float = 0.0
     following: "asyncio.Task[None] | None" = None
+    held: Lease | None = None
+    has_news: bool = False
 
-    def tools_changed(self, *_: object) -> None:
-        """Tells of a change."""
-        for function in tuple(self.on_tools_changed):
-            function()
+    @property
+    def follows_tools(self) -> bool:
+        """Whether its tools are kept up to date."""
+        return self.following is not None and not self.following.done()
 
 
 class SessionClients:
     """The open sessions, each with a client that is shared by all requests of the session.
 
+    A session is opened by the first request that uses it, and again if the hub has ended it. One that nobody uses is
+    closed here, and ends at the hub when it has been idle there for as long; a client's own ends with the client.
+
     Args:
         make_client: Makes a client of the hub.
         default: The session of a client without HTTP.
         idle_timeout: Seconds after which a session that nobody uses is closed.
-        most: Open sessions; further ones are refused.
+        most: Open sessions; beyond them, idle ones are closed, else further ones are refused.
         connect_timeout: Seconds to keep trying to reach the hub when a session is opened.
+        memory: Charged with what open sessions hold; None: nothing is.
     """
 
     def __init__(
@@ -86,60 +122,283 @@ class SessionClients:
         idle_timeout: float,
         most: int,
         connect_timeout: float = 5.0,
+        memory: Budget | None = None,
     ) -> None:
         self._make_client = make_client
         self._default = default
         self._idle_timeout = idle_timeout
         self._most = most
         self._connect_timeout = connect_timeout
-        self._open: dict[SessionKey, asyncio.Future[OpenSession]] = {}
+        self._memory = memory
+        self._open: dict[SessionKey, OpenSession] = {}
+        self._opening: dict[SessionKey, asyncio.Future[OpenSession]] = {}
+        self._watchers: dict[SessionKey, set[Callable[[], None]]] = {}
+        self._on_close: list[Callable[[], None]] = []
         self._tasks = TaskSet()
+        self._keeper: asyncio.Task[None] | None = None
+        self._closed = False
 
-    async def of(self, context: Context) -> OpenSession:
-        """Returns the session of a request; opens it if it is not open.
+    def key_of(self, context: Context) -> SessionKey:
+        """Returns the session that a request belongs to."""
+        return key_of(context, self._default)
 
-        Raises:
+    def use(self, context: Context) -> "SessionUse":
+        """Uses the session of a request: ``async with sessions.use(context) as session``; opens it if needed.
+
+        Raises (on entering):
             ToolBridgeError: It cannot be opened.
         """
-        key = key_of(context, self._default)
-        opening = self._open.get(key)
-        if opening is None:
-            if len(self._open) >= self._most:
-                raise ResourceExhaustedError(
-                    f"{len(self._open):,} sessions of MCP clients are open, which is the limit; end one first"
-                )
-            opening = self._open[key] = self._tasks.spawn(self._start(key), f"MCP session {key.session_id}")
-            opening.add_done_callback(lambda done: self._forget_failed(key, done))
-        session = await asyncio.shield(opening)
+        return SessionUse(self, self.key_of(context))
+
+    def use_key(self, key: SessionKey) -> "SessionUse":
+        """Uses a session, as ``use`` does."""
+        return SessionUse(self, key)
+
+    def find(self, key: SessionKey) -> OpenSession | None:
+        """Returns a session if it is open."""
+        return self._open.get(key)
+
+    async def opened(self, key: SessionKey) -> OpenSession:
+        """Returns a session; opens it if it is not open. Of requests at the same time, one opens it.
+
+        Raises:
+            ToolBridgeError: It cannot be opened; the next request tries again.
+        """
+        session = self._open.get(key)
+        if session is None:
+            opening = self._opening.get(key)
+            if opening is None:
+                if self._closed:
+                    raise UnavailableError("the server is shutting down and takes no new calls")
+                self._make_room()
+                opening = self._opening[key] = asyncio.get_running_loop().create_future()
+                self._tasks.spawn(self._start(key, opening), f"opening session {key.session_id} for MCP")
+            session = await asyncio.shield(opening)
         session.used_at = asyncio.get_running_loop().time()
         return session
 
-    async def end(self, key: SessionKey) -> None:
-        """Closes a session, if it is open; one of a client's own ends at the hub as well."""
-        opening = self._open.pop(key, None)
-        if opening is None:
+    def watch_tools(self, key: SessionKey, changed: Callable[[], None]) -> Callable[[], None]:
+        """Calls ``changed`` after each change of a session's tools, and keeps the session open.
+
+        Returns:
+            A function that ends the watch.
+        """
+        watchers = self._watchers.setdefault(key, set())
+        watchers.add(changed)
+        if key not in self._open and key not in self._opening:
+            self._reopen(key)
+
+        def end() -> None:
+            watchers.discard(changed)
+            if not watchers and self._watchers.get(key) is watchers:
+                del self._watchers[key]
+
+        return end
+
+    def lose(self, session: OpenSession) -> None:
+        """Closes a session that the hub has ended; it is opened again when it is needed."""
+        if self._open.get(session.key) is not session:
             return
-        session = await opening
-        if session.following is not None:
-            session.following.cancel()
-        if key.is_own:
-            await session.client.cleanup_session(force=True)
-        await session.client.close()
+        del self._open[session.key]
+        self._tasks.spawn(self._close(session), f"closing session {session.key.session_id}")
+        if session.key in self._watchers:
+            self._reopen(session.key)
+
+    def end(self, key: SessionKey) -> None:
+        """Closes a session, if it is open; one of a client's own ends at the hub as well, with its calls."""
+        self._watchers.pop(key, None)
+        if key in self._open or key in self._opening:
+            self._tasks.spawn(self._end(key), f"ending session {key.session_id}")
+
+    def on_close(self, function: Callable[[], None]) -> None:
+        """Calls a function when all sessions are being closed."""
+        self._on_close.append(function)
 
     async def aclose(self) -> None:
         """Closes all sessions."""
-        for key in list(self._open):
-            await self.end(key)
+        self._closed = True
+        for function in self._on_close:
+            function()
+        self._watchers.clear()
+        for key in [*self._open, *self._opening]:
+            await self._end(key)
         await self._tasks.aclose()
 
-    async def _start(self, key: SessionKey) -> OpenSession:
+    # ----------------------------------------------------------------------------------------------------- open
+
+    def _make_room(self) -> None:
+        if len(self._open) + len(self._opening) < self._most:
+            return
+        idle = [session for session in self._open.values() if self._is_unused(session)]
+        if not idle:
+            raise ResourceExhaustedError(
+                f"{self._most:,} sessions of MCP clients are open, which is the limit; end one first",
+                details={"retry_after": "1"},
+            )
+        oldest = min(idle, key=lambda session: session.used_at)
+        del self._open[oldest.key]
+        self._tasks.spawn(self._close(oldest), f"closing session {oldest.key.session_id}")
+
+    async def _start(self, key: SessionKey, opening: "asyncio.Future[OpenSession]") -> None:
+        """Opens a session; what it fails with is the request's to tell."""
         client = self._make_client()
-        await client.initialize_session(key.session_id, connect_timeout=self._connect_timeout)
-        session = OpenSession(key, client)
-        client.on_tools_changed = session.tools_changed
-        session.following = self._tasks.spawn(client.follow_tools(), f"tools of MCP session {key.session_id}")
+        try:
+            await client.initialize_session(key.session_id, connect_timeout=self._connect_timeout)
+            session = OpenSession(key, client, held=self._charged(client))
+        except BaseException as error:
+            self._opening.pop(key, None)
+            _fail(opening, error)
+            await client.close()
+            if not isinstance(error, ToolBridgeError):
+                raise
+            return
+        session.used_at = asyncio.get_running_loop().time()
+        del self._opening[key]
+        self._open[key] = session
+        client.on_tools_changed = lambda *_: self._note_change(session)
+        session.following = self._tasks.spawn(self._follow(session), f"tools of session {key.session_id}")
+        if self._keeper is None or self._keeper.done():
+            self._keeper = self._tasks.spawn(self._keep(), "idle sessions of MCP clients")
+        if not opening.done():
+            opening.set_result(session)
+
+    def _charged(self, client: ToolBridgeClient) -> Lease | None:
+        if self._memory is None:
+            return None
+        held = Lease(self._memory, "a session of an MCP client")
+        held.resize(_size_of(client))
+        return held
+
+    def _reopen(self, key: SessionKey) -> None:
+        if not self._closed:
+            self._tasks.spawn(self._open_again(key), f"opening session {key.session_id} again")
+
+    async def _open_again(self, key: SessionKey) -> None:
+        for wait in back_off():
+            if key not in self._watchers or self._closed:
+                return
+            try:
+                session = await self.opened(key)
+            except ToolBridgeError as error:
+                _log.debug("session %s of an MCP client is not open: %s", key.session_id, error)
+                await asyncio.sleep(wait)
+                continue
+            self._tools_changed(session)
+            return
+
+    # ---------------------------------------------------------------------------------------------- while it is open
+
+    def _note_change(self, session: OpenSession) -> None:
+        """Tells of changes once in a turn of the loop: tools come and go many at a time."""
+        if not session.has_news:
+            session.has_news = True
+            asyncio.get_running_loop().call_soon(self._tools_changed, session)
+
+    def _tools_changed(self, session: OpenSession) -> None:
+        session.has_news = False
+        if session.held is not None:
+            session.held.set(_size_of(session.client))
+        for function in tuple(self._watchers.get(session.key, ())):
+            function()
+
+    async def _follow(self, session: OpenSession) -> None:
+        await session.client.follow_tools()
+        # It ends where the session has ended, and also where the hub lets nobody follow.
+        await self._check(session)
+
+    async def _check(self, session: OpenSession) -> None:
+        """Counts as activity of the session at the hub, and finds out whether it is still there."""
+        try:
+            is_there = await session.client.heartbeat()
+        except ToolBridgeError as error:
+            _log.debug("no heartbeat for session %s of an MCP client: %s", session.key.session_id, error)
+            return
+        if not is_there:
+            self.lose(session)
+
+    async def _keep(self) -> None:
+        """Keeps sessions that are in use, and closes those that are not."""
+        clock = asyncio.get_running_loop().time
+        while self._open:
+            beats = [session.client.heartbeat_interval for session in self._open.values()]
+            await asyncio.sleep(min(self._idle_timeout / 3, *beats))
+            for session in list(self._open.values()):
+                if self._open.get(session.key) is not session:
+                    continue
+                if not self._is_unused(session):
+                    await self._check(session)
+                elif clock() - session.used_at > self._idle_timeout:
+                    del self._open[session.key]
+                    await self._close(session)
+
+    def _is_unused(self, session: OpenSession) -> bool:
+        return not (session.users or session.key.is_own or session.key in self._watchers)
+
+    # ---------------------------------------------------------------------------------------------------- close
+
+    async def _end(self, key: SessionKey) -> None:
+        opening = self._opening.get(key)
+        if opening is not None:
+            await asyncio.wait({opening})
+        session = self._open.pop(key, None)
+        if session is None:
+            return
+        if key.is_own:
+            try:
+                await session.client.cleanup_session(force=True)
+            except ToolBridgeError as error:
+                _log.debug("session %s of an MCP client was not ended: %s", key.session_id, error)
+        await self._close(session)
+
+    async def _close(self, session: OpenSession) -> None:
+        session.client.on_tools_changed = None
+        if session.following is not None and session.following is not asyncio.current_task():
+            session.following.cancel()
+        if session.held is not None:
+            session.held.release()
+            session.held = None
+        await session.client.close()
+
+
+class SessionUse:
+    """The use of a session by one request; keeps it open meanwhile.
+
+    Args:
+        sessions: The sessions.
+        key: Which one.
+    """
+
+    __slots__ = ("_key", "_session", "_sessions")
+
+    def __init__(self, sessions: SessionClients, key: SessionKey) -> None:
+        self._sessions = sessions
+        self._key = key
+        self._session: OpenSession | None = None
+
+    async def __aenter__(self) -> OpenSession:
+        session = self._session = await self._sessions.opened(self._key)
+        session.users += 1
         return session
 
-    def _forget_failed(self, key: SessionKey, opening: "asyncio.Future[OpenSession]") -> None:
-        if opening.cancelled() or opening.exception() is not None:
-            self._open.pop(key, None)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session = self._session
+        if session is not None:
+            session.users -= 1
+            session.used_at = asyncio.get_running_loop().time()
+
+
+def _size_of(client: ToolBridgeClient) -> int:
+    return _SESSION_BYTES + sum(_TOOL_BYTES + proxy.spec.ByteSize() for proxy in client.tools.values())
+
+
+def _fail(opening: "asyncio.Future[OpenSession]", error: BaseException) -> None:
+    if opening.done():
+        return
+    if isinstance(error, asyncio.CancelledError):
+        opening.cancel()
+        return
+    opening.set_exception(error)
+    # Nobody may wait for it any more.
+    opening.exception()

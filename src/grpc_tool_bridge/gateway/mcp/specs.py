@@ -3,61 +3,66 @@
 import json
 from typing import Any
 
-from mcp_types import Tool, ToolAnnotations
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-
+from grpc_tool_bridge.gateway.mcp.output_schemas import output_schema
 from grpc_tool_bridge.llm.tool_args import read_schema
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-# Says that a value is wrapped because the protocol has only objects here; FastMCP's word for it.
-WRAPPED = "x-fastmcp-wrap-result"
-RESULT = "result"
+# Keys of a tool's metadata: its title, its annotations as JSON, and single ones of them.
+TITLE_KEY = "mcp.title"
+ANNOTATIONS_KEY = "mcp.annotations"
+HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 
-_NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
+_FLAGS = {"true": True, "false": False}
 
 
-def tool_of(spec: ToolSpec, version: str) -> Tool:
-    """Returns a tool as a client of a protocol version sees it."""
-    return Tool(
-        name=spec.name,
-        description=spec.description or None,
-        input_schema={**_NO_ARGUMENTS, **read_schema(spec)},
-        output_schema=output_schema(spec, version),
-        annotations=ToolAnnotations(idempotent_hint=True) if spec.idempotent else None,
+def tool_of(spec: ToolSpec, version: str) -> dict[str, Any]:
+    """Returns a tool as a client of a protocol version reads it."""
+    tool: dict[str, Any] = {
+        "name": spec.name,
+        "description": spec.description or f"The tool {spec.name}. It has no description.",
+        "inputSchema": input_schema(spec),
+    }
+    if title := spec.metadata.get(TITLE_KEY):
+        tool["title"] = title
+    if annotations := annotations_of(spec):
+        tool["annotations"] = annotations
+    if (schema := output_schema(spec, version)) is not None:
+        tool["outputSchema"] = schema
+    return tool
+
+
+def input_schema(spec: ToolSpec) -> dict[str, Any]:
+    """Returns the JSON Schema of a tool's arguments as the tool has it; it is always one of an object.
+
+    A schema that no client could read is left out: one such tool would hide all others.
+    """
+    schema = {"type": "object", "properties": {}, **read_schema(spec)}
+    properties, required = schema["properties"], schema.get("required", [])
+    is_readable = (
+        schema["type"] == "object"
+        and isinstance(properties, dict)
+        and all(isinstance(part, dict | bool) for part in properties.values())
+        and isinstance(required, list)
+        and all(isinstance(name, str) for name in required)
+        and isinstance(schema.get("$schema", ""), str)
     )
+    return schema if is_readable else {"type": "object", "properties": {}}
 
 
-def value_schema(spec: ToolSpec) -> dict[str, Any] | None:
-    """Returns the JSON Schema of a tool's whole result; None: it is not known."""
+def annotations_of(spec: ToolSpec) -> dict[str, Any]:
+    """Returns what a tool says of its effects: its metadata, and whether it is idempotent."""
+    found: dict[str, Any] = {}
     try:
-        schema = json.loads(spec.output_schema)
+        given = json.loads(spec.metadata.get(ANNOTATIONS_KEY, "{}"))
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(schema, dict) or not schema:
-        return None
-    if spec.type != ToolType.STREAMING:
-        return schema
-    return _around(schema, lambda item: {"type": "array", "items": item})
-
-
-def output_schema(spec: ToolSpec, version: str) -> dict[str, Any] | None:
-    """Returns the schema of the structured content; before 2026-07-28 it is one of an object."""
-    schema = value_schema(spec)
-    if schema is None or not is_wrapped(schema, version):
-        return schema
-    return _around(
-        schema, lambda item: {"type": "object", "properties": {RESULT: item}, "required": [RESULT], WRAPPED: True}
-    )
-
-
-def is_wrapped(schema: dict[str, Any] | None, version: str) -> bool:
-    """Returns whether a value of a schema is wrapped in an object, for a protocol version that has nothing else."""
-    return version not in MODERN_PROTOCOL_VERSIONS and (schema is None or schema.get("type") != "object")
-
-
-def _around(schema: dict[str, Any], wrap: Any) -> dict[str, Any]:
-    """Puts a schema into another one; its definitions stay where references find them."""
-    inner = dict(schema)
-    definitions = inner.pop("$defs", None)
-    outer: dict[str, Any] = wrap(inner)
-    return outer if definitions is None else {**outer, "$defs": definitions}
+        given = None
+    if isinstance(given, dict):
+        found.update({name: given[name] for name in HINTS if isinstance(given.get(name), bool)})
+        if isinstance(given.get("title"), str):
+            found["title"] = given["title"]
+    if spec.idempotent:
+        found["idempotentHint"] = True
+    for name in HINTS:
+        if (flag := _FLAGS.get(spec.metadata.get(f"mcp.{name}", ""))) is not None:
+            found[name] = flag
+    return found

@@ -1,29 +1,36 @@
 """Tools: listed and called."""
 
+import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    INVALID_PARAMS,
-    CallToolRequestParams,
-    CallToolResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-)
+from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestParams
 
-from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
-from grpc_tool_bridge.gateway.mcp.results import error_result, result_of
-from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionClients
-from grpc_tool_bridge.gateway.mcp.specs import tool_of
-from grpc_tool_bridge.llm.texts import error_facts
+from grpc_tool_bridge.gateway.mcp.errors import protocol_error
+from grpc_tool_bridge.gateway.mcp.results import WireResult, error_result, result_of, text_result
+from grpc_tool_bridge.gateway.mcp.sessions import GONE, Context, OpenSession, SessionClients
+from grpc_tool_bridge.gateway.mcp.specs import input_schema, tool_of
+from grpc_tool_bridge.gateway.mcp.tool_choice import ToolChoice, choice_of, stands_for_search
+from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, describe_found
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-# Tools on one page: no list of them is longer than a model could read.
+# Of one page: many clients read only the first.
 PAGE_TOOLS = 1_000
+PAGE_BYTES = 1024 * 1024
+
+# How a cursor begins; the name of the last tool before the page follows.
+_AFTER = "after "
+_MAX_CURSOR_CHARS = 300
+# Of a list that is of its session, and may change any time.
+_COMPLETE = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+# Other requests are answered after so many tools were written.
+_TURN_TOOLS = 50
 
 
 class ToolHandlers:
@@ -31,43 +38,138 @@ class ToolHandlers:
 
     Args:
         sessions: The sessions that the clients use.
+        chosen: The tools that a client without HTTP sees; see ``read_choice``.
     """
 
-    def __init__(self, sessions: SessionClients) -> None:
+    def __init__(self, sessions: SessionClients, chosen: str = "") -> None:
         self._sessions = sessions
+        self._chosen = chosen
 
-    async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> ListToolsResult:
-        """Lists a page of the session's tools, by name."""
-        session = await self._sessions.of(context)
-        after = (params.cursor if params is not None else None) or ""
-        names = sorted(name for name in session.client.tools if name > after)
-        page = names[:PAGE_TOOLS]
-        tools = [tool_of(session.client.tools[name].spec, context.protocol_version) for name in page]
-        return ListToolsResult(tools=tools, next_cursor=page[-1] if len(names) > len(page) else None)
+    async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> WireResult:
+        """Lists a page of the session's tools, by name.
 
-    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
+        A page begins after the last tool of the page before, whatever has come and gone since.
+
+        Raises:
+            MCPError: The cursor is none of ours, or the session cannot be used.
+        """
+        try:
+            after = _after((params.cursor if params is not None else None) or "")
+            choice = choice_of(context, self._chosen)
+            async with self._sessions.use(context) as session:
+                if not session.follows_tools:
+                    await session.client.refresh_tools()
+                specs = choice.listed(session.client.tools, after)
+        except ToolBridgeError as error:
+            raise protocol_error(error) from None
+        return await _page(specs, context.protocol_version)
+
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> WireResult:
         """Calls a tool; what it fails with is a result that the model reads.
 
         Raises:
-            MCPError: There is no such tool.
+            MCPError: There is no such tool, or the session cannot be used.
         """
-        session = await self._sessions.of(context)
+        arguments = params.arguments or {}
         try:
-            return await self._call(context, session.client, params.name, params.arguments or {})
+            choice = choice_of(context, self._chosen)
+            for is_last in (False, True):
+                async with self._sessions.use(context) as session:
+                    result = await self._answer(
+                        context, session, choice, params.name, arguments, may_reopen=not is_last
+                    )
+                    if result is not None:
+                        return result
+                    self._sessions.lose(session)
         except ToolBridgeError as error:
-            if error.error_type == "ToolNotFound" and getattr(error, "tool_name", params.name) == params.name:
-                raise MCPError(code=INVALID_PARAMS, message=error.message, data=error_facts(error)) from None
-            return error_result(params.name, error)
+            raise protocol_error(error) from None
+        raise AssertionError("the last try returns or raises")
+
+    def header_schema(self, session: OpenSession | None, name: str) -> Mapping[str, Any] | None:
+        """Returns the schema of a tool whose arguments stand in headers as well; None for any other tool."""
+        proxy = None if session is None else session.client.tools.get(name)
+        if proxy is None or "x-mcp-header" not in proxy.spec.input_schema:
+            return None
+        return input_schema(proxy.spec)
+
+    async def _answer(
+        self,
+        context: Context,
+        session: OpenSession,
+        choice: ToolChoice,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        may_reopen: bool,
+    ) -> WireResult | None:
+        """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
+        try:
+            if stands_for_search(name, session.client.tools):
+                return await self._search(context, session, choice, name, arguments)
+            return await self._call(context, session, choice, name, arguments)
+        except ToolBridgeError as error:
+            is_refusal = error.details.get("origin", "bridge") == "bridge"
+            if is_refusal and may_reopen and error.error_type in GONE:
+                return None
+            if is_refusal and error.error_type == "ToolNotFound" and getattr(error, "tool_name", name) == name:
+                raise
+            return error_result(name, error)
 
     async def _call(
-        self, context: Context, client: ToolBridgeClient, name: str, arguments: Mapping[str, Any]
-    ) -> CallToolResult:
-        proxy = client.tool(name)
+        self, context: Context, session: OpenSession, choice: ToolChoice, name: str, arguments: Mapping[str, Any]
+    ) -> WireResult:
+        proxy = session.client.tool(name)
         spec: ToolSpec = proxy.spec
+        if not (choice.is_whole or choice.passes(spec)):
+            raise _unknown(name)
         given = from_json(spec, arguments)
         events = CallEvents.of(context)
         if events is None:
-            return result_of(spec, await proxy(**given), context.protocol_version)
-        async with events:
-            value = await proxy.with_options(on_progress=events.progress, on_log=events.log)(**given)
-        return result_of(spec, value, context.protocol_version)
+            value = await proxy(**given)
+        else:
+            async with events:
+                value = await proxy.with_options(on_progress=events.progress, on_log=events.log)(**given)
+        return await result_of(spec, value, context.protocol_version)
+
+    async def _search(
+        self, context: Context, session: OpenSession, choice: ToolChoice, name: str, arguments: Mapping[str, Any]
+    ) -> WireResult:
+        if name == CALL_TOOL:
+            wanted, given = arguments.get("name"), arguments.get("arguments") or {}
+            if not isinstance(wanted, str) or not isinstance(given, dict):
+                raise ValidationError(f"{CALL_TOOL} takes the name of a tool, and an object with its arguments")
+            if wanted not in session.client.tools:
+                raise NotFoundError(f"there is no tool {wanted!r:.140}; find one with {SEARCH_TOOLS}")
+            return await self._call(context, session, choice, wanted, given)
+        query, limit = arguments.get("query", ""), arguments.get("limit", DEFAULT_LIMIT)
+        tool_filter = None if choice.is_whole else choice.passes
+        found = await session.client.search_tools(query, limit=limit, tool_filter=tool_filter)
+        return text_result(describe_found(proxy.spec for proxy in found))
+
+
+def _unknown(name: str) -> NotFoundError:
+    text = f"there is no tool {name!r:.140} among those that the address chooses"
+    return NotFoundError(text, error_type="ToolNotFound")
+
+
+def _after(cursor: str) -> str:
+    """Returns the name after which a page begins; empty: it is the first."""
+    if not cursor:
+        return ""
+    if not cursor.startswith(_AFTER) or not len(_AFTER) < len(cursor) <= _MAX_CURSOR_CHARS:
+        raise ValidationError(f"the cursor must be nextCursor of an earlier answer, not {cursor!r:.80}")
+    return cursor.removeprefix(_AFTER)
+
+
+async def _page(specs: list[ToolSpec], version: str) -> WireResult:
+    tools: list[dict[str, Any]] = []
+    size = 0
+    for number, spec in enumerate(specs):
+        if number % _TURN_TOOLS == _TURN_TOOLS - 1:
+            await asyncio.sleep(0)
+        tool = tool_of(spec, version)
+        size += len(json.dumps(tool))
+        if tools and (len(tools) == PAGE_TOOLS or size > PAGE_BYTES):
+            return {**_COMPLETE, "tools": tools, "nextCursor": f"{_AFTER}{tools[-1]['name']}"}
+        tools.append(tool)
+    return {**_COMPLETE, "tools": tools}

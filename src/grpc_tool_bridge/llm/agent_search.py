@@ -1,0 +1,65 @@
+"""How the definition of an agent says that it searches for its tools: by names among its ``tool_names``.
+
+``search_tools`` gives it a tool that searches all tools of the session, and ``search_tools:PATTERN`` one that searches
+those whose names match; several patterns add up. A tool of the session that is called ``search_tools`` is meant by its
+name, and is no search.
+"""
+
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
+
+from grpc_tool_bridge.errors import AlreadyExistsError
+from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
+from grpc_tool_bridge.llm.tool_filter import filter_of
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+_SCOPE = f"{SEARCH_TOOLS}:"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTools:
+    """The tools of an agent, as its definition names them.
+
+    Attributes:
+        names: Those that it is given, in order, each once.
+        may_find: Whether it may find and call a tool; None: it does not search.
+    """
+
+    names: tuple[str, ...]
+    may_find: Callable[[ToolSpec], bool] | None
+
+
+def search_names(patterns: Iterable[str]) -> list[str]:
+    """Returns the names that let an agent search the tools that match one of these patterns."""
+    return [f"{_SCOPE}{pattern}" for pattern in patterns]
+
+
+def is_search(name: str, known: Container[str]) -> bool:
+    """Returns whether a name of a definition stands for the search and not for one of the ``known`` tools."""
+    return name not in known and (name == SEARCH_TOOLS or (name.startswith(_SCOPE) and name != _SCOPE))
+
+
+def read_agent_tools(names: Iterable[str], known: Container[str]) -> AgentTools:
+    """Reads the ``tool_names`` of a definition.
+
+    Args:
+        names: The names.
+        known: The names of the tools that the session has.
+
+    Raises:
+        AlreadyExistsError: The agent searches some tools only, and the session has a tool called ``search_tools``.
+        ValidationError: A pattern is not valid.
+    """
+    given = list(dict.fromkeys(names))
+    searches = [name for name in given if is_search(name, known)]
+    plain = tuple(name for name in given if name not in searches)
+    if not searches:
+        return AgentTools(plain, None)
+    if SEARCH_TOOLS in known:
+        raise AlreadyExistsError(
+            f"the agent is to search the session's tools with {SEARCH_TOOLS}, but the session has a tool of this name; "
+            "rename that tool"
+        )
+    if SEARCH_TOOLS in searches:
+        return AgentTools(plain, lambda _: True)
+    return AgentTools(plain, filter_of([name.removeprefix(_SCOPE) for name in searches]))

@@ -1,0 +1,87 @@
+"""Which tools a framework or an agent is given: patterns of names, or a function that decides."""
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from grpc_tool_bridge.config.argument_checks import check_plain_callable, check_text, refuse_type
+from grpc_tool_bridge.errors import NotFoundError, ValidationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+# A pattern, several, or a function that is called with the spec of each tool.
+ToolFilter = str | Iterable[str] | Callable[[ToolSpec], object]
+
+MAX_PATTERN_CHARS = 256
+# Of those with wildcards; names may be as many as there are tools.
+MAX_PATTERNS = 100
+
+_CALLED = 'a pattern such as "weather_*", a list of patterns, or a function that is called with a ToolSpec'
+_WILDCARDS = re.compile(r"[*?\[]")
+# A pattern that ends so is a prefix.
+_SEPARATORS = (".", "_", "-", "/", ":")
+
+
+def filter_of(tool_filter: ToolFilter) -> Callable[[ToolSpec], bool]:
+    """Returns a function that says whether a tool passes a filter.
+
+    A pattern is a name (``get_weather``), a prefix that ends with a separator (``weather_``, ``files.``), or has
+    wildcards: ``*`` for any characters, ``?`` for one, ``[ab]`` for one of these. Case counts.
+
+    Raises:
+        ValidationError: The filter is none of these, is empty, or has too many or too long patterns.
+    """
+    patterns = settled(tool_filter)
+    if callable(patterns):
+        decides = patterns
+        return lambda spec: bool(decides(spec))
+    names = frozenset(pattern for pattern in patterns if not _is_wide(pattern))
+    wide = [f"{pattern}*" if pattern.endswith(_SEPARATORS) else pattern for pattern in patterns if _is_wide(pattern)]
+    if len(wide) > MAX_PATTERNS:
+        raise ValidationError(f"tool_filter has {len(wide):,} patterns with wildcards; {MAX_PATTERNS} are allowed")
+    if not wide:
+        return lambda spec: spec.name in names
+    matches = re.compile("|".join(fnmatch.translate(pattern) for pattern in wide)).match
+    return lambda spec: spec.name in names or matches(spec.name) is not None
+
+
+def settled(tool_filter: ToolFilter) -> tuple[str, ...] | Callable[[ToolSpec], object]:
+    """Returns a function as it is, and anything else as its patterns, each once; raises as ``filter_of``."""
+    if callable(tool_filter) and not isinstance(tool_filter, type):
+        check_plain_callable("tool_filter", tool_filter, _CALLED)
+        return tool_filter
+    if isinstance(tool_filter, str):
+        patterns = [tool_filter]
+    elif isinstance(tool_filter, Iterable) and not isinstance(tool_filter, bytes | bytearray | Mapping | type):
+        patterns = list(dict.fromkeys(tool_filter))
+    else:
+        refuse_type("tool_filter", tool_filter, _CALLED)
+    if not patterns:
+        raise ValidationError("tool_filter has no pattern; leave it out for every tool")
+    for pattern in patterns:
+        check_text("a pattern of tool_filter", pattern, 'a text, such as "weather_*"')
+        if len(pattern) > MAX_PATTERN_CHARS:
+            raise ValidationError(
+                f"a pattern of tool_filter has {len(pattern):,} characters; {MAX_PATTERN_CHARS} are allowed"
+            )
+    return tuple(patterns)
+
+
+def pattern_for(name: str) -> str:
+    """Returns the pattern that only this name matches."""
+    pattern = _WILDCARDS.sub(r"[\g<0>]", name)
+    return f"{pattern[:-1]}[{pattern[-1]}]" if pattern.endswith(_SEPARATORS) else pattern
+
+
+def nothing_passes(tool_filter: ToolFilter) -> NotFoundError:
+    """Returns the error for a filter that no tool of the session passes."""
+    patterns = settled(tool_filter)
+    shown = "a function" if callable(patterns) else ", ".join(map(repr, patterns[:5]))
+    return NotFoundError(
+        f"the session has no tool that passes tool_filter, {shown}; list(bridge.tools) shows the names, and a pattern "
+        'needs a * where anything may stand, as in "weather_*"',
+        error_type="ToolNotFound",
+    )
+
+
+def _is_wide(pattern: str) -> bool:
+    return pattern.endswith(_SEPARATORS) or _WILDCARDS.search(pattern) is not None

@@ -1,0 +1,41 @@
+"""How the definition of an agent says that it searches."""
+
+import pytest
+
+from grpc_tool_bridge.errors import AlreadyExistsError, ValidationError
+from grpc_tool_bridge.llm.agent_search import is_search, read_agent_tools, search_names
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+KNOWN = {"add", "weather_now"}
+
+
+def test_without_a_search_the_names_are_those_of_tools() -> None:
+    chosen = read_agent_tools(["add", "weather_now", "add", "search_tools:"], KNOWN)
+    assert (chosen.names, chosen.may_find) == (("add", "weather_now", "search_tools:"), None)
+
+
+def test_a_search_finds_every_tool_or_those_that_match() -> None:
+    every = read_agent_tools(["add", "search_tools", *search_names(["x"])], KNOWN)
+    some = read_agent_tools(search_names(["weather_", "add"]), KNOWN)
+    assert (every.names, some.names) == (("add",), ())
+    assert every.may_find is not None
+    assert some.may_find is not None
+    found = {name: (every.may_find(ToolSpec(name=name)), some.may_find(ToolSpec(name=name))) for name in ("add", "b")}
+    assert found == {"add": (True, True), "b": (True, False)}
+
+
+def test_a_tool_of_the_session_that_has_the_name_is_meant_by_it() -> None:
+    chosen = read_agent_tools(["search_tools"], {"search_tools"})
+    assert (chosen.names, chosen.may_find) == (("search_tools",), None)
+    assert is_search("search_tools", KNOWN)
+    assert not is_search("search_tools", {"search_tools"})
+
+
+def test_a_search_beside_a_tool_of_its_name_is_refused() -> None:
+    with pytest.raises(AlreadyExistsError, match="has a tool of this name; rename that tool"):
+        read_agent_tools(["search_tools:weather_*"], {"search_tools"})
+
+
+def test_a_pattern_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ValidationError, match="characters"):
+        read_agent_tools([f"search_tools:{'x' * 300}"], KNOWN)
