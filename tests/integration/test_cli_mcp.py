@@ -17,6 +17,8 @@ import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.shared.exceptions import MCPError
+from mcp_types import ToolListChangedNotification
+from pydantic import SecretStr
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 from grpc_tool_bridge.cli import main
@@ -154,10 +156,10 @@ async def test_a_client_calls_the_tools_of_a_file_without_a_hub(mode: str) -> No
         assert (answer.content[0].text, answer.is_error) == ("5", False)  # type: ignore[union-attr]
         seen: list[tuple[float, float | None, str | None]] = []
 
-        async def progress(done: float, total: float | None, text: str | None) -> None:
-            seen.append((done, total, text))
+        async def note(progress: float, total: float | None, message: str | None) -> None:
+            seen.append((progress, total, message))
 
-        await opened.call_tool("reports", {}, progress_callback=progress)
+        await opened.call_tool("reports", {}, progress_callback=note)
         assert seen == [(0.0, 3.0, "step 0"), (1.0, 3.0, "step 1"), (2.0, 3.0, "step 2")]
         wrong = await opened.call_tool("add", {"a": "two", "b": 3})
         assert wrong.is_error
@@ -355,7 +357,7 @@ async def test_a_client_that_reads_no_more_ends_it() -> None:
 async def test_a_client_that_does_not_read_does_not_hold_up_the_end(end: Callable[[Lines], None], code: int) -> None:
     with pipe_to_read() as ends:
         async with Lines("--tools", TOOLS, stdout=ends[1]) as lines:
-            lines.send(INITIALIZE, call(1, "large", size=12_000_000))
+            lines.send(INITIALIZE, call(1, "large", size=5_000_000))
             await fills(ends[0])
             end(lines)
             found, _, _ = await lines.end()
@@ -376,7 +378,7 @@ async def test_a_token_that_is_refused_is_a_clear_error(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("wrong")
     token.chmod(0o600)
-    async with BridgeServer(settings=Settings(token="right")) as hub:  # noqa: S106 - a test's
+    async with BridgeServer(settings=Settings(token=SecretStr("right"))) as hub:
         async with Lines("--address", hub.address, "--token-file", str(token)) as lines:
             code, _, err = await lines.end()
     assert code == 1
@@ -408,18 +410,52 @@ async def test_calls_fail_while_the_hub_is_away_and_work_when_it_is_back() -> No
             assert answer["result"]["content"][0]["text"] == "3"
 
 
-async def test_the_tools_of_a_worker_that_comes_later_are_there(hub: BridgeServer) -> None:
+async def test_the_client_is_told_when_tools_come_and_go(hub: BridgeServer) -> None:
     @tool
     def late() -> str:
         return "here"
 
-    async with client("--address", hub.address) as opened:
+    changed = asyncio.Event()
+
+    async def note(message: Any) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            changed.set()
+
+    parameters = StdioServerParameters(
+        command=PROGRAM[0], args=[*PROGRAM[1:], "--address", hub.address], env=ENVIRONMENT
+    )
+    async with asyncio.timeout(PATIENCE), Client(parameters, mode="legacy", message_handler=note) as opened:
         assert [item.name for item in (await opened.list_tools()).tools] == ["double"]
         async with ToolWorker(hub.address, [late]):
-            async with asyncio.timeout(PATIENCE):
-                while "late" not in [item.name for item in (await opened.list_tools()).tools]:
-                    await asyncio.sleep(0)
+            await changed.wait()
+            changed.clear()
+            assert [item.name for item in (await opened.list_tools()).tools] == ["double", "late"]
             assert (await opened.call_tool("late", {})).content[0].text == "here"  # type: ignore[union-attr]
+        await changed.wait()
+        assert [item.name for item in (await opened.list_tools()).tools] == ["double"]
+
+
+async def test_a_client_of_the_latest_protocol_listens_to_changes(hub: BridgeServer) -> None:
+    @tool
+    def late() -> str:
+        return "here"
+
+    asked = {"notifications": {"toolsListChanged": True}, "_meta": MODERN}
+    async with Lines("--address", hub.address) as lines:
+        lines.send({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": asked})
+        assert (await lines.read())["method"] == "notifications/subscriptions/acknowledged"
+        async with ToolWorker(hub.address, [late]):
+            assert (await lines.read())["method"] == "notifications/tools/list_changed"
+
+
+async def test_a_filter_shows_a_part_of_the_tools_or_the_search_alone() -> None:
+    async with client("--tools", TOOLS, "--tool-filter", "a*,large", "--tool-filter", "blocks_") as opened:
+        names = [item.name for item in (await opened.list_tools()).tools]
+        assert names == ["add", "blocks_process", "blocks_thread", "large"]
+    async with client("--tools", TOOLS, "--tool-filter", "search") as opened:
+        assert {item.name for item in (await opened.list_tools()).tools} == {"search_tools", "call_tool"}
+        answer = await opened.call_tool("call_tool", {"name": "add", "arguments": {"a": 1, "b": 2}})
+        assert answer.content[0].text == "3"  # type: ignore[union-attr]
 
 
 # ---------------------------------------------------------------------------------------------------- what it is given

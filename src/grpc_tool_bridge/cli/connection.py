@@ -42,7 +42,7 @@ async def open_bridge(
     """
     transport = transport or ("rpc" if on_ask is None else "link")
     async with make_bridge(hub, transport=transport, keep_session=session_id is not None, on_ask=on_ask) as bridge:
-        async with _first_answer(hub, bridge):
+        async with first_answer(hub, bridge.client.where):
             await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         yield bridge
 
@@ -51,31 +51,26 @@ async def open_bridge(
 async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
     """Connects without a session, to inspect the hub; raises as ``open_bridge``."""
     async with make_bridge(hub) as bridge:
-        await await_hub(hub, bridge)
+        async with first_answer(hub, bridge.client.where):
+            await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
         yield bridge.admin
 
 
-async def await_hub(hub: HubOptions, bridge: GRPCToolBridge) -> None:
-    """Waits until the hub answers; raises as ``open_bridge``."""
-
-    async def attempt(seconds: float) -> None:
-        await bridge.client.connect(seconds)
-        await bridge.client.health_check()
-
-    async with _first_answer(hub, bridge):
-        await reach(attempt, hub.connect_timeout)
-
-
 @asynccontextmanager
-async def _first_answer(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[None]:
-    """Adds a hint to the error if the hub does not answer the first request."""
+async def first_answer(hub: HubOptions, where: str) -> AsyncIterator[None]:
+    """Adds a hint to the error if the hub does not answer the first request; raises as ``open_bridge``.
+
+    Args:
+        hub: How it is reached.
+        where: Where it is, for the text.
+    """
     patience = hub.connect_timeout + ANSWER_SECONDS
     try:
         async with asyncio.timeout(patience):
             yield
     except TimeoutError:
         raise CommandError(
-            f"{bridge.client.where} did not answer within {patience:g} s; is this the address of the hub? "
+            f"{where} did not answer within {patience:g} s; is this the address of the hub? "
             "--connect-timeout waits longer"
         ) from None
     except ToolCommunicationError as error:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.mcp_options import DEFAULT_NAME, ConfigFormat, McpOptions
-from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
+from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.streams import require_stdout, write
 from grpc_tool_bridge.cli.tool_sources import split_source
@@ -74,12 +74,12 @@ def _absolute_source(source: str) -> str:
     return f"{path}:{attribute}" if attribute else path
 
 
-def _words_of(options: OptionGroup) -> list[str]:
+def _words_of(options: McpOptions | HubOptions) -> list[str]:
     """Returns the options of a group as they are given on the command line, without those at their default."""
     return [word for item in fields(options) if item.name not in _NOT_REPEATED for word in _words(options, item)]
 
 
-def _words(options: OptionGroup, item: Any) -> Iterator[str]:
+def _words(options: McpOptions | HubOptions, item: Any) -> Iterator[str]:
     value = getattr(options, item.name)
     if value == item.default or value is None:
         return

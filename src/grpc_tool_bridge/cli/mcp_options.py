@@ -47,6 +47,15 @@ class McpOptions(OptionGroup):
             "it the server has a session of its own, removed afterwards.",
         ),
     ] = None
+    tool_filter: Annotated[
+        list[str] | None,
+        Option(
+            "--tool-filter",
+            metavar="PATTERN",
+            help="Serve only the tools whose names match, such as 'weather.*'; search: instead of the tools, show two "
+            "that find tools and call them. Repeatable, also with commas between them.",
+        ),
+    ] = None
     print_config: Annotated[
         ConfigFormat | None,
         Option(
@@ -76,9 +85,12 @@ class McpOptions(OptionGroup):
     show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None
 
     def check(self) -> None:
-        """Checks that options for ``--print-config`` are given with it."""
+        """Checks that options for ``--print-config`` are given with it, and the patterns."""
         if self.name is not None and self.print_config is None:
             raise ArgumentError("--name: for --print-config only; give --print-config, too")
+        patterns = [pattern for given in self.tool_filter or () for pattern in given.split(",")]
+        if not all(patterns):
+            raise ArgumentError("--tool-filter: a pattern is empty")
 
     def check_remote(self) -> None:
         """Refuses settings of a hub in this process where another hub is used."""

@@ -104,11 +104,14 @@ class ToolHandlers:
     ) -> WireResult | None:
         """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
         try:
+            await session.await_link()
             if stands_for_search(name, session.client.tools):
                 return await self._search(context, session, choice, name, arguments)
             return await self._call(context, session, choice, name, arguments)
         except ToolBridgeError as error:
-            is_refusal = error.details.get("origin", "bridge") == "bridge"
+            # Those of a lost connection are a text.
+            details = error.details if isinstance(error.details, Mapping) else {}
+            is_refusal = details.get("origin", "bridge") == "bridge"
             if is_refusal and may_reopen and error.error_type in GONE:
                 return None
             if is_refusal and error.error_type == "ToolNotFound" and getattr(error, "tool_name", name) == name:
