@@ -11,7 +11,7 @@ import termios
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import pytest
@@ -57,7 +57,7 @@ class Lines:
         given = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "limit": 2**24, "env": ENVIRONMENT, **options}
         self._starting = asyncio.create_subprocess_exec(*PROGRAM, *words, **given)
 
-    async def __aenter__(self) -> "Lines":
+    async def __aenter__(self) -> Self:
         self.process = await self._starting
         return self
 
@@ -444,6 +444,8 @@ async def test_a_client_of_the_latest_protocol_listens_to_changes(hub: BridgeSer
     async with Lines("--address", hub.address) as lines:
         lines.send({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": asked})
         assert (await lines.read())["method"] == "notifications/subscriptions/acknowledged"
+        lines.send({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {"_meta": MODERN}})
+        assert [item["name"] for item in (await lines.read())["result"]["tools"]] == ["double"]
         async with ToolWorker(hub.address, [late]):
             assert (await lines.read())["method"] == "notifications/tools/list_changed"
 

@@ -55,8 +55,9 @@ def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Sett
     """
     log_to_stderr(options.log_level)
     with taken_streams() as (reads, writes):
-        offered = _load(sources)
+        # Before the tools: a file beside theirs may be called mcp.py as well.
         _import_sdk()
+        offered = _load(sources)
         interrupts.loaded()
         garbage.resume()
         try:
