@@ -105,7 +105,9 @@ FIGURES = (
     _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),
     _more("mcp-http", "MCP over HTTP, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_http", 1, 2),
     _more("mcp-http-2025", "the same by the handshake protocol of 2025", "serving_mcp:over_http", 1, 2),
-    _more("mcp-stdio", "MCP over stdio, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_stdio", 1, 2),
+    _more(
+        "mcp-stdio", "MCP over stdio, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_stdio", 1, 2
+    ),
     _more("mcp-stdio-2025", "the same by the handshake protocol of 2025", "serving_mcp:over_stdio", 1, 2),
     _more("link-stream", "64 KiB chunks, same machine / bare stream, MB/s", "streams:chunk_stream", 2, 4),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
@@ -138,6 +140,7 @@ FIGURES = (
     Figure("frame", "pandas frame of 1M x 8 / its Arrow IPC alone, time", "encoding:encoding", 4, 2),
     Figure("agent-50", "50 agents at once over the link / dspy.ReAct by itself, time", "agents:agents", 1.5, 1),
     Figure("agent-one", "one agent at a time over the link / dspy.ReAct by itself, time", "agents:agents", 2, 1.2),
+    Figure("search", "p99 of a search among 10,000 tools", "searching:search", 10, 5, unit="ms"),
     _more("scale", "calls/s with 1,000 tools, 10,000 sessions / with 1 and 1", "crowds:scale", 0.9, 1),
     Figure("session-memory", "hub's memory per idle session, of 10,000", "resources:session_memory", 4, 2, unit="KiB"),
     Figure("growth", "memory that 100,000 calls over the link leave taken", "resources:link_growth", 5, 0, unit="MB"),

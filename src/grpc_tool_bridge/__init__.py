@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.tools.context import ToolContext
+    from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink
     from grpc_tool_bridge.tools.pipelines import pipeline
     from grpc_tool_bridge.tools.questions import Answer, Question
     from grpc_tool_bridge.tools.steps import each, parallel, step
@@ -53,6 +54,7 @@ __all__ = [
     "ArgumentSpec",
     "ArgumentTypeError",
     "AsyncGRPCProxyTool",
+    "Audio",
     "BridgeServer",
     "CallCancelledError",
     "CallStatus",
@@ -60,14 +62,17 @@ __all__ = [
     "DeadlineExceededError",
     "GRPCToolBridge",
     "HubEvent",
+    "Image",
     "InternalError",
     "LocalToolBridge",
     "MessageTooLargeError",
     "NotFoundError",
     "ProtocolError",
     "Question",
+    "Resource",
     "ResourceExhaustedError",
     "ResourceLimits",
+    "ResourceLink",
     "SerializationError",
     "SessionConfig",
     "SessionContext",
@@ -121,6 +126,7 @@ if not TYPE_CHECKING:
         "proto.dspex_bridge_pb2": "ArgumentSpec ResourceLimits SessionConfig ToolSpec ToolType",
         "server": "BridgeServer LocalToolBridge",
         "tools.context": "ToolContext",
+        "tools.media": "Audio Image Resource ResourceLink",
         "tools.pipelines": "pipeline",
         "tools.questions": "Answer Question",
         "tools.steps": "each parallel step",

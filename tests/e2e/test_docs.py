@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionMessage
 from pydantic_ai import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from grpc_tool_bridge import GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
 from grpc_tool_bridge.core.chaos.draws import uniform
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
@@ -183,6 +183,30 @@ async def test_call_tools_does_what_it_says() -> None:
     assert page.printed == ["4.0"]
 
 
+async def test_find_tools_does_what_it_says() -> None:
+    @tool(idempotent=True)
+    def weather_now(city: str) -> str:
+        """Says how the weather is in a city."""
+        return f"sunny in {city}"
+
+    page = Page("find-tools", {})
+    settings = Settings(shutdown_grace=0.0)
+    async with (
+        BridgeServer(tools=[calculate, weather_now], agents={"lm": ScriptedLM()}, settings=settings) as server,
+        GRPCToolBridge(server.address) as bridge,
+    ):
+        await bridge.initialize()
+        page.given["bridge"] = bridge
+        for text in page.texts:
+            await page.run(text)
+
+    assert (page.printed, page.names["result"]) == (["['weather_now']"], "sunny in Rome")
+    for name in ("some", "more", "safe"):
+        assert [item["function"]["name"] for item in page.names[name]] == ["weather_now"]
+    assert [item.name for item in page.names["tools"]] == ["calculate", "search_tools", "call_tool"]
+    assert page.names["agent_id"].startswith("agent-")
+
+
 async def test_retries_and_caching_does_what_it_says() -> None:
     page = await run_page("retries-and-caching", {})
 
@@ -319,7 +343,7 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
     page = Page("write-a-tool", {EXAMPLE_ADDRESS: "127.0.0.1:0"}, limit=101)
-    slug, limit, count, checksum, asks, options, served = page.texts
+    slug, limit, count, chart, checksum, asks, options, served = page.texts
     await page.run(slug)
     assert page.names["slug"]("Hello, World!") == "hello-world"
     with pytest.raises(ValueError, match="limit is 101: give a number from 1 to 100"):
@@ -329,6 +353,11 @@ async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
         async with GRPCToolBridge(hub.address) as bridge:
             tools = await bridge.initialize()
             assert await tools["count"]("a b a") == {"a": 2, "b": 1}
+    await page.run(chart)
+    with running_hub([page.names["chart"]], Settings()) as hub:
+        async with GRPCToolBridge(hub.address) as bridge:
+            title, image, link = await (await bridge.initialize())["chart"]("Sales")
+            assert (title, image["type"], link["name"]) == ("Sales", "image", "The data")
     await page.run(checksum)
     await page.run(asks)
     answers = Page("call-tools", {})

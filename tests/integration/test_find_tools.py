@@ -98,6 +98,7 @@ async def test_what_is_found_follows_the_tools(connect: Connect) -> None:
 
 async def test_wrong_arguments_are_refused(connect: Connect) -> None:
     bridge = (await connect(weather_now)).bridge
+    wrong: Any
     for wrong in ({"limit": 0}, {"limit": True}, {"prefix": None}, {"tool_filter": []}):
         with pytest.raises(ValidationError):
             await bridge.search_tools("x", **wrong)
@@ -256,7 +257,14 @@ async def test_the_definition_of_an_agent_counts_what_it_may_call(connect: Conne
         for names in ([], ["count"], ["search_tools"], ["search_tools:weather_", "count"]):
             request = await _request(bridge, names)
             counts.append((await stub.CreateReActAgent(request)).tool_count)
-    assert counts == [4, 1, 4, 3]
+    assert counts == [4, 1, 4, 4]
+
+
+async def test_a_pattern_that_is_not_valid_is_refused_when_the_agent_is_created() -> None:
+    async with Runs().bridge() as bridge:
+        names = [f"search_tools:*{number}" for number in range(101)]
+        with pytest.raises(ValidationError, match="101 patterns with wildcards"):
+            await bridge.create_react_agent("Question -> Answer", tool_names=names)
 
 
 async def _request(bridge: ToolBridge, names: list[str]) -> Any:

@@ -309,8 +309,9 @@ async def test_tools_are_searched_and_cut_to_a_prefix(client: httpx.AsyncClient,
     assert await names(search="count", limit=1) == ["count"]
     assert len(await names(search="", limit=3)) == 3
     assert await names(prefix="zeb") == await names(search="", prefix="zeb") == ["zebra_ride"]
-    refused = await client.get(f"{S}/tools", params={"search": "x", "limit": 101})
-    assert (refused.status_code, "up to 100" in refused.text) == (422, True)
+    for query, told in (("search=x&limit=101", "up to 100"), (f"prefix={'x' * 257}", "at most 256")):
+        refused = await client.get(f"{S}/tools?{query}")
+        assert (refused.status_code, told in refused.text) == (422, True)
     assert (await client.get("/api/sessions/none/tools?search=x")).status_code == 404
 
 

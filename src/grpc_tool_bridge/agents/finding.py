@@ -42,7 +42,7 @@ class RunTools:
         self._found: dict[str, ToolSpec] = {}
         known = {spec.name: spec for spec in specs}
         chosen = read_agent_tools(tool_names, known)
-        self._may_find = chosen.may_find
+        self._may_find = chosen.finds()
         self._given = _named(known, chosen.names) if tool_names else known
         if FINISH in self._given:
             raise ValidationError(

@@ -22,6 +22,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
+from grpc_tool_bridge.llm.agent_search import read_agent_tools
 from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.values import text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -174,6 +175,8 @@ class AgentRuntime:
                 f"max_iters must be 1 to {self._settings.max_iters}, or 0 for the default, not {request.max_iters}",
                 details={"max_iters": str(request.max_iters)},
             )
+        # The patterns of a search are valid.
+        read_agent_tools(request.tool_names, ()).finds()
         signature = read_signature(request.signature)
         config = {
             name: deserialize_value(value, max_nodes=_MAX_CONFIG_NODES)

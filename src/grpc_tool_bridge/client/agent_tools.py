@@ -10,6 +10,7 @@ from grpc_tool_bridge.llm.agent_search import search_names
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, nothing_passes, pattern_for, settled
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.rpc.bounds import MAX_TEXTS
 
 
 def agent_tool_names(tool_names: Any, tool_filter: ToolFilter | None, specs: Sequence[ToolSpec]) -> list[str]:
@@ -21,7 +22,7 @@ def agent_tool_names(tool_names: Any, tool_filter: ToolFilter | None, specs: Seq
         specs: The tools of the session. The hub knows them better: only a filter needs them.
 
     Raises:
-        ValidationError: An argument is not valid.
+        ValidationError: An argument is not valid, or more tools pass the filter than a request can name.
         NotFoundError: No tool passes the filter, or it is given with an unknown name.
     """
     names = None if tool_names is None else _checked(tool_names)
@@ -40,6 +41,11 @@ def agent_tool_names(tool_names: Any, tool_filter: ToolFilter | None, specs: Seq
             chosen += _scope(tool_filter, [spec for spec in specs if passes(spec)])
     if not chosen:
         raise nothing_passes(tool_filter)
+    if len(chosen) > MAX_TEXTS:
+        raise ValidationError(
+            f"{len(chosen):,} tools pass tool_filter; an agent is given at most {MAX_TEXTS:,} by their names: let it "
+            f'search them, with tool_names=["{SEARCH_TOOLS}"] and patterns such as "weather_*"'
+        )
     return chosen
 
 

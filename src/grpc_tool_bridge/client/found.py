@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.client.signature import signature_of
@@ -14,6 +14,9 @@ from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+# How many tools an error suggests.
+_SUGGESTED = 3
 
 
 class Searchable(Protocol):
@@ -117,13 +120,18 @@ class CallTool(_Given):
         name = arguments["name"]
         proxy = self._bridge.tools.get(name) if isinstance(name, str) else None
         if proxy is None or not self._passes(proxy.spec):
-            self._refuse(name)
+            raise await self._unknown(name)
         return await proxy(**from_json(proxy.spec, read_arguments(proxy.name, arguments.get("arguments"))))
 
-    def _refuse(self, name: object) -> NoReturn:
+    async def _unknown(self, name: object) -> ToolBridgeError:
+        """Returns the error for a name that no tool has, or none that passes the filter."""
         if not isinstance(name, str):
-            raise ValidationError(f"name is {name!r:.60}; it must be a tool's name, as {SEARCH_TOOLS} gives it")
+            return ValidationError(f"name is {name!r:.60}; it must be a tool's name, as {SEARCH_TOOLS} gives it")
         close = near_names(name, [known for known, proxy in self._bridge.tools.items() if self._passes(proxy.spec)])
+        if not close and any(map(str.isalnum, name)):
+            # Of thousands of names, those that share words with it.
+            found = await self._bridge.search_tools(name, limit=_SUGGESTED, tool_filter=self._passes)
+            close = [proxy.name for proxy in found]
         hint = f"did you mean {' or '.join(close)}?" if close else f"{SEARCH_TOOLS} finds the tools that there are"
         message = f"there is no tool {name[:100]!r}; {hint}"
-        raise ToolExecutionError(CALL_TOOL, "ToolNotFound", message, {"origin": "bridge"})
+        return ToolExecutionError(CALL_TOOL, "ToolNotFound", message, {"origin": "bridge"})

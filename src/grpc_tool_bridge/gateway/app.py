@@ -52,8 +52,9 @@ class Gateway:
         self._guard = Guard(
             _Routes(
                 [
+                    # First what is called most.
+                    _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
-                    _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"])),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
                     _route(LOGOUT_PATH, self._log_out, "POST"),
@@ -96,7 +97,6 @@ def _routes(calls: HubCalls) -> list[Route]:
     agents, hub = AgentRoutes(calls), OperationRoutes(calls)
     tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
     return [
-        # First what is called most.
         _route(f"{tool}/execute", tools.execute, "POST"),
         _route(f"{tool}/stream", tools.stream, "GET", "POST"),
         _route("/api/sessions", sessions.open, "POST"),

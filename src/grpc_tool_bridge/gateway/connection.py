@@ -8,6 +8,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # Beyond what reading the body may take, which is answered with an error of its own.
 _SLACK_SECONDS = 1.0
+# What is as long as this is written at once.
+_LARGE_BYTES = 16 * 1024
 
 
 class HttpConnection(H11Protocol):
@@ -28,7 +30,8 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Waits for the first request, unless there are too many connections."""
-        super().connection_made(transport)
+        gathering: Any = GatheringTransport(transport, self.loop)
+        super().connection_made(gathering)
         if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
             transport.abort()
             return
@@ -57,6 +60,53 @@ class HttpConnection(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+class GatheringTransport:
+    """A transport that sends all that is written in one turn of the loop at once: the head of a response and its body.
+
+    Args:
+        transport: Sends it; everything but writing is its own.
+        loop: The event loop.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Writes a part; a large one is sent at once, so that its writer is told to wait."""
+        if len(data) >= _LARGE_BYTES:
+            self._flush()
+            self._transport.write(data)
+            return
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Closes the connection when all was sent."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Closes the connection without sending what waits."""
+        self._parts.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Returns whether it is being closed."""
+        return self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._transport.write(data)
 
 
 def connection_class(head_timeout: float, body_timeout: float) -> type[HttpConnection]:

@@ -39,7 +39,12 @@ _REQUEST_ID = REQUEST_ID.encode()
 _ADDED = ((b"x-content-type-options", b"nosniff"),)
 
 _METHODS = "GET, POST, PUT, DELETE"
-_HEADERS = "authorization, content-type, idempotency-key, if-match, last-event-id, x-request-id"
+_HEADERS = (
+    "authorization, content-type, idempotency-key, if-match, last-event-id, mcp-method, mcp-name, "
+    "mcp-protocol-version, mcp-session-id, x-request-id"
+)
+# Stands for an argument of a tool of an MCP client; each tool has its own.
+_PARAMETER_NAME = re.compile(r"mcp-param-[a-z0-9_.-]{1,128}")
 
 
 class Guard:
@@ -107,7 +112,7 @@ class Guard:
             if not is_allowed:
                 self._check_origin(headers, scope)
             elif scope["method"] == "OPTIONS":
-                await answer_preflight(answer)
+                await answer_preflight(headers, answer)
                 return
             if scope["path"] not in _WITHOUT_TOKEN:
                 scope["principal"] = self._authenticate(headers)
@@ -192,11 +197,14 @@ def _refusal(error: ToolBridgeError, headers: Headers, scope: Scope) -> Response
     return error_response(error)
 
 
-async def answer_preflight(send: Send) -> None:
+async def answer_preflight(asked: Headers, send: Send) -> None:
     """Answers a preflight request of an allowed origin."""
+    wanted = asked.get("access-control-request-headers", "").lower().split(",")
+    parameters = [name for name in map(str.strip, wanted) if _PARAMETER_NAME.fullmatch(name)]
+    allowed = ", ".join([_HEADERS, *parameters])
     headers = [
         (b"access-control-allow-methods", _METHODS.encode()),
-        (b"access-control-allow-headers", _HEADERS.encode()),
+        (b"access-control-allow-headers", allowed.encode()),
         (b"access-control-max-age", b"600"),
     ]
     await send({"type": "http.response.start", "status": 204, "headers": headers})
@@ -209,7 +217,7 @@ def _cors_headers(origin: str) -> tuple[tuple[bytes, bytes], ...]:
         *_ADDED,
         (b"access-control-allow-origin", origin.encode()),
         (b"vary", b"Origin"),
-        (b"access-control-expose-headers", b"retry-after, x-request-id"),
+        (b"access-control-expose-headers", b"mcp-session-id, retry-after, x-request-id"),
     )
 
 

@@ -67,7 +67,8 @@ class OpenApi:
         self._schemas = MessageSchemas()
         self._docs = route_docs(self._schemas)
         self._paths: dict[str, Any] = {}
-        served = list(routes)
+        # MCP describes itself, by its own means.
+        served = [route for route in routes if route.include_in_schema]
         for route in served:
             path = _written(route.path)
             for method in sorted((route.methods or set()) - {"HEAD"}):

@@ -17,9 +17,10 @@ from grpc_tool_bridge.gateway.plain_results import plain_writer
 from grpc_tool_bridge.gateway.query import query_arguments
 from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.tool_args import tool_args
-from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
+from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, check_search
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.values.offload import written
 from grpc_tool_bridge.values.tagged_json import to_json
 
@@ -41,11 +42,14 @@ class ToolRoutes:
     async def list_all(self, request: Request) -> Response:
         """Lists the tools that a session sees: all, or those that a search finds."""
         query, prefix = request.query_params.get("search"), request.query_params.get("prefix", "")
-        limit = count_of(request, "limit")
+        limit = count_of(request, "limit") or DEFAULT_LIMIT
+        check_search(query or "", limit, prefix)
+        if len(prefix) > MAX_NAME_CHARS:
+            raise ValidationError(f"prefix has {len(prefix):,} characters; names have at most {MAX_NAME_CHARS}")
         if query is None:
             specs = [spec for spec in await self._specs(request) if spec.name.startswith(prefix)]
         else:
-            specs = await self._found(request, query, limit or DEFAULT_LIMIT, prefix)
+            specs = await self._found(request, query, limit, prefix)
         return JsonResponse({"tools": [message_json(spec) for spec in specs]})
 
     async def describe(self, request: Request) -> Response:

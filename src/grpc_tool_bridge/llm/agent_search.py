@@ -22,11 +22,21 @@ class AgentTools:
 
     Attributes:
         names: Those that it is given, in order, each once.
-        may_find: Whether it may find and call a tool; None: it does not search.
+        patterns: Patterns of those that it may find and call; none: all of them. None: it does not search.
     """
 
     names: tuple[str, ...]
-    may_find: Callable[[ToolSpec], bool] | None
+    patterns: tuple[str, ...] | None
+
+    def finds(self) -> Callable[[ToolSpec], bool] | None:
+        """Returns what says whether it may find and call a tool; None: it does not search.
+
+        Raises:
+            ValidationError: A pattern is not valid, or there are too many.
+        """
+        if self.patterns is None:
+            return None
+        return filter_of(self.patterns) if self.patterns else lambda _: True
 
 
 def search_names(patterns: Iterable[str]) -> list[str]:
@@ -48,7 +58,6 @@ def read_agent_tools(names: Iterable[str], known: Container[str]) -> AgentTools:
 
     Raises:
         AlreadyExistsError: The agent searches some tools only, and the session has a tool called ``search_tools``.
-        ValidationError: A pattern is not valid.
     """
     given = list(dict.fromkeys(names))
     searches = [name for name in given if is_search(name, known)]
@@ -61,5 +70,5 @@ def read_agent_tools(names: Iterable[str], known: Container[str]) -> AgentTools:
             "rename that tool"
         )
     if SEARCH_TOOLS in searches:
-        return AgentTools(plain, lambda _: True)
-    return AgentTools(plain, filter_of([name.removeprefix(_SCOPE) for name in searches]))
+        return AgentTools(plain, ())
+    return AgentTools(plain, tuple(name.removeprefix(_SCOPE) for name in searches))

@@ -12,8 +12,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 ToolFilter = str | Iterable[str] | Callable[[ToolSpec], object]
 
 MAX_PATTERN_CHARS = 256
-# Of those with wildcards; names may be as many as there are tools.
+# Of those that are neither a name nor a prefix, which may be as many as there are tools: so many stars cost a tool of a
+# long name a tenth of a millisecond.
 MAX_PATTERNS = 100
+MAX_STARS = 100
 
 _CALLED = 'a pattern such as "weather_*", a list of patterns, or a function that is called with a ToolSpec'
 _WILDCARDS = re.compile(r"[*?\[]")
@@ -34,14 +36,21 @@ def filter_of(tool_filter: ToolFilter) -> Callable[[ToolSpec], bool]:
     if callable(patterns):
         decides = patterns
         return lambda spec: bool(decides(spec))
-    names = frozenset(pattern for pattern in patterns if not _is_wide(pattern))
-    wide = [f"{pattern}*" if pattern.endswith(_SEPARATORS) else pattern for pattern in patterns if _is_wide(pattern)]
-    if len(wide) > MAX_PATTERNS:
-        raise ValidationError(f"tool_filter has {len(wide):,} patterns with wildcards; {MAX_PATTERNS} are allowed")
-    if not wide:
-        return lambda spec: spec.name in names
-    matches = re.compile("|".join(fnmatch.translate(pattern) for pattern in wide)).match
-    return lambda spec: spec.name in names or matches(spec.name) is not None
+    beginnings = {pattern: _beginning(pattern) for pattern in patterns}
+    prefixes = tuple(prefix for prefix in beginnings.values() if prefix is not None)
+    rest = [pattern for pattern, prefix in beginnings.items() if prefix is None]
+    names = frozenset(pattern for pattern in rest if not _WILDCARDS.search(pattern))
+    wide = [
+        f"{pattern}*" if pattern.endswith(_SEPARATORS) else pattern for pattern in rest if _WILDCARDS.search(pattern)
+    ]
+    if len(wide) > MAX_PATTERNS or sum(pattern.count("*") for pattern in wide) > MAX_STARS:
+        raise ValidationError(
+            f"tool_filter has {len(wide):,} patterns with wildcards inside; {MAX_PATTERNS} are allowed, with "
+            f"{MAX_STARS} stars in all of them"
+        )
+    # Without any, it matches nothing.
+    matches = re.compile("|".join(map(fnmatch.translate, wide)) or r"(?!)").match
+    return lambda spec: spec.name in names or spec.name.startswith(prefixes) or matches(spec.name) is not None
 
 
 def settled(tool_filter: ToolFilter) -> tuple[str, ...] | Callable[[ToolSpec], object]:
@@ -83,5 +92,9 @@ def nothing_passes(tool_filter: ToolFilter) -> NotFoundError:
     )
 
 
-def _is_wide(pattern: str) -> bool:
-    return pattern.endswith(_SEPARATORS) or _WILDCARDS.search(pattern) is not None
+def _beginning(pattern: str) -> str | None:
+    """Returns what the names begin with that a pattern matches; None if it says more than that."""
+    beginning = pattern.removesuffix("*")
+    if _WILDCARDS.search(beginning) or not (pattern.endswith(_SEPARATORS) or beginning != pattern):
+        return None
+    return beginning

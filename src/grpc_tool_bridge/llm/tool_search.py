@@ -20,8 +20,8 @@ MAX_LIMIT = 100
 _WEIGHTS = "bm25(10.0, 4.0, 1.0)"
 # Ranking takes about a microsecond for each tool and word, so only so many tools are ranked: those with the rarest
 # words of the query, which decide the order anyway.
-_MAX_RANKED = 1_500
-_MAX_COMPARISONS = 6_000
+_MAX_RANKED = 1_000
+_MAX_COMPARISONS = 4_000
 # A word that no tool has may be the beginning of one, from so many characters on.
 _MIN_BEGINNING = 3
 
@@ -184,8 +184,8 @@ class ToolIndex:
         return scores
 
     def _count(self, word: str) -> tuple[str, int]:
-        """Returns the term of a word for FTS5, and how many tools have it."""
-        count = "SELECT count(*) FROM tools WHERE tools MATCH ?"
+        """Returns the term of a word for FTS5, and how many tools have it; of too many to rank, it counts no more."""
+        count = f"SELECT count(*) FROM (SELECT 1 FROM tools WHERE tools MATCH ? LIMIT {_MAX_RANKED + 1})"  # noqa: S608 - constant
         # Quoted, it is a plain word for FTS5, whatever it is.
         term = f'"{word}"'
         (found,) = self._database.execute(count, (term,)).fetchone()
@@ -272,7 +272,7 @@ def _expressions(terms: list[str], counts: Mapping[str, int], most: int) -> Iter
 
     Args:
         terms: The terms, the rarest first.
-        counts: How many tools have each.
+        counts: How many tools have each, or more than ``most``.
         most: How many tools are ranked.
     """
     if not terms:

@@ -167,7 +167,7 @@ def test_what_has_an_async_api_itself_comes_as_a_view(view: Any) -> None:
     assert isinstance(view.child(), SyncView)
     assert view.child().plain(1, b=1) == 2
     assert view.children["one"].plain(1, b=1) == 2
-    assert [sibling.plain(1, b=1) for sibling in view.siblings()] == [2, 2]
+    assert [(type(sibling), sibling.plain(1, b=1)) for sibling in view.siblings()] == [(SyncView, 2)] * 2
 
 
 def test_a_view_that_is_handed_on_comes_as_what_it_is_a_view_of(view: Any) -> None:

@@ -46,6 +46,14 @@ def test_a_tool_called_search_tools_is_no_search() -> None:
     assert names(["search_tools"], "search_*", "search_tools") == ["search_tools"]
 
 
+def test_more_tools_than_a_request_can_name_are_refused() -> None:
+    many = [f"tool{number}" for number in range(1_001)]
+    for given in (None, ["search_tools"]):
+        with pytest.raises(ValidationError, match="1,001 tools pass tool_filter; an agent is given at most 1,000"):
+            names(given, lambda spec: spec.name.startswith("tool"), *many)
+    assert names(["search_tools"], "tool*", *many) == ["search_tools:tool*"]
+
+
 def test_nothing_left_is_an_error() -> None:
     for given in (None, ["add"], ["search_tools"]):
         with pytest.raises(NotFoundError, match="no tool that passes tool_filter, 'x'"):

@@ -61,6 +61,8 @@ async def test_errors_of_the_tool_are_those_of_the_tool(bridge: LocalToolBridge)
     ("arguments", "kind", "told"),
     [
         ({"name": "sned"}, "ToolNotFound", "there is no tool 'sned'; did you mean send?"),
+        ({"name": "letters_sender"}, "ToolNotFound", "there is no tool 'letters_sender'; did you mean send?"),
+        ({"name": "*"}, "ToolNotFound", "there is no tool '*'; search_tools finds the tools"),
         ({"name": "nothing"}, "ToolNotFound", "there is no tool 'nothing'; search_tools finds the tools"),
         ({"name": "x" * 10_000}, "ToolNotFound", "there is no tool 'xxx"),
         ({"name": ["send"]}, "ValidationError", "name is ['send']; it must be a tool's name"),

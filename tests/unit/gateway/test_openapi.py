@@ -22,7 +22,7 @@ TOOL = "/api/sessions/{session_id}/tools/"
 
 def served(token: str | None = None) -> list[Any]:
     guard: Any = Gateway(Hub(Settings()), token, lambda: HttpCounts(0, 0)).app
-    return list(guard._app.routes)
+    return [route for route in guard._app.routes if route.include_in_schema]
 
 
 def document(*specs: ToolSpec, token: bool = False) -> dict[str, Any]:

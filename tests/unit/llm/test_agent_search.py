@@ -11,22 +11,22 @@ KNOWN = {"add", "weather_now"}
 
 def test_without_a_search_the_names_are_those_of_tools() -> None:
     chosen = read_agent_tools(["add", "weather_now", "add", "search_tools:"], KNOWN)
-    assert (chosen.names, chosen.may_find) == (("add", "weather_now", "search_tools:"), None)
+    assert (chosen.names, chosen.finds()) == (("add", "weather_now", "search_tools:"), None)
 
 
 def test_a_search_finds_every_tool_or_those_that_match() -> None:
     every = read_agent_tools(["add", "search_tools", *search_names(["x"])], KNOWN)
     some = read_agent_tools(search_names(["weather_", "add"]), KNOWN)
     assert (every.names, some.names) == (("add",), ())
-    assert every.may_find is not None
-    assert some.may_find is not None
-    found = {name: (every.may_find(ToolSpec(name=name)), some.may_find(ToolSpec(name=name))) for name in ("add", "b")}
-    assert found == {"add": (True, True), "b": (True, False)}
+    found = {}
+    for name in ("add", "b"):
+        found[name] = [finds(ToolSpec(name=name)) for chosen in (every, some) if (finds := chosen.finds())]
+    assert found == {"add": [True, True], "b": [True, False]}
 
 
 def test_a_tool_of_the_session_that_has_the_name_is_meant_by_it() -> None:
     chosen = read_agent_tools(["search_tools"], {"search_tools"})
-    assert (chosen.names, chosen.may_find) == (("search_tools",), None)
+    assert (chosen.names, chosen.patterns) == (("search_tools",), None)
     assert is_search("search_tools", KNOWN)
     assert not is_search("search_tools", {"search_tools"})
 
@@ -38,4 +38,4 @@ def test_a_search_beside_a_tool_of_its_name_is_refused() -> None:
 
 def test_a_pattern_that_is_too_long_is_refused() -> None:
     with pytest.raises(ValidationError, match="characters"):
-        read_agent_tools([f"search_tools:{'x' * 300}"], KNOWN)
+        read_agent_tools([f"search_tools:{'x' * 300}"], KNOWN).finds()

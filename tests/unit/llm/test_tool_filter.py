@@ -32,6 +32,8 @@ def passing(tool_filter: Any) -> list[str]:
         (iter(["files", "*read"]), ["files.read", "files"]),
         (lambda spec: len(spec.name) < 5, ["a[b]", "a*"]),
         ("nothing", []),
+        ("*", NAMES),
+        (["[w]eather_", "fi*es"], ["weather_now", "weather_", "files"]),
     ],
 )
 def test_a_filter_is_a_pattern_several_or_a_function(tool_filter: Any, names: list[str]) -> None:
@@ -54,7 +56,8 @@ async def decides(spec: ToolSpec) -> bool:
         (ToolSpec, "must be a pattern such as"),
         (decides, "not an async one"),
         ("x" * 257, "has 257 characters"),
-        ([f"{number}*" for number in range(MAX_PATTERNS + 1)], "101 patterns with wildcards"),
+        ([f"*{number}" for number in range(MAX_PATTERNS + 1)], "101 patterns with wildcards inside; 100 are allowed"),
+        (["*a" * 51, "*b" * 50], "2 patterns with wildcards inside; .* 100 stars"),
     ],
 )
 def test_what_is_no_filter_is_refused(wrong: Any, error: str) -> None:
@@ -63,8 +66,9 @@ def test_what_is_no_filter_is_refused(wrong: Any, error: str) -> None:
 
 
 def test_there_may_be_as_many_names_as_tools() -> None:
-    passes = filter_of([f"tool{number}" for number in range(10_000)])
+    passes = filter_of([f"tool{number}" for number in range(10_000)] + [f"more{number}_" for number in range(1_000)])
     assert passes(ToolSpec(name="tool9999"))
+    assert passes(ToolSpec(name="more999_x"))
     assert not passes(ToolSpec(name="tool10000"))
 
 

@@ -252,6 +252,16 @@ def test_the_spec_of_a_tool_is_that_of_its_last_change(index: ToolIndex) -> None
     assert index.get("none") is None
 
 
+def test_nothing_is_left_of_tools_that_have_changed_or_gone() -> None:
+    index = ToolIndex()
+    for number in range(100):
+        index.put([tool("a", f"zebra {number}"), tool(f"b{number}")])
+        index.remove([f"b{number}"])
+    assert {len(kept) for kept in (index._specs, index._rows, index._names, index._alike)} == {1}
+    assert index._database.execute("SELECT count(*) FROM tools").fetchone() == (1,)
+    assert names(index, "zebra") == ["a"]
+
+
 def test_an_index_that_nobody_has_is_closed_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     index = index_of(TOOLS)
     database = index._database

@@ -181,18 +181,16 @@ class Agents:
         return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=tool_count, capabilities=response.capabilities)
 
     def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> tuple[list[str], int]:
-        """Returns the names of an agent's definition, and how many tools it may call now."""
+        """Returns the names of an agent's definition, and how many tools it may call now, or at most if it searches."""
         by_name = {tool.name: tool for tool in self._registry.visible(session)}
         if not request.tool_names:
             return [], len(by_name)
         chosen = read_agent_tools(request.tool_names, {*by_name, *(tool.id for tool in by_name.values())})
         named = {name: by_name.get(name) or self._registry.find(session, name) for name in chosen.names}
         # A tool may be named by its id.
-        callable_names = {tool.name for tool in named.values()}
-        if chosen.may_find is not None:
-            callable_names.update(name for name, tool in by_name.items() if chosen.may_find(tool.spec))
-        names = [named[name].name if name in named else name for name in request.tool_names]
-        return list(dict.fromkeys(names)), len(callable_names)
+        names = dict.fromkeys(named[name].name if name in named else name for name in request.tool_names)
+        # Only the runtime reads the patterns of a search: those of a hostile client may take long to match.
+        return list(names), len(by_name if chosen.patterns is not None else names)
 
     def _check_room(self, session: Session, agent_id: str) -> None:
         known = self.of(session).agents

@@ -40,11 +40,13 @@ async def set_level(context: Context, params: SetLevelRequestParams) -> EmptyRes
 
 def level_of(context: Context) -> LoggingLevel | None:
     """Returns from which level on a request's client is sent log messages; None: it is sent none."""
+    level: LoggingLevel | None
     if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        level = (context.meta or {}).get(LOG_LEVEL_META_KEY)
-        return level if level in LEVELS else None  # type: ignore[return-value]
-    level = connection_of(context).state.get(_LEVEL_KEY, DEFAULT_LEVEL)
-    return level  # type: ignore[no-any-return]
+        asked: Any = (context.meta or {}).get(LOG_LEVEL_META_KEY)
+        level = asked if asked in LEVELS else None
+    else:
+        level = connection_of(context).state.get(_LEVEL_KEY, DEFAULT_LEVEL)
+    return level
 
 
 class CallEvents:
@@ -143,4 +145,4 @@ class _Nowhere(asyncio.Queue[Any]):
 
 
 def _level(event: LogRecord) -> LoggingLevel:
-    return event.level if event.level in LEVELS else "info"  # type: ignore[return-value]
+    return event.level if event.level in LEVELS else "info"

@@ -29,16 +29,16 @@ class Connections:
         self._changes = changes
         self._memory = memory
 
-    async def __call__(self, context: Context, call_next: CallNext) -> HandlerResult:
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Lets a request pass."""
-        if context.method == "initialize":
-            self._open(context)
-        result = await call_next(context)
-        if context.method == "notifications/initialized":
-            connection = connection_of(context)
+        if ctx.method == "initialize":
+            self._open(ctx)
+        result = await call_next(ctx)
+        if ctx.method == "notifications/initialized":
+            connection = connection_of(ctx)
             if connection.initialized.is_set() and _TOLD_KEY not in connection.state:
                 connection.state[_TOLD_KEY] = True
-                self._changes.tell(connection, self._sessions.key_of(context))
+                self._changes.tell(connection, self._sessions.key_of(ctx))
         return result
 
     def _open(self, context: Context) -> None:

@@ -103,31 +103,19 @@ class DirectCalls:
     def read(self, scope: Scope, message: Message, key: SessionKey) -> PlainCall | None:
         """Returns the call in a request whose body begins with a message; None: the SDK answers it."""
         name = _named(scope["headers"])
-        if name is None or message["type"] != "http.request" or message.get("more_body"):
-            return None
-        try:
-            body = json.loads(message.get("body", b""))
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(body, dict) or not body.keys() <= _FIELDS or body.get("jsonrpc") != "2.0":
-            return None
-        params, request_id = body.get("params"), body.get("id")
-        if body.get("method") != METHOD or type(request_id) not in (int, str) or not isinstance(params, dict):
-            return None
-        meta, arguments = params.get("_meta"), params.get("arguments")
-        if not params.keys() <= _PARAMS or not isinstance(meta, dict) or not meta.keys() <= _META:
-            return None
-        if params.get("name") != name or not (arguments is None or isinstance(arguments, dict)):
-            return None
         session = self._sessions.find(key)
-        if session is None or self._handlers.header_schema(session, name) is not None:
+        if name is None or session is None or self._handlers.header_schema(session, name) is not None:
             # Arguments of the tool stand in headers too, or that is not known.
             return None
-        envelope = self._envelope(meta, name)
+        found = _read_body(message, name)
+        if found is None:
+            return None
+        request_id, params = found
+        envelope = self._envelope(params["_meta"], name)
         if envelope is None:
             return None
-        call = CallToolRequestParams.model_construct(name=name, arguments=arguments)
-        return PlainCall(request_id, call, meta, *envelope)
+        call = CallToolRequestParams.model_construct(name=name, arguments=params.get("arguments"))
+        return PlainCall(request_id, call, params["_meta"], *envelope)
 
     async def answer(self, call: PlainCall, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a call.
@@ -141,7 +129,7 @@ class DirectCalls:
         try:
             result: Any = await self._calls.answer(request, self._handlers.call_tool(context, call.params))
             content = {"result": self._complete(result)}
-        except Exception as error:  # noqa: BLE001 - what the SDK answers so as well
+        except Exception as error:
             if getattr(error, "status", None) == CLIENT_LEFT:
                 raise
             data = modern_error_data(error)
@@ -210,6 +198,32 @@ def _named(headers: Any) -> str | None:
     if any(found.get(key) != value for key, value in _HEADERS.items()):
         return None
     return found.get(b"mcp-name", b"").decode("latin-1") or None
+
+
+def _read_body(message: Message, name: str) -> tuple[RequestId, dict[str, Any]] | None:
+    """Returns the id and the parameters of a call of a tool; None if it is not a plain one."""
+    if message["type"] != "http.request" or message.get("more_body"):
+        return None
+    try:
+        body = json.loads(message.get("body", b""))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(body, dict) or not body.keys() <= _FIELDS:
+        return None
+    request_id, params = body.get("id"), body.get("params")
+    if body.get("jsonrpc") != "2.0" or body.get("method") != METHOD or not isinstance(params, dict):
+        return None
+    if not isinstance(request_id, int | str) or isinstance(request_id, bool):
+        return None
+    meta, arguments = params.get("_meta"), params.get("arguments")
+    is_plain = (
+        params.keys() <= _PARAMS
+        and params.get("name") == name
+        and isinstance(meta, dict)
+        and meta.keys() <= _META
+        and (arguments is None or isinstance(arguments, dict))
+    )
+    return (request_id, params) if is_plain else None
 
 
 def _context(call: PlainCall, request: Request) -> ServerRequestContext[Any, Any]:

@@ -1,6 +1,7 @@
 """``/mcp``: streamable HTTP."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -113,12 +114,9 @@ class McpEndpoint:
         """Answers a call of the latest protocol."""
         query = QueryParams(scope.get("query_string", b""))
         key = http_key(query.get(SESSION_PARAMETER, ""))
-        try:
-            # What a call may have in its headers is known of an open session only.
+        # What a call may have in its headers is known of an open session only. The handler tells of what it fails with.
+        with contextlib.suppress(ToolBridgeError):
             await self._sessions.opened(key)
-        except ToolBridgeError:
-            # The handler meets it again, and tells of it.
-            pass
         _key_of_request.set(key)
         if self._direct is None:
             await self._manager.handle_request(scope, receive, send)

@@ -27,14 +27,15 @@ _EVENT_BYTES = 1_024
 
 @dataclass(eq=False, slots=True)
 class _Event:
-    """An event; the first of a stream has no message."""
+    """An event; the first of a stream has no message, and one that is too large has lost it."""
 
     number: int
     stream_id: str
     message: JSONRPCMessage | None
     size: int
-    at: float
     owner: "SessionEvents"
+    is_last: bool = False
+    at: float = 0.0
 
 
 class EventStores:
@@ -60,11 +61,11 @@ class EventStores:
 
     def add(self, event: _Event) -> bool:
         """Keeps an event; returns False if there is no room for it."""
+        if event.size > self._most_bytes:
+            return False
         self._forget_old()
         while len(self._events) >= MAX_EVENTS or (self._events and self.size + event.size > self._most_bytes):
             self._forget_first()
-        if event.size > self._most_bytes:
-            return False
         try:
             self._memory.take(event.size, "an event for an MCP client")
         except ResourceExhaustedError:
@@ -125,11 +126,17 @@ class SessionEvents(EventStore):
     async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
         """Keeps an event; returns its id."""
         self._last += 1
-        event = _Event(self._last, stream_id, message, _EVENT_BYTES + _chars(message), 0.0, self)
+        is_last = isinstance(message, JSONRPCResponse | JSONRPCError)
+        event = _Event(self._last, stream_id, message, _EVENT_BYTES + _chars(message), self, is_last)
         if not self._is_closed:
             while len(self._events) >= MAX_CLIENT_EVENTS:
                 self.drop(next(iter(self._events.values())))
-            if self._stores.add(event):
+            is_kept = self._stores.add(event)
+            if not is_kept and is_last:
+                # Without it, a client would wait for the end.
+                event.message, event.size = None, _EVENT_BYTES
+                is_kept = self._stores.add(event)
+            if is_kept:
                 self._events[event.number] = event
             self._news.notify_all()
         return str(event.number)
@@ -151,10 +158,9 @@ class SessionEvents(EventStore):
                 await self._news.wait()
             for event in found:
                 after, message = event.number, event.message
-                if message is None:
-                    continue
-                await send_callback(EventMessage(message, str(event.number)))
-                if isinstance(message, JSONRPCResponse | JSONRPCError):
+                if message is not None:
+                    await send_callback(EventMessage(message, str(event.number)))
+                if event.is_last:
                     return None
         return None
 

@@ -37,13 +37,16 @@ def make_server(
         find_schema: Returns the schema of a tool whose arguments stand in headers, too.
     """
     handlers, changes = handlers or ToolHandlers(sessions), Changes(sessions)
+    # A dict of the wire is taken where a result is.
+    list_tools: Any = handlers.list_tools
+    call_tool: Any = handlers.call_tool
     server: Server[Any] = Server(
         NAME,
         version=version,
         title=TITLE,
         get_tool_input_schema=find_schema or (lambda _: None),
-        on_list_tools=handlers.list_tools,  # type: ignore[arg-type] - a dict of the wire is taken as well
-        on_call_tool=handlers.call_tool,  # type: ignore[arg-type]
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
         on_subscriptions_listen=changes.listen,
     )
     # The constructor would warn of it: the latest protocol has another way.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -200,7 +200,7 @@ class SessionClients:
         watchers = self._watchers.setdefault(key, set())
         watchers.add(changed)
         if key not in self._open and key not in self._opening:
-            self._reopen(key)
+            self._open_for_watchers(key)
 
         def end() -> None:
             watchers.discard(changed)
@@ -216,7 +216,8 @@ class SessionClients:
         del self._open[session.key]
         self._tasks.spawn(self._close(session), f"closing session {session.key.session_id}")
         if session.key in self._watchers:
-            self._reopen(session.key)
+            # It may have had tools of its own.
+            self._open_for_watchers(session.key, has_news=True)
 
     def end(self, key: SessionKey) -> None:
         """Closes a session, if it is open; one of a client's own ends at the hub as well, with its calls."""
@@ -283,11 +284,11 @@ class SessionClients:
         held.resize(_size_of(client))
         return held
 
-    def _reopen(self, key: SessionKey) -> None:
+    def _open_for_watchers(self, key: SessionKey, *, has_news: bool = False) -> None:
         if not self._closed:
-            self._tasks.spawn(self._open_again(key), f"opening session {key.session_id} again")
+            self._tasks.spawn(self._keep_opening(key, has_news=has_news), f"opening session {key.session_id} for MCP")
 
-    async def _open_again(self, key: SessionKey) -> None:
+    async def _keep_opening(self, key: SessionKey, *, has_news: bool) -> None:
         for wait in back_off():
             if key not in self._watchers or self._closed:
                 return
@@ -297,7 +298,8 @@ class SessionClients:
                 _log.debug("session %s of an MCP client is not open: %s", key.session_id, error)
                 await asyncio.sleep(wait)
                 continue
-            self._tools_changed(session)
+            if has_news:
+                self._tools_changed(session)
             return
 
     # ---------------------------------------------------------------------------------------------- while it is open

@@ -5,8 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolRequestParams, PaginatedRequestParams
+from mcp_types import CallToolRequestParams, PaginatedRequestParams
 
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
@@ -103,18 +102,19 @@ class ToolHandlers:
         may_reopen: bool,
     ) -> WireResult | None:
         """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
+        is_search = stands_for_search(name, session.client.tools)
+        make = self._search if is_search else self._call
         try:
             await session.await_link()
-            if stands_for_search(name, session.client.tools):
-                return await self._search(context, session, choice, name, arguments)
-            return await self._call(context, session, choice, name, arguments)
+            return await make(context, session, choice, name, arguments)
         except ToolBridgeError as error:
             # Those of a lost connection are a text.
             details = error.details if isinstance(error.details, Mapping) else {}
             is_refusal = details.get("origin", "bridge") == "bridge"
             if is_refusal and may_reopen and error.error_type in GONE:
                 return None
-            if is_refusal and error.error_type == "ToolNotFound" and getattr(error, "tool_name", name) == name:
+            is_unknown = is_refusal and error.error_type == "ToolNotFound"
+            if is_unknown and not is_search and getattr(error, "tool_name", name) == name:
                 raise
             return error_result(name, error)
 

@@ -1,0 +1,27 @@
+"""The example that finds one tool among a thousand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from support.patience import PATIENCE
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "find_tools.py"
+
+
+def test_it_finds_filters_and_lets_a_model_search(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLE)], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    said = ran.stdout
+    assert said.startswith(
+        "'weather in a city' finds weather_now, weather_alerts\n'is a storm coming?' finds weather_alerts\n"
+    )
+    assert "'archive 77' finds archive_77_file, " in said
+    assert "weather_now('Rome') -> 27 degrees and sunny in Rome\n" in said
+    assert "of 1,000 tools, weather_alerts, weather_now pass 'weather_*'\n" in said
+    assert "a model has search_tools and call_tool\n" in said
+    assert "1 tool, the best match first:" in said
+    assert "\n    11 degrees and sunny in Oslo\n" in said
+    assert "there is no tool 'weather_know'; did you mean weather_now" in said
