@@ -1,7 +1,7 @@
 """BridgeServer, a hub that serves clients, and LocalToolBridge, a bridge with a hub in the same process."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,7 @@ from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_secon
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.interfaces import Recorder
-from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
+from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.transport.addresses import check_address
@@ -40,6 +40,9 @@ class BridgeServer:
         agents: Runs agents in this process. True: configured by ``settings``; or ``{"model": …, "api_base": …}`` or
             AgentSettings. None (the default): only connected agent runtimes run agents.
         http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
+        mcp_agents: Agents that every client of MCP sees as tools, at ``/mcp`` of ``http_address``: signatures by name,
+            such as ``{"ask": "question -> answer"}``. They run where ``agents`` says, or on a runtime that is
+            connected. None: only the agents of a client's own session.
         settings: Limits, and who may connect. None: the defaults.
         chaos: Faults to inject on purpose: the path of a TOML file, or a dict of the same form. None: none.
         recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
@@ -62,6 +65,7 @@ class BridgeServer:
         *,
         agents: Any = None,
         http_address: str | None = None,
+        mcp_agents: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         chaos: ChaosSource | None = None,
         recorder: Recorder | None = None,
@@ -78,7 +82,7 @@ class BridgeServer:
         # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self._served, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
-        self._http = _make_http(self._served, http_address)
+        self._http = _make_http(self._served, http_address, mcp_agents)
         self._started = self._running = False
 
     @property
@@ -236,14 +240,16 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
     return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
 
 
-def _make_http(hub: Hub, address: str | None) -> Any:
+def _make_http(hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | None) -> Any:
     if address is None:
+        if mcp_agents:
+            raise ValidationError("mcp_agents are served over HTTP; set http_address as well")
         return None
     try:
         gateway = import_module("grpc_tool_bridge.gateway.server")
     except ImportError as error:
         raise ImportError(f'the HTTP gateway needs pip install "grpc-tool-bridge[http]": {error}') from None
-    return gateway.HttpServer(hub, address)
+    return gateway.HttpServer(hub, address, mcp_agents=mcp_agents)
 
 
 def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import warnings
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import httpx
 from mcp.client import Client
+from mcp_types import ElicitRequestFormParams, ElicitResult
 
 from grpc_tool_bridge import BridgeServer
 
@@ -168,3 +170,40 @@ def answer_of(response: httpx.Response) -> dict[str, Any]:
         data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
         return json.loads(data[-1])  # type: ignore[no-any-return]
     return response.json()  # type: ignore[no-any-return]
+
+
+class Person:
+    """Answers what a client asks its user.
+
+    Args:
+        *answers: In order; an ElicitResult, or the content that is accepted.
+
+    Attributes:
+        asked: The questions so far: each with its schema.
+    """
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[str, Any]] = []
+
+    async def __call__(self, _: Any, params: Any) -> ElicitResult:
+        assert isinstance(params, ElicitRequestFormParams)
+        self.asked.append((params.message, params.requested_schema))
+        answer = self._answers.pop(0)
+        return answer if isinstance(answer, ElicitResult) else ElicitResult(action="accept", content=answer)
+
+
+@asynccontextmanager
+async def mcp_client(server: BridgeServer, version: str, query: str = "", **options: Any) -> AsyncIterator[Client]:
+    """A client of the server's ``/mcp`` that speaks one version of the protocol."""
+    url = f"http://{server.http_address}/mcp{query}"
+    async with Client(url, mode="legacy" if version == OLD else version, cache=None, **options) as client:
+        yield client
+
+
+@asynccontextmanager
+async def without_deprecations() -> AsyncIterator[None]:
+    """Lets a client use what later versions of the protocol have no more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

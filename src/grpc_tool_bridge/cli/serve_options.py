@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.options import check_address
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.recording import RecordOption, RedactOption, RedactPatternOption, check_redaction
@@ -29,6 +30,14 @@ class ServeOptions(ServingOptions):
         Option(
             metavar="HOST:PORT",
             help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
+        ),
+    ] = None
+    mcp_agent: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=SIGNATURE",
+            help="Offer an agent to MCP clients as a tool, such as ask='question -> answer'; needs --http, and --agents"
+            " or an agent runtime that is connected. Repeatable.",
         ),
     ] = None
     chaos: Annotated[
@@ -59,5 +68,26 @@ class ServeOptions(ServingOptions):
         check_address(self.address, listening=True)
         if self.http is not None:
             check_address(self.http, listening=True, flag="--http")
+        self.declared_agents()
         check_redaction(self.record, self.redact, self.redact_pattern)
         super().check()
+
+    def declared_agents(self) -> dict[str, str]:
+        """Returns the agents for MCP clients: signatures by name.
+
+        Raises:
+            ArgumentError: One is not ``NAME=SIGNATURE``, or there is no ``--http``.
+        """
+        declared: dict[str, str] = {}
+        for given in self.mcp_agent or ():
+            name, equals, signature = given.partition("=")
+            if not equals or not name or not signature.strip():
+                raise ArgumentError(
+                    f"--mcp-agent must be NAME=SIGNATURE, such as ask='question -> answer', not {given!r:.80}"
+                )
+            if name in declared:
+                raise ArgumentError(f"--mcp-agent: {name} is there twice")
+            declared[name] = signature.strip()
+        if declared and self.http is None:
+            raise ArgumentError("--mcp-agent offers agents over HTTP, at /mcp; add --http HOST:PORT")
+        return declared

@@ -42,6 +42,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
                 offered,
                 agents=options.agents,
                 http_address=options.http,
+                mcp_agents=options.declared_agents(),
                 settings=settings,
                 chaos=_read_chaos(options.chaos),
                 recorder=recorder,

@@ -43,23 +43,46 @@ class FunctionAnswerer:
         """Cancels answers in progress; a blocking function is left running in its thread."""
         await self._tasks.aclose()
 
+    def here(self) -> "FunctionAnswerer":
+        """See ``Answerer``: one function answers for all callers."""
+        return self
+
     def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "CallAnswers":
         """See ``Answerer``."""
         return CallAnswers(self._tasks, partial(self._answer, tool_id=tool_id), fail)
 
     async def _answer(self, ask: pb.Ask, tool_id: str) -> pb.Answer:
-        try:
-            check_ask(ask)
-            question = Question(ask.message, read_schema(ask.schema), tool_id)
-        except ValidationError as error:
-            raise ProtocolError(f"the hub asked an invalid question: {error.message}") from None
+        question = question_of(ask, tool_id)
         ask_it = partial(self._on_ask, question)
         given = ask_it() if self._is_async else await self._threads.run(ask_it)
         if isinstance(given, Awaitable):
             given = await given
-        answer = plain_answer(_fitting(given, question), ask.id)
-        check_answer_size(answer)
-        return answer
+        return checked_answer(_answer_of(given), question, ask.id)
+
+
+def question_of(ask: pb.Ask, tool_id: str) -> Question:
+    """Reads a question as received from a hub.
+
+    Raises:
+        ProtocolError: It is not a valid question.
+    """
+    try:
+        check_ask(ask)
+        return Question(ask.message, read_schema(ask.schema), tool_id)
+    except ValidationError as error:
+        raise ProtocolError(f"the hub asked an invalid question: {error.message}") from None
+
+
+def checked_answer(answer: Answer, question: Question, ask_id: str) -> pb.Answer:
+    """Writes the answer to a question for the wire.
+
+    Raises:
+        ValidationError: Its content does not fit the question, or it is too large.
+    """
+    fitting = Answer("accept", fitting_content(answer.content, question.schema)) if answer.accepted else answer
+    written = plain_answer(fitting, ask_id)
+    check_answer_size(written)
+    return written
 
 
 class CallAnswers:
@@ -109,26 +132,24 @@ class CallAnswers:
             give(answer)
 
 
-def _fitting(given: Any, question: Question) -> Answer:
+def _answer_of(given: Any) -> Answer:
     """Returns the answer for what a function has returned.
 
     Raises:
-        ValidationError: It is not an answer, or its content does not fit.
+        ValidationError: It is not an answer.
     """
     if isinstance(given, Answer):
-        answer = given
-    elif given is None or given is False:
-        answer = Answer("decline")
-    elif given is True:
-        answer = Answer("accept")
-    elif isinstance(given, Mapping):
-        answer = Answer("accept", dict(given))
-    else:
-        raise ValidationError(
-            f"on_ask returned {clipped_repr(given, 60)}; it must return a dict (accept, with this content), True "
-            "(accept), False or None (decline), or an Answer"
-        )
-    return Answer("accept", fitting_content(answer.content, question.schema)) if answer.accepted else answer
+        return given
+    if given is None or given is False:
+        return Answer("decline")
+    if given is True:
+        return Answer("accept")
+    if isinstance(given, Mapping):
+        return Answer("accept", dict(given))
+    raise ValidationError(
+        f"on_ask returned {clipped_repr(given, 60)}; it must return a dict (accept, with this content), True "
+        "(accept), False or None (decline), or an Answer"
+    )
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ from grpc_tool_bridge.client.local_asks import asked_call, asked_stream
 from grpc_tool_bridge.errors import UnimplementedError
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS
 from grpc_tool_bridge.rpc.session_defaults import SessionDefaults, defaults_metadata
-from grpc_tool_bridge.transport.stubs import Answerer, Unlinked
+from grpc_tool_bridge.transport.stubs import Answerers, Unlinked
 
 
 class LocalTransport(Unlinked):
@@ -31,9 +31,9 @@ class LocalTransport(Unlinked):
         self._inherited = False
         forks.watch(self)
 
-    def answer_with(self, answerer: Answerer) -> None:
+    def answer_with(self, answerers: Answerers) -> None:
         """Lets called tools ask questions."""
-        self._stub = _LocalStub(self._hub, answerer)
+        self._stub = _LocalStub(self._hub, answerers)
 
     @property
     def stub(self) -> Any:
@@ -72,15 +72,15 @@ class LocalTransport(Unlinked):
 
 
 class _LocalStub:
-    def __init__(self, hub: SessionDefaults, answerer: Answerer | None = None) -> None:
+    def __init__(self, hub: SessionDefaults, answerers: Answerers | None = None) -> None:
         for name, method in METHODS.items():
             function = getattr(hub, method.attribute, None)
             if function is None:
                 continue
             if name == "InitializeSession":
                 function = partial(_LocalOpening, hub, function)
-            elif answerer is not None and name in RUN_TOOLS:
-                function = partial(asked_stream if method.response_streaming else asked_call, answerer, function)
+            elif answerers is not None and name in RUN_TOOLS:
+                function = partial(asked_stream if method.response_streaming else asked_call, answerers, function)
             setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Any:

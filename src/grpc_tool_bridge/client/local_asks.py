@@ -8,7 +8,7 @@ from typing import Any
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask
 from grpc_tool_bridge.rpc.asks import Answered, OpenAsks
 from grpc_tool_bridge.rpc.context import RequestContext
-from grpc_tool_bridge.transport.stubs import Answerer
+from grpc_tool_bridge.transport.stubs import Answerer, Answerers
 
 
 class LocalAsker:
@@ -82,18 +82,27 @@ class LocalAsker:
                 self._task.cancel()
 
 
-async def asked_call(answerer: Answerer, function: Callable[..., Any], request: Any) -> Any:
+async def asked_call(answerers: Answerers, function: Callable[..., Any], request: Any) -> Any:
     """Makes a call whose tools may ask questions."""
-    asker = LocalAsker(answerer, getattr(request, "tool_id", ""))
+    here = answerers.here()
+    if here is None:
+        return await function(request)
+    asker = LocalAsker(here, getattr(request, "tool_id", ""))
     try:
         return await asker.step(lambda: function(request, RequestContext(asker=asker)))
     finally:
         asker.close()
 
 
-async def asked_stream(answerer: Answerer, function: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
+async def asked_stream(answerers: Answerers, function: Callable[..., Any], request: Any) -> AsyncGenerator[Any, None]:
     """Makes a streaming call whose tools may ask questions."""
-    asker = LocalAsker(answerer, getattr(request, "tool_id", ""))
+    here = answerers.here()
+    if here is None:
+        async with aclosing(function(request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
+    asker = LocalAsker(here, getattr(request, "tool_id", ""))
     messages = function(request, RequestContext(asker=asker))
     try:
         async with aclosing(messages):

@@ -1,6 +1,6 @@
 """The routes of the gateway, as one ASGI application."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -39,15 +39,23 @@ class Gateway:
         hub: The hub; its settings say who may call it.
         token: What callers need; None: nothing.
         http: Returns what the server has open.
+        mcp_agents: Agents that every client of MCP sees as tools: signatures by name.
 
     Attributes:
         app: The application.
     """
 
-    def __init__(self, hub: Hub, token: str | None, http: Callable[[], HttpCounts]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        token: str | None,
+        http: Callable[[], HttpCounts],
+        *,
+        mcp_agents: Mapping[str, str] | None = None,
+    ) -> None:
         settings = hub.settings
         self._calls = HubCalls(hub)
-        self._mcp = McpRoute(hub)
+        self._mcp = McpRoute(hub, mcp_agents)
         documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
         self._guard = Guard(
             _Routes(

@@ -1,6 +1,7 @@
 """``/mcp``, which needs the official SDK of MCP: imported when the first client comes."""
 
 import asyncio
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -18,10 +19,12 @@ class McpRoute:
 
     Args:
         hub: The hub.
+        agents: Agents that every client sees as tools: signatures by name.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, agents: Mapping[str, str] | None = None) -> None:
         self._hub = hub
+        self._agents = agents
         self._endpoint: Any = None
         self._starting = asyncio.Lock()
         self._is_closed = False
@@ -54,6 +57,6 @@ class McpRoute:
             if self._endpoint is None:
                 # It takes half a second, in which other requests are answered.
                 module = await asyncio.to_thread(import_module, "grpc_tool_bridge.gateway.mcp.endpoint")
-                endpoint = module.McpEndpoint(self._hub, version("grpc-tool-bridge"))
+                endpoint = module.McpEndpoint(self._hub, version("grpc-tool-bridge"), self._agents)
                 await endpoint.start()
                 self._endpoint = endpoint

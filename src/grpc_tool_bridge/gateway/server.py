@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Mapping
 
 import uvicorn
 
@@ -11,6 +12,7 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import Gateway
 from grpc_tool_bridge.gateway.connection import connection_class
+from grpc_tool_bridge.gateway.declared_agents import check_declared
 from grpc_tool_bridge.gateway.metrics import HttpCounts
 from grpc_tool_bridge.gateway.quiet_server import QuietServer
 from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
@@ -30,9 +32,14 @@ class HttpServer:
     Args:
         hub: The hub.
         address: ``host:port``; port 0: any that is free.
+        mcp_agents: Agents that every client of MCP sees as tools: signatures by name.
+
+    Raises:
+        ValidationError: The address, or an agent, cannot be used.
     """
 
-    def __init__(self, hub: Hub, address: str) -> None:
+    def __init__(self, hub: Hub, address: str, *, mcp_agents: Mapping[str, str] | None = None) -> None:
+        self._mcp_agents = check_declared(mcp_agents)
         if address.startswith(NAMED_SCHEMES):
             raise ValidationError(
                 f"the HTTP gateway listens at host:port, such as 127.0.0.1:8080, not at {shown_address(address)!r}"
@@ -65,7 +72,7 @@ class HttpServer:
         # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
-        self._gateway = Gateway(self._hub, token, self._counts)
+        self._gateway = Gateway(self._hub, token, self._counts, mcp_agents=self._mcp_agents)
         config = uvicorn.Config(
             self._gateway.app,
             lifespan="off",

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
@@ -150,15 +151,56 @@ def plain_of(value: Any) -> Any:
     return value
 
 
+def frame_csv(value: Any) -> str | None:
+    """Writes all rows of a frame as CSV; None: it is no frame, or has columns without a CSV form."""
+    package, kind = type(value).__module__.partition(".")[0], type(value).__name__
+    if (package, kind) == ("pandas", "Series"):
+        value, kind = value.to_frame(), "DataFrame"
+    if (package, kind) == ("pandas", "DataFrame"):
+        return _pandas_csv(value)
+    if (package, kind) == ("pyarrow", "Table"):
+        return _arrow_csv(value)
+    rows = _csv(value) if (package, kind) == ("polars", "DataFrame") else None
+    return rows if isinstance(rows, str) else None
+
+
+def whole_of(value: Any) -> Any:
+    """Converts an array to a list of its items, and a frame to one of its rows; returns anything else unchanged."""
+    package, kind = type(value).__module__.partition(".")[0], type(value).__name__
+    match package, kind:
+        case "numpy", "ndarray":
+            return _items(value)
+        case "polars", "DataFrame":
+            return value.to_dicts()
+        case "pyarrow", "Table":
+            return value.to_pylist()
+    return value
+
+
+def _arrow_csv(table: Any) -> str | None:
+    csv, pyarrow = import_module("pyarrow.csv"), sys.modules["pyarrow"]
+    out = pyarrow.BufferOutputStream()
+    try:
+        csv.write_csv(table, out)
+    except pyarrow.ArrowInvalid:
+        return None
+    text: str = out.getvalue().to_pybytes().decode()
+    return text
+
+
 def _pandas(value: Any, kind: str) -> Any:
     if kind == "Series":
         value = value.to_frame()
     elif kind != "DataFrame":
         # An index of any kind.
         return value[:MAX_ITEMS].tolist() if hasattr(value, "to_frame") else value
-    labelled = type(value.index).__name__ != "RangeIndex"
-    rows = _named_numbers(value.head(MAX_ROWS)).to_csv(index=labelled, lineterminator="\n")
-    return _rows(rows, len(value))
+    return _rows(_pandas_csv(value.head(MAX_ROWS)), len(value))
+
+
+def _pandas_csv(frame: Any) -> str:
+    labelled = type(frame.index).__name__ != "RangeIndex"
+    rows: str = _named_numbers(frame).to_csv(index=labelled, lineterminator="\n")
+    return rows
 
 
 def _array(value: Any) -> Any:

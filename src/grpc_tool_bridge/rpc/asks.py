@@ -11,6 +11,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 ASK_FEATURE = "ask"
 ASKS_KEY = "tool-bridge-asks"
 
+# A detail of the error of a question that nobody can answer: the tool that asked it.
+ASKED_DETAIL = "asked"
+
 MAX_ID_CHARS = 64
 MAX_QUESTION_CHARS = 4_096
 MAX_SCHEMA_CHARS = 16_384
@@ -124,5 +127,6 @@ def cannot_answer(tool_name: str) -> UnimplementedError:
     """Returns the error for a tool whose caller cannot answer."""
     return UnimplementedError(
         f"{tool_name} asked its caller, who cannot answer: the call came over a plain RPC, or from a client without "
-        "on_ask, or its caller has gone; pass on_ask= to GRPCToolBridge and connect over a link, which is the default"
+        "on_ask, or its caller has gone; pass on_ask= to GRPCToolBridge and connect over a link, which is the default",
+        details={ASKED_DETAIL: tool_name},
     )

@@ -20,7 +20,7 @@ from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus
 from grpc_tool_bridge.rpc.allocator import keep_for_streams
-from grpc_tool_bridge.rpc.asks import ASK_FEATURE
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE, cannot_answer
 from grpc_tool_bridge.rpc.buffers import Buffers, Payload
 from grpc_tool_bridge.rpc.large_messages import read_large_message
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
@@ -29,7 +29,7 @@ from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.endpoints import LinkKind, endpoint_of
 from grpc_tool_bridge.transport.status import RpcError, as_rpc_error, from_link_status, from_rpc_error, rpc_error
-from grpc_tool_bridge.transport.stubs import Answerer, Answering, HubStub
+from grpc_tool_bridge.transport.stubs import Answerer, Answerers, Answering, HubStub
 
 # A hub's own lists, such as a page of tools, may have many small fields; the contents of values do not count.
 _MAX_ANSWER_NODES = 1_000_000
@@ -273,14 +273,14 @@ class LinkStub:
 
     Args:
         starter: Sends the calls.
-        answerer: Answers the questions of tools; None: nobody does.
+        answerers: Know who answers the questions of tools; None: nobody does.
     """
 
-    def __init__(self, starter: Starter, answerer: Answerer | None = None) -> None:
+    def __init__(self, starter: Starter, answerers: Answerers | None = None) -> None:
         for name, method in METHODS.items():
             if not method.request_streaming:
                 kind = StreamCall if method.response_streaming else UnaryCall
-                setattr(self, name, LinkMethod(method, kind, starter, answerer))
+                setattr(self, name, LinkMethod(method, kind, starter, answerers))
 
     def is_replaced(self, name: str) -> bool:
         """Returns whether a method of the stub was replaced."""
@@ -304,17 +304,17 @@ class LinkMethod:
         method: The method.
         kind: The class of its calls.
         starter: Sends them.
-        answerer: Answers the questions of tools; None: nobody does.
+        answerers: Know who answers the questions of tools; None: nobody does.
     """
 
     # A request only has to be serializable.
     takes_large_calls = True
 
     def __init__(
-        self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerer: Answerer | None
+        self, method: Method, kind: type[UnaryCall | StreamCall], starter: Starter, answerers: Answerers | None
     ) -> None:
         # Only tools ask questions.
-        self._answerer = answerer if method.name in RUN_TOOLS else None
+        self._answerers = answerers if method.name in RUN_TOOLS else None
         self._method = method
         self._starter = starter
         self._prefix = call_prefix(method.name)
@@ -341,8 +341,8 @@ class LinkMethod:
             call.limit(timeout)
         if wait_for_ready is False:
             call.waits = False
-        if self._answerer is not None:
-            call.answerer, call.tool_id = self._answerer, getattr(request, "tool_id", "")
+        if self._answerers is not None:
+            call.answerer, call.tool_id = self._answerers.here() or _NOBODY, getattr(request, "tool_id", "")
         self._starter.send_request(call, request)
         return call
 
@@ -360,8 +360,8 @@ class LinkMethod:
         call = BytesCall()
         # Its link looks for calls that have timed out.
         call.expires_at = monotonic() + timeout
-        if self._answerer is not None:
-            call.answerer, call.tool_id = self._answerer, tool_id
+        if self._answerers is not None:
+            call.answerer, call.tool_id = self._answerers.here() or _NOBODY, tool_id
         return call if self._starter.try_send_bytes(call, payload) else None
 
     def _prefix_with(self, timeout: float | None, metadata: Entries | None) -> bytes:
@@ -370,6 +370,30 @@ class LinkMethod:
         sent: Mapping[str, str] = {key: _as_text(value) for key, value in metadata or ()}
         timeout_ms = 0 if timeout is None else min(max(1, math.ceil(timeout * 1000)), 2**32 - 1)
         return call_prefix(self._method.name, timeout_ms=timeout_ms, metadata=sent)
+
+
+class _Nobody:
+    """Ends a call that asks something, since its caller cannot answer although the client can; an ``Answerer``."""
+
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "_Refusing":
+        return _Refusing(tool_id, fail)
+
+
+class _Refusing:
+    def __init__(self, tool_id: str, fail: Callable[[BaseException], None]) -> None:
+        self._tool_id = tool_id
+        self._fail = fail
+
+    def take(self, ask: Ask, give: GiveAnswer) -> Callable[[], object]:
+        del ask, give
+        self._fail(cannot_answer(self._tool_id))
+        return self.close
+
+    def close(self) -> None:
+        """Does nothing: the first question ends the call."""
+
+
+_NOBODY = _Nobody()
 
 
 def _as_text(value: str | bytes) -> str:
@@ -402,18 +426,18 @@ class LinkTransport(Dialer):
         super().__init__(endpoint, dial_again=dial_again, serves=serves, features=features)
         self.on_relinked: Callable[[Any], Awaitable[None]] | None = None
         self._stub: Any = None
-        self._answerer: Answerer | None = None
+        self._answerers: Answerers | None = None
 
-    def answer_with(self, answerer: Answerer) -> None:
-        """Answers the questions of tools with ``answerer``; the next link's hello announces it."""
-        self._answerer = answerer
+    def answer_with(self, answerers: Answerers) -> None:
+        """Answers the questions of tools with ``answerers``; the next link's hello announces it."""
+        self._answerers = answerers
         self._features = (*self._features, ASK_FEATURE)
 
     @property
     def stub(self) -> Any:
         """The stub; made when first used."""
         if self._stub is None:
-            self._stub = LinkStub(self, self._answerer)
+            self._stub = LinkStub(self, self._answerers)
         elif self._plain is not None and running_loop() is not self._loop:
             self._enter()
         return self._stub

@@ -34,7 +34,7 @@ class Answering(Protocol):
 
 
 class Answerer(Protocol):
-    """Answers the questions of the tools that a client calls."""
+    """Answers the questions of the tools that one caller calls."""
 
     def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> Answering:
         """Returns what answers the questions of one call.
@@ -43,6 +43,13 @@ class Answerer(Protocol):
             tool_id: The tool; empty if the call is not of a single tool.
             fail: Called with the error if a question is not answered; ends the call.
         """
+
+
+class Answerers(Protocol):
+    """Knows who answers the questions of each call that a client makes."""
+
+    def here(self) -> Answerer | None:
+        """Returns what answers the questions of a call that the running task makes; None: nobody can."""
 
 
 class HubStub(SnakepitBridgeStub, ToolBridgeAdminStub):
@@ -86,8 +93,8 @@ class Transport(Protocol):
     def is_linked(self) -> bool:
         """Whether there is a link, by which the hub sees that the client is alive."""
 
-    def answer_with(self, answerer: Answerer) -> None:
-        """Answers the questions of tools with ``answerer``; to be called before the first call.
+    def answer_with(self, answerers: Answerers) -> None:
+        """Answers the questions of tools with ``answerers``; to be called before the first call.
 
         Raises:
             ValidationError: Questions cannot be sent over this transport.
@@ -108,9 +115,9 @@ class Unlinked:
     resumes = False
     is_linked = False
 
-    def answer_with(self, answerer: Answerer) -> None:
+    def answer_with(self, answerers: Answerers) -> None:
         """Raises ValidationError: a plain RPC cannot carry questions."""
-        del answerer
+        del answerers
         raise ValidationError("on_ask: plain RPCs cannot carry questions; use transport='link', or pass 'host:port'")
 
     async def connect(self, seconds: float) -> None:

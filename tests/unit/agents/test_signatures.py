@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import pytest
 
-from grpc_tool_bridge.agents.signatures import MAX_FIELDS, MAX_PROBLEMS, read_signature
+from grpc_tool_bridge.agents.signature_fields import MAX_FIELDS
+from grpc_tool_bridge.agents.signatures import MAX_PROBLEMS, read_signature
 from grpc_tool_bridge.errors import ValidationError
 
 # ------------------------------------------------------------------------------------------------------- what is read

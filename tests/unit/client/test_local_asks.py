@@ -8,7 +8,7 @@ import pytest
 
 from grpc_tool_bridge.client.local_asks import LocalAsker, asked_call, asked_stream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
-from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from support.waiting import soon, until
 
 
@@ -39,6 +39,9 @@ class Answerer:
 
     def __init__(self) -> None:
         self.made: list[Answering] = []
+
+    def here(self) -> "Answerer":
+        return self
 
     def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> Answering:
         self.made.append(Answering(tool_id, fail))
@@ -189,3 +192,38 @@ async def test_an_agent_s_run_ends_with_a_question_that_fails() -> None:
     assert cancelled
     assert [chunk async for chunk in asked_stream(Answerer(), Run, "yes")] == ["first", "accept"]
     assert len(cancelled) == 1
+
+
+class Nobody:
+    """A client whose callers cannot answer."""
+
+    def here(self) -> None:
+        return None
+
+
+async def test_a_caller_that_cannot_answer_is_not_asked() -> None:
+    async def tool(request: str, context: RequestContext = LOCAL) -> str:
+        assert context.asker is None
+        return request
+
+    async def stream(request: str, context: RequestContext = LOCAL) -> AsyncIterator[str]:
+        yield await tool(request, context)
+
+    assert await asked_call(Nobody(), tool, "mine") == "mine"
+    assert [chunk async for chunk in asked_stream(Nobody(), stream, "mine")] == ["mine"]
+
+
+async def test_a_stream_without_an_answerer_is_closed_with_its_reader() -> None:
+    closed = asyncio.Event()
+
+    async def stream(request: str) -> AsyncIterator[str]:
+        try:
+            while True:
+                yield request
+        finally:
+            closed.set()
+
+    chunks = asked_stream(Nobody(), stream, "mine")
+    assert await anext(chunks) == "mine"
+    await chunks.aclose()
+    assert closed.is_set()

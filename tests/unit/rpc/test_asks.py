@@ -64,5 +64,6 @@ def test_the_error_of_a_caller_that_cannot_answer_says_what_to_do() -> None:
     error = cannot_answer("erase")
     assert error.message.startswith("erase asked its caller, who cannot answer: ")
     assert "pass on_ask= to GRPCToolBridge" in error.message
+    assert error.details == {"asked": "erase"}
     rule = error_rule(error.error_type)
     assert (rule.status, rule.http, rule.retryable) == ("UNIMPLEMENTED", 501, False)

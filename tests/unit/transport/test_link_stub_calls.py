@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ import pytest
 from grpc.aio import AioRpcError
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError
-from grpc_tool_bridge.errors import NotFoundError
+from grpc_tool_bridge.errors import NotFoundError, UnimplementedError
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.link.status import link_status_of
@@ -127,9 +128,23 @@ async def test_bytes_are_sent_as_they_are_and_the_answer_comes_as_it_came() -> N
 
 def test_who_answers_questions_is_known_before_the_bytes_are_sent() -> None:
     answerer: Any = object()
+    answerers: Any = SimpleNamespace(here=lambda: answerer)
     starter = Sending()
-    call = LinkStub(starter, answerer).ExecuteTool.try_send(b"request", "t", 5.0)
+    call = LinkStub(starter, answerers).ExecuteTool.try_send(b"request", "t", 5.0)
     assert starter.sent == [(call, b"request", answerer, "t")]
+
+
+async def test_a_question_to_a_caller_that_cannot_answer_ends_the_call() -> None:
+    starter = Sending()
+    answerers: Any = SimpleNamespace(here=lambda: None)
+    call = LinkStub(starter, answerers).ExecuteTool.try_send(b"request", "erase", 5.0)
+    answers: list[Any] = []
+    call.on_ask(pb.Ask(id="1", message="sure?"), answers.append)
+    with pytest.raises(UnimplementedError, match="erase asked its caller, who cannot answer") as caught:
+        await call
+    assert caught.value.details == {"asked": "erase"}
+    assert not answers
+    assert starter.cancelled == [call]
 
 
 async def test_bytes_that_nobody_waits_for_any_more_are_cancelled() -> None:

@@ -101,12 +101,24 @@ class Agents:
         self._executor = executor
         self._memory = RunMemory(self._settings.max_agent_run_bytes, store.memory)
         self._tasks = TaskSet()
+        # Called with the id of a session whose agents have changed.
+        self._watchers: list[Callable[[str], None]] = []
         # Only of sessions that have agents or runs.
         self._of: WeakKeyDictionary[Session, SessionAgents] = WeakKeyDictionary()
 
     def of(self, session: Session) -> SessionAgents:
         """Returns the agents and runs of a session."""
         return self._of.setdefault(session, SessionAgents())
+
+    def definitions(self, session_id: str) -> dict[str, pb.CreateReActAgentRequest]:
+        """Returns the agents of a session by id, as they were created; empty if there is no such session."""
+        session = self._store.find_open(session_id)
+        state = None if session is None else self._of.get(session)
+        return {} if state is None else {agent.id: agent.definition for agent in state.agents.values()}
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Calls ``changed`` with the id of a session after each change of its agents."""
+        self._watchers.append(changed)
 
     @property
     def available(self) -> bool:
@@ -147,6 +159,12 @@ class Agents:
         for run in list(state.runs.values()) if state is not None else ():
             run.cancel(session_ended(error))
             run.evict()
+        if state is not None and state.agents:
+            self._note_change(session)
+
+    def _note_change(self, session: Session) -> None:
+        for changed in self._watchers:
+            changed(session.id)
 
     # ------------------------------------------------------------------------------------------------- creating
 
@@ -177,7 +195,10 @@ class Agents:
         response = await self._checked(session, agent)
         # Other agents may have been created meanwhile.
         self._check_room(session, agent_id)
-        self.of(session).agents.setdefault(agent_id, agent)
+        agents = self.of(session).agents
+        if agent_id not in agents:
+            agents[agent_id] = agent
+            self._note_change(session)
         return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=tool_count, capabilities=response.capabilities)
 
     def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> tuple[list[str], int]:

@@ -25,6 +25,7 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.gateway.errors import HttpError, error_response
 from grpc_tool_bridge.gateway.hub_calls import BODY_FACTOR, HubCalls
+from grpc_tool_bridge.gateway.mcp.agents import AgentTools
 from grpc_tool_bridge.gateway.mcp.direct import CLIENT_LEFT, DirectCalls
 from grpc_tool_bridge.gateway.mcp.event_store import EventStores, SessionEvents, opening_events
 from grpc_tool_bridge.gateway.mcp.server import make_server
@@ -58,12 +59,13 @@ class McpEndpoint:
     Args:
         hub: The hub.
         version: The package's.
+        agents: Agents that every session sees as tools: signatures by name.
     """
 
-    def __init__(self, hub: Hub, version: str) -> None:
+    def __init__(self, hub: Hub, version: str, agents: Mapping[str, str] | None = None) -> None:
         self._calls = HubCalls(hub)
         self._sessions = _sessions(hub)
-        self._handlers = ToolHandlers(self._sessions)
+        self._handlers = ToolHandlers(self._sessions, agents=AgentTools(agents or {}, hub.agents))
         server = make_server(
             self._sessions, version, handlers=self._handlers, memory=hub.memory, find_schema=self._schema_of
         )

@@ -5,14 +5,17 @@ from typing import Any
 
 from mcp.server.lowlevel.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
-from mcp_types import SetLevelRequestParams
+from mcp.shared.subscriptions import ToolsListChanged
+from mcp_types import SetLevelRequestParams, SubscriptionsListenRequestParams, SubscriptionsListenResult
 from opentelemetry import trace
 
 from grpc_tool_bridge.gateway.mcp.call_events import set_level
 from grpc_tool_bridge.gateway.mcp.changes import Changes
 from grpc_tool_bridge.gateway.mcp.connections import Connections
-from grpc_tool_bridge.gateway.mcp.sessions import SessionClients
+from grpc_tool_bridge.gateway.mcp.resources import ResourceHandlers
+from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionClients, SessionKey
 from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
+from grpc_tool_bridge.gateway.mcp.variable_watches import VariableWatches
 from grpc_tool_bridge.rpc.budgets import Budget
 
 NAME = "grpc-tool-bridge"
@@ -40,6 +43,13 @@ def make_server(
     # A dict of the wire is taken where a result is.
     list_tools: Any = handlers.list_tools
     call_tool: Any = handlers.call_tool
+    resources = ResourceHandlers(sessions, VariableWatches(sessions, changes.publish, sessions.tasks))
+    handlers.agents.watch(lambda session_id: _publish_agents(changes, session_id))
+
+    async def listen(context: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
+        async with resources.listening(context, params.notifications):
+            return await changes.listen(context, params)
+
     server: Server[Any] = Server(
         NAME,
         version=version,
@@ -47,7 +57,12 @@ def make_server(
         get_tool_input_schema=find_schema or (lambda _: None),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
-        on_subscriptions_listen=changes.listen,
+        on_list_resources=resources.list_resources,
+        on_list_resource_templates=resources.list_templates,
+        on_read_resource=resources.read,
+        on_subscribe_resource=resources.subscribe,
+        on_unsubscribe_resource=resources.unsubscribe,
+        on_subscriptions_listen=listen,
     )
     # The constructor would warn of it: the latest protocol has another way.
     server.add_request_handler("logging/setLevel", SetLevelRequestParams, set_level)
@@ -58,7 +73,13 @@ def make_server(
     make_options = server.create_initialization_options
 
     def options(*_: Any, **__: Any) -> InitializationOptions:
-        return make_options(NotificationOptions(tools_changed=True))
+        return make_options(NotificationOptions(tools_changed=True, resources_changed=True))
 
     server.create_initialization_options = options  # type: ignore[method-assign]
     return server
+
+
+def _publish_agents(changes: Changes, session_id: str) -> None:
+    """Tells that a session's agents, which are shown as tools, have changed."""
+    for is_own in (False, True):
+        changes.publish(SessionKey(session_id, is_own=is_own), ToolsListChanged())

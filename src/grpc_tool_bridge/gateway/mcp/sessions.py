@@ -1,6 +1,7 @@
 """Which session of the bridge serves a client."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from mcp.server.context import ServerRequestContext
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
+from grpc_tool_bridge.gateway.mcp.answerers import RequestAnswerers
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # The session of clients that name none and have none of their own.
@@ -148,9 +150,15 @@ class SessionClients:
         self._opening: dict[SessionKey, asyncio.Future[OpenSession]] = {}
         self._watchers: dict[SessionKey, set[Callable[[], None]]] = {}
         self._on_close: list[Callable[[], None]] = []
+        self._on_end: list[Callable[[SessionKey], None]] = []
         self._tasks = TaskSet()
         self._keeper: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def tasks(self) -> TaskSet:
+        """What goes on for the sessions, until all are closed."""
+        return self._tasks
 
     def key_of(self, context: Context) -> SessionKey:
         """Returns the session that a request belongs to."""
@@ -225,6 +233,10 @@ class SessionClients:
         if key in self._open or key in self._opening:
             self._tasks.spawn(self._end(key), f"ending session {key.session_id}")
 
+    def on_end(self, function: Callable[[SessionKey], None]) -> None:
+        """Calls a function with each session that a client ends."""
+        self._on_end.append(function)
+
     def on_close(self, function: Callable[[], None]) -> None:
         """Calls a function when all sessions are being closed."""
         self._on_close.append(function)
@@ -256,14 +268,19 @@ class SessionClients:
 
     async def _start(self, key: SessionKey, opening: "asyncio.Future[OpenSession]") -> None:
         """Opens a session; what it fails with is the request's to tell."""
-        client = self._make_client()
+        client: ToolBridgeClient | None = None
         try:
+            client = self._make_client()
+            with contextlib.suppress(ValidationError):
+                # Plain RPCs carry no questions; a tool that asks then gets the error that says so.
+                client.caller.transport.answer_with(RequestAnswerers())
             await client.initialize_session(key.session_id, connect_timeout=self._connect_timeout)
             session = OpenSession(key, client, self._link_timeout, held=self._charged(client))
         except BaseException as error:
             self._opening.pop(key, None)
             _fail(opening, error)
-            await client.close()
+            if client is not None:
+                await client.close()
             if not isinstance(error, ToolBridgeError):
                 raise
             return
@@ -359,6 +376,8 @@ class SessionClients:
         session = self._open.pop(key, None)
         if session is None:
             return
+        for function in self._on_end:
+            function(key)
         if key.is_own:
             try:
                 await session.client.cleanup_session(force=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.gateway.mcp.sessions import Context
 from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, call_spec, search_spec
 from grpc_tool_bridge.llm.tool_filter import filter_of
@@ -16,7 +16,16 @@ SEARCH_ALONE = "search"
 # A client that sees more tools than these is given the search as well.
 MANY_TOOLS = 100
 
-Tools = Mapping[str, AsyncGRPCProxyTool]
+
+class HasSpec(Protocol):
+    """A tool, or what is shown as one."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What is told of it."""
+
+
+Tools = Mapping[str, HasSpec]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,24 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from mcp_types import CallToolRequestParams, PaginatedRequestParams
+from mcp_types import CallToolRequestParams, InputRequiredResult, PaginatedRequestParams
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.gateway.mcp.agents import AgentTools, run_agent
+from grpc_tool_bridge.gateway.mcp.answerers import answered_by
+from grpc_tool_bridge.gateway.mcp.asks import FormAnswerer, can_answer, missing_capability
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
 from grpc_tool_bridge.gateway.mcp.results import WireResult, error_result, result_of, text_result
 from grpc_tool_bridge.gateway.mcp.sessions import GONE, Context, OpenSession, SessionClients
 from grpc_tool_bridge.gateway.mcp.specs import input_schema, tool_of
-from grpc_tool_bridge.gateway.mcp.tool_choice import ToolChoice, choice_of, stands_for_search
+from grpc_tool_bridge.gateway.mcp.tool_choice import HasSpec, ToolChoice, choice_of, stands_for_search
+from grpc_tool_bridge.gateway.mcp.waiting_calls import EventTaker, WaitingCalls
 from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, describe_found
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
@@ -32,17 +39,46 @@ _COMPLETE = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 _TURN_TOOLS = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a tool.
+
+    Attributes:
+        context: Of the request.
+        session: Where it is called.
+        choice: What the client may call.
+        name: The tool.
+        arguments: By name.
+        events: Takes what the tool tells; None: nobody wants it.
+    """
+
+    context: Context
+    session: OpenSession
+    choice: ToolChoice
+    name: str
+    arguments: Mapping[str, Any]
+    events: EventTaker | None
+
+
 class ToolHandlers:
     """Answers requests about tools.
 
     Args:
         sessions: The sessions that the clients use.
         chosen: The tools that a client without HTTP sees; see ``read_choice``.
+        agents: The agents that clients see as tools; None: there are none.
+
+    Attributes:
+        agents: As given.
     """
 
-    def __init__(self, sessions: SessionClients, chosen: str = "") -> None:
+    def __init__(self, sessions: SessionClients, chosen: str = "", agents: AgentTools | None = None) -> None:
+        self.agents = agents or AgentTools({}, None)
         self._sessions = sessions
         self._chosen = chosen
+        self._waiting = WaitingCalls(sessions.tasks)
+        sessions.on_end(self._waiting.end_session)
+        sessions.on_close(self._waiting.aclose)
 
     async def list_tools(self, context: Context, params: PaginatedRequestParams | None) -> WireResult:
         """Lists a page of the session's tools, by name.
@@ -58,25 +94,41 @@ class ToolHandlers:
             async with self._sessions.use(context) as session:
                 if not session.follows_tools:
                     await session.client.refresh_tools()
-                specs = choice.listed(session.client.tools, after)
+                tools: dict[str, HasSpec] = {**self.agents.of(session.key.session_id), **session.client.tools}
+                specs = choice.listed(tools, after)
         except ToolBridgeError as error:
             raise protocol_error(error) from None
         return await _page(specs, context.protocol_version)
 
-    async def call_tool(self, context: Context, params: CallToolRequestParams) -> WireResult:
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> WireResult | InputRequiredResult:
         """Calls a tool; what it fails with is a result that the model reads.
 
         Raises:
-            MCPError: There is no such tool, or the session cannot be used.
+            MCPError: There is no such tool, the session cannot be used, or the tool asks a question and the client
+                cannot ask its user.
         """
+        asks = can_answer(context)
+        if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            if asks or params.request_state is not None:
+                work = partial(self._work, context, params)
+                return await self._waiting.run(context, self._sessions.key_of(context), params, work)
+            asks = False
+        events = CallEvents.of(context)
+        with answered_by(FormAnswerer(context, self._sessions.tasks) if asks else None):
+            if events is None:
+                return await self._work(context, params, None)
+            async with events:
+                return await self._work(context, params, events)
+
+    async def _work(self, context: Context, params: CallToolRequestParams, events: EventTaker | None) -> WireResult:
+        """Calls a tool, whose events ``events`` takes."""
         arguments = params.arguments or {}
         try:
             choice = choice_of(context, self._chosen)
             for is_last in (False, True):
                 async with self._sessions.use(context) as session:
-                    result = await self._answer(
-                        context, session, choice, params.name, arguments, may_reopen=not is_last
-                    )
+                    call = Call(context, session, choice, params.name, arguments, events)
+                    result = await self._answer(call, may_reopen=not is_last)
                     if result is not None:
                         return result
                     self._sessions.lose(session)
@@ -91,22 +143,13 @@ class ToolHandlers:
             return None
         return input_schema(proxy.spec)
 
-    async def _answer(
-        self,
-        context: Context,
-        session: OpenSession,
-        choice: ToolChoice,
-        name: str,
-        arguments: Mapping[str, Any],
-        *,
-        may_reopen: bool,
-    ) -> WireResult | None:
+    async def _answer(self, call: Call, *, may_reopen: bool) -> WireResult | None:
         """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
-        is_search = stands_for_search(name, session.client.tools)
-        make = self._search if is_search else self._call
+        name = call.name
+        is_search = stands_for_search(name, call.session.client.tools)
         try:
-            await session.await_link()
-            return await make(context, session, choice, name, arguments)
+            await call.session.await_link()
+            return await (self._search(call) if is_search else self._call(call))
         except ToolBridgeError as error:
             # Those of a lost connection are a text.
             details = error.details if isinstance(error.details, Mapping) else {}
@@ -116,37 +159,34 @@ class ToolHandlers:
             is_unknown = is_refusal and error.error_type == "ToolNotFound"
             if is_unknown and not is_search and getattr(error, "tool_name", name) == name:
                 raise
-            return error_result(name, error)
+            return error_result(name, missing_capability(call.context, name, error))
 
-    async def _call(
-        self, context: Context, session: OpenSession, choice: ToolChoice, name: str, arguments: Mapping[str, Any]
-    ) -> WireResult:
-        proxy = session.client.tool(name)
-        spec: ToolSpec = proxy.spec
-        if not (choice.is_whole or choice.passes(spec)):
-            raise _unknown(name)
-        given = from_json(spec, arguments)
-        events = CallEvents.of(context)
-        if events is None:
-            value = await proxy(**given)
-        else:
-            async with events:
-                value = await proxy.with_options(on_progress=events.progress, on_log=events.log)(**given)
-        return await result_of(spec, value, context.protocol_version)
+    async def _call(self, call: Call) -> WireResult:
+        client, events, version = call.session.client, call.events, call.context.protocol_version
+        agent = None if call.name in client.tools else self.agents.find(call.session.key.session_id, call.name)
+        tool: HasSpec = agent or client.tool(call.name)
+        if not (call.choice.is_whole or call.choice.passes(tool.spec)):
+            raise _unknown(call.name)
+        if agent is not None:
+            return await run_agent(client, agent, call.arguments, events, version)
+        proxy = client.tool(call.name)
+        if events is not None:
+            proxy = proxy.with_options(on_progress=events.progress, on_log=events.log)
+        value = await proxy(**from_json(proxy.spec, call.arguments))
+        return await result_of(proxy.spec, value, version)
 
-    async def _search(
-        self, context: Context, session: OpenSession, choice: ToolChoice, name: str, arguments: Mapping[str, Any]
-    ) -> WireResult:
-        if name == CALL_TOOL:
+    async def _search(self, call: Call) -> WireResult:
+        client, arguments = call.session.client, call.arguments
+        if call.name == CALL_TOOL:
             wanted, given = arguments.get("name"), arguments.get("arguments") or {}
             if not isinstance(wanted, str) or not isinstance(given, dict):
                 raise ValidationError(f"{CALL_TOOL} takes the name of a tool, and an object with its arguments")
-            if wanted not in session.client.tools:
+            if wanted not in client.tools:
                 raise NotFoundError(f"there is no tool {wanted!r:.140}; find one with {SEARCH_TOOLS}")
-            return await self._call(context, session, choice, wanted, given)
+            return await self._call(replace(call, name=wanted, arguments=given))
         query, limit = arguments.get("query", ""), arguments.get("limit", DEFAULT_LIMIT)
-        tool_filter = None if choice.is_whole else choice.passes
-        found = await session.client.search_tools(query, limit=limit, tool_filter=tool_filter)
+        tool_filter = None if call.choice.is_whole else call.choice.passes
+        found = await client.search_tools(query, limit=limit, tool_filter=tool_filter)
         return text_result(describe_found(proxy.spec for proxy in found))
 
 
