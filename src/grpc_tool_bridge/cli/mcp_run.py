@@ -95,7 +95,9 @@ async def _serve(
     streams: tuple[int, int],
 ) -> int:
     """Serves the tools that are offered here, or those of the hub; returns the exit code."""
+    from grpc_tool_bridge.gateway.mcp.server import make_server
     from grpc_tool_bridge.gateway.mcp.stdio import serve_descriptors
+    from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
 
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
@@ -104,9 +106,10 @@ async def _serve(
             _clients(offered, hub, settings) as make_client,
             _sessions(make_client, options, hub, link_timeout) as (sessions, key),
         ):
-            server = _make_server(sessions, options)
+            handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()))
+            server = make_server(sessions, version("grpc-tool-bridge"), handlers=handlers)
             limit = _LINE_FACTOR * settings.max_message_bytes
-            serving_client = asyncio.ensure_future(serve_descriptors(server, *streams, max_line=limit))
+            serving_client = asyncio.ensure_future(serve_descriptors(server, handlers, *streams, max_line=limit))
             # The client need not wait for the hub until it asks for its tools.
             opened = asyncio.ensure_future(_open(sessions, key, hub))
             try:
@@ -176,11 +179,3 @@ async def _sessions(
         with contextlib.suppress(ToolBridgeError, TimeoutError):
             async with asyncio.timeout(_GRACE_SECONDS):
                 await sessions.aclose()
-
-
-def _make_server(sessions: "SessionClients", options: McpOptions) -> Any:
-    from grpc_tool_bridge.gateway.mcp.server import make_server
-    from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
-
-    handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()))
-    return make_server(sessions, version("grpc-tool-bridge"), handlers=handlers)

@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,12 +70,16 @@ class MessageReader:
         reader: Where they come from.
         writer: Where errors go.
         limit: Bytes of a message; a longer one is skipped, and answered with an error.
+        take: Takes a line before it is read here, and returns whether it was answered.
     """
 
-    def __init__(self, reader: DescriptorReader, writer: DescriptorWriter, limit: int) -> None:
+    def __init__(
+        self, reader: DescriptorReader, writer: DescriptorWriter, limit: int, take: Callable[[bytes], bool]
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self._limit = limit
+        self._take = take
         self._splitter = LineSplitter(limit)
         self._lines: deque[bytes | None] = deque()
         self._closed = False
@@ -100,7 +104,7 @@ class MessageReader:
         if line is None:
             text = f"Message too large: more than {self._limit:,} bytes"
             self._writer.write(error_line(None, INVALID_REQUEST, text))
-        elif line.strip():
+        elif line.strip() and not self._take(line):
             try:
                 return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
             except ValidationError:
