@@ -1,8 +1,10 @@
 """Messages of MCP as lines of JSON: split, read and written."""
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +15,8 @@ from pydantic import ValidationError
 
 from grpc_tool_bridge.aio.descriptors import DescriptorReader, DescriptorWriter
 
+# Others have their turn after so many lines.
+_TURN_LINES = 32
 # Characters of an id that an answer repeats.
 _MAX_ID = 1_000
 _A_MESSAGE = (
@@ -91,13 +95,17 @@ class MessageReader:
             EndOfStream: There are no more.
         """
         try:
-            while True:
+            for number in count(1):
                 message = self._message(await self._next_line())
                 if message is not None:
                     return message
+                if number % _TURN_LINES == 0:
+                    await asyncio.sleep(0)
+                    await self._writer.drain()
         except OSError:
             # The client no longer reads.
-            raise anyio.EndOfStream from None
+            pass
+        raise anyio.EndOfStream
 
     def _message(self, line: bytes | None) -> SessionMessage | None:
         """Reads a line; None: there is no message in it."""

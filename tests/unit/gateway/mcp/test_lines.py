@@ -60,7 +60,10 @@ def test_a_refusal_says_what_is_wrong(line: bytes, code: int, request_id: Any, t
 async def test_messages_are_read_and_written() -> None:
     (reads, theirs), (our_answers, writes) = os.pipe(), os.pipe()
     reader, writer = DescriptorReader(reads), DescriptorWriter(writes)
-    incoming, outgoing = MessageReader(reader, writer, 1_000, lambda line: line == b"taken"), MessageWriter(writer, reader)
+    incoming, outgoing = (
+        MessageReader(reader, writer, 1_000, lambda line: line == b"taken"),
+        MessageWriter(writer, reader),
+    )
     os.write(theirs, b'{"jsonrpc":"2.0","id":1,"method":"m"}\nwrong\n\ntaken\n{"jsonrpc":"2.0","method":"n"}')
     os.close(theirs)
     found = [item.message async for item in incoming]
