@@ -3,10 +3,10 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import anyio
 from mcp.shared.message import SessionMessage
@@ -67,6 +67,16 @@ class LineSplitter:
             self._parts.append(part)
 
 
+class Shortcut(Protocol):
+    """A shorter way for some messages."""
+
+    def take(self, line: bytes, /) -> bool:
+        """Takes a line; returns whether it is answered here."""
+
+    async def aclose(self) -> None:
+        """Ends what is in flight: the client has left."""
+
+
 class MessageReader:
     """The messages that a client sends, as the SDK reads them. What is not a message is answered with an error.
 
@@ -74,16 +84,14 @@ class MessageReader:
         reader: Where they come from.
         writer: Where errors go.
         limit: Bytes of a message; a longer one is skipped, and answered with an error.
-        take: Takes a line before it is read here, and returns whether it was answered.
+        shortcut: Is given each line before it is read here.
     """
 
-    def __init__(
-        self, reader: DescriptorReader, writer: DescriptorWriter, limit: int, take: Callable[[bytes], bool]
-    ) -> None:
+    def __init__(self, reader: DescriptorReader, writer: DescriptorWriter, limit: int, shortcut: Shortcut) -> None:
         self._reader = reader
         self._writer = writer
         self._limit = limit
-        self._take = take
+        self._shortcut = shortcut
         self._splitter = LineSplitter(limit)
         self._lines: deque[bytes | None] = deque()
         self._closed = False
@@ -102,9 +110,9 @@ class MessageReader:
                 if number % _TURN_LINES == 0:
                     await asyncio.sleep(0)
                     await self._writer.drain()
-        except OSError:
-            # The client no longer reads.
-            pass
+        except (OSError, anyio.EndOfStream):
+            # The client has left, or no longer reads. Its session ends after its calls.
+            await self._shortcut.aclose()
         raise anyio.EndOfStream
 
     def _message(self, line: bytes | None) -> SessionMessage | None:
@@ -112,7 +120,7 @@ class MessageReader:
         if line is None:
             text = f"Message too large: more than {self._limit:,} bytes"
             self._writer.write(error_line(None, INVALID_REQUEST, text))
-        elif line.strip() and not self._take(line):
+        elif line.strip() and not self._shortcut.take(line):
             try:
                 return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
             except ValidationError:

@@ -32,7 +32,7 @@ async def serve_descriptors(
     """
     reader, writer = DescriptorReader(reads), DescriptorWriter(writes)
     direct = DirectLines(server, handlers, writer)
-    incoming, outgoing = MessageReader(reader, writer, max_line, direct.take), MessageWriter(writer, reader)
+    incoming, outgoing = MessageReader(reader, writer, max_line, direct), MessageWriter(writer, reader)
     try:
         await server.run(incoming, outgoing, server.create_initialization_options())
     finally:

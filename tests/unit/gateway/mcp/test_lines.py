@@ -57,17 +57,30 @@ def test_a_refusal_says_what_is_wrong(line: bytes, code: int, request_id: Any, t
     assert text in refusal["error"]["message"]
 
 
+class Taken:
+    """Takes one kind of line."""
+
+    is_closed = False
+
+    def take(self, line: bytes) -> bool:
+        return line == b"taken"
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
 async def test_messages_are_read_and_written() -> None:
     (reads, theirs), (our_answers, writes) = os.pipe(), os.pipe()
     reader, writer = DescriptorReader(reads), DescriptorWriter(writes)
     incoming, outgoing = (
-        MessageReader(reader, writer, 1_000, lambda line: line == b"taken"),
+        MessageReader(reader, writer, 1_000, taken := Taken()),
         MessageWriter(writer, reader),
     )
     os.write(theirs, b'{"jsonrpc":"2.0","id":1,"method":"m"}\nwrong\n\ntaken\n{"jsonrpc":"2.0","method":"n"}')
     os.close(theirs)
     found = [item.message async for item in incoming]
     assert found == [JSONRPCRequest(jsonrpc="2.0", id=1, method="m"), JSONRPCNotification(jsonrpc="2.0", method="n")]
+    assert taken.is_closed
     await outgoing.send(SessionMessage(found[1]))
     await writer.drain(0)
     refusal, sent, rest = os.read(our_answers, 10_000).split(b"\n")
