@@ -134,18 +134,19 @@ class Frames:
         response: As given.
         last_id: The id of the last event.
         retry: When to connect again, as it said.
+        lines: Its lines.
     """
 
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
         self.last_id = ""
         self.retry = ""
-        self._lines = response.aiter_lines()
+        self.lines = response.aiter_lines()
 
     async def next(self) -> Any:
         """Returns the next message; None for an event without one."""
         fields: dict[str, str] = {}
-        async for line in self._lines:
+        async for line in self.lines:
             if line.startswith(":"):
                 continue
             if line:
@@ -167,7 +168,7 @@ class Frames:
 def answer_of(response: httpx.Response) -> dict[str, Any]:
     """Returns the answer in a response, whichever form it has."""
     if response.headers.get("content-type", "").startswith("text/event-stream"):
-        data = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
+        data = [line.removeprefix("data: ") for line in response.text.split("\r\n") if line.startswith("data: {")]
         return json.loads(data[-1])  # type: ignore[no-any-return]
     return response.json()  # type: ignore[no-any-return]
 
@@ -186,7 +187,8 @@ class Person:
         self._answers = list(answers)
         self.asked: list[tuple[str, Any]] = []
 
-    async def __call__(self, _: Any, params: Any) -> ElicitResult:
+    async def __call__(self, context: Any, params: Any) -> ElicitResult:
+        del context
         assert isinstance(params, ElicitRequestFormParams)
         self.asked.append((params.message, params.requested_schema))
         answer = self._answers.pop(0)

@@ -89,11 +89,11 @@ def text(result: Any) -> str:
 async def test_a_tool_asks_and_its_progress_goes_on(server: BridgeServer, version: str) -> None:
     person, steps = Person({"name": "Ada"}), []
 
-    async def progress(current: float, total: float | None, message: str | None) -> None:
-        steps.append((current, total, message))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        steps.append((progress, total, message))
 
     async with mcp_client(server, version, elicitation_callback=person) as client:
-        result = await soon(client.call_tool("greet", progress_callback=progress))
+        result = await soon(client.call_tool("greet", progress_callback=on_progress))
     assert (text(result), result.is_error) == ("Hello Ada", False)
     ((message, schema),) = person.asked
     assert message == "Who is there?"

@@ -1,13 +1,16 @@
 """Plain calls take a short way, and their answers are those of the SDK."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, Image
+from grpc_tool_bridge import BridgeServer, Image, ToolContext
+from grpc_tool_bridge.gateway.mcp import session_calls
 from grpc_tool_bridge.gateway.mcp.direct import DirectCalls
-from integration.mcp_clients import RawClient, envelope, new_request
-from support.waiting import soon
+from grpc_tool_bridge.gateway.mcp.session_calls import SessionCalls
+from integration.mcp_clients import RawClient, answer_of, envelope, new_request, old_body
+from support.waiting import soon, until
 
 
 async def add(a: int, b: int = 1) -> int:
@@ -121,3 +124,130 @@ async def test_a_repeated_header_is_left_to_the_sdk(counted: list[str]) -> None:
         twice = [*headers.items(), ("mcp-name", "add")]
         response = await soon(client.http.post(client.url, headers=twice, json=body))
         assert (counted, response.status_code) == ([], 400)
+
+
+# --------------------------------------------------------------------------------------------- within a session, 2025
+
+
+@pytest.fixture
+def in_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Returns the tools that were called the short way of a session."""
+    taken: list[str] = []
+    answer = SessionCalls.answer
+
+    async def count(calls: SessionCalls, call: Any, *args: Any) -> None:
+        taken.append(call.params.name)
+        await answer(calls, call, *args)
+
+    monkeypatch.setattr(SessionCalls, "answer", count)
+    return taken
+
+
+@pytest.mark.parametrize("params", CALLS, ids=str)
+async def test_both_ways_of_a_session_answer_the_same(params: dict[str, Any], in_session: list[str]) -> None:
+    tools = [add, fail, mixed, nothing]
+    async with BridgeServer(tools=tools, http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        await client.connect()
+        short = await soon(client.old("tools/call", params, 7))
+        assert in_session == [params["name"]]
+        assert short.headers["content-type"] == "application/json"
+        assert short.headers["mcp-session-id"] == client.session["mcp-session-id"]
+        long = await soon(client.old("tools/call", {**params, "_meta": {"example.com/extra": 1}}, 7))
+        assert len(in_session) == 1
+        assert short.json() == answer_of(long)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"accept": "application/json"},
+        {"content-type": "text/plain"},
+        {"mcp-protocol-version": "2024-11-05"},
+    ],
+    ids=str,
+)
+async def test_what_is_unusual_in_a_session_is_left_to_the_sdk(change: dict[str, str], in_session: list[str]) -> None:
+    async with BridgeServer(tools=[add], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        await client.connect()
+        client.session.update(change)
+        await soon(client.old("tools/call", {"name": "add", "arguments": {"a": 1}}))
+        assert in_session == []
+
+
+async def test_a_session_that_is_not_begun_calls_nothing(in_session: list[str]) -> None:
+    async with BridgeServer(tools=[add], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        answer = await soon(client.old("tools/call", {"name": "add", "arguments": {"a": 1}}))
+        assert answer.status_code == 400
+        client.session = {"mcp-session-id": "made-up"}
+        answer = await soon(client.old("tools/call", {"name": "add", "arguments": {"a": 1}}))
+        assert (answer.status_code, in_session) == (404, [])
+
+
+async def test_a_slow_call_gets_a_stream_that_can_be_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_calls, "SOON_SECONDS", 0.0)
+    monkeypatch.setattr(session_calls, "PING_SECONDS", 0.01)
+    go = asyncio.Event()
+
+    async def slow() -> str:
+        """Waits."""
+        await go.wait()
+        return "late"
+
+    async with BridgeServer(tools=[slow], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        await client.connect()
+        async with client.stream("POST", body=old_body("tools/call", {"name": "slow"}, 3)) as frames:
+            assert await soon(frames.next()) is None
+            assert frames.last_id
+            assert frames.retry == "1000"
+            line = await soon(anext(frames.lines))
+            assert line == ": ping"
+            go.set()
+            answer = await soon(frames.message())
+            assert answer["result"]["content"][0]["text"] == "late"
+
+
+async def test_an_older_client_gets_no_event_without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_calls, "SOON_SECONDS", 0.0)
+
+    async def slow() -> str:
+        """Waits."""
+        await asyncio.sleep(0.01)
+        return "late"
+
+    async with BridgeServer(tools=[slow], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        await client.connect(version="2025-06-18")
+        async with client.stream("POST", body=old_body("tools/call", {"name": "slow"}, 3)) as frames:
+            assert (await soon(frames.next()))["id"] == 3
+
+
+async def test_many_log_lines_arrive_in_order_however_slowly_they_are_read() -> None:
+    async def tell(ctx: ToolContext) -> str:
+        """Tells."""
+        for number in range(600):
+            ctx.log(str(number))
+        return "told"
+
+    async with BridgeServer(tools=[tell], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        await client.connect()
+        async with client.stream("POST", body=old_body("tools/call", {"name": "tell"}, 3)) as frames:
+            found = [(await soon(frames.message()))["params"]["data"] for _ in range(600)]
+            assert found == [str(number) for number in range(600)]
+            assert (await soon(frames.message()))["id"] == 3
+
+
+async def test_calls_with_the_same_id_are_both_answered() -> None:
+    go = asyncio.Event()
+
+    async def slow() -> str:
+        """Waits."""
+        await go.wait()
+        return "late"
+
+    async with BridgeServer(tools=[slow, add], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        await client.connect()
+        waiting = asyncio.create_task(client.old("tools/call", {"name": "slow"}, 5))
+        await until(lambda: server.hub.admission.active)
+        second = await soon(client.old("tools/call", {"name": "add", "arguments": {"a": 1}}, 5))
+        assert answer_of(second)["result"]["content"][0]["text"] == "2"
+        go.set()
+        await soon(waiting)

@@ -10,7 +10,16 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from grpc_tool_bridge.llm.values import MAX_ITEMS, MAX_ROWS, from_json, plain_of, text_of, value_text
+from grpc_tool_bridge.llm.values import (
+    MAX_ITEMS,
+    MAX_ROWS,
+    frame_csv,
+    from_json,
+    plain_of,
+    text_of,
+    value_text,
+    whole_of,
+)
 from grpc_tool_bridge.tools.tool import as_tool
 
 NAN, INF = float("nan"), float("inf")
@@ -192,3 +201,42 @@ def test_a_value_is_made_of_pythons_own(value: Any, plain: Any) -> None:
 @pytest.mark.parametrize("value", [None, 1, "a", [NAN], {"a": 1}, b"x"])
 def test_anything_else_is_given_back(value: Any) -> None:
     assert plain_of(value) is value
+
+
+@pytest.mark.parametrize(
+    ("frame", "first"),
+    [
+        (pd.DataFrame({"a": range(MAX_ROWS + 5)}), "a\n0\n1\n"),
+        (pd.DataFrame({"a": range(MAX_ROWS + 5)}, index=[f"r{n}" for n in range(MAX_ROWS + 5)]), ",a\nr0,0\nr1,1\n"),
+        (pd.Series(range(MAX_ROWS + 5), name="s"), "s\n0\n1\n"),
+        (pl.DataFrame({"a": range(MAX_ROWS + 5)}), "a\n0\n1\n"),
+        (pa.table({"a": list(range(MAX_ROWS + 5))}), '"a"\n0\n1\n'),
+    ],
+    ids=lambda value: type(value).__module__,
+)
+def test_all_rows_of_a_frame_are_written(frame: Any, first: str) -> None:
+    rows = frame_csv(frame)
+    assert rows is not None
+    assert rows.startswith(first)
+    assert rows.count("\n") == MAX_ROWS + 6
+
+
+@pytest.mark.parametrize(
+    "value", [None, "a", [1], np.array([1]), pl.DataFrame({"a": [[1]]}), pa.table({"a": [[1]]}), pd.Index([1])]
+)
+def test_what_is_no_frame_or_has_no_csv_is_none(value: Any) -> None:
+    assert frame_csv(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [
+        (np.arange(MAX_ITEMS + 5), list(range(MAX_ITEMS + 5))),
+        (pl.DataFrame({"a": [[n] for n in range(MAX_ROWS + 5)]}), [{"a": [n]} for n in range(MAX_ROWS + 5)]),
+        (pa.table({"a": [[n] for n in range(MAX_ROWS + 5)]}), [{"a": [n]} for n in range(MAX_ROWS + 5)]),
+        ([1, 2], [1, 2]),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_nothing_of_an_array_or_a_frame_is_left_out(value: Any, whole: Any) -> None:
+    assert whole_of(value) == whole

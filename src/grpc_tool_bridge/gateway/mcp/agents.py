@@ -16,7 +16,14 @@ from pydantic import TypeAdapter
 
 from grpc_tool_bridge.agents.signature_fields import AgentField, SignatureFields, read_fields
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.errors import NotFoundError, ResourceExhaustedError, ToolBridgeError, wire_text
+from grpc_tool_bridge.errors import (
+    NotFoundError,
+    ProtocolError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    wire_text,
+)
+from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.gateway.mcp.results import WireResult, result_of, text_result
 from grpc_tool_bridge.gateway.mcp.waiting_calls import EventTaker
 from grpc_tool_bridge.llm.values import value_text
@@ -156,20 +163,31 @@ def step_text(chunk: Mapping[str, Any]) -> str:
 
 
 async def _result(agent: AgentTool, chunk: Mapping[str, Any], version: str) -> WireResult:
-    answer: dict[str, Any] = chunk["final_answer"]
+    given: Mapping[str, Any] = chunk["final_answer"]
     outputs = _fields(agent.signature).outputs
-    if not outputs.keys() <= answer.keys():
+    if not outputs.keys() <= given.keys():
         raise ResourceExhaustedError(
             f"the agent {agent.name} reached its limit of {chunk['stop_reason']} after {chunk['total_steps']} steps, "
             "before it had an answer",
             details={"stop_reason": chunk["stop_reason"], "run_id": chunk["run_id"]},
             retryable=False,
         )
+    # A runtime may add to the outputs, and an output without a type is a text.
+    answer = {name: given[name] if field.typed else _text(given[name]) for name, field in outputs.items()}
     result = await result_of(agent.spec, answer, version)
+    if "structuredContent" not in result:
+        raise ProtocolError(
+            f"the agent {agent.name} answered with {clipped_repr(answer, 200)}, which does not fit its signature",
+            details={"run_id": chunk["run_id"]},
+        )
     if len(outputs) == 1:
         result["content"] = text_result(value_text(answer[next(iter(outputs))]))["content"]
     result["_meta"] = {RUN_META: {name: chunk[name] for name in ("run_id", "stop_reason", "total_steps")}}
     return result
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else value_text(value)
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import anyio
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp_types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
@@ -26,6 +27,9 @@ from grpc_tool_bridge.gateway.mcp.sessions import Context
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.asks import ASKED_DETAIL
 from grpc_tool_bridge.tools.questions import Answer, Question
+
+# Seconds to tell a client that a question is withdrawn; one that does not read learns of it no more.
+WITHDRAW_SECONDS = 1.0
 
 _NEEDED = ClientCapabilities(elicitation=ElicitationCapability())
 # What is asked for by a question that wants nothing but yes or no.
@@ -86,12 +90,17 @@ class FormAnswerer:
 
     Args:
         context: Of the request.
-        tasks: Owner of the questions that are open.
     """
 
-    def __init__(self, context: Context, tasks: TaskSet) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._tasks = tasks
+        self._tasks = TaskSet()
+
+    async def aclose(self) -> None:
+        """Withdraws what is still asked: the client is told before its request ends, and the stream with it."""
+        if len(self._tasks):
+            with anyio.move_on_after(WITHDRAW_SECONDS, shield=True):
+                await self._tasks.aclose()
 
     def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> CallAnswers:
         """See ``Answerer``."""

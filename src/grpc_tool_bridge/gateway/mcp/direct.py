@@ -107,15 +107,18 @@ class DirectCalls:
         if name is None or session is None or self._handlers.header_schema(session, name) is not None:
             # Arguments of the tool stand in headers too, or that is not known.
             return None
-        found = _read_body(message, name)
+        found = body_of_call(message)
         if found is None:
             return None
         request_id, params = found
-        envelope = self._envelope(params["_meta"], name)
+        meta = params.get("_meta")
+        if params.get("name") != name or not isinstance(meta, dict) or not meta.keys() <= _META:
+            return None
+        envelope = self._envelope(meta, name)
         if envelope is None:
             return None
         call = CallToolRequestParams.model_construct(name=name, arguments=params.get("arguments"))
-        return PlainCall(request_id, call, params["_meta"], *envelope)
+        return PlainCall(request_id, call, meta, *envelope)
 
     async def answer(self, call: PlainCall, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a call.
@@ -200,8 +203,8 @@ def _named(headers: Any) -> str | None:
     return found.get(b"mcp-name", b"").decode("latin-1") or None
 
 
-def _read_body(message: Message, name: str) -> tuple[RequestId, dict[str, Any]] | None:
-    """Returns the id and the parameters of a call of a tool; None if it is not a plain one."""
+def body_of_call(message: Message) -> tuple[RequestId, dict[str, Any]] | None:
+    """Returns the id and the parameters of a call in the body of a request; None if it is not a plain one."""
     if message["type"] != "http.request" or message.get("more_body"):
         return None
     try:
@@ -215,14 +218,8 @@ def _read_body(message: Message, name: str) -> tuple[RequestId, dict[str, Any]] 
         return None
     if not isinstance(request_id, int | str) or isinstance(request_id, bool):
         return None
-    meta, arguments = params.get("_meta"), params.get("arguments")
-    is_plain = (
-        params.keys() <= _PARAMS
-        and params.get("name") == name
-        and isinstance(meta, dict)
-        and meta.keys() <= _META
-        and (arguments is None or isinstance(arguments, dict))
-    )
+    arguments = params.get("arguments")
+    is_plain = params.keys() <= _PARAMS and (arguments is None or isinstance(arguments, dict))
     return (request_id, params) if is_plain else None
 
 

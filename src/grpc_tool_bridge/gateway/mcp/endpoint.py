@@ -26,9 +26,11 @@ from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, Una
 from grpc_tool_bridge.gateway.errors import HttpError, error_response
 from grpc_tool_bridge.gateway.hub_calls import BODY_FACTOR, HubCalls
 from grpc_tool_bridge.gateway.mcp.agents import AgentTools
+from grpc_tool_bridge.gateway.mcp.connections import Connections
 from grpc_tool_bridge.gateway.mcp.direct import CLIENT_LEFT, DirectCalls
 from grpc_tool_bridge.gateway.mcp.event_store import EventStores, SessionEvents, opening_events
 from grpc_tool_bridge.gateway.mcp.server import make_server
+from grpc_tool_bridge.gateway.mcp.session_calls import SessionCalls
 from grpc_tool_bridge.gateway.mcp.sessions import (
     SESSION_PARAMETER,
     SHARED_SESSION,
@@ -71,12 +73,16 @@ class McpEndpoint:
         )
         self._stores = EventStores(hub.memory, asyncio.get_running_loop().time)
         self._manager = _Manager(server, self._stores, hub.settings)
+        (self._connections,) = (item for item in server.middleware if isinstance(item, Connections))
         self._direct: DirectCalls | None = None
+        self._in_session: SessionCalls | None = None
         if len(server.middleware) == 1:
             # Else calls are traced, which the SDK does.
             self._direct = DirectCalls(self._calls, self._sessions, self._handlers, server.server_info_stamp)
+            self._in_session = SessionCalls(self._handlers, RETRY_MILLISECONDS)
+        self._idle_timeout = hub.settings.session_idle_timeout
         self._tasks = TaskSet()
-        self._stopping = asyncio.Event()
+        self._is_stopping = False
         _quiet(_LOUD)
 
     async def start(self) -> None:
@@ -87,7 +93,7 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
-        if self._stopping.is_set():
+        if self._is_stopping:
             refusal = UnavailableError("the hub is shutting down and takes no new requests")
             await error_response(refusal)(scope, receive, send)
             return
@@ -98,19 +104,56 @@ class McpEndpoint:
             await error_response(error)(scope, receive, send)
             return
         version = headers.get(b"mcp-protocol-version")
-        if version is None or version in _HANDSHAKE or headers.get(b"mcp-method") != _CALL:
+        if version is None or version in _HANDSHAKE:
+            await self._answer_in_session(headers.get(b"mcp-session-id", b"").decode("latin-1"), scope, receive, send)
+        elif headers.get(b"mcp-method") != _CALL:
             await self._manager.handle_request(scope, receive, send)
         else:
             await self._call(scope, receive, send)
 
     async def aclose(self) -> None:
         """Ends what still runs, open streams too."""
-        self._stopping.set()
+        self._is_stopping = True
         await self._tasks.aclose()
+        if self._in_session is not None:
+            await self._in_session.aclose()
         await self._sessions.aclose()
         await self._calls.aclose()
         self._stores.close()
         _end_watcher()
+
+    async def _answer_in_session(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request of the handshake protocol."""
+        found = self._connections.find(session_id)
+        if found is None:
+            await self._manager.handle_request(scope, receive, send)
+            return
+        found.requests += 1
+        try:
+            if self._in_session is not None and scope["method"] == "POST":
+                first = await receive()
+                call = self._in_session.read(scope, first, found)
+                if call is not None:
+                    await self._in_session.answer(call, scope, receive, send)
+                    return
+                receive = _again(first, receive)
+            await self._manager.handle_request(scope, receive, send)
+        finally:
+            found.requests -= 1
+            found.used_at = asyncio.get_running_loop().time()
+
+    async def _end_session(self, session_id: str) -> None:
+        """Ends a session of the handshake protocol, as its client would."""
+        headers = [(b"mcp-session-id", session_id.encode())]
+        scope = {"type": "http", "method": "DELETE", "path": "/mcp", "query_string": b"", "headers": headers}
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_: Message) -> None:
+            """Nobody waits for it."""
+
+        await self._manager.handle_request(scope, receive, send)
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a call of the latest protocol."""
@@ -141,7 +184,7 @@ class McpEndpoint:
     async def _run(self, started: asyncio.Event) -> None:
         async with self._manager.run():
             started.set()
-            await self._stopping.wait()
+            await self._connections.end_idle(self._idle_timeout, self._end_session)
 
 
 class _Manager(StreamableHTTPSessionManager):
@@ -160,7 +203,8 @@ class _Manager(StreamableHTTPSessionManager):
             security_settings=_NO_CHECKS,
             retry_interval=RETRY_MILLISECONDS,
             max_request_body_size=BODY_FACTOR * settings.max_message_bytes,
-            session_idle_timeout=settings.session_idle_timeout,
+            # It knows nothing of calls that take the short way.
+            session_idle_timeout=None,
             max_sessions=settings.max_sessions,
         )
 

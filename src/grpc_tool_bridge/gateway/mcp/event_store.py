@@ -125,6 +125,10 @@ class SessionEvents(EventStore):
 
     async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
         """Keeps an event; returns its id."""
+        return self.keep(stream_id, message)
+
+    def keep(self, stream_id: str, message: JSONRPCMessage | None) -> str:
+        """Keeps an event; returns its id."""
         self._last += 1
         is_last = isinstance(message, JSONRPCResponse | JSONRPCError)
         event = _Event(self._last, stream_id, message, _EVENT_BYTES + _chars(message), self, is_last)
@@ -163,6 +167,12 @@ class SessionEvents(EventStore):
                 if event.is_last:
                     return None
         return None
+
+    def forget(self, event_id: str) -> None:
+        """Forgets an event by its id."""
+        event = self._events.get(int(event_id))
+        if event is not None:
+            self.drop(event)
 
     def drop(self, event: _Event) -> None:
         """Forgets an event."""

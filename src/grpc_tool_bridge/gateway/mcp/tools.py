@@ -113,12 +113,22 @@ class ToolHandlers:
                 work = partial(self._work, context, params)
                 return await self._waiting.run(context, self._sessions.key_of(context), params, work)
             asks = False
+        if not asks:
+            return await self._told(context, params)
+        answerer = FormAnswerer(context)
+        try:
+            with answered_by(answerer):
+                return await self._told(context, params)
+        finally:
+            await answerer.aclose()
+
+    async def _told(self, context: Context, params: CallToolRequestParams) -> WireResult:
+        """Calls a tool, and tells the client what the tool tells."""
         events = CallEvents.of(context)
-        with answered_by(FormAnswerer(context, self._sessions.tasks) if asks else None):
-            if events is None:
-                return await self._work(context, params, None)
-            async with events:
-                return await self._work(context, params, events)
+        if events is None:
+            return await self._work(context, params, None)
+        async with events:
+            return await self._work(context, params, events)
 
     async def _work(self, context: Context, params: CallToolRequestParams, events: EventTaker | None) -> WireResult:
         """Calls a tool, whose events ``events`` takes."""

@@ -191,6 +191,22 @@ async def test_without_names_an_agent_has_every_tool_that_the_session_sees(world
     assert not pb.CreateReActAgentRequest.FromString(runtime.payloads[0]).tool_names
 
 
+async def test_who_watches_is_told_when_a_session_gets_another_agent_and_when_it_ends(world: World) -> None:
+    runtime = world.runtime()
+    told: list[str] = []
+    world.agents.watch(told.append)
+    assert world.agents.definitions("s") == world.agents.definitions("none") == {}
+    first = await world.agent(runtime, tool_names=["add"])
+    # The same one again is no change.
+    assert await world.agent(runtime, tool_names=["add"]) == first
+    assert told == ["s"]
+    ((agent_id, made_of),) = world.agents.definitions("s").items()
+    assert (agent_id, made_of.signature, list(made_of.tool_names)) == (first, SIGNATURE, ["add"])
+    world.agents.session_ended(world.session, SessionExpiredError("it ended"))
+    assert told == ["s", "s"]
+    assert world.agents.definitions("s") == {}
+
+
 async def test_an_id_tells_apart_what_is_asked_for_differently(world: World) -> None:
     runtime = world.runtime()
     first = await world.agent(runtime)

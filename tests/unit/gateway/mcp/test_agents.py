@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from grpc_tool_bridge.errors import NotFoundError, ResourceExhaustedError
+from grpc_tool_bridge.errors import NotFoundError, ProtocolError, ResourceExhaustedError
 from grpc_tool_bridge.gateway.mcp.agents import MAX_STEP_CHARS, RUN_META, AgentTool, AgentTools, run_agent, step_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, LogRecord, Progress
 from unit.gateway.mcp.fakes import NEW, OLD
@@ -164,6 +164,16 @@ async def test_several_outputs_are_an_object_in_text_and_structure(version: str)
 async def test_an_agent_that_has_no_answer_fails_and_says_which_limit_it_met(reason: str) -> None:
     with pytest.raises(ResourceExhaustedError, match=f"the agent ask reached its limit of {reason} after 1 steps"):
         await run(Client(result({}, reason)), AgentTool("ask", "q -> a"))
+
+
+async def test_what_a_runtime_adds_is_left_out_and_an_output_without_a_type_is_a_text() -> None:
+    answer = await run(Client(result({"a": 3, "n": 2, "tools": 5})), AgentTool("ask", "q -> a, n: int"))
+    assert answer["structuredContent"] == {"a": "3", "n": 2}
+
+
+async def test_an_answer_that_does_not_fit_the_signature_is_an_error() -> None:
+    with pytest.raises(ProtocolError, match=r"the agent ask answered with .*'two'.* which does not fit"):
+        await run(Client(result({"n": "two"})), AgentTool("ask", "q -> n: int"))
 
 
 async def test_a_run_without_a_result_is_an_error() -> None:

@@ -1,6 +1,6 @@
 """Questions reach the client on the stream of their call, and every answer is checked."""
 
-from collections.abc import AsyncIterator
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,7 +14,6 @@ from mcp_types import (
     UrlElicitationCapability,
 )
 
-from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import (
     ProtocolError,
     ToolBridgeError,
@@ -26,32 +25,26 @@ from grpc_tool_bridge.gateway.mcp.answerers import answered_by
 from grpc_tool_bridge.gateway.mcp.asks import FormAnswerer, answer_of, can_answer, missing_capability
 from grpc_tool_bridge.rpc.asks import cannot_answer
 from grpc_tool_bridge.tools.questions import Answer
+from support.waiting import turns
 from unit.gateway.mcp.fakes import NAME, NEW, OLD, Session, ask, context
 
 FORM, URL = FormElicitationCapability(), UrlElicitationCapability()
 
 
-@pytest.fixture
-async def tasks() -> AsyncIterator[TaskSet]:
-    tasks = TaskSet()
-    yield tasks
-    await tasks.aclose()
-
-
-async def asked(tasks: TaskSet, answer: Any, schema: Any = NAME) -> tuple[Any, Session]:
+async def asked(answer: Any, schema: Any = NAME) -> tuple[Any, Session]:
     session = Session(answer=answer)
-    with answered_by(FormAnswerer(context(OLD, session), tasks)):
+    with answered_by(FormAnswerer(context(OLD, session))):
         return await ask("Who?", schema), session
 
 
-async def test_the_client_is_asked_on_the_stream_of_the_call(tasks: TaskSet) -> None:
-    answer, session = await asked(tasks, ElicitResult(action="accept", content={"name": "Ada"}))
+async def test_the_client_is_asked_on_the_stream_of_the_call() -> None:
+    answer, session = await asked(ElicitResult(action="accept", content={"name": "Ada"}))
     assert (answer.id, answer.action, dict(answer.content)) == ("1", "accept", {"name": "Ada"})
     assert session.asked == [("Who?", NAME, 7)]
 
 
-async def test_a_question_without_a_schema_asks_for_no_field(tasks: TaskSet) -> None:
-    answer, session = await asked(tasks, ElicitResult(action="decline"), None)
+async def test_a_question_without_a_schema_asks_for_no_field() -> None:
+    answer, session = await asked(ElicitResult(action="decline"), None)
     assert answer.action == "decline"
     assert session.asked == [("Who?", {"type": "object", "properties": {}}, 7)]
 
@@ -67,18 +60,18 @@ async def test_a_question_without_a_schema_asks_for_no_field(tasks: TaskSet) -> 
     ],
 )
 async def test_what_is_no_answer_is_an_error_that_names_it(
-    tasks: TaskSet, answer: Any, error: type[ToolBridgeError], text: str
+    answer: Any, error: type[ToolBridgeError], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        await asked(tasks, answer)
+        await asked(answer)
 
 
-async def test_a_client_that_breaks_the_protocol_is_told(tasks: TaskSet) -> None:
+async def test_a_client_that_breaks_the_protocol_is_told() -> None:
     try:
         ElicitResult.model_validate({"action": "maybe"})
     except ValueError as error:
         with pytest.raises(ProtocolError, match="not one to an elicitation: action: Input should be"):
-            await asked(tasks, error)
+            await asked(error)
 
 
 def test_a_field_that_was_left_empty_is_not_in_the_answer() -> None:
@@ -123,3 +116,24 @@ def test_other_errors_stay_as_they_are() -> None:
         (cannot_answer("erase"), Session()),
     ):
         assert missing_capability(context(NEW, session), "outer", error) is error
+
+
+async def test_what_is_still_asked_is_withdrawn_before_the_request_ends() -> None:
+    withdrawn: list[str] = []
+
+    class Thinking(Session):
+        async def elicit_form(self, message: str, schema: Any, request_id: Any) -> ElicitResult:
+            try:
+                return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+            finally:
+                withdrawn.append(message)
+
+    answerer = FormAnswerer(context(OLD, Thinking()))
+    await answerer.aclose()
+    with answered_by(answerer):
+        asking = asyncio.create_task(ask("Who?"))
+    await turns()
+    assert not withdrawn
+    await answerer.aclose()
+    assert withdrawn == ["Who?"]
+    asking.cancel()
