@@ -1,8 +1,11 @@
 """Calls of the bridge against what people use instead, and against the floor."""
 
 import itertools
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 from benchmarks.callers import Crowds, in_microseconds, p50s, per_second, rates
@@ -10,7 +13,8 @@ from benchmarks.peers import client_of
 from benchmarks.processes import link_bridge, running, worker_bridge
 from benchmarks.programs import NATS_SERVER, where
 from benchmarks.timing import NotInstalledError, Plan, Sample, ratios
-from grpc_tool_bridge import ToolBridge
+from grpc_tool_bridge import BridgeServer, ToolBridge
+from grpc_tool_bridge.adapters.mcp import import_mcp
 
 
 async def echo(plan: Plan) -> dict[str, Sample]:
@@ -53,6 +57,26 @@ async def mcp_stdio(plan: Plan) -> dict[str, Sample]:
         "mcp-stdio-one": _times_as_fast(one, "MCP"),
         "mcp-stdio-100": await _hundred(plan, "MCP", client_of("mcp")(), calls=300),
     }
+
+
+async def mcp_imported(plan: Plan) -> dict[str, Sample]:
+    """A tool of an MCP server over stdio, one at a time: of a hub in this process, and by the SDK itself."""
+    source = import_mcp([sys.executable, "-m", "benchmarks.peers.mcp_sdk"], name="sdk", cwd=Path.cwd(), env=_path())
+    async with BridgeServer(sources=[source]) as hub, hub.bridge() as bridge, client_of("mcp")() as peer:
+        await bridge.initialize()
+        imported = bridge.tools["sdk.add"]
+
+        async def add(a: int, b: int) -> Any:
+            return await imported(a=a, b=b)
+
+        amount = plan.amount(200, 50)
+        taken = await p50s(plan, {"imported": (add, amount), "MCP": (peer.add, amount)})
+        return {"mcp-imported": Sample(ratios(taken["imported"], taken["MCP"]), in_microseconds(taken))}
+
+
+def _path() -> dict[str, str]:
+    """Lets a process that is started with few variables find the same modules."""
+    return {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 async def _one(

@@ -167,6 +167,9 @@ FIGURES = (
     _times_faster("mcp-http-one", "the MCP SDK over HTTP, one at a time", "mcp_http"),
     _times_faster("mcp-stdio-one", "the MCP SDK over stdio, one at a time", "mcp_stdio"),
     _times_faster("mcp-stdio-100", "the MCP SDK over stdio, 100 at once", "mcp_stdio"),
+    Figure(
+        "mcp-imported", "a tool of an MCP server, over a hub / by the MCP SDK, p50", "comparisons:mcp_imported", 1.3
+    ),
     _health("dimensions", "a tensor of 300,000 dimensions"),
     _health("hashes", "25,000 integers of one hash for a set[int]"),
     _health("items", "10 MB of booleans"),

@@ -17,9 +17,11 @@ from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_secon
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.interfaces import Recorder
+from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
+from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
 from grpc_tool_bridge.worker.agents import agent_settings
@@ -45,6 +47,8 @@ class BridgeServer:
             connected. None: only the agents of a client's own session.
         settings: Limits, and who may connect. None: the defaults.
         chaos: Faults to inject on purpose: the path of a TOML file, or a dict of the same form. None: none.
+        sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the server, and ended
+            with it.
         recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
             None: nothing is recorded.
 
@@ -69,11 +73,13 @@ class BridgeServer:
         settings: Settings | None = None,
         chaos: ChaosSource | None = None,
         recorder: Recorder | None = None,
+        sources: Iterable[ToolSource] = (),
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects)
+        self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
         self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
         self._server = GrpcServer(self._served, address, self.settings)
@@ -107,10 +113,17 @@ class BridgeServer:
             ProtocolError: It was started before.
             ValidationError: The address is not loopback, and TLS and a token are not set.
             OSError: The address is in use, or a TLS file cannot be read.
+            ToolBridgeError: A source can never offer any tools.
         """
         if self._started:
             raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
-        await self._server.start()
+        # First: who connects sees their tools at once.
+        await self._sources.start()
+        try:
+            await self._server.start()
+        except BaseException:
+            await self._sources.aclose()
+            raise
         self._started = self._running = True
         await self.hub.start()
         try:
@@ -154,6 +167,7 @@ class BridgeServer:
             await self._http.stop(_DELIVERY_SECONDS)
         if self._runtime is not None:
             await self._runtime.drain(_DELIVERY_SECONDS)
+        await self._sources.aclose()
         await self._server.stop(_DELIVERY_SECONDS)
         await self.hub.aclose()
         await self._end_recording()

@@ -390,6 +390,26 @@ async def test_workers_does_what_it_says() -> None:
         await serving
 
 
+TIME_SERVER = """
+from mcp.server.mcpserver import MCPServer
+app = MCPServer("time")
+@app.tool()
+def get_current_time(timezone: str) -> str:
+    return f"12:00 {timezone}"
+app.run()
+"""
+
+
+async def test_import_mcp_servers_does_what_it_says(tmp_path: Path) -> None:
+    server = tmp_path / "time.server.py"
+    server.write_text(TIME_SERVER)
+    command = repr(f"time={sys.executable} {server}")
+    page = Page("import-mcp-servers", {'"uvx mcp-server-time"': command})
+    for text in page.texts:
+        await page.run(text)
+    assert page.names["now"] == "12:00 UTC"
+
+
 async def test_watch_a_hub_does_what_it_says() -> None:
     page = Page("watch-a-hub", {})
     lists, watch = page.texts

@@ -1,531 +1,168 @@
-"""``mcp``: real processes over pipes, with the SDK's client and with lines written by hand."""
+"""MCP servers on the command line: ``serve``, ``worker``, ``tools --from`` and ``approve``, with real servers."""
 
-import asyncio
-import fcntl
 import json
-import os
+import shlex
 import signal
 import subprocess
 import sys
-import termios
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import psutil
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.shared.exceptions import MCPError
-from mcp_types import ToolListChangedNotification
-from pydantic import SecretStr
 
-from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge
 from grpc_tool_bridge.cli import main
-from support.patience import PATIENCE
-from support.programs import environment
-from support.waiting import until
+from integration.mcp_servers import honest_command, hostile_command
+from integration.test_cli import popen, read_line
+from support.waiting import is_gone, soon, until
 
-TOOLS = str(Path(__file__).parent / "mcp_stdio_tools.py")
-# For commands that start in other folders, too.
-FOLDERS = [str(Path(folder).resolve()) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-ENVIRONMENT = environment(PYTHONPATH=os.pathsep.join(FOLDERS))
-PROGRAM = [sys.executable, "-m", "grpc_tool_bridge.cli", "mcp"]
-MODES = ("legacy", "2026-07-28")
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 0,
-    "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
-}
-MODERN = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
+HONEST = f"honest={shlex.join(honest_command())}"
 
 
-class Lines:
-    """The server as a process, and its lines.
+class Programs:
+    """Starts programs, none of which outlives its test."""
 
-    Args:
-        words: Those of the command line.
-    """
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[str]] = []
 
-    def __init__(self, *words: str, **options: Any) -> None:
-        pipe = asyncio.subprocess.PIPE
-        given = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "limit": 2**24, "env": ENVIRONMENT, **options}
-        self._starting = asyncio.create_subprocess_exec(*PROGRAM, *words, **given)
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        self.processes.append(popen(*words, "--json"))
+        return self.processes[-1]
 
-    async def __aenter__(self) -> Self:
-        self.process = await self._starting
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
-
-    async def open(self) -> "Lines":
-        """Shakes hands as a client of 2025 does."""
-        self.send(INITIALIZE, {"jsonrpc": "2.0", "method": "notifications/initialized"})
-        assert (await self.read())["id"] == 0
-        return self
-
-    def send(self, *messages: Any) -> None:
-        self.write(*(json.dumps(message).encode() for message in messages))
-
-    def write(self, *lines: bytes) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"".join(line + b"\n" for line in lines))
-
-    async def read(self) -> Any:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            line = await self.process.stdout.readline()
-        assert line, "the server ended"
-        return json.loads(line)
-
-    async def call(self, name: str, **arguments: Any) -> Any:
-        self.send(call(1, name, **arguments))
-        return await self.read()
-
-    def close_stdin(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    async def end(self) -> tuple[int, list[Any], str]:
-        """Waits for the end; returns the exit code, the messages that are left, and what stderr has."""
-        async with asyncio.timeout(PATIENCE):
-            out, err = await asyncio.gather(self._left(self.process.stdout), self._left(self.process.stderr))
-            code = await self.process.wait()
-        return code, [json.loads(line) for line in out.splitlines()], err.decode()
-
-    @staticmethod
-    async def _left(stream: asyncio.StreamReader | None) -> bytes:
-        return b"" if stream is None else await stream.read()
-
-
-def call(request_id: int, tool_name: str, **arguments: Any) -> dict[str, Any]:
-    params = {"name": tool_name, "arguments": arguments}
-    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
-
-
-async def fills(pipe: int) -> None:
-    """Waits until a pipe is full, but for what is left of a page."""
-    await until(lambda: int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) >= 60_000)
-
-
-@contextmanager
-def pipe_to_read() -> Iterator[list[int]]:
-    """A pipe: the end to read and the end to write, closed at the end if they are still in the list."""
-    ends = list(os.pipe())
-    try:
-        yield ends
-    finally:
-        for end in ends:
-            os.close(end)
-
-
-@asynccontextmanager
-async def client(*words: str, mode: str = "legacy") -> AsyncIterator[Client]:
-    """Starts the command as an application does, by the official SDK."""
-    parameters = StdioServerParameters(command=PROGRAM[0], args=[*PROGRAM[1:], *words], env=ENVIRONMENT)
-    async with asyncio.timeout(PATIENCE), Client(parameters, mode=mode) as opened:
-        yield opened
+    def ready(self, *words: str) -> dict[str, Any]:
+        process = self.start(*words)
+        line = read_line(process)
+        assert line, process.stderr.read() if process.stderr else ""
+        return dict(json.loads(line))
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[BridgeServer]:
-    @tool
-    def double(number: int) -> int:
-        return 2 * number
-
-    async with BridgeServer(tools=[double], settings=Settings(shutdown_grace=0)) as server:
-        yield server
-
-
-# ------------------------------------------------------------------------------------------------- the SDK's client
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_client_calls_the_tools_of_a_file_without_a_hub(mode: str) -> None:
-    async with client("--tools", f"{TOOLS}:add", "--tools", f"{TOOLS}:reports", mode=mode) as opened:
-        assert [item.name for item in (await opened.list_tools()).tools] == ["add", "reports"]
-        answer = await opened.call_tool("add", {"a": 2, "b": 3})
-        assert (answer.content[0].text, answer.is_error) == ("5", False)  # type: ignore[union-attr]
-        seen: list[tuple[float, float | None, str | None]] = []
-
-        async def note(progress: float, total: float | None, message: str | None) -> None:
-            seen.append((progress, total, message))
-
-        await opened.call_tool("reports", {}, progress_callback=note)
-        assert seen == [(0.0, 3.0, "step 0"), (1.0, 3.0, "step 1"), (2.0, 3.0, "step 2")]
-        wrong = await opened.call_tool("add", {"a": "two", "b": 3})
-        assert wrong.is_error
-        with pytest.raises(MCPError, match="nothing"):
-            await opened.call_tool("nothing", {})
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_client_calls_the_tools_of_a_hub(hub: BridgeServer, mode: str) -> None:
-    async with client("--address", hub.address, mode=mode) as opened:
-        assert [item.name for item in (await opened.list_tools()).tools] == ["double"]
-        answer = await opened.call_tool("double", {"number": 21})
-        assert answer.content[0].text == "42"  # type: ignore[union-attr]
-        assert len(hub.hub.store) == 1
-    await until(lambda: len(hub.hub.store) == 0)
-
-
-async def test_a_named_session_is_shared_and_kept(hub: BridgeServer) -> None:
-    async with hub.bridge(keep_session=True) as bridge:
-        await bridge.initialize("shared")
-        async with client("--address", hub.address, "--session", "shared") as opened:
-            await opened.call_tool("double", {"number": 1})
-            assert len(hub.hub.store) == 1
-        assert (await bridge.client.session_info()).session_id == "shared"
-
-
-# ----------------------------------------------------------------------------------------------------- what is written
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_nothing_but_the_protocol_is_on_stdout(mode: str) -> None:
-    async with Lines("--tools", TOOLS, "--log-level", "debug") as lines:
-        number = 1
-        if mode == "legacy":
-            await lines.open()
-        asked = call(number, "noisy")
-        if mode != "legacy":
-            asked["params"]["_meta"] = MODERN
-        lines.send(asked)
-        answer = await lines.read()
-        assert answer["result"]["content"] == [{"type": "text", "text": "done"}]
-        lines.close_stdin()
-        code, rest, err = await lines.end()
-        assert (code, rest) == (0, [])
-        for what in ("an import", "Python", "redirection", "native code", "a child"):
-            assert what in err
-
-
-async def test_a_tool_that_reads_stdin_finds_it_empty_and_takes_no_message() -> None:
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        lines.send(call(1, "greedy"), call(2, "add", a=1, b=1))
-        answers = {answer["id"]: answer["result"] for answer in (await lines.read(), await lines.read())}
-        assert answers[1]["structuredContent"] == {"result": ["", "''"]}
-        assert answers[2]["content"][0]["text"] == "2"
-
-
-async def test_a_result_larger_than_the_pipe_is_whole_and_others_do_not_come_between() -> None:
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        sizes = [3_000_000, 10, 300_000, 4_096, 4_095]
-        lines.send(*(call(number, "large", size=size) for number, size in enumerate(sizes)))
-        answers = [await lines.read() for _ in sizes]
-        assert {item["id"]: len(item["result"]["content"][0]["text"]) for item in answers} == dict(enumerate(sizes))
-
-
-# -------------------------------------------------------------------------------------------------------- what is sent
-
-
-async def test_lines_that_are_no_messages_are_answered_with_errors_and_the_next_one_works() -> None:
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        lines.write(b"garbage", b"", b"[1]", b"\xff\xfe", b'{"jsonrpc": "2.0", "id": 7}', b"3", b"[" * 100_000)
-        found = [await lines.read() for _ in range(6)]
-        assert [item["error"]["code"] for item in found] == [-32700, -32600, -32700, -32600, -32600, -32700]
-        assert [item["id"] for item in found] == [None, None, None, 7, None, None]
-        assert (await lines.call("add", a=1, b=2))["result"]["content"][0]["text"] == "3"
-
-
-async def test_a_line_beyond_the_limit_is_refused_and_the_next_one_works() -> None:
-    async with Lines("--tools", TOOLS, "--max-message-bytes", "100000") as lines:
-        await lines.open()
-        lines.send(call(1, "add", a=1, b="x" * 1_000_000))
-        refused = await lines.read()
-        assert (refused["id"], refused["error"]["code"]) == (None, -32600)
-        assert "more than 200,000 bytes" in refused["error"]["message"]
-        assert (await lines.call("add", a=1, b=2))["result"]["content"][0]["text"] == "3"
-
-
-async def test_many_requests_at_once_are_all_answered() -> None:
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        lines.send(*(call(number, "add", a=number, b=0) for number in range(1, 501)))
-        found = [await lines.read() for _ in range(500)]
-        assert {item["id"]: item["result"]["content"][0]["text"] for item in found} == {
-            number: str(number) for number in range(1, 501)
-        }
-
-
-async def test_requests_in_a_file_are_read_from_it(tmp_path: Path) -> None:
-    asked = tmp_path / "asked"
-    asked.write_text(json.dumps(INITIALIZE) + "\n" + json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}))
-    with asked.open("rb") as stdin:
-        done = await asyncio.to_thread(
-            subprocess.run, [*PROGRAM, "--tools", TOOLS], stdin=stdin, capture_output=True, timeout=PATIENCE, check=True
-        )
-    assert json.loads(done.stdout.splitlines()[0])["result"]["serverInfo"]["name"] == "grpc-tool-bridge"
-
-
-async def test_a_cancelled_request_stops_its_tool(tmp_path: Path) -> None:
-    started, ended = tmp_path / "started", tmp_path / "ended"
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        lines.send(call(5, "waits", started=str(started), ended=str(ended)))
-        await until(started.exists)
-        lines.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}})
-        await until(ended.exists)
-        assert (await lines.call("add", a=1, b=2))["id"] == 1
-
-
-# --------------------------------------------------------------------------------------------------------- how it ends
-
-
-def close_stdin(lines: Lines) -> None:
-    lines.close_stdin()
-
-
-def terminate(lines: Lines) -> None:
-    lines.process.terminate()
-
-
-def interrupt(lines: Lines) -> None:
-    lines.process.send_signal(signal.SIGINT)
-
-
-ENDS = [pytest.param(close_stdin, 0, id="stdin"), pytest.param(terminate, 0, id="SIGTERM")]
-ENDS += [pytest.param(interrupt, 130, id="SIGINT")]
-
-
-@pytest.fixture
-def obeys_interrupts() -> Iterator[None]:
-    """What runs in the background has SIGINT ignored, and hands that on to what it starts; a terminal does not."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("obeys_interrupts")
-@pytest.mark.parametrize(("end", "code"), ENDS)
-async def test_the_end_cancels_calls_in_flight(end: Callable[[Lines], None], code: int, tmp_path: Path) -> None:
-    started, ended = tmp_path / "started", tmp_path / "ended"
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        lines.send(call(5, "waits", started=str(started), ended=str(ended)))
-        await until(started.exists)
-        end(lines)
-        found, rest, err = await lines.end()
-        assert (found, ended.exists()) == (code, True)
-        assert [item["id"] for item in rest] == [5]
-        assert "Traceback" not in err
-
-
-@pytest.mark.usefixtures("obeys_interrupts")
-@pytest.mark.parametrize(("end", "code"), ENDS)
-async def test_the_end_leaves_no_process_and_waits_for_no_thread(
-    end: Callable[[Lines], None], code: int, tmp_path: Path
-) -> None:
-    in_process, in_thread = tmp_path / "process", tmp_path / "thread"
-    async with Lines("--tools", TOOLS) as lines:
-        await lines.open()
-        lines.send(call(5, "blocks_process", started=str(in_process)), call(6, "blocks_thread", started=str(in_thread)))
-        await until(lambda: in_thread.exists() and in_process.exists() and bool(in_process.read_text()))
-        child = psutil.Process(int(in_process.read_text()))
-        end(lines)
-        found, _, _ = await lines.end()
-        assert found == code
-        await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
-
-
-async def test_a_client_that_reads_no_more_ends_it() -> None:
-    with pipe_to_read() as ends:
-        async with Lines("--tools", TOOLS, stdout=ends[1]) as lines:
-            lines.send(INITIALIZE, call(1, "large", size=1_000_000))
-            await fills(ends[0])
-            os.close(ends.pop(0))
-            code, _, err = await lines.end()
-            assert code == 0
-            assert "Traceback" not in err
-
-
-@pytest.mark.usefixtures("obeys_interrupts")
-@pytest.mark.parametrize(("end", "code"), ENDS)
-async def test_a_client_that_does_not_read_does_not_hold_up_the_end(end: Callable[[Lines], None], code: int) -> None:
-    with pipe_to_read() as ends:
-        async with Lines("--tools", TOOLS, stdout=ends[1]) as lines:
-            lines.send(INITIALIZE, call(1, "large", size=5_000_000))
-            await fills(ends[0])
-            end(lines)
-            found, _, _ = await lines.end()
-            assert found == code
-
-
-# ------------------------------------------------------------------------------------------------------------- the hub
-
-
-async def test_a_hub_that_is_away_at_the_start_is_a_clear_error() -> None:
-    async with Lines("--address", "127.0.0.1:1", "--connect-timeout", "0") as lines:
-        code, rest, err = await lines.end()
-    assert (code, rest) == (1, [])
-    assert err.splitlines()[-1].startswith("error: no hub answered at 127.0.0.1:1 (")
-
-
-async def test_a_token_that_is_refused_is_a_clear_error(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("wrong")
-    token.chmod(0o600)
-    async with BridgeServer(settings=Settings(token=SecretStr("right"))) as hub:
-        async with Lines("--address", hub.address, "--token-file", str(token)) as lines:
-            code, _, err = await lines.end()
-    assert code == 1
-    assert "refused access" in err.splitlines()[-1]
-    assert "--token-file" in err
-
-
-async def test_calls_fail_while_the_hub_is_away_and_work_when_it_is_back() -> None:
-    @tool
-    def double(number: int) -> int:
-        return 2 * number
-
-    @tool
-    def triple(number: int) -> int:
-        return 3 * number
-
-    first = BridgeServer(tools=[double], settings=Settings(shutdown_grace=0))
-    await first.start()
-    async with Lines("--address", first.address) as lines:
-        await lines.open()
-        assert (await lines.call("double", number=1))["result"]["content"][0]["text"] == "2"
-        await first.stop(0)
-        failed = await lines.call("double", number=1)
-        assert failed["result"]["isError"]
-        async with BridgeServer(first.address, tools=[double, triple]):
-            async with asyncio.timeout(PATIENCE):
-                while (answer := await lines.call("triple", number=1)).get("result", {"isError": True})["isError"]:
-                    pass
-            assert answer["result"]["content"][0]["text"] == "3"
-
-
-async def test_the_client_is_told_when_tools_come_and_go(hub: BridgeServer) -> None:
-    @tool
-    def late() -> str:
-        return "here"
-
-    changed = asyncio.Event()
-
-    async def note(message: Any) -> None:
-        if isinstance(message, ToolListChangedNotification):
-            changed.set()
-
-    parameters = StdioServerParameters(
-        command=PROGRAM[0], args=[*PROGRAM[1:], "--address", hub.address], env=ENVIRONMENT
-    )
-    async with asyncio.timeout(PATIENCE), Client(parameters, mode="legacy", message_handler=note) as opened:
-        assert [item.name for item in (await opened.list_tools()).tools] == ["double"]
-        async with ToolWorker(hub.address, [late]):
-            await changed.wait()
-            changed.clear()
-            assert [item.name for item in (await opened.list_tools()).tools] == ["double", "late"]
-            assert (await opened.call_tool("late", {})).content[0].text == "here"  # type: ignore[union-attr]
-        await changed.wait()
-        assert [item.name for item in (await opened.list_tools()).tools] == ["double"]
-
-
-async def test_a_client_of_the_latest_protocol_listens_to_changes(hub: BridgeServer) -> None:
-    @tool
-    def late() -> str:
-        return "here"
-
-    asked = {"notifications": {"toolsListChanged": True}, "_meta": MODERN}
-    async with Lines("--address", hub.address) as lines:
-        lines.send({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": asked})
-        assert (await lines.read())["method"] == "notifications/subscriptions/acknowledged"
-        lines.send({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {"_meta": MODERN}})
-        assert [item["name"] for item in (await lines.read())["result"]["tools"]] == ["double"]
-        async with ToolWorker(hub.address, [late]):
-            assert (await lines.read())["method"] == "notifications/tools/list_changed"
-
-
-async def test_a_filter_shows_a_part_of_the_tools_or_the_search_alone() -> None:
-    async with client("--tools", TOOLS, "--tool-filter", "a*,large", "--tool-filter", "blocks_") as opened:
-        names = [item.name for item in (await opened.list_tools()).tools]
-        assert names == ["add", "blocks_process", "blocks_thread", "large"]
-    async with client("--tools", TOOLS, "--tool-filter", "search") as opened:
-        assert {item.name for item in (await opened.list_tools()).tools} == {"search_tools", "call_tool"}
-        answer = await opened.call_tool("call_tool", {"name": "add", "arguments": {"a": 1, "b": 2}})
-        assert answer.content[0].text == "3"  # type: ignore[union-attr]
-
-
-# ---------------------------------------------------------------------------------------------------- what it is given
+def programs() -> Iterator[Programs]:
+    made = Programs()
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.communicate()
+
+
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    process = popen(*words)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+async def test_a_hub_serves_what_its_command_line_names(programs: Programs, tmp_path: Path) -> None:
+    config = tmp_path / "servers.json"
+    command, *args = hostile_command("any")
+    config.write_text(json.dumps({"mcpServers": {"filed": {"command": command, "args": args}}}))
+    facts = programs.ready("serve", "--address", "127.0.0.1:0", "--mcp", HONEST, "--mcp-config", str(config))
+    assert {"honest.add", "filed.call"} <= set(facts["tools"])
+    async with GRPCToolBridge(facts["address"]) as bridge:
+        tools = await bridge.initialize()
+        assert await soon(tools["honest.add"](a=1, b=2)) == 3
+        assert await soon(tools["filed.call"]()) == "done"
+        pid = await soon(tools["honest.pid"]())
+    programs.processes[0].send_signal(signal.SIGTERM)
+    assert programs.processes[0].wait() == 0
+    assert is_gone(pid)
+
+
+async def test_nothing_is_left_of_a_hub_that_was_killed(programs: Programs) -> None:
+    facts = programs.ready("serve", "--address", "127.0.0.1:0", "--mcp", HONEST)
+    async with GRPCToolBridge(facts["address"]) as bridge:
+        pid = await soon((await bridge.initialize())["honest.pid"]())
+    programs.processes[0].kill()
+    await until(lambda: is_gone(pid), "for the server to end")
+
+
+async def test_a_worker_offers_what_its_command_line_names(programs: Programs) -> None:
+    async with BridgeServer() as hub, GRPCToolBridge(hub.address) as bridge:
+        await bridge.initialize()
+        programs.start("worker", "--address", hub.address, "--mcp", HONEST)
+        await until(lambda: "honest.add" in bridge.tools, "for the worker")
+        assert await soon(bridge.tools["honest.add"](a=1)) == 2
 
 
 @pytest.mark.parametrize(
-    ("words", "text"),
+    ("words", "code", "text"),
     [
-        (["--tools", "no_such_module"], "there is no module no_such_module"),
-        (["--tools", TOOLS, "--session", "s"], "--session: for the session of a hub"),
-        (["--tools", TOOLS, "--address", "localhost:1"], "--tools and --address exclude each other"),
-        (["--max-threads", "3"], "--max-threads: for the tools of --tools only"),
-        (["--name", "x"], "--name: for --print-config only"),
-        (["--address", "nowhere"], "--address"),
+        (["serve", "--mcp", "no-such-program"], 2, "MCP server no-such-program: the program 'no-such-program'"),
+        (["serve", "--mcp", "a 'b"], 2, "--mcp: the command of an MCP server cannot be split"),
+        (["serve", "--mcp-config", "/no/such/file"], 2, "/no/such/file"),
+        (["serve", "--mcp", "x=sh -c true", "--mcp", "x=true"], 2, "two MCP servers are called 'x'"),
+        (["serve", "--mcp", "x=sh -c 'echo why >&2; exit 3'"], 1, "exit code 3; its last lines were: why"),
+        (["serve", "--pin", "x.json"], 2, "--pin: for MCP servers only"),
+        (["worker", "--pin", "x.json", "tools.py"], 2, "--pin: for MCP servers only"),
+        (["worker"], 2, "it is optional with --agents and --mcp"),
+        (["tools", "--from", "uvx x"], 2, "--from: it must be mcp:"),
+        (["tools", "--from", "mcp:no-such-program"], 1, "was not found in PATH"),
+        (["approve"], 2, "missing option '--pin FILE'"),
+        (["approve", "--pin", "/no/such/file"], 2, "there is no file"),
     ],
 )
-async def test_wrong_arguments_are_named_before_anything_is_served(words: list[str], text: str) -> None:
-    async with Lines(*words) as lines:
-        code, rest, err = await lines.end()
-    assert (code, rest) == (2, [])
-    assert text in err
+def test_what_is_wrong_is_one_clear_line(words: list[str], code: int, text: str) -> None:
+    address = ["--address", "127.0.0.1:0"] if words[0] == "serve" else []
+    found = run(*words, *address)
+    assert found.returncode == code
+    (line,) = [line for line in found.stderr.splitlines() if line.startswith("error: ")]
+    assert text in line
 
 
-@pytest.mark.parametrize(("closed", "text"), [("<&-", "stdin is closed"), (">&-", "stdout is closed")])
-def test_a_stream_that_is_closed_is_named(closed: str, text: str) -> None:
-    command = f'"$0" "$@" {closed}'
-    done = subprocess.run(
-        ["/bin/sh", "-c", command, *PROGRAM, "--tools", TOOLS],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        env=ENVIRONMENT,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert text in done.stderr
+def test_what_would_be_imported_can_be_seen_before(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["tools", "--from", f"mcp:bad={shlex.join(hostile_command('names'))}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [tool["name"] for tool in found["tools"]] == ["bad.add", "bad.ok", "bad.with_space"]
+    assert [(item["server"], item["name"]) for item in found["refused"]][:2] == [
+        ("bad", "with/space"),
+        ("bad", "with_space"),
+    ]
+    config = tmp_path / "servers.json"
+    command, *args = honest_command()
+    config.write_text(json.dumps({"mcpServers": {"filed": {"command": command, "args": args}}}))
+    assert main(["tools", "--from", f"mcp:{config}", "filed.add"]) == 0
+    shown = capsys.readouterr().out
+    assert "Adds two numbers." in shown
+    assert "mcp.title" in shown
+    assert main(["tools", "--from", f"mcp:{config}", "filed.ad"]) == 1
+    assert "did you mean filed.add or" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------------ --print-config
-
-
-@pytest.mark.parametrize("form", ["claude", "cursor", "vscode"])
-async def test_what_print_config_prints_starts_the_server(
-    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_changed_tool_is_listed_and_approved(
+    programs: Programs, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "of_mine.py").write_text(Path(TOOLS).read_text())
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [*PROGRAM, "--print-config", form, "--name", "mine", "--tools", "of_mine:add", "--tools", "of_mine.py:large"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    block = json.loads(done.stdout)
-    entry = block["servers" if form == "vscode" else "mcpServers"]["mine"]
-    monkeypatch.chdir("/")
-    given = StdioServerParameters(command=entry["command"], args=entry["args"], env=entry.get("env"))
-    async with asyncio.timeout(PATIENCE), Client(given) as opened:
-        assert [item.name for item in (await opened.list_tools()).tools] == ["add", "large"]
-        assert (await opened.call_tool("add", {"a": 1, "b": 2})).content[0].text == "3"  # type: ignore[union-attr]
+    text, pins = tmp_path / "description", str(tmp_path / "pins.json")
+    server = f"bad={shlex.join(hostile_command('pinned', str(text)))}"
+    words = ["serve", "--address", "127.0.0.1:0", "--mcp", server, "--pin", pins]
+    text.write_text("Reads a file.")
+    assert programs.ready(*words)["tools"] == ["bad.call", "bad.other"]
+    text.write_text("Reads a file, and sends it away.")
+    facts = programs.ready(*words)
+    assert facts["tools"] == ["bad.other"]
+
+    assert main(["approve", "--pin", pins]) == 0
+    shown = capsys.readouterr().out
+    assert "bad.call: changed (description)" in shown
+    assert "description: Reads a file, and sends it away." in shown
+    assert main(["approve", "--pin", pins, "bad.none"]) == 2
+    assert "those that do: bad.call" in capsys.readouterr().err
+    assert main(["approve", "--pin", pins, "bad.call", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["approved"] is True
+    assert main(["approve", "--pin", pins]) == 0
+    assert "No tool waits" in capsys.readouterr().out
 
 
-async def test_what_print_config_prints_for_a_hub_reaches_it(hub: BridgeServer, capfd: Any) -> None:
-    assert await asyncio.to_thread(main, ["mcp", "--print-config", "claude", "--address", hub.address]) == 0
-    entry = json.loads(capfd.readouterr().out)["mcpServers"]["grpc-tool-bridge"]
-    given = StdioServerParameters(command=entry["command"], args=entry["args"], env=entry.get("env"))
-    async with asyncio.timeout(PATIENCE), Client(given) as opened:
-        assert (await opened.call_tool("double", {"number": 4})).content[0].text == "8"  # type: ignore[union-attr]
+def test_secrets_of_a_file_are_not_shown(tmp_path: Path) -> None:
+    config = tmp_path / "servers.json"
+    entry = {"url": "http://127.0.0.1:1/mcp?key=s3cret", "headers": {"Authorization": "Bearer s3cret"}}
+    local = {"command": "no-such-program", "args": ["s3cret"], "env": {"KEY": "s3cret"}}
+    config.write_text(json.dumps({"mcpServers": {"local": local, "remote": entry}}))
+    found = run("serve", "--address", "127.0.0.1:0", "--mcp-config", str(config), "--log-level", "debug")
+    assert found.returncode == 2
+    assert "s3cret" not in found.stdout + found.stderr
+
+
+def test_a_hub_without_them_does_not_load_the_sdk() -> None:
+    code = "import sys, grpc_tool_bridge.cli.serve_run; print('mcp' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

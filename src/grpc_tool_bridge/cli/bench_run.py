@@ -11,9 +11,9 @@ from grpc_tool_bridge.cli.bench_options import TRANSPORTS, BenchOptions, cannot_
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.consoles import console
 from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.find_tool import find_tool
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.output import print_json
-from grpc_tool_bridge.cli.tools import find_tool
 from grpc_tool_bridge.client.bridge import GRPCToolBridge, ToolBridge
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.load.arrivals import Arrivals

@@ -100,7 +100,7 @@ def _prepare(
     bridge: "ToolBridge", name: str, words: list[str] | None, options: CallOptions
 ) -> "tuple[AsyncGRPCProxyTool, list[Any], dict[str, Any]]":
     from grpc_tool_bridge.cli.arguments import parse_arguments
-    from grpc_tool_bridge.cli.tools import find_tool
+    from grpc_tool_bridge.cli.find_tool import find_tool
     from grpc_tool_bridge.errors import ValidationError
 
     spec = find_tool([proxy.spec for proxy in bridge.tools.values()], name)

@@ -90,6 +90,12 @@ def _doctor() -> Command:
     return client_command(doctor.doctor)
 
 
+def _approve() -> Command:
+    from grpc_tool_bridge.cli import approve
+
+    return Command(approve.approve)
+
+
 def _replay() -> Command:
     from grpc_tool_bridge.cli import replay
 
@@ -114,6 +120,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "mcp": _mcp,
     "bench": _bench,
     "doctor": _doctor,
+    "approve": _approve,
     "replay": _replay,
     "chaos-proxy": _chaos_proxy,
 }

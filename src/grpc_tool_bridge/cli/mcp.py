@@ -4,7 +4,7 @@ import os
 from typing import Annotated
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.mcp_options import McpOptions
+from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.serving_options import SOURCE_HELP

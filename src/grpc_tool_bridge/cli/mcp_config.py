@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.mcp_options import DEFAULT_NAME, ConfigFormat, McpOptions
+from grpc_tool_bridge.cli.mcp_stdio_options import DEFAULT_NAME, ConfigFormat, McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.streams import require_stdout, write

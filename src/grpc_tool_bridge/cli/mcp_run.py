@@ -17,7 +17,7 @@ from grpc_tool_bridge.cli.connection import first_answer, make_bridge
 from grpc_tool_bridge.cli.event_loop import run_in_loop
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.log import log_to_stderr
-from grpc_tool_bridge.cli.mcp_options import McpOptions
+from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code
 from grpc_tool_bridge.cli.streams import taken_streams

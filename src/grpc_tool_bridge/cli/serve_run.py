@@ -1,5 +1,6 @@
 """What ``serve`` does: makes the hub, and serves until a signal."""
 
+import asyncio
 import logging
 import signal
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
+from grpc_tool_bridge.cli.mcp_options import mcp_sources
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
@@ -17,7 +19,7 @@ from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.server import BridgeServer
 from grpc_tool_bridge.transport.open_files import allow_connections
 
@@ -35,6 +37,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
     allow_connections(settings.max_connections)
     with serving.serving(options) as out:
         offered = load_tools(sources)
+        servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):
             server = BridgeServer(
@@ -46,11 +49,13 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
                 settings=settings,
                 chaos=_read_chaos(options.chaos),
                 recorder=recorder,
+                sources=servers,
             )
 
         def say() -> None:
-            heading, facts = _heading(server, len(offered), options.record), _facts(server, options.record)
-            serving.announce(out, options, settings, offered, heading=heading, facts=facts)
+            whole = [*offered, *(tool for source in servers for tool in source.tools)]
+            heading, facts = _heading(server, len(whole), options.record), _facts(server, options.record)
+            serving.announce(out, options, settings, whole, heading=heading, facts=facts)
 
         return serving.run(_serve(server, say), options)
 
@@ -67,7 +72,9 @@ def _read_chaos(file: Path | None) -> Chaos | None:
 async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
     """Serves until a signal; returns its exit code."""
     with ending_signals() as signals:
-        await _start(server)
+        told = await _until_started(server, signals)
+        if told is not None:
+            return exit_code(told)
         try:
             ready()
             number = await signals.get()
@@ -77,11 +84,32 @@ async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
     return exit_code(number)
 
 
+async def _until_started(server: BridgeServer, signals: "asyncio.Queue[int]") -> int | None:
+    """Starts the hub; returns the signal that came before it had started, if one did: its sources may take long."""
+    starting, told = asyncio.ensure_future(_start(server)), asyncio.ensure_future(signals.get())
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            if told.done():
+                # It is for who waits next.
+                signals.put_nowait(told.result())
+            return None
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return told.result()
+    finally:
+        starting.cancel()
+        told.cancel()
+
+
 async def _start(server: BridgeServer) -> None:
     try:
         await server.start()
     except ValidationError as error:
         raise ArgumentError(error.message) from None
+    except ToolBridgeError as error:
+        raise CommandError(error.message, error_type=error.error_type) from None
     except OSError as error:
         text = error.strerror or str(error)
         if error.filename is not None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from grpc_tool_bridge.cli.event_loop import LoopChoice, LoopOption
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption
+from grpc_tool_bridge.cli.mcp_options import McpConfigOption, McpOption, PinOption, check_pin
 from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.settings import read_settings, setting
@@ -26,6 +27,9 @@ class ServingOptions(OptionGroup):
     log_level: LogLevelOption = LogLevel.INFO
     loop: LoopOption = LoopChoice.AUTO
     as_json: ReadyJsonOption = False
+    mcp: McpOption = None
+    mcp_config: McpConfigOption = None
+    pin: PinOption = None
     agents: Annotated[
         bool,
         Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),
@@ -38,7 +42,8 @@ class ServingOptions(OptionGroup):
     shutdown_grace: Annotated[float | None, setting("shutdown_grace")] = None
 
     def check(self) -> None:
-        """Checks that options for agents are given with agents."""
+        """Checks that options for agents are given with agents, and those for MCP servers with some."""
+        check_pin(self.mcp, self.mcp_config, self.pin)
         given = (("--model", self.agent_model), ("--api-base", self.agent_api_base))
         named = [flag for flag, value in given if value is not None]
         if named and not self.agents:

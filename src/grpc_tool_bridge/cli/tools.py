@@ -1,14 +1,12 @@
 """``tools``: lists the tools of the hub, and searches them."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.find_tool import find_tool
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
-
-if TYPE_CHECKING:
-    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 
 async def tools(
@@ -26,9 +24,23 @@ async def tools(
         int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
     ] = None,
     session: SessionOption = None,
+    source: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="SOURCE",
+            help="Show what would be imported instead, without a hub: mcp: and the command of an MCP server, its "
+            "address, or a JSON file with mcpServers.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the tools of the hub, search them, or show one in full."""
+    if source is not None:
+        from grpc_tool_bridge.cli.imported_tools import show_imported
+
+        await show_imported(source, name, as_json=as_json)
+        return
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
@@ -53,8 +65,15 @@ async def tools(
         console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
 
 
-def check(*, name: str | None, search: str | None, prefix: str, limit: int | None, **_: Any) -> None:
+def check(
+    *, name: str | None, search: str | None, prefix: str, limit: int | None, source: str | None, **_: Any
+) -> None:
     """Checks the arguments that do not need the hub; raises ArgumentError."""
+    from grpc_tool_bridge.cli.imported_tools import check_from
+
+    check_from(source)
+    if source is not None and (search is not None or prefix):
+        raise ArgumentError("--search and --prefix: for the tools of a hub only; omit them with --from")
     if name is not None and (search is not None or prefix):
         raise ArgumentError(
             "tools shows one tool by its name, or searches with --search and --prefix; give one of them"
@@ -75,19 +94,3 @@ async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:
             tool, _, what = name.removeprefix("breaker.").rpartition(".")
             found.setdefault(tool, {})[what] = metric.integer_value if what == "refused" else metric.string_value
     return {tool: held for tool, held in found.items() if held.get("until")}
-
-
-def find_tool(specs: "list[ToolSpec]", name: str) -> "ToolSpec":
-    """Finds a tool by name or id.
-
-    Raises:
-        CommandError: There is no such tool.
-    """
-    found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
-    if found is None:
-        from grpc_tool_bridge.errors.near_names import near_names
-
-        close = near_names(name, [spec.name for spec in specs])
-        hint = f"did you mean {' or '.join(close)}?" if close else "list its tools with grpc-tool-bridge tools"
-        raise CommandError(f"the hub has no tool {name!r}; {hint}", error_type="ToolNotFound")
-    return found

@@ -12,7 +12,7 @@ from grpc_tool_bridge.cli.worker_options import WorkerOptions
 def worker(
     sources: Annotated[
         list[str] | None,
-        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents."),
+        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents and --mcp."),
     ] = None,
     *,
     options: WorkerOptions,
@@ -23,9 +23,9 @@ def worker(
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them. It waits for a hub
     that cannot be reached, and reconnects if the connection is lost.
     """
-    if not sources and not options.agents:
+    if not sources and not options.agents and not options.mcp and not options.mcp_config:
         raise ArgumentError(
-            "missing argument 'SOURCE'; see grpc-tool-bridge worker --help (it is optional with --agents)"
+            "missing argument 'SOURCE'; see grpc-tool-bridge worker --help (it is optional with --agents and --mcp)"
         )
     settings = options.read_settings(token_file=hub.token_file)
     from grpc_tool_bridge.cli import worker_run

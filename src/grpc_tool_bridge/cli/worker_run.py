@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.lifeline import Lifeline, hold, is_held
 from grpc_tool_bridge.cli.log import log_to_stderr
+from grpc_tool_bridge.cli.mcp_options import mcp_sources
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.recycle import Recycler
 from grpc_tool_bridge.cli.reload import Reloader, SourceFiles
@@ -24,6 +25,7 @@ from grpc_tool_bridge.cli.tool_sources import load_tools
 from grpc_tool_bridge.cli.worker_options import WorkerOptions
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
+from grpc_tool_bridge.tools.sources import ToolSource
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.worker import ToolWorker
@@ -52,11 +54,13 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         line = hold()
         offered = load_tools(sources, given_to="worker")
         lifetime = _lifetime_of(options)
-        made = _make_worker(hub, offered, settings, options, lifetime)
+        servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
+        made = _make_worker(hub, offered, servers, settings, options, lifetime)
         line.wait_for_turn()
 
         def say() -> None:
-            what = "has the tools of" if offered else "has"
+            whole = [*offered, *(tool for source in servers for tool in source.tools)]
+            what = "has the tools of" if whole else "has"
             heading = Text(f"The hub at {made.address} {what} worker {made.worker_id}\n", style="bold")
             facts: dict[str, Any] = {"address": made.address, "worker_id": made.worker_id}
             if lifetime is not None:
@@ -64,7 +68,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
                 facts["pid"] = os.getppid()
             line.serve()
             if line.announces:
-                serving.announce(out, options, settings, offered, heading=heading, facts=facts)
+                serving.announce(out, options, settings, whole, heading=heading, facts=facts)
 
         return serving.run(_work(made, hub, line, say, lifetime), options)
 
@@ -91,6 +95,7 @@ def _recycle(options: WorkerOptions, settings: Settings) -> int:
 def _make_worker(
     hub: HubOptions,
     tools: list[Tool],
+    sources: Sequence[ToolSource],
     settings: Settings,
     options: WorkerOptions,
     lifetime: WorkerLifetime | None,
@@ -111,6 +116,7 @@ def _make_worker(
             agents=options.agents,
             settings=settings,
             lifetime=lifetime,
+            sources=sources,
         )
 
 

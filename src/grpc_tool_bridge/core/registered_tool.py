@@ -223,7 +223,9 @@ def register_in(
         same_name = spec.name in names or (namesake is not None and namesake not in gone)
         if same_name or spec.tool_id in ids or (same is not None and same not in gone):
             what = f"a tool named {spec.name!r}" if same_name else f"a tool with the id {spec.tool_id!r}"
-            raise AlreadyExistsError(f"{scope} has {what} already; give one of them another name")
+            raise AlreadyExistsError(
+                f"{scope} has {what} already; give one of them another name", details={"tool": spec.name}
+            )
         names.add(spec.name)
         ids.add(spec.tool_id)
     if not resolved:

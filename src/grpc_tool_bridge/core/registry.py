@@ -120,6 +120,28 @@ class ToolRegistry:
             self._wake(session)
         return [tool.id for tool in taken]
 
+    def replace(self, gone: Collection[RegisteredTool], tools: Sequence[ToolSource]) -> list[RegisteredTool]:
+        """Replaces tools of the hub by others, as one change; nothing has changed if it raises.
+
+        Args:
+            gone: Tools that every session sees.
+            tools: What comes in their place, as for ``register_batch``.
+
+        Returns:
+            The registered tools, in order.
+
+        Raises:
+            AlreadyExistsError, ValidationError, ResourceExhaustedError: As for ``register_batch``.
+        """
+        if not tools:
+            self.unregister("", [tool.id for tool in gone])
+            return []
+        added = self.register_batch("", tools, replaced=gone)
+        if not {tool.name for tool in gone} <= {tool.name for tool in added}:
+            # A watch that resumes from an earlier revision would miss that some are gone.
+            self._global_removed_at = self._global_revision
+        return added
+
     def own(self, session_id: str) -> ToolScope:
         """Returns the tools of a session by id, or the hub's if the id is empty. The result must not be changed.
 

@@ -4,7 +4,8 @@
 
     ToolBridgeError
     ├── ToolExecutionError            a tool call was answered with an error
-    │   └── ToolTimeoutError          … because it timed out (also a TimeoutError)
+    │   ├── ToolTimeoutError          … because it timed out (also a TimeoutError)
+│   └── ExternalToolError         … by a tool that runs elsewhere; it arrives as it is
     ├── ToolCommunicationError        a call was not answered
     ├── ProtocolError                 the answer breaks the protocol, or the API was used out of order
     ├── NotFoundError                 ToolNotFound, VariableNotFound, AgentNotFound
@@ -208,6 +209,10 @@ class ToolTimeoutError(ToolExecutionError, TimeoutError):
     """The hub answered that the call timed out."""
 
 
+class ExternalToolError(ToolExecutionError):
+    """The error of a tool that runs elsewhere, such as that of another server: the caller gets it unchanged."""
+
+
 class ToolCommunicationError(ToolBridgeError):
     """A call was not answered: the hub was not reached, the connection was lost, or the answer took too long.
 
@@ -390,6 +395,9 @@ def error_info(error: BaseException, *, raised_by_tool: bool = False, show_trace
     Returns:
         The message for a response, or for the trailing metadata of a status.
     """
+    if issubclass(type(error), ExternalToolError):
+        # It describes this call, and not one that the tool made.
+        raised_by_tool = False
     if raised_by_tool:
         error = as_raised(error)
     elif not issubclass(type(error), ToolBridgeError):

@@ -24,7 +24,7 @@ from grpc_tool_bridge.tools.options import (
     fitting_type,
     own_name,
 )
-from grpc_tool_bridge.tools.signatures import EMPTY, described_by, docstring_of, read_signature
+from grpc_tool_bridge.tools.signatures import EMPTY, Signature, described_by, docstring_of, read_signature
 from grpc_tool_bridge.tools.specs import describe_tool
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
 
@@ -228,6 +228,38 @@ def tool(
         breaker,
     )
     return _make(function, options) if function is not None else functools.partial(_make, options=options)
+
+
+def tool_of_spec(
+    function: Callable[..., Any], spec: ToolSpec, signature: Signature, checks: Mapping[str, Check]
+) -> Tool:
+    """Makes a tool of an async function whose arguments are described elsewhere, and not by annotations.
+
+    Args:
+        function: A coroutine function that takes all of its arguments by name.
+        spec: The whole spec of the tool.
+        signature: What calls are bound to, with the name of the context parameter if there is one.
+        checks: A check for each parameter, by name.
+
+    Returns:
+        The tool. What it returns is not checked.
+    """
+    binder = Binder(spec.name, signature, checks)
+    plan = _Plan(
+        spec=spec,
+        bind=binder.bind,
+        bind_request=binder.bind_request,
+        try_bind=binder.try_bind,
+        result=None,
+        is_async=True,
+        is_generator=False,
+        is_stream=False,
+        executor="async",
+        context_parameter=signature.context,
+        needs_instance=False,
+        options=ToolOptions(name=spec.name),
+    )
+    return Tool(function, plan)
 
 
 def as_tool(obj: Tool | Callable[..., Any]) -> Tool:

@@ -92,6 +92,13 @@ class ToolService:
         """The tools, in the given order."""
         return [item.tool for item in self._tools.values() if item.tool is not None]
 
+    def replace(self, gone: Iterable[Tool], tools: Iterable[Tool]) -> None:
+        """Takes other tools in the place of some; calls that run go on."""
+        for tool in gone:
+            self._tools.pop(tool.spec.tool_id, None)
+        for tool in tools:
+            self._tools[tool.spec.tool_id] = _ToolName(tool.spec.name, tool)
+
     async def aclose(self) -> None:
         """Ends orphaned tools and the tools' processes."""
         await self._runner.aclose()

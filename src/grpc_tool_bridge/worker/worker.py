@@ -40,14 +40,22 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.link.status import code_of, is_transient
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, RegisterToolsRequest, ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    GetSessionToolsRequest,
+    HeartbeatRequest,
+    RegisterToolsRequest,
+    ToolSpec,
+    UnregisterToolsRequest,
+)
 from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
+from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
+from grpc_tool_bridge.worker.offers import WorkerOffers
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
 
@@ -80,6 +88,8 @@ class ToolWorker:
             tools.
         settings: Threads, processes, models and message sizes of this process; None: the defaults. Limits of sessions
             and links are set at the hub.
+        sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the worker, and ended
+            with it.
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
 
     Attributes:
@@ -111,6 +121,7 @@ class ToolWorker:
         agents: Any = None,
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
+        sources: Iterable[ToolSource] = (),
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
@@ -119,6 +130,9 @@ class ToolWorker:
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
+        self._specs = [tool.spec for tool in self._service.tools]
+        self._offers = WorkerOffers(self._service, self, self._stub_of_sources)
+        self._sources = RunningSources([(source, self._offers.make()) for source in sources_of(sources)])
         self._agents = make_agents(agents, self.settings, self._session_of)
         token = token_of(token, token_file)
         how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
@@ -168,7 +182,8 @@ class ToolWorker:
             ToolCommunicationError: The hub cannot be reached, or does not support Link.
             AccessError: The hub does not admit this worker.
             AlreadyExistsError: The name of a tool is taken.
-            ToolBridgeError: The hub refused the tools for another reason, or the worker was closed meanwhile.
+            ToolBridgeError: The hub refused the tools for another reason, a source can never offer any tools, or the
+                worker was closed meanwhile.
         """
         check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
         if self._starting is not None:
@@ -178,9 +193,7 @@ class ToolWorker:
         self._loop = asyncio.get_running_loop()
         note_thread(self._loop)
         keep_freed_memory()
-        # A hub that goes away before it answers is dialled again, like one that is not running.
-        offering = reach(self._offer, connect_timeout, self._client.caller.pauses())
-        self._starting = asyncio.create_task(offering, name="start worker")
+        self._starting = asyncio.create_task(self._start(connect_timeout), name="start worker")
         try:
             await self._starting
             self._registered = True
@@ -190,6 +203,11 @@ class ToolWorker:
             if closed and isinstance(error, asyncio.CancelledError) and not was_cancelled():
                 raise ToolCommunicationError("Link", "CANCELLED", "the worker was closed while it started") from None
             raise
+
+    async def _start(self, connect_timeout: float) -> None:
+        await self._sources.start()
+        # A hub that goes away before it answers is dialled again, like one that is not running.
+        await reach(self._offer, connect_timeout, self._client.caller.pauses())
 
     async def _offer(self, seconds: float) -> None:
         await self._client.connect(seconds)
@@ -285,6 +303,7 @@ class ToolWorker:
             await asyncio.wait([self._starting])
         await self._tasks.aclose()
         await self._client.close()
+        await self._sources.aclose()
         await self._service.aclose()
         if self._agents is not None:
             await self._agents.aclose()
@@ -314,9 +333,28 @@ class ToolWorker:
     # ------------------------------------------------------------------------------------------------ the tools
 
     async def _register(self, stub: Any) -> None:
-        for specs in _pages([tool.spec for tool in self._service.tools], self.settings.max_message_bytes):
-            await self._register_some(stub, specs)
+        async with self._offers.lock:
+            await self.register(stub, self._specs)
+            await self._offers.register_all(stub)
         self._waits_for = None
+
+    def _stub_of_sources(self) -> Any:
+        """Returns the stub over which tools of sources are registered; None while there is none, or none any more."""
+        return self._transport.stub if self._registered and not self._leaving else None
+
+    async def register(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
+        """Registers tools over a link; see ``Registrar``."""
+        for some in _pages(specs, self.settings.max_message_bytes):
+            await self._register_some(stub, some)
+
+    async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
+        """Unregisters tools over a link; see ``Registrar``."""
+        request = UnregisterToolsRequest(
+            session_id=self.session_id or "", tool_ids=[spec.tool_id for spec in specs], worker_id=self.worker_id
+        )
+        response = await self._client.caller.over(stub).unary("UnregisterTools", request, CALL_TIMEOUT)
+        if response.HasField("error") and response.error.type != "ToolNotFound":
+            raise error_from_info(response.error)
 
     async def _register_some(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         request = RegisterToolsRequest(
@@ -325,6 +363,19 @@ class ToolWorker:
         response = await self._client.caller.over(stub).unary("RegisterTools", request, CALL_TIMEOUT)
         if response.HasField("error"):
             raise error_from_info(response.error)
+
+    async def seen(self, stub: Any) -> set[str]:
+        """Returns the names of the tools that its session sees; none without a session; see ``Registrar``."""
+        found: set[str] = set()
+        if self.session_id is None:
+            return found
+        request = GetSessionToolsRequest(session_id=self.session_id)
+        while True:
+            page = await self._client.caller.over(stub).unary("GetSessionTools", request, CALL_TIMEOUT)
+            found.update(spec.name for spec in page.tools)
+            if not page.next_page_token:
+                return found
+            request.page_token = page.next_page_token
 
     def _dial_again(self, error: ToolBridgeError) -> bool:
         # A hub that refuses it may admit it later: tokens are changed first on one side, then on the other.
@@ -352,6 +403,7 @@ class ToolWorker:
         """Registers the tools over another link."""
         if self._leaving:
             return
+        self._offers.relinked()
         if self._registering is not None:
             self._registering.cancel()
         self._registering = self._tasks.spawn(self._register_again(stub), "register tools")

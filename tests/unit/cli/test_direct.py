@@ -33,6 +33,7 @@ PLAIN = [
     "admin calls --session s --arguments --json",
     "admin cancel c1 --reason why",
     "admin events --kind call --kind log --count 1",
+    "approve --pin pins.json a.b --json",
     "bench",
     "bench --tool add --args 1 2 3 --kwarg a=b --clients 2 --rate 10.5 --out file.json --max-p99 0.5 --batch 7",
     "mcp --tools m.py --print-config claude",

@@ -10,7 +10,7 @@ import pytest
 from grpc_tool_bridge.cli import direct
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.mcp_config import config_of
-from grpc_tool_bridge.cli.mcp_options import McpOptions
+from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
 
 

@@ -378,6 +378,7 @@ MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         ("add", "KeyError", "'k'", {"origin": "tool"}),
         {"retryable": True, "remote_traceback": "T"},
     ),
+    "ExternalToolError": (("add", "WorkerUnavailable", "m", {"origin": "bridge"}), {"retryable": True}),
     "ToolTimeoutError": (("add", "TimeoutError", "m", {"started": "false"}), {}),
     "ToolCommunicationError": (("add", grpc.StatusCode.UNAVAILABLE, "nobody"), {}),
     "HttpError": ((404, "RouteNotFound", "m"), {"headers": {"allow": "GET"}}),

@@ -129,10 +129,13 @@ def sort_registration(
         else:
             raise AlreadyExistsError(
                 f"{scope} has a tool {spec.name!r} from {len(others)} other workers, with another schema or version: "
-                "give this one another name, or start it when they have gone"
+                "give this one another name, or start it when they have gone",
+                details={"tool": spec.name},
             )
     return registration
 
 
 def _taken(spec: ToolSpec, scope: str, by: str) -> AlreadyExistsError:
-    return AlreadyExistsError(f"{scope} has {by} named {spec.name!r} or with the id {spec.tool_id!r}; rename one")
+    return AlreadyExistsError(
+        f"{scope} has {by} named {spec.name!r} or with the id {spec.tool_id!r}; rename one", details={"tool": spec.name}
+    )

@@ -1,0 +1,24 @@
+"""Finds a tool that a command line names."""
+
+from typing import TYPE_CHECKING
+
+from grpc_tool_bridge.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+
+def find_tool(specs: "list[ToolSpec]", name: str, owner: str = "the hub") -> "ToolSpec":
+    """Finds a tool by name or id; ``owner`` says in the text who should have it.
+
+    Raises:
+        CommandError: There is no such tool.
+    """
+    found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
+    if found is None:
+        from grpc_tool_bridge.errors.near_names import near_names
+
+        close = near_names(name, [spec.name for spec in specs])
+        hint = f"did you mean {' or '.join(close)}?" if close else "list its tools with grpc-tool-bridge tools"
+        raise CommandError(f"{owner} has no tool {name!r}; {hint}", error_type="ToolNotFound")
+    return found

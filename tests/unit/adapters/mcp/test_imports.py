@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+from mcp_types import Tool
+
+from grpc_tool_bridge.adapters.mcp.imports import Importer, Naming
+from grpc_tool_bridge.errors import ValidationError
+
+
+async def call(*_: Any) -> None:
+    """Is not called."""
+
+
+def tool(name: str = "read", **more: Any) -> Tool:
+    return Tool.model_validate({"name": name, "inputSchema": {"type": "object"}, **more})
+
+
+def test_a_tool_that_stays_the_same_is_the_same_object() -> None:
+    importer = Importer(Naming("s", "s"), call)
+    first = importer.read([tool(), tool("write")]).tools
+    again = importer.read([tool("write", description="x"), tool()]).tools
+    assert again[1] is first[0]
+    assert again[0] is not first[1]
+    assert importer.read([tool()]).tools == [first[0]]
+
+
+def test_names_are_made_to_fit() -> None:
+    naming = Naming("s", "p")
+    assert naming.name_of("a b/c:d") == "p.a_b_c_d"
+    assert Naming("s", "").name_of("a") == "a"
+    with pytest.raises(ValidationError, match="1 to 128 characters"):
+        naming.name_of("x" * 127)
+    found = Importer(naming, call).read([tool("a b"), tool("a/b")])
+    assert [one.spec.name for one in found.tools] == ["p.a_b"]
+    assert found.refused[0].reason == "'a b' of the same server is called p.a_b, too"
+
+
+def test_a_tool_that_needs_what_the_bridge_does_not_do_is_refused() -> None:
+    found = Importer(Naming("s", "s"), call).read([tool(execution={"taskSupport": "required"})])
+    assert found.tools == []
+    assert "as a task" in found.refused[0].reason
+
+
+def test_patterns_choose() -> None:
+    naming = Naming("s", "p", include=["get_*"], exclude=["*_secret"])
+    assert [name for name in ("get_a", "get_secret", "set_a") if naming.chooses(name)] == ["get_a"]
+
+
+def test_what_describes_a_tool_is_kept() -> None:
+    given = tool(
+        title="Read",
+        description="Reads.",
+        annotations={"readOnlyHint": True, "idempotentHint": True},
+        inputSchema={
+            "type": "object",
+            "properties": {"n": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None}, "path": {}},
+            "required": ["path"],
+        },
+    )
+    (made,) = Importer(Naming("s", "s"), call).read([given]).tools
+    spec = made.spec
+    assert dict(spec.metadata) == {
+        "mcp.server": "s",
+        "mcp.tool": "read",
+        "mcp.title": "Read",
+        "mcp.annotations": '{"readOnlyHint": true, "idempotentHint": true}',
+    }
+    assert spec.idempotent
+    assert [(item.name, item.python_type) for item in spec.arguments] == [("path", ""), ("n", "int | None")]
+    assert spec.output_schema == ""
