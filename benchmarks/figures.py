@@ -120,6 +120,9 @@ FIGURES = (
         1,
         2,
     ),
+    Figure(
+        "mcp-in", "a tool of an MCP server through a hub / by the MCP SDK's client, p50", "serving_mcp:taken_in", 1.3
+    ),
     _more("link-stream", "64 KiB chunks, same machine / bare stream, MB/s", "streams:chunk_stream", 2, 4),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
     Figure(

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.callers import Crowds, at_once, per_second, rates
+from benchmarks.callers import Crowds, at_once, in_microseconds, p50s, per_second, rates
+from benchmarks.peers import client_of
 from benchmarks.peers.raw_mcp import HANDSHAKE, LATEST, RawHttpClient, RawStdioClient
-from benchmarks.processes import running
+from benchmarks.processes import link_bridge, running
 from benchmarks.timing import Plan, Sample, ratios
 from benchmarks.work import pairs
 
@@ -44,6 +45,18 @@ async def over_stdio(plan: Plan) -> dict[str, Sample]:
         ):
             samples[name] = await _sample(plan, ours, theirs, number=2_400)
     return samples
+
+
+async def taken_in(plan: Plan) -> dict[str, Sample]:
+    """A tool of a server over stdio, called through a hub that has taken it in, and by the SDK's own client."""
+    async with running("mcp-in") as hub, link_bridge(hub.address) as bridge, client_of("mcp")() as direct:
+        tool = bridge.tools["sdk.add"]
+        ways = {
+            "bridge": (lambda a, b: tool(a=a, b=b), plan.amount(400, 120)),
+            "SDK": (direct.add, plan.amount(400, 120)),
+        }
+        taken = await p50s(plan, ways)
+    return {"mcp-in": Sample(ratios(taken["bridge"], taken["SDK"]), in_microseconds(taken))}
 
 
 async def _sample(plan: Plan, ours: Any, theirs: Any, *, number: int) -> Sample:
