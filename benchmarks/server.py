@@ -34,7 +34,8 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "gateway" (over HTTP), "mcp-in" (a hub that has taken in a server), "exposed" (both), "attacked", "guarded" (the same with a token), "worker",
+        kind: "hub", "gateway" (over HTTP), "mcp-in" (a hub that has taken in a
+            server), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
             "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.

@@ -3,8 +3,8 @@
     python examples/mcp_import.py
 
 The server is that of ``mcp_server.py``, named in a file with ``mcpServers`` as every application has one. Any other
-server does: ``import_mcp("uvx mcp-server-time")``, or an address. The hub starts it, watches it and ends it; while it is
-away, its tools are as well.
+server does: ``import_mcp("uvx mcp-server-time")``, or an address. The hub starts it, watches it and ends it; while it
+is away, its tools are as well.
 """
 
 import asyncio

@@ -42,6 +42,7 @@ async def count_words(texts: list[str], ctx: ToolContext) -> dict[str, int]:
 
     Args:
         texts: The texts.
+        ctx: Given by the bridge.
     """
     counts: dict[str, int] = {}
     for number, text in enumerate(texts, start=1):
@@ -78,7 +79,7 @@ async def main() -> None:
         answer = await client.call_tool("count_words", {"texts": texts}, progress_callback=show)
         print("count_words:", answer.structured_content)
         refused = await client.call_tool("slug", {"title": "!"})
-        print("an error is a result that the model reads:", refused.content[0].text)
+        print("an error is a result that the model reads:", *(getattr(item, "text", "") for item in refused.content))
 
 
 if __name__ == "__main__":

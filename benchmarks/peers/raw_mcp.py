@@ -185,7 +185,7 @@ class RawStdioClient:
     async def _ask(self, number: int, message: bytes) -> bytes:
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         self._send(message)
-        return await answer
+        return bytes(await answer)
 
     def _send(self, message: bytes) -> None:
         assert self._process.stdin is not None  # it was started with a pipe

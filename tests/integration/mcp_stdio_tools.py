@@ -12,6 +12,10 @@ from grpc_tool_bridge import ToolContext, tool
 sys.stdout.write("printed by an import\n")
 
 
+def write(file: str, text: str = "here") -> None:
+    Path(file).write_text(text)
+
+
 @tool
 def add(a: int, b: int) -> int:
     """Adds two numbers."""
@@ -42,10 +46,10 @@ def greedy() -> list[str]:
 async def waits(started: str, ended: str) -> None:
     """Writes a file when it starts and another one when it is cancelled."""
     try:
-        Path(started).write_text("started")
+        write(started)
         await asyncio.Event().wait()
     finally:
-        Path(ended).write_text("ended")
+        write(ended)
 
 
 @tool(executor="process")

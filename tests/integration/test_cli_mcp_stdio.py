@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -378,9 +379,11 @@ async def test_a_token_that_is_refused_is_a_clear_error(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("wrong")
     token.chmod(0o600)
-    async with BridgeServer(settings=Settings(token=SecretStr("right"))) as hub:
-        async with Lines("--address", hub.address, "--token-file", str(token)) as lines:
-            code, _, err = await lines.end()
+    async with (
+        BridgeServer(settings=Settings(token=SecretStr("right"))) as hub,
+        Lines("--address", hub.address, "--token-file", str(token)) as lines,
+    ):
+        code, _, err = await lines.end()
     assert code == 1
     assert "refused access" in err.splitlines()[-1]
     assert "--token-file" in err
@@ -504,7 +507,7 @@ def test_a_stream_that_is_closed_is_named(closed: str, text: str) -> None:
 async def test_what_print_config_prints_starts_the_server(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "of_mine.py").write_text(Path(TOOLS).read_text())
+    await asyncio.to_thread(shutil.copyfile, TOOLS, tmp_path / "of_mine.py")
     done = await asyncio.to_thread(
         subprocess.run,
         [*PROGRAM, "--print-config", form, "--name", "mine", "--tools", "of_mine:add", "--tools", "of_mine.py:large"],

@@ -134,6 +134,6 @@ def _secrets(form: ConfigFormat, hub: HubOptions) -> tuple[dict[str, str], HubOp
     if names and form not in _PASSED_ON:
         instead = "put the token in a file and give --token-file FILE" if names[0].endswith("TOKEN") else "leave it out"
         raise ArgumentError(
-            f"{names[0]} is secret, so it is not printed, and this application has no other way to pass it on; {instead}"
+            f"{names[0]} is secret, so it is not printed, and this application cannot pass on a variable; {instead}"
         )
     return {name: _PASSED_ON[form].format(name) for name in names}, hub

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from grpc_tool_bridge.cli import garbage, interrupts
 from grpc_tool_bridge.cli.connection import first_answer, make_bridge

@@ -1,6 +1,7 @@
 """Descriptors of every kind are read and written without holding up the event loop."""
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from grpc_tool_bridge.aio.descriptors import MAX_AHEAD, DescriptorReader, DescriptorWriter
 from support.patience import PATIENCE
-from support.waiting import turns
+from support.waiting import turns, until
 
 
 @pytest.fixture(params=["pipe", "socket"])
@@ -23,10 +24,8 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
         pair = left.detach(), right.detach()
     yield pair
     for end in pair:
-        try:
+        with contextlib.suppress(OSError):
             os.close(end)
-        except OSError:
-            pass
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +63,7 @@ async def test_no_more_is_read_ahead_than_the_bound(ends: tuple[int, int]) -> No
     reader, writer = DescriptorReader(ends[0]), DescriptorWriter(ends[1])
     data = bytes(range(256)) * 4_096 * 4
     writer.write(data)
-    while writer.size > len(data) - MAX_AHEAD:
-        await asyncio.sleep(0)
+    await until(lambda: writer.size <= len(data) - MAX_AHEAD)
     await turns(1_000)
     assert writer.size > len(data) - 2 * MAX_AHEAD
     writing = asyncio.ensure_future(writer.drain(0))

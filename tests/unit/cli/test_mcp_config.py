@@ -27,7 +27,7 @@ def printed(form: str, *words: str) -> dict[str, Any]:
     assert plain is not None
     command, values = plain
     given: dict[str, Any] = {}
-    command._function = lambda **options: given.update(options)  # type: ignore[assignment, return-value]
+    command._function = lambda **options: given.update(options)
     command.run(values)
     options, hub = given["options"], given["hub"]
     assert isinstance(options, McpOptions)
@@ -103,14 +103,14 @@ def test_a_token_of_the_environment_is_passed_on_by_its_name(form: str, monkeypa
     monkeypatch.setenv("TOOL_BRIDGE_TOKEN", "s3cret")
     monkeypatch.setenv("TOOL_BRIDGE_PROXY", "http://me:s3cret@proxy:1")
     found = entry(form)
-    assert found["env"]["TOOL_BRIDGE_TOKEN"] == "${env:TOOL_BRIDGE_TOKEN}"  # noqa: S105 - a variable's name
+    assert found["env"]["TOOL_BRIDGE_TOKEN"] == "${env:TOOL_BRIDGE_TOKEN}"
     assert found["env"]["TOOL_BRIDGE_PROXY"] == "${env:TOOL_BRIDGE_PROXY}"
     assert "s3cret" not in str(found)
 
 
 def test_an_application_that_passes_nothing_on_needs_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TOOL_BRIDGE_TOKEN", "s3cret")
-    with pytest.raises(ArgumentError, match="TOOL_BRIDGE_TOKEN is secret, .* --token-file FILE") as caught:
+    with pytest.raises(ArgumentError, match=r"TOOL_BRIDGE_TOKEN is secret, .* --token-file FILE") as caught:
         entry("claude")
     assert "s3cret" not in str(caught.value)
     assert entry("claude", "--token-file", "token")["args"][-2:] == ["--token-file", str(tmp_path / "token")]

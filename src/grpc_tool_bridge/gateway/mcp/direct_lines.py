@@ -1,15 +1,15 @@
 """The short way of plain calls over stdio: one line in, one line out, by the handler of all calls.
 
-The SDK reads a call several times over, and hands it through four queues and two tasks; that takes most of the time of a
-call. Here it is read once. The SDK decides what a client is: only a call whose client has made one before by the SDK, and
-says the same of itself, is answered here. What is in the least unusual, or wrong, is left to the SDK.
+The SDK reads a call several times over, and hands it through four queues and two tasks; that takes most of the time of
+a call. Here it is read once. The SDK decides what a client is: only a call whose client has made one before by the SDK,
+and says the same of itself, is answered here. What is in the least unusual, or wrong, is left to the SDK.
 """
 
 import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,7 +94,7 @@ class DirectLines:
         # Else something else wants to see each request, such as a tracer.
         self._is_used = len(server.middleware) == 1
         if self._is_used:
-            server.middleware.append(self._learn)
+            server.middleware.append(_Lesson(self._learn))
 
     def take(self, line: bytes) -> bool:
         """Takes a line; returns whether it is answered here."""
@@ -113,9 +113,8 @@ class DirectLines:
         """Cancels the calls in flight, and answers that the connection was closed."""
         await self._tasks.aclose()
 
-    async def _learn(self, context: Context, call_next: CallNext) -> HandlerResult:
-        """Remembers a client whose call the SDK has let pass, as a middleware."""
-        result = await call_next(context)
+    def _learn(self, context: Context) -> None:
+        """Remembers a client whose call the SDK has let pass."""
         if context.method == METHOD and context.protocol_version in _VERSIONS:
             meta = (context.params or {}).get("_meta")
             is_modern = context.protocol_version == LATEST_MODERN_VERSION
@@ -123,7 +122,6 @@ class DirectLines:
                 self._clients[_key(meta)] = connection_of(context)
                 if len(self._clients) > MAX_CLIENTS:
                     self._clients.popitem(last=False)
-        return result
 
     def _read(self, line: bytes) -> _Call | None:
         """Reads a plain call; None: it is none, or its client is not known."""
@@ -200,6 +198,22 @@ class DirectLines:
         if version == LATEST_MODERN_VERSION:
             return {**result, "_meta": {SERVER_INFO_META_KEY: self._server_info, **result.get("_meta", {})}}
         return {key: value for key, value in result.items() if key != "resultType"}
+
+
+class _Lesson:
+    """A middleware that looks at requests which the SDK has answered.
+
+    Args:
+        learn: Is given each of them.
+    """
+
+    def __init__(self, learn: Callable[[Context], None]) -> None:
+        self._learn = learn
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        result = await call_next(ctx)
+        self._learn(ctx)
+        return result
 
 
 def _key(meta: dict[str, Any] | None) -> str:

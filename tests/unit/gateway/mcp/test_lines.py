@@ -11,6 +11,7 @@ from mcp_types import JSONRPCNotification, JSONRPCRequest
 
 from grpc_tool_bridge.aio.descriptors import DescriptorReader, DescriptorWriter
 from grpc_tool_bridge.gateway.mcp.lines import LineSplitter, MessageReader, MessageWriter, refusal_of
+from support.waiting import turns
 
 
 def split(limit: int, *parts: bytes) -> list[bytes | None]:
@@ -88,8 +89,9 @@ async def test_messages_are_read_and_written() -> None:
     assert json.loads(sent) == {"jsonrpc": "2.0", "method": "n"}
     assert rest == b""
     os.close(our_answers)
+    await outgoing.send(SessionMessage(found[1]))
+    await turns()
     with pytest.raises(anyio.BrokenResourceError):
-        while True:
-            await outgoing.send(SessionMessage(found[1]))
+        await outgoing.send(SessionMessage(found[1]))
     os.close(reads)
     os.close(writes)
