@@ -103,6 +103,26 @@ FIGURES = (
     Figure("plain-rpc", "one at a time, plain RPC / bare grpc.aio unary, p50", "calls:plain_rpc", 1.3, 1.15),
     Figure("in-process", "one at a time, in-process / bare grpc.aio unary, p50", "calls:in_process", 0.04, 0.02),
     _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),
+    _more("mcp-http", "MCP over HTTP, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_http", 1, 2),
+    Figure(
+        "mcp-http-2025",
+        "MCP over HTTP by the handshake protocol of 2025 / the MCP SDK's own server, calls/s",
+        "serving_mcp:over_http",
+        more_is_better=True,
+    ),
+    _more(
+        "mcp-stdio", "MCP over stdio, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_stdio", 1, 2
+    ),
+    _more(
+        "mcp-stdio-2025",
+        "MCP of 2025 over stdio, 50 at once / the MCP SDK's own server, calls/s",
+        "serving_mcp:over_stdio",
+        1,
+        2,
+    ),
+    Figure(
+        "mcp-in", "a tool of an MCP server through a hub / by the MCP SDK's client, p50", "serving_mcp:taken_in", 1.3
+    ),
     _more("link-stream", "64 KiB chunks, same machine / bare stream, MB/s", "streams:chunk_stream", 2, 4),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
     Figure(

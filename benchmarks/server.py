@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import resource
 import sys
 import time
@@ -33,7 +34,8 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "gateway" (over HTTP), "exposed" (both), "attacked", "guarded" (the same with a token), "worker",
+        kind: "hub", "gateway" (over HTTP), "mcp-in" (a hub that has taken in a
+            server), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
             "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
@@ -43,6 +45,8 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
         await _serve_hub(tools, local_socket=local_socket)
     elif kind == "gateway":
         await _serve_gateway()
+    elif kind == "mcp-in":
+        await _serve_taken_in()
     elif kind == "exposed":
         async with BridgeServer(tools=[tool(add)], http_address="127.0.0.1:0", settings=_SETTINGS) as exposed:
 
@@ -89,6 +93,19 @@ async def _serve_gateway() -> None:
     async with BridgeServer(tools=tools, http_address="127.0.0.1:0", settings=settings) as hub:
         await hub.hub.store.create_session("s")
         await _answer(str(hub.http_address), {"rss": _rss, "times": _times})
+
+
+async def _serve_taken_in() -> None:
+    from grpc_tool_bridge.adapters.mcp import import_mcp  # noqa: PLC0415 - the SDK takes half a second to import
+
+    sdk = import_mcp([sys.executable, "-m", "benchmarks.peers.mcp_sdk"], name="sdk", env=_python_path())
+    async with BridgeServer(sources=[sdk], settings=_SETTINGS) as hub:
+        await _answer(hub.address, {})
+
+
+def _python_path() -> dict[str, str]:
+    """Returns what the process of a server needs to find this package."""
+    return {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
 
 
 async def _serve_worker(hub: str) -> None:
@@ -167,7 +184,7 @@ def _say(what: Any) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
     parser.add_argument(
-        "kind", choices=["hub", "gateway", "exposed", "attacked", "guarded", "worker", "agents", *KINDS]
+        "kind", choices=["hub", "gateway", "mcp-in", "exposed", "attacked", "guarded", "worker", "agents", *KINDS]
     )
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")

@@ -72,6 +72,12 @@ def _admin() -> Mapping[str, Command]:
     }
 
 
+def _mcp() -> Command:
+    from grpc_tool_bridge.cli import mcp
+
+    return Command(mcp.mcp)
+
+
 def _bench() -> Command:
     from grpc_tool_bridge.cli import bench
 
@@ -111,6 +117,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "vars": _variables,
     "agent": _agent,
     "admin": _admin,
+    "mcp": _mcp,
     "bench": _bench,
     "doctor": _doctor,
     "approve": _approve,

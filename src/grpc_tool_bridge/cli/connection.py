@@ -12,6 +12,7 @@ from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.resume import reach
+from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 
 # Seconds, beyond the time to connect, for the hub's first response. One connection attempt of gRPC to a silent server
@@ -41,7 +42,7 @@ async def open_bridge(
     """
     transport = transport or ("rpc" if on_ask is None else "link")
     async with make_bridge(hub, transport=transport, keep_session=session_id is not None, on_ask=on_ask) as bridge:
-        async with _first_answer(hub, bridge):
+        async with first_answer(hub, bridge.client.where):
             await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         yield bridge
 
@@ -50,21 +51,26 @@ async def open_bridge(
 async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
     """Connects without a session, to inspect the hub; raises as ``open_bridge``."""
     async with make_bridge(hub) as bridge:
-        async with _first_answer(hub, bridge):
+        async with first_answer(hub, bridge.client.where):
             await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
         yield bridge.admin
 
 
 @asynccontextmanager
-async def _first_answer(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[None]:
-    """Adds a hint to the error if the hub does not answer the first request."""
+async def first_answer(hub: HubOptions, where: str) -> AsyncIterator[None]:
+    """Adds a hint to the error if the hub does not answer the first request; raises as ``open_bridge``.
+
+    Args:
+        hub: How it is reached.
+        where: Where it is, for the text.
+    """
     patience = hub.connect_timeout + ANSWER_SECONDS
     try:
         async with asyncio.timeout(patience):
             yield
     except TimeoutError:
         raise CommandError(
-            f"{bridge.client.where} did not answer within {patience:g} s; is this the address of the hub? "
+            f"{where} did not answer within {patience:g} s; is this the address of the hub? "
             "--connect-timeout waits longer"
         ) from None
     except ToolCommunicationError as error:
@@ -79,10 +85,11 @@ def make_bridge(
     transport: Literal["link", "socket", "rpc"] = "rpc",
     keep_session: bool = False,
     on_ask: OnAsk | None = None,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> GRPCToolBridge:
     """Creates a bridge that is not connected yet.
 
-    A command makes only a call or two, so a link would not help.
+    Most commands make only a call or two, so a link would not help.
 
     Raises:
         ArgumentError: The token cannot be read, or would be sent unencrypted.
@@ -100,6 +107,7 @@ def make_bridge(
             keep_session=keep_session,
             follow_tools=False,
             on_ask=on_ask,
+            max_message_bytes=max_message_bytes,
         )
     except ValidationError as error:
         raise ArgumentError(f"{error.message} (--tls, --tls-ca FILE, --allow-insecure)") from None

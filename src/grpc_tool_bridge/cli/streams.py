@@ -124,6 +124,30 @@ def kept_stdout() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def taken_streams() -> Iterator[tuple[int, int]]:
+    """Takes stdin and stdout for this program's own messages; gives the descriptors to read and to write.
+
+    All other output goes to stderr meanwhile, and whatever else reads stdin finds it empty: Python, native code or a
+    child process. What follows on stdin is for this program alone, so the descriptors stay taken.
+
+    Raises:
+        OutputError: One of them was closed when the program started.
+    """
+    require_stdout()
+    if _STDIN in _closed:
+        raise OutputError("stdin is closed, so there is nothing to answer")
+    sys.stdout.flush()
+    # Above the standard ones, and not inherited.
+    reads, writes = os.dup(_STDIN), os.dup(_STDOUT)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, _STDIN)
+    os.close(nothing)
+    os.dup2(_STDERR, _STDOUT)
+    with contextlib.redirect_stdout(sys.stderr):
+        yield reads, writes
+
+
 def read_stdin() -> str:
     """Reads all of stdin as UTF-8.
 

@@ -36,6 +36,7 @@ PLAIN = [
     "approve --pin pins.json a.b --json",
     "bench",
     "bench --tool add --args 1 2 3 --kwarg a=b --clients 2 --rate 10.5 --out file.json --max-p99 0.5 --batch 7",
+    "mcp --tools m.py --print-config claude",
     "doctor",
     "replay file --in-time --speed 2.5 --tools a --tools b --make-test t.py",
     "chaos-proxy --host h --port 0 --seed 7 --log-level debug --config c.json",

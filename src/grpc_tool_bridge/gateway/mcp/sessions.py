@@ -85,10 +85,12 @@ class OpenSession:
         client: Makes its calls.
         users: Requests that use it now.
         used_at: When it was used last, on the event loop's clock.
+        link_timeout: Seconds that a call waits for a link that was lost; None: as long as it may take itself.
     """
 
     key: SessionKey
     client: ToolBridgeClient
+    link_timeout: float | None = None
     users: int = 0
     used_at: float = 0.0
     following: "asyncio.Task[None] | None" = None
@@ -99,6 +101,15 @@ class OpenSession:
     def follows_tools(self) -> bool:
         """Whether its tools are kept up to date."""
         return self.following is not None and not self.following.done()
+
+    async def await_link(self) -> None:
+        """Waits for the link to the hub, if it was lost.
+
+        Raises:
+            ToolBridgeError: The hub cannot be reached.
+        """
+        if self.link_timeout is not None and not self.client.is_linked:
+            await self.client.connect(self.link_timeout)
 
 
 class SessionClients:
@@ -112,6 +123,8 @@ class SessionClients:
         default: The session of a client without HTTP.
         idle_timeout: Seconds after which a session that nobody uses is closed.
         most: Open sessions; beyond them, idle ones are closed, else further ones are refused.
+        connect_timeout: Seconds to keep trying to reach the hub when a session is opened.
+        link_timeout: Seconds that a call waits for a link that was lost; None: as long as it may take itself.
         memory: Charged with what open sessions hold; None: nothing is.
     """
 
@@ -122,12 +135,16 @@ class SessionClients:
         *,
         idle_timeout: float,
         most: int,
+        connect_timeout: float = 5.0,
+        link_timeout: float | None = None,
         memory: Budget | None = None,
     ) -> None:
         self._make_client = make_client
         self._default = default
         self._idle_timeout = idle_timeout
         self._most = most
+        self._connect_timeout = connect_timeout
+        self._link_timeout = link_timeout
         self._memory = memory
         self._open: dict[SessionKey, OpenSession] = {}
         self._opening: dict[SessionKey, asyncio.Future[OpenSession]] = {}
@@ -257,8 +274,8 @@ class SessionClients:
             with contextlib.suppress(ValidationError):
                 # Plain RPCs carry no questions; a tool that asks then gets the error that says so.
                 client.caller.transport.answer_with(RequestAnswerers())
-            await client.initialize_session(key.session_id)
-            session = OpenSession(key, client, held=self._charged(client))
+            await client.initialize_session(key.session_id, connect_timeout=self._connect_timeout)
+            session = OpenSession(key, client, self._link_timeout, held=self._charged(client))
         except BaseException as error:
             self._opening.pop(key, None)
             _fail(opening, error)

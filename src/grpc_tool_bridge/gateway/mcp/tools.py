@@ -158,9 +158,12 @@ class ToolHandlers:
         name = call.name
         is_search = stands_for_search(name, call.session.client.tools)
         try:
+            await call.session.await_link()
             return await (self._search(call) if is_search else self._call(call))
         except ToolBridgeError as error:
-            is_refusal = error.details.get("origin", "bridge") == "bridge"
+            # Those of a lost connection are a text.
+            details = error.details if isinstance(error.details, Mapping) else {}
+            is_refusal = details.get("origin", "bridge") == "bridge"
             if is_refusal and may_reopen and error.error_type in GONE:
                 return None
             is_unknown = is_refusal and error.error_type == "ToolNotFound"

@@ -1,0 +1,181 @@
+"""What ``mcp`` does: serves MCP over stdin and stdout until its client leaves, or a signal.
+
+Applications wait for it to start, so a hub in this process is imported only where there are tools for it.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from grpc_tool_bridge.cli import garbage, interrupts
+from grpc_tool_bridge.cli.connection import first_answer, make_bridge
+from grpc_tool_bridge.cli.event_loop import run_in_loop
+from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.log import log_to_stderr
+from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
+from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.signals import ending_signals, exit_code
+from grpc_tool_bridge.cli.streams import taken_streams
+from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config.argument_checks import MAX_SECONDS
+from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.optional import missing
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.gateway.mcp.sessions import SessionClients, SessionKey
+    from grpc_tool_bridge.tools.tool import Tool
+
+# Seconds that a call waits for a hub that is away: its caller is a model, which can do something else.
+_LINK_SECONDS = 5.0
+# Seconds for the session to end at the hub.
+_GRACE_SECONDS = 2.0
+# JSON of a payload may be longer than the payload itself.
+_LINE_FACTOR = 2
+
+
+def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Settings) -> int:
+    """Serves until the client leaves, or a signal; returns the exit code.
+
+    Args:
+        sources: Where the tools are; empty: those of the hub.
+        options: Those of the command.
+        hub: How the hub is reached.
+        settings: Limits.
+
+    Raises:
+        ArgumentError: A source or an option cannot be used.
+        CommandError: The SDK of MCP is not installed, the hub cannot be reached, or it refuses access.
+        OutputError: stdin or stdout is closed.
+    """
+    log_to_stderr(options.log_level)
+    with taken_streams() as (reads, writes):
+        # Before the tools: a file beside theirs may be called mcp.py as well.
+        _import_sdk()
+        offered = _load(sources)
+        interrupts.loaded()
+        garbage.resume()
+        try:
+            return run_in_loop(_serve(offered, options, hub, settings, (reads, writes)), options.loop)
+        finally:
+            if offered is not None:
+                from grpc_tool_bridge.cli.serving import end_children
+
+                end_children()
+
+
+def _load(sources: list[str]) -> "list[Tool] | None":
+    """Imports the tools of files; None: the hub has them."""
+    if not sources:
+        return None
+    from grpc_tool_bridge.cli.tool_sources import load_tools
+
+    return load_tools(sources)
+
+
+def _import_sdk() -> None:
+    """Imports what needs the SDK, before the work begins."""
+    for name in ("server", "stdio", "tools"):
+        try:
+            import_module(f"grpc_tool_bridge.gateway.mcp.{name}")
+        except ImportError as error:
+            raise CommandError(f"mcp: {missing(error, 'mcp', extra='mcp')}") from None
+
+
+async def _serve(
+    offered: "list[Tool] | None",
+    options: McpOptions,
+    hub: HubOptions,
+    settings: Settings,
+    streams: tuple[int, int],
+) -> int:
+    """Serves the tools that are offered here, or those of the hub; returns the exit code."""
+    from grpc_tool_bridge.gateway.mcp.server import make_server
+    from grpc_tool_bridge.gateway.mcp.stdio import serve_descriptors
+    from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
+
+    with ending_signals() as signals:
+        told = asyncio.ensure_future(signals.get())
+        link_timeout = _LINK_SECONDS if offered is None else None
+        async with (
+            _clients(offered, hub, settings) as make_client,
+            _sessions(make_client, options, hub, link_timeout) as (sessions, key),
+        ):
+            handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()))
+            server = make_server(sessions, version("grpc-tool-bridge"), handlers=handlers)
+            limit = _LINE_FACTOR * settings.max_message_bytes
+            serving_client = asyncio.ensure_future(serve_descriptors(server, handlers, *streams, max_line=limit))
+            # The client need not wait for the hub until it asks for its tools.
+            opened = asyncio.ensure_future(_open(sessions, key, hub))
+            try:
+                await asyncio.wait((serving_client, told, opened), return_when=asyncio.FIRST_COMPLETED)
+                if opened.done():
+                    await opened
+                    await asyncio.wait((serving_client, told), return_when=asyncio.FIRST_COMPLETED)
+                if serving_client.done():
+                    await serving_client
+                    return 0
+                return exit_code(await told)
+            finally:
+                for future in (serving_client, told, opened):
+                    future.cancel()
+                await asyncio.wait((serving_client, opened))
+
+
+async def _open(sessions: "SessionClients", key: "SessionKey", hub: HubOptions) -> None:
+    async with first_answer(hub, hub.address):
+        await sessions.opened(key)
+
+
+@asynccontextmanager
+async def _clients(
+    offered: "list[Tool] | None", hub: HubOptions, settings: Settings
+) -> AsyncIterator[Callable[[], ToolBridgeClient]]:
+    """Gives what makes clients of the hub, or of one in this process that has the tools and ends here."""
+    if offered is None:
+
+        def make_client() -> ToolBridgeClient:
+            return make_bridge(hub, transport="link", max_message_bytes=settings.max_message_bytes).client
+
+        # What is wrong with the options is an error before anything is served.
+        await make_client().close()
+        yield make_client
+        return
+    from grpc_tool_bridge.cli.serving import construction
+    from grpc_tool_bridge.server import LocalToolBridge
+
+    # The session lasts as long as the process.
+    lasting = settings.model_copy(update={"session_idle_timeout": MAX_SECONDS})
+    with construction("mcp"):
+        bridge = LocalToolBridge(offered, settings=lasting)
+    async with bridge:
+        yield lambda: bridge.client
+
+
+@asynccontextmanager
+async def _sessions(
+    make_client: Callable[[], ToolBridgeClient], options: McpOptions, hub: HubOptions, link_timeout: float | None
+) -> "AsyncIterator[tuple[SessionClients, SessionKey]]":
+    """Gives the one session that is served, and ends it."""
+    from grpc_tool_bridge.gateway.mcp.sessions import SessionClients, SessionKey
+
+    key = SessionKey(options.session) if options.session else SessionKey(f"mcp-{uuid.uuid4().hex}", is_own=True)
+    sessions = SessionClients(
+        make_client,
+        key,
+        idle_timeout=MAX_SECONDS,
+        most=1,
+        connect_timeout=hub.connect_timeout,
+        link_timeout=link_timeout,
+    )
+    try:
+        yield sessions, key
+    finally:
+        with contextlib.suppress(ToolBridgeError, TimeoutError):
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await sessions.aclose()
