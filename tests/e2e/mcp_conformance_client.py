@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from grpc_tool_bridge.adapters.mcp import OAuthOptions, import_mcp
 
 from grpc_tool_bridge import BridgeServer, ToolBridgeError
+from grpc_tool_bridge.adapters.mcp import OAuthOptions, import_mcp
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.tools.questions import Question
 from support.patience import PATIENCE
