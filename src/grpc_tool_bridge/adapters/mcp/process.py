@@ -179,5 +179,10 @@ def _found(name: str, program: str, env: Mapping[str, str], cwd: str | None) -> 
         raise ValidationError(f"MCP server {name}: {program}: {what}")
     found = shutil.which(program, path=env.get("PATH"))
     if found is None:
-        raise ValidationError(f"MCP server {name}: the program {program!r} was not found in PATH; install it")
+        hint = "install it"
+        if " " in program:
+            hint = 'its arguments are separate, as "args" in a file'
+        elif "\\" in program:
+            hint = "a path is written with /"
+        raise ValidationError(f"MCP server {name}: the program {program!r} was not found in PATH; {hint}")
     return found

@@ -1,8 +1,8 @@
 """Names of tools as every MCP client takes them.
 
-The protocol allows a dot in a name, and 128 characters. Models' APIs allow neither, and many clients pass names on as they
-are: one tool called ``time.convert_time``, and no request to the model succeeds. So such a tool has another name for
-clients, ``time_convert_time``. Its own name still means it, and no other name ever means two tools.
+The protocol allows dots in a name, and 128 characters. Models' APIs allow no dots and 64 characters, and many clients
+pass names on as they are: with one tool called ``time.convert_time``, no request to the model succeeds. So such a tool
+has another name for clients, ``time_convert_time``. Its own name still means it, and no name ever means two tools.
 """
 
 import hashlib

@@ -80,6 +80,7 @@ async def test_what_cannot_be_run_is_a_clear_error(tmp_path: Path) -> None:
     file.write_text("#!/bin/sh\n")
     for command, text in (
         ("no-such-program", "'no-such-program' was not found in PATH"),
+        ("uvx server", "its arguments are separate"),
         (str(tmp_path / "nothing"), "there is no such file"),
         (str(file), "it cannot be executed; chmod"),
     ):
