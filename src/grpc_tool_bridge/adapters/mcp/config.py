@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -151,7 +151,7 @@ def config_of(
 def names_file(source: str) -> bool:
     """Returns whether a text is the path of a file with ``mcpServers``, and not a command."""
     path = source.strip()
-    return path.endswith(".json") and (not re.search(r"\s", path) or Path(path).expanduser().is_file())
+    return path.endswith(".json") and (not re.search(r"\s", path) or _expanded(path).is_file())
 
 
 def read_config_file(path: str | os.PathLike[str]) -> list[ServerConfig]:
@@ -164,7 +164,7 @@ def read_config_file(path: str | os.PathLike[str]) -> list[ServerConfig]:
         ValidationError: It is no such file; the text says what is wrong, and never repeats a value.
         OSError: It cannot be read.
     """
-    path = Path(path).expanduser()
+    path = _expanded(path)
     with path.open("rb") as file:
         data = file.read(MAX_CONFIG_BYTES + 1)
     if len(data) > MAX_CONFIG_BYTES:
@@ -186,6 +186,11 @@ def read_config_file(path: str | os.PathLike[str]) -> list[ServerConfig]:
         if config is not None:
             found.append(config)
     return found
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """Finds the home, which a shell does not replace in quotes; another user's is left as it is."""
+    return Path(path).expanduser() if os.fspath(path).startswith("~/") else Path(path)
 
 
 def _servers_in(whole: Any) -> Mapping[str, Any] | None:
@@ -236,7 +241,7 @@ def _kind_of(entry: Mapping[str, Any]) -> Kind:
     return "http" if "url" in entry else "stdio"
 
 
-def _meant(entry: Mapping[str, Any], keys: Iterable[str]) -> str:
+def _meant(entry: Mapping[str, Any], keys: Collection[str]) -> str:
     """Returns a hint, if one of the keys is written in another way; else nothing."""
     for key in entry:
         if close := near_names(key, keys):
