@@ -31,7 +31,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, unavailable
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.http import Refusals, open_http
-from grpc_tool_bridge.adapters.mcp.results import Shape, failure_of, value_of
+from grpc_tool_bridge.adapters.mcp.results import Shape, failure_of, read_value
 from grpc_tool_bridge.adapters.mcp.running import RunningCall, RunningCalls, current_call
 from grpc_tool_bridge.adapters.mcp.stdio import ProcessConnection, open_process
 from grpc_tool_bridge.aio.backoff import back_off
@@ -300,7 +300,7 @@ class McpConnection:
             raise await self._failure(error, shape, running) from None
         finally:
             self._calls.discard(running)
-        return value_of(result, shape)
+        return await read_value(result, shape)
 
     async def _send(self, shape: Shape, arguments: dict[str, Any], running: RunningCall) -> CallToolResult:
         current_call.set(running)

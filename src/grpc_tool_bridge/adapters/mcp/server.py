@@ -224,7 +224,8 @@ class McpServer:
                 )
                 for item in changed
             ]
-        found = self._importer.read(listed)
+        # Ten thousand schemas take seconds to be checked.
+        found = await asyncio.to_thread(self._importer.read, listed)
         refused += found.refused
         offered = found.tools
         if self._offer is not None:
