@@ -61,6 +61,11 @@ class PinFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
+    @property
+    def _file(self) -> Path:
+        """The file itself: all who use it by links must lock and replace the same one."""
+        return Path(os.path.realpath(self.path))
+
     def check(self, server: str, tools: Iterable[McpTool]) -> tuple[list[McpTool], list[Pending]]:
         """Compares the tools of a server with those that are pinned, and pins those that are new.
 
@@ -161,16 +166,16 @@ class PinFile:
     def _write(self, whole: Mapping[str, Any]) -> None:
         """Writes the file in one step: it is the old or the new one, whatever happens."""
         text = json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        folder = self.path.parent
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=folder)
+        target = self._file
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            if self.path.exists():
-                Path(name).chmod(self.path.stat().st_mode & 0o777)
-            Path(name).replace(self.path)
+            if target.exists():
+                Path(name).chmod(target.stat().st_mode & 0o777)
+            Path(name).replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
@@ -179,7 +184,8 @@ class PinFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Keeps other processes from changing the file meanwhile."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
+        target = self._file
+        lock = target.with_name(f".{target.name}.lock")
         with lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -208,7 +214,9 @@ def _digest(parts: Mapping[str, str]) -> str:
 
 
 def _sha(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def _pending(server: str, tool: str, pin: Mapping[str, Any]) -> Pending:

@@ -1,8 +1,8 @@
 """Checks structured content against the output schema of its tool.
 
-The schema is a stranger's, and so is the content: they must not keep this process busy. So patterns are not checked, nor
-whether items are unique or properties unevaluated; references resolve within the schema alone; and a check ends after a
-number of steps, of which what is large takes many.
+The schema is a stranger's, and so is the content: they must not keep this process busy. So patterns are not checked,
+nor whether items are unique or properties unevaluated; references resolve within the schema alone; and a check ends
+after a number of steps, of which what is large takes many.
 """
 
 import contextlib
