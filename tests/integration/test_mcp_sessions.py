@@ -190,11 +190,11 @@ async def test_the_header_of_the_old_protocol_means_nothing_in_the_new_one() -> 
         assert (await soon(client.call_new("where")))["content"][0]["text"] == "mcp"
 
 
-async def test_a_request_that_is_no_handshake_leaves_no_session() -> None:
+async def test_a_handshake_that_fails_leaves_no_session() -> None:
     async with _server() as server, RawClient(server) as raw:
-        for method in ("ping", "tools/list", "no/such"):
-            await soon(raw.old(method))
-        assert not _endpoint(server)._manager._server_instances
+        for method, params in (("ping", None), ("initialize", {}), ("initialize", {"protocolVersion": 1})):
+            assert "error" in answer_of(await soon(raw.old(method, params)))
+        await until(lambda: not _endpoint(server)._manager._server_instances)
         await soon(raw.connect())
         assert len(_endpoint(server)._manager._server_instances) == 1
         assert "result" in answer_of(await soon(raw.old("ping")))

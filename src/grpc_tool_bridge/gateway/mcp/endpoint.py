@@ -146,7 +146,7 @@ class McpEndpoint:
             found.used_at = asyncio.get_running_loop().time()
 
     async def _open_session(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request without a session, for which the SDK opens one, whatever is asked."""
+        """Answers a request without a session, for which the SDK opens one; it stays if this is a handshake."""
         opened: list[str] = []
 
         async def answer(message: Message) -> None:
@@ -158,8 +158,9 @@ class McpEndpoint:
             await self._manager.handle_request(scope, receive, answer)
         finally:
             for session_id in opened:
-                if self._connections.find(session_id) is None:
-                    # It was no handshake, so nobody would ever end it.
+                found = self._connections.find(session_id)
+                if found is None or not found.connection.initialize_accepted:
+                    # The handshake has failed; its client would not end it.
                     await self._end_session(session_id)
 
     async def _end_session(self, session_id: str) -> None:
