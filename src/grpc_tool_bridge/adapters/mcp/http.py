@@ -44,8 +44,9 @@ def _bound(response: httpx2.Response, limit: int) -> None:
     response.stream = _BoundedStream(response.stream, limit)
     decoded = response.aiter_bytes
 
-    def bounded(chunk_size: int | None = None) -> AsyncIterator[bytes]:
-        return aiter(_BoundedStream(decoded(chunk_size), limit))
+    async def bounded(chunk_size: int | None = None) -> AsyncGenerator[bytes]:
+        async for part in _BoundedStream(decoded(chunk_size), limit):
+            yield part
 
     response.aiter_bytes = bounded  # type: ignore[method-assign]
 

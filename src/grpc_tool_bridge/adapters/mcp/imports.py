@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_types import Tool as McpTool
 
+from grpc_tool_bridge.adapters.mcp.bounds import one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.results import Shape, is_wrapped, unwrapped
 from grpc_tool_bridge.adapters.mcp.schemas import content_check
 from grpc_tool_bridge.errors import ValidationError, wire_text
@@ -108,7 +109,7 @@ class Importer:
                 before = made.get(tool.name) or self._made.get(tool.name)
                 one = before[1] if before is not None and before[0] == text else self._tool(name, tool)
             except Exception as error:  # noqa: BLE001 - what one tool says of itself must not cost the others
-                found.refused.append(Refusal(tool.name, _why(error)))
+                found.refused.append(Refusal(shown_name(tool.name), one_line(_why(error))))
                 continue
             names[name] = tool.name
             made[tool.name] = (text, one)

@@ -22,6 +22,7 @@ from typing import Any
 
 from mcp_types import Tool as McpTool
 
+from grpc_tool_bridge.adapters.mcp.bounds import shown_name
 from grpc_tool_bridge.errors import ValidationError
 
 _log = logging.getLogger(__name__)
@@ -91,7 +92,10 @@ class PinFile:
                     pinned[tool.name] = {"digest": digest, "parts": parts}
                     if was_known:
                         _log.warning(
-                            "MCP server %s: the tool %s is new, and was added to %s", server, tool.name, self.path
+                            "MCP server %s: the tool %s is new, and was added to %s",
+                            server,
+                            shown_name(tool.name),
+                            self.path,
                         )
                     fine.append(tool)
                 elif pin.get("digest") == digest:
