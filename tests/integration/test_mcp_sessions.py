@@ -7,6 +7,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.gateway.mcp.connections import CONNECTION_BYTES
 from grpc_tool_bridge.gateway.mcp.sessions import SessionClients
 from integration.mcp_clients import NEW, OLD, RawClient, answer_of, sdk_client
 from support.waiting import soon, until
@@ -198,3 +199,16 @@ async def test_a_handshake_that_fails_leaves_no_session() -> None:
         await soon(raw.connect())
         assert len(_endpoint(server)._manager._server_instances) == 1
         assert "result" in answer_of(await soon(raw.old("ping")))
+
+
+async def test_a_handshake_that_is_repeated_is_charged_once() -> None:
+    async with _server() as server, RawClient(server) as raw:
+        await soon(raw.connect())
+        opened = dict(_endpoint(server)._connections._open)
+        before = server.hub.memory.used
+        for _ in range(3):
+            params = {"protocolVersion": OLD, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+            await soon(raw.old("initialize", params))
+        assert _endpoint(server)._connections._open == opened
+        # Events of the answers are kept.
+        assert server.hub.memory.used - before < CONNECTION_BYTES
