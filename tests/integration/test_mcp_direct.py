@@ -1,6 +1,7 @@
 """Plain calls take a short way, and their answers are those of the SDK."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from grpc_tool_bridge import BridgeServer, Image, ToolContext
 from grpc_tool_bridge.gateway.mcp import event_store, session_calls
 from grpc_tool_bridge.gateway.mcp.direct import DirectCalls
 from grpc_tool_bridge.gateway.mcp.session_calls import SessionCalls
-from integration.mcp_clients import RawClient, answer_of, envelope, new_request, old_body
+from integration.mcp_clients import ACCEPT, RawClient, answer_of, envelope, new_request, old_body
 from support.waiting import soon, until
 
 
@@ -107,6 +108,39 @@ async def test_what_is_unusual_is_left_to_the_sdk(number: int, counted: list[str
         response = await soon(client.http.post(client.url, headers=headers, json=body))
         assert counted == []
         assert 400 <= response.status_code < 500
+
+
+BODIES: list[Any] = [
+    lambda body: body.encode("utf-16"),
+    lambda body: b"\xef\xbb\xbf" + body.encode(),
+    lambda body: body.replace("'?'", '"\\ud800"').encode(),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BODIES)))
+@pytest.mark.parametrize("is_new", [True, False], ids=["2026", "2025"])
+async def test_bytes_that_are_unusual_are_left_to_the_sdk(
+    number: int, is_new: bool, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SessionCalls, "answer", None)
+    async with BridgeServer(tools=[add], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        params = {"name": "add", "arguments": {"a": "?"}}
+        headers, body = new_request("tools/call", params)
+        if not is_new:
+            await soon(client.connect())
+            headers, body = {**ACCEPT, **client.session}, old_body("tools/call", params)
+        data = BODIES[number](json.dumps(body).replace('"?"', "'?'" if number == 2 else "1"))
+        response = await soon(client.http.post(client.url, headers=headers, content=data))
+        assert counted == []
+        assert response.status_code < 500
+
+
+async def test_a_type_that_begins_like_json_is_left_to_the_sdk(counted: list[str]) -> None:
+    async with BridgeServer(tools=[add], http_address="127.0.0.1:0") as server, RawClient(server) as client:
+        headers, body = new_request("tools/call", {"name": "add", "arguments": {"a": 1}})
+        headers["content-type"] = "application/jsonl"
+        await soon(client.http.post(client.url, headers=headers, json=body))
+        assert counted == []
 
 
 async def test_a_client_may_leave_out_who_it_is(counted: list[str]) -> None:

@@ -179,6 +179,7 @@ async def test_lists_that_are_too_long_or_have_no_end_are_refused() -> None:
     assert "over 10,000 tools" in await not_started("many")
     assert "go in a circle" in await not_started("circle")
     assert "over 50 pages" in await not_started("endless", bounds=Bounds(pages=50))
+    assert "over 5,000 bytes" in await not_started("endless", bounds=Bounds(list_bytes=5_000))
 
 
 async def test_names_that_cannot_be_kept_are_replaced_or_refused(caplog: pytest.LogCaptureFixture) -> None:
@@ -196,7 +197,7 @@ async def test_names_that_cannot_be_kept_are_replaced_or_refused(caplog: pytest.
 async def test_schemas_that_are_too_large_or_not_valid_cost_that_tool_alone(caplog: pytest.LogCaptureFixture) -> None:
     async with bridge_of("schemas") as bridge:
         assert sorted(bridge.tools) == ["bad.fine"]
-    for text in ("over 64 levels", "the limit is 262,144", "1,000 arguments", "not a JSON Schema"):
+    for text in ("over 128 levels", "the limit is 262,144", "1,000 arguments", "not a JSON Schema"):
         assert text in caplog.text
 
 

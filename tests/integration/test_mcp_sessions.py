@@ -7,6 +7,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext
 from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.gateway.mcp.connections import CONNECTION_BYTES
 from grpc_tool_bridge.gateway.mcp.sessions import SessionClients
 from integration.mcp_clients import NEW, OLD, RawClient, answer_of, sdk_client
 from support.waiting import soon, until
@@ -188,3 +189,26 @@ async def test_the_header_of_the_old_protocol_means_nothing_in_the_new_one() -> 
     async with _server() as server, RawClient(server) as client:
         client.http.headers["mcp-session-id"] = "made-up"
         assert (await soon(client.call_new("where")))["content"][0]["text"] == "mcp"
+
+
+async def test_a_handshake_that_fails_leaves_no_session() -> None:
+    async with _server() as server, RawClient(server) as raw:
+        for method, params in (("ping", None), ("initialize", {}), ("initialize", {"protocolVersion": 1})):
+            assert "error" in answer_of(await soon(raw.old(method, params)))
+        await until(lambda: not _endpoint(server)._manager._server_instances)
+        await soon(raw.connect())
+        assert len(_endpoint(server)._manager._server_instances) == 1
+        assert "result" in answer_of(await soon(raw.old("ping")))
+
+
+async def test_a_handshake_that_is_repeated_is_charged_once() -> None:
+    async with _server() as server, RawClient(server) as raw:
+        await soon(raw.connect())
+        opened = dict(_endpoint(server)._connections._open)
+        before = server.hub.memory.used
+        for _ in range(3):
+            params = {"protocolVersion": OLD, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
+            await soon(raw.old("initialize", params))
+        assert _endpoint(server)._connections._open == opened
+        # Events of the answers are kept.
+        assert server.hub.memory.used - before < CONNECTION_BYTES

@@ -1,5 +1,6 @@
 """What an MCP server may do at most."""
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -11,6 +12,11 @@ MIB = 1024 * 1024
 TOO_LARGE = "message too large"
 
 
+# What could move the cursor of a terminal, or begin another line of a log.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_NAME_CHARS = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The limits on one server.
@@ -20,6 +26,7 @@ class Bounds:
         containers: Lists and objects in one message.
         tools: Tools that it may list.
         pages: Pages of that list.
+        list_bytes: Bytes of that list.
         start_seconds: From its start to the list of its tools.
         request_seconds: For a request that is no call.
         notifications: Progress, log lines and other notifications for each second; more are dropped.
@@ -33,6 +40,7 @@ class Bounds:
     containers: int = 1_000_000
     tools: int = 10_000
     pages: int = 1_000
+    list_bytes: int = 64 * MIB
     start_seconds: float = 60.0
     request_seconds: float = 30.0
     notifications: float = 1_000.0
@@ -69,6 +77,16 @@ class Bucket:
             return False
         self._left -= 1.0
         return True
+
+
+def one_line(text: str) -> str:
+    """Returns a server's text as one line that can be logged: without control characters."""
+    return _CONTROL.sub("", text)
+
+
+def shown_name(name: str) -> str:
+    """Returns a name that a server gives, as one short line."""
+    return one_line(name if len(name) <= _NAME_CHARS else f"{name[:_NAME_CHARS]}…")
 
 
 def too_large_text(size: int, limit: int, *, at_least: bool = False) -> str:

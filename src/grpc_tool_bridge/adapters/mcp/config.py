@@ -320,8 +320,11 @@ def _name_of_command(command: Sequence[str]) -> str:
 
 
 def _fitting(name: str) -> str:
-    """Makes a name that can begin the name of a tool."""
-    made = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:MAX_NAME_CHARS].strip(".")
+    """Makes a name that can begin the name of a tool.
+
+    It has no dots: tools of a server "a" may be called "b.c", and must not be taken for those of a server "a.b".
+    """
+    made = re.sub(r"[^A-Za-z0-9_-]", "_", name.strip("."))[:MAX_NAME_CHARS]
     if not made:
         raise ValidationError(f"an MCP server cannot be called {clipped_repr(name, 60)}")
     return made

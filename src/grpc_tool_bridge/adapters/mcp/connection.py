@@ -28,10 +28,10 @@ from mcp_types import (
 from mcp_types import Tool as McpTool
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, unavailable
+from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, one_line, unavailable
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.http import Refusals, open_http
-from grpc_tool_bridge.adapters.mcp.results import Shape, failure_of, value_of
+from grpc_tool_bridge.adapters.mcp.results import Shape, failure_of, read_value
 from grpc_tool_bridge.adapters.mcp.running import RunningCall, RunningCalls, current_call
 from grpc_tool_bridge.adapters.mcp.stdio import ProcessConnection, open_process
 from grpc_tool_bridge.aio.backoff import back_off
@@ -230,7 +230,9 @@ class McpConnection:
                     async for _ in changes:
                         self.changed.set()
             except MCPError as error:
-                _log.info("MCP server %s does not tell when its tools change: %s", self._config.name, error)
+                _log.info(
+                    "MCP server %s does not tell when its tools change: %s", self._config.name, one_line(str(error))
+                )
                 return
             except (SubscriptionLost, TimeoutError) as error:
                 _log.debug("MCP server %s: %s", self._config.name, error)
@@ -258,6 +260,7 @@ class McpConnection:
         found: list[McpTool] = []
         cursor: str | None = None
         seen: set[str] = set()
+        size = 0
         if self._client.server_capabilities.tools is None and self._client.protocol_version not in (
             MODERN_PROTOCOL_VERSIONS
         ):
@@ -268,6 +271,11 @@ class McpConnection:
             page = await self._client.session.list_tools(params=params)
             found.extend(page.tools)
             cursor = page.next_cursor
+            size += len(page.model_dump_json())
+            if size > self._bounds.list_bytes:
+                raise ProtocolError(
+                    f"MCP server {name}: its list of tools has over {self._bounds.list_bytes:,} bytes, the limit"
+                )
             if len(found) > self._bounds.tools:
                 raise ProtocolError(
                     f"MCP server {name}: it lists over {self._bounds.tools:,} tools, which is the limit"
@@ -300,7 +308,7 @@ class McpConnection:
             raise await self._failure(error, shape, running) from None
         finally:
             self._calls.discard(running)
-        return value_of(result, shape)
+        return await read_value(result, shape)
 
     async def _send(self, shape: Shape, arguments: dict[str, Any], running: RunningCall) -> CallToolResult:
         current_call.set(running)

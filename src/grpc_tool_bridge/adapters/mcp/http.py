@@ -39,6 +39,18 @@ class _BoundedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
+def _bound(response: httpx2.Response, limit: int) -> None:
+    """Bounds a response as it is sent, and as it is decoded: a compressed one may become a thousand times as large."""
+    response.stream = _BoundedStream(response.stream, limit)
+    decoded = response.aiter_bytes
+
+    async def bounded(chunk_size: int | None = None) -> AsyncGenerator[bytes]:
+        async for part in _BoundedStream(decoded(chunk_size), limit):
+            yield part
+
+    response.aiter_bytes = bounded  # type: ignore[method-assign]
+
+
 class Refusals:
     """Remembers with which status a server refused requests, since the client's errors do not say it.
 
@@ -71,7 +83,7 @@ async def open_http(
         refusals.note(response)
         # The events of a stream are bounded one by one.
         if not response.headers.get("content-type", "").lower().startswith(_EVENTS):
-            response.stream = _BoundedStream(response.stream, bounds.message_bytes)
+            _bound(response, bounds.message_bytes)
 
     client = httpx2.AsyncClient(
         headers=dict(headers), auth=auth, timeout=timeout, event_hooks={"response": [on_response]}

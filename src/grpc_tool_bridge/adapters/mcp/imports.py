@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_types import Tool as McpTool
 
+from grpc_tool_bridge.adapters.mcp.bounds import one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.results import Shape, is_wrapped, unwrapped
 from grpc_tool_bridge.adapters.mcp.schemas import content_check
 from grpc_tool_bridge.errors import ValidationError, wire_text
@@ -107,8 +108,8 @@ class Importer:
                 text = tool.model_dump_json(by_alias=True)
                 before = made.get(tool.name) or self._made.get(tool.name)
                 one = before[1] if before is not None and before[0] == text else self._tool(name, tool)
-            except ValidationError as error:
-                found.refused.append(Refusal(tool.name, error.message))
+            except Exception as error:  # noqa: BLE001 - what one tool says of itself must not cost the others
+                found.refused.append(Refusal(shown_name(tool.name), one_line(_why(error))))
                 continue
             names[name] = tool.name
             made[tool.name] = (text, one)
@@ -154,6 +155,12 @@ class Importer:
                 raise ValidationError(f"its annotations have {len(text):,} characters; that is too long")
             found[ANNOTATIONS_KEY] = text
         return found
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.message
+    return f"what the server says of it cannot be read: {type(error).__name__}: {str(error)[:200]}"
 
 
 def _refuse_twice(name: str, names: Mapping[str, str]) -> None:

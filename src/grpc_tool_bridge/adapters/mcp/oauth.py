@@ -42,11 +42,13 @@ class TokenFile:
     Args:
         path: The file; None: only this process's memory.
         server: Under which name.
+        url: The server's address; what was obtained for another one is not used, so that it is not sent there.
     """
 
-    def __init__(self, path: Path | None, server: str) -> None:
+    def __init__(self, path: Path | None, server: str, url: str) -> None:
         self._path = path
         self._server = server
+        self._url = url
         self._kept: dict[str, Any] = {}
 
     async def get_tokens(self) -> OAuthToken | None:
@@ -80,11 +82,11 @@ class TokenFile:
 
     def _read(self) -> dict[str, Any]:
         found = self._whole().get(self._server)
-        return found if isinstance(found, dict) else {}
+        return found if isinstance(found, dict) and found.get("url") == self._url else {}
 
     def _set(self, what: str, value: Any) -> None:
         whole = self._whole()
-        whole[self._server] = {**(whole.get(self._server) or {}), what: value}
+        whole[self._server] = {**self._read(), "url": self._url, what: value}
         if self._path is None:
             self._kept = whole[self._server]
             return
@@ -113,6 +115,7 @@ class Redirect:
         self._server_name = server
         self._socket = _listening(port)
         self._answer: asyncio.Future[AuthorizationCodeResult] | None = None
+        self._state: str | None = None
         self._listener: asyncio.Server | None = None
 
     @property
@@ -123,6 +126,7 @@ class Redirect:
     async def ask(self, url: str) -> None:
         """Shows the address at which a person authorizes."""
         self._answer = asyncio.get_running_loop().create_future()
+        self._state = _query_of(url).get("state")
         if self._listener is None:
             self._listener = await asyncio.start_server(self._serve, sock=self._socket, limit=_MAX_REQUEST_BYTES)
         _log.warning("MCP server %s: authorize the bridge at %s", self._server_name, url)
@@ -157,9 +161,11 @@ class Redirect:
         writer.close()
 
     def _take(self, target: str) -> str:
-        parts = urlsplit(target)
-        found = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        if parts.path != _PATH or self._answer is None or self._answer.done():
+        found = _query_of(target)
+        if urlsplit(target).path != _PATH or self._answer is None or self._answer.done():
+            return ""
+        if found.get("state") != self._state:
+            # Any page can send a browser here; the right one knows the state.
             return ""
         if "code" in found:
             result = AuthorizationCodeResult(code=found["code"], state=found.get("state"), iss=found.get("iss"))
@@ -169,6 +175,10 @@ class Redirect:
             self._answer.set_exception(ValidationError(f"it was not authorized: {found['error'][:200]}"))
             return "The bridge was not authorized."
         return ""
+
+
+def _query_of(url: str) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(urlsplit(url).query).items()}
 
 
 def _listening(port: int) -> socket.socket:
@@ -192,7 +202,7 @@ def auth_of(config: ServerConfig) -> httpx2.Auth | None:
     if config.kind != "http" or config.oauth is None:
         return None
     options = config.oauth
-    storage = TokenFile(options.token_file, config.name)
+    storage = TokenFile(options.token_file, config.name, config.url)
     if options.client_credentials:
         missing = [key for key in ("client_id", "client_secret", "issuer") if not getattr(options, key)]
         if missing:

@@ -22,6 +22,7 @@ from typing import Any
 
 from mcp_types import Tool as McpTool
 
+from grpc_tool_bridge.adapters.mcp.bounds import shown_name
 from grpc_tool_bridge.errors import ValidationError
 
 _log = logging.getLogger(__name__)
@@ -61,6 +62,11 @@ class PinFile:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
+    @property
+    def _file(self) -> Path:
+        """The file itself: all who use it by links must lock and replace the same one."""
+        return Path(os.path.realpath(self.path))
+
     def check(self, server: str, tools: Iterable[McpTool]) -> tuple[list[McpTool], list[Pending]]:
         """Compares the tools of a server with those that are pinned, and pins those that are new.
 
@@ -86,7 +92,10 @@ class PinFile:
                     pinned[tool.name] = {"digest": digest, "parts": parts}
                     if was_known:
                         _log.warning(
-                            "MCP server %s: the tool %s is new, and was added to %s", server, tool.name, self.path
+                            "MCP server %s: the tool %s is new, and was added to %s",
+                            server,
+                            shown_name(tool.name),
+                            self.path,
                         )
                     fine.append(tool)
                 elif pin.get("digest") == digest:
@@ -161,16 +170,16 @@ class PinFile:
     def _write(self, whole: Mapping[str, Any]) -> None:
         """Writes the file in one step: it is the old or the new one, whatever happens."""
         text = json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        folder = self.path.parent
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=folder)
+        target = self._file
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            if self.path.exists():
-                Path(name).chmod(self.path.stat().st_mode & 0o777)
-            Path(name).replace(self.path)
+            if target.exists():
+                Path(name).chmod(target.stat().st_mode & 0o777)
+            Path(name).replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
@@ -179,7 +188,8 @@ class PinFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Keeps other processes from changing the file meanwhile."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
+        target = self._file
+        lock = target.with_name(f".{target.name}.lock")
         with lock.open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -208,7 +218,9 @@ def _digest(parts: Mapping[str, str]) -> str:
 
 
 def _sha(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def _pending(server: str, tool: str, pin: Mapping[str, Any]) -> Pending:

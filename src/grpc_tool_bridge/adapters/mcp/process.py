@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import shutil
 import sys
 from collections import deque
@@ -12,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from grpc_tool_bridge.adapters.mcp import guard
-from grpc_tool_bridge.adapters.mcp.bounds import Bucket
+from grpc_tool_bridge.adapters.mcp.bounds import Bucket, one_line
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import ValidationError
 
@@ -31,7 +30,6 @@ _LINES_A_SECOND = 50.0
 _LINES_AT_ONCE = 500
 _CHUNK = 65_536
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]{2,}\b")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class GuardedProcess:
@@ -116,7 +114,7 @@ class GuardedProcess:
             # A line without an end is cut.
             rest = rest[:_CHUNK]
             for line in lines:
-                text = _CONTROL.sub("", line[:_LINE_CHARS].decode("utf-8", "replace")).rstrip()
+                text = one_line(line[:_LINE_CHARS].decode("utf-8", "replace")).rstrip()
                 if not text:
                     continue
                 self._told.append(text)
@@ -129,7 +127,7 @@ class GuardedProcess:
                     lost += 1
             await asyncio.sleep(0)
         if rest.strip():
-            self._told.append(_CONTROL.sub("", rest[:_LINE_CHARS].decode("utf-8", "replace")))
+            self._told.append(one_line(rest[:_LINE_CHARS].decode("utf-8", "replace")))
             _log.info("MCP server %s: %s", self._name, self._told[-1])
 
 

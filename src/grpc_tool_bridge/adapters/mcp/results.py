@@ -1,9 +1,10 @@
 """What a call of an MCP tool returns: content blocks and structured content as values, and errors."""
 
+import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from mcp_types import (
 from mcp_types import ResourceLink as LinkContent
 
 from grpc_tool_bridge.adapters.mcp.bounds import TOO_LARGE, unavailable
+from grpc_tool_bridge.adapters.mcp.schemas import ContentCheck
 from grpc_tool_bridge.errors import MAX_DETAILS, ExternalToolError, wire_text
 from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink, media_dict
 
@@ -45,9 +47,6 @@ _OF_CLIENT = ("Connection closed", "SSE stream")
 # Where an error of a bridge is that was passed on by MCP.
 _ERROR_KEYS = ("grpc-tool-bridge/error", "error")
 
-# Checks a structured value; returns what is wrong with it, or nothing.
-Check = Callable[[Any], str]
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -62,7 +61,7 @@ class Shape:
 
     tool: str
     server: str
-    check: Check | None = None
+    check: ContentCheck | None = None
     wrapped: bool = False
 
     def error(self, kind: str, text: str, **details: str) -> ExternalToolError:
@@ -91,12 +90,27 @@ def unwrapped(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in inner.items() if key != "title" or value != "Result"} | definitions
 
 
-def value_of(result: CallToolResult, shape: Shape) -> Any:
+async def read_value(result: CallToolResult, shape: Shape) -> Any:
+    """Reads a result as ``value_of`` does; a check that takes long is made by a thread."""
+    problem = None
+    if shape.check is not None and not result.is_error:
+        problem = shape.check.quick(result.structured_content)
+        if problem is None:
+            problem = await asyncio.to_thread(shape.check, result.structured_content)
+    return value_of(result, shape, problem)
+
+
+def value_of(result: CallToolResult, shape: Shape, problem: str | None = None) -> Any:
     """Reads a result.
 
     Structured content is the value. Texts beside it say the same for readers that cannot read it, and are left out;
     images, audio and resources beside it are kept: the value is then a list, with the structured content first.
     Without structured content, the value is what the only block holds, or a list of what each holds; None without any.
+
+    Args:
+        result: The result.
+        shape: How it is read.
+        problem: What is wrong with its structured content; None: that is checked here.
 
     Raises:
         ExternalToolError: The tool has failed, or its result is not what it declares.
@@ -111,7 +125,8 @@ def value_of(result: CallToolResult, shape: Shape) -> Any:
         blocks = [_block(block, shape) for block in result.content]
         return blocks[0] if len(blocks) == 1 else (blocks or None)
     value = result.structured_content
-    problem = shape.check(value) if shape.check is not None else ""
+    if problem is None:
+        problem = "" if shape.check is None else shape.check(value)
     if problem:
         raise shape.error("ValidationError", f"its result does not fit the schema that it declares: {problem}")
     if shape.wrapped:

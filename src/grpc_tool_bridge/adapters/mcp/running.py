@@ -19,6 +19,7 @@ from mcp_types import (
     LoggingMessageNotificationParams,
 )
 
+from grpc_tool_bridge.adapters.mcp.bounds import one_line
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError, wire_text
 from grpc_tool_bridge.tools.content_schemas import check_schema
 from grpc_tool_bridge.tools.context import LogLevel, ToolContext
@@ -94,7 +95,7 @@ class RunningCalls:
             fields: dict[str, Any] = {} if params.logger is None else {"logger": params.logger}
             call.context.log(text, level=level, **fields)
         else:
-            _log.log(_NUMBERS[level], "MCP server %s: %s", self._server, text)
+            _log.log(_NUMBERS[level], "MCP server %s: %s", self._server, one_line(text))
 
     async def on_question(self, context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
         """Asks the caller what the server asks."""

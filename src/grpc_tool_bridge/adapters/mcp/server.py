@@ -11,7 +11,7 @@ import httpx2
 from mcp.shared.exceptions import MCPError
 
 from grpc_tool_bridge.adapters.mcp.arguments import json_arguments
-from grpc_tool_bridge.adapters.mcp.bounds import Bounds, unavailable
+from grpc_tool_bridge.adapters.mcp.bounds import Bounds, one_line, shown_name, unavailable
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.connection import McpConnection
 from grpc_tool_bridge.adapters.mcp.hidden import hide_secrets_of
@@ -223,13 +223,15 @@ class McpServer:
             listed, changed = await asyncio.to_thread(self._pins.check, self.name, listed)
             refused = [
                 Refusal(
-                    item.tool,
+                    shown_name(item.tool),
                     f"{_CHANGED} ({', '.join(item.changed)}) since it was pinned in {self._pins.path}, and is "
-                    f"disabled; approve it with grpc-tool-bridge approve --pin {self._pins.path} {item.name}",
+                    f"disabled; approve it with grpc-tool-bridge approve --pin {self._pins.path} "
+                    f"{shown_name(item.name)}",
                 )
                 for item in changed
             ]
-        found = self._importer.read(listed)
+        # Ten thousand schemas take seconds to be checked.
+        found = await asyncio.to_thread(self._importer.read, listed)
         refused += found.refused
         offered = found.tools
         if self._offer is not None:
@@ -285,10 +287,10 @@ class McpServer:
         elif isinstance(first, httpx2.TransportError):
             what = f"{self.config.where} cannot be reached: {str(first) or type(first).__name__}"
         elif isinstance(first, MCPError):
-            what = f"it refused to begin: {first.message[:500]}"
+            what = f"it refused to begin: {one_line(first.message[:500])}"
         else:
             lines = [line.strip() for line in str(first).splitlines()[:3]]
-            what = f"what it says is not valid: {type(first).__name__}: {' '.join(lines)[:500]}"
+            what = f"what it says is not valid: {type(first).__name__}: {one_line(' '.join(lines))[:500]}"
         return UnavailableError(f"MCP server {self.name}: {what}")
 
 

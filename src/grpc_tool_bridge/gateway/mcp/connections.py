@@ -20,7 +20,9 @@ from grpc_tool_bridge.rpc.budgets import Budget, Lease
 # What a connection takes: its tasks, its streams and the SDK's objects.
 CONNECTION_BYTES = 64 * 1024
 
+# Keys of a connection's state: what was done for it, and is not done again if its client shakes hands again.
 _TOLD_KEY = "grpc-tool-bridge/told"
+_ADDED_KEY = "grpc-tool-bridge/added"
 
 
 @dataclass(eq=False, slots=True)
@@ -92,6 +94,8 @@ class Connections:
 
     def _add(self, context: Context) -> None:
         connection = connection_of(context)
+        if _ADDED_KEY in connection.state:
+            return
         if self._memory is not None:
             held = Lease(self._memory, "a connection of an MCP client")
             try:
@@ -99,6 +103,7 @@ class Connections:
             except ResourceExhaustedError as error:
                 raise protocol_error(error) from None
             connection.exit_stack.callback(held.release)
+        connection.state[_ADDED_KEY] = True
         key = self._sessions.key_of(context)
         if key.is_own:
             connection.exit_stack.callback(self._sessions.end, key)

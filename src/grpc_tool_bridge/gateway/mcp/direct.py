@@ -6,6 +6,7 @@ Here it is read once. What is in the least unusual, or wrong, is left to the SDK
 """
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ _HEADERS = {
 # Their values are looked at, so they may not come twice.
 _SINGLE = frozenset({*_HEADERS, b"mcp-name", b"accept", b"content-type"})
 _PARAMETER = b"mcp-param-"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +198,29 @@ def _named(headers: Any) -> str | None:
     accept = found.get(b"accept", b"")
     if b"application/json" not in accept or b"text/event-stream" not in accept:
         return None
-    if not found.get(b"content-type", b"").startswith(b"application/json"):
+    if not is_json(found.get(b"content-type", b"")):
         return None
     if any(found.get(key) != value for key, value in _HEADERS.items()):
         return None
     return found.get(b"mcp-name", b"").decode("latin-1") or None
+
+
+def is_json(content_type: bytes) -> bool:
+    """Returns whether a header says that the body is JSON."""
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def read_json(data: bytes) -> Any:
+    """Reads JSON that is nothing unusual.
+
+    Raises:
+        ValueError: It is not valid, or not in UTF-8, or may have half of a character.
+        RecursionError: It has too many levels.
+    """
+    if _SURROGATE.search(data):
+        raise ValueError("there are surrogates")
+    # Of bytes, the library would take UTF-16, too.
+    return json.loads(data.decode())
 
 
 def body_of_call(message: Message) -> tuple[RequestId, dict[str, Any]] | None:
@@ -208,7 +228,7 @@ def body_of_call(message: Message) -> tuple[RequestId, dict[str, Any]] | None:
     if message["type"] != "http.request" or message.get("more_body"):
         return None
     try:
-        body = json.loads(message.get("body", b""))
+        body = read_json(message.get("body", b""))
     except (ValueError, RecursionError):
         return None
     if not isinstance(body, dict) or not body.keys() <= _FIELDS:

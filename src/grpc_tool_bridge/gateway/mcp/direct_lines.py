@@ -39,6 +39,7 @@ from pydantic_core import to_json
 
 from grpc_tool_bridge.aio.descriptors import DescriptorWriter
 from grpc_tool_bridge.aio.eager import EagerTasks
+from grpc_tool_bridge.gateway.mcp.direct import read_json
 from grpc_tool_bridge.gateway.mcp.results import is_small
 from grpc_tool_bridge.gateway.mcp.sessions import Context, connection_of
 from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
@@ -126,7 +127,7 @@ class DirectLines:
     def _read(self, line: bytes) -> _Call | None:
         """Reads a plain call; None: it is none, or its client is not known."""
         try:
-            item = json.loads(line)
+            item = read_json(line)
         except (ValueError, RecursionError):
             return None
         if not isinstance(item, dict) or not item.keys() <= _FIELDS or item.get("jsonrpc") != "2.0":
@@ -174,7 +175,7 @@ class DirectLines:
             return
         if isinstance(request_id, str) and request_id.isdecimal():
             request_id = int(request_id)
-        call = self._calls.get(request_id) if isinstance(request_id, int) else None
+        call = self._calls.get(request_id) if type(request_id) is int else None
         if call is not None and call.task is not None:
             call.is_cancelled = True
             call.task.cancel()

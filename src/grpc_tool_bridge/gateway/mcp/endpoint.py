@@ -126,7 +126,10 @@ class McpEndpoint:
         """Answers a request of the handshake protocol."""
         found = self._connections.find(session_id)
         if found is None:
-            await self._manager.handle_request(scope, receive, send)
+            if session_id:
+                await self._manager.handle_request(scope, receive, send)
+            else:
+                await self._open_session(scope, receive, send)
             return
         found.requests += 1
         try:
@@ -141,6 +144,24 @@ class McpEndpoint:
         finally:
             found.requests -= 1
             found.used_at = asyncio.get_running_loop().time()
+
+    async def _open_session(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request without a session, for which the SDK opens one; it stays if this is a handshake."""
+        opened: list[str] = []
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                opened.extend(value.decode("latin-1") for key, value in message["headers"] if key == b"mcp-session-id")
+            await send(message)
+
+        try:
+            await self._manager.handle_request(scope, receive, answer)
+        finally:
+            for session_id in opened:
+                found = self._connections.find(session_id)
+                if found is None or not found.connection.initialize_accepted:
+                    # The handshake has failed; its client would not end it.
+                    await self._end_session(session_id)
 
     async def _end_session(self, session_id: str) -> None:
         """Ends a session of the handshake protocol, as its client would."""

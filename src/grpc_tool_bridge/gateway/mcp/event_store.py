@@ -1,6 +1,7 @@
 """What was sent to the clients of the handshake protocol, kept for those whose connection breaks."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MAX_EVENTS = 20_000
 # The part of the hub's memory that all events may take.
 MEMORY_PART = 16
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 # What an event takes besides its texts.
 _EVENT_BYTES = 1_024
 
@@ -151,7 +153,7 @@ class SessionEvents(EventStore):
         Returns:
             None: nothing is left to be sent.
         """
-        after = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else 0
+        after = int(last_event_id) if _NUMBER.fullmatch(last_event_id) else 0
         first = self._events.get(after)
         if first is None:
             return None

@@ -39,7 +39,7 @@ from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.gateway.events import client_left
 from grpc_tool_bridge.gateway.mcp.connections import OpenConnection
-from grpc_tool_bridge.gateway.mcp.direct import METHOD, body_of_call
+from grpc_tool_bridge.gateway.mcp.direct import METHOD, body_of_call, is_json
 from grpc_tool_bridge.gateway.mcp.results import is_small
 from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
 from grpc_tool_bridge.values.offload import in_reader
@@ -313,7 +313,7 @@ def _is_usual(headers: Any, found: OpenConnection) -> bool:
     return (
         b"application/json" in accept
         and b"text/event-stream" in accept
-        and single.get(b"content-type", b"").startswith(b"application/json")
+        and is_json(single.get(b"content-type", b""))
         and (version is None or version == connection.protocol_version.encode())
         and connection.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
         and connection.initialize_accepted

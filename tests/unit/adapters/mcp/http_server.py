@@ -14,6 +14,7 @@ import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -152,13 +153,17 @@ class Site:
 
 
 @asynccontextmanager
-async def http_site(*, guarded: bool = False, json_response: bool = False, older: bool = False) -> AsyncIterator[Site]:
+async def http_site(
+    *, guarded: bool = False, json_response: bool = False, older: bool = False, compressed: bool = False
+) -> AsyncIterator[Site]:
     """Serves both, until the end of the block."""
     site = Site(guarded=guarded, older=older)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     site.base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(site.routes(json_response), log_level="error", timeout_graceful_shutdown=1))
+    routes: Any = site.routes(json_response)
+    app = GZipMiddleware(routes) if compressed else routes
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     serving = asyncio.ensure_future(server.serve(sockets=[listening]))
     await until(lambda: server.started, "for the server")
     try:

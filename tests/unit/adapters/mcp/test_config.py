@@ -26,7 +26,7 @@ from grpc_tool_bridge.errors import ValidationError
         ("uvx 'mcp-server-fetch>=1'", "fetch"),
         ("/opt/bin/tool", "tool"),
         ("node", "node"),
-        ("https://mcp.example.com/mcp?a=b", "example.com"),
+        ("https://mcp.example.com/mcp?a=b", "example_com"),
         ("http://localhost:8000/mcp", "localhost_8000"),
         ("mine=uvx mcp-server-time", "mine"),
         ("mine=https://example.com/?x=y", "mine"),
@@ -34,6 +34,11 @@ from grpc_tool_bridge.errors import ValidationError
 )
 def test_a_server_has_a_name(source: str, name: str) -> None:
     assert config_of(source).name == name
+
+
+@pytest.mark.parametrize("name", ["a.b", ".a.b.", "a b"])
+def test_a_name_has_no_dots_so_that_no_tool_looks_like_that_of_another_server(name: str) -> None:
+    assert config_of("node", name=name).name == "a_b"
 
 
 def test_a_command_is_split_without_a_shell() -> None:

@@ -25,6 +25,16 @@ async def test_an_answer_over_the_limit_is_refused_and_the_server_stays(json_res
         assert await soon(bridge.tools["s.add"](a=1)) == 2
 
 
+async def test_a_compressed_answer_over_the_limit_is_refused() -> None:
+    async with http_site(json_response=True, compressed=True) as site:
+        bounds = Bounds(message_bytes=100_000)
+        async with import_mcp(site.url, name="s", bounds=bounds) as server, LocalToolBridge(server.tools) as bridge:
+            await bridge.initialize()
+            assert len(await soon(bridge.tools["s.huge"](size=20_000))) == 20_000
+            with pytest.raises(ToolExecutionError, match="message too large"):
+                await soon(bridge.tools["s.huge"](size=5_000_000))
+
+
 @pytest.mark.filterwarnings("ignore:The logging capability is deprecated")
 async def test_an_older_server_tells_and_asks_in_the_name_of_its_call() -> None:
     async def on_ask(question: Question) -> Answer:

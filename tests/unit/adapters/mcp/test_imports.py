@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from mcp_types import Tool
 
+from grpc_tool_bridge.adapters.mcp import imports
 from grpc_tool_bridge.adapters.mcp.imports import Importer, Naming
 from grpc_tool_bridge.errors import ValidationError
 
@@ -39,6 +40,22 @@ def test_a_tool_that_needs_what_the_bridge_does_not_do_is_refused() -> None:
     found = Importer(Naming("s", "s"), call).read([tool(execution={"taskSupport": "required"})])
     assert found.tools == []
     assert "as a task" in found.refused[0].reason
+
+
+def test_a_name_that_is_refused_is_shown_on_one_short_line() -> None:
+    (refusal,) = Importer(Naming("s", "s"), call).read([tool("\x1b[2J\n" * 100_000)]).refused
+    assert len(refusal.name) < 150
+    assert refusal.name.isprintable()
+
+
+def test_a_tool_that_cannot_be_read_does_not_cost_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(schema: Any) -> None:
+        raise TypeError("unhashable type: 'dict'")
+
+    monkeypatch.setattr(imports, "content_check", broken)
+    found = Importer(Naming("s", "s"), call).read([tool("bad", outputSchema={"type": "object"}), tool()])
+    assert [one.spec.name for one in found.tools] == ["s.read"]
+    assert found.refused[0].reason == "what the server says of it cannot be read: TypeError: unhashable type: 'dict'"
 
 
 def test_patterns_choose() -> None:

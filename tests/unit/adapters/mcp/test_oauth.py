@@ -83,7 +83,7 @@ async def test_headers_are_sent_and_never_logged(caplog: pytest.LogCaptureFixtur
 
 async def test_tokens_of_several_servers_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
-    one, two = TokenFile(path, "one"), TokenFile(path, "two")
+    one, two = TokenFile(path, "one", "https://one"), TokenFile(path, "two", "https://two")
     await one.set_tokens(OAuthToken(access_token="a"))
     await two.set_tokens(OAuthToken(access_token="b"))
     found = await one.get_tokens()
@@ -94,6 +94,27 @@ async def test_tokens_of_several_servers_share_a_file(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(ValidationError, match="not a file of tokens"):
         await one.get_tokens()
+
+
+async def test_tokens_of_one_address_are_not_sent_to_another(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    await TokenFile(path, "one", "https://one.example/mcp").set_tokens(OAuthToken(access_token="a"))
+    moved = TokenFile(path, "one", "https://two.example/mcp")
+    assert await moved.get_tokens() is None
+    assert await moved.get_client_info() is None
+    await moved.set_tokens(OAuthToken(access_token="b"))
+    assert await TokenFile(path, "one", "https://one.example/mcp").get_tokens() is None
+
+
+async def test_the_way_back_is_taken_by_those_alone_who_know_the_state() -> None:
+    redirect = Redirect("s", 0)
+    await redirect.ask("https://example.com?state=abc")
+    async with httpx2.AsyncClient() as browser:
+        for query in ("error=access_denied", "error=access_denied&state=x", "code=c&state=x"):
+            assert (await browser.get(f"{redirect.uri}?{query}")).status_code == 404
+        assert (await browser.get(f"{redirect.uri}?code=c&state=abc")).status_code == 200
+    assert (await soon(redirect.answer())).code == "c"
+    await redirect.aclose()
 
 
 async def test_the_way_back_takes_one_answer_and_nothing_else() -> None:

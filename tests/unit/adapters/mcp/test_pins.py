@@ -118,3 +118,14 @@ def test_processes_that_share_it_lose_nothing(pins: PinFile) -> None:
     for worker in workers:
         worker.join()
     assert sorted(json.loads(pins.path.read_text())["servers"]) == ["s0", "s1", "s2", "s3"]
+
+
+def test_a_link_stays_one_and_its_file_is_written(pins: PinFile, tmp_path: Path) -> None:
+    link = tmp_path / "other" / "link.json"
+    link.parent.mkdir()
+    link.symlink_to(pins.path)
+    PinFile(link).check("s", [tool()])
+    assert link.is_symlink()
+    assert pins.check("s", [tool(description="x")])[1]
+    # Who comes by the link waits for the same lock.
+    assert [path.name for path in link.parent.iterdir()] == ["link.json"]

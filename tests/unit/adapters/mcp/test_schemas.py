@@ -58,7 +58,7 @@ def test_a_schema_that_doubles_itself_is_given_up() -> None:
 
 
 def test_a_schema_that_refers_to_itself_or_to_others_is_no_trap() -> None:
-    assert content_check({"$ref": "#"})(1) in ("it is too deep to be checked", "checking it takes over 200,000 steps")
+    assert content_check({"$ref": "#"})(1) in ("it is too deep to be checked", "checking it takes over 500,000 steps")
     assert "leads nowhere" in content_check({"$ref": "https://example.com/schema"})(1)
     assert "leads nowhere" in content_check({"$ref": "#/$defs/none"})(1)
 
@@ -67,7 +67,57 @@ def test_a_schema_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError, match="not a JSON Schema"):
         content_check({"type": "no-such-type"})
     deep: dict[str, Any] = {}
-    for _ in range(100):
+    for _ in range(200):
         deep = {"items": deep}
-    with pytest.raises(ValidationError, match="over 64 levels"):
+    with pytest.raises(ValidationError, match="over 128 levels"):
         content_check(deep)
+
+
+def test_a_pattern_behind_a_reference_is_not_checked_either() -> None:
+    hidden = {"type": "string", "pattern": "^(a+)+$", "patternProperties": {"^(a+)+$": False}}
+    check = content_check({"$ref": "#/x-hidden", "x-hidden": hidden})
+    assert check("a" * 60 + "!") == ""
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"items": {"enum": list(range(40_000))}}, [39_999] * 100_000),
+        ({"items": {"const": [0] * 40_000}}, [[0] * 40_000] * 100_000),
+        ({"items": {"properties": {f"p{number}": {} for number in range(8_000)}}}, [{}] * 100_000),
+        ({"items": {"allOf": [{}] * 60_000}}, [1] * 100_000),
+        ({"allOf": [{"items": {}}] * 8_000}, [1] * 100_000),
+        ({"anyOf": [{"type": "string"}] * 8_000}, {"x": "a" * 1_000_000}),
+    ],
+    ids=["choices", "constant", "properties", "parts", "items", "texts of errors"],
+)
+def test_large_rules_and_values_take_many_steps(schema: dict[str, Any], value: Any) -> None:
+    check = content_check(schema)
+    assert check(value) == "checking it takes over 500,000 steps"
+    assert check.quick(value) is None
+
+
+def test_what_was_found_is_told_when_the_steps_are_used_up() -> None:
+    value = ["a" * 1_000_000] * 100
+    assert content_check({"type": "object", "items": {"type": "integer"}})(value).startswith("should be of the type")
+
+
+def test_unevaluated_properties_are_not_checked() -> None:
+    schema: dict[str, Any] = {"unevaluatedProperties": False}
+    for _ in range(40):
+        schema = {"anyOf": [schema], "unevaluatedProperties": False}
+    assert content_check(schema)({f"key{number}": 1 for number in range(1_000)}) == ""
+
+
+def test_numbers_that_cannot_be_divided_are_a_problem_of_the_result() -> None:
+    assert "cannot be checked: OverflowError" in content_check({"multipleOf": 0.5})(10**400)
+
+
+@pytest.mark.parametrize("named", [{}, [], "http://["], ids=repr)
+def test_a_schema_of_no_kind_is_refused(named: Any) -> None:
+    with pytest.raises(ValidationError, match="has a \\$schema that is no address"):
+        content_check({"$schema": named})
+
+
+def test_an_address_that_is_none_is_a_problem() -> None:
+    assert "ValueError" in content_check({"$id": "http://[", "$ref": "x"})(1)

@@ -134,3 +134,10 @@ async def test_an_event_that_the_hub_has_no_room_for_is_not_kept() -> None:
     first = await events.store_event("1", _answer())
     assert first == "1"
     assert memory.used == MIB
+
+
+@pytest.mark.parametrize("last", ["9" * 5_000, "x", "-1", "²", ""])
+async def test_an_id_that_is_none_has_no_events(memory: Budget, last: str) -> None:
+    events = EventStores(memory, Clock()).open()
+    await events.store_event("1", _answer())
+    assert await _replayed(events, last) == []
