@@ -13,6 +13,7 @@ from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, Un
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.gateway.mcp.server import make_server
 from grpc_tool_bridge.gateway.mcp.sessions import SessionClients, SessionKey
+from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from integration.mcp_clients import NEW, OLD, Person, mcp_client
@@ -275,7 +276,7 @@ async def remote(server: BridgeServer) -> AsyncIterator[Any]:
         idle_timeout=60,
         most=10,
     )
-    yield make_server(sessions, "1")
+    yield make_server(sessions, "1", ToolHandlers(sessions))
     await sessions.aclose()
 
 

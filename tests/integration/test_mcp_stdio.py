@@ -136,7 +136,7 @@ async def served(version: str, monkeypatch: pytest.MonkeyPatch, *, direct: bool)
     async with LocalToolBridge([add, text, fail, report, ask, wait]) as bridge, asyncio.timeout(PATIENCE):
         sessions = SessionClients(lambda: bridge.client, SessionKey("s", is_own=True), idle_timeout=1e6, most=1)
         handlers = ToolHandlers(sessions)
-        server = make_server(sessions, "1", handlers=handlers)
+        server = make_server(sessions, "1", handlers)
         if not direct:
             monkeypatch.setattr(direct_lines.DirectLines, "take", lambda *_: False)
         serving = asyncio.ensure_future(

@@ -68,9 +68,7 @@ class McpEndpoint:
         self._calls = HubCalls(hub)
         self._sessions = _sessions(hub)
         self._handlers = ToolHandlers(self._sessions, agents=AgentTools(agents or {}, hub.agents))
-        server = make_server(
-            self._sessions, version, handlers=self._handlers, memory=hub.memory, find_schema=self._schema_of
-        )
+        server = make_server(self._sessions, version, self._handlers, memory=hub.memory, find_schema=self._schema_of)
         self._stores = EventStores(hub.memory, asyncio.get_running_loop().time)
         self._manager = _Manager(server, self._stores, hub.settings)
         (self._connections,) = (item for item in server.middleware if isinstance(item, Connections))
