@@ -104,12 +104,7 @@ FIGURES = (
     Figure("in-process", "one at a time, in-process / bare grpc.aio unary, p50", "calls:in_process", 0.04, 0.02),
     _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),
     _more("mcp-http", "MCP over HTTP, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_http", 1, 2),
-    Figure(
-        "mcp-http-2025",
-        "MCP over HTTP by the handshake protocol of 2025 / the MCP SDK's own server, calls/s",
-        "serving_mcp:over_http",
-        more_is_better=True,
-    ),
+    _more("mcp-http-2025", "MCP of 2025 over HTTP / the MCP SDK's own server, calls/s", "serving_mcp:over_http", 1, 2),
     _more(
         "mcp-stdio", "MCP over stdio, 50 at once / the MCP SDK's own server, calls/s", "serving_mcp:over_stdio", 1, 2
     ),

@@ -177,6 +177,43 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(cursor: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+async def test_a_tool_has_a_name_that_every_client_takes(version: str) -> None:
+    dotted, plain = tool(name="time.now")(_anything), tool(name="time.a_b", metadata={"mcp.title": "T"})(_anything)
+    async with await _server(dotted, plain, add) as server, sdk_client(server, version) as client:
+        listed = {item.name: item.title for item in (await soon(client.list_tools())).tools}
+        assert listed == {"add": None, "time_now": "time.now", "time_a_b": "T"}
+        for name in ("time_now", "time.now", "time_a_b"):
+            assert (await soon(client.call_tool(name))).content[0].text == "x"
+        through_search = await soon(client.call_tool("call_tool", {"name": "time_now"}))
+        assert through_search.content[0].text == "x"
+        # A tool that has the name itself goes first.
+        server.hub.registry.register_batch("", [tool(name="time_now")(_nothing)])
+        await until(lambda: _seen(server, "time_now"))
+        assert (await soon(client.call_tool("time_now"))).content[0].text == "y"
+        assert (await soon(client.call_tool("time.now"))).content[0].text == "x"
+        names = [item.name for item in (await soon(client.list_tools())).tools]
+        (other,) = [name for name in names if name.startswith("time_now_")]
+        assert "time_now" in names
+        assert (await soon(client.call_tool(other))).content[0].text == "x"
+
+
+async def _nothing() -> str:
+    return "y"
+
+
+async def test_pages_go_on_after_a_tool_that_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpc_tool_bridge.gateway.mcp.tools.PAGE_TOOLS", 1)
+    named = [tool(name=name)(_anything) for name in ("a.b", "aX", "a_c")]
+    async with await _server(*named) as server, sdk_client(server, OLD) as client:
+        found, cursor = [], None
+        for _ in named:
+            page = await soon(client.list_tools(cursor=cursor))
+            found += [item.name for item in page.tools]
+            cursor = page.next_cursor
+        assert (found, cursor) == (["a_b", "aX", "a_c"], None)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_an_address_chooses_tools(version: str) -> None:
     async with await _server(add, look, remove) as server, sdk_client(server, version, "?tools=add,lo*") as client:
         assert [item.name for item in (await soon(client.list_tools())).tools] == ["add", "look"]

@@ -3225,7 +3225,7 @@ type CreateReActAgentRequest struct {
 	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	// Such as "Question -> Answer" or "text, limit: int -> summary".
 	Signature string `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
-	// Empty: every tool that the session sees.
+	// Empty: every tool that the session sees. With "search_tools" the agent searches for tools.
 	ToolNames []string `protobuf:"bytes,3,rep,name=tool_names,json=toolNames,proto3" json:"tool_names,omitempty"`
 	// Steps before the agent must answer. 0: 5.
 	MaxIters      int32        `protobuf:"varint,4,opt,name=max_iters,json=maxIters,proto3" json:"max_iters,omitempty"`

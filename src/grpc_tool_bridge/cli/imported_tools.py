@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
@@ -31,13 +30,13 @@ async def show_imported(source: str, name: str | None, *, as_json: bool) -> None
     """Starts the servers, and prints the tools that they would offer, and those that are refused.
 
     Raises:
-        ArgumentError: The source is not valid.
-        CommandError: A server cannot be started, or does not have the tool.
+        ArgumentError: The source is not valid, or its program was not found.
+        CommandError: A server cannot be started or reached, or does not have the tool.
     """
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.consoles import console
     from grpc_tool_bridge.cli.find_tool import find_tool
-    from grpc_tool_bridge.errors import ToolBridgeError
+    from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 
     servers = _servers(source.removeprefix(_SCHEME).strip())
     async with AsyncExitStack() as stack:
@@ -45,8 +44,13 @@ async def show_imported(source: str, name: str | None, *, as_json: bool) -> None
             # One after another: the stack ends them in the task that has started them.
             for server in servers:
                 await stack.enter_async_context(server)
+        except ValidationError as error:
+            raise ArgumentError(error.message) from None
         except ToolBridgeError as error:
             raise CommandError(error.message, error_type=error.error_type) from None
+        for server in servers:
+            if server.away:
+                raise CommandError(f"MCP server {server.name}: {server.away}")
         specs = [tool.spec for server in servers for tool in server.tools]
         refused = [(server, refusal) for server in servers for refusal in server.refused]
     specs.sort(key=lambda spec: spec.name)
@@ -62,8 +66,12 @@ async def show_imported(source: str, name: str | None, *, as_json: bool) -> None
 
 
 def _servers(named: str) -> "list[McpServer]":
-    is_file = named.endswith(".json") and Path(named).is_file()
-    return mcp_sources(None, [named], None) if is_file else mcp_sources([named], None, None)
+    try:
+        from grpc_tool_bridge.adapters.mcp.config import names_file
+    except ImportError as error:
+        raise CommandError(str(error)) from None
+    named_here = ([], [named]) if names_file(named) else ([named], [])
+    return mcp_sources(*named_here, None, option="--from")
 
 
 def _show_refused(refused: "Sequence[tuple[McpServer, Any]]") -> None:

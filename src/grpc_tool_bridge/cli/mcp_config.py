@@ -15,7 +15,7 @@ from grpc_tool_bridge.cli.mcp_stdio_options import DEFAULT_NAME, ConfigFormat, M
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.streams import require_stdout, write
-from grpc_tool_bridge.cli.tool_sources import split_source
+from grpc_tool_bridge.cli.tool_sources import check_file, split_source
 from grpc_tool_bridge.config import Settings
 
 # About the printing itself, or always given.
@@ -42,7 +42,8 @@ def config_of(sources: list[str], options: McpOptions, hub: HubOptions) -> dict[
     All paths in it are absolute, and it depends on no variable of this process's environment.
 
     Raises:
-        ArgumentError: They would need a secret, which belongs into a file or a variable.
+        ArgumentError: They would need a secret, which belongs into a file or a variable, or a file of tools does not
+            exist.
     """
     form = options.print_config or ConfigFormat.CLAUDE
     secrets: dict[str, str] = {}
@@ -70,6 +71,10 @@ def _absolute_source(source: str) -> str:
     where, attribute = split_source(source)
     if not where.endswith(".py"):
         return source
+    try:
+        check_file(source, where)
+    except ArgumentError as error:
+        raise ArgumentError(f"--tools {error}") from None
     path = str(Path(where).resolve())
     return f"{path}:{attribute}" if attribute else path
 

@@ -55,8 +55,16 @@ def check_pin(servers: Sequence[str] | None, files: Sequence[str] | None, pin: P
         raise ArgumentError("--pin: for MCP servers only; give --mcp or --mcp-config, too")
 
 
-def mcp_sources(servers: Sequence[str] | None, files: Sequence[str] | None, pin: Path | None) -> "list[McpServer]":
+def mcp_sources(
+    servers: Sequence[str] | None, files: Sequence[str] | None, pin: Path | None, *, option: str | None = None
+) -> "list[McpServer]":
     """Returns the MCP servers that a command line names; they are not started yet.
+
+    Args:
+        servers: Commands and addresses.
+        files: Files with ``mcpServers``.
+        pin: Where digests of their tools are kept.
+        option: What names them, for errors; default: ``--mcp`` and ``--mcp-config``.
 
     Raises:
         ArgumentError: One is not valid, or a file cannot be read.
@@ -72,12 +80,12 @@ def mcp_sources(servers: Sequence[str] | None, files: Sequence[str] | None, pin:
 
     pins = None if pin is None else PinFile(pin)
     try:
-        return [import_mcp(config, pin=pins) for config in _configs(servers or (), files or ())]
+        return [import_mcp(config, pin=pins) for config in _configs(servers or (), files or (), option)]
     except ValidationError as error:
         raise ArgumentError(error.message) from None
 
 
-def _configs(servers: Sequence[str], files: Sequence[str]) -> "list[ServerConfig]":
+def _configs(servers: Sequence[str], files: Sequence[str], option: str | None) -> "list[ServerConfig]":
     from grpc_tool_bridge.adapters.mcp.config import config_of, distinct, read_config_file
     from grpc_tool_bridge.errors import ValidationError
 
@@ -86,12 +94,12 @@ def _configs(servers: Sequence[str], files: Sequence[str]) -> "list[ServerConfig
         try:
             found.append(config_of(source))
         except ValidationError as error:
-            raise ArgumentError(f"--mcp: {error.message}") from None
+            raise ArgumentError(f"{option or '--mcp'}: {error.message}") from None
     for file in files:
         try:
             found += read_config_file(file)
         except OSError as error:
             raise file_error(error, Path(file)) from None
         except ValidationError as error:
-            raise ArgumentError(f"--mcp-config {error.message}") from None
+            raise ArgumentError(f"{option or '--mcp-config'} {error.message}") from None
     return distinct(found)

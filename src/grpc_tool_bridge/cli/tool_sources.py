@@ -50,24 +50,39 @@ def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Too
 def split_source(source: str) -> tuple[str, str]:
     """Splits a source into module or file, and attribute; a colon may also follow a drive letter.
 
+    A file below ``~`` is found: a shell does not replace that in quotes and in ``--tools=~/my_tools.py``.
+
     Raises:
         ArgumentError: It names neither.
     """
     if source.endswith(".py"):
-        return source, ""
+        return _expanded(source), ""
     head, suffix, attribute = source.rpartition(".py:")
     if suffix:
-        return f"{head}.py", attribute
+        return _expanded(f"{head}.py"), attribute
     where, _, attribute = source.partition(":")
     if not where:
         raise ArgumentError(f"{source!r} does not name a module; write module:attr, module or path/to/file.py")
     return where, attribute
 
 
+def _expanded(path: str) -> str:
+    return str(Path(path).expanduser()) if path.startswith("~/") else path
+
+
+def check_file(source: str, where: str) -> None:
+    """Checks that a source that is a file exists.
+
+    Raises:
+        ArgumentError: It does not.
+    """
+    if where.endswith(".py") and not Path(where).is_file():
+        raise ArgumentError(f"{source}: the file {where} does not exist")
+
+
 def _import(source: str, where: str, given_to: str) -> ModuleType:
     is_file = where.endswith(".py")
-    if is_file and not Path(where).is_file():
-        raise ArgumentError(f"{source}: the file {where} does not exist")
+    check_file(source, where)
     # As for a script and ``python -m``: modules beside it can be imported.
     folder = str(Path(where).resolve().parent if is_file else Path.cwd())
     if folder not in sys.path:

@@ -1532,7 +1532,7 @@ class CreateReActAgentRequest(google.protobuf.message.Message):
     """Steps before the agent must answer. 0: 5."""
     @property
     def tool_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Empty: every tool that the session sees."""
+        """Empty: every tool that the session sees. With "search_tools" the agent searches for tools."""
 
     @property
     def config(self) -> global___AgentConfig: ...

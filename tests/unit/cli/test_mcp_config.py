@@ -81,6 +81,8 @@ def test_switches_are_repeated_as_they_were_given() -> None:
 
 def test_files_are_absolute_and_modules_are_found_from_anywhere(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tools.py").write_text("")
     found = entry("claude", "--tools", "mine:add", "--tools", "other/tools.py:f", "--tools", "json")
     file = str(tmp_path / "other" / "tools.py")
     assert found["args"][-6:] == ["--tools", "mine:add", "--tools", f"{file}:f", "--tools", "json"]
@@ -88,11 +90,20 @@ def test_files_are_absolute_and_modules_are_found_from_anywhere(tmp_path: Path) 
     assert "env" not in entry("claude", "--tools", "json")
 
 
+def test_a_file_of_tools_is_found_and_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ArgumentError, match=r"--tools ~/t.py: the file .* does not exist"):
+        entry("claude", "--tools", "~/t.py")
+    (tmp_path / "t.py").write_text("")
+    assert entry("claude", "--tools", "~/t.py:f")["args"][-1] == f"{tmp_path / 't.py'}:f"
+
+
 def test_the_environment_that_counts_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", "src")
     monkeypatch.setenv("TOOL_BRIDGE_CALL_TIMEOUT", "7")
     monkeypatch.setenv("TOOL_BRIDGE_MAX_THREADS", "3")
     monkeypatch.setenv("TOOL_BRIDGE_ADDRESS", "hub:1")
+    (tmp_path / "t.py").write_text("")
     local = entry("claude", "--tools", "t.py", "--max-threads", "5")
     assert local["env"] == {"TOOL_BRIDGE_CALL_TIMEOUT": "7", "PYTHONPATH": str(tmp_path / "src")}
     assert local["args"][-2:] == ["--max-threads", "5"]
@@ -114,6 +125,7 @@ def test_an_application_that_passes_nothing_on_needs_a_file(monkeypatch: pytest.
         entry("claude")
     assert "s3cret" not in str(caught.value)
     assert entry("claude", "--token-file", "token")["args"][-2:] == ["--token-file", str(tmp_path / "token")]
+    (tmp_path / "t.py").write_text("")
     assert "env" not in entry("claude", "--tools", "t.py")
 
 

@@ -1652,7 +1652,7 @@ export type CreateReActAgentRequest = Message<"dspex.bridge.CreateReActAgentRequ
   signature: string;
 
   /**
-   * Empty: every tool that the session sees.
+   * Empty: every tool that the session sees. With "search_tools" the agent searches for tools.
    *
    * @generated from field: repeated string tool_names = 3;
    */

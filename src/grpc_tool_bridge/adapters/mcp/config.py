@@ -3,17 +3,17 @@
 They are named by local settings alone. Nothing of a configuration is ever read from a peer.
 """
 
-import json
 import logging
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from grpc_tool_bridge.adapters.mcp.config_json import read_config_json
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.errors.near_names import near_names
@@ -27,8 +27,13 @@ MAX_NAME_CHARS = 64
 
 _NAMED = re.compile(r"([A-Za-z0-9_.-]{1,64})=(.+)", re.DOTALL)
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # ``${NAME}`` and ``${env:NAME}``, with ``:-`` and a default if there is one.
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+# What applications replace by something that they ask for, or have in their own settings.
+_ASKED = re.compile(r"\$\{(?:input|config|command|prompt):[^}]*\}")
+_PLACES = ("mcpServers", "servers")
+_DRIVE = re.compile(r"\"?[A-Za-z]:\\")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Programs that run another one, which gives the server its name.
 _RUNNERS = frozenset(
@@ -128,6 +133,12 @@ def config_of(
         if _URL.match(source.strip()):
             _refuse_options("an address", env=env, cwd=cwd)
             return _remote(name, source.strip(), dict(headers or {}), oauth)
+        if _ANY_URL.match(source.strip()):
+            raise ValidationError("the address of an MCP server begins with https:// or http://")
+        if names_file(source):
+            raise ValidationError(
+                "a file with mcpServers is not a command; give it as --mcp-config, or to import_mcp_config"
+            )
         command = _split(source)
     elif isinstance(source, os.PathLike):
         command = (os.fspath(source),)
@@ -137,29 +148,35 @@ def config_of(
     return _local(name, command, dict(env or {}), None if cwd is None else os.fspath(cwd))
 
 
+def names_file(source: str) -> bool:
+    """Returns whether a text is the path of a file with ``mcpServers``, and not a command."""
+    path = source.strip()
+    return path.endswith(".json") and (not re.search(r"\s", path) or _expanded(path).is_file())
+
+
 def read_config_file(path: str | os.PathLike[str]) -> list[ServerConfig]:
     """Reads the servers of a file with ``mcpServers``, as Claude Desktop, Cursor and VS Code have it.
 
-    ``${NAME}`` and ``${env:NAME}`` in it are replaced by variables of the environment. What is disabled is left out. A
-    key that is not known is named in the log, and ignored.
+    ``${NAME}`` and ``${env:NAME}`` in it are replaced by variables of the environment. What is disabled is left out.
+    Comments, and commas after the last item, are allowed. A key that is not known is named in the log, and ignored.
 
     Raises:
         ValidationError: It is no such file; the text says what is wrong, and never repeats a value.
         OSError: It cannot be read.
     """
-    path = Path(path)
+    path = _expanded(path)
     with path.open("rb") as file:
         data = file.read(MAX_CONFIG_BYTES + 1)
     if len(data) > MAX_CONFIG_BYTES:
         raise ValidationError(f"{path}: over {MAX_CONFIG_BYTES:,} bytes; is it the right file?")
     try:
-        whole = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        at = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise ValidationError(f"{path}: not valid JSON{at}") from None
+        whole = read_config_json(data)
+    except ValidationError as error:
+        raise ValidationError(f"{path}: {error.message}") from None
     servers = _servers_in(whole)
     if servers is None:
-        raise ValidationError(f'{path}: it needs an object "mcpServers" with a server by each name')
+        hint = _meant(whole, _PLACES) if isinstance(whole, dict) else ""
+        raise ValidationError(f'{path}: it needs an object "mcpServers" with a server by each name{hint}')
     found = []
     for name, entry in servers.items():
         try:
@@ -171,11 +188,16 @@ def read_config_file(path: str | os.PathLike[str]) -> list[ServerConfig]:
     return found
 
 
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """Finds the home, which a shell does not replace in quotes; another user's is left as it is."""
+    return Path(path).expanduser() if os.fspath(path).startswith("~/") else Path(path)
+
+
 def _servers_in(whole: Any) -> Mapping[str, Any] | None:
     if not isinstance(whole, dict):
         return None
     inner = whole.get("mcp")
-    places = [whole.get("mcpServers"), whole.get("servers"), inner.get("servers") if isinstance(inner, dict) else None]
+    places = [*map(whole.get, _PLACES), inner.get("servers") if isinstance(inner, dict) else None]
     return next((place for place in places if isinstance(place, dict)), None)
 
 
@@ -212,9 +234,19 @@ def _kind_of(entry: Mapping[str, Any]) -> Kind:
         if (key := "url" if kind == "http" else "command") not in entry:
             raise ValidationError(f"a server of the type {told} needs {key!r}")
         return kind
-    if ("command" in entry) == ("url" in entry):
-        raise ValidationError("it needs either a command or a url")
+    if "command" in entry and "url" in entry:
+        raise ValidationError("it has both a command and a url; keep one of them")
+    if "command" not in entry and "url" not in entry:
+        raise ValidationError(f"it needs either a command or a url{_meant(entry, ('command', 'url'))}")
     return "http" if "url" in entry else "stdio"
+
+
+def _meant(entry: Mapping[str, Any], keys: Collection[str]) -> str:
+    """Returns a hint, if one of the keys is written in another way; else nothing."""
+    for key in entry:
+        if close := near_names(key, keys):
+            return f"; did you mean {close[0]!r} instead of {clipped_repr(key, 60)}?"
+    return ""
 
 
 def _oauth(entry: Any) -> OAuthOptions | None:
@@ -296,6 +328,8 @@ def _fitting(name: str) -> str:
 
 
 def _split(line: str) -> tuple[str, ...]:
+    if _DRIVE.match(line.strip()):
+        raise ValidationError("a backslash has its meaning in a shell; write the path of the program with /")
     try:
         return tuple(shlex.split(line))
     except ValueError as error:
@@ -328,8 +362,15 @@ def _filled(text: str) -> str:
     def value(match: re.Match[str]) -> str:
         found = os.environ.get(match[1], match[2])
         if found is None:
-            raise ValidationError(f"the environment variable {match[1]} is not set")
+            raise ValidationError(
+                f"the environment variable {match[1]} is not set; set it, or write ${{{match[1]}:-default}}"
+            )
         return found
+
+    if asked := _ASKED.search(text):
+        raise ValidationError(
+            f"only an application can fill in {asked[0][:60]}; write ${{env:NAME}}, and set that variable"
+        )
 
     return _VARIABLE.sub(value, text)
 

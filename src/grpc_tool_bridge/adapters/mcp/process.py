@@ -30,6 +30,7 @@ _LINE_CHARS = 2_000
 _LINES_A_SECOND = 50.0
 _LINES_AT_ONCE = 500
 _CHUNK = 65_536
+_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9_]{2,}\b")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -40,10 +41,14 @@ class GuardedProcess:
         name: What the log calls it.
         process: The guard.
         lifeline: The write end of the pipe that the guard reads; the program ends with it.
+        env: The environment that the program has.
     """
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, lifeline: int) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, lifeline: int, env: Mapping[str, str] | None = None
+    ) -> None:
         self._name = name
+        self._env = env or {}
         self._process = process
         # An object, so that it is closed with this one at the latest.
         self._lifeline = open(lifeline, "wb", buffering=0)  # noqa: SIM115
@@ -70,7 +75,15 @@ class GuardedProcess:
             how = f"it was ended by signal {-code}"
         else:
             how = f"it ended with exit code {code}"
-        return f"{how}; its last lines were: {' | '.join(self._told)}" if self._told else how
+        return f"{how}; its last lines were: {' | '.join(self._told)}{self._hint()}" if self._told else how
+
+    def _hint(self) -> str:
+        """Names variables that the program misses although this process has them; else nothing."""
+        named = dict.fromkeys(_VARIABLE.findall(" ".join(self._told)))
+        kept = [name for name in named if name in os.environ and name not in self._env]
+        return (
+            f" (it does not get {', '.join(kept)} of the environment; give it as env in --mcp-config)" if kept else ""
+        )
 
     async def aclose(self) -> None:
         """Ends the program: closes its input, tells it to end, kills it with all that it has started."""
@@ -160,7 +173,7 @@ async def start_process(
         raise
     finally:
         os.close(theirs)
-    return GuardedProcess(name, process, ours)
+    return GuardedProcess(name, process, ours, env)
 
 
 def _found(name: str, program: str, env: Mapping[str, str], cwd: str | None) -> str:
@@ -172,12 +185,17 @@ def _found(name: str, program: str, env: Mapping[str, str], cwd: str | None) -> 
     if cwd is not None and not Path(cwd).is_dir():
         raise ValidationError(f"MCP server {name}: there is no directory {cwd}")
     if os.sep in program:
-        path = Path(cwd or ".", Path(program).expanduser())
+        path = Path(cwd or ".", Path(program).expanduser() if program.startswith("~/") else program)
         if path.is_file() and os.access(path, os.X_OK):
             return str(path.absolute())
         what = "it cannot be executed; chmod +x it" if path.is_file() else "there is no such file"
         raise ValidationError(f"MCP server {name}: {program}: {what}")
     found = shutil.which(program, path=env.get("PATH"))
     if found is None:
-        raise ValidationError(f"MCP server {name}: the program {program!r} was not found in PATH; install it")
+        hint = "install it"
+        if " " in program:
+            hint = 'its arguments are separate, as "args" in a file'
+        elif "\\" in program:
+            hint = "a path is written with /"
+        raise ValidationError(f"MCP server {name}: the program {program!r} was not found in PATH; {hint}")
     return found

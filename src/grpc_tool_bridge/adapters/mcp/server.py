@@ -77,6 +77,11 @@ class McpServer:
         """The server's name."""
         return self.config.name
 
+    @property
+    def away(self) -> str:
+        """Why the server cannot be called now; empty if it can."""
+        return self._away if self._connection is None else ""
+
     def __repr__(self) -> str:
         return f"<McpServer {self.name} ({self.config.where})>"
 

@@ -14,14 +14,20 @@ HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _FLAGS = {"true": True, "false": False}
 
 
-def tool_of(spec: ToolSpec, version: str) -> dict[str, Any]:
-    """Returns a tool as a client of a protocol version reads it."""
+def tool_of(spec: ToolSpec, version: str, name: str = "") -> dict[str, Any]:
+    """Returns a tool as a client of a protocol version reads it.
+
+    Args:
+        spec: The tool's.
+        version: Of the protocol.
+        name: What clients call it, if not by its own name, which is its title then unless it has one.
+    """
     tool: dict[str, Any] = {
-        "name": spec.name,
+        "name": name or spec.name,
         "description": spec.description or f"The tool {spec.name}. It has no description.",
         "inputSchema": input_schema(spec),
     }
-    if title := spec.metadata.get(TITLE_KEY):
+    if title := spec.metadata.get(TITLE_KEY) or (spec.name if tool["name"] != spec.name else ""):
         tool["title"] = title
     if annotations := annotations_of(spec):
         tool["annotations"] = annotations

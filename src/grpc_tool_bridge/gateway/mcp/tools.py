@@ -15,6 +15,7 @@ from grpc_tool_bridge.gateway.mcp.agents import AgentTools, run_agent
 from grpc_tool_bridge.gateway.mcp.answerers import answered_by
 from grpc_tool_bridge.gateway.mcp.asks import FormAnswerer, can_answer, missing_capability
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
+from grpc_tool_bridge.gateway.mcp.client_names import client_names, own_name
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
 from grpc_tool_bridge.gateway.mcp.results import WireResult, error_result, result_of, text_result
 from grpc_tool_bridge.gateway.mcp.sessions import GONE, Context, OpenSession, SessionClients
@@ -98,7 +99,7 @@ class ToolHandlers:
                 specs = choice.listed(tools, after)
         except ToolBridgeError as error:
             raise protocol_error(error) from None
-        return await _page(specs, context.protocol_version)
+        return await _page(specs, client_names(tools), context.protocol_version)
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> WireResult | InputRequiredResult:
         """Calls a tool; what it fails with is a result that the model reads.
@@ -148,17 +149,20 @@ class ToolHandlers:
 
     def header_schema(self, session: OpenSession | None, name: str) -> Mapping[str, Any] | None:
         """Returns the schema of a tool whose arguments stand in headers as well; None for any other tool."""
-        proxy = None if session is None else session.client.tools.get(name)
+        tools = {} if session is None else session.client.tools
+        proxy = tools.get(own_name(name, tools))
         if proxy is None or "x-mcp-header" not in proxy.spec.input_schema:
             return None
         return input_schema(proxy.spec)
 
     async def _answer(self, call: Call, *, may_reopen: bool) -> WireResult | None:
         """Calls a tool, or the search; returns None if the hub has ended the session before the call."""
+        is_search = stands_for_search(call.name, call.session.client.tools)
         name = call.name
-        is_search = stands_for_search(name, call.session.client.tools)
         try:
             await call.session.await_link()
+            name = self._own_name(call)
+            call = replace(call, name=name)
             return await (self._search(call) if is_search else self._call(call))
         except ToolBridgeError as error:
             # Those of a lost connection are a text.
@@ -170,6 +174,11 @@ class ToolHandlers:
             if is_unknown and not is_search and getattr(error, "tool_name", name) == name:
                 raise
             return error_result(name, missing_capability(call.context, name, error))
+
+    def _own_name(self, call: Call) -> str:
+        """Returns the own name of the tool that a client means."""
+        tools, session_id = call.session.client.tools, call.session.key.session_id
+        return call.name if call.name in tools else own_name(call.name, {**self.agents.of(session_id), **tools})
 
     async def _call(self, call: Call) -> WireResult:
         client, events, version = call.session.client, call.events, call.context.protocol_version
@@ -191,6 +200,7 @@ class ToolHandlers:
             wanted, given = arguments.get("name"), arguments.get("arguments") or {}
             if not isinstance(wanted, str) or not isinstance(given, dict):
                 raise ValidationError(f"{CALL_TOOL} takes the name of a tool, and an object with its arguments")
+            wanted = own_name(wanted, client.tools)
             if wanted not in client.tools:
                 raise NotFoundError(f"there is no tool {wanted!r:.140}; find one with {SEARCH_TOOLS}")
             return await self._call(replace(call, name=wanted, arguments=given))
@@ -214,15 +224,16 @@ def _after(cursor: str) -> str:
     return cursor.removeprefix(_AFTER)
 
 
-async def _page(specs: list[ToolSpec], version: str) -> WireResult:
+async def _page(specs: list[ToolSpec], names: Mapping[str, str], version: str) -> WireResult:
+    """Writes specs as far as they fit into a page; ``names`` are those for clients by the tools' own."""
     tools: list[dict[str, Any]] = []
     size = 0
     for number, spec in enumerate(specs):
         if number % _TURN_TOOLS == _TURN_TOOLS - 1:
             await asyncio.sleep(0)
-        tool = tool_of(spec, version)
+        tool = tool_of(spec, version, names.get(spec.name, spec.name))
         size += len(json.dumps(tool))
         if tools and (len(tools) == PAGE_TOOLS or size > PAGE_BYTES):
-            return {**_COMPLETE, "tools": tools, "nextCursor": f"{_AFTER}{tools[-1]['name']}"}
+            return {**_COMPLETE, "tools": tools, "nextCursor": f"{_AFTER}{specs[number - 1].name}"}
         tools.append(tool)
     return {**_COMPLETE, "tools": tools}

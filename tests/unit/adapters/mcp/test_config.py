@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.adapters.mcp.config import OAuthOptions, config_of, distinct, read_config_file, shown_url
+from grpc_tool_bridge.adapters.mcp.config import (
+    OAuthOptions,
+    config_of,
+    distinct,
+    names_file,
+    read_config_file,
+    shown_url,
+)
 from grpc_tool_bridge.errors import ValidationError
 
 
@@ -112,16 +119,19 @@ def test_the_files_of_known_programs_are_read(
 @pytest.mark.parametrize(
     ("whole", "text"),
     [
-        ("{", "not valid JSON (line 1)"),
+        ("{", "not valid JSON (line 1, column 2)"),
+        ({"mcpServer": {}}, """did you mean 'mcpServers' instead of 'mcpServer'?"""),
+        ({"mcpServers": {"a": {"comand": "x"}}}, """a url; did you mean 'command' instead of 'comand'?"""),
+        ({"servers": {"a": {"command": "x", "env": {"K": "${input:key}"}}}}, "write ${env:NAME}"),
         ("[]", 'needs an object "mcpServers"'),
         ({"mcpServers": []}, 'needs an object "mcpServers"'),
         ({"mcpServers": {"a": 1}}, "server 'a': it must be an object"),
         ({"mcpServers": {"a": {}}}, "either a command or a url"),
-        ({"mcpServers": {"a": {"command": "x", "url": "https://y"}}}, "either a command or a url"),
+        ({"mcpServers": {"a": {"command": "x", "url": "https://y"}}}, "both a command and a url"),
         ({"mcpServers": {"a": {"command": ["x"]}}}, '"command" must be a text'),
         ({"mcpServers": {"a": {"command": "x", "args": "y"}}}, '"args" must be a list'),
         ({"mcpServers": {"a": {"command": "x", "env": {"A": 1}}}}, '"env" must be an object of texts'),
-        ({"mcpServers": {"a": {"command": "x", "env": {"A": "${NO_SUCH_ONE}"}}}}, "NO_SUCH_ONE is not set"),
+        ({"mcpServers": {"a": {"command": "x", "env": {"A": "${NO_SUCH_ONE}"}}}}, "NO_SUCH_ONE is not set; set it"),
         ({"mcpServers": {"a": {"url": "https://x", "type": "sse"}}}, "type sse"),
         ({"mcpServers": {"a": {"url": "https://x", "type": "carrier pigeon"}}}, "is unknown"),
         ({"mcpServers": {"a": {"url": "https://x", "type": "stdio"}}}, "needs 'command'"),
@@ -142,3 +152,31 @@ def test_a_wrong_file_is_refused(whole: Any, text: str, tmp_path: Path) -> None:
 def test_two_servers_of_one_name_are_refused() -> None:
     with pytest.raises(ValidationError, match="two MCP servers are called 'time'"):
         distinct([config_of("uvx mcp-server-time"), config_of("time=npx x")])
+
+
+def test_a_file_of_vs_code_has_comments(tmp_path: Path) -> None:
+    path = tmp_path / "mcp.json"
+    path.write_text('{"servers": {"a": {"type": "stdio", "command": "x", /* of mine */ "args": ["y",]}}, } // done')
+    (server,) = read_config_file(path)
+    assert (server.name, server.command) == ("a", ("x", "y"))
+
+
+def test_the_home_is_found_in_the_path_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path, {"mcpServers": {"a": {"command": "x"}}}).rename(tmp_path / "mine.json")
+    assert [server.name for server in read_config_file("~/mine.json")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("source", "is_file"),
+    [("a.json", True), ("~/a.json", True), (" a.json ", True), ("node a.js b.json", False), ("uvx a", False)],
+)
+def test_a_file_is_told_from_a_command(source: str, is_file: bool) -> None:
+    assert names_file(source) is is_file
+
+
+def test_a_file_with_a_space_in_its_path_is_one_if_it_exists(tmp_path: Path) -> None:
+    path = tmp_path / "my servers.json"
+    assert not names_file(str(path))
+    path.touch()
+    assert names_file(str(path))

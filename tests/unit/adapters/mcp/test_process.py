@@ -75,11 +75,25 @@ async def test_it_inherits_nothing_but_its_streams() -> None:
     await process.aclose()
 
 
+async def test_a_variable_that_it_misses_is_named_if_it_is_set_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_MINE", "s3cret")
+    script = "import sys; sys.exit('KEY_OF_MINE and OTHER_KEY are not set')"
+    told = []
+    for env in (ENV, {**ENV, "KEY_OF_MINE": "s3cret"}):
+        process = await start_process("x", [sys.executable, "-c", script], env=env, cwd=None)
+        told.append(await soon(process.ending()))
+        await process.aclose()
+    hint = "(it does not get KEY_OF_MINE of the environment; give it as env in --mcp-config)"
+    assert [hint in text for text in told] == [True, False]
+    assert "s3cret" not in told[0]
+
+
 async def test_what_cannot_be_run_is_a_clear_error(tmp_path: Path) -> None:
     file = tmp_path / "server"
     file.write_text("#!/bin/sh\n")
     for command, text in (
         ("no-such-program", "'no-such-program' was not found in PATH"),
+        ("uvx server", "its arguments are separate"),
         (str(tmp_path / "nothing"), "there is no such file"),
         (str(file), "it cannot be executed; chmod"),
     ):
