@@ -9,10 +9,11 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, MISSING_REQUIRED_CLIENT_CAPABILITY, ElicitResult, InputRequiredResult
 
-from grpc_tool_bridge import BridgeServer, ToolContext, ToolWorker, UnimplementedError, tool
+from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, UnimplementedError, tool
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.gateway.mcp.server import make_server
 from grpc_tool_bridge.gateway.mcp.sessions import SessionClients, SessionKey
+from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from integration.mcp_clients import NEW, OLD, Person, mcp_client
@@ -70,10 +71,14 @@ async def patient(ctx: ToolContext) -> str:
 TOOLS = [greet, twice, outer, able, patient]
 
 
+# A call that waits for its user delays the end of a hub by this, like any other call.
+IMPATIENT = Settings(shutdown_grace=0.05)
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[BridgeServer]:
     withdrawn.clear()
-    async with BridgeServer(tools=TOOLS, http_address="127.0.0.1:0") as server:
+    async with BridgeServer(tools=TOOLS, http_address="127.0.0.1:0", settings=IMPATIENT) as server:
         yield server
 
 
@@ -252,7 +257,7 @@ async def test_a_call_that_waits_for_its_user_ends_with_its_deadline(server: Bri
 async def test_the_end_of_the_server_ends_calls_that_wait() -> None:
     withdrawn.clear()
     async with (
-        BridgeServer(tools=TOOLS, http_address="127.0.0.1:0") as server,
+        BridgeServer(tools=TOOLS, http_address="127.0.0.1:0", settings=IMPATIENT) as server,
         mcp_client(server, NEW, elicitation_callback=Person()) as client,
     ):
         assert isinstance(await asked(client, "patient"), InputRequiredResult)
@@ -271,7 +276,7 @@ async def remote(server: BridgeServer) -> AsyncIterator[Any]:
         idle_timeout=60,
         most=10,
     )
-    yield make_server(sessions, "1")
+    yield make_server(sessions, "1", ToolHandlers(sessions))
     await sessions.aclose()
 
 

@@ -52,7 +52,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     answer = DirectCalls.answer
 
     async def count(direct: DirectCalls, call: Any, *args: Any) -> None:
-        taken.append(call.params.name)
+        taken.append(call.plain.params.name)
         await answer(direct, call, *args)
 
     monkeypatch.setattr(DirectCalls, "answer", count)
@@ -170,7 +170,7 @@ def in_session(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     answer = SessionCalls.answer
 
     async def count(calls: SessionCalls, call: Any, *args: Any) -> None:
-        taken.append(call.params.name)
+        taken.append(call.plain.params.name)
         await answer(calls, call, *args)
 
     monkeypatch.setattr(SessionCalls, "answer", count)
@@ -242,15 +242,17 @@ async def test_a_slow_call_gets_a_stream_that_can_be_read_on(monkeypatch: pytest
 
 async def test_an_older_client_gets_no_event_without_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_calls, "SOON_SECONDS", 0.0)
+    go = asyncio.Event()
 
     async def slow() -> str:
         """Waits."""
-        await asyncio.sleep(0.01)
+        await go.wait()
         return "late"
 
     async with BridgeServer(tools=[slow], http_address="127.0.0.1:0") as server, RawClient(server) as client:
         await client.connect(version="2025-06-18")
         async with client.stream("POST", body=old_body("tools/call", {"name": "slow"}, 3)) as frames:
+            go.set()
             assert (await soon(frames.next()))["id"] == 3
 
 

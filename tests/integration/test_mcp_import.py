@@ -1,6 +1,7 @@
 """Tools of MCP servers as tools of a hub: real servers of the SDK, over pipes and over HTTP."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -52,6 +53,13 @@ async def source(request: pytest.FixtureRequest) -> AsyncIterator[McpServer]:
         return
     async with http_server() as address:
         yield import_mcp(address, name="honest")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes an import try again after short pauses that do not grow."""
+    for module in ("server", "connection"):
+        monkeypatch.setattr(f"grpc_tool_bridge.adapters.mcp.{module}.back_off", lambda: itertools.repeat(0.05))
 
 
 @asynccontextmanager
@@ -312,6 +320,7 @@ async def test_what_can_never_be_started_is_an_error_of_the_hub() -> None:
         await BridgeServer(sources=[import_mcp("sh -c 'echo a reason >&2; exit 3'", name="x")]).start()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_an_address_that_is_not_there_yet_is_waited_for(unused_tcp_port: int) -> None:
     source = import_mcp(f"http://127.0.0.1:{unused_tcp_port}/mcp", name="honest")
     async with bridge_of(source) as bridge:
@@ -329,6 +338,7 @@ async def test_an_address_that_is_not_there_yet_is_waited_for(unused_tcp_port: i
             await process.wait()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_an_address_that_goes_away_takes_its_tools_with_it_until_it_is_back(unused_tcp_port: int) -> None:
     words = honest_command("--http", str(unused_tcp_port))
     nowhere = asyncio.subprocess.DEVNULL

@@ -136,7 +136,15 @@ async def test_a_failed_opening_is_tried_again_by_the_next_request(monkeypatch: 
         assert (await soon(client.call_new("where")))["content"][0]["text"] == "s"
 
 
-async def test_a_session_that_nobody_uses_is_closed_and_one_in_use_is_kept() -> None:
+async def test_a_session_that_nobody_uses_is_closed_and_one_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    check = SessionClients._check
+
+    async def noted(self: SessionClients, session: Any) -> None:
+        await check(self, session)
+        checked.append(session.key.session_id)
+
+    monkeypatch.setattr(SessionClients, "_check", noted)
     async with _server(session_idle_timeout=0.3) as server, RawClient(server) as client:
         await soon(client.call_new("where"))
         assert "mcp" in _sessions(server)
@@ -146,7 +154,8 @@ async def test_a_session_that_nobody_uses_is_closed_and_one_in_use_is_kept() -> 
         await client.connect()
         async with client.stream() as frames:
             (own,) = _sessions(server)
-            await asyncio.sleep(1)
+            # Three times as long as an idle one lasts.
+            await until(lambda: checked.count(own) >= 9)
             assert _sessions(server) == {own}
             assert frames.response.status_code == 200
         await until(lambda: not _sessions(server))

@@ -136,7 +136,7 @@ async def served(version: str, monkeypatch: pytest.MonkeyPatch, *, direct: bool)
     async with LocalToolBridge([add, text, fail, report, ask, wait]) as bridge, asyncio.timeout(PATIENCE):
         sessions = SessionClients(lambda: bridge.client, SessionKey("s", is_own=True), idle_timeout=1e6, most=1)
         handlers = ToolHandlers(sessions)
-        server = make_server(sessions, "1", handlers=handlers)
+        server = make_server(sessions, "1", handlers)
         if not direct:
             monkeypatch.setattr(direct_lines.DirectLines, "take", lambda *_: False)
         serving = asyncio.ensure_future(
@@ -248,6 +248,23 @@ async def test_log_messages_come_before_the_result(directly: list[bool], monkeyp
         assert logged["params"]["data"] == "a line"
         assert answer["result"]["content"][0]["text"] == "done"
     assert directly == [True]
+
+
+@pytest.mark.parametrize("version", [NEW, OLD])
+async def test_an_answer_that_cannot_be_written_is_an_error(
+    version: str, directly: list[bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def written(_: Any) -> bytes:
+        raise RuntimeError("no room")
+
+    async with served(version, monkeypatch, direct=True) as client:
+        monkeypatch.setattr(direct_lines, "written", written)
+        client.send(client.request(1, "add", {"a": 1}))
+        answer = await client.read()
+        assert (answer["id"], answer["error"]["code"]) == (1, -32603)
+        assert "could not be written" in answer["error"]["message"]
+    assert directly == [True]
+    assert "no room" in caplog.text
 
 
 async def test_a_question_is_asked_and_its_answer_goes_to_the_tool(

@@ -8,7 +8,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext, tool
-from grpc_tool_bridge.llm.texts import MCP_ERROR
+from grpc_tool_bridge.llm.mcp_names import ERROR_META
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from integration.mcp_clients import NEW, OLD, VERSIONS, RawClient, answer_of, sdk_client
 from support.waiting import soon, until
@@ -85,13 +85,13 @@ async def test_what_a_tool_raises_is_a_result_with_type_and_details(version: str
         assert result.is_error
         assert result.content[0].text == "fail: LookupError: no egg here"
         assert result.meta is not None
-        facts = result.meta[MCP_ERROR]
+        facts = result.meta[ERROR_META]
         assert (facts["type"], facts["details"]["origin"], facts["retryable"]) == ("LookupError", "tool", False)
         wrong = await soon(client.call_tool("add", {"a": "x", "c": 1}))
         assert wrong.is_error
         assert wrong.meta is not None
-        assert wrong.meta[MCP_ERROR]["type"] == "ValidationError"
-        assert {"a", "c"} <= wrong.meta[MCP_ERROR]["details"].keys()
+        assert wrong.meta[ERROR_META]["type"] == "ValidationError"
+        assert {"a", "c"} <= wrong.meta[ERROR_META]["details"].keys()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

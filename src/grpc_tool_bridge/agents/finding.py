@@ -6,8 +6,7 @@ from typing import Any
 
 from grpc_tool_bridge.agents.react import FINISH
 from grpc_tool_bridge.errors import NotFoundError, ValidationError, wire_text
-from grpc_tool_bridge.errors.near_names import near_names
-from grpc_tool_bridge.llm.agent_search import read_agent_tools
+from grpc_tool_bridge.llm.agent_search import read_agent_tools, specs_named
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS, describe_found, search_spec
 from grpc_tool_bridge.llm.live_index import LiveIndex
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
@@ -43,7 +42,7 @@ class RunTools:
         known = {spec.name: spec for spec in specs}
         chosen = read_agent_tools(tool_names, known)
         self._may_find = chosen.finds()
-        self._given = _named(known, chosen.names) if tool_names else known
+        self._given = specs_named(chosen.names, known) if tool_names else known
         if FINISH in self._given:
             raise ValidationError(
                 f"an agent cannot be given the tool {FINISH}, which is how it says that it is done; "
@@ -110,16 +109,3 @@ class RunTools:
         return NotFoundError(
             f"there is no tool {wire_text(name, 100)!r}; there are {there}{hint}", error_type="ToolNotFound"
         )
-
-
-def _named(known: Mapping[str, ToolSpec], names: Sequence[str]) -> dict[str, ToolSpec]:
-    missing = [name for name in names if name not in known]
-    if missing:
-        alike = near_names(missing[0], known, n=1)
-        hint = f"; did you mean {alike[0]}?" if alike else ""
-        raise NotFoundError(
-            f"the session has no tool {', '.join(missing)}{hint}",
-            error_type="ToolNotFound",
-            details={"tool_names": ", ".join(missing)},
-        )
-    return {name: known[name] for name in names}

@@ -107,7 +107,7 @@ async def _serve(
             _sessions(make_client, options, hub, link_timeout) as (sessions, key),
         ):
             handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()))
-            server = make_server(sessions, version("grpc-tool-bridge"), handlers=handlers)
+            server = make_server(sessions, version("grpc-tool-bridge"), handlers)
             limit = _LINE_FACTOR * settings.max_message_bytes
             serving_client = asyncio.ensure_future(serve_descriptors(server, handlers, *streams, max_line=limit))
             # The client need not wait for the hub until it asks for its tools.

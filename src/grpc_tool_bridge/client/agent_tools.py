@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.config.argument_checks import check_text, list_of
-from grpc_tool_bridge.errors import NotFoundError, ValidationError
-from grpc_tool_bridge.errors.near_names import near_names
-from grpc_tool_bridge.llm.agent_search import search_names
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.llm.agent_search import search_names, specs_named
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, nothing_passes, pattern_for, settled
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -36,7 +35,8 @@ def agent_tool_names(tool_names: Any, tool_filter: ToolFilter | None, specs: Seq
         chosen = [spec.name for spec in specs if passes(spec)]
     else:
         known = {spec.tool_id: spec for spec in specs} | {spec.name: spec for spec in specs}
-        chosen = [spec.name for spec in _named(names, known) if passes(spec)]
+        wanted = [name for name in names if name != SEARCH_TOOLS or name in known]
+        chosen = [spec.name for spec in specs_named(wanted, known).values() if passes(spec)]
         if _searches(names, known):
             chosen += _scope(tool_filter, [spec for spec in specs if passes(spec)])
     if not chosen:
@@ -60,20 +60,6 @@ def _checked(tool_names: Any) -> list[str]:
 
 def _searches(names: Sequence[str], known: Mapping[str, ToolSpec]) -> bool:
     return SEARCH_TOOLS in names and SEARCH_TOOLS not in known
-
-
-def _named(names: Sequence[str], known: Mapping[str, ToolSpec]) -> list[ToolSpec]:
-    wanted = [name for name in names if name != SEARCH_TOOLS or name in known]
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        close = near_names(unknown[0], known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise NotFoundError(
-            f"the session has no tool {', '.join(unknown)}{hint}",
-            error_type="ToolNotFound",
-            details={"tool_names": ", ".join(unknown)},
-        )
-    return [known[name] for name in wanted]
 
 
 def _scope(tool_filter: ToolFilter, passing: Sequence[ToolSpec]) -> list[str]:

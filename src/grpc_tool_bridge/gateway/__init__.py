@@ -1,1 +1,1 @@
-"""A hub over HTTP: the same methods, for programs without gRPC."""
+"""A hub over HTTP and MCP: the same methods and tools, for programs without gRPC."""

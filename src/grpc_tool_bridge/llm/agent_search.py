@@ -5,10 +5,11 @@ those whose names match; several patterns add up. A tool of the session that is 
 name, and is no search.
 """
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from grpc_tool_bridge.errors import AlreadyExistsError
+from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError
+from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
 from grpc_tool_bridge.llm.tool_filter import filter_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -37,6 +38,25 @@ class AgentTools:
         if self.patterns is None:
             return None
         return filter_of(self.patterns) if self.patterns else lambda _: True
+
+
+def specs_named(names: Iterable[str], known: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
+    """Returns the specs of the tools that an agent is given, by these names.
+
+    Raises:
+        NotFoundError: The session has no tool with one of them.
+    """
+    wanted = list(names)
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        close = near_names(missing[0], known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise NotFoundError(
+            f"the session has no tool {', '.join(missing)}{hint}",
+            error_type="ToolNotFound",
+            details={"tool_names": ", ".join(missing)},
+        )
+    return {name: known[name] for name in wanted}
 
 
 def search_names(patterns: Iterable[str]) -> list[str]:

@@ -5,9 +5,6 @@ from typing import Any
 
 from grpc_tool_bridge.errors import ToolBridgeError
 
-# The key of an error's facts in ``_meta`` of a result over MCP.
-MCP_ERROR = "grpc-tool-bridge/error"
-
 # Details that every error has, and that a model cannot act on.
 _NOT_TOLD = frozenset({"origin", "error_id"})
 

@@ -78,19 +78,11 @@ class ToolIndex:
         """Returns the names of all tools."""
         return list(self._specs)
 
-    def put(self, specs: Iterable[ToolSpec]) -> None:
-        """Adds tools, and replaces those of the same names."""
-        self.change({spec.name: spec for spec in specs})
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Removes tools; a name that the index does not have is ignored."""
-        self.change(dict.fromkeys(names))
-
     def change(self, changes: Mapping[str, ToolSpec | None]) -> None:
-        """Makes several changes, which is faster than one at a time.
+        """Adds, replaces and removes tools; many at once is faster than one at a time.
 
         Args:
-            changes: The new spec of each tool by name; None: the tool is removed.
+            changes: The new spec of each tool by name; None: the tool is removed, if it is there.
         """
         execute = self._database.execute
         execute("BEGIN")

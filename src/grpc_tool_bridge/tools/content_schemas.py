@@ -96,6 +96,17 @@ def check_schema(schema: Any) -> None:
     _check_texts(schema, ("title", "description", "$schema"), "the schema")
 
 
+def supported_part(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the schema of a property without the keys that no question has, such as ``pattern``.
+
+    Every content that fits the schema fits the part, so whoever made the schema checks the rest. The part need not be
+    valid: see ``check_schema``.
+    """
+    kind = rules.get("type")
+    known = _KEYS.get(kind) if isinstance(kind, str) else None
+    return dict(rules) if known is None else {key: rule for key, rule in rules.items() if key in known}
+
+
 def fitting_content(content: Mapping[str, Any], schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """Checks a content against the schema of its question.
 

@@ -39,7 +39,6 @@ def external_tool(
     output_schema: Mapping[str, Any] | None = None,
     idempotent: bool = False,
     metadata: Mapping[str, str] | None = None,
-    version: str = "",
 ) -> Tool:
     """Makes a tool of schemas and a function.
 
@@ -54,7 +53,6 @@ def external_tool(
         output_schema: JSON Schema of the result; None: any.
         idempotent: Whether calling twice with the same arguments has the same effect as calling once.
         metadata: Texts by name, for clients that list the tools.
-        version: Any text.
 
     Raises:
         ValidationError: The name or a schema is not valid, or there are too many arguments.
@@ -69,7 +67,6 @@ def external_tool(
         name=name,
         description=description,
         type=ToolType.STANDARD,
-        version=version,
         input_schema=_schema_text(name, "input schema", {"type": "object", **input_schema}),
         output_schema="" if output_schema is None else _schema_text(name, "output schema", output_schema),
         idempotent=idempotent,

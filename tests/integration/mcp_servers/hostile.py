@@ -66,7 +66,7 @@ def odd_schemas() -> list[Message]:
 
 def tools(cursor: str) -> Message:
     lists: dict[str, Callable[[], list[Message]]] = {
-        "many": lambda: [tool(f"t{number}") for number in range(100_000)],
+        "many": lambda: [tool(f"t{number}") for number in range(2_000)],
         "circle": lambda: [tool(f"t{cursor}")],
         "endless": lambda: [tool(f"t{cursor}")],
         "lie": lambda: [tool("call", outputSchema=OUTPUT)],
@@ -96,7 +96,7 @@ def hang(request: Message, given: Message) -> None:
 
 def flood(request: Message, given: Message) -> None:
     token = request["params"]["_meta"]["progressToken"]
-    for number in range(50_000):
+    for number in range(5_000):
         send({"method": "notifications/progress", "params": {"progressToken": token, "progress": number}})
         send({"method": "notifications/message", "params": {"level": "info", "data": f"line {number}"}})
     reply(request, {"content": TEXT})

@@ -18,6 +18,10 @@ from grpc_tool_bridge.llm.tool_search import MAX_LIMIT, ToolIndex
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
 
 
+def put(index: ToolIndex, specs: Iterable[ToolSpec]) -> None:
+    index.change({spec.name: spec for spec in specs})
+
+
 def tool(name: str, description: str = "", **arguments: str) -> ToolSpec:
     told = [ArgumentSpec(name=argument, description=text) for argument, text in arguments.items()]
     return ToolSpec(name=name, description=description, arguments=told)
@@ -37,7 +41,7 @@ TOOLS = [
 
 def index_of(specs: Iterable[ToolSpec]) -> ToolIndex:
     index = ToolIndex()
-    index.put(specs)
+    put(index, specs)
     return index
 
 
@@ -139,7 +143,7 @@ def test_an_error_of_what_allows_is_raised_as_it_is(index: ToolIndex) -> None:
 def test_a_word_that_thousands_have_is_not_left_out_when_few_may_be_found() -> None:
     count = tool_search._MAX_RANKED * 2
     index = index_of([tool(f"t{number}", "common words here") for number in range(count)])
-    index.put([tool("last", "common words here"), tool("rare", "zebra")])
+    put(index, [tool("last", "common words here"), tool("rare", "zebra")])
     assert names(index, "common zebra", limit=1) == ["rare"]
     assert names(index, "common zebra", prefix="la") == ["last"]
     assert names(index, "common words", prefix="la") == ["last"]
@@ -149,8 +153,8 @@ def test_a_word_that_thousands_have_is_not_left_out_when_few_may_be_found() -> N
 def test_tools_with_each_of_several_common_words_come_before_those_with_one() -> None:
     count = tool_search._MAX_RANKED + 1
     index = index_of([tool(f"a{number}", "common") for number in range(count)])
-    index.put([tool(f"b{number}", "words") for number in range(count)])
-    index.put([tool("both", "common words")])
+    put(index, [tool(f"b{number}", "words") for number in range(count)])
+    put(index, [tool("both", "common words")])
     assert names(index, "common words", limit=3)[0] == "both"
 
 
@@ -225,13 +229,13 @@ class Changes(RuleBasedStateMachine):
     @rule(name=st.sampled_from("abcd"), description=st.sampled_from(["zebra", "zebra lion", "lion", ""]))
     def put(self, name: str, description: str) -> None:
         self.specs[name] = tool(name, description)
-        self.index.put([self.specs[name]])
+        put(self.index, [self.specs[name]])
 
     @rule(gone=st.lists(st.sampled_from("abcde")))
     def remove(self, gone: list[str]) -> None:
         for name in gone:
             self.specs.pop(name, None)
-        self.index.remove(gone)
+        self.index.change(dict.fromkeys(gone))
 
     @invariant()
     def it_is_as_a_new_one(self) -> None:
@@ -255,8 +259,8 @@ def test_the_spec_of_a_tool_is_that_of_its_last_change(index: ToolIndex) -> None
 def test_nothing_is_left_of_tools_that_have_changed_or_gone() -> None:
     index = ToolIndex()
     for number in range(100):
-        index.put([tool("a", f"zebra {number}"), tool(f"b{number}")])
-        index.remove([f"b{number}"])
+        put(index, [tool("a", f"zebra {number}"), tool(f"b{number}")])
+        index.change(dict.fromkeys([f"b{number}"]))
     assert {len(kept) for kept in (index._specs, index._rows, index._names, index._alike)} == {1}
     assert index._database.execute("SELECT count(*) FROM tools").fetchone() == (1,)
     assert names(index, "zebra") == ["a"]

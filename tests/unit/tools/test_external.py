@@ -28,10 +28,10 @@ async def echo(given: dict[str, Any], context: ToolContext) -> Any:
 def test_its_spec_says_all_that_the_schemas_do() -> None:
     made = external_tool(
         "t", "Does.", echo, input_schema=SCHEMA, output_schema={"type": "object"}, idempotent=True,
-        metadata={"a": "b"}, version="3",
+        metadata={"a": "b"},
     )  # fmt: skip
     spec = made.spec
-    assert (spec.name, spec.tool_id, spec.description, spec.version) == ("t", "t", "Does.", "3")
+    assert (spec.name, spec.tool_id, spec.description) == ("t", "t", "Does.")
     assert (spec.type, spec.idempotent, dict(spec.metadata)) == (ToolType.STANDARD, True, {"a": "b"})
     assert spec.output_schema == '{"type":"object"}'
     assert [(item.name, item.python_type, item.required) for item in spec.arguments] == [

@@ -4,8 +4,6 @@ import re
 import time
 from dataclasses import dataclass
 
-from grpc_tool_bridge.errors import ExternalToolError
-
 MIB = 1024 * 1024
 
 # Begins the text of an error for a message over the limit, by which it is known again.
@@ -92,9 +90,3 @@ def shown_name(name: str) -> str:
 def too_large_text(size: int, limit: int, *, at_least: bool = False) -> str:
     """Returns the text of the error for a message of ``size`` bytes."""
     return f"{TOO_LARGE}: the answer takes {'over ' if at_least else ''}{size:,} bytes, the limit is {limit:,}"
-
-
-def unavailable(tool: str, server: str, why: str) -> ExternalToolError:
-    """Returns the error for a call while the server is away."""
-    text = f"the MCP server {server} is not there: {why}; call again later"
-    return ExternalToolError(tool, "WorkerUnavailable", text, {"server": server, "origin": "bridge"}, retryable=True)

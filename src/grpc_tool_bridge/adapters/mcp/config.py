@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -404,8 +404,3 @@ def distinct(configs: Iterable[ServerConfig]) -> list[ServerConfig]:
             )
         found[config.name] = config
     return list(found.values())
-
-
-def renamed(config: ServerConfig, name: str) -> ServerConfig:
-    """Returns the same server by another name."""
-    return replace(config, name=_fitting(name))

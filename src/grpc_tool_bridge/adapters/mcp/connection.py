@@ -28,10 +28,10 @@ from mcp_types import (
 from mcp_types import Tool as McpTool
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, one_line, unavailable
+from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, one_line
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.http import Refusals, open_http
-from grpc_tool_bridge.adapters.mcp.results import Shape, failure_of, read_value
+from grpc_tool_bridge.adapters.mcp.results import Shape, failure_of, read_value, unavailable
 from grpc_tool_bridge.adapters.mcp.running import RunningCall, RunningCalls, current_call
 from grpc_tool_bridge.adapters.mcp.stdio import ProcessConnection, open_process
 from grpc_tool_bridge.aio.backoff import back_off

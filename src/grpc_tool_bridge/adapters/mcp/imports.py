@@ -13,6 +13,7 @@ from grpc_tool_bridge.adapters.mcp.bounds import one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.results import Shape, is_wrapped, unwrapped
 from grpc_tool_bridge.adapters.mcp.schemas import content_check
 from grpc_tool_bridge.errors import ValidationError, wire_text
+from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TITLE_KEY
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.external import external_tool
@@ -20,11 +21,9 @@ from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS
 from grpc_tool_bridge.tools.sources import Refusal
 from grpc_tool_bridge.tools.tool import Tool
 
-# Keys of the metadata of an imported tool: the server, the tool's name there, its title, and its annotations as JSON.
+# Keys of the metadata of an imported tool: the server, and the tool's name there.
 SERVER_KEY = "mcp.server"
 TOOL_KEY = "mcp.tool"
-TITLE_KEY = "mcp.title"
-ANNOTATIONS_KEY = "mcp.annotations"
 
 MAX_DESCRIPTION_CHARS = 65_536
 MAX_SCHEMA_BYTES = 262_144

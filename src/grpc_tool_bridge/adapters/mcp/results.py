@@ -25,13 +25,12 @@ from mcp_types import (
 )
 from mcp_types import ResourceLink as LinkContent
 
-from grpc_tool_bridge.adapters.mcp.bounds import TOO_LARGE, unavailable
+from grpc_tool_bridge.adapters.mcp.bounds import TOO_LARGE
 from grpc_tool_bridge.adapters.mcp.schemas import ContentCheck
 from grpc_tool_bridge.errors import MAX_DETAILS, ExternalToolError, wire_text
+from grpc_tool_bridge.llm.mcp_names import ERROR_META, RESULT, WRAPPED
 from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink, media_dict
 
-WRAPPED = "result"
-WRAP_MARK = "x-fastmcp-wrap-result"
 # A server's error may repeat a whole answer.
 _MAX_TEXT_CHARS = 8_192
 # Ends the text of the error that httpx2 raises for an event over the limit.
@@ -44,8 +43,8 @@ _TYPES: Mapping[int, str] = {
 # Begin the texts that the client itself gives, not a server: servers use the same code for all kinds of errors.
 _OF_CLIENT = ("Connection closed", "SSE stream")
 
-# Where an error of a bridge is that was passed on by MCP.
-_ERROR_KEYS = ("grpc-tool-bridge/error", "error")
+# Where a server tells the facts of an error; other servers than a bridge say "error".
+_ERROR_KEYS = (ERROR_META, "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +74,14 @@ def is_wrapped(schema: Mapping[str, Any] | None) -> bool:
     if schema is None:
         return False
     properties = schema.get("properties")
-    if not isinstance(properties, dict) or properties.keys() != {WRAPPED}:
+    if not isinstance(properties, dict) or properties.keys() != {RESULT}:
         return False
-    return schema.get(WRAP_MARK) is True or schema.get("required") == [WRAPPED]
+    return schema.get(WRAPPED) is True or schema.get("required") == [RESULT]
 
 
 def unwrapped(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the schema of the value that was wrapped."""
-    inner = schema["properties"][WRAPPED]
+    inner = schema["properties"][RESULT]
     if not isinstance(inner, dict):
         return {}
     definitions = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
@@ -130,9 +129,9 @@ def value_of(result: CallToolResult, shape: Shape, problem: str | None = None) -
     if problem:
         raise shape.error("ValidationError", f"its result does not fit the schema that it declares: {problem}")
     if shape.wrapped:
-        if not isinstance(value, Mapping) or WRAPPED not in value:
-            raise shape.error("ValidationError", f"its result does not fit the schema that it declares: no {WRAPPED!r}")
-        value = value[WRAPPED]
+        if not isinstance(value, Mapping) or RESULT not in value:
+            raise shape.error("ValidationError", f"its result does not fit the schema that it declares: no {RESULT!r}")
+        value = value[RESULT]
     if all(isinstance(block, TextContent) for block in result.content):
         return value
     others = [block for block in result.content if not _restates(block, result.structured_content, value)]
@@ -206,6 +205,12 @@ def _texts(details: Any) -> dict[str, str]:
         return {}
     some = list(details.items())[: MAX_DETAILS - 2]
     return {str(key): value if isinstance(value, str) else json.dumps(value) for key, value in some}
+
+
+def unavailable(tool: str, server: str, why: str) -> ExternalToolError:
+    """Returns the error for a call while the server is away."""
+    text = f"the MCP server {server} is not there: {why}; call again later"
+    return ExternalToolError(tool, "WorkerUnavailable", text, {"server": server, "origin": "bridge"}, retryable=True)
 
 
 def failure_of(error: BaseException, shape: Shape, why_lost: str = "") -> ExternalToolError:

@@ -21,7 +21,7 @@ from mcp_types import (
 
 from grpc_tool_bridge.adapters.mcp.bounds import one_line
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError, wire_text
-from grpc_tool_bridge.tools.content_schemas import check_schema
+from grpc_tool_bridge.tools.content_schemas import check_schema, supported_part
 from grpc_tool_bridge.tools.context import LogLevel, ToolContext
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ _LEVELS: Mapping[str, LogLevel] = {
     "debug": "debug", "info": "info", "notice": "info", "warning": "warning", "error": "error", "critical": "error",
     "alert": "error", "emergency": "error",
 }  # fmt: skip
+# What a question says of its form besides the properties.
+_FORM_KEYS = ("type", "title", "description", "required")
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -122,15 +124,55 @@ class RunningCalls:
 def _form(schema: dict[str, Any]) -> dict[str, Any]:
     """Writes the form of a question as the bridge has it.
 
-    An optional property that no question may have, such as a list of any strings, is left out, since nobody has to
-    answer it.
+    What only narrows an answer, such as a pattern, is left out: the server checks the answer. So is an optional
+    property that no question may have, such as a list of any strings, since nobody has to answer it.
     """
-    properties = schema.get("properties")
-    if not isinstance(properties, dict):
+    properties, required = schema.get("properties"), schema.get("required", [])
+    if not isinstance(properties, dict) or not isinstance(required, list):
         return schema
-    required = schema.get("required") or ()
-    kept = {name: rules for name, rules in properties.items() if name in required or _may_be_asked(name, rules)}
-    return {**schema, "properties": kept}
+    asked = {name: _property(rules) for name, rules in properties.items()}
+    form: dict[str, Any] = {key: schema[key] for key in _FORM_KEYS if key in schema}
+    form["properties"] = {name: item for name, item in asked.items() if name in required or _may_be_asked(name, item)}
+    return form
+
+
+def _property(rules: Any) -> Any:
+    """Writes a property as the bridge has it, if it says the same in other words."""
+    if not isinstance(rules, dict):
+        return rules
+    made = _without_null(rules)
+    if "const" in made:
+        made["enum"] = [made.pop("const")]
+    choices = made.get("enum")
+    if "type" not in made and isinstance(choices, list) and all(isinstance(choice, str) for choice in choices):
+        made["type"] = "string"
+    for key, place in (("oneOf", made), ("anyOf", made.get("items"))):
+        if isinstance(place, dict) and isinstance(place.get(key), list):
+            titled = {**place, key: [_titled(choice) for choice in place[key]]}
+            made = titled if place is made else {**made, "items": titled}
+    if made.get("default") is None:
+        made.pop("default", None)
+    return supported_part(made)
+
+
+def _without_null(rules: dict[str, Any]) -> dict[str, Any]:
+    """Returns the rules of a property that may be null for one that may be left out."""
+    kinds, choices = rules.get("type"), rules.get("anyOf")
+    if isinstance(kinds, list):
+        others = [kind for kind in kinds if kind != "null"]
+        return {**rules, "type": others[0]} if len(others) == 1 else dict(rules)
+    if isinstance(choices, list) and "type" not in rules:
+        rest = [choice for choice in choices if choice != {"type": "null"}]
+        if len(rest) == 1 and isinstance(rest[0], dict):
+            return {**rest[0], **{key: rule for key, rule in rules.items() if key != "anyOf"}}
+    return dict(rules)
+
+
+def _titled(choice: Any) -> Any:
+    """Returns a choice with a title, which is the value if it has none, and nothing else."""
+    if not isinstance(choice, dict) or not isinstance(choice.get("const"), str):
+        return choice
+    return {"const": choice["const"], "title": choice.get("title", choice["const"])}
 
 
 def _may_be_asked(name: str, rules: Any) -> bool:

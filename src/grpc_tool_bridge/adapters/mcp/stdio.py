@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,8 +16,8 @@ from mcp_types import INTERNAL_ERROR, PARSE_ERROR, ErrorData, JSONRPCError, json
 
 from grpc_tool_bridge.adapters.mcp.bounds import Bounds, Bucket, too_large_text
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
-from grpc_tool_bridge.adapters.mcp.lines import EndlessLineError, Lines, TooLong, answered_id, too_long
 from grpc_tool_bridge.adapters.mcp.process import GuardedProcess, start_process
+from grpc_tool_bridge.aio.lines import END_BYTES, EndlessLineError, LineSplitter, LongLine
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
@@ -26,6 +27,12 @@ _log = logging.getLogger(__name__)
 _CHUNK = 65_536
 _SHOWN_CHARS = 120
 _LIST_CHANGED = b"tools/list_changed"
+# A line may have so many times the limit until its server is given up.
+_PATIENCE = 16
+# The id of a message that cannot be read whole is at one of its ends.
+_ID = rb'"id"\s*:\s*(?:(\d{1,18})|"([^"\\]{1,200})")'
+_HEAD = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?' + _ID)
+_TAIL = re.compile(_ID + rb'\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$')
 
 Incoming = SessionMessage | Exception
 
@@ -78,7 +85,8 @@ class ProcessConnection:
             self.lost.set()
 
     async def _read(self) -> None:
-        lines, turns = Lines(self._bounds.message_bytes), Turns()
+        most = self._bounds.message_bytes * _PATIENCE
+        lines, turns = LineSplitter(self._bounds.message_bytes, most), Turns()
         try:
             while data := await self._process.stdout.read(_CHUNK):
                 for line in lines.feed(data):
@@ -91,21 +99,22 @@ class ProcessConnection:
             self._to_session.close()
             self.lost.set()
 
-    async def _take(self, line: bytes | TooLong) -> None:
-        message = self._refused(line) if isinstance(line, TooLong) else self._parsed(line)
+    async def _take(self, line: bytes | LongLine) -> None:
+        message = self._refused(line) if isinstance(line, LongLine) else self._parsed(line)
         if message is None:
             return
         # The session may be gone.
         with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
             await self._to_session.send(message)
 
-    def _refused(self, line: TooLong) -> SessionMessage | None:
+    def _refused(self, line: LongLine) -> SessionMessage | None:
         text = too_large_text(line.size, self._bounds.message_bytes)
-        if line.request_id is None:
+        request_id = request_id_of(line)
+        if request_id is None:
             _log.warning("MCP server %s: a message was dropped: %s", self._name, text)
             return None
         error = ErrorData(code=INTERNAL_ERROR, message=text)
-        return SessionMessage(JSONRPCError(jsonrpc="2.0", id=line.request_id, error=error))
+        return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request_id, error=error))
 
     def _parsed(self, line: bytes) -> SessionMessage | None:
         text = line.strip()
@@ -118,7 +127,7 @@ class ProcessConnection:
             # A notification, of which there are too many; parsing it would take most of the time.
             return None
         if len(text) > _CHUNK and text.count(b"{") + text.count(b"[") > self._bounds.containers:
-            return self._refused(too_long(len(text), text, text))
+            return self._refused(LongLine(len(text), text[:END_BYTES], text[-END_BYTES:]))
         try:
             return SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False))
         except ValueError:
@@ -184,3 +193,18 @@ async def _finished(work: Coroutine[Any, Any, None]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+def request_id_of(line: LongLine) -> int | str | None:
+    """Returns the id of a message by the ends of its line; None if it is at none of them."""
+    found = _HEAD.match(line.head) or _TAIL.search(line.tail)
+    if found is None:
+        return None
+    return int(found[1]) if found[1] is not None else found[2].decode("utf-8", "replace")
+
+
+def answered_id(line: bytes) -> int | str | None:
+    """Returns the id of the request that a message answers which cannot be read; None if it is no answer."""
+    if b'"result"' not in line and b'"error"' not in line:
+        return None
+    return request_id_of(LongLine(len(line), line[:END_BYTES], line[-END_BYTES:]))

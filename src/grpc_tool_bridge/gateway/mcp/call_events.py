@@ -17,7 +17,8 @@ from mcp_types import (
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from grpc_tool_bridge.gateway.mcp.sessions import Context, connection_of
+from grpc_tool_bridge.gateway.mcp.sdk_internals import connection_of
+from grpc_tool_bridge.gateway.mcp.sessions import Context
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
 
 # Events of one call that wait to be sent; further ones are dropped, and counted.

@@ -14,7 +14,8 @@ from grpc_tool_bridge.errors import ResourceExhaustedError
 from grpc_tool_bridge.gateway.mcp.changes import Changes
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
 from grpc_tool_bridge.gateway.mcp.event_store import SessionEvents, opening_events
-from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionClients, connection_of
+from grpc_tool_bridge.gateway.mcp.sdk_internals import connection_of
+from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionClients
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # What a connection takes: its tasks, its streams and the SDK's objects.

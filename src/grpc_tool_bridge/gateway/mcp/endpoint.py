@@ -12,7 +12,6 @@ from mcp.server.streamable_http import EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
-from sse_starlette import sse
 from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
@@ -29,6 +28,7 @@ from grpc_tool_bridge.gateway.mcp.agents import AgentTools
 from grpc_tool_bridge.gateway.mcp.connections import Connections
 from grpc_tool_bridge.gateway.mcp.direct import CLIENT_LEFT, DirectCalls
 from grpc_tool_bridge.gateway.mcp.event_store import EventStores, SessionEvents, opening_events
+from grpc_tool_bridge.gateway.mcp.sdk_internals import end_stream_watcher
 from grpc_tool_bridge.gateway.mcp.server import make_server
 from grpc_tool_bridge.gateway.mcp.session_calls import SessionCalls
 from grpc_tool_bridge.gateway.mcp.sessions import (
@@ -68,9 +68,7 @@ class McpEndpoint:
         self._calls = HubCalls(hub)
         self._sessions = _sessions(hub)
         self._handlers = ToolHandlers(self._sessions, agents=AgentTools(agents or {}, hub.agents))
-        server = make_server(
-            self._sessions, version, handlers=self._handlers, memory=hub.memory, find_schema=self._schema_of
-        )
+        server = make_server(self._sessions, version, self._handlers, memory=hub.memory, find_schema=self._schema_of)
         self._stores = EventStores(hub.memory, asyncio.get_running_loop().time)
         self._manager = _Manager(server, self._stores, hub.settings)
         (self._connections,) = (item for item in server.middleware if isinstance(item, Connections))
@@ -120,7 +118,7 @@ class McpEndpoint:
         await self._sessions.aclose()
         await self._calls.aclose()
         self._stores.close()
-        _end_watcher()
+        end_stream_watcher()
 
     async def _answer_in_session(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request of the handshake protocol."""
@@ -280,12 +278,3 @@ def _quiet(name: str) -> None:
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.WARNING)
-
-
-def _end_watcher() -> None:
-    """Ends the task by which the SDK's streams look for the end of the server, if no stream is left."""
-    if sse._get_shutdown_state().events:  # noqa: SLF001 - it never ends otherwise
-        return
-    for task in asyncio.all_tasks():
-        if getattr(task.get_coro(), "__qualname__", "") == sse._shutdown_watcher.__qualname__:  # noqa: SLF001
-            task.cancel()

@@ -14,11 +14,8 @@ from pydantic_core import SchemaValidator, core_schema
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from grpc_tool_bridge.llm.mcp_names import RESULT, WRAPPED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
-
-# Says that a value is wrapped because the protocol has only objects here; FastMCP's word for it.
-WRAPPED = "x-fastmcp-wrap-result"
-RESULT = "result"
 
 _MAX_SCHEMA_CHARS = 65_536
 _DEFINITIONS = "#/$defs/"

@@ -25,7 +25,8 @@ from grpc_tool_bridge.gateway.mcp.changes import SUBSCRIBED_KEY
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
 from grpc_tool_bridge.gateway.mcp.resource_contents import contents_of, resource_of
 from grpc_tool_bridge.gateway.mcp.resource_uris import TEMPLATE, name_of
-from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionClients, SessionKey, connection_of
+from grpc_tool_bridge.gateway.mcp.sdk_internals import connection_of
+from grpc_tool_bridge.gateway.mcp.sessions import Context, SessionClients, SessionKey
 from grpc_tool_bridge.gateway.mcp.variable_watches import VariableWatches
 
 # Resources on one page.

@@ -8,9 +8,10 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.gateway.mcp.errors import facts_of
-from grpc_tool_bridge.gateway.mcp.output_schemas import RESULT, OutputSchema, declared
+from grpc_tool_bridge.gateway.mcp.output_schemas import OutputSchema, declared
 from grpc_tool_bridge.gateway.plain_results import plain_writer
-from grpc_tool_bridge.llm.texts import MCP_ERROR, failure_text
+from grpc_tool_bridge.llm.mcp_names import ERROR_META, RESULT
+from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.values import value_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.tools.media import Audio, Image, Media, Resource, media_of
@@ -56,7 +57,7 @@ def error_result(name: str, error: ToolBridgeError) -> WireResult:
     """Returns what a failed call is answered with: a text for the model, and the facts for programs."""
     return {
         **_complete([_text(failure_text(name, error))], is_error=True),
-        "_meta": {MCP_ERROR: facts_of(error)},
+        "_meta": {ERROR_META: facts_of(error)},
     }
 
 

@@ -25,8 +25,8 @@ TITLE = "gRPC tool bridge"
 def make_server(
     sessions: SessionClients,
     version: str,
+    handlers: ToolHandlers,
     *,
-    handlers: ToolHandlers | None = None,
     memory: Budget | None = None,
     find_schema: Callable[[str], Mapping[str, Any] | None] | None = None,
 ) -> Server[Any]:
@@ -35,11 +35,11 @@ def make_server(
     Args:
         sessions: The sessions that the clients use.
         version: The package's.
-        handlers: Answer requests about tools; None: without a choice of the tools.
+        handlers: Answer requests about tools.
         memory: Charged with the clients' connections; None: nothing is.
         find_schema: Returns the schema of a tool whose arguments stand in headers, too.
     """
-    handlers, changes = handlers or ToolHandlers(sessions), Changes(sessions)
+    changes = Changes(sessions)
     # A dict of the wire is taken where a result is.
     list_tools: Any = handlers.list_tools
     call_tool: Any = handlers.call_tool

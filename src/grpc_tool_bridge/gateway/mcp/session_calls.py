@@ -7,31 +7,16 @@ until it is done, cancelled, or its session ends, whatever becomes of its connec
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import anyio
-from mcp.server.context import ServerRequestContext
 from mcp.server.runner import modern_error_data
-from mcp.server.session import ServerSession
 from mcp.server.streamable_http import REQUEST_CANCELLED, EventMessage
 from mcp.shared.dispatcher import coerce_request_id
-from mcp.shared.transport_context import TransportContext
-from mcp_types import (
-    CallToolRequestParams,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCResponse,
-    RequestId,
-    methods,
-)
+from mcp_types import ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCResponse
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, is_version_at_least
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
@@ -39,10 +24,11 @@ from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.gateway.events import client_left
 from grpc_tool_bridge.gateway.mcp.connections import OpenConnection
-from grpc_tool_bridge.gateway.mcp.direct import METHOD, body_of_call, is_json
-from grpc_tool_bridge.gateway.mcp.results import is_small
+from grpc_tool_bridge.gateway.mcp.direct import body_of_call, is_json
+from grpc_tool_bridge.gateway.mcp.plain_calls import PlainCall, complete, context_of, written
+from grpc_tool_bridge.gateway.mcp.sdk_internals import send_related_request
+from grpc_tool_bridge.gateway.mcp.sessions import Context
 from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
-from grpc_tool_bridge.values.offload import in_reader
 
 # A call that takes longer than so many seconds gets a stream, which can be read on over another connection.
 SOON_SECONDS = 0.25
@@ -60,7 +46,6 @@ _STREAM = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-_TRANSPORT = TransportContext(kind="jsonrpc", can_send_request=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +53,11 @@ class SessionCall:
     """A call that can be answered here.
 
     Attributes:
-        request_id: Its id.
-        params: What is called.
+        plain: What was read.
         found: The connection that it belongs to.
     """
 
-    request_id: RequestId
-    params: CallToolRequestParams
+    plain: PlainCall
     found: OpenConnection
 
 
@@ -95,28 +78,20 @@ class SessionCalls:
         """Returns the call in a request whose body begins with a message; None: the SDK answers it."""
         if not _is_usual(scope["headers"], found):
             return None
-        read = body_of_call(message)
-        if read is None:
-            return None
-        request_id, params = read
+        plain = body_of_call(message)
         # Who wants progress, or says more, gets it from the SDK.
-        if (
-            params.get("_meta")
-            or coerce_request_id(request_id) in found.calls
-            or not isinstance(params.get("name"), str)
-        ):
+        if plain is None or plain.meta or coerce_request_id(plain.request_id) in found.calls:
             return None
-        call = CallToolRequestParams.model_construct(name=params["name"], arguments=params.get("arguments"))
-        return SessionCall(request_id, call, found)
+        return SessionCall(plain, found)
 
     async def answer(self, call: SessionCall, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a call."""
         running = _Running(call)
         first = await call.found.events.store_event(running.stream_id, None)
-        work = self._handlers.call_tool(running.context(Request(scope, receive)), call.params)
+        work = self._handlers.call_tool(running.context(Request(scope, receive)), call.plain.params)
         task = self._tasks.start(work, running.done)
         if task is not None:
-            key = coerce_request_id(call.request_id)
+            key = coerce_request_id(call.plain.request_id)
             call.found.calls[key] = task
             task.add_done_callback(partial(_forget, call.found, key))
         if not running.answered.done():
@@ -136,7 +111,7 @@ class SessionCalls:
         await self._tasks.aclose()
 
     async def _send(self, running: "_Running", answer: Mapping[str, Any], send: Send) -> None:
-        body = _json(answer) if is_small(answer) else await in_reader(lambda: _json(answer))
+        body = await written(answer)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -210,12 +185,12 @@ class _Reader:
 
 
 class _Running:
-    """A call that runs, and what has come of it."""
+    """A call that runs, and what has come of it; an ``Outbound`` to its client."""
 
     def __init__(self, call: SessionCall) -> None:
         self.call = call
         self.events = call.found.events
-        self.stream_id = str(call.request_id)
+        self.stream_id = str(call.plain.request_id)
         self.version = call.found.connection.protocol_version
         self.session_header = (b"mcp-session-id", (call.found.connection.session_id or "").encode())
         self.told = asyncio.Event()
@@ -223,21 +198,13 @@ class _Running:
         self.answered: asyncio.Future[JSONRPCMessage] = asyncio.get_running_loop().create_future()
         self._is_kept = False
 
-    def context(self, request: Request) -> ServerRequestContext[Any, Any]:
+    def context(self, request: Request) -> Context:
         """Returns the context of the call for its handler."""
-        connection = self.call.found.connection
-        return ServerRequestContext(
-            session=ServerSession(_Exchange(self.call.request_id, self), connection),
-            lifespan_context={},
-            protocol_version=self.version,
-            method=METHOD,
-            request_id=self.call.request_id,
-            request=request,
-        )
+        return context_of(self.call.plain, self.call.found.connection, self, "jsonrpc", request)
 
     def done(self, result: Any, error: BaseException | None) -> None:
         """Takes what has come of the call."""
-        request_id = self.call.request_id
+        request_id = self.call.plain.request_id
         answer: JSONRPCMessage
         if isinstance(error, Exception):
             answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=modern_error_data(error))
@@ -245,7 +212,7 @@ class _Running:
             data = ErrorData(code=REQUEST_CANCELLED, message="Request cancelled")
             answer = JSONRPCError(jsonrpc="2.0", id=request_id, error=data)
         else:
-            answer = JSONRPCResponse(jsonrpc="2.0", id=request_id, result=_result(result, self.version))
+            answer = JSONRPCResponse(jsonrpc="2.0", id=request_id, result=dict(complete(result, self.version, {})))
         if not self.answered.done():
             self.answered.set_result(answer)
         if self._is_kept:
@@ -264,41 +231,20 @@ class _Running:
             return {"jsonrpc": "2.0", "id": answer.id, "result": answer.result}
         return answer.model_dump(mode="json", by_alias=True, exclude_none=True)
 
-    async def tell(self, method: str, params: Mapping[str, Any] | None) -> None:
+    async def notify(self, method: str, params: Any, opts: Any = None) -> None:
         """Sends a notification with the call."""
+        del opts
         more = {} if params is None else {"params": dict(params)}
         self.events.keep(self.stream_id, JSONRPCNotification(jsonrpc="2.0", method=method, **more))
         self.told.set()
         await self.reader.told()
 
-
-@dataclass
-class _Exchange:
-    """What the SDK needs to know of the request, and how its client is told something; a ``DispatchContext``."""
-
-    request_id: RequestId
-    running: _Running
-    transport: TransportContext = _TRANSPORT
-    message_metadata: None = None
-    can_send_request: bool = True
-    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
-
     async def send_raw_request(self, method: str, params: Any, opts: Any = None) -> dict[str, Any]:
         """Sends a request with the call, and returns the answer to it."""
-        self.running.told.set()
-        outbound: Any = self.running.call.found.connection.outbound
-        answer: dict[str, Any] = await outbound.send_raw_request(
-            method, params, opts, _related_request_id=self.request_id
+        self.told.set()
+        return await send_related_request(
+            self.call.found.connection, method, params, opts, request_id=self.call.plain.request_id
         )
-        return answer
-
-    async def notify(self, method: str, params: Any, opts: Any = None) -> None:
-        """Sends a notification with the call."""
-        del opts
-        await self.running.tell(method, params)
-
-    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
-        """Drops it: the request did not ask for any."""
 
 
 def _is_usual(headers: Any, found: OpenConnection) -> bool:
@@ -320,22 +266,11 @@ def _is_usual(headers: Any, found: OpenConnection) -> bool:
     )
 
 
-def _result(result: Any, version: str) -> dict[str, Any]:
-    if isinstance(result, BaseModel):
-        dumped = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-        return methods.serialize_server_result(METHOD, version, dumped)
-    return {key: value for key, value in result.items() if key != "resultType"}
-
-
 async def _frame(event: EventMessage) -> bytes:
     message: Any = event.message
     content = message.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    body = _json(content) if is_small(content) else await in_reader(lambda: _json(content))
+    body = await written(content)
     return b"id: " + (event.event_id or "").encode() + b"\r\nevent: message\r\ndata: " + body + b"\r\n\r\n"
-
-
-def _json(answer: Any) -> bytes:
-    return json.dumps(answer, separators=(",", ":")).encode()
 
 
 def _forget(found: OpenConnection, key: Any, task: "asyncio.Task[Any]") -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 
 from grpc_tool_bridge.aio.backoff import back_off
@@ -16,6 +15,7 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
 from grpc_tool_bridge.gateway.mcp.answerers import RequestAnswerers
+from grpc_tool_bridge.gateway.mcp.sdk_internals import connection_of
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # The session of clients that name none and have none of their own.
@@ -46,12 +46,6 @@ class SessionKey:
 
     session_id: str
     is_own: bool = False
-
-
-def connection_of(context: Context) -> Connection:
-    """Returns the connection that a request came by; that of a client of the handshake protocol stays."""
-    connection: Connection = context.session._connection  # noqa: SLF001 - the SDK has no other way to it
-    return connection
 
 
 def key_of(context: Context, default: SessionKey) -> SessionKey:

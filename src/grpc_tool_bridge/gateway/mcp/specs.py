@@ -4,12 +4,11 @@ import json
 from typing import Any
 
 from grpc_tool_bridge.gateway.mcp.output_schemas import output_schema
+from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TITLE_KEY
 from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-# Keys of a tool's metadata: its title, its annotations as JSON, and single ones of them.
-TITLE_KEY = "mcp.title"
-ANNOTATIONS_KEY = "mcp.annotations"
+# The annotations that say what a tool does to the world. ``mcp.`` and one of them is a key of a tool's metadata, too.
 HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 
 _FLAGS = {"true": True, "false": False}

@@ -112,12 +112,12 @@ def _pin(path: Path, server: str) -> None:
 
 def test_processes_that_share_it_lose_nothing(pins: PinFile) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_pin, args=(pins.path, f"s{number}")) for number in range(4)]
+    workers = [context.Process(target=_pin, args=(pins.path, f"s{number}")) for number in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    assert sorted(json.loads(pins.path.read_text())["servers"]) == ["s0", "s1", "s2", "s3"]
+    assert sorted(json.loads(pins.path.read_text())["servers"]) == ["s0", "s1"]
 
 
 def test_a_link_stays_one_and_its_file_is_written(pins: PinFile, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from mcp_types import (
 from grpc_tool_bridge import Answer
 from grpc_tool_bridge.adapters.mcp.running import RunningCall, RunningCalls, current_call
 from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.tools.content_schemas import check_schema
 
 
 @dataclass
@@ -89,6 +90,46 @@ async def test_what_cannot_be_asked_is_left_out_if_it_need_not_be_answered(requi
     await calls.on_question(NOBODY, ElicitRequestFormParams(message="?", requested_schema=schema))
     # What must be answered is asked, and refused with the reason.
     assert context.asked[0][1]["properties"].keys() == ({"sure", "names"} if required else {"sure"})
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ({"type": "string", "pattern": "^a+$", "examples": ["a"]}, {"type": "string"}),
+        ({"type": "string", "format": "email", "x-order": 1}, {"type": "string", "format": "email"}),
+        ({"type": ["integer", "null"], "minimum": 1, "default": None}, {"type": "integer", "minimum": 1}),
+        (
+            {"anyOf": [{"type": "number", "maximum": 2}, {"type": "null"}], "title": "N", "default": None},
+            {"type": "number", "maximum": 2, "title": "N"},
+        ),
+        ({"enum": ["a", "b"]}, {"type": "string", "enum": ["a", "b"]}),
+        ({"type": "string", "const": "a"}, {"type": "string", "enum": ["a"]}),
+        (
+            {"type": "string", "oneOf": [{"const": "a"}, {"const": "b", "title": "B", "description": "!"}]},
+            {"type": "string", "oneOf": [{"const": "a", "title": "a"}, {"const": "b", "title": "B"}]},
+        ),
+        (
+            {"type": "array", "uniqueItems": True, "items": {"anyOf": [{"const": "a"}]}, "maxItems": 1},
+            {"type": "array", "items": {"anyOf": [{"const": "a", "title": "a"}]}, "maxItems": 1},
+        ),
+        (
+            {"type": "array", "items": {"type": "string", "enum": ["a"]}, "default": ["a"]},
+            {"type": "array", "items": {"type": "string", "enum": ["a"]}, "default": ["a"]},
+        ),
+    ],
+)
+async def test_a_property_is_asked_in_the_words_of_the_bridge(sent: dict[str, Any], asked: dict[str, Any]) -> None:
+    calls = RunningCalls("s")
+    for required in ([], ["it"]):
+        _, context = running(calls, "a", Answer("decline"))
+        schema = {
+            "type": "object", "properties": {"it": sent}, "required": required, "additionalProperties": True,
+            "examples": [],
+        }  # fmt: skip
+        await calls.on_question(NOBODY, ElicitRequestFormParams(message="?", requested_schema=schema))
+        ((_, form),) = context.asked
+        assert form == {"type": "object", "properties": {"it": asked}, "required": required}
+        check_schema(form)
 
 
 async def test_an_address_is_shown_with_its_question() -> None:

@@ -10,7 +10,7 @@ from mcp_types import JSONRPCNotification, JSONRPCResponse
 from grpc_tool_bridge.gateway.mcp import event_store
 from grpc_tool_bridge.gateway.mcp.event_store import EventStores, SessionEvents
 from grpc_tool_bridge.rpc.budgets import Budget
-from support.waiting import soon, turns
+from support.waiting import soon, turns, until
 
 MIB = 1024 * 1024
 
@@ -99,9 +99,7 @@ async def test_a_timer_forgets_the_last_ones(memory: Budget, monkeypatch: pytest
     events = EventStores(memory, asyncio.get_running_loop().time).open()
     await events.store_event("1", _answer())
     assert memory.used
-    async with asyncio.timeout(10):
-        while memory.used:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: not memory.used)
 
 
 async def test_events_are_bounded_in_number_and_in_bytes(memory: Budget, monkeypatch: pytest.MonkeyPatch) -> None:

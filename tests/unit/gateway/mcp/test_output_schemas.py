@@ -6,7 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from grpc_tool_bridge.gateway.mcp.output_schemas import RESULT, declared, output_schema
+from grpc_tool_bridge.gateway.mcp.output_schemas import declared, output_schema
+from grpc_tool_bridge.llm.mcp_names import RESULT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
 OLD, NEW = "2025-11-25", "2026-07-28"

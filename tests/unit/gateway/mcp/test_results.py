@@ -9,7 +9,7 @@ import pytest
 from grpc_tool_bridge.errors import ToolExecutionError
 from grpc_tool_bridge.gateway.mcp import results
 from grpc_tool_bridge.gateway.mcp.results import error_result, is_small, result_of, text_result
-from grpc_tool_bridge.llm.texts import MCP_ERROR
+from grpc_tool_bridge.llm.mcp_names import ERROR_META
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 SPEC = ToolSpec(name="t")
@@ -87,8 +87,8 @@ def test_an_error_keeps_type_details_and_whether_to_try_again() -> None:
     result = error_result("t", ToolExecutionError("t", "RateLimitExceeded", "t: slow down", {"retry_after": "2"}))
     assert result["isError"]
     assert result["content"][0]["text"] == "t: RateLimitExceeded: slow down (retry_after: 2)"
-    assert result["_meta"][MCP_ERROR]["details"] == {"retry_after": "2"}
-    assert result["_meta"][MCP_ERROR]["retryable"] is True
+    assert result["_meta"][ERROR_META]["details"] == {"retry_after": "2"}
+    assert result["_meta"][ERROR_META]["retryable"] is True
 
 
 def test_a_text_is_a_result() -> None:

@@ -10,32 +10,8 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCNotification, JSONRPCRequest
 
 from grpc_tool_bridge.aio.descriptors import DescriptorReader, DescriptorWriter
-from grpc_tool_bridge.gateway.mcp.lines import LineSplitter, MessageReader, MessageWriter, refusal_of
+from grpc_tool_bridge.gateway.mcp.stdio import MessageReader, MessageWriter, refusal_of
 from support.waiting import turns
-
-
-def split(limit: int, *parts: bytes) -> list[bytes | None]:
-    splitter = LineSplitter(limit)
-    return [line for part in parts for line in splitter.feed(part)] + list(splitter.end())
-
-
-def test_lines_are_whole_however_they_arrive() -> None:
-    text = b"one\n\ntwo three\nlast"
-    assert split(100, text) == [b"one", b"", b"two three", b"last"]
-    assert split(100, *(bytes([byte]) for byte in text)) == [b"one", b"", b"two three", b"last"]
-    assert split(100) == []
-
-
-def test_a_line_that_is_too_long_is_none_and_the_next_one_is_whole() -> None:
-    assert split(4, b"four\nfive5\nsix\n") == [b"four", None, b"six"]
-    assert split(4, b"fi", b"ve", b"5", b"\nsix\n", b"seven77") == [None, b"six", None]
-
-
-def test_a_line_that_is_too_long_is_not_kept() -> None:
-    splitter = LineSplitter(10)
-    for _ in range(100):
-        assert list(splitter.feed(b"x" * 1_000)) == []
-    assert splitter._parts == []
 
 
 @pytest.mark.parametrize(

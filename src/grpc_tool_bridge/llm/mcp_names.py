@@ -1,0 +1,13 @@
+"""Names that MCP itself does not have: the gateway writes them, and an import of MCP tools reads them."""
+
+# The key of an error's facts in ``_meta`` of a result.
+ERROR_META = "grpc-tool-bridge/error"
+
+# Keys of the metadata of a tool's spec: its title, and its annotations as JSON.
+TITLE_KEY = "mcp.title"
+ANNOTATIONS_KEY = "mcp.annotations"
+
+# The only property of a structured content that holds a value which is no object, and the key by which an output schema
+# says so; FastMCP's words for them.
+RESULT = "result"
+WRAPPED = "x-fastmcp-wrap-result"
