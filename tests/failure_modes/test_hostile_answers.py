@@ -104,7 +104,7 @@ async def test_a_question_comes_as_the_tool_asks_it(link: RawLink) -> None:
         ("accept", {}, "'count' is missing"),
         ("accept", {"count": 1.5}, "'count' is 1.5, not an integer"),
         ("accept", {"count": None}, "'count' is None, not an integer"),
-        ("accept", {"count": [1]}, "'count' is [], not an integer"),
+        ("accept", {"count": [1]}, "'count' is [1.0], not an integer"),
         ("accept", {"count": float("nan")}, "'count' is nan, not an integer"),
         ("accept", {"count": 1, "more": {"a": 1}}, "'more' is not asked for"),
         ("accept", {str(number): 1 for number in range(1_000)}, "'0' is not asked for; '1' is not"),
