@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 from grpc_tool_bridge.cli import main
+from integration.agent_runtime import ObedientAgents
 from support.patience import PATIENCE
 from support.programs import environment
 from support.waiting import until
@@ -185,6 +186,17 @@ async def test_a_named_session_is_shared_and_kept(hub: BridgeServer) -> None:
             await opened.call_tool("double", {"number": 1})
             assert len(hub.hub.store) == 1
         assert (await bridge.client.session_info()).session_id == "shared"
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_agent_of_the_hub_is_a_tool(hub: BridgeServer, mode: str) -> None:
+    async with ToolWorker(hub.address, agents=ObedientAgents()):
+        words = ("--address", hub.address, "--mcp-agent", "ask=Question -> Answer")
+        async with client(*words, mode=mode) as opened:
+            assert [item.name for item in (await opened.list_tools()).tools] == ["ask", "double"]
+            asked = {"call": "double", "arguments": {"number": 21}}
+            answer = await opened.call_tool("ask", asked)
+            assert (answer.is_error, answer.structured_content) == (False, {"Answer": "42"})
 
 
 # ----------------------------------------------------------------------------------------------------- what is written
@@ -472,6 +484,9 @@ async def test_a_filter_shows_a_part_of_the_tools_or_the_search_alone() -> None:
         (["--tools", "no_such_module"], "there is no module no_such_module"),
         (["--tools", TOOLS, "--session", "s"], "--session: for the session of a hub"),
         (["--tools", TOOLS, "--address", "localhost:1"], "--tools and --address exclude each other"),
+        (["--tools", TOOLS, "--mcp-agent", "ask=a -> b"], "--mcp-agent: agents run at a hub"),
+        (["--mcp-agent", "ask"], "--mcp-agent must be NAME=SIGNATURE"),
+        (["--mcp-agent", "ask=nothing"], "--mcp-agent: the agent ask: "),
         (["--max-threads", "3"], "--max-threads: for the tools of --tools only"),
         (["--name", "x"], "--name: for --print-config only"),
         (["--address", "nowhere"], "--address"),

@@ -43,5 +43,7 @@ def _check_local(options: McpOptions, hub: HubOptions) -> None:
     """Refuses options that are for a hub."""
     if options.session is not None:
         raise ArgumentError("--session: for the session of a hub; the tools of --tools need none, so leave it out")
+    if options.mcp_agent:
+        raise ArgumentError("--mcp-agent: agents run at a hub; serve the tools with one, and give its --address")
     if hub.address not in (DEFAULT_ADDRESS, os.environ.get("TOOL_BRIDGE_ADDRESS")):
         raise ArgumentError("--tools and --address exclude each other: give the tools of a hub, or those of files")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from grpc_tool_bridge.cli import garbage, interrupts
 from grpc_tool_bridge.cli.connection import first_answer, make_bridge
 from grpc_tool_bridge.cli.event_loop import run_in_loop
-from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.log import log_to_stderr
 from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
@@ -24,7 +24,7 @@ from grpc_tool_bridge.cli.streams import taken_streams
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.argument_checks import MAX_SECONDS
-from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.optional import missing
 
 if TYPE_CHECKING:
@@ -95,10 +95,12 @@ async def _serve(
     streams: tuple[int, int],
 ) -> int:
     """Serves the tools that are offered here, or those of the hub; returns the exit code."""
+    from grpc_tool_bridge.gateway.mcp.agents import AgentTools
     from grpc_tool_bridge.gateway.mcp.server import make_server
     from grpc_tool_bridge.gateway.mcp.stdio import serve_descriptors
     from grpc_tool_bridge.gateway.mcp.tools import ToolHandlers
 
+    agents = AgentTools(_checked_agents(options), None)
     with ending_signals() as signals:
         told = asyncio.ensure_future(signals.get())
         link_timeout = _LINK_SECONDS if offered is None else None
@@ -106,7 +108,7 @@ async def _serve(
             _clients(offered, hub, settings) as make_client,
             _sessions(make_client, options, hub, link_timeout) as (sessions, key),
         ):
-            handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()))
+            handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()), agents=agents)
             server = make_server(sessions, version("grpc-tool-bridge"), handlers)
             limit = _LINE_FACTOR * settings.max_message_bytes
             serving_client = asyncio.ensure_future(serve_descriptors(server, handlers, *streams, max_line=limit))
@@ -125,6 +127,15 @@ async def _serve(
                 for future in (serving_client, told, opened):
                     future.cancel()
                 await asyncio.wait((serving_client, opened))
+
+
+def _checked_agents(options: McpOptions) -> dict[str, str]:
+    from grpc_tool_bridge.gateway.declared_agents import check_declared
+
+    try:
+        return check_declared(options.declared_agents())
+    except ValidationError as error:
+        raise ArgumentError(f"--mcp-agent: {error.message}") from None
 
 
 async def _open(sessions: "SessionClients", key: "SessionKey", hub: HubOptions) -> None:

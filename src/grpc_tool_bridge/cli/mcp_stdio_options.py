@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from grpc_tool_bridge.cli.event_loop import LoopChoice, LoopOption
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption
+from grpc_tool_bridge.cli.mcp_agents import declared_agents
 from grpc_tool_bridge.cli.options import OptionGroup
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.settings import read_settings, setting
@@ -56,6 +57,14 @@ class McpOptions(OptionGroup):
             "that find tools and call them. Repeatable, also with commas between them.",
         ),
     ] = None
+    mcp_agent: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=SIGNATURE",
+            help="Offer an agent of the hub as a tool, such as ask='question -> answer'; the hub needs an agent "
+            "runtime, such as serve --agents. Repeatable.",
+        ),
+    ] = None
     print_config: Annotated[
         ConfigFormat | None,
         Option(
@@ -85,12 +94,17 @@ class McpOptions(OptionGroup):
     show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None
 
     def check(self) -> None:
-        """Checks that options for ``--print-config`` are given with it, and the patterns."""
+        """Checks that options for ``--print-config`` are given with it, the patterns, and the agents."""
+        self.declared_agents()
         if self.name is not None and self.print_config is None:
             raise ArgumentError("--name: for --print-config only; give --print-config, too")
         patterns = [pattern for given in self.tool_filter or () for pattern in given.split(",")]
         if not all(patterns):
             raise ArgumentError("--tool-filter: a pattern is empty")
+
+    def declared_agents(self) -> dict[str, str]:
+        """Returns the agents of ``--mcp-agent``: signatures by name; raises ArgumentError."""
+        return declared_agents(self.mcp_agent)
 
     def check_remote(self) -> None:
         """Refuses settings of a hub in this process where another hub is used."""

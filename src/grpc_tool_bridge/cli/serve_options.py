@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.mcp_agents import declared_agents
 from grpc_tool_bridge.cli.options import check_address
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.recording import RecordOption, RedactOption, RedactPatternOption, check_redaction
@@ -78,16 +79,7 @@ class ServeOptions(ServingOptions):
         Raises:
             ArgumentError: One is not ``NAME=SIGNATURE``, or there is no ``--http``.
         """
-        declared: dict[str, str] = {}
-        for given in self.mcp_agent or ():
-            name, equals, signature = given.partition("=")
-            if not equals or not name or not signature.strip():
-                raise ArgumentError(
-                    f"--mcp-agent must be NAME=SIGNATURE, such as ask='question -> answer', not {given!r:.80}"
-                )
-            if name in declared:
-                raise ArgumentError(f"--mcp-agent: {name} is there twice")
-            declared[name] = signature.strip()
+        declared = declared_agents(self.mcp_agent)
         if declared and self.http is None:
             raise ArgumentError("--mcp-agent offers agents over HTTP, at /mcp; add --http HOST:PORT")
         return declared
