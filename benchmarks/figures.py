@@ -115,9 +115,7 @@ FIGURES = (
         1,
         2,
     ),
-    Figure(
-        "mcp-in", "a tool of an MCP server through a hub / by the MCP SDK's client, p50", "serving_mcp:taken_in", 1.3
-    ),
+    Figure("mcp-in", "an MCP server's tool, hub in another process / the MCP SDK, p50", "serving_mcp:taken_in", 1.3),
     _more("link-stream", "64 KiB chunks, same machine / bare stream, MB/s", "streams:chunk_stream", 2, 4),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
     Figure(
@@ -166,7 +164,7 @@ FIGURES = (
     _times_faster("mcp-stdio-one", "the MCP SDK over stdio, one at a time", "mcp_stdio"),
     _times_faster("mcp-stdio-100", "the MCP SDK over stdio, 100 at once", "mcp_stdio"),
     Figure(
-        "mcp-imported", "a tool of an MCP server, over a hub / by the MCP SDK, p50", "comparisons:mcp_imported", 1.3
+        "mcp-imported", "an MCP server's tool, hub in this process / the MCP SDK, p50", "comparisons:mcp_imported", 1.3
     ),
     _health("dimensions", "a tensor of 300,000 dimensions"),
     _health("hashes", "25,000 integers of one hash for a set[int]"),
