@@ -11,10 +11,10 @@ from mcp_types import Tool as McpTool
 
 from grpc_tool_bridge.adapters.mcp.bounds import one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.results import Shape, is_wrapped, unwrapped
-from grpc_tool_bridge.adapters.mcp.schemas import content_check
 from grpc_tool_bridge.errors import ValidationError, wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TITLE_KEY
 from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.tools.content_check import content_check
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.external import external_tool
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS

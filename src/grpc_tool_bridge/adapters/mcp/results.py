@@ -26,9 +26,9 @@ from mcp_types import (
 from mcp_types import ResourceLink as LinkContent
 
 from grpc_tool_bridge.adapters.mcp.bounds import TOO_LARGE
-from grpc_tool_bridge.adapters.mcp.schemas import ContentCheck
 from grpc_tool_bridge.errors import MAX_DETAILS, ExternalToolError, wire_text
 from grpc_tool_bridge.llm.mcp_names import ERROR_META, RESULT, WRAPPED
+from grpc_tool_bridge.tools.content_check import ContentCheck
 from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink, media_dict
 
 # A server's error may repeat a whole answer.

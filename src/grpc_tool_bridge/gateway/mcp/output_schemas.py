@@ -1,21 +1,17 @@
 """Schemas of results: what a client is told, and whether a result is what it was told."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
+from jsonschema.exceptions import ValidationError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic_core import SchemaError as PatternError
 from pydantic_core import SchemaValidator, core_schema
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from grpc_tool_bridge.llm.mcp_names import RESULT, WRAPPED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
+from grpc_tool_bridge.tools.content_check import UNBOUNDED, ContentCheck, Rules, check_schema
 
 _MAX_SCHEMA_CHARS = 65_536
 _DEFINITIONS = "#/$defs/"
@@ -26,8 +22,8 @@ _MEDIA = frozenset({"image", "audio", "resource", "resource_link"})
 Schema = dict[str, Any]
 
 
-class _Refused(Exception):  # noqa: N818 - it is no error: the schema is not used
-    """The schema cannot be used."""
+class UndecidedError(Exception):
+    """It takes longer to find out whether a content is what its schema says."""
 
 
 class OutputSchema:
@@ -44,15 +40,22 @@ class OutputSchema:
     def __init__(self, schema: Schema, *, wraps: bool) -> None:
         self.schema = schema
         self.wraps = wraps
-        # Nothing is fetched: a reference to another document is an error.
-        self._validator = _Validator(schema, registry=Registry())
+        self._check = ContentCheck(schema, _RULES)
 
-    def allows(self, content: Any) -> bool:
-        """Returns whether a structured content is what the schema says."""
-        try:
-            return bool(self._validator.is_valid(content))
-        except (Unresolvable, RecursionError, _Refused):
-            return False
+    def allows(self, content: Any, *, is_quick: bool = False) -> bool:
+        """Returns whether a structured content is what the schema says; one that takes too long to check is not.
+
+        Args:
+            content: The content.
+            is_quick: Whether it is to be found out within a few milliseconds.
+
+        Raises:
+            UndecidedError: It takes longer, which only a quick check says.
+        """
+        problem = self._check.quick(content) if is_quick else self._check(content)
+        if problem is None:
+            raise UndecidedError
+        return not problem
 
 
 def output_schema(spec: ToolSpec, version: str) -> Schema | None:
@@ -76,22 +79,28 @@ def declared(spec: ToolSpec, version: str) -> OutputSchema | None:
 def _declared(text: str, is_list: bool, any_value: bool) -> OutputSchema | None:
     try:
         schema = json.loads(text)
-        if not isinstance(schema, dict) or not schema or _has_media(schema) or _has_patterns(schema):
+        if not isinstance(schema, dict) or not schema or _has_media(schema) or _is_unbounded(schema):
             return None
         if schema.get("$schema", next(iter(_DIALECTS))) not in _DIALECTS:
             return None
-        Draft202012Validator.check_schema(schema)
+        check_schema(schema)
         if is_list:
             schema = _around(schema, lambda item: {"type": "array", "items": item})
         schema = _rooted(schema)
         if schema.get("type") == "object":
             # What an older client reads is checked by its library.
             return OutputSchema(schema, wraps=False) if _is_readable(schema) else None
-        if any_value and not OutputSchema(schema, wraps=False).allows(None):
-            return OutputSchema(schema, wraps=False)
-        return OutputSchema(_around(schema, _wrap), wraps=True)
-    except (ValueError, RecursionError, SchemaError, Unresolvable):
+        found = OutputSchema(schema, wraps=False)
+        return found if any_value and not _may_be_null(found) else OutputSchema(_around(schema, _wrap), wraps=True)
+    except (ValueError, RecursionError):
         return None
+
+
+def _may_be_null(schema: OutputSchema) -> bool:
+    try:
+        return schema.allows(None, is_quick=True)
+    except UndecidedError:
+        return True
 
 
 def _wrap(item: Schema) -> Schema:
@@ -157,31 +166,24 @@ def _has_media(part: Any) -> bool:
     return any(map(_has_media, part.values()))
 
 
-def _has_patterns(part: Any) -> bool:
-    """Returns whether names are matched with patterns, which may take a validator any time."""
+def _is_unbounded(part: Any) -> bool:
+    """Returns whether a schema has rules that may take a check any time, and that a client would check all the same."""
     if isinstance(part, list):
-        return any(map(_has_patterns, part))
-    return isinstance(part, dict) and ("patternProperties" in part or any(map(_has_patterns, part.values())))
+        return any(map(_is_unbounded, part))
+    return isinstance(part, dict) and (not part.keys().isdisjoint(UNBOUNDED) or any(map(_is_unbounded, part.values())))
 
 
-def _check_pattern(_: Any, pattern: Any, instance: Any, __: Any) -> Any:
+def _check_pattern(_: Any, pattern: Any, instance: Any, __: Any) -> Iterator[ValidationError]:
     """Checks a text in linear time: the pattern may be a stranger's."""
-    if isinstance(instance, str) and not _matcher(pattern)(instance):
+    if isinstance(instance, str) and not _matcher(pattern).isinstance_python(instance):
         yield ValidationError(f"the text does not match {pattern!r:.100}")
 
 
 @lru_cache(maxsize=256)
-def _matcher(pattern: str) -> Callable[[str], bool]:
-    try:
-        validator = SchemaValidator(core_schema.str_schema(pattern=pattern))
-    except PatternError:
-        # Such as one that looks behind.
-        raise _Refused from None
-    return lambda text: _is_valid(validator, text)
+def _matcher(pattern: str) -> SchemaValidator:
+    """Returns what matches a pattern; raises SchemaError for one that looks behind, say, so that nothing fits it."""
+    return SchemaValidator(core_schema.str_schema(pattern=pattern))
 
 
-def _is_valid(validator: SchemaValidator, text: str) -> bool:
-    return bool(validator.isinstance_python(text))
-
-
-_Validator = extend(Draft202012Validator, {"pattern": _check_pattern})
+# All else is checked as a client does it.
+_RULES: Rules = (("pattern", _check_pattern),)

@@ -1,6 +1,7 @@
 """Results of tools as content that MCP has."""
 
 import base64
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.gateway.mcp.errors import facts_of
-from grpc_tool_bridge.gateway.mcp.output_schemas import OutputSchema, declared
+from grpc_tool_bridge.gateway.mcp.output_schemas import OutputSchema, UndecidedError, declared
 from grpc_tool_bridge.gateway.plain_results import plain_writer
 from grpc_tool_bridge.llm.mcp_names import ERROR_META, RESULT
 from grpc_tool_bridge.llm.texts import failure_text
@@ -27,13 +28,14 @@ _LISTS = (list, tuple)
 
 
 async def result_of(spec: ToolSpec, value: Any, version: str) -> WireResult:
-    """Returns what a call is answered with; a large value is written in a thread. See ``write_result``."""
+    """Returns what a call is answered with; what takes long is written in a thread. See ``write_result``."""
     if is_small(value):
-        return write_result(spec, value, version)
+        with contextlib.suppress(UndecidedError):
+            return write_result(spec, value, version, is_quick=True)
     return await in_reader(lambda: write_result(spec, value, version))
 
 
-def write_result(spec: ToolSpec, value: Any, version: str) -> WireResult:
+def write_result(spec: ToolSpec, value: Any, version: str, *, is_quick: bool = False) -> WireResult:
     """Returns what a call is answered with: content for every reader, and structured content where there is any.
 
     Images, audio, resources and links become content of their kind, also in a list. Deeper in a value they become
@@ -41,11 +43,14 @@ def write_result(spec: ToolSpec, value: Any, version: str) -> WireResult:
 
     The structured content is what the client was told that it is, by the tool's output schema; a value that JSON cannot
     write so has none. A tool without a schema has structured content if it returns an object.
+
+    Raises:
+        UndecidedError: With ``is_quick``, if it takes more than a few milliseconds to check the structured content.
     """
     schema = declared(spec, version)
     result = _complete(_content(value, has_schema=schema is not None))
     try:
-        structured = _structured(spec, schema, value)
+        structured = _structured(spec, schema, value, is_quick=is_quick)
     except (ValueError, RecursionError):
         structured = ()
     if structured:
@@ -164,7 +169,7 @@ def _base64(data: bytes) -> str:
 # ---------------------------------------------------------------------------------------------- structured content
 
 
-def _structured(spec: ToolSpec, schema: OutputSchema | None, value: Any) -> tuple[Any, ...]:
+def _structured(spec: ToolSpec, schema: OutputSchema | None, value: Any, *, is_quick: bool) -> tuple[Any, ...]:
     """Returns the structured content as the one item of a tuple; none: there is none."""
     if schema is None:
         return (_plain(spec, value),) if type(value) is dict and not _holds_media(value) else ()
@@ -172,7 +177,7 @@ def _structured(spec: ToolSpec, schema: OutputSchema | None, value: Any) -> tupl
         content = write(spec, value)
         if schema.wraps:
             content = {RESULT: content}
-        if schema.allows(content):
+        if schema.allows(content, is_quick=is_quick):
             return (content,)
     return ()
 

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from grpc_tool_bridge.gateway.mcp.output_schemas import declared, output_schema
+from grpc_tool_bridge.gateway.mcp.output_schemas import UndecidedError, declared, output_schema
 from grpc_tool_bridge.llm.mcp_names import RESULT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
@@ -27,6 +27,8 @@ def _spec(schema: Any, kind: ToolType.ValueType = ToolType.STANDARD) -> ToolSpec
         {"type": "nonsense"},
         {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"},
         {"type": "object", "patternProperties": {"(a+)+$": {}}},
+        {"type": "object", "properties": {"a": {"unevaluatedProperties": False}}},
+        {"type": "array", "unevaluatedItems": False},
         {"type": "object", "properties": {"type": {"const": "image"}, "data": {"type": "string"}}},
         {"type": "array", "items": {"anyOf": [{"properties": {"type": {"const": "resource_link"}, "uri": {}}}]}},
         {"type": "string", "description": "x" * 70_000},
@@ -100,3 +102,37 @@ def test_a_pattern_is_matched_in_linear_time() -> None:
     strange = declared(_spec({"type": "string", "pattern": "(?<=a)b"}), NEW)
     assert strange is not None
     assert not strange.allows("ab")
+
+
+def _doubling(levels: int, **last: Any) -> dict[str, Any]:
+    """Returns a schema that checks its last part 2 ** levels times."""
+    parts: dict[str, Any] = {f"p{levels}": last}
+    for level in range(levels):
+        lower = {"$ref": f"#/$defs/p{level + 1}"}
+        parts[f"p{level}"] = {"allOf": [lower, lower]}
+    return {"title": "Doubling", "$ref": "#/$defs/p0", "$defs": parts}
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_a_schema_that_doubles_itself_does_not_keep_the_hub_busy(version: str) -> None:
+    found = declared(_spec(_doubling(40)), version)
+    assert found is not None
+    # It may be null, for all that can be found out.
+    assert found.wraps
+    with pytest.raises(UndecidedError):
+        found.allows({RESULT: 1}, is_quick=True)
+    assert not found.allows({RESULT: 1})
+    assert declared(_spec(_doubling(3, type="integer")), version).allows({RESULT: 1} if version == OLD else 1)  # type: ignore[union-attr]
+
+
+def test_a_schema_that_takes_long_to_be_checked_itself_is_not_told() -> None:
+    assert declared(_spec({"items": {"allOf": [{}] * 20_000}}), NEW) is None
+
+
+def test_items_that_must_differ_are_compared_within_bounds() -> None:
+    found = declared(_spec({"type": "array", "uniqueItems": True}), NEW)
+    assert found is not None
+    assert found.allows(["a", "b"])
+    assert not found.allows(["a", "a"])
+    with pytest.raises(UndecidedError):
+        found.allows([{"a": number} for number in range(1_000)], is_quick=True)

@@ -1,9 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.adapters.mcp.schemas import content_check
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.tools.content_check import ContentCheck, content_check
 
 POINT = {
     "type": "object",
@@ -57,6 +58,53 @@ def test_a_schema_that_doubles_itself_is_given_up() -> None:
     assert "steps" in check(1)
 
 
+def test_parts_that_name_a_dialect_keep_the_bounds() -> None:
+    named = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    parts: dict[str, Any] = {"p0": {**named, "type": "integer", "pattern": "^(a+)+$"}}
+    assert content_check({"$ref": "#/$defs/p0", "$defs": parts})(1) == ""
+    assert "integer" in content_check({"$ref": "#/$defs/p0", "$defs": parts})("a" * 60 + "!")
+    for level in range(1, 40):
+        lower = {"$ref": f"#/$defs/p{level - 1}"}
+        parts[f"p{level}"] = {**named, "allOf": [lower, lower]}
+    check = content_check({"$ref": "#/$defs/p39", "$defs": parts})
+    assert check.quick(1) is None
+    assert "steps" in check(1)
+
+
+def test_a_property_of_the_value_may_be_called_as_a_dialect_is_named() -> None:
+    schema = {"properties": {"$schema": {"type": "string"}}, "const": {"$schema": "x"}}
+    assert content_check({"items": schema})([{"$schema": "x"}]) == ""
+    assert content_check({"items": schema})([{"$schema": 1}])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"items": {"allOf": [{}] * 60_000}}, {"anyOf": [{"type": "string"}] * 8_000}],
+    ids=["parts", "choices"],
+)
+def test_a_schema_that_takes_long_to_be_checked_itself_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="too large to be checked"):
+        content_check(schema)
+
+
+def test_rules_of_ones_own_take_the_place_of_those_of_the_dialect() -> None:
+    assert ContentCheck({"uniqueItems": True})([1, 1]) == ""
+    check = ContentCheck({"uniqueItems": True}, ())
+    assert "non-unique" in check([1, 1])
+    assert check(["a", "b", 1]) == ""
+    # Items that cannot be sorted are compared each with each.
+    assert check.quick([{"a": number} for number in range(1_000)]) is None
+    assert check.quick([str(number) for number in range(1_000)]) == ""
+
+
+def test_one_check_may_be_used_by_several_threads() -> None:
+    check = content_check({"items": {"type": "integer"}})
+    values = [[*range(10_000)], [*range(9_999), "x"]] * 8
+    with ThreadPoolExecutor(4) as pool:
+        problems = list(pool.map(check, values))
+    assert [bool(problem) for problem in problems] == [False, True] * 8
+
+
 def test_a_schema_that_refers_to_itself_or_to_others_is_no_trap() -> None:
     assert content_check({"$ref": "#"})(1) in ("it is too deep to be checked", "checking it takes over 500,000 steps")
     assert "leads nowhere" in content_check({"$ref": "https://example.com/schema"})(1)
@@ -92,7 +140,7 @@ def test_a_pattern_behind_a_reference_is_not_checked_either() -> None:
     ids=["choices", "constant", "properties", "parts", "items", "texts of errors"],
 )
 def test_large_rules_and_values_take_many_steps(schema: dict[str, Any], value: Any) -> None:
-    check = content_check(schema)
+    check = ContentCheck(schema)
     assert check(value) == "checking it takes over 500,000 steps"
     assert check.quick(value) is None
 
