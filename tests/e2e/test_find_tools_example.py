@@ -1,20 +1,12 @@
 """The example that finds one tool among a thousand."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from support.patience import PATIENCE
-
-EXAMPLE = Path(__file__).parents[2] / "examples" / "find_tools.py"
+from support.programs import run_example
 
 
 def test_it_finds_filters_and_lets_a_model_search(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, str(EXAMPLE)], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    said = ran.stdout
+    said = run_example("find_tools.py", tmp_path).stdout
     assert said.startswith(
         "'weather in a city' finds weather_now, weather_alerts\n'is a storm coming?' finds weather_alerts\n"
     )

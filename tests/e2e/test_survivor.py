@@ -1,18 +1,12 @@
 """The example of a program that survives the faults that its hub injects."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from support.patience import PATIENCE
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from support.programs import run_example
 
 
 def run(folder: Path) -> str:
-    words = [sys.executable, str(EXAMPLES / "survivor.py")]
-    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert ran.returncode == 0, ran.stderr
+    ran = run_example("survivor.py", folder)
     assert "injects faults on purpose" in ran.stderr
     return ran.stdout
 

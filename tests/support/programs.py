@@ -33,6 +33,23 @@ def run(
     )
 
 
+def run_example(name: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs a file of ``examples`` in a folder, to its end without an error."""
+    given = [Path(path).resolve() for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, given))} if given else {}
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name)],
+        cwd=folder,
+        env={**os.environ, **paths},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+
 @contextlib.contextmanager
 def running(
     command: Sequence[str], *, cwd: Path = ROOT, env: Mapping[str, str] | None = None, **options: Any

@@ -22,6 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError
 from grpc_tool_bridge.gateway.mcp.changes import SUBSCRIBED_KEY
+from grpc_tool_bridge.gateway.mcp.cursors import cursor_after, name_before
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
 from grpc_tool_bridge.gateway.mcp.resource_contents import contents_of, resource_of
 from grpc_tool_bridge.gateway.mcp.resource_uris import TEMPLATE, name_of
@@ -36,8 +37,6 @@ MAX_SUBSCRIPTIONS = 1_000
 # The code of the protocol up to 2025-11-25 for a resource that there is not; later it is INVALID_PARAMS.
 RESOURCE_NOT_FOUND = -32002
 
-# What a cursor begins with; after it comes the last name of the page before.
-_AFTER = "after:"
 # The key of a connection's state that has its subscriptions.
 _SUBSCRIPTIONS_KEY = "grpc-tool-bridge/subscriptions"
 
@@ -59,7 +58,7 @@ class ResourceHandlers:
 
         A client of the handshake protocol is told from then on when the list changes.
         """
-        after = _name_after(params)
+        after = name_before(params)
         if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             await _Subscriptions.of(connection_of(context)).add(self._watches, self._sessions.key_of(context), "")
         try:
@@ -71,7 +70,7 @@ class ResourceHandlers:
         page = shown[:PAGE_RESOURCES]
         return ListResourcesResult(
             resources=[resource_of(info) for info in page],
-            next_cursor=f"{_AFTER}{page[-1].name}" if len(shown) > len(page) else None,
+            next_cursor=cursor_after(page[-1].name) if len(shown) > len(page) else None,
         )
 
     async def list_templates(
@@ -184,15 +183,6 @@ class _Subscriptions:
         self._closed = True
         while self._releases:
             self._releases.popitem()[1]()
-
-
-def _name_after(params: PaginatedRequestParams | None) -> str:
-    cursor = params.cursor if params is not None else None
-    if cursor is None:
-        return ""
-    if not cursor.startswith(_AFTER):
-        raise MCPError(code=INVALID_PARAMS, message=f"the cursor {cursor!r:.80} is not one that a page has named")
-    return cursor.removeprefix(_AFTER)
 
 
 def _not_found(context: Context, uri: str) -> MCPError:

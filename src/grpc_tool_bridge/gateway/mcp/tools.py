@@ -16,6 +16,7 @@ from grpc_tool_bridge.gateway.mcp.answerers import answered_by
 from grpc_tool_bridge.gateway.mcp.asks import FormAnswerer, can_answer, missing_capability
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
 from grpc_tool_bridge.gateway.mcp.client_names import client_names, own_name
+from grpc_tool_bridge.gateway.mcp.cursors import cursor_after, name_before
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
 from grpc_tool_bridge.gateway.mcp.results import WireResult, error_result, result_of, text_result
 from grpc_tool_bridge.gateway.mcp.sessions import GONE, Context, OpenSession, SessionClients
@@ -31,9 +32,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 PAGE_TOOLS = 1_000
 PAGE_BYTES = 1024 * 1024
 
-# How a cursor begins; the name of the last tool before the page follows.
-_AFTER = "after "
-_MAX_CURSOR_CHARS = 300
 # Of a list that is of its session, and may change any time.
 _COMPLETE = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 # Other requests are answered after so many tools were written.
@@ -59,6 +57,12 @@ class Call:
     name: str
     arguments: Mapping[str, Any]
     events: EventTaker | None
+
+    def check(self, tool: HasSpec) -> None:
+        """Refuses a tool that the client has not chosen; raises NotFoundError."""
+        if not (self.choice.is_whole or self.choice.passes(tool.spec)):
+            text = f"there is no tool {self.name!r:.140} among those that the address chooses"
+            raise NotFoundError(text, error_type="ToolNotFound")
 
 
 class ToolHandlers:
@@ -89,8 +93,8 @@ class ToolHandlers:
         Raises:
             MCPError: The cursor is none of ours, or the session cannot be used.
         """
+        after = name_before(params)
         try:
-            after = _after((params.cursor if params is not None else None) or "")
             choice = choice_of(context, self._chosen)
             async with self._sessions.use(context) as session:
                 if not session.follows_tools:
@@ -183,12 +187,11 @@ class ToolHandlers:
     async def _call(self, call: Call) -> WireResult:
         client, events, version = call.session.client, call.events, call.context.protocol_version
         agent = None if call.name in client.tools else self.agents.find(call.session.key.session_id, call.name)
-        tool: HasSpec = agent or client.tool(call.name)
-        if not (call.choice.is_whole or call.choice.passes(tool.spec)):
-            raise _unknown(call.name)
         if agent is not None:
+            call.check(agent)
             return await run_agent(client, agent, call.arguments, events, version)
         proxy = client.tool(call.name)
+        call.check(proxy)
         if events is not None:
             proxy = proxy.with_options(on_progress=events.progress, on_log=events.log)
         value = await proxy(**from_json(proxy.spec, call.arguments))
@@ -210,20 +213,6 @@ class ToolHandlers:
         return text_result(describe_found(proxy.spec for proxy in found))
 
 
-def _unknown(name: str) -> NotFoundError:
-    text = f"there is no tool {name!r:.140} among those that the address chooses"
-    return NotFoundError(text, error_type="ToolNotFound")
-
-
-def _after(cursor: str) -> str:
-    """Returns the name after which a page begins; empty: it is the first."""
-    if not cursor:
-        return ""
-    if not cursor.startswith(_AFTER) or not len(_AFTER) < len(cursor) <= _MAX_CURSOR_CHARS:
-        raise ValidationError(f"the cursor must be nextCursor of an earlier answer, not {cursor!r:.80}")
-    return cursor.removeprefix(_AFTER)
-
-
 async def _page(specs: list[ToolSpec], names: Mapping[str, str], version: str) -> WireResult:
     """Writes specs as far as they fit into a page; ``names`` are those for clients by the tools' own."""
     tools: list[dict[str, Any]] = []
@@ -234,6 +223,6 @@ async def _page(specs: list[ToolSpec], names: Mapping[str, str], version: str) -
         tool = tool_of(spec, version, names.get(spec.name, spec.name))
         size += len(json.dumps(tool))
         if tools and (len(tools) == PAGE_TOOLS or size > PAGE_BYTES):
-            return {**_COMPLETE, "tools": tools, "nextCursor": f"{_AFTER}{specs[number - 1].name}"}
+            return {**_COMPLETE, "tools": tools, "nextCursor": cursor_after(specs[number - 1].name)}
         tools.append(tool)
     return {**_COMPLETE, "tools": tools}
