@@ -1,6 +1,5 @@
 """Tools: listed and called."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 from mcp_types import CallToolRequestParams, InputRequiredResult, PaginatedRequestParams
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.mcp.agents import AgentTools, run_agent
 from grpc_tool_bridge.gateway.mcp.answerers import answered_by
@@ -27,6 +27,7 @@ from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, describe_f
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.values.offload import in_reader
 
 # Of one page: many clients read only the first.
 PAGE_TOOLS = 1_000
@@ -34,8 +35,8 @@ PAGE_BYTES = 1024 * 1024
 
 # Of a list that is of its session, and may change any time.
 _COMPLETE = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
-# Other requests are answered after so many tools were written.
-_TURN_TOOLS = 50
+# The output schema of a tool is checked when the tool is first told; a larger one in a thread.
+_SMALL_SCHEMA_CHARS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +218,12 @@ async def _page(specs: list[ToolSpec], names: Mapping[str, str], version: str) -
     """Writes specs as far as they fit into a page; ``names`` are those for clients by the tools' own."""
     tools: list[dict[str, Any]] = []
     size = 0
+    turns = Turns()
     for number, spec in enumerate(specs):
-        if number % _TURN_TOOLS == _TURN_TOOLS - 1:
-            await asyncio.sleep(0)
-        tool = tool_of(spec, version, names.get(spec.name, spec.name))
+        if turns.due:
+            await turns.give()
+        write = partial(tool_of, spec, version, names.get(spec.name, spec.name))
+        tool = write() if len(spec.output_schema) <= _SMALL_SCHEMA_CHARS else await in_reader(write)
         size += len(json.dumps(tool))
         if tools and (len(tools) == PAGE_TOOLS or size > PAGE_BYTES):
             return {**_COMPLETE, "tools": tools, "nextCursor": cursor_after(specs[number - 1].name)}
