@@ -1,5 +1,6 @@
 """The hub's own pages in a browser: the page of its tools, and the one that asks for the token."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 import trustme
-from playwright.async_api import Browser, Response
+from playwright.async_api import Browser, Response, Route
 
 from grpc_tool_bridge import BridgeServer, Settings
 from grpc_tool_bridge.gateway.login import COOKIE
@@ -133,6 +134,21 @@ async def test_the_page_finds_by_words_and_says_how_many(tab: Tab, serve: Serve)
     await tab.page.get_by_label("Find").fill("adds")
     await tab.page.get_by_text("3 operations").wait_for()
     assert await tab.page.locator("section:visible h2").all_inner_texts() == ["tools of this hub"]
+
+
+async def test_the_page_finds_by_words_that_were_typed_while_it_was_loading(tab: Tab, serve: Serve) -> None:
+    held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+
+    async def hold(route: Route) -> None:
+        held.set_result(route)
+
+    await tab.page.route("**/openapi.json", hold)
+    await tab.page.goto(f"{await serve()}/docs")
+    loading = await asyncio.wait_for(held, PATIENCE)
+    await tab.page.get_by_label("Find").fill("adds")
+    await loading.continue_()
+    await tab.page.get_by_text("3 operations").wait_for()
+    assert tab.complaints == []
 
 
 async def test_what_a_tool_says_of_itself_is_text_and_never_markup(tab: Tab, serve: Serve) -> None:
