@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
 from grpc_tool_bridge.gateway.bodies import fields_of
+from grpc_tool_bridge.gateway.dashboard_files import DashboardFiles
 from grpc_tool_bridge.gateway.documentation import DocumentationRoutes
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
 from grpc_tool_bridge.gateway.guard import Guard
@@ -56,6 +57,7 @@ class Gateway:
         settings = hub.settings
         self._calls = HubCalls(hub)
         self._mcp = McpRoute(hub, mcp_agents)
+        dashboard = DashboardFiles()
         documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
         self._guard = Guard(
             _Routes(
@@ -68,6 +70,15 @@ class Gateway:
                     _route(LOGOUT_PATH, self._log_out, "POST"),
                     _route("/openapi.json", documentation.document, "GET"),
                     _route("/docs", documentation.page, "GET"),
+                    _route("/", dashboard.page, "GET"),
+                    _bare(
+                        Route(
+                            "/dashboard/{file:path}",
+                            _Answers(dashboard.file),
+                            methods=["GET"],
+                            include_in_schema=False,
+                        )
+                    ),
                 ]
             ),
             authenticator=BearerToken(token) if token is not None else None,

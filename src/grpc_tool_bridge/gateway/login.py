@@ -16,7 +16,7 @@ LOGIN_PATH = "/api/login"
 LOGOUT_PATH = "/api/logout"
 
 # Pages that a person opens, and is asked for the token at; for all else it is an error.
-PAGE_PATHS = frozenset({"/docs"})
+PAGE_PATHS = frozenset({"/", "/docs"})
 
 LOGIN_PAGE = Page("login.html")
 

@@ -324,6 +324,7 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "GET /docs": RouteDoc(
             name="documentPage", tag="documentation", parameters=("tools_of",), answer=TEXT, media_type="text/html"
         ),
+        "GET /": RouteDoc(name="dashboardPage", tag="documentation", answer=TEXT, media_type="text/html"),
     }  # fmt: skip
 
 

@@ -1,0 +1,121 @@
+// The hub over HTTP.
+
+/** What the hub answers with instead of a result, or that it cannot be reached. */
+export class ApiError extends Error {
+  /**
+   * @param {number} status The status code; 0: the hub could not be reached.
+   * @param {object} info As ErrorInfo: type, message, details, stacktrace, retryable.
+   */
+  constructor(status, info) {
+    super(info.message);
+    this.name = "ApiError";
+    this.status = status;
+    this.info = info;
+  }
+}
+
+/** Tells "login" when the hub wants its token again. */
+export const access = new EventTarget();
+
+/** Returns a path from parts, which may have any characters: `path("api", "sessions", id)`. */
+export function path(...parts) {
+  return `/${parts.map(encodeURIComponent).join("/")}`;
+}
+
+/** Returns the path of something in a session. */
+export function ofSession(id, ...parts) {
+  return path("api", "sessions", id, ...parts);
+}
+
+/** Returns the path of a variable; one that is called "watch" must not look like the route of watches. */
+export function ofVariable(session, name) {
+  return `${ofSession(session, "variables")}/${name === "watch" ? "%77atch" : encodeURIComponent(name)}`;
+}
+
+/** GET; `query` without what is empty. */
+export function get(address, query = {}, options = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  return answer(given.length ? `${address}?${new URLSearchParams(given)}` : address, { ...options, method: "GET" });
+}
+
+/** POST, PUT or DELETE, with a body of JSON if there is one. */
+export function send(method, address, body, options = {}) {
+  return answer(address, { ...options, ...withBody(body, options.headers), method });
+}
+
+/** Yields all pages of a list, at most `most` entries: `for await (const entry of all("/api/sessions", "sessions"))`. */
+export async function* all(address, name, query = {}, { most = 10_000, signal } = {}) {
+  let token = "";
+  let count = 0;
+  do {
+    const page = await get(address, { page_size: 1_000, ...query, page_token: token }, { signal });
+    for (const entry of page[name]) {
+      if (count++ >= most) return;
+      yield entry;
+    }
+    token = page.next_page_token;
+  } while (token);
+}
+
+/** Yields the events of a stream, as { event, id, data }; leaving the loop ends it. */
+export async function* stream(method, address, body, { signal } = {}) {
+  const headers = { Accept: "text/event-stream" };
+  const response = await fetched(address, { ...withBody(body, headers), method, signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    for (let part = await reading(reader); !part.done; part = await reading(reader)) {
+      text += part.value;
+      const events = text.split("\n\n");
+      text = events.pop();
+      for (const lines of events) {
+        const event = parsed(lines);
+        if (event) yield event;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}
+
+async function reading(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
+  }
+}
+
+function parsed(lines) {
+  const found = { event: "message", id: "", data: "" };
+  for (const line of lines.split("\n")) {
+    const colon = line.indexOf(": ");
+    if (colon > 0) found[line.slice(0, colon)] = line.slice(colon + 2);
+  }
+  return found.data ? { ...found, data: JSON.parse(found.data) } : null;
+}
+
+function withBody(body, headers = {}) {
+  // Without one, a hub still wants to know that no form of another site has sent it.
+  return { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) };
+}
+
+async function answer(address, options) {
+  const response = await fetched(address, options);
+  return response.json();
+}
+
+async function fetched(address, options) {
+  let response;
+  try {
+    response = await fetch(address, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { type: "Unavailable", message: "The hub cannot be reached." });
+  }
+  if (response.ok) return response;
+  if (response.status === 401) access.dispatchEvent(new Event("login"));
+  const told = await response.json().catch(() => null);
+  throw new ApiError(response.status, told?.error ?? { type: "HttpError", message: `The hub answers ${response.status}.` });
+}

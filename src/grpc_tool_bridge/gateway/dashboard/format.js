@@ -1,0 +1,58 @@
+// Numbers, times and values as people read them.
+
+const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const THREE = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+/** 12,345 */
+export const count = (number) => NUMBER.format(number);
+
+/** "1 call", "12,345 calls" */
+export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** Microseconds as "0.4 ms", "12 ms", "3.4 s", "2 min 5 s". */
+export function duration(us) {
+  if (us < 1_000_000) return `${us < 1_000 ? (us / 1_000).toFixed(2) : THREE.format(us / 1_000)} ms`;
+  if (us < 60_000_000) return `${(us / 1_000_000).toFixed(us < 10_000_000 ? 2 : 1)} s`;
+  const seconds = Math.round(us / 1_000_000);
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h ${Math.floor((seconds % 3_600) / 60)} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3_600)} h`;
+}
+
+/** Milliseconds as `duration`; null: a dash. */
+export const milliseconds = (ms) => (ms === null || ms === undefined ? "–" : duration(ms * 1_000));
+
+/** A moment (milliseconds, or ISO 8601) as "14:03:05.123" of this day, with the date of another. */
+export function clock(moment) {
+  const date = new Date(moment);
+  const two = (number) => String(number).padStart(2, "0");
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  if (date.toDateString() === new Date().toDateString()) return time;
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}`;
+}
+
+/** "3 s ago" */
+export const ago = (moment, now) => `${duration(Math.max(0, now - new Date(moment)) * 1_000).replace(/^[\d.]+ ms$/, "0 s")} ago`;
+
+/** 1536 as "1.5 KiB" */
+export function bytes(number) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let power = 0;
+  while (number >= 1024 && power < units.length - 1) { number /= 1024; power++; }
+  return `${NUMBER.format(number)} ${units[power]}`;
+}
+
+/** A value as JSON with line breaks, at most so many characters of it. */
+export function pretty(value, most = 200_000) {
+  return cut(JSON.stringify(value, null, 2) ?? "", most);
+}
+
+/** A value in one line, at most so many characters of it. */
+export function oneLine(value, most = 200) {
+  return cut(typeof value === "string" ? value.replace(/\s+/g, " ") : (JSON.stringify(value) ?? ""), most);
+}
+
+/** A text, or its beginning and how much is left out. */
+export function cut(text, most) {
+  return text.length <= most ? text : `${text.slice(0, most)}… (${count(text.length - most)} more characters)`;
+}

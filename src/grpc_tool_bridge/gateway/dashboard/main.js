@@ -1,0 +1,125 @@
+// The page: its views, what they share, and what holds for all of them.
+
+import { access, all, get, send } from "./api.js";
+import { Calls } from "./calls.js";
+import { h, replace, setText } from "./dom.js";
+import { Events } from "./events.js";
+import { url } from "./url.js";
+
+const VIEWS = {
+  calls: ["Calls", () => import("./views/calls.js")],
+  tools: ["Tools", () => import("./views/tools.js")],
+  sessions: ["Sessions", () => import("./views/sessions.js")],
+  workers: ["Workers", () => import("./views/workers.js")],
+  agents: ["Agents", () => import("./views/agents.js")],
+  performance: ["Performance", () => import("./views/performance.js")],
+  limits: ["Limits", () => import("./views/limits.js")],
+};
+const STATES = {
+  connecting: "Connecting…",
+  live: "Live",
+  lost: "Connection lost, trying again…",
+  paused: "Paused",
+  refused: "Not logged in",
+};
+
+// Instead of a view that could not be loaded.
+const MISSING = {
+  open: () => {
+    const root = h("p.bad", null, "This view could not be loaded from the hub. Reload the page when the hub is back.");
+    return { root, show() {}, close() {} };
+  },
+};
+
+const byId = (id) => document.getElementById(id);
+
+/**
+ * What every view gets. A view is a module with `open(app)`, which returns { root, show(), close() }: an element, what is
+ * called when the address has changed, and when another view is opened.
+ */
+const app = {
+  url,
+  events: new Events(),
+  calls: new Calls(),
+  /** Says something to those who listen rather than look. */
+  say: (text) => setText(byId("said"), text),
+};
+let shown = null;
+let asked = 0;
+
+async function show() {
+  document.documentElement.dataset.theme = byId("theme").value = url.get("theme");
+  const name = url.view in VIEWS ? url.view : "calls";
+  for (const link of byId("views").children) {
+    link.href = url.href({ view: link.dataset.view });
+    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (shown?.name === name) {
+    shown.view.show();
+    return;
+  }
+  const turn = ++asked;
+  const [title, load] = VIEWS[name];
+  const module = await load().catch(() => null);
+  if (turn !== asked) return;
+  const isFirst = shown === null;
+  shown?.view.close();
+  shown = { name, view: (module ?? MISSING).open(app) };
+  document.title = `${title} · gRPC tool bridge`;
+  replace(byId("main"), shown.view.root);
+  shown.view.show();
+  if (!isFirst) app.say(title);
+}
+
+function drawState() {
+  const element = byId("link-state");
+  element.className = app.events.state;
+  setText(element, STATES[app.events.state]);
+  // Where a token is required, a browser can only be here because it has logged in.
+  byId("logout").hidden = !app.events.hub?.needs_token;
+  if (app.events.state === "refused") askToLogIn();
+  else replace(byId("banner"));
+}
+
+function askToLogIn() {
+  replace(byId("banner"), h("p", null, "The hub asks for its token again. "),
+    h("button", { type: "button", onclick: () => location.reload() }, "Log in"));
+}
+
+async function listRunning() {
+  const askedAt = app.events.now();
+  const found = [];
+  for await (const call of all("/api/calls", "calls", { arguments: "true" }, { most: 2_000 })) found.push(call);
+  app.calls.reconcile(found, askedAt);
+}
+
+async function listEnded() {
+  for (const kind of ["failed", "slow"]) {
+    const found = await get("/api/history/calls", { kind, arguments: "true" });
+    app.calls.takeAll(found.calls);
+  }
+}
+
+function start() {
+  for (const [name, [title]] of Object.entries(VIEWS)) byId("views").append(h("a", { "data-view": name }, title));
+  byId("theme").addEventListener("change", (event) => url.go({ theme: event.target.value }, { replace: true }));
+  byId("logout").addEventListener("click", async () => {
+    await send("POST", "/api/logout", {}).catch(() => {});
+    location.reload();
+  });
+  access.addEventListener("login", askToLogIn);
+  app.events.addEventListener("state", drawState);
+  app.events.addEventListener("event", ({ detail }) => app.calls.take(detail));
+  app.events.addEventListener("open", ({ detail }) => {
+    if (detail.restarted) app.calls.restart();
+    // What cannot be listed now is listed when the connection is back.
+    listRunning().then(listEnded).catch(() => {});
+  });
+  url.addEventListener("change", show);
+  show();
+  drawState();
+  app.events.connect();
+}
+
+start();
