@@ -57,10 +57,15 @@ export async function* all(address, name, query = {}, { most = 10_000, signal } 
   } while (token);
 }
 
-/** Yields the events of a stream, as { event, id, data }; leaving the loop ends it. */
-export async function* stream(method, address, body, { signal } = {}) {
-  const headers = { Accept: "text/event-stream" };
+/**
+ * Yields the events of a stream, as { event, id, data }; leaving the loop ends it.
+ *
+ * With `after` it goes on after the event with that id; `opened` is called when the hub has begun to answer.
+ */
+export async function* stream(method, address, body, { signal, after = "", opened } = {}) {
+  const headers = { Accept: "text/event-stream", ...(after && { "Last-Event-ID": after }) };
   const response = await fetched(address, { ...withBody(body, headers), method, signal });
+  opened?.();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {
