@@ -101,7 +101,9 @@ class Hub:
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
         notable_calls: As in ``NotableCalls.calls``.
+        event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
+        started_at: When it was made, on the monotonic clock.
     """
 
     # See ``served_methods``.
@@ -137,10 +139,13 @@ class Hub:
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
         self.notable_calls = self.admission.notable.calls
+        self.event_watches = self._feed.count
+        # Where it listens for clients and workers; set by its server.
+        self.address = ""
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
-        self._started_at = time.monotonic()
+        self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
         self.serving = False
         # The event loop that it was started in.
@@ -501,7 +506,7 @@ class Hub:
         """Returns the hub's own metrics, by name."""
         return {
             "hub.epoch": self.store.revisions.epoch,
-            "hub.uptime_seconds": time.monotonic() - self._started_at,
+            "hub.uptime_seconds": time.monotonic() - self.started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,
             "hub.agent_runs": self.agents.active,
