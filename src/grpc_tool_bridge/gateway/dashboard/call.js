@@ -27,6 +27,7 @@ export class Call {
     this.children = [];
     /** Whether its children are hidden; null: nobody has said. */
     this.folded = null;
+    this.isOpen = false;
     this.state = "";
     this.worker = "";
     /** When it ceased to wait, if that was seen, and when its time is up. */
@@ -36,6 +37,9 @@ export class Call {
     this.args = null;
     this.kwargs = null;
     this.result = undefined;
+    /** Its arguments and its result as they were written for the page. */
+    this.shownArguments = null;
+    this.outcome = null;
     this.chars = 0;
     /** Whether its arguments and result were forgotten. */
     this.isStripped = false;
@@ -54,8 +58,9 @@ export class Call {
     this.progress = info.progress ?? this.progress;
     if (at !== null) this.deadlineAt = at + info.time_left_ms;
     if (info.args?.length || Object.keys(info.kwargs ?? {}).length) {
-      this.args = info.args;
-      this.kwargs = info.kwargs;
+      this.args = info.args ?? [];
+      this.kwargs = info.kwargs ?? {};
+      this.shownArguments = null;
     }
     if (info.error && (info.error.message || !this.error)) this.error = info.error;
     if (this.over) {

@@ -44,6 +44,12 @@ export class Calls extends EventTarget {
     return (!epoch || epoch === this.epoch ? this.byId.get(id) : this.past.get(pastName(epoch, id))) ?? null;
   }
 
+  /** Yields all that are known, or those that are wanted. */
+  *all(matches = () => true) {
+    for (const call of this.past.values()) if (matches(call)) yield call;
+    for (const call of this.byId.values()) if (matches(call)) yield call;
+  }
+
   /** A connection was made: to the hub as before, or to one that begins its numbers anew. */
   begin(epoch) {
     const before = this.epoch;
@@ -210,21 +216,27 @@ export class Calls extends EventTarget {
   forget() {
     if (this.size <= this.forgetAt) return;
     // A tenth at once, since it looks at all of them.
-    const excess = this.size - Math.floor(MAX_CALLS * 0.9);
-    let left = excess;
-    this.roots = this.roots.filter((root) => left <= 0 || !isOver(root) || ((left -= this.drop(root)), false));
+    let left = this.size - Math.floor(MAX_CALLS * 0.9);
+    const kept = [];
     for (const root of this.roots) {
-      if (left <= 0) break;
-      left -= this.prune(root, left);
+      if (left > 0 && isOver(root)) left -= this.drop(root);
+      else kept.push(root);
     }
+    this.roots = kept;
+    for (const root of kept) if (left > 0) left -= this.prune(root, left);
     this.forgetAt = Math.max(MAX_CALLS, this.size + Math.floor(MAX_CALLS * 0.1));
   }
 
-  /** Forgets what is over under a call that still runs, as a long run of an agent has many. */
+  /** Forgets what is over under a call that still runs, as a long run of an agent has much. */
   prune(call, most) {
     let pruned = 0;
-    call.children = call.children.filter((child) => pruned >= most || !isOver(child) || ((pruned += this.drop(child)), false));
-    for (const child of call.children) if (pruned < most) pruned += this.prune(child, most - pruned);
+    const kept = [];
+    for (const child of call.children) {
+      if (pruned < most && isOver(child)) pruned += this.drop(child);
+      else kept.push(child);
+    }
+    call.children = kept;
+    for (const child of kept) if (pruned < most) pruned += this.prune(child, most - pruned);
     return pruned;
   }
 
@@ -264,25 +276,29 @@ function isOver(call) {
   return call.over && call.children.every(isOver);
 }
 
-/** Returns the rows of a list: of the calls all that `matches` accepts, and what is above them; newest first. */
+/**
+ * Returns the rows of a list, the newest first: all calls that `matches` accepts, what is above them, and what is under one of them
+ * that somebody has unfolded. It sets of each whether there are rows under it, as `isOpen`.
+ */
 export function rowsOf(calls, matches) {
   const rows = [];
   const some = (call) => matches(call) || call.children.some(some);
-  const add = (call) => {
+  const add = (call, isWanted) => {
     const place = rows.length;
     rows.push(call);
-    let found = matches(call);
-    if (call.children.length === 0) {
-      if (!found) rows.length = place;
-    } else if (call.isFolded) {
-      found ||= call.children.some(some);
-      if (!found) rows.length = place;
-    } else {
-      for (const child of call.children) found = add(child) || found;
-      if (!found) rows.length = place;
+    let found = isWanted || matches(call);
+    if (call.children.length) {
+      if (call.isFolded) {
+        found ||= call.children.some(some);
+      } else {
+        const areWanted = found && call.folded === false;
+        for (const child of call.children) found = add(child, areWanted) || found;
+      }
+      call.isOpen = rows.length > place + 1;
     }
+    if (!found) rows.length = place;
     return found;
   };
-  for (let index = calls.roots.length - 1; index >= 0; index--) add(calls.roots[index]);
+  for (let index = calls.roots.length - 1; index >= 0; index--) add(calls.roots[index], false);
   return rows;
 }

@@ -118,10 +118,11 @@ export class TimeLine {
     this.paintNames(context);
     for (const call of [this.selected, this.hovered]) if (call) this.outline(context, call, now);
     this.paints += 1;
-    this.spent += performance.now() - begun;
-    // It is painted again when the bars have gone on by a pixel, and not more than once a frame.
+    const cost = performance.now() - begun;
+    this.spent += cost;
+    // It is painted again when the bars have gone on by a pixel, and takes a twentieth of the time at most.
     const pixel = this.span / (this.width * devicePixelRatio);
-    if (this.bars.length) this.timer = setTimeout(this.paint, still.matches ? 1_000 : Math.max(15, pixel));
+    if (this.bars.length) this.timer = setTimeout(this.paint, still.matches ? 1_000 : Math.max(15, pixel, 20 * cost));
   }
 
   paintAxis(context) {
@@ -137,9 +138,8 @@ export class TimeLine {
       context.fillStyle = this.colours.quiet;
       context.fillText(back ? `−${step < 60_000 ? `${back / 1_000} s` : `${back / 60_000} min`}` : "now", x - 2, bottom + AXIS / 2);
     }
-    for (const { row } of this.groups) {
-      if (row) context.fillStyle = this.colours.line, context.fillRect(0, row * ROW - 0.5, this.width, 1);
-    }
+    context.fillStyle = this.colours.line;
+    for (const { row } of this.groups) if (row) context.fillRect(0, row * ROW - 0.5, this.width, 1);
   }
 
   paintBars(context, state, now) {

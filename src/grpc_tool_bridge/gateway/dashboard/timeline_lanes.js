@@ -17,8 +17,8 @@ export const OTHERS = "others";
 export function placed(bars, most, lanes) {
   const groups = new Map();
   for (const bar of [...bars].sort((one, other) => one.from - other.from)) {
-    let group = groups.get(bar.name);
-    if (!group) groups.set(bar.name, group = { name: bar.name, bars: [], ends: [] });
+    const group = groups.get(bar.name) ?? { name: bar.name, bars: [], ends: [] };
+    groups.set(bar.name, group);
     group.bars.push(bar);
     const lane = lanes.get(bar.key) ?? free(group.ends, bar.from);
     lanes.set(bar.key, lane);

@@ -38,6 +38,8 @@ export class VirtualList {
     this.selected = "";
     this.rows = [];
     this.current = -1;
+    this.first = 0;
+    this.isStale = true;
     this.top = 0;
     this.height = 0;
     this.held = null;
@@ -51,7 +53,10 @@ export class VirtualList {
       onkeydown: (event) => this.pressed(event), onclick: (event) => this.clicked(event) }, this.head, this.body);
     this.toTop = h("button.to-top", { type: "button", hidden: true, onclick: () => this.goToTop() }, "↑ To the top");
     this.holder = h("div.listing", null, this.root, this.toTop, this.empty);
-    this.draw = eachFrame(() => this.drawn());
+    const draw = eachFrame(() => this.drawn());
+    /** Writes the rows in sight anew, in the next frame. */
+    this.draw = () => { this.isStale = true; draw(); };
+    this.drawScrolled = draw;
     this.root.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.observer = new ResizeObserver(() => this.resized());
     this.observer.observe(this.root);
@@ -119,7 +124,7 @@ export class VirtualList {
     this.top = scrollTop;
     clearTimeout(this.resting);
     this.resting = setTimeout(() => this.rested(), REST_MS);
-    this.draw();
+    this.drawScrolled();
   }
 
   rested() {
@@ -137,14 +142,33 @@ export class VirtualList {
     const first = Math.max(0, Math.floor(this.top / this.rowHeight) - 4);
     const last = Math.min(this.entries.length, first + Math.ceil(Math.max(0, this.height) / this.rowHeight) + 9);
     while (this.rows.length < last - first) this.rows.push(this.made());
+    this.turn(first - this.first);
+    this.first = first;
     this.rows.forEach((row, place) => {
       const index = first + place;
-      row.element.hidden = index >= last;
-      if (index < last) this.drawRow(row, index);
+      if (row.element.hidden !== index >= last) row.element.hidden = index >= last;
+      // Where somebody only scrolls, the rows that stay are as they were.
+      if (index < last && (this.isStale || row.index !== index)) this.drawRow(row, index);
     });
+    this.isStale = false;
     const current = this.current >= first && this.current < last ? `${this.id}-${this.current}` : null;
     setAttribute(this.root, "aria-activedescendant", current);
     this.toTop.hidden = this.top < 2 * this.rowHeight;
+  }
+
+  /** Puts rows that were scrolled out of sight at one end to the other one. */
+  turn(by) {
+    if (Math.abs(by) >= this.rows.length) return;
+    for (let left = by; left > 0; left--) {
+      const row = this.rows.shift();
+      this.rows.push(row);
+      this.body.append(row.element);
+    }
+    for (let left = by; left < 0; left++) {
+      const row = this.rows.pop();
+      this.rows.unshift(row);
+      this.space.after(row.element);
+    }
   }
 
   drawRow(row, index) {
