@@ -22,7 +22,7 @@ export function ask({ title, body = [], action, danger = false, work }) {
   const closing = new AbortController();
   const problem = h("div", { role: "alert" });
   const button = h(danger ? "button.danger" : "button", { type: "submit" }, action);
-  const cancel = h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Cancel");
+  const cancel = h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Back");
   let done = false;
   const submitted = async (event) => {
     event.preventDefault();

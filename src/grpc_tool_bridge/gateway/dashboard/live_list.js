@@ -22,16 +22,18 @@ export class LiveList extends EventTarget {
    * @param {function(object): string} given.key Returns what tells an entry from others.
    * @param {string} [given.kind] Events of this kind have an entry; none: only the list is asked.
    * @param {string} [given.last] The operation of an event after which there is no such entry any more.
+   * @param {function(): object} [given.query] Returns what the list is asked for by; call `reread` if it has become another.
    * @param {number} given.every Milliseconds until the list is asked for again.
    */
-  constructor(app, { address, name, key, kind = "", last = "", every }) {
+  constructor(app, { address, name, key, kind = "", last = "", query = () => ({}), every }) {
     super();
-    Object.assign(this, { app, address, name, key, kind, last });
+    Object.assign(this, { app, address, name, key, kind, last, query });
     this.entries = new Map();
     this.gone = new Map();
     this.error = null;
     this.loaded = false;
     this.told = new Set();
+    this.turn = 0;
     this.onEvent = ({ detail }) => { if (kind && detail[kind]) this.take(detail.operation, detail[kind]); };
     this.onOpen = () => this.poll.now();
     app.events.addEventListener("event", this.onEvent);
@@ -50,14 +52,27 @@ export class LiveList extends EventTarget {
     return this.entries.size >= MAX_ENTRIES;
   }
 
+  /** Asks for the list anew: it is another one. */
+  reread() {
+    this.turn++;
+    this.loaded = false;
+    this.entries.clear();
+    this.gone.clear();
+    this.changed();
+    this.poll.now();
+  }
+
   async read() {
     // What events tell meanwhile is newer than what the list says.
     this.told.clear();
+    const { turn } = this;
     const found = new Map();
     try {
-      for await (const entry of all(this.address, this.name, {}, { most: MAX_ENTRIES })) found.set(this.key(entry), entry);
+      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES })) found.set(this.key(entry), entry);
+      if (turn !== this.turn) return;
     } catch (error) {
       if (!("status" in error)) throw error;
+      if (turn !== this.turn) return;
       this.error = error;
       this.changed();
       return;

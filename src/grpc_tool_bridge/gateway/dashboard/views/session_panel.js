@@ -78,7 +78,7 @@ export class SessionPanel {
     }
     this.info = info;
     this.facts.set({
-      "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")} (one is the watch of this page)`,
+      "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${info.active_operations ? ", with the watch of this page" : ""}`,
       Variables: count(info.variable_count), "Tools it sees": count(info.tool_count),
       "Last activity": ago(info.last_activity, this.app.events.now()), Created: clock(info.created_at),
     });

@@ -124,7 +124,7 @@ export class VariablePanel {
     this.theirs = h("div");
     this.save = h("button", { type: "submit" }, "Save");
     replace(this.editor, h("form", { onsubmit: (event) => this.submitted(event) },
-      h("label.field", null, "New value (JSON)", this.field), this.theirs, this.problem,
+      this.theirs, h("label.field", null, "New value (JSON)", this.field), this.problem,
       h("div.bar", null, this.save, h("button.quiet", { type: "button", onclick: () => this.finish() }, "Discard"))));
     this.editor.hidden = false;
     this.edit.hidden = true;

@@ -20,7 +20,7 @@ const COLUMNS = [
   { title: "State", name: "state" },
   { title: "Worker", name: "name" },
   { title: "In flight", name: "load" },
-  { title: "Tools", name: "tools" },
+  { title: "Tools", name: "offers" },
   { title: "Peer", name: "peer" },
   { title: "Connected", name: "time.started" },
 ];
