@@ -62,7 +62,7 @@ export class AgentPanel {
     h("h3", null, "Runs"), this.runs);
   }
 
-  /** Starts a run, which then goes on by itself; to show it is another reader's affair. */
+  /** Starts a run; when the hub has begun to answer, it goes on by itself, and is shown like any other. */
   async run(event, fields) {
     event.preventDefault();
     if (this.busy) return;
@@ -74,12 +74,16 @@ export class AgentPanel {
       if (value !== undefined) input[name] = value;
     }
     const runId = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const started = new AbortController();
+    const reading = new AbortController();
+    const opened = () => {
+      reading.abort();
+      if (!this.closed) this.app.url.go({ agent: "", run: runId, of: this.session });
+    };
     try {
       const address = ofSession(this.session, "agents", this.id, "execute");
-      for await (const _ of stream("POST", address, { input, run_id: runId }, { signal: started.signal })) break;
-      if (!this.closed) this.app.url.go({ agent: "", run: runId, of: this.session });
+      await stream("POST", address, { input, run_id: runId }, { signal: reading.signal, opened }).next();
     } catch (error) {
+      if (reading.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
       replace(this.problem, failure(error.info, error.status === 501 ? "This hub cannot run agents: install the extra dspy." : ""));
     } finally {
