@@ -1,0 +1,324 @@
+// One call in full. What is shown of it is changed in place, so that nobody loses what they are reading or using.
+
+import { ApiError, path, send } from "../api.js";
+import { h, replace, setAttribute, setText } from "../dom.js";
+import { failure } from "../failure.js";
+import { clock, count, counted, cut, duration, pretty } from "../format.js";
+import { RunSteps } from "../run_steps.js";
+
+export const MARKS = { waiting: "◌", running: "▶", done: "✓", failed: "✕", cancelled: "⊘", unknown: "?" };
+const WORDS = { unknown: "ended, and nobody told this page how" };
+/** Calls under one that are listed. */
+const MAX_CHILDREN = 50;
+/** Characters of arguments that are put into a link. */
+const MAX_LINK = 4_000;
+
+/** The panel of the selected call. */
+export class CallDetail {
+  constructor(app) {
+    this.app = app;
+    this.call = null;
+    this.title = h("h2");
+    this.close_ = h("a.close", { "aria-label": "Close", onclick: () => this.leave() }, "×");
+    this.body = h("div");
+    this.root = h("aside.detail", { "aria-label": "The selected call", hidden: true,
+      onkeydown: (event) => { if (event.key === "Escape" && event.target.closest("dialog") === null) this.close_.click(); } },
+    this.close_, this.title, this.body);
+    this.dialog = new Reasons();
+    this.onState = () => this.follow();
+    app.events.addEventListener("state", this.onState);
+  }
+
+  close() {
+    this.app.events.removeEventListener("state", this.onState);
+    this.dialog.root.remove();
+    this.drop();
+  }
+
+  /** Focus goes back to where the call was chosen. */
+  leave() {
+    this.root.parentElement?.querySelector(".list")?.focus({ preventScroll: true });
+  }
+
+  /**
+   * @param {string} id Of the call that the address names; empty: none is selected.
+   * @param {object|null} call That call, if the page knows it.
+   */
+  show(id, call) {
+    this.root.hidden = !id;
+    if (!id) {
+      this.drop();
+      this.shown = "";
+      return;
+    }
+    // What the page has shown stays, although it keeps no more calls.
+    const kept = call ?? (this.call?.id === id && this.call.epoch === (this.app.url.get("epoch") || this.call.epoch) ? this.call : null);
+    setAttribute(this.close_, "href", this.app.url.href({ call: "", epoch: "" }));
+    if (kept && kept !== this.call) this.open(kept);
+    if (kept) this.update(kept);
+    else this.missing(id);
+  }
+
+  drop() {
+    this.steps?.close();
+    this.steps = null;
+    this.call = null;
+  }
+
+  missing(id) {
+    this.drop();
+    const isLooking = !this.app.calls.isListed && this.app.events.state !== "lost";
+    const shown = `${id} ${isLooking}`;
+    if (this.shown === shown) return;
+    this.shown = shown;
+    setText(this.title, isLooking ? "Looking for the call…" : "Call not known");
+    replace(this.body, isLooking ? null : h("p", null, `The call ${cut(id, 200)} is not known any more, or was never told to this page. `
+      + "Of calls that have ended, the hub remembers those that failed or were slow, for ten minutes."));
+  }
+
+  open(call) {
+    this.drop();
+    this.call = call;
+    this.shown = "";
+    this.root.scrollTop = 0;
+    setText(this.title, call.isRun ? `${call.tool} (agent)` : call.tool);
+    this.cancel = h("button.danger", { type: "button", onclick: () => this.askToCancel(call) }, "Cancel…");
+    this.again = h("a.button", null, "Call again");
+    this.copy = h("button.quiet", { type: "button", onclick: () => this.copyId(call) }, "Copy id");
+    this.said = h("p.said", { role: "status", hidden: true });
+    this.progress = new Progress();
+    this.fields = Object.fromEntries(["State", "Tool", "Session", "Worker", "Started", "Waited", "Took", "Time left", "Request", "Call",
+      "Called by"].map((name) => [name, new Fact(name)]));
+    this.children = new Children(this.app);
+    this.note = h("p.summary", { hidden: true });
+    this.parts = { args: new Part("Arguments"), result: new Part("Result") };
+    this.failed = h("div", { hidden: true });
+    this.stepsHolder = h("div", { hidden: true }, h("h3", null, "Steps"));
+    replace(this.body, h("div.actions", null, this.cancel, this.again, this.copy), this.said, this.progress.root,
+      h("dl.facts", null, Object.values(this.fields).map((fact) => fact.elements)),
+      this.failed, this.stepsHolder, this.children.root, this.parts.args.root, this.parts.result.root, this.note);
+    this.follow();
+  }
+
+  update(call) {
+    const { url, events, calls } = this.app;
+    const { fields } = this;
+    const now = events.now();
+    const isPast = call.epoch !== calls.epoch;
+    setAttribute(this.root, "data-state", call.state);
+    this.cancel.hidden = call.over;
+    this.again.hidden = call.isRun;
+    this.drawAgain(call);
+    this.progress.show(call);
+    fields.State.set(`${MARKS[call.state]} ${WORDS[call.state] ?? call.state}${isPast ? " (before the hub was started anew)" : ""}`);
+    fields.Tool.set(call.isRun ? "" : call.tool, url.href({ view: "tools", tool: call.tool, session: call.session }));
+    fields.Session.set(call.session, url.href({ view: "sessions", session: call.session }));
+    fields.Worker.set(call.worker || (call.isRun ? "" : "the hub itself"), call.worker ? url.href({ view: "workers", worker: call.worker }) : null);
+    fields.Started.set(clock(call.startedAt));
+    fields.Waited.set(call.ranAt === null ? "" : duration(Math.max(0, call.ranAt - call.startedAt) * 1_000));
+    const elapsed = call.elapsedUs(now);
+    fields.Took.set(elapsed === null ? "" : call.over ? duration(elapsed) : `${duration(elapsed)} so far`);
+    const left = call.over || call.deadlineAt === null ? null : call.deadlineAt - now;
+    fields["Time left"].set(left === null ? "" : left > 0 ? duration(left * 1_000) : "none");
+    fields.Request.set(call.requestId);
+    fields.Call.set(call.id);
+    const parent = call.parent ?? (call.parentId ? calls.get(call.parentId, call.epoch) : null);
+    fields["Called by"].set(call.parentId ? (parent?.tool ?? call.parentId) : "",
+      call.parentId ? url.href({ call: call.parentId, epoch: call.epoch }) : null);
+    this.children.show(call);
+    this.parts.args.show(call.args === null && call.kwargs === null ? undefined : argumentsOf(call));
+    this.parts.result.show(call.result);
+    this.drawFailure(call);
+    this.note.hidden = !call.isStripped;
+    if (call.isStripped) setText(this.note, "Its arguments and its result are not kept any more: this page keeps those of the newest calls.");
+  }
+
+  drawAgain(call) {
+    const named = call.args?.length ? null : JSON.stringify(call.kwargs ?? {});
+    const args = named !== null && named !== "{}" && named.length <= MAX_LINK ? named : "";
+    setAttribute(this.again, "href", this.app.url.href({ view: "tools", tool: call.tool, session: call.session, args }));
+  }
+
+  drawFailure(call) {
+    this.failed.hidden = !call.error;
+    if (!call.error || this.failed.error === call.error) return;
+    this.failed.error = call.error;
+    replace(this.failed, h("h3", null, "Error"), failure(call.error));
+  }
+
+  /** The steps of a run are read from the hub while somebody looks: a stream takes one of the few connections of a browser. */
+  follow() {
+    const { call } = this;
+    const { state } = this.app.events;
+    if (!call?.isRun || call.epoch !== this.app.calls.epoch) return;
+    if (state === "paused" && this.steps && !this.steps.over) {
+      this.steps.close();
+      this.steps.root.remove();
+      this.steps = null;
+    } else if (state === "live" && !this.steps) {
+      this.steps = new RunSteps(call.session, call.id);
+      this.stepsHolder.append(this.steps.root);
+      this.stepsHolder.hidden = false;
+    }
+  }
+
+  async askToCancel(call) {
+    const reason = await this.dialog.ask(call.tool);
+    if (reason === null || this.call !== call) return;
+    this.cancel.disabled = true;
+    try {
+      if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
+      const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${new URLSearchParams({ reason })}`);
+      this.tell(call, `Cancelled: ${message}.`);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.tell(call, `Not cancelled: ${error.message}`);
+    } finally {
+      this.cancel.disabled = false;
+      if (document.activeElement === document.body) this.close_.focus();
+    }
+  }
+
+  async copyId(call) {
+    try {
+      await navigator.clipboard.writeText(call.id);
+      this.tell(call, "Copied.");
+    } catch {
+      // Where a page did not come over TLS, a browser has no clipboard for it.
+      getSelection().selectAllChildren(this.fields.Call.value);
+      this.tell(call, "The id is selected; copy it by the keyboard.");
+    }
+  }
+
+  tell(call, text) {
+    if (this.call !== call) {
+      this.app.say(text);
+      return;
+    }
+    this.said.hidden = false;
+    setText(this.said, text);
+  }
+}
+
+/** A name and a value, which may be a link; hidden while it has none. */
+class Fact {
+  constructor(name) {
+    this.name = h("dt", null, name);
+    this.value = h("dd");
+    this.link = null;
+    this.elements = [this.name, this.value];
+  }
+
+  set(text, href = null) {
+    this.name.hidden = this.value.hidden = text === "";
+    if (href === null) {
+      this.link = null;
+      setText(this.value, text);
+      return;
+    }
+    if (!this.link) {
+      this.link = h("a");
+      replace(this.value, this.link);
+    }
+    setText(this.link, text);
+    setAttribute(this.link, "href", href);
+  }
+}
+
+/** A value as JSON, under a heading. */
+class Part {
+  constructor(title) {
+    this.text = h("pre", { tabindex: 0, "aria-label": title });
+    this.root = h("div", { hidden: true }, h("h3", null, title), this.text);
+    this.value = undefined;
+  }
+
+  show(value) {
+    if (this.value === value || (this.json !== undefined && this.json === JSON.stringify(value))) return;
+    this.value = value;
+    this.root.hidden = value === undefined;
+    // Written once for each call, as a value may be large.
+    this.json = value === undefined ? undefined : JSON.stringify(value);
+    setText(this.text, value === undefined ? "" : typeof value === "string" ? cut(value, 200_000) : pretty(value));
+  }
+}
+
+class Progress {
+  constructor() {
+    this.bar = h("progress", { "aria-label": "Progress" });
+    this.text = h("span");
+    this.root = h("div.progress", { hidden: true }, this.bar, this.text);
+  }
+
+  show({ progress, over }) {
+    this.root.hidden = !progress || over;
+    if (this.root.hidden) return;
+    const { current, total, message } = progress;
+    setAttribute(this.bar, "max", total > 0 ? String(total) : null);
+    setAttribute(this.bar, "value", total > 0 ? String(Math.min(current, total)) : null);
+    setText(this.text, `${total ? `${count(current)} of ${count(total)}` : count(current)} ${cut(message, 500)}`);
+  }
+}
+
+/** The calls that a call has made, with links to them. */
+class Children {
+  constructor(app) {
+    this.app = app;
+    this.title = h("h3");
+    this.list = h("ul.children");
+    this.root = h("div", { hidden: true }, this.title, this.list);
+  }
+
+  show({ children }) {
+    this.root.hidden = children.length === 0;
+    if (this.root.hidden) return;
+    const shown = children.slice(-MAX_CHILDREN);
+    setText(this.title, children.length > shown.length ? `The last ${MAX_CHILDREN} of ${count(children.length)} calls made by it`
+      : `${counted(children.length, "call")} made by it`);
+    while (this.list.children.length > shown.length) this.list.lastChild.remove();
+    while (this.list.children.length < shown.length) this.list.append(h("li", null, h("a"), h("span")));
+    shown.forEach((child, place) => {
+      const item = this.list.children[place];
+      setAttribute(item, "data-state", child.state);
+      setText(item.firstChild, child.tool);
+      setAttribute(item.firstChild, "href", this.app.url.href({ call: child.id, epoch: child.epoch }));
+      const took = child.over && child.durationUs !== null ? ` · ${duration(child.durationUs)}` : "";
+      setText(item.lastChild, ` ${MARKS[child.state]} ${child.state}${took}`);
+    });
+  }
+}
+
+/** Asks why a call is cancelled. */
+class Reasons {
+  constructor() {
+    this.reason = h("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "Its caller is told; may be empty" });
+    this.title = h("h2", { id: "cancel-title" });
+    this.root = h("dialog", { "aria-labelledby": "cancel-title", onclose: () => this.decide(null) },
+      h("form", { onsubmit: (event) => { event.preventDefault(); this.decide(this.reason.value.trim()); } },
+        this.title, h("label", null, "Reason", this.reason),
+        h("div.actions", null, h("button.danger", { type: "submit" }, "Cancel the call"),
+          h("button.quiet", { type: "button", onclick: () => this.decide(null) }, "Let it run"))));
+    this.resolve = null;
+  }
+
+  /** Returns the reason, which may be empty; null: the call is to go on. */
+  ask(tool) {
+    document.body.append(this.root);
+    this.reason.value = "";
+    setText(this.title, `Cancel ${cut(tool, 100)}?`);
+    this.root.showModal();
+    return new Promise((resolve) => { this.resolve = resolve; });
+  }
+
+  decide(reason) {
+    const { resolve } = this;
+    this.resolve = null;
+    this.root.close();
+    resolve?.(reason);
+  }
+}
+
+function argumentsOf(call) {
+  call.shownArguments ??= call.args?.length ? { "*": call.args, ...call.kwargs } : (call.kwargs ?? {});
+  return call.shownArguments;
+}
