@@ -589,6 +589,7 @@ def _encoded(value: object) -> any_pb2.Any:
 
 def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
     update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
+    update.secret = change.secret
     if change.operation in {"set", "update"}:
         update.value.CopyFrom(_encoded(change.value))
     update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))

@@ -1489,12 +1489,17 @@ class VariableUpdate(google.protobuf.message.Message):
     TIMESTAMP_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
+    SECRET_FIELD_NUMBER: builtins.int
     name: builtins.str
     operation: builtins.str
     """"set" (new), "update", "delete", or "reset": discard the known values; the current ones follow as "set"."""
     revision: builtins.int
     epoch: builtins.str
     """One life of the hub. Revisions of different epochs do not compare."""
+    secret: builtins.bool
+    """Whether the variable is secret, also where it became secret only after this change. Whoever shows the update leaves
+    out its value. Default: false.
+    """
     @property
     def value(self) -> google.protobuf.any_pb2.Any: ...
     @property
@@ -1508,9 +1513,10 @@ class VariableUpdate(google.protobuf.message.Message):
         timestamp: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         revision: builtins.int = ...,
         epoch: builtins.str = ...,
+        secret: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["timestamp", b"timestamp", "value", b"value"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "name", b"name", "operation", b"operation", "revision", b"revision", "timestamp", b"timestamp", "value", b"value"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "name", b"name", "operation", b"operation", "revision", b"revision", "secret", b"secret", "timestamp", b"timestamp", "value", b"value"]) -> None: ...
 
 global___VariableUpdate = VariableUpdate
 
