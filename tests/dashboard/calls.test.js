@@ -41,7 +41,7 @@ test("a call is told of as it starts, moves and ends", () => {
   assert.deepEqual([call.state, call.worker, call.ranAt - call.startedAt, call.progress.message], ["running", "w", 40, "half"]);
   assert.equal(call.elapsedUs(START + 100), 100_000);
   calls.take(event("ended", info("1", "done", { us: 7_000 }), { result: 0 }));
-  assert.deepEqual([call.state, call.result, call.durationUs, call.kwargs.a, call.worker], ["done", 0, 7_000, 1, "w"]);
+  assert.deepEqual([call.state, call.resultText, call.durationUs, call.argumentsText, call.worker], ["done", "0", 7_000, '{"a":1}', "w"]);
   assert.equal(calls.running.size, 0);
 });
 
@@ -136,6 +136,18 @@ test("the id of a run can be used again", () => {
   assert.equal(again.state, "running");
 });
 
+test("numbers of arguments and results are as they were written", () => {
+  const calls = begun();
+  const told = event("started", info("1", "running", { args: [1], kwargs: { a: 2 } }));
+  calls.take(told, JSON.stringify(told).replace('"args":[1]', '"args":[9007199254740993]').replace('"a":2', '"a":3.0'));
+  assert.equal(calls.get("1").argumentsText, '{"*":[9007199254740993],"a":3.0}');
+  const over = event("ended", info("1", "done"), { result: 1 });
+  calls.take(over, JSON.stringify(over).replace('"result":1', '"result":12345678901234567890'));
+  assert.equal(calls.get("1").resultText, "12345678901234567890");
+  calls.takeAll([info("2", "running", { args: ["x"] })]);
+  assert.equal(calls.get("2").argumentsText, '{"*":["x"]}');
+});
+
 test("what was left out and lost is counted", () => {
   const calls = begun();
   calls.take(event("started", info("1", "running"), { omitted_calls: 7, dropped: 2 }));
@@ -170,9 +182,12 @@ test("of what a run that goes on for long has done, the first is forgotten first
 test("the arguments and results of the oldest are forgotten when they are too many", () => {
   const calls = begun();
   const size = MAX_VALUE_CHARS / 4;
-  for (let number = 1; number <= 6; number++) calls.take(event("started", info(`${number}`, "running", { kwargs: { a: number } })), size);
-  assert.deepEqual(["1", "2", "3", "6"].map((id) => [calls.get(id).kwargs?.a ?? null, calls.get(id).isStripped]),
-    [[null, true], [null, true], [3, false], [6, false]]);
+  for (let number = 1; number <= 6; number++) {
+    const told = event("started", info(`${number}`, "running", { kwargs: { a: number } }));
+    calls.take(told, JSON.stringify(told).padEnd(size));
+  }
+  assert.deepEqual(["1", "2", "3", "6"].map((id) => [calls.get(id).argumentsText, calls.get(id).isStripped]),
+    [[null, true], [null, true], ['{"a":3}', false], ['{"a":6}', false]]);
 });
 
 test("what many others are under begins folded, and what somebody unfolds stays so", () => {

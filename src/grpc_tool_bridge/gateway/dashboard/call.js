@@ -1,5 +1,7 @@
 // One call, as the page knows it, and how many there are in a second.
 
+import { member } from "./raw_json.js";
+
 /** A call with more children than this begins folded. */
 const MANY_CHILDREN = 50;
 /** Milliseconds over which calls a second are counted, and the parts that they are counted in. */
@@ -35,11 +37,9 @@ export class Call {
     this.ranAt = null;
     this.deadlineAt = null;
     this.progress = null;
-    this.args = null;
-    this.kwargs = null;
-    this.result = undefined;
-    /** Its arguments and its result as they were written for the page. */
-    this.shownArguments = null;
+    /** The events that told its arguments and its result, as they were written: numbers of JavaScript are not exact. */
+    this.given = null;
+    this.came = null;
     this.outcome = null;
     this.chars = 0;
     /** Whether its arguments and result were forgotten. */
@@ -52,16 +52,15 @@ export class Call {
     this.isUnwatched = false;
   }
 
-  read(info, at) {
+  /** Takes what a CallInfo says; `text` is the event that it was in, if it was in one, and `at` when that was. */
+  read(info, at = null, text = null) {
     if (at !== null && this.state === "waiting" && info.state === "running") this.ranAt = at;
     this.state = info.state;
     this.worker = info.worker_id || this.worker;
     this.progress = info.progress ?? this.progress;
     if (at !== null) this.deadlineAt = at + info.time_left_ms;
     if (info.args?.length || Object.keys(info.kwargs ?? {}).length) {
-      this.args = info.args ?? [];
-      this.kwargs = info.kwargs ?? {};
-      this.shownArguments = null;
+      this.given = text ?? JSON.stringify({ call: { args: info.args ?? [], kwargs: info.kwargs ?? {} } });
     }
     if (info.error && (info.error.message || !this.error)) this.error = info.error;
     if (this.over) {
@@ -87,6 +86,21 @@ export class Call {
     return this.words;
   }
 
+  /** Its arguments as JSON, positional ones as "*"; null: they are not known. */
+  get argumentsText() {
+    if (this.given === null) return null;
+    const call = member(this.given, "call");
+    const args = member(call, "args") ?? "[]";
+    const kwargs = member(call, "kwargs") ?? "{}";
+    if (args === "[]") return kwargs;
+    return kwargs === "{}" ? `{"*":${args}}` : `{"*":${args},${kwargs.slice(1)}`;
+  }
+
+  /** Its result as JSON; null: there is none. */
+  get resultText() {
+    return this.came === null ? null : member(this.came, "result");
+  }
+
   /** How long it took, or has been going on, in microseconds; null: that was not seen. */
   elapsedUs(now) {
     return this.over ? this.durationUs : Math.max(0, now - this.startedAt) * 1_000;
@@ -101,10 +115,9 @@ export class Call {
 
   /** Forgets its arguments and its result. */
   strip() {
-    this.isStripped ||= this.args !== null || this.result !== undefined;
+    this.isStripped ||= this.given !== null || this.came !== null;
     this.chars = 0;
-    this.args = this.kwargs = null;
-    this.result = undefined;
+    this.given = this.came = null;
   }
 
   /** Puts it under another one; null: under none. */

@@ -66,17 +66,17 @@ export class Calls extends EventTarget {
     this.changed();
   }
 
-  /** Takes an AdminEvent, which came as a text of so many characters. */
-  take(event, chars = 0) {
+  /** Takes an AdminEvent, which came as this text. */
+  take(event, text = JSON.stringify(event)) {
     const omitted = event.omitted_calls ?? 0;
     this.omitted += omitted;
     this.dropped += event.dropped ?? 0;
     const isNew = event.operation === "started";
     if (isNew || omitted) this.rates.add(isNew ? 1 : 0, omitted);
     if (event.call) {
-      const call = this.put(event.call, { isNew, at: Date.parse(event.timestamp) });
-      if (event.result !== undefined) call.result = event.result;
-      if (isNew || event.result !== undefined) this.weigh(call, chars);
+      const call = this.put(event.call, { isNew, at: Date.parse(event.timestamp), text });
+      if (event.result !== undefined) call.came = text;
+      if (call.given === text || call.came === text) this.weigh(call, text.length);
       this.forget();
     }
     this.changed();
@@ -84,7 +84,7 @@ export class Calls extends EventTarget {
 
   /** Takes calls from a list. */
   takeAll(infos) {
-    for (const info of infos) if (this.isSame(info)) this.put(info, { isNew: false, at: null });
+    for (const info of infos) if (this.isSame(info)) this.put(info);
     this.forget();
     this.changed();
   }
@@ -131,7 +131,7 @@ export class Calls extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  put(info, { isNew, at }) {
+  put(info, { isNew = false, at = null, text = null } = {}) {
     let call = this.byId.get(info.call_id);
     if (call && isNew && call.over) {
       // A run's id may be used again.
@@ -144,7 +144,7 @@ export class Calls extends EventTarget {
     } else if (call.over && (info.state === "running" || info.state === "waiting")) {
       return call;
     }
-    call.read(info, at);
+    call.read(info, at, text);
     if (call.over) this.running.delete(call);
     else this.running.add(call);
     return call;

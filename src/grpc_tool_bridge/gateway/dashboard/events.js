@@ -1,6 +1,7 @@
 // What happens in the hub, as it happens: one stream of events for the whole page.
 
 import { get } from "./api.js";
+import { Tabs } from "./tabs.js";
 
 /** New calls a second that the hub tells of at most; the others it counts. */
 export const CALLS_PER_SECOND = 50;
@@ -11,7 +12,7 @@ const RETRY_MS = [500, 1_000, 2_000, 5_000];
 /**
  * The connection to the hub.
  *
- * It tells "event" (`detail`: an AdminEvent), "state" (it is "connecting", "live", "lost", "paused" or "refused") and
+ * It tells "event" (`detail`: an AdminEvent; `text`: as it was written), "state" (it is "connecting", "live", "lost", "paused" or "refused") and
  * "open" (a connection was made; `detail.restarted`: the hub is another one than before, and remembers nothing).
  */
 export class Events extends EventTarget {
@@ -28,8 +29,7 @@ export class Events extends EventTarget {
     // Milliseconds that this clock is ahead of the hub's; the least that was seen, as events take time to come.
     this.ahead = Number.POSITIVE_INFINITY;
     document.addEventListener("visibilitychange", () => this.seen());
-    this.tabs = new BroadcastChannel("tool bridge");
-    this.tabs.addEventListener("message", () => this.pause());
+    this.tabs = new Tabs(() => this.pause());
   }
 
   /** The hub's clock, in milliseconds. */
@@ -44,11 +44,10 @@ export class Events extends EventTarget {
       return;
     }
     if (this.state !== "lost") this.become("connecting");
-    // Others of this browser that nobody sees leave it their connection, as it has but six to a hub.
-    this.tabs.postMessage("connecting");
     const query = new URLSearchParams({ kinds: "call,worker,session", calls_per_second: CALLS_PER_SECOND, arguments: "true" });
     const source = new EventSource(`/api/events?${query}`);
     this.source = source;
+    this.tabs.tell(true);
     // What comes before it is known which hub this is.
     let early = [];
     source.addEventListener("data", ({ data }) => {
@@ -93,7 +92,7 @@ export class Events extends EventTarget {
     const event = JSON.parse(text);
     this.ahead = Math.min(this.ahead, Date.now() - Date.parse(event.timestamp));
     const told = new CustomEvent("event", { detail: event });
-    told.chars = text.length;
+    told.text = text;
     this.dispatchEvent(told);
   }
 
@@ -131,6 +130,7 @@ export class Events extends EventTarget {
   /** A page that nobody sees costs the hub nothing after a while. */
   seen() {
     clearTimeout(this.hiding);
+    this.tabs.tell();
     if (document.hidden) this.hiding = setTimeout(() => this.pause(), HIDDEN_MS);
     else if (this.state === "paused") this.connect();
   }
@@ -138,6 +138,7 @@ export class Events extends EventTarget {
   pause() {
     if (!document.hidden || this.state === "refused") return;
     this.leave();
+    this.tabs.tell(false);
     this.become("paused");
   }
 }

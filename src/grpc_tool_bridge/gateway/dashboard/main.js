@@ -139,7 +139,7 @@ function start() {
   });
   access.addEventListener("login", askToLogIn);
   app.events.addEventListener("state", drawState);
-  app.events.addEventListener("event", ({ detail, chars }) => app.calls.take(detail, chars));
+  app.events.addEventListener("event", ({ detail, text }) => app.calls.take(detail, text));
   app.events.addEventListener("open", () => {
     app.calls.begin(app.events.epoch);
     // What cannot be listed now is listed when the connection is back.

@@ -1,15 +1,19 @@
 // One call in full. What is shown of it is changed in place, so that nobody loses what they are reading or using.
 
 import { ApiError, path, send } from "../api.js";
+import { ask } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { failure } from "../failure.js";
-import { clock, count, counted, cut, duration, pretty } from "../format.js";
+import { clock, count, counted, cut, duration } from "../format.js";
+import { arranged } from "../raw_json.js";
 import { RunSteps } from "../run_steps.js";
 
 export const MARKS = { waiting: "◌", running: "▶", done: "✓", failed: "✕", cancelled: "⊘", unknown: "?" };
 const WORDS = { unknown: "ended, and nobody told this page how" };
 /** Calls under one that are listed. */
 const MAX_CHILDREN = 50;
+/** Characters of a value that are shown. */
+const MAX_CHARS = 200_000;
 /** Characters of arguments that are put into a link. */
 const MAX_LINK = 4_000;
 
@@ -22,16 +26,13 @@ export class CallDetail {
     this.close_ = h("a.close", { "aria-label": "Close", onclick: () => this.leave() }, "×");
     this.body = h("div");
     this.root = h("aside.detail", { "aria-label": "The selected call", hidden: true,
-      onkeydown: (event) => { if (event.key === "Escape" && event.target.closest("dialog") === null) this.close_.click(); } },
-    this.close_, this.title, this.body);
-    this.dialog = new Reasons();
+      onkeydown: ({ key }) => { if (key === "Escape") this.close_.click(); } }, this.close_, this.title, this.body);
     this.onState = () => this.follow();
     app.events.addEventListener("state", this.onState);
   }
 
   close() {
     this.app.events.removeEventListener("state", this.onState);
-    this.dialog.root.remove();
     this.drop();
   }
 
@@ -87,7 +88,7 @@ export class CallDetail {
     this.copy = h("button.quiet", { type: "button", onclick: () => this.copyId(call) }, "Copy id");
     this.said = h("p.said", { role: "status", hidden: true });
     this.progress = new Progress();
-    this.fields = Object.fromEntries(["State", "Tool", "Session", "Worker", "Started", "Waited", "Took", "Time left", "Request", "Call",
+    this.fields = Object.fromEntries(["State", "Tool", "Agent", "Session", "Worker", "Started", "Waited", "Took", "Time left", "Request", "Call",
       "Called by"].map((name) => [name, new Fact(name)]));
     this.children = new Children(this.app);
     this.note = h("p.summary", { hidden: true });
@@ -112,6 +113,7 @@ export class CallDetail {
     this.progress.show(call);
     fields.State.set(`${MARKS[call.state]} ${WORDS[call.state] ?? call.state}${isPast ? " (before the hub was started anew)" : ""}`);
     fields.Tool.set(call.run ? "" : call.tool, url.href({ view: "tools", tool: call.tool, session: call.session }));
+    fields.Agent.set(call.run ? call.tool : "", url.href({ view: "agents", of: call.session, agent: call.tool, run: call.run }));
     fields.Session.set(call.session, url.href({ view: "sessions", session: call.session }));
     fields.Worker.set(call.worker || (call.run ? "" : "the hub itself"), call.worker ? url.href({ view: "workers", worker: call.worker }) : null);
     fields.Started.set(clock(call.startedAt));
@@ -126,17 +128,21 @@ export class CallDetail {
     fields["Called by"].set(call.parentId ? (parent?.tool ?? call.parentId) : "",
       call.parentId ? url.href({ call: call.parentId, epoch: call.epoch }) : null);
     this.children.show(call);
-    this.parts.args.show(call.args === null && call.kwargs === null ? undefined : argumentsOf(call));
-    this.parts.result.show(call.result);
+    this.parts.args.show(call.given, () => call.argumentsText);
+    this.parts.result.show(call.came, () => call.resultText);
     this.drawFailure(call);
     this.note.hidden = !call.isStripped;
     if (call.isStripped) setText(this.note, "Its arguments and its result are not kept any more: this page keeps those of the newest calls.");
   }
 
+  /** A link to the form of the tool with the same arguments, if they have names. */
   drawAgain(call) {
-    const named = call.args?.length ? null : JSON.stringify(call.kwargs ?? {});
-    const args = named !== null && named !== "{}" && named.length <= MAX_LINK ? named : "";
-    setAttribute(this.again, "href", this.app.url.href({ view: "tools", tool: call.tool, session: call.session, args }));
+    if (this.again.given !== call.given) {
+      this.again.given = call.given;
+      const args = call.argumentsText ?? "{}";
+      this.again.args = args === "{}" || args.startsWith('{"*":') || args.length > MAX_LINK ? "" : args;
+    }
+    setAttribute(this.again, "href", this.app.url.href({ view: "tools", tool: call.tool, session: call.session, args: this.again.args ?? "" }));
   }
 
   drawFailure(call) {
@@ -163,20 +169,20 @@ export class CallDetail {
   }
 
   async askToCancel(call) {
-    const reason = await this.dialog.ask(call.tool);
-    if (reason === null || this.call !== call) return;
-    this.cancel.disabled = true;
-    try {
-      if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
-      const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${new URLSearchParams({ reason })}`);
-      this.tell(call, `Cancelled: ${message}.`);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.tell(call, `Not cancelled: ${error.message}`);
-    } finally {
-      this.cancel.disabled = false;
-      if (document.activeElement === document.body) this.close_.focus();
-    }
+    const reason = h("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "Its caller is told; may be empty" });
+    const done = ask({
+      title: `Cancel ${cut(call.tool, 100)}?`, body: [h("label.reason", null, "Reason", reason)], action: "Cancel the call", danger: true,
+      work: async (signal) => {
+        // Another life of the hub may have given its id to another call.
+        if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
+        const query = new URLSearchParams({ reason: reason.value.trim() });
+        const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${query}`, undefined, { signal });
+        this.tell(call, `Cancelled: ${message}.`);
+      },
+    });
+    reason.focus();
+    // Its button is gone with what it was for.
+    if ((await done) && this.call === call) this.close_.focus();
   }
 
   async copyId(call) {
@@ -230,16 +236,16 @@ class Part {
   constructor(title) {
     this.text = h("pre", { tabindex: 0, "aria-label": title });
     this.root = h("div", { hidden: true }, h("h3", null, title), this.text);
-    this.value = undefined;
+    this.source = null;
   }
 
-  show(value) {
-    if (this.value === value || (this.json !== undefined && this.json === JSON.stringify(value))) return;
-    this.value = value;
-    this.root.hidden = value === undefined;
-    // Written once for each call, as a value may be large.
-    this.json = value === undefined ? undefined : JSON.stringify(value);
-    setText(this.text, value === undefined ? "" : typeof value === "string" ? cut(value, 200_000) : pretty(value));
+  /** Shows what `read` returns, JSON or null, if `source` is another than before: a value may be large. */
+  show(source, read) {
+    if (this.source === source) return;
+    this.source = source;
+    const text = source === null ? null : read();
+    this.root.hidden = text === null;
+    setText(this.text, text === null ? "" : text.startsWith('"') ? cut(JSON.parse(text), MAX_CHARS) : cut(arranged(text), MAX_CHARS));
   }
 }
 
@@ -286,39 +292,4 @@ class Children {
       setText(item.lastChild, ` ${MARKS[child.state]} ${child.state}${took}`);
     });
   }
-}
-
-/** Asks why a call is cancelled. */
-class Reasons {
-  constructor() {
-    this.reason = h("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "Its caller is told; may be empty" });
-    this.title = h("h2", { id: "cancel-title" });
-    this.root = h("dialog", { "aria-labelledby": "cancel-title", onclose: () => this.decide(null) },
-      h("form", { onsubmit: (event) => { event.preventDefault(); this.decide(this.reason.value.trim()); } },
-        this.title, h("label", null, "Reason", this.reason),
-        h("div.actions", null, h("button.danger", { type: "submit" }, "Cancel the call"),
-          h("button.quiet", { type: "button", onclick: () => this.decide(null) }, "Let it run"))));
-    this.resolve = null;
-  }
-
-  /** Returns the reason, which may be empty; null: the call is to go on. */
-  ask(tool) {
-    document.body.append(this.root);
-    this.reason.value = "";
-    setText(this.title, `Cancel ${cut(tool, 100)}?`);
-    this.root.showModal();
-    return new Promise((resolve) => { this.resolve = resolve; });
-  }
-
-  decide(reason) {
-    const { resolve } = this;
-    this.resolve = null;
-    this.root.close();
-    resolve?.(reason);
-  }
-}
-
-function argumentsOf(call) {
-  call.shownArguments ??= call.args?.length ? { "*": call.args, ...call.kwargs } : (call.kwargs ?? {});
-  return call.shownArguments;
 }

@@ -229,12 +229,18 @@ const toggle = (text, onclick) => h("button.toggle", { type: "button", "aria-pre
 function outcome(call) {
   if (call.error) return oneLine(call.error.message ? `${call.error.type}: ${call.error.message.slice(0, 1_000)}` : call.error.type);
   if (call.over) {
-    call.outcome ??= call.result === undefined ? null : oneLine(call.result);
+    call.outcome ??= resultOf(call);
     return call.outcome ?? "";
   }
   if (!call.progress) return "";
   const { current, total, message } = call.progress;
   return oneLine(`${total ? `${count(current)} of ${count(total)}` : count(current)} ${message}`);
+}
+
+/** A result in one line; null: there is none, or none yet. */
+function resultOf(call) {
+  const text = call.resultText;
+  return text === null ? null : oneLine(text.startsWith('"') ? JSON.parse(text) : text);
 }
 
 export const open = (app) => new CallsView(app);
