@@ -21,7 +21,8 @@ export class Call {
     this.requestId = info.request_id;
     this.parentId = info.parent_id === info.call_id ? "" : info.parent_id;
     this.startedAt = Date.parse(info.started_at);
-    this.isRun = AGENT.test(this.tool);
+    /** Of a run of an agent, its id; to make an agent is a call as well, but without a request id. */
+    this.run = AGENT.test(this.tool) ? this.requestId : "";
     this.parent = null;
     this.level = 0;
     this.children = [];

@@ -1,7 +1,7 @@
 // The calls of the last minutes as bars, those of a tool or a session in a row of their own; now is at the right.
 
 import { eachFrame, h, setAttribute, setText } from "./dom.js";
-import { counted, duration } from "./format.js";
+import { count, counted, duration } from "./format.js";
 import { placed } from "./timeline_lanes.js";
 
 const ROW = 13;
@@ -90,7 +90,7 @@ export class TimeLine {
     if (performance.now() - this.toldAt < SUMMARY_MS) return;
     this.toldAt = performance.now();
     const states = ORDER.filter((state) => this.byState.has(state)).map((state) => `${this.byState.get(state).length} ${state}`);
-    setAttribute(this.canvas, "aria-label", `Time line of the last ${duration(this.span * 1_000)}: ${counted(this.bars.length, "call")} of `
+    setAttribute(this.canvas, "aria-label", `Time line of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of `
       + `${counted(new Set(this.bars.map(({ name }) => name)).size, this.by)}${states.length ? `, ${states.join(", ")}` : ""}`);
   }
 

@@ -81,7 +81,7 @@ export class CallDetail {
     this.call = call;
     this.shown = "";
     this.root.scrollTop = 0;
-    setText(this.title, call.isRun ? `${call.tool} (agent)` : call.tool);
+    setText(this.title, call.run ? `${call.tool} (agent)` : call.tool);
     this.cancel = h("button.danger", { type: "button", onclick: () => this.askToCancel(call) }, "Cancel…");
     this.again = h("a.button", null, "Call again");
     this.copy = h("button.quiet", { type: "button", onclick: () => this.copyId(call) }, "Copy id");
@@ -107,13 +107,13 @@ export class CallDetail {
     const isPast = call.epoch !== calls.epoch;
     setAttribute(this.root, "data-state", call.state);
     this.cancel.hidden = call.over;
-    this.again.hidden = call.isRun;
+    this.again.hidden = call.run !== "";
     this.drawAgain(call);
     this.progress.show(call);
     fields.State.set(`${MARKS[call.state]} ${WORDS[call.state] ?? call.state}${isPast ? " (before the hub was started anew)" : ""}`);
-    fields.Tool.set(call.isRun ? "" : call.tool, url.href({ view: "tools", tool: call.tool, session: call.session }));
+    fields.Tool.set(call.run ? "" : call.tool, url.href({ view: "tools", tool: call.tool, session: call.session }));
     fields.Session.set(call.session, url.href({ view: "sessions", session: call.session }));
-    fields.Worker.set(call.worker || (call.isRun ? "" : "the hub itself"), call.worker ? url.href({ view: "workers", worker: call.worker }) : null);
+    fields.Worker.set(call.worker || (call.run ? "" : "the hub itself"), call.worker ? url.href({ view: "workers", worker: call.worker }) : null);
     fields.Started.set(clock(call.startedAt));
     fields.Waited.set(call.ranAt === null ? "" : duration(Math.max(0, call.ranAt - call.startedAt) * 1_000));
     const elapsed = call.elapsedUs(now);
@@ -150,13 +150,13 @@ export class CallDetail {
   follow() {
     const { call } = this;
     const { state } = this.app.events;
-    if (!call?.isRun || call.epoch !== this.app.calls.epoch) return;
+    if (!call?.run || call.epoch !== this.app.calls.epoch) return;
     if (state === "paused" && this.steps && !this.steps.over) {
       this.steps.close();
       this.steps.root.remove();
       this.steps = null;
     } else if (state === "live" && !this.steps) {
-      this.steps = new RunSteps(call.session, call.id);
+      this.steps = new RunSteps(call.session, call.run);
       this.stepsHolder.append(this.steps.root);
       this.stepsHolder.hidden = false;
     }

@@ -211,7 +211,7 @@ class CallsView {
     const [twist, name] = cells[1].children;
     twist.style.marginInlineStart = `${Math.min(call.level, MAX_INDENTS) * 16}px`;
     setText(twist, call.children.length ? (call.isOpen ? "▾" : "▸") : "");
-    const tool = call.isRun ? `${call.tool} (agent)` : call.tool;
+    const tool = call.run ? `${call.tool} (agent)` : call.tool;
     setText(name, call.children.length && !call.isOpen ? `${tool} · ${counted(call.children.length, "call")}` : tool);
     setText(cells[2], call.session);
     setText(cells[3], call.worker);
