@@ -60,7 +60,6 @@ class Hub:
 
     async def open(self, tab: Tab, **query: str) -> None:
         """Opens the view of agents."""
-        await tab.page.route("**/api/history/calls*", lambda route: route.fulfill(json={"calls": []}))  # TEMPORARY
         await tab.page.goto(f"http://{self.server.http_address}/?{urlencode({'view': 'agents', **query})}")
 
 

@@ -71,7 +71,6 @@ class Hub:
 
     async def open(self, tab: Tab, **query: str) -> None:
         """Opens the view of sessions."""
-        await tab.page.route("**/api/history/calls*", lambda route: route.fulfill(json={"calls": []}))  # TEMPORARY
         await tab.page.goto(f"{self.origin}/?{urlencode({'view': 'sessions', **query})}")
 
 

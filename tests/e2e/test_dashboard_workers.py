@@ -42,7 +42,6 @@ async def server() -> AsyncIterator[BridgeServer]:
 
 async def opened(tab: Tab, server: BridgeServer, **query: str) -> None:
     """Opens the view of workers."""
-    await tab.page.route("**/api/history/calls*", lambda route: route.fulfill(json={"calls": []}))  # TEMPORARY
     await tab.page.goto(f"http://{server.http_address}/?{urlencode({'view': 'workers', **query})}")
 
 
