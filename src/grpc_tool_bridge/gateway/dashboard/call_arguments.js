@@ -14,12 +14,16 @@ function positions(spec) {
   return { named: end < 0 ? found : found.slice(0, end), starred: found.find((argument) => has(argument, "var-positional")) };
 }
 
-/** The schema of a form: that of the arguments, with those of `*names`. */
+/** The schema of a form: that of the arguments, with those of `*names`, and defaults as exact as the hub knows them. */
 export function formSchema(schema, spec) {
   const { starred } = positions(spec);
-  if (!starred || Object.hasOwn(schema.properties ?? {}, POSITIONAL)) return schema;
-  const more = { type: "array", items: {}, description: `*${starred.name}: further arguments, by position. ${starred.description ?? ""}`.trim() };
-  return { ...schema, properties: objectOf([...Object.entries(schema.properties ?? {}), [POSITIONAL, more]]) };
+  const exact = new Map((spec.arguments ?? []).map((argument) => [argument.name, argument.default_value]));
+  const parts = Object.entries(schema.properties ?? {}).map(([name, part]) => [name,
+    Object.hasOwn(Object(part), "default") && exact.get(name) !== undefined ? { ...part, default: exact.get(name) } : part]);
+  if (starred && !parts.some(([name]) => name === POSITIONAL)) {
+    parts.push([POSITIONAL, { type: "array", items: {}, description: `*${starred.name}: further arguments, by position. ${starred.description}`.trim() }]);
+  }
+  return { ...schema, properties: objectOf(parts) };
 }
 
 /** Splits what a form gives into what a call takes: { args, kwargs }. */

@@ -61,7 +61,8 @@ function kindOf(value) {
 
 /** An error of the hub or of the tool, with its details and the traceback of where it was raised. */
 export function errorView(info, app) {
-  const details = Object.entries(info.details ?? {}).filter(([name]) => name !== "origin");
+  const details = Object.entries(info.details ?? {})
+    .filter(([name, value]) => name !== "origin" && !info.message.includes(value));
   const text = `${info.type}: ${info.message}`;
   return h("div.error", null,
     h("p.bad", null, h("strong", null, info.type), ": ", cut(info.message, 20_000)),

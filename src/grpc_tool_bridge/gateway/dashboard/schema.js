@@ -106,9 +106,11 @@ export function propertiesOf(schema) {
     .map(([name, part]) => [name, part, required.has(name)]);
 }
 
-/** What further names of an object have; null: there may be none. */
-export const restOf = (schema) => (schema.additionalProperties === false ? null
-  : isObject(schema.additionalProperties) ? schema.additionalProperties : {});
+/** What further names of an object have; null: nobody asks for any. */
+export function restOf({ additionalProperties: rest, properties }) {
+  if (isObject(rest)) return rest;
+  return rest === true || (rest === undefined && !properties) ? {} : null;
+}
 
 /** What the entry of a list has. */
 export const itemOf = (schema, index) => schema.prefixItems?.[index] ?? (isObject(schema.items) ? schema.items : {});

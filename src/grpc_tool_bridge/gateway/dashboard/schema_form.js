@@ -116,7 +116,7 @@ function unionEditor({ variants }, within, names) {
     current = editors.get(index);
     replace(place, current.root);
   }
-  show(0);
+  show(Math.max(0, variants.findIndex((variant) => shapeOf(variant, within.whole).kind !== "null")));
   return {
     root: h("div.union", null, choice, place),
     get control() { return current.control ?? choice; },
@@ -134,18 +134,18 @@ function unionEditor({ variants }, within, names) {
 /** A list: of entries that can be added, removed and moved. */
 function arrayEditor({ schema }, within, names) {
   const list = h("ol");
-  const entries = () => [...list.children].map((element) => element.slot);
+  const entries = () => [...list.children].map((element) => element.entry);
   const isTuple = Array.isArray(schema.prefixItems);
   const add = h("button.quiet", { type: "button", onclick: () => { put().control?.focus(); within.changed(); } }, "Add an entry");
   function put(value) {
     const entry = slot(itemOf(schema, list.children.length), within, { "aria-label": "Entry" });
     if (value !== undefined) entry.set(value);
     const button = (text, label, onclick) => h("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, text);
-    const element = h("li", null, entry.root, h("div.moves", null,
-      isTuple ? null : button("↑", "Move up", (event) => move(element, element.previousElementSibling, event)),
-      isTuple ? null : button("↓", "Move down", (event) => move(element.nextElementSibling, element, event)),
-      button("×", "Remove", () => remove(element))));
-    element.slot = entry;
+    const element = h("li", null, h("div.entry", null, entry.root, isTuple ? null : [
+      button("↑", "Move up", (event) => move(element, element.previousElementSibling, event)),
+      button("↓", "Move down", (event) => move(element.nextElementSibling, element, event)),
+      button("×", "Remove", () => remove(element))]));
+    element.entry = entry;
     list.append(element);
     return entry;
   }
@@ -158,13 +158,13 @@ function arrayEditor({ schema }, within, names) {
   function remove(element) {
     const next = element.nextElementSibling ?? element.previousElementSibling;
     element.remove();
-    (next?.querySelector(".moves button:last-child") ?? add).focus();
+    (next?.querySelector("button:last-child") ?? add).focus();
     within.changed();
   }
   const least = Math.min(schema.minItems ?? 0, 20);
   for (let index = 0; index < least; index++) put();
   return {
-    root: h("div.nested", { role: "group", ...names }, list, add),
+    root: h("div.nested", { role: "group", ...names }, list, isTuple && !schema.items ? null : add),
     control: add,
     get: () => entries().map((entry) => entry.get()).map((value) => (value === undefined ? "" : value)),
     set(value) {
@@ -189,7 +189,7 @@ function objectEditor({ schema }, within, names, isWhole = false) {
     const label = h("input", { "aria-label": "Name", value: name, required: true, autocomplete: "off" });
     const entry = slot(rest ?? {}, within, { "aria-label": "Value" });
     if (value !== undefined) entry.set(value);
-    const element = h("div.other", null, label, entry.root, h("button.quiet", { type: "button", "aria-label": "Remove", title: "Remove",
+    const element = h("div.entry", null, label, entry.root, h("button.quiet", { type: "button", "aria-label": "Remove", title: "Remove",
       onclick: () => { element.remove(); add.focus(); within.changed(); } }, "×"));
     element.entry = [label, entry];
     others.append(element);
@@ -226,7 +226,8 @@ function property(name, given, required, within) {
   const said = h("p.problem", { hidden: true });
   const show = (seeded = 0) => {
     inner = slot(given, { ...within, seeded }, names);
-    if (hasDefault) inner.set(schema.default);
+    // Who gives it wants something else than nothing.
+    if (hasDefault && schema.default !== null) inner.set(schema.default);
     replace(place, inner.root);
   };
   const hide = () => {
@@ -243,7 +244,7 @@ function property(name, given, required, within) {
   const label = h("label.name", { onclick: () => { if (!box) inner?.control?.focus(); } }, box, h("span", { id }, name));
   const root = h("div.field", null,
     h("div.line", null, label, h("span.type", null, `${typeName(given, within.whole)} · ${required ? "required" : told}`)),
-    schema.description ? h("p.about", null, schema.description) : null, place, said);
+    schema.description ? h("p.help", null, schema.description) : null, place, said);
   if (required) show(within.seeded);
   return {
     name, root,
