@@ -27,15 +27,15 @@ const MEANINGS = {
   max_worker_waiting: "Further calls of the tool are refused.",
   capacity: "The worker gets no further calls; if all workers of a tool are busy, its calls wait, in order.",
 };
-const OF_TOOLS = new Set(["max_concurrent_calls"]);
+// Those that are not settings of the hub, as they are set.
+const ELSEWHERE = { capacity: "worker --capacity", max_concurrent_calls: "limits.max_concurrent_calls" };
 
 /** What happens when a limit is reached, in one sentence; empty: it is not known here. */
 export function meaning(name) {
   return Object.hasOwn(MEANINGS, name) ? MEANINGS[name] : "";
 }
 
-/** How a limit is set, as one would write it: "max_sessions = 1000". */
-export function setting({ name, limit }) {
-  if (name === "capacity") return `--capacity ${limit}`;
-  return OF_TOOLS.has(name) ? `limits: ${name} = ${limit}` : `${name} = ${limit}`;
+/** What a limit is set by: a setting of the hub, an option of a worker, a limit of a tool. */
+export function setting(name) {
+  return Object.hasOwn(ELSEWHERE, name) ? ELSEWHERE[name] : name;
 }

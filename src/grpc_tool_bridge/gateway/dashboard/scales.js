@@ -40,7 +40,7 @@ export function linear(most, { ticks = 4, whole = false } = {}) {
 }
 
 /** A logarithmic scale that has a place for all between two numbers above 0. */
-export function logarithmic(least, most, { ticks = 5 } = {}) {
+export function logarithmic(least, most, { ticks = 7 } = {}) {
   const low = niceBelow(least);
   const max = Math.max(niceAbove(most), low * 10);
   const all = [];

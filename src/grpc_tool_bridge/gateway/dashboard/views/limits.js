@@ -128,7 +128,7 @@ function fillMeter({ element, bar, meter, numbers, mark, waiting, set }, limit) 
   setText(numbers, text);
   setText(mark, { full: "Full", near: "Nearly full", "": "" }[state]);
   setText(waiting, limit.waiting ? `${count(limit.waiting)} waiting` : "");
-  setText(set, setting(limit));
+  setText(set, setting(limit.name));
   bar.style.inlineSize = `${Math.min(100, part * 100)}%`;
   setAttribute(meter, "aria-valuenow", String(Math.min(100, Math.floor(part * 100))));
   setAttribute(meter, "aria-valuetext", limit.waiting ? `${text}, ${count(limit.waiting)} waiting` : text);
