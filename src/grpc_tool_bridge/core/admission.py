@@ -16,6 +16,7 @@ from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -360,6 +361,8 @@ class Admission:
             session.idle.notify_all()
         metrics.active -= 1
         metrics.record(duration_us, ok=ok)
+        if type(call.worker) is Worker:
+            call.worker.metrics.record(duration_us, ok=ok)
         if self.tracer is not None:
             self.tracer.end(call, ok=ok, duration_us=duration_us)
         if self.observer is not None:

@@ -147,6 +147,10 @@ class Feed:
             self._store.memory.give_back(MAX_EVENT_BYTES)
             self._observe()
 
+    def count(self) -> int:
+        """Returns how many watches are open."""
+        return len(self._watchers)
+
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         for watcher in self._watchers:

@@ -151,7 +151,6 @@ class Forwarder:
         """Ends a call and answers it."""
         del self._open[forwarded]
         call = forwarded.call
-        call.worker = None
         duration_us = self._admission.end(
             call,
             forwarded.permits,

@@ -100,7 +100,9 @@ class Hub:
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
+        event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
+        started_at: When it was made, on the monotonic clock.
     """
 
     # See ``served_methods``.
@@ -135,10 +137,13 @@ class Hub:
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
+        self.event_watches = self._feed.count
+        # Where it listens for clients and workers; set by its server.
+        self.address = ""
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
-        self._started_at = time.monotonic()
+        self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
         self.serving = False
         # The event loop that it was started in.
@@ -499,7 +504,7 @@ class Hub:
         """Returns the hub's own metrics, by name."""
         return {
             "hub.epoch": self.store.revisions.epoch,
-            "hub.uptime_seconds": time.monotonic() - self._started_at,
+            "hub.uptime_seconds": time.monotonic() - self.started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,
             "hub.agent_runs": self.agents.active,

@@ -196,6 +196,11 @@ class Variables:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, as ``max_session_variable_bytes`` limits them."""
+        return self._bytes
+
     def get(self, name: str) -> Variable:
         """Returns the variable.
 

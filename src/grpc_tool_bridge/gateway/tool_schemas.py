@@ -104,11 +104,27 @@ def local_schema(text: str, name: str, *, answered: bool = False) -> Any:
     Returns:
         The schema; None if there is none, or if it cannot be used.
     """
+    return _written(text, reference(name)["$ref"], answered=answered)
+
+
+def whole_schema(text: str) -> Any:
+    """Makes a schema a document of its own, which refers to nothing outside itself.
+
+    Args:
+        text: The schema, as text.
+
+    Returns:
+        The schema; None if there is none, or if it cannot be used.
+    """
+    return _written(text, "#", answered=False)
+
+
+def _written(text: str, where: str, *, answered: bool) -> Any:
     if not text or len(text) > MAX_SCHEMA_CHARS:
         return None
     try:
         schema = json.loads(text, parse_constant=_refuse_constant)
-        return _Writer(schema, name, answered=answered).whole()
+        return _Writer(schema, where, answered=answered).whole()
     except (ValueError, RecursionError, _UnsoundError):
         return None
 
@@ -118,14 +134,14 @@ def _refuse_constant(name: str) -> None:
 
 
 class _Writer:
-    """Writes one schema anew, with its references where they are found."""
+    """Writes one schema anew, with its references where they are found: ``where`` is that of the schema itself."""
 
-    def __init__(self, schema: Any, name: str, *, answered: bool) -> None:
+    def __init__(self, schema: Any, where: str, *, answered: bool) -> None:
         definitions = schema.get("$defs", {}) if isinstance(schema, dict) else {}
         if not isinstance(definitions, dict):
             raise _UnsoundError
         self._schema = schema
-        self._name = name
+        self._where = where
         self._definitions = definitions
         self._answered = answered
         self._left = _MAX_PARTS
@@ -190,8 +206,7 @@ class _Writer:
         name = "" if found is None else found[1]
         if within is not None:
             self._made_of.setdefault(within, set()).add(name)
-        whole: str = reference(self._name)["$ref"]
-        return f"{whole}/$defs/{name}" if name else whole
+        return f"{self._where}/$defs/{name}" if name else self._where
 
 
 def _takes(schema: Mapping[str, Any], value: Any) -> bool:
