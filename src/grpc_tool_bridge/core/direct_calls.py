@@ -66,6 +66,9 @@ class DirectCalls:
             tool = self._store.tool_of(session, tool_id)
             if tool is None or tool.rate is not None:
                 return None
+            sample = self._admission.sample
+            if sample is not None and sample.wants(session_id):
+                return None
             if tool.backend is None:
                 return self._run(session, tool, context, data, place)
             call = self._call_for_worker(session, tool, context, data, place)
@@ -109,6 +112,8 @@ class DirectCalls:
         call = self.make_call(session, tool, deadline, opened_at)
         if context.asker is not None:
             call.asker = context.asker
+        if self._admission.sample is not None:
+            call.watched = False
         return call
 
     def _times(

@@ -1,7 +1,8 @@
 """The events of a hub, for those who watch it.
 
 The feed observes calls, workers, sessions and the log only while there is a watcher, so it costs nothing otherwise. A
-slow watcher loses the oldest events, and delays nothing else.
+slow watcher loses the oldest events, and delays nothing else. Watchers that ask for a sample of the calls cost next to
+nothing for the calls that are not in it.
 """
 
 import time
@@ -18,9 +19,10 @@ from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import CallObserver
-from grpc_tool_bridge.core.log_lines import LogLines
+from grpc_tool_bridge.core.log_lines import LogLines, Report
 from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sample import Sample
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import Worker
@@ -42,6 +44,7 @@ class Watcher:
 
     Attributes:
         session_id: The session to watch; empty: all.
+        calls_per_second: How many new calls to tell of; 0: all.
         kinds: The kinds of events to send.
         with_arguments: Whether events include arguments and results.
         closed: The error that ends the watch; None while it is open.
@@ -49,6 +52,7 @@ class Watcher:
 
     def __init__(self, request: pb.WatchEventsRequest) -> None:
         self.session_id = request.session_id
+        self.calls_per_second = request.calls_per_second
         self.kinds = frozenset(request.kinds or EVENT_KINDS)
         self.with_arguments = request.include_arguments
         self.closed: ToolBridgeError | None = None
@@ -59,10 +63,17 @@ class Watcher:
         # Number of the last event that was taken.
         self._taken = 0
         self._changed = Notifier()
+        self._sample: Sample | None = None
+        # Calls that the sample had left out when the last event was taken.
+        self._omitted = 0
 
     def wants(self, kind: str, session_id: str) -> bool:
         """Returns whether it wants an event of this kind and session; an empty ``session_id`` means no session."""
         return kind in self.kinds and (not self.session_id or self.session_id == session_id)
+
+    def count_omitted(self, sample: Sample) -> None:
+        """Tells from now on of the calls that the sample leaves out; it follows the watcher's session already."""
+        self._sample, self._omitted = sample, sample.omitted(self.session_id)
 
     def put(self, event: pb.AdminEvent, size: int) -> None:
         """Queues an event, which watchers may share; drops the oldest events if there are too many."""
@@ -97,6 +108,9 @@ class Watcher:
         numbered = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
         numbered.MergeFrom(event)
         self._taken = number
+        if self._sample is not None:
+            omitted = self._sample.omitted(self.session_id)
+            numbered.omitted_calls, self._omitted = omitted - self._omitted, omitted
         return numbered
 
 
@@ -119,6 +133,9 @@ class Feed:
         self._ids = ids
         self._watchers: dict[Watcher, None] = {}
         self._kinds: frozenset[str] = frozenset()
+        # Those that watch every call, or the log; and what decides about the others, while there are any.
+        self._thorough: list[Watcher] = []
+        self._sample: Sample | None = None
         self._other: CallObserver | None = None
         self._lines = LogLines(self._reported, self._lost)
 
@@ -126,12 +143,13 @@ class Feed:
         """Yields the events from now on.
 
         Raises:
-            ValidationError: A kind of event does not exist.
+            ValidationError: A kind of event does not exist, or the number of calls is negative.
             UnavailableError: The hub is shutting down.
             ResourceExhaustedError: There are too many watches.
         """
         check_request(request)
         _check_kinds(request.kinds)
+        _check_rate(request.calls_per_second)
         if self._admission.draining:
             raise UnavailableError("the hub is shutting down; watch again when it is back")
         self._check_room()
@@ -139,6 +157,8 @@ class Feed:
         watcher = Watcher(request)
         self._watchers[watcher] = None
         self._observe()
+        if watcher.calls_per_second and self._sample is not None:
+            watcher.count_omitted(self._sample)
         try:
             while True:
                 yield await watcher.next()
@@ -176,18 +196,32 @@ class Feed:
     def _observe(self) -> None:
         """Observes the kinds of events that a watcher wants, and no others."""
         kinds = self._kinds = frozenset().union(*(watcher.kinds for watcher in self._watchers))
-        observer: CallObserver | None = self if kinds & {"call", "log"} else None
+        of_calls = [watcher for watcher in self._watchers if watcher.kinds & {"call", "log"}]
+        observer: CallObserver | None = self if of_calls else None
+        self._thorough = [watcher for watcher in of_calls if not watcher.calls_per_second]
+        self._follow([watcher for watcher in of_calls if watcher.calls_per_second])
         if self._other is not None:
             observer = self._other if observer is None else Observers(self._other, observer)
+        self._admission.sample = self._sample if not self._thorough and self._other is None else None
         self._admission.observer = self._workers.dispatcher.observer = observer
         self._workers.on_change = self._worker_changed if "worker" in kinds else None
         self._store.on_change = self._session_changed if "session" in kinds else None
         self._lines.follow(on="log" in kinds)
 
+    def _follow(self, sampling: list[Watcher]) -> None:
+        """Has a sample of the calls made for the watchers that ask for one."""
+        if not sampling:
+            self._sample = None
+            return
+        self._sample = self._sample or Sample()
+        self._sample.follow((watcher.calls_per_second, watcher.session_id) for watcher in sampling)
+
     # ------------------------------------------------------------------------------------------------ what happens
 
     def started(self, call: HubCall, request: Any) -> None:
         """As in ``CallObserver``."""
+        if self._sample is not None:
+            self._decide(call, self._sample)
 
         def add_arguments(event: pb.AdminEvent) -> None:
             infos.put_arguments(event.call, request)
@@ -200,12 +234,15 @@ class Feed:
 
     def told(self, call: HubCall, event: pb.Progress | pb.LogRecord) -> None:
         """As in ``CallObserver``."""
-        if ("call" if isinstance(event, pb.Progress) else "log") in self._kinds:
+        kind = "call" if isinstance(event, pb.Progress) else "log"
+        if kind in self._kinds and (call.watched or self._thorough):
             self._lines.take(event, call)
 
     def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
         """As in ``CallObserver``."""
-        watchers = self._watchers_of("call", call.session.id)
+        watchers = self._watchers_of_call(call)
+        if not call.watched and self._sample is not None and (not ok or call.notable):
+            watchers += self._told_of_end(call, self._sample, ok=ok)
         if not watchers:
             return
         error = pb.ErrorInfo() if ok else infos.error_of(outcome)
@@ -222,9 +259,27 @@ class Feed:
     def _tell_call(
         self, operation: str, call: HubCall, add_arguments: Callable[[pb.AdminEvent], None] | None = None
     ) -> None:
-        watchers = self._watchers_of("call", call.session.id)
+        watchers = self._watchers_of_call(call)
         if watchers:
             self._tell(watchers, _event(operation, call=infos.call_info(call, self._ids)), add_arguments)
+
+    def _decide(self, call: HubCall, sample: Sample) -> None:
+        """Decides whether a call that starts is in the sample, unless that was decided before."""
+        if call.watched is None:
+            if call.run_id:
+                call.watched = True
+            elif call.parent is not None:
+                call.watched = bool(call.parent.watched)
+            else:
+                call.watched = sample.take(call.session.id)
+        if not call.watched:
+            sample.omit(call.session.id)
+
+    def _told_of_end(self, call: HubCall, sample: Sample, *, ok: bool) -> list[Watcher]:
+        """Returns who is told of the end of a call that is not in the sample, and failed or was slow."""
+        session_id = call.session.id
+        watchers = [each for each in self._watchers if each.calls_per_second and each.wants("call", session_id)]
+        return watchers if watchers and (sample.slow if ok else sample.failed).take() else []
 
     def _worker_changed(self, operation: str, worker: Worker) -> None:
         watchers = self._watchers_of("worker", "")
@@ -236,20 +291,27 @@ class Feed:
         if watchers:
             self._tell(watchers, _event(operation, session=infos.session_info(session, self._registry)))
 
-    def _reported(self, report: pb.LogRecord | HubCall) -> None:
+    def _reported(self, report: Report) -> None:
         """Handles a log record, or a call whose tool has reported progress."""
-        if not isinstance(report, pb.LogRecord):
-            if not report.over:
-                self.moved(report)
+        line = report.of
+        if not isinstance(line, pb.LogRecord):
+            if not line.over:
+                self.moved(line)
             return
-        watchers = self._watchers_of("log", report.fields.get("session_id", ""))
+        session_id = line.fields.get("session_id", "")
+        among = self._watchers if report.for_all else self._thorough
+        watchers = [watcher for watcher in among if watcher.wants("log", session_id)]
         if watchers:
-            self._tell(watchers, _event("", log=report))
+            self._tell(watchers, _event("", log=line))
 
     def _lost(self, count: int) -> None:
         for watcher in self._watchers:
             if "log" in watcher.kinds:
                 watcher.skip(count)
+
+    def _watchers_of_call(self, call: HubCall) -> list[Watcher]:
+        among = self._watchers if call.watched else self._thorough
+        return [watcher for watcher in among if watcher.wants("call", call.session.id)] if among else []
 
     def _watchers_of(self, kind: str, session_id: str) -> list[Watcher]:
         return [watcher for watcher in self._watchers if watcher.wants(kind, session_id)]
@@ -290,3 +352,8 @@ def _check_kinds(kinds: Collection[str]) -> None:
     for kind in kinds:
         if kind not in EVENT_KINDS:
             raise ValidationError(f"{shown(kind)} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")
+
+
+def _check_rate(calls_per_second: int) -> None:
+    if calls_per_second < 0:
+        raise ValidationError(f"calls_per_second must be 0 (every call) or more, not {calls_per_second}")

@@ -22,7 +22,7 @@ from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.feed import Feed
-from grpc_tool_bridge.core.infos import CallIds, session_info
+from grpc_tool_bridge.core.infos import session_info
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
@@ -101,6 +101,7 @@ class Hub:
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
         event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
+        notable_calls: As in ``NotableCalls.calls``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
         started_at: When it was made, on the monotonic clock.
     """
@@ -131,7 +132,7 @@ class Hub:
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
         self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
-        ids = CallIds()
+        ids = self.admission.ids
         admin = Admin(self.registry, self.workers, self.agents, ids)
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
@@ -140,6 +141,7 @@ class Hub:
         self.event_watches = self._feed.count
         # Where it listens for clients and workers; set by its server.
         self.address = ""
+        self.notable_calls = self.admission.notable.calls
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()

@@ -21,9 +21,17 @@ MAX_PREFIXES = 100
 
 
 class ToolMetrics:
-    """The metrics of one tool, or of several together."""
+    """The metrics of one tool, of several together, or of one worker.
 
-    __slots__ = ("active", "buckets", "calls", "errors", "total_us")
+    Attributes:
+        calls, errors: Calls that have ended, and those of them that failed.
+        active: Calls that run or wait.
+        total_us: Durations of the ended calls together, in microseconds.
+        buckets: How many of them took at most each of ``BOUNDS_MS``, and longer than the one before.
+        noted_us: A call that takes longer may be one of the slowest of the moment; see ``NotableCalls``.
+    """
+
+    __slots__ = ("active", "buckets", "calls", "errors", "noted_us", "total_us")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -31,6 +39,7 @@ class ToolMetrics:
         self.active = 0
         self.total_us = 0
         self.buckets = [0] * (len(BOUNDS_MS) + 1)
+        self.noted_us = -1
 
     def record(self, duration_us: int, *, ok: bool) -> None:
         """Counts one call that ended after ``duration_us`` microseconds."""

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grpc_tool_bridge.core.names import NAME_PATTERN
+from grpc_tool_bridge.core.notable_calls import KINDS
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
 from grpc_tool_bridge.gateway.history import DEFAULT_LIMIT as DEFAULT_ROWS
 from grpc_tool_bridge.gateway.history import MAX_LIMIT as MAX_ROWS
 from grpc_tool_bridge.gateway.history import PERCENTILES, SORTS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
+from grpc_tool_bridge.gateway.operations import DEFAULT_CALLS, MAX_CALLS
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, MAX_LIMIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
@@ -111,6 +113,23 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "of_session": {"in": "query", "name": "session_id", "schema": _ID, "description": "Only those of a session."},
     "arguments": {"in": "query", "schema": FLAG, "description": "Includes the arguments of calls."},
+    "calls_per_second": {
+        "in": "query", "schema": _COUNT,
+        "description": "A sample of about so many new calls a second, and the end of others that failed or were slow; "
+        "`omitted_calls` of an event counts those that are left out. 0: all calls.",
+    },
+    "notable": {
+        "in": "query", "name": "kind", "schema": {"type": "string", "enum": [*KINDS]},
+        "description": f"The slowest calls of the last ten minutes, or the failed ones, newest first; "
+        f"default: {KINDS[0]}.",
+    },
+    "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only those of a tool or an agent."},
+    "of_worker": {"in": "query", "name": "worker", "schema": _ID, "description": "Only those that a worker ran."},
+    "calls": {
+        "in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 0, "maximum": MAX_CALLS},
+        "description": f"So many at most; 0: {DEFAULT_CALLS}.",
+    },
+    "error_texts": {"in": "query", "name": "arguments", "schema": FLAG, "description": "Includes messages of errors."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
     "kinds": {
         "in": "query", "style": "form", "explode": False, "description": "Only these, with commas; default: all.",
@@ -160,8 +179,10 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "query", "schema": _ID,
         "description": "`epoch` of the answer that it was in; if it is another run's, all points are returned.",
     },
-    "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool."},
-    "of_worker": {
+    "points_of_tool": {
+        "in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool.",
+    },
+    "points_of_worker": {
         "in": "query", "name": "worker", "schema": _ID,
         "description": "Only what concerns this worker; not with `tool`.",
     },
@@ -327,6 +348,11 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             name="listCalls", tag="operations", parameters=(*pages, "of_session", "arguments"), errors=_SESSION,
             answer=schemas.answered(pb.ListCallsResponse),
         ),
+        "GET /api/history/calls": RouteDoc(
+            name="listNotableCalls", tag="operations",
+            parameters=("notable", "of_tool", "of_worker", "of_session", "calls", "error_texts"),
+            answer=object_of({"calls": {"type": "array", "items": schemas.answered(pb.CallInfo)}}, "calls"),
+        ),
         "DELETE /api/calls/{call}": RouteDoc(
             name="cancelCall", tag="operations", parameters=("reason",), errors=frozenset({404}),
             answer=reference("Message"),
@@ -336,8 +362,9 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListRunsResponse),
         ),
         "GET /api/events": RouteDoc(
-            name="watchEvents", tag="operations", parameters=("kinds", "of_session", "arguments"), streams=True,
-            errors=_SESSION | _BUSY, answer=events_of(data=schemas.answered(pb.AdminEvent)),
+            name="watchEvents", tag="operations", streams=True, errors=_SESSION | _BUSY,
+            parameters=("kinds", "of_session", "arguments", "calls_per_second"),
+            answer=events_of(data=schemas.answered(pb.AdminEvent)),
         ),
         "POST /api/login": RouteDoc(
             name="logIn", tag="access", errors=_BODY, body=body_of({"token": TEXT}), answer=status, is_open=True
@@ -378,7 +405,7 @@ def _history_docs() -> dict[str, RouteDoc]:
     points = {"interval_ms": _COUNTER, "epoch": TEXT, "points": {"type": "array", "items": point}}
     return {
         "GET /api/history": RouteDoc(
-            name="readHistory", tag="operations", parameters=("since", "epoch", "of_tool", "of_worker"),
+            name="readHistory", tag="operations", parameters=("since", "epoch", "points_of_tool", "points_of_worker"),
             answer=object_of(points, *points),
         ),
         "GET /api/history/tools": table("listToolHistory", "tools"),
