@@ -46,9 +46,9 @@ export class NotableCalls {
     this.app.calls.takeAll(calls.filter(({ call_id: id }) => !this.app.calls.get(id)));
     this.rows.show(calls, `${tool} ${worker}`);
     this.table.hidden = !calls.length;
-    const most = calls.length === LIMIT ? "The hub has more; these are the " : "";
-    const which = this.kind === "slow" ? "slowest" : "newest";
-    setText(this.note, calls.length ? (most ? `${most}${LIMIT} ${which}.` : counted(calls.length, "call")) : KINDS[this.kind].none);
+    const told = `${counted(calls.length, "call")}, the ${this.kind === "slow" ? "slowest" : "newest"} first`;
+    const more = calls.length === LIMIT ? "; the hub may have more" : "";
+    setText(this.note, calls.length ? `${told}${more}` : KINDS[this.kind].none);
   }
 }
 
