@@ -69,8 +69,8 @@ export class Chart {
     const sample = svg("svg.sample", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
       svg(`path.line.${line.name}`, { d: "M2 4H24" }));
     const element = h("button.entry", { type: "button", "aria-pressed": "true",
-      onclick: () => this.onToggle(line.name, !this.hidden.has(line.name)) }, sample, line.title, value);
-    return { element, value };
+      onclick: () => this.onToggle(line.name, !this.hidden.has(line.name)) }, sample, line.title, " ", value);
+    return { element, value, name: line.name };
   }
 
   makeTable() {
@@ -96,7 +96,7 @@ export class Chart {
   /** Hides these lines. */
   hide(names) {
     this.hidden = new Set(names);
-    this.legend.forEach(({ element }, index) => setAttribute(element, "aria-pressed", String(!this.hidden.has(this.lines[index].name))));
+    for (const { element, name } of this.legend) setAttribute(element, "aria-pressed", String(!this.hidden.has(name)));
     this.draw();
   }
 
@@ -150,23 +150,20 @@ export class Chart {
     const point = this.points[place];
     const isShown = this.cursor !== null && point !== undefined;
     this.cross.toggleAttribute("hidden", !isShown);
-    if (isShown) for (const [name, value] of [["x1", x(point.at)], ["x2", x(point.at)], ["y1", TOP - 6], ["y2", height - BOTTOM]]) setAttribute(this.cross, name, String(value));
+    if (isShown) set(this.cross, { x1: x(point.at), x2: x(point.at), y1: TOP - 6, y2: height - BOTTOM });
     this.lines.forEach(({ name, value }, index) => {
       const number = point ? value(point) : null;
       const isOn = isShown && number !== null && !this.hidden.has(name);
       this.dots[index].toggleAttribute("hidden", !isOn);
-      if (isOn) {
-        setAttribute(this.dots[index], "cx", String(x(point.at)));
-        setAttribute(this.dots[index], "cy", String(y(number)));
-      }
+      if (isOn) set(this.dots[index], { cx: x(point.at), cy: y(number) });
       setText(this.legend[index].value, this.written(number));
     });
     setText(this.moment, point ? `${isShown ? "at" : "last, at"} ${clock(point.at).slice(0, -4)}` : "");
-    setAttribute(this.plot, "aria-valuemax", String(Math.max(0, last)));
-    setAttribute(this.plot, "aria-valuenow", String(Math.max(0, place)));
+    set(this.plot, { "aria-valuemax": Math.max(0, last), "aria-valuenow": Math.max(0, place) });
     const told = point && this.lines.map(({ title, value }) => `${title} ${this.written(value(point))}`).join(", ");
     // Said while somebody goes from moment to moment, and not whenever a point comes.
-    if (isShown || document.activeElement !== this.plot) setAttribute(this.plot, "aria-valuetext", told ? `${clock(point.at).slice(0, -4)}: ${told}` : this.nothing.textContent);
+    if (!isShown && document.activeElement === this.plot) return;
+    set(this.plot, { "aria-valuetext": told ? `${clock(point.at).slice(0, -4)}: ${told}` : this.nothing.textContent });
   }
 
   written(number) {
@@ -191,4 +188,8 @@ export class Chart {
     event.preventDefault();
     this.onCursor(this.points[Math.max(0, Math.min(last, to))].at);
   }
+}
+
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, String(value));
 }

@@ -87,7 +87,7 @@ export class CountsTable {
     const errors = counts.errors ? `${count(counts.errors)} (${percent(counts.errors, counts.calls)})` : "0";
     const texts = [count(counts.calls), rate(counts.calls / this.seconds), errors,
       ...[counts.p50_ms, counts.p95_ms, counts.p99_ms].map(milliseconds), count(counts.active)];
-    cells.forEach((cell, index) => setText(cell, texts[index]));
+    for (const [index, cell] of cells.entries()) setText(cell, texts[index]);
     cells[2].classList.toggle("bad", counts.errors > 0);
   }
 

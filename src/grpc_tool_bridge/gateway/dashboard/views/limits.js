@@ -110,7 +110,7 @@ function makeMeter(app, { name, title, kind, of }) {
   const mark = h("strong.mark");
   const waiting = h("span.waits");
   const set = h("code");
-  const link = of && KINDS[kind] ? h("a", { href: app.url.href({ view: VIEWS[kind], [kind]: of }) }, `${KINDS[kind]} ${of}`) : null;
+  const link = of && Object.hasOwn(KINDS, kind) ? h("a", { href: app.url.href({ view: VIEWS[kind], [kind]: of }) }, `${KINDS[kind]} ${of}`) : null;
   const element = h("li.card", null,
     h("div.line", null, h("h3", null, title), link, mark, waiting, numbers), meter,
     h("p.what", null, set, " ", meaning(name)));

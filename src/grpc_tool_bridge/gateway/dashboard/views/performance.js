@@ -3,7 +3,7 @@
 import { ApiError, get } from "../api.js";
 import { Chart } from "../charts.js";
 import { CountsTable, percent, rate } from "../counts_table.js";
-import { h, replace, setAttribute, setText } from "../dom.js";
+import { h, setAttribute, setText } from "../dom.js";
 import { count, counted, milliseconds } from "../format.js";
 import { NotableCalls } from "../notable_calls.js";
 import { KEPT_MS, Points, sumOf } from "../points.js";
@@ -36,14 +36,18 @@ class PerformanceView {
     this.app = app;
     this.points = new Points();
     this.asked = 0;
-    this.what = null;
+    this.what = JSON.stringify(this.chosen);
+    this.failures = new Map();
     this.minutes = MINUTES.map((minutes) => h("a", { "data-minutes": minutes }, counted(minutes, "minute")));
     this.charts = CHARTS.map((given) => new Chart({ ...given, empty: NONE,
       onCursor: (at) => this.point(at), onToggle: (name, hide) => this.toggle(name, hide) }));
     this.table = new CountsTable(app);
     this.lists = [new NotableCalls(app, "slow"), new NotableCalls(app, "failed")];
     this.title = h("h1");
-    this.links = h("span.links");
+    this.all = h("a", null, "All calls");
+    this.one = h("a");
+    this.its = h("a", null, "Its calls now");
+    this.links = h("span.links", null, this.all, this.one, this.its);
     this.summary = h("p.summary", null, "…");
     this.failed = h("p.bad", { role: "alert", hidden: true });
     this.root = h("section.view.performance", null,
@@ -53,8 +57,8 @@ class PerformanceView {
       h("p.summary", null, "p50, p95 and p99 are estimates: half, 95 % and 99 % of the calls took no longer. The hub counts "
         + "durations in buckets (… 1, 2, 5, 10, 20, 50 ms …), so one may be off by as much as its bucket is wide."),
       h("div.tables", null, this.table.root, h("div.lists", null, this.lists.map(({ root }) => root))));
-    this.poll = new Poll(POLL_MS, () => this.told(() => this.read()));
-    this.listsPoll = new Poll(LISTS_POLL_MS, () => this.told(() => this.readLists()));
+    this.poll = new Poll(POLL_MS, () => this.told("charts", () => this.read()));
+    this.listsPoll = new Poll(LISTS_POLL_MS, () => this.told("lists", () => this.readLists()));
     this.onOpen = () => { this.poll.now(); this.listsPoll.now(); };
     app.events.addEventListener("open", this.onOpen);
   }
@@ -77,32 +81,36 @@ class PerformanceView {
       link.href = url.href({ minutes: minutes === DEFAULT_MINUTES ? "" : minutes });
       setAttribute(link, "aria-current", minutes === this.range ? "true" : null);
     }
+    this.name();
     const what = JSON.stringify(this.chosen);
     if (what !== this.what) this.choose(what);
     const hidden = url.get("hide").split(",");
     for (const chart of this.charts) chart.hide(hidden);
     const wanted = JSON.stringify([what, this.table.kind, this.table.query]);
     this.table.show();
-    if (wanted !== this.wanted) this.listsPoll.now();
+    if (this.wanted && wanted !== this.wanted) this.listsPoll.now();
     this.wanted = wanted;
     this.draw();
   }
 
+  /** Says whose calls they are, and where there is more of them. */
+  name() {
+    const { url } = this.app;
+    const { tool, worker } = this.chosen;
+    setText(this.title, tool ? `Tool ${tool}` : worker ? `Worker ${worker}` : "All calls");
+    this.links.hidden = !tool && !worker;
+    this.all.href = url.href({ tool: "", worker: "" });
+    setText(this.one, tool ? "This tool" : "This worker");
+    this.one.href = tool ? url.href({ view: "tools", tool }) : url.href({ view: "workers", worker });
+    this.its.href = url.href({ view: "calls", tool, worker });
+  }
+
   /** Begins anew with the calls of another tool or worker. */
   choose(what) {
-    const first = this.what === null;
     this.what = what;
     this.points = new Points();
     this.point(null);
-    const { tool, worker } = this.chosen;
-    const { url } = this.app;
-    setText(this.title, tool ? `Tool ${tool}` : worker ? `Worker ${worker}` : "All calls");
-    replace(this.links, tool || worker ? [
-      h("a", { href: url.href({ tool: "", worker: "" }) }, "All calls"),
-      h("a", { href: tool ? url.href({ view: "tools", tool }) : url.href({ view: "workers", worker }) }, tool ? "This tool" : "This worker"),
-      h("a", { href: url.href({ view: "calls", tool, worker }) }, "Its calls now"),
-    ] : null);
-    if (!first) this.app.say(this.title.textContent);
+    this.app.say(this.title.textContent);
     this.poll.now();
   }
 
@@ -124,18 +132,20 @@ class PerformanceView {
     await Promise.all([this.table.read(), ...this.lists.map((list) => list.read(this.chosen))]);
   }
 
-  /** Shows what has failed; the next answer takes it away again. */
-  async told(work) {
+  /** Shows what has failed; its next answer takes it away again. */
+  async told(name, work) {
     try {
       await work();
-      this.failed.hidden = true;
+      this.failures.delete(name);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.failed.hidden = false;
-      setText(this.failed, `No new numbers: ${error.message} The page goes on asking.`);
+      this.failures.set(name, error.message);
       // Time goes on, and a gap shows it.
       this.draw();
     }
+    const [message] = this.failures.values();
+    this.failed.hidden = message === undefined;
+    if (message !== undefined) setText(this.failed, `No new numbers: ${message} The page goes on asking.`);
   }
 
   draw() {
