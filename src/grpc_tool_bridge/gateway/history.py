@@ -76,8 +76,8 @@ class HistoryRoutes:
     async def tools(self, request: Request) -> Response:
         """Returns the tools over the last ten minutes, those with the most calls first.
 
-        ``?sort=`` orders them otherwise, and ``?prefix=`` and ``?limit=`` choose among them. Tools beyond a thousand
-        are one, ``(other)``.
+        ``?sort=`` orders them otherwise, and ``?prefix=``, ``?find=`` (a part of the name) and ``?limit=`` choose among
+        them; ``count`` says how many there are without the limit. Tools beyond a thousand are one, ``(other)``.
         """
         return await self._table(request, "tools", self._history.tools)
 
@@ -91,13 +91,15 @@ class HistoryRoutes:
             raise ValidationError(f"sort must be one of {', '.join(SORTS)}, not {sort!r:.60}")
         if limit > MAX_LIMIT:
             raise ValidationError(f"limit must be 0 (the default, {DEFAULT_LIMIT}) to {MAX_LIMIT:,}, not {limit:,}")
-        rows = window.rows(name_of(request, "prefix"))
+        part = request.query_params.get("find", "").casefold()
+        rows = [row for row in window.rows(name_of(request, "prefix")) if part in row[0].casefold()]
         total = counts_json(window.total)
         place = _place_by(sort)
         placed = [(place(row), row) async for row in _in_turns(rows)]
         placed.sort(key=lambda item: item[0])
         written = [{"name": name, **counts_json(counts)} async for _, (name, counts) in _in_turns(placed[:limit])]
-        return JsonResponse({"seconds": round(self._history.seconds, 3), "total": total, what: written})
+        seconds = round(self._history.seconds, 3)
+        return JsonResponse({"seconds": seconds, "total": total, "count": len(rows), what: written})
 
 
 def _place_by(sort: str) -> Callable[[_Row], tuple[float, str]]:

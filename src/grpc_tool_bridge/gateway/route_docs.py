@@ -182,8 +182,10 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "query", "schema": _ID,
         "description": "`epoch` of the answer that it was in; if it is another run's, all points are returned.",
     },
-    "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool."},
-    "of_worker": {
+    "points_of_tool": {
+        "in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool.",
+    },
+    "points_of_worker": {
         "in": "query", "name": "worker", "schema": _ID,
         "description": "Only what concerns this worker; not with `tool`.",
     },
@@ -191,6 +193,7 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "query", "schema": {"type": "string", "enum": [*SORTS]},
         "description": "By what they are sorted, the most first, but names ascending; default: `calls`.",
     },
+    "find": {"in": "query", "schema": _ID, "description": "Only names that have this part, in either case."},
     "rows": {
         "in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 0, "maximum": MAX_ROWS},
         "description": f"So many at most; 0: {DEFAULT_ROWS}.",
@@ -399,15 +402,15 @@ def _history_docs() -> dict[str, RouteDoc]:
     point = object_of({"sequence": _COUNTER, "at": _MOMENT, **counts}, "sequence", "at", *counts)
 
     def table(name: str, what: str) -> RouteDoc:
-        answer = {"seconds": number, "total": total, what: {"type": "array", "items": row}}
+        answer = {"seconds": number, "total": total, "count": _COUNTER, what: {"type": "array", "items": row}}
         return RouteDoc(
-            name=name, tag="operations", parameters=("sort", "rows", "prefix"), answer=object_of(answer, *answer)
+            name=name, tag="operations", parameters=("sort", "rows", "prefix", "find"), answer=object_of(answer, *answer)
         )
 
     points = {"interval_ms": _COUNTER, "epoch": TEXT, "points": {"type": "array", "items": point}}
     return {
         "GET /api/history": RouteDoc(
-            name="readHistory", tag="operations", parameters=("since", "epoch", "of_tool", "of_worker"),
+            name="readHistory", tag="operations", parameters=("since", "epoch", "points_of_tool", "points_of_worker"),
             answer=object_of(points, *points),
         ),
         "GET /api/history/tools": table("listToolHistory", "tools"),
