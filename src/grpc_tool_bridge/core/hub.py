@@ -137,6 +137,8 @@ class Hub:
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
+        # Likewise; empty: it is not served over HTTP.
+        self.http_url = ""
         self._tasks = TaskSet()
         self._started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -499,6 +501,7 @@ class Hub:
         """Returns the hub's own metrics, by name."""
         return {
             "hub.epoch": self.store.revisions.epoch,
+            **({"hub.http_url": self.http_url} if self.http_url else {}),
             "hub.uptime_seconds": time.monotonic() - self._started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,
