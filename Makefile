@@ -85,11 +85,13 @@ lint: install
 	$(BIN)/lint-imports
 	scripts/check_proto.sh
 	scripts/lint_deploy.sh
+	scripts/lint_dashboard.sh
 	scripts/each_peer.sh lint
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	scripts/lint_dashboard.sh --write
 
 # `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
