@@ -144,6 +144,8 @@ class Hub:
         self.address = ""
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
+        # Likewise; empty: it is not served over HTTP.
+        self.http_url = ""
         self._tasks = TaskSet()
         self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -506,6 +508,7 @@ class Hub:
         """Returns the hub's own metrics, by name."""
         return {
             "hub.epoch": self.store.revisions.epoch,
+            **({"hub.http_url": self.http_url} if self.http_url else {}),
             "hub.uptime_seconds": time.monotonic() - self.started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,
