@@ -124,6 +124,22 @@ def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:
     return info
 
 
+def started_call_info(call: HubCall, worker: object | None, ids: CallIds) -> pb.CallInfo:
+    """Describes a call as it was when it started, perhaps at this worker; it may have gone on since."""
+    info = pb.CallInfo(
+        call_id=ids.of(call),
+        session_id=call.session.id,
+        tool_id=call.tool.id,
+        request_id=call.request_id,
+        parent_id=ids.of(call.parent) if call.parent is not None else "",
+        worker_id=worker.id if isinstance(worker, Worker) else "",
+        state="running",
+        time_left_ms=int((call.deadline - call.opened_at) * 1000),
+    )
+    _set_time(info.started_at, _clock.time_of(call.opened_at))
+    return info
+
+
 def ended_call_info(call: HubCall, ids: CallIds, *, ok: bool, duration_us: int, error: pb.ErrorInfo) -> pb.CallInfo:
     """Describes a call that has ended.
 
@@ -187,7 +203,10 @@ def _read(kind: type[M], data: bytes) -> M | None:
 
 
 def put_arguments(info: pb.CallInfo, request: Any) -> None:
-    """Adds the arguments of a request, unless they are large."""
+    """Adds the arguments of a request, or of its bytes, unless they are large."""
+    if isinstance(request, bytes):
+        # All three kinds of requests have these fields.
+        request = _read(pb.ToolCallItem, request) if len(request) <= MAX_VALUE_BYTES else None
     if request is not None and hasattr(request, "kwargs") and request.ByteSize() <= MAX_VALUE_BYTES:
         info.args.extend(request.args)
         for name, value in request.kwargs.items():
@@ -198,9 +217,7 @@ def put_held_arguments(info: pb.CallInfo, call: HubCall) -> None:
     """Adds the arguments of a call if the hub still holds them encoded, or if all are plain scalars."""
     held = call.forwarded.payload if call.forwarded is not None else call.prepared
     if isinstance(held, bytes):
-        if held and len(held) <= MAX_VALUE_BYTES:
-            # All three kinds of requests have these fields.
-            put_arguments(info, _read(pb.ToolCallItem, held))
+        put_arguments(info, held)
     elif isinstance(held, tuple):
         args, kwargs = held
         tool = call.tool.tool
