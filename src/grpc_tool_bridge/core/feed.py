@@ -8,7 +8,7 @@ nothing for the calls that are not in it.
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -36,6 +36,22 @@ from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 GATHER_SECONDS = 0.2
 
 
+class _Start(NamedTuple):
+    """The start of a call.
+
+    Attributes:
+        watchers: Who is told.
+        at: Seconds since the epoch.
+        worker: The worker that has the call already.
+        request: As for ``CallObserver.started``.
+    """
+
+    watchers: list[Watcher]
+    at: float
+    worker: object | None
+    request: Any
+
+
 class Feed:
     """Sends events of a hub to its watchers. It is the ``CallObserver`` of the hub.
 
@@ -60,6 +76,8 @@ class Feed:
         self._sample: Sample | None = None
         # Events for those that watch a sample.
         self._gathered = Gathered(GATHER_SECONDS)
+        # Calls of which they are not told yet.
+        self._starts: dict[HubCall, _Start] = {}
         self._other: CallObserver | None = None
         self._lines = LogLines(self._reported, self._lost)
 
@@ -106,6 +124,7 @@ class Feed:
         """Stops observing: the event loop of the watchers has ended."""
         self._watchers.clear()
         self._gathered.clear()
+        self._starts.clear()
         self._observe()
 
     def _check_room(self) -> None:
@@ -147,18 +166,18 @@ class Feed:
         watchers = self._watchers_of_call(call)
         if not watchers:
             return
-        now, worker = time.time(), call.worker
-
-        def tell() -> None:
-            event = _event("started", now, call=infos.started_call_info(call, worker, self._ids))
-            self._tell(watchers, event, lambda whole: infos.put_arguments(whole.call, request))
-
-        self._tell_soon(watchers, tell, request)
+        start = _Start(watchers, time.time(), call.worker, request)
+        if type(request) is bytes and not self._thorough:
+            self._starts[call] = start
+            self._gathered.add(partial(self._tell_start, call), len(request))
+        else:
+            self._tell_started(call, start)
 
     def moved(self, call: HubCall) -> None:
         """As in ``CallObserver``."""
         watchers = self._watchers_of_call(call)
         if watchers:
+            self._tell_start(call)
             self._tell(watchers, _event("moved", call=infos.call_info(call, self._ids)))
 
     def told(self, call: HubCall, event: pb.Progress | pb.LogRecord) -> None:
@@ -175,28 +194,37 @@ class Feed:
         if not watchers:
             return
         now = time.time()
+        start = self._starts.pop(call, None)
+        request = start.request if start is not None else None
 
         def tell() -> None:
             error = pb.ErrorInfo() if ok else infos.error_of(outcome)
-            info = infos.ended_call_info(
-                call, self._ids, ok=ok, duration_us=duration_us, error=infos.without_texts(error)
-            )
-            self._tell(watchers, _event("ended", now, call=info), partial(_add_outcome, outcome, None if ok else error))
+            told = infos.without_texts(error)
+            info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=told)
 
-        self._tell_soon(watchers, tell, outcome)
+            def add_values(event: pb.AdminEvent) -> None:
+                infos.put_arguments(event.call, request)
+                if not ok:
+                    event.call.error.CopyFrom(error)
+                elif (result := infos.result_of(outcome)) is not None:
+                    event.result.CopyFrom(result)
 
-    def _tell_soon(self, watchers: Collection[Watcher], tell: Callable[[], None], held: Any) -> None:
-        """Tells of a call, at once or when the next events for a sample are written.
+            self._tell(watchers, _event("ended", now, call=info), add_values)
 
-        Args:
-            watchers: Who is told.
-            tell: Tells them.
-            held: What it holds of the call; only little is held until then.
-        """
-        if type(held) is not bytes or len(held) > infos.MAX_VALUE_BYTES or any(each.is_thorough for each in watchers):
-            tell()
+        if type(outcome) is bytes and len(outcome) <= infos.MAX_VALUE_BYTES and not self._thorough:
+            self._gathered.add(tell, len(outcome))
         else:
-            self._gathered.add(tell, len(held))
+            tell()
+
+    def _tell_start(self, call: HubCall) -> None:
+        """Tells of the start of a call that is not told yet; if the call has ended, its end tells everything."""
+        start = self._starts.pop(call, None)
+        if start is not None:
+            self._tell_started(call, start)
+
+    def _tell_started(self, call: HubCall, start: "_Start") -> None:
+        event = _event("started", start.at, call=infos.started_call_info(call, start.worker, self._ids))
+        self._tell(start.watchers, event, lambda whole: infos.put_arguments(whole.call, start.request))
 
     def _decide(self, call: HubCall, sample: Sample) -> None:
         """Decides whether a call that starts is in the sample, unless that was decided before."""
@@ -259,12 +287,12 @@ class Feed:
     ) -> None:
         """Queues an event for watchers, including arguments or the result for those that want them."""
         for some, version in _versions(watchers, event, add_arguments):
-            size = version.ByteSize()
+            size, is_own = version.ByteSize(), len(some) == 1
             for watcher in some:
                 if watcher.is_thorough:
-                    watcher.put(version, size)
+                    watcher.put(version, size, is_own=is_own)
                 else:
-                    self._gathered.add(partial(watcher.put, version, size), size)
+                    self._gathered.add(partial(watcher.put, version, size, is_own=is_own), size)
 
 
 def _versions(
@@ -286,18 +314,10 @@ def _versions(
         yield bare, event
 
 
-def _add_outcome(outcome: Any, error: pb.ErrorInfo | None, event: pb.AdminEvent) -> None:
-    """Adds the whole error of a call, or its result."""
-    if error is not None:
-        event.call.error.CopyFrom(error)
-    elif (result := infos.result_of(outcome)) is not None:
-        event.result.CopyFrom(result)
-
-
 def _event(operation: str, at: float = 0.0, **subject: Message) -> pb.AdminEvent:
     """Makes an event that happened at this time, in seconds since the epoch; 0: now."""
     event = pb.AdminEvent(operation=operation, **subject)  # type: ignore[arg-type]  # each is of its field's type
-    event.timestamp.FromMicroseconds(int((at or time.time()) * 1e6))
+    infos.set_time(event.timestamp, at or time.time())
     return event
 
 

@@ -24,33 +24,40 @@ class Gathered:
         self._bytes = 0
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_flushing = False
 
     def add(self, entry: Callable[[], None], size: int) -> None:
-        """Adds something to do, which holds so many bytes; what was added first is done first."""
+        """Adds something to do, which holds so many bytes; all is done in the order in which it was added."""
+        if self._is_flushing:
+            # It follows from what is being done.
+            entry()
+            return
         self._entries.append(entry)
         self._bytes += size
         if self._bytes > MAX_BYTES or len(self._entries) >= MAX_ENTRIES:
             self.flush()
         elif self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(max(loop.time(), self._last + self._seconds), self.flush)
+            self._timer = loop.call_at(max(loop.time(), self._last + self._seconds), self._flush_in_time)
 
     def flush(self) -> None:
         """Does all of it now."""
-        if self._timer is not None:
-            self._last = self._timer.when()
-        self.clear_timer()
-        entries, self._entries, self._bytes = self._entries, [], 0
-        for entry in entries:
-            entry()
+        entries = self._entries
+        self.clear()
+        self._is_flushing = True
+        try:
+            for entry in entries:
+                entry()
+        finally:
+            self._is_flushing = False
 
     def clear(self) -> None:
         """Drops all of it."""
-        self.clear_timer()
         self._entries, self._bytes = [], 0
-
-    def clear_timer(self) -> None:
-        """Stops waiting."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _flush_in_time(self) -> None:
+        self._last = asyncio.get_running_loop().time()
+        self.flush()

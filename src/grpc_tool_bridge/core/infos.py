@@ -65,8 +65,8 @@ def session_info(session: Session, registry: ToolRegistry) -> pb.SessionInfo:
         active_operations=session.active + session.watches,
         metadata=session.metadata,
     )
-    _set_time(info.created_at, session.created_at)
-    _set_time(info.last_activity, time.time() - (time.monotonic() - session.last_activity))
+    set_time(info.created_at, session.created_at)
+    set_time(info.last_activity, time.time() - (time.monotonic() - session.last_activity))
     return info
 
 
@@ -102,7 +102,7 @@ def worker_info(worker: Worker) -> pb.WorkerInfo:
         tool_count=len(worker.tools),
         peer=worker.link.peer,
     )
-    _set_time(info.connected_at, worker.connected_at)
+    set_time(info.connected_at, worker.connected_at)
     return info
 
 
@@ -120,7 +120,7 @@ def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:
         time_left_ms=max(0, int((call.deadline - now) * 1000)),
         progress=call.progress,
     )
-    _set_time(info.started_at, _clock.time_of(call.opened_at))
+    set_time(info.started_at, _clock.time_of(call.opened_at))
     return info
 
 
@@ -136,7 +136,7 @@ def started_call_info(call: HubCall, worker: object | None, ids: CallIds) -> pb.
         state="running",
         time_left_ms=int((call.deadline - call.opened_at) * 1000),
     )
-    _set_time(info.started_at, _clock.time_of(call.opened_at))
+    set_time(info.started_at, _clock.time_of(call.opened_at))
     return info
 
 
@@ -260,12 +260,14 @@ def run_info(run: Run) -> pb.RunInfo:
         chunks=run.due,
         readers=run.readers,
     )
-    _set_time(info.started_at, _clock.time_of(run.call.opened_at))
+    set_time(info.started_at, _clock.time_of(run.call.opened_at))
     return info
 
 
-def _set_time(field: Timestamp, seconds: float) -> None:
-    field.FromMicroseconds(int(seconds * 1e6))
+def set_time(field: Timestamp, seconds: float) -> None:
+    """Sets a time to so many seconds since the epoch, to the microsecond."""
+    field.seconds, micros = divmod(int(seconds * 1e6), 1_000_000)
+    field.nanos = micros * 1_000
 
 
 def size_of(message: Message | None) -> int:

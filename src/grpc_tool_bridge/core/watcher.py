@@ -35,8 +35,8 @@ class Watcher:
         self.kinds = frozenset(request.kinds or EVENT_KINDS)
         self.with_arguments = request.include_arguments
         self.closed: ToolBridgeError | None = None
-        # Each with its number and its bytes.
-        self._waiting: deque[tuple[int, int, pb.AdminEvent]] = deque()
+        # Each with its number, its bytes, and whether nobody else has it.
+        self._waiting: deque[tuple[int, int, pb.AdminEvent, bool]] = deque()
         self._bytes = 0
         self._last = 0
         # Number of the last event that was taken.
@@ -54,10 +54,10 @@ class Watcher:
         """Tells from now on of the calls that the sample leaves out; it follows the watcher's session already."""
         self._sample, self._omitted = sample, sample.omitted(self.session_id)
 
-    def put(self, event: pb.AdminEvent, size: int) -> None:
-        """Queues an event, which watchers may share; drops the oldest events if there are too many."""
+    def put(self, event: pb.AdminEvent, size: int, *, is_own: bool = False) -> None:
+        """Queues an event, which watchers share unless ``is_own``; drops the oldest events if there are too many."""
         self._last += 1
-        self._waiting.append((self._last, size, event))
+        self._waiting.append((self._last, size, event, is_own))
         self._bytes += size
         while len(self._waiting) > MAX_EVENTS or (self._bytes > MAX_EVENT_BYTES and len(self._waiting) > 1):
             self._bytes -= self._waiting.popleft()[1]
@@ -82,10 +82,13 @@ class Watcher:
             if self.closed is not None:
                 raise self.closed
             await self._changed.wait()
-        number, size, event = self._waiting.popleft()
+        number, size, event, is_own = self._waiting.popleft()
         self._bytes -= size
-        numbered = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
-        numbered.MergeFrom(event)
+        numbered = event
+        if not is_own:
+            numbered = pb.AdminEvent()
+            numbered.CopyFrom(event)
+        numbered.sequence, numbered.dropped = number, number - self._taken - 1
         self._taken = number
         if self._sample is not None:
             omitted = self._sample.omitted(self.session_id)
