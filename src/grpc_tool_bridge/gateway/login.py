@@ -16,7 +16,7 @@ LOGIN_PATH = "/api/login"
 LOGOUT_PATH = "/api/logout"
 
 # Pages that a person opens, and is asked for the token at; for all else it is an error.
-PAGE_PATHS = frozenset({"/docs"})
+PAGE_PATHS = frozenset({"/", "/docs"})
 
 LOGIN_PAGE = Page("login.html")
 
@@ -73,6 +73,20 @@ def _name(headers: Headers) -> str:
     """Returns the name of a cookie, with the port: a host's cookies are those of all its ports."""
     port = headers.get("host", "").rpartition(":")[2]
     return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
+
+
+def follows_link(headers: Headers, scope: Scope) -> bool:
+    """Returns whether a browser opens a page in a tab of its own, by a link that may be another site's.
+
+    The other site sees nothing of the page, and an address of a page does nothing but show it.
+    """
+    return (
+        scope["method"] == "GET"
+        and scope["path"] in PAGE_PATHS
+        and "origin" not in headers
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
 
 
 def opens_page(headers: Headers, scope: Scope) -> bool:
