@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.aio.turns import Turns
-from grpc_tool_bridge.core.history import INTERVAL_SECONDS, History, Point, Window
+from grpc_tool_bridge.core.history import History, Point, Window
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.errors import ValidationError
@@ -70,7 +70,7 @@ class HistoryRoutes:
             since = 0
         points = await self._history.points(since, tool=tool, worker=worker)
         written = [_point_json(point) async for point in _in_turns(points)]
-        interval_ms = int(INTERVAL_SECONDS * 1_000)
+        interval_ms = int(self._history.interval_seconds * 1_000)
         return JsonResponse({"interval_ms": interval_ms, "epoch": self._epoch, "points": written})
 
     async def tools(self, request: Request) -> Response:
