@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import platform
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -540,6 +541,56 @@ async def test_tools_of_an_mcp_server_are_described_like_any_others(serve: Serve
         found = await read(client, f"/api/tools/{line['tool_id']}")
         jsonschema.Draft202012Validator.check_schema(found["arguments"])
         assert found["arguments"]["type"] == "object"
+
+
+# ----------------------------------------------------------------------------------------------------- secret variables
+
+
+async def changes_of(client: httpx.AsyncClient, count: int, query: str = "", last: str = "") -> list[tuple[Any, ...]]:
+    """Reads so many changes of variables: of each what happened, the name, the value, and whether it is secret."""
+    found: list[tuple[Any, ...]] = []
+    headers = {"accept": "application/x-ndjson", **({"last-event-id": last} if last else {})}
+    async with client.stream("GET", f"{S}/variables/watch?{query}", headers=headers) as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            data = json.loads(line)["data"]
+            found.append((data["operation"], data["name"], data["value"], data["secret"]))
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_watch_may_leave_out_what_secret_variables_hold(serve: Serve, servers: list[BridgeServer]) -> None:
+    client = await serve(settings=Settings(watch_history=4))
+    epoch = servers[0].hub.store.revisions.epoch
+    await client.put(f"{S}/variables/open", json={"value": 1})
+    await client.put(f"{S}/variables/key", json={"value": "hush", "metadata": {"secret": True}})
+    hidden, shown = ("set", "key", None, True), ("set", "key", "hush", True)
+    assert await soon(changes_of(client, 2, "secrets=false")) == [("set", "open", 1, False), hidden]
+    assert await soon(changes_of(client, 2)) == [("set", "open", 1, False), shown]
+    begun = f"{epoch}:{servers[0].hub.store.variables('s').revision}"
+    # One that becomes secret later was set to the same value before.
+    await client.put(f"{S}/variables/late", json={"value": "hush"})
+    await client.put(f"{S}/variables/late", json={"value": "hush", "metadata": {"secret": True}})
+    await client.put(f"{S}/variables/key", json={"value": "hush!"})
+    await client.delete(f"{S}/variables/key")
+    assert await soon(changes_of(client, 4, "secrets=false", begun)) == [
+        ("set", "late", None, True), ("update", "late", None, True), ("update", "key", None, True),
+        ("delete", "key", None, True),
+    ]  # fmt: skip
+    # More changes than are kept: what is there is told anew.
+    await client.put(f"{S}/variables/open", json={"value": 2})
+    again = await soon(changes_of(client, 3, "secrets=false", begun))
+    assert again == [("reset", "", None, False), ("set", "late", None, True), ("set", "open", 2, False)]
+    listed = (await client.get(f"{S}/variables")).text
+    assert "late" in listed
+    assert "hush" not in listed
+
+
+async def test_a_watch_says_what_is_wrong_with_how_secrets_are_asked_for(serve: Serve) -> None:
+    response = await (await serve()).get(f"{S}/variables/watch?secrets=no")
+    assert response.status_code == 422
+    assert response.json()["error"]["message"] == "secrets must be true or false, not 'no'"
 
 
 # --------------------------------------------------------------------------------------------------------------- agents
