@@ -113,7 +113,6 @@ async function listEnded(query = {}) {
 async function listAll() {
   await list({ arguments: "true" }, MOST_RUNNING);
   await listEnded();
-  app.calls.listed();
 }
 
 /** Looks for calls that were left out but run for long, and for the end of what no event tells of. */
@@ -143,7 +142,7 @@ function start() {
   app.events.addEventListener("open", () => {
     app.calls.begin(app.events.epoch);
     // What cannot be listed now is listed when the connection is back.
-    listAll().catch(() => {});
+    listAll().catch(() => {}).finally(() => app.calls.listed());
   });
   url.addEventListener("change", show);
   show();
