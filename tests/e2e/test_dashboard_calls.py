@@ -333,6 +333,9 @@ async def test_while_it_is_paused_newer_calls_wait_and_are_counted(tab: Tab, ser
     await soon(hub.call("echo", text="third"))
     await page.get_by_text("Paused: 2 newer calls wait").wait_for()
     await expect(rows(page)).to_have_text([re.compile("first")])
+    await page.get_by_label("Find").fill("echo")
+    await page.get_by_text("1 of 3 listed").wait_for()
+    await expect(rows(page)).to_have_text([re.compile("first")])
     await page.get_by_role("button", name="Pause").click()
     await expect(rows(page)).to_have_text([re.compile("third"), re.compile("second"), re.compile("first")])
     assert tab.complaints == []
@@ -343,9 +346,9 @@ async def test_what_was_left_out_is_counted_and_seen_if_it_goes_on_for_long(tab:
     page = await opened(tab.page, hub)
     async with GRPCToolBridge(hub.server.address) as bridge:
         tools = await bridge.initialize("many")
-        before = [tools["echo"](f"{number}") for number in range(800)]
+        before = [asyncio.ensure_future(tools["echo"](f"{number}")) for number in range(800)]
         long = asyncio.ensure_future(tools["work"]("long"))
-        await asyncio.gather(*before, *(tools["echo"](f"{number}") for number in range(200)))
+        await asyncio.gather(*before)
         await page.get_by_text(re.compile(r"^Since this page was opened: [\d,]+ calls left out of the list")).wait_for()
         await page.get_by_label("Find").fill("work")
         await expect(rows(page)).to_contain_text("running")
@@ -468,15 +471,40 @@ async def test_the_list_keeps_its_place_where_somebody_reads_and_follows_at_its_
         current = page.locator(".row.current")
         kept = await current.inner_text()
         place = await current.bounding_box()
-        for number in range(120, 180):
-            await tools["echo"](f"number {number}.")
-        await page.get_by_text(re.compile("180 listed")).wait_for()
+        last = 120
+
+        async def more() -> None:
+            nonlocal last
+            for _ in range(30):
+                await tools["echo"](f"number {last}.")
+                last += 1
+            await page.get_by_text(f"{last} listed").wait_for()
+            await page.evaluate("new Promise(requestAnimationFrame)")
+
+        await more()
         await expect(current).to_have_text(kept, use_inner_text=True)
         assert await current.bounding_box() == place
+        # At the top, too, the row where the keyboard is stays.
+        await page.keyboard.press("Home")
+        await expect(current).to_contain_text(f"number {last - 1}.")
+        kept = await current.inner_text()
+        await more()
+        await expect(current).to_have_text(kept, use_inner_text=True)
+        await expect(current).to_be_in_viewport()
+        # Without the keyboard, what is at the top of what somebody has scrolled to.
         await page.get_by_role("button", name="To the top").click()
-        await expect(rows(page).first).to_contain_text("number 179.")
-        await tools["echo"]("number 180.")
-        await expect(rows(page).first).to_contain_text("number 180.")
+        await page.get_by_label("Find").focus()
+        await grid.hover()
+        await page.mouse.wheel(0, 340)
+        await expect(page.get_by_role("button", name="To the top")).to_be_visible()
+        row = rows(page, f"number {last - 20}.")
+        place = await row.bounding_box()
+        await more()
+        assert await row.bounding_box() == place
+        await page.get_by_role("button", name="To the top").click()
+        await expect(rows(page).first).to_contain_text(f"number {last - 1}.")
+        await more()
+        await expect(rows(page).first).to_contain_text(f"number {last - 1}.")
     assert tab.complaints == []
 
 
