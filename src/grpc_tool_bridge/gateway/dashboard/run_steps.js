@@ -45,12 +45,14 @@ export class RunSteps extends EventTarget {
     this.last = "";
     this.retries = 0;
     this.timer = 0;
-    this.status = h("p.run-state", { role: "status" });
+    this.status = h("span", { role: "status" });
+    // Not read out each time.
+    this.progress = h("span");
     this.note = h("p.quiet-text", { hidden: true });
     this.usage = h("p.quiet-text", { hidden: true });
     this.list = h("ol.steps", { "aria-label": "Steps" });
     this.end = h("div.run-end");
-    this.root = h("div.run", null, this.status, this.usage, this.note, this.list, this.end);
+    this.root = h("div.run", null, h("p.run-state", null, this.status, this.progress), this.usage, this.note, this.list, this.end);
     this.become("attaching");
     this.attach();
   }
@@ -154,7 +156,8 @@ export class RunSteps extends EventTarget {
     const other = this.state !== state;
     this.state = state;
     setAttribute(this.root, "data-state", state);
-    setText(this.status, state === "running" && this.step ? `${words}, step ${this.step}` : words);
+    setText(this.status, words);
+    setText(this.progress, state === "running" && this.step ? `, step ${this.step}` : "");
     if (other) this.dispatchEvent(new Event("state"));
   }
 }

@@ -13,8 +13,8 @@ const MAX_RUNS = 20;
 
 /** The agent that is selected. */
 export class AgentPanel {
-  constructor(app, session, id) {
-    Object.assign(this, { app, session, id });
+  constructor(app, session, id, agents, runs) {
+    Object.assign(this, { app, session, id, agents, all: runs });
     this.heading = h("h2", { tabindex: -1 }, id);
     this.closing = h("a.close", { "aria-label": "Close" }, "×");
     this.state = h("p");
@@ -30,14 +30,14 @@ export class AgentPanel {
     this.closed = true;
   }
 
-  update(agents, runs) {
+  update() {
     const { url } = this.app;
     this.closing.href = url.href({ agent: "", of: "" });
-    const agent = agents.entries.get(`${this.session}\n${this.id}`);
+    const agent = this.agents.entries.get(`${this.session}\n${this.id}`);
     if (agent && !this.agent) this.draw(agent);
     this.button.disabled = this.busy || !agent;
-    setText(this.state, agent || !agents.loaded ? "" : `There is no such agent (any more): its session “${cut(this.session, 80)}” has ended, or the hub was restarted.`);
-    const own = [...runs.entries.values()].filter((run) => run.agent_id === this.id && run.session_id === this.session);
+    setText(this.state, agent || !this.agents.loaded ? "" : `There is no such agent (any more): its session “${cut(this.session, 80)}” has ended, or the hub was restarted.`);
+    const own = [...this.all.entries.values()].filter((run) => run.agent_id === this.id && run.session_id === this.session);
     own.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
     const stamp = own.map((run) => `${run.run_id} ${run.state}`).join("\n");
     if (stamp === this.stamp) return;
@@ -99,8 +99,8 @@ function fieldOf({ isText, isOptional }) {
 
 /** The run that is selected. */
 export class RunPanel {
-  constructor(app, session, id) {
-    Object.assign(this, { app, session, id });
+  constructor(app, session, id, runs) {
+    Object.assign(this, { app, session, id, runs });
     this.heading = h("h2", { tabindex: -1 }, "Run");
     this.closing = h("a.close", { "aria-label": "Close" }, "×");
     this.facts = liveFacts(["Run", "Started", "Readers"]);
@@ -118,10 +118,10 @@ export class RunPanel {
     this.steps.close();
   }
 
-  update(agents, runs) {
+  update() {
     const { url } = this.app;
     this.closing.href = url.href({ run: "", of: "" });
-    const run = runs.entries.get(`${this.session}\n${this.id}`);
+    const run = this.runs.entries.get(`${this.session}\n${this.id}`);
     if (!run) return;
     setText(this.heading, `Run of ${run.agent_id}`);
     if (!this.ofAgent) {

@@ -37,6 +37,9 @@ export class SessionPanel {
     }
   }
 
+  /** It is asked for by itself. */
+  update() {}
+
   show() {
     this.closing.href = this.app.url.href({ session: "", variable: "", vq: "" });
     this.variables?.show();

@@ -1,12 +1,11 @@
 // One variable: its value, and how it is changed.
 
-import { ApiError, ofVariable, send, stream } from "../api.js";
+import { ApiError, ofVariable, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { facts, h, liveFacts, replace, setText } from "../dom.js";
 import { failure } from "../failure.js";
 import { bytes, clock, count, cut } from "../format.js";
-import { arranged, member } from "../raw_json.js";
-import { watchOf } from "../watched_variables.js";
+import { arranged } from "../raw_json.js";
 
 /** Characters of a value that are shown; a longer one cannot be changed here. */
 const MAX_CHARS = 100_000;
@@ -44,13 +43,12 @@ export class VariablePanel {
     this.facts = liveFacts(["Type", "Revision", "Created", "Updated", "By", "Size", "Secret"]);
     this.tags = h("div");
     this.value = h("pre", { tabindex: 0, "aria-label": "Value" });
-    this.load = h("button.quiet", { type: "button", hidden: true, onclick: () => this.fetch() }, "Load the value");
     this.edit = h("button.quiet", { type: "button", onclick: () => this.begin() }, "Change…");
     this.remove = h("button.danger", { type: "button", onclick: () => this.askToDelete() }, "Delete…");
     this.note = h("p.quiet-text");
     this.editor = h("div", { hidden: true });
     this.root = h("section.variable", { "aria-label": "The selected variable" }, h("div.bar", null, this.heading, this.close),
-      this.facts.root, this.tags, this.value, this.editor, this.note, h("div.bar", null, this.load, this.edit, this.remove));
+      this.facts.root, this.tags, this.value, this.editor, this.note, h("div.bar", null, this.edit, this.remove));
   }
 
   get entry() {
@@ -68,7 +66,6 @@ export class VariablePanel {
     const isReachable = !UNREACHABLE.has(this.name);
     this.edit.hidden = this.base !== null || !entry || !isReachable || entry.length > MAX_CHARS;
     this.remove.hidden = !entry || !isReachable;
-    this.load.hidden = !entry || entry.secret || entry.text !== null;
     this.value.hidden = !entry || entry.text === null;
     this.drawFacts(entry);
     if (entry?.text) setText(this.value, cut(arranged(entry.text), MAX_CHARS));
@@ -80,6 +77,7 @@ export class VariablePanel {
     if (!entry) return this.store.isLive ? "There is no variable with this name (any more)." : "";
     if (entry.secret) return "Its value is secret and is not shown here.";
     if (!isReachable) return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
+    if (entry.text === null) return "The value is too large to be shown here.";
     if (entry.length > MAX_CHARS) return "The value is too large to be changed here.";
     return "";
   }
@@ -92,26 +90,6 @@ export class VariablePanel {
     } : {});
     const tags = Object.entries(metadata?.tags ?? {});
     replace(this.tags, tags.length ? [h("h3", null, "Tags"), facts(tags)] : null);
-  }
-
-  async fetch() {
-    this.load.disabled = true;
-    try {
-      // The first event has the current value, unless it has become secret.
-      for await (const { data, raw } of stream("GET", watchOf(this.session, this.name))) {
-        if (data.name === this.name && !data.secret) {
-          setText(this.value, cut(arranged(member(raw, "value").slice(0, 2 * MAX_CHARS)), MAX_CHARS));
-          this.value.hidden = false;
-        }
-        break;
-      }
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.app.say(error.message);
-      setText(this.note, error.message);
-    } finally {
-      this.load.disabled = false;
-    }
   }
 
   // ---------------------------------------------------------------------------------------------- changing it

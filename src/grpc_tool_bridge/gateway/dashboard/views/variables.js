@@ -3,7 +3,7 @@
 import { send, ofVariable } from "../api.js";
 import { ask } from "../dialog.js";
 import { atMost, h, setText } from "../dom.js";
-import { clock, count, counted } from "../format.js";
+import { count, counted, timeOf } from "../format.js";
 import { VirtualList } from "../virtual_list.js";
 import { MARK_MS, WatchedVariables } from "../watched_variables.js";
 import { VariablePanel, jsonField, readJson } from "./variable_panel.js";
@@ -38,6 +38,9 @@ export class VariablesPanel {
       this.state, this.list.holder, this.place);
     this.refresh = atMost(150, () => this.draw());
     this.store.addEventListener("change", () => { this.refresh(); this.later(); });
+    // A page that nobody sees watches nothing.
+    this.onState = () => this.store.pause(app.events.state === "paused");
+    app.events.addEventListener("state", this.onState);
   }
 
   show() {
@@ -54,6 +57,7 @@ export class VariablesPanel {
 
   close() {
     this.closed = true;
+    this.app.events.removeEventListener("state", this.onState);
     clearTimeout(this.marks);
     this.store.close();
     this.list.close();
@@ -77,7 +81,7 @@ export class VariablesPanel {
     this.list.select(url.get("variable"));
     setText(this.list.empty, part ? "No variable has this in its name." : "No variables.");
     setText(this.title, `Variables (${count(this.store.count)})`);
-    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen.` : "Connecting to the changes…");
+    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen. While you watch them, the session does not end by being idle.` : "Connecting to the changes…");
     this.panel?.update();
   }
 
@@ -88,7 +92,7 @@ export class VariablesPanel {
     setText(cells[1], entry.deletedAt !== null ? "deleted" : entry.secret ? "secret" : entry.line);
     setText(cells[2], entry.details?.type ?? "");
     setText(cells[3], count(entry.revision));
-    setText(cells[4], clock(entry.deletedAt ?? entry.updatedAt).replace(/\.\d+$/, ""));
+    setText(cells[4], timeOf(entry.deletedAt ?? entry.updatedAt));
   }
 
   create() {
