@@ -30,16 +30,32 @@ export class ListView {
     this.beside = null;
     this.key = "";
     this.live = new LiveList(app, live);
-    this.search = h("input", { type: "search", placeholder, autocomplete: "off",
-      oninput: () => app.url.go({ q: this.search.value }, { replace: true }) });
-    this.list = new VirtualList({ label: title, columns, key: live.key, onSelect: select,
-      fill: (cells, entry, element) => this.fill(cells, entry, element) });
+    this.search = h("input", {
+      type: "search",
+      placeholder,
+      autocomplete: "off",
+      oninput: () => app.url.go({ q: this.search.value }, { replace: true }),
+    });
+    this.list = new VirtualList({
+      label: title,
+      columns,
+      key: live.key,
+      onSelect: select,
+      fill: (cells, entry, element) => this.fill(cells, entry, element),
+    });
     this.summary = h("p.summary");
     this.problem = h("div");
     this.place = h("aside.detail", { "aria-label": selection, hidden: true });
     this.lists = h("div.lists", null, this.list.holder);
-    this.root = h(`section.view.${name}`, null, h("h1.hidden", null, title),
-      h("div.bar", null, h("label", null, "Find ", this.search), bar), this.summary, this.problem, h("div.split", null, this.lists, this.place));
+    this.root = h(
+      `section.view.${name}`,
+      null,
+      h("h1.hidden", null, title),
+      h("div.bar", null, h("label", null, "Find ", this.search), bar),
+      this.summary,
+      this.problem,
+      h("div.split", null, this.lists, this.place),
+    );
     this.refresh = atMost(200, () => this.draw());
     this.live.addEventListener("change", this.refresh);
     // Times go on although nothing happens.
@@ -79,10 +95,12 @@ export class ListView {
   /** Returns the entries that have the words that are searched for. */
   found(entries, texts) {
     const words = this.words();
-    return words.length ? entries.filter((entry) => {
-      const said = texts(entry).map((text) => text.toLowerCase());
-      return words.every((word) => said.some((text) => text.includes(word)));
-    }) : entries;
+    return words.length
+      ? entries.filter((entry) => {
+          const said = texts(entry).map((text) => text.toLowerCase());
+          return words.every((word) => said.some((text) => text.includes(word)));
+        })
+      : entries;
   }
 
   words() {

@@ -36,7 +36,9 @@ export class LiveList extends EventTarget {
     this.loaded = false;
     this.told = new Set();
     this.turn = 0;
-    this.onEvent = ({ detail }) => { if (kind && detail[kind]) this.take(detail.operation, detail[kind]); };
+    this.onEvent = ({ detail }) => {
+      if (kind && detail[kind]) this.take(detail.operation, detail[kind]);
+    };
     this.onOpen = () => this.poll.now();
     app.events.addEventListener("event", this.onEvent);
     app.events.addEventListener("open", this.onOpen);
@@ -71,7 +73,8 @@ export class LiveList extends EventTarget {
     const begun = performance.now();
     const found = new Map();
     try {
-      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES })) found.set(this.key(entry), entry);
+      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES }))
+        found.set(this.key(entry), entry);
       if (turn !== this.turn) return;
     } catch (error) {
       if (!("status" in error)) throw error;

@@ -70,7 +70,10 @@ export class WatchedVariables extends EventTarget {
   connect() {
     const source = new EventSource(`${ofSession(this.session, "variables")}/watch?secrets=false`);
     this.source = source;
-    source.addEventListener("open", () => { this.isLive = true; this.changed(); });
+    source.addEventListener("open", () => {
+      this.isLive = true;
+      this.changed();
+    });
     source.addEventListener("data", (event) => this.take(JSON.parse(event.data), event.data));
     source.addEventListener("error", (event) => this.failed(event));
   }
@@ -130,8 +133,14 @@ export class WatchedVariables extends EventTarget {
     if (fits) this.held += text.length;
     const at = Date.parse(update.timestamp);
     this.entries.set(update.name, {
-      name: update.name, revision: update.revision, secret, text: fits ? text : null, line: text === null ? "" : oneLineOf(text),
-      length: text?.length ?? 0, updatedAt: at, deletedAt: isDeleted ? this.now() : null,
+      name: update.name,
+      revision: update.revision,
+      secret,
+      text: fits ? text : null,
+      line: text === null ? "" : oneLineOf(text),
+      length: text?.length ?? 0,
+      updatedAt: at,
+      deletedAt: isDeleted ? this.now() : null,
       details: isDeleted ? null : (before?.details ?? null),
     });
     if (!isDeleted && !this.asking) this.askLater();
@@ -144,7 +153,9 @@ export class WatchedVariables extends EventTarget {
 
   /** Entries whose details are those of another revision. */
   stale() {
-    return [...this.entries.values()].filter((entry) => entry.deletedAt === null && entry.details?.metadata.revision !== entry.revision);
+    return [...this.entries.values()].filter(
+      (entry) => entry.deletedAt === null && entry.details?.metadata.revision !== entry.revision,
+    );
   }
 
   /** Whether it has changed so lately that it is marked. */

@@ -25,7 +25,8 @@ const RUN_COLUMNS = [
   { title: "Events", name: "number" },
   { title: "Started", name: "time.started" },
 ];
-const HOW = "A hub runs agents with: grpc-tool-bridge serve --agents --model …, or by a worker: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
+const HOW =
+  "A hub runs agents with: grpc-tool-bridge serve --agents --model …, or by a worker: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
 const agentKey = (agent) => `${agent.session_id}\n${agent.agent_id}`;
 const runKey = (run) => `${run.session_id}\n${run.run_id}`;
 
@@ -34,7 +35,11 @@ class AgentsView extends ListView {
     // The session whose agents and runs alone are shown; empty: all.
     const query = () => ({ session_id: app.url.get("session") });
     super(app, {
-      name: "agents", title: "Agents", placeholder: "An agent, a signature, a session", selection: "What is selected", columns: AGENT_COLUMNS,
+      name: "agents",
+      title: "Agents",
+      placeholder: "An agent, a signature, a session",
+      selection: "What is selected",
+      columns: AGENT_COLUMNS,
       live: { address: "/api/agents", name: "agents", key: agentKey, query, every: AGENTS_MS },
       select: (agent) => app.url.go({ run: "", agent: agent.agent_id, of: agent.session_id }),
     });
@@ -42,7 +47,10 @@ class AgentsView extends ListView {
     this.runs = new LiveList(app, { address: "/api/runs", name: "runs", key: runKey, query, every: RUNS_MS });
     this.runs.addEventListener("change", this.refresh);
     this.runList = new VirtualList({
-      label: "Runs", columns: RUN_COLUMNS, fill: fillRun, key: runKey,
+      label: "Runs",
+      columns: RUN_COLUMNS,
+      fill: fillRun,
+      key: runKey,
       onSelect: (run) => app.url.go({ agent: "", run: run.run_id, of: run.session_id }),
     });
     this.runList.holder.classList.add("runs");
@@ -51,8 +59,12 @@ class AgentsView extends ListView {
     this.filter = h("p.summary", { hidden: true });
     this.summary.before(this.filter);
     // A run is a call of its agent.
-    const soon = atMost(500, () => { if (!this.closed) this.runs.poll.now(); });
-    this.onEvent = ({ detail: { call, operation } }) => { if (call && operation !== "moved" && this.isAgent(call)) soon(); };
+    const soon = atMost(500, () => {
+      if (!this.closed) this.runs.poll.now();
+    });
+    this.onEvent = ({ detail: { call, operation } }) => {
+      if (call && operation !== "moved" && this.isAgent(call)) soon();
+    };
     app.events.addEventListener("event", this.onEvent);
   }
 
@@ -68,7 +80,12 @@ class AgentsView extends ListView {
       this.runs.reread();
     }
     this.filter.hidden = !this.only;
-    replace(this.filter, this.only ? [`Only those of session “${oneLine(this.only, 80)}”. `, h("a", { href: url.href({ session: "" }) }, "Show all")] : null);
+    replace(
+      this.filter,
+      this.only
+        ? [`Only those of session “${oneLine(this.only, 80)}”. `, h("a", { href: url.href({ session: "" }) }, "Show all")]
+        : null,
+    );
     super.show();
   }
 
@@ -87,7 +104,9 @@ class AgentsView extends ListView {
 
   panel(key) {
     const [kind, session, name] = key.split("\n");
-    return kind === "run" ? new RunPanel(this.app, session, name, this.runs) : new AgentPanel(this.app, session, name, this.live, this.runs);
+    return kind === "run"
+      ? new RunPanel(this.app, session, name, this.runs)
+      : new AgentPanel(this.app, session, name, this.live, this.runs);
   }
 
   texts(agent) {
@@ -120,7 +139,10 @@ class AgentsView extends ListView {
     super.draw();
     if (this.closed) return;
     const found = this.found([...this.runs.entries.values()], (run) => [run.run_id, run.agent_id, run.session_id, run.state]);
-    setText(this.runList.empty, this.runs.loaded ? "No runs, or none with these words that is still remembered." : "Asking the hub…");
+    setText(
+      this.runList.empty,
+      this.runs.loaded ? "No runs, or none with these words that is still remembered." : "Asking the hub…",
+    );
     this.runList.show(found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1)));
     const [kind, ...key] = this.key.split("\n");
     this.list.select(kind === "agent" ? key.join("\n") : "");

@@ -27,16 +27,32 @@ const ORDERS = {
 
 class SessionsView extends ListView {
   constructor(app) {
-    const order = h("select", { onchange: () => app.url.go({ sort: order.value === "activity" ? "" : order.value }) },
-      Object.entries(ORDERS).map(([value, [title]]) => h("option", { value }, title)));
+    const order = h(
+      "select",
+      { onchange: () => app.url.go({ sort: order.value === "activity" ? "" : order.value }) },
+      Object.entries(ORDERS).map(([value, [title]]) => h("option", { value }, title)),
+    );
     super(app, {
-      name: "sessions", title: "Sessions", placeholder: "A name, a metadata value", selection: "The selected session", columns: COLUMNS,
-      live: { address: "/api/sessions", name: "sessions", key: (session) => session.session_id, kind: "session", last: "ended", every: EVERY_MS },
+      name: "sessions",
+      title: "Sessions",
+      placeholder: "A name, a metadata value",
+      selection: "The selected session",
+      columns: COLUMNS,
+      live: {
+        address: "/api/sessions",
+        name: "sessions",
+        key: (session) => session.session_id,
+        kind: "session",
+        last: "ended",
+        every: EVERY_MS,
+      },
       select: (session) => app.url.go({ session: session.session_id, variable: "", vq: "" }),
       bar: h("label", null, "Sort by ", order),
     });
     this.order = order;
-    this.onEvent = ({ detail }) => { if (detail.session?.session_id === this.key) this.happened(detail.operation); };
+    this.onEvent = ({ detail }) => {
+      if (detail.session?.session_id === this.key) this.happened(detail.operation);
+    };
     app.events.addEventListener("event", this.onEvent);
   }
 
@@ -91,7 +107,14 @@ class SessionsView extends ListView {
     setText(cells[2], count(session.variable_count));
     setText(cells[3], ago(session.last_activity, this.app.events.now()));
     setText(cells[4], timeOf(session.created_at));
-    setText(cells[5], oneLine(Object.entries(session.metadata).map(([name, value]) => `${name}: ${value}`).join(", ")));
+    setText(
+      cells[5],
+      oneLine(
+        Object.entries(session.metadata)
+          .map(([name, value]) => `${name}: ${value}`)
+          .join(", "),
+      ),
+    );
   }
 }
 

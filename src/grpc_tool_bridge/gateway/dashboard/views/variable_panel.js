@@ -14,8 +14,13 @@ const UNREACHABLE = new Set([".", ".."]);
 
 /** A field for JSON. */
 export const jsonField = (text) => {
-  const field = h("textarea", { rows: 6, spellcheck: "false", autocomplete: "off", required: true,
-    oninput: () => field.setCustomValidity("") });
+  const field = h("textarea", {
+    rows: 6,
+    spellcheck: "false",
+    autocomplete: "off",
+    required: true,
+    oninput: () => field.setCustomValidity(""),
+  });
   field.value = text;
   return field;
 };
@@ -47,8 +52,17 @@ export class VariablePanel {
     this.remove = h("button.danger", { type: "button", onclick: () => this.askToDelete() }, "Delete…");
     this.note = h("p.quiet-text");
     this.editor = h("div", { hidden: true });
-    this.root = h("section.variable", { "aria-label": "The selected variable" }, h("div.bar", null, this.heading, this.close),
-      this.facts.root, this.tags, this.value, this.editor, this.note, h("div.bar", null, this.edit, this.remove));
+    this.root = h(
+      "section.variable",
+      { "aria-label": "The selected variable" },
+      h("div.bar", null, this.heading, this.close),
+      this.facts.root,
+      this.tags,
+      this.value,
+      this.editor,
+      this.note,
+      h("div.bar", null, this.edit, this.remove),
+    );
   }
 
   get entry() {
@@ -76,7 +90,8 @@ export class VariablePanel {
   words(entry, isReachable) {
     if (!entry) return this.store.isLive ? "There is no variable with this name (any more)." : "";
     if (entry.secret) return "Its value is secret and is not shown here.";
-    if (!isReachable) return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
+    if (!isReachable)
+      return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
     if (entry.text === null) return "The value is too large to be shown here.";
     if (entry.length > MAX_CHARS) return "The value is too large to be changed here.";
     return "";
@@ -84,10 +99,19 @@ export class VariablePanel {
 
   drawFacts(entry) {
     const metadata = entry?.details?.metadata;
-    this.facts.set(entry ? {
-      Type: entry.details?.type, Revision: count(entry.revision), Updated: clock(entry.updatedAt), Secret: entry.secret ? "yes" : "",
-      Created: metadata && clock(metadata.created_at), By: metadata?.created_by, Size: entry.details && bytes(entry.details.size_bytes),
-    } : {});
+    this.facts.set(
+      entry
+        ? {
+            Type: entry.details?.type,
+            Revision: count(entry.revision),
+            Updated: clock(entry.updatedAt),
+            Secret: entry.secret ? "yes" : "",
+            Created: metadata && clock(metadata.created_at),
+            By: metadata?.created_by,
+            Size: entry.details && bytes(entry.details.size_bytes),
+          }
+        : {},
+    );
     const tags = Object.entries(metadata?.tags ?? {});
     replace(this.tags, tags.length ? [h("h3", null, "Tags"), facts(tags)] : null);
   }
@@ -101,9 +125,17 @@ export class VariablePanel {
     this.problem = h("div", { role: "alert" });
     this.theirs = h("div");
     this.save = h("button", { type: "submit" }, "Save");
-    replace(this.editor, h("form", { onsubmit: (event) => this.submitted(event) },
-      this.theirs, h("label.field", null, "New value (JSON)", this.field), this.problem,
-      h("div.bar", null, this.save, h("button.quiet", { type: "button", onclick: () => this.finish() }, "Discard"))));
+    replace(
+      this.editor,
+      h(
+        "form",
+        { onsubmit: (event) => this.submitted(event) },
+        this.theirs,
+        h("label.field", null, "New value (JSON)", this.field),
+        this.problem,
+        h("div.bar", null, this.save, h("button.quiet", { type: "button", onclick: () => this.finish() }, "Discard")),
+      ),
+    );
     this.editor.hidden = false;
     this.edit.hidden = true;
     this.field.focus();
@@ -124,9 +156,16 @@ export class VariablePanel {
     if (this.base === null) return;
     const revision = entry?.revision ?? 0;
     if (revision === this.base) return;
-    replace(this.theirs, h("p.changed-note", null, entry
-      ? `It was changed meanwhile: revision ${count(revision)}, not ${count(this.base)}. ${entry.secret ? "" : "Above is what it is now, below what you would save."}`
-      : "It was deleted meanwhile."));
+    replace(
+      this.theirs,
+      h(
+        "p.changed-note",
+        null,
+        entry
+          ? `It was changed meanwhile: revision ${count(revision)}, not ${count(this.base)}. ${entry.secret ? "" : "Above is what it is now, below what you would save."}`
+          : "It was deleted meanwhile.",
+      ),
+    );
   }
 
   async submitted(event) {
@@ -153,13 +192,37 @@ export class VariablePanel {
     const { entry } = this;
     const yours = this.field.value;
     replace(this.theirs);
-    replace(this.problem, failure({ type: error.info.type, message: error.info.message }),
-      h("div.both", null,
-        h("div", null, h("h3", null, `In the hub: revision ${count(now)}`), h("pre", { tabindex: 0 }, this.theirText(entry, now))),
-        h("div", null, h("h3", null, "Yours"), h("pre", { tabindex: 0 }, cut(yours, MAX_CHARS)))),
-      h("div.bar", null,
-        h("button.danger", { type: "button", onclick: () => { this.base = now; this.save.form.requestSubmit(); } }, "Overwrite with yours"),
-        h("button.quiet", { type: "button", onclick: () => this.finish() }, "Keep the hub's")));
+    replace(
+      this.problem,
+      failure({ type: error.info.type, message: error.info.message }),
+      h(
+        "div.both",
+        null,
+        h(
+          "div",
+          null,
+          h("h3", null, `In the hub: revision ${count(now)}`),
+          h("pre", { tabindex: 0 }, this.theirText(entry, now)),
+        ),
+        h("div", null, h("h3", null, "Yours"), h("pre", { tabindex: 0 }, cut(yours, MAX_CHARS))),
+      ),
+      h(
+        "div.bar",
+        null,
+        h(
+          "button.danger",
+          {
+            type: "button",
+            onclick: () => {
+              this.base = now;
+              this.save.form.requestSubmit();
+            },
+          },
+          "Overwrite with yours",
+        ),
+        h("button.quiet", { type: "button", onclick: () => this.finish() }, "Keep the hub's"),
+      ),
+    );
   }
 
   theirText(entry, now) {
@@ -172,7 +235,9 @@ export class VariablePanel {
   async askToDelete() {
     const { revision } = this.entry;
     await ask({
-      title: "Delete this variable?", action: "Delete", danger: true,
+      title: "Delete this variable?",
+      action: "Delete",
+      danger: true,
       body: h("p", null, `“${this.name}” is lost for all clients of the session.`),
       work: async () => {
         // Not if it has become another meanwhile, which nobody here has seen.

@@ -10,7 +10,11 @@ const EVERY_MS = 3_000;
 const GONE_MS = 60_000;
 const STATES = {
   connected: ["●", "connected", "It takes calls."],
-  silent: ["◌", "silent", "It does not answer the hub's pings: its process is busy, stopped, or cannot be reached. Its calls wait for it until the hub gives it up."],
+  silent: [
+    "◌",
+    "silent",
+    "It does not answer the hub's pings: its process is busy, stopped, or cannot be reached. Its calls wait for it until the hub gives it up.",
+  ],
   draining: ["◐", "draining", "It finishes its calls, gets no new ones, and then goes."],
   gone: ["✕", "gone", "It has disconnected. Calls that it ran have failed or run on another worker."],
 };
@@ -26,8 +30,19 @@ const COLUMNS = [
 class WorkersView extends ListView {
   constructor(app) {
     super(app, {
-      name: "workers", title: "Workers", placeholder: "A worker, a tool, a peer", selection: "The selected worker", columns: COLUMNS,
-      live: { address: "/api/workers", name: "workers", key: (worker) => worker.worker_id, kind: "worker", last: "disconnected", every: EVERY_MS },
+      name: "workers",
+      title: "Workers",
+      placeholder: "A worker, a tool, a peer",
+      selection: "The selected worker",
+      columns: COLUMNS,
+      live: {
+        address: "/api/workers",
+        name: "workers",
+        key: (worker) => worker.worker_id,
+        kind: "worker",
+        last: "disconnected",
+        every: EVERY_MS,
+      },
       select: (worker) => app.url.go({ worker: worker.worker_id }),
     });
   }
@@ -60,12 +75,16 @@ class WorkersView extends ListView {
     const here = [...this.live.entries.values()];
     const active = here.reduce((sum, worker) => sum + worker.active_calls, 0);
     const others = ["silent", "draining"].map((state) => [here.filter((worker) => worker.state === state).length, state]);
-    return [counted(here.length, "worker"), counted(active, "call in flight", "calls in flight"),
-      ...others.filter(([number]) => number).map(([number, state]) => `${count(number)} ${state}`)].join(" · ");
+    return [
+      counted(here.length, "worker"),
+      counted(active, "call in flight", "calls in flight"),
+      ...others.filter(([number]) => number).map(([number, state]) => `${count(number)} ${state}`),
+    ].join(" · ");
   }
 
   nothing(hasWords) {
-    return hasWords ? "No worker has these words."
+    return hasWords
+      ? "No worker has these words."
       : "No workers: all tools run in the hub's own process. Start one by: grpc-tool-bridge worker --tools my_tools.py";
   }
 
@@ -109,10 +128,21 @@ class WorkerPanel {
     this.facts = liveFacts(["Peer", "Connected", "Disconnected", "Tools"]);
     this.tools = h("ul.plain");
     this.closing = h("a.close", { "aria-label": "Close" }, "×");
-    this.body = h("div", { hidden: true },
-      h("p.links", null, h("a", { href: app.url.href({ view: "calls", worker: id }) }, "Its calls"),
-        h("a", { href: app.url.href({ view: "performance", worker: id }) }, "Its performance")),
-      h("h3", null, "Calls in flight"), this.load, this.facts.root, h("h3", null, "Tools"), this.tools);
+    this.body = h(
+      "div",
+      { hidden: true },
+      h(
+        "p.links",
+        null,
+        h("a", { href: app.url.href({ view: "calls", worker: id }) }, "Its calls"),
+        h("a", { href: app.url.href({ view: "performance", worker: id }) }, "Its performance"),
+      ),
+      h("h3", null, "Calls in flight"),
+      this.load,
+      this.facts.root,
+      h("h3", null, "Tools"),
+      this.tools,
+    );
     this.root = h("div", null, this.closing, this.heading, this.state, this.body);
   }
 
@@ -125,19 +155,33 @@ class WorkerPanel {
     const last = worker ?? gone?.entry;
     const [mark, word, meaning] = worker ? (STATES[worker.state] ?? ["?", worker.state, ""]) : gone ? STATES.gone : ["", "", ""];
     setAttribute(this.root, "data-worker", worker ? worker.state : "gone");
-    setText(this.state, last ? `${mark} ${word}. ${meaning}` : this.live.loaded ? "There is no worker with this name now. It may have gone before this page was opened." : "Asking the hub…");
+    setText(
+      this.state,
+      last
+        ? `${mark} ${word}. ${meaning}`
+        : this.live.loaded
+          ? "There is no worker with this name now. It may have gone before this page was opened."
+          : "Asking the hub…",
+    );
     this.body.hidden = !last;
     if (!last) return;
     this.meter.update(worker ?? { active_calls: 0, capacity: last.capacity });
     this.facts.set({
-      Peer: cut(last.peer, 500), Connected: `${clock(last.connected_at)}, ${ago(last.connected_at, this.app.events.now())}`,
+      Peer: cut(last.peer, 500),
+      Connected: `${clock(last.connected_at)}, ${ago(last.connected_at, this.app.events.now())}`,
       Disconnected: worker ? "" : clock(gone.at),
-      Tools: last.tool_count > last.tools.length ? `${count(last.tool_count)}; the first ${count(last.tools.length)} are listed` : count(last.tool_count),
+      Tools:
+        last.tool_count > last.tools.length
+          ? `${count(last.tool_count)}; the first ${count(last.tools.length)} are listed`
+          : count(last.tool_count),
     });
     const stamp = last.tools.join("\n");
     if (stamp === this.stamp) return;
     this.stamp = stamp;
-    replace(this.tools, last.tools.map((name) => h("li", null, h("a.mono", { href: this.app.url.href({ view: "tools", tool: name }) }, name))));
+    replace(
+      this.tools,
+      last.tools.map((name) => h("li", null, h("a.mono", { href: this.app.url.href({ view: "tools", tool: name }) }, name))),
+    );
   }
 }
 
