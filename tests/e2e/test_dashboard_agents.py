@@ -159,7 +159,7 @@ async def test_an_agent_is_run_by_its_form_and_the_run_goes_on_without_the_page(
         await expect(detail(tab)).to_contain_text("▶ Running")
         await tab.page.goto("about:blank")
         held.release()
-        runs = []
+        runs: list[dict[str, Any]] = []
         while not runs or runs[0]["state"] == "running":
             runs = (await hub.client.get("/api/runs")).json()["runs"]
         assert runs[0]["state"] == "done"
