@@ -12,7 +12,8 @@ const STARRED = { arguments: [argument("a"), { ...argument("b"), default_value: 
 test("arguments by position get their names", () => {
   assert.deepEqual(joinArguments({ "*": [1, 2], c: 3 }, PLAIN), { a: 1, b: 2, c: 3 });
   assert.deepEqual(joinArguments([1], PLAIN), { a: 1 });
-  assert.deepEqual(joinArguments([1, 2, 3], STARRED), { a: 1, b: 2, "*": [3] });
+  assert.deepEqual(joinArguments([1, 2, 3], STARRED), { a: 1, b: 2, "*rest": [3] });
+  assert.deepEqual(joinArguments({ a: 1, "*rest": [3] }, STARRED), { a: 1, "*rest": [3] });
 });
 
 test("arguments that have no names stay what they are", () => {
@@ -21,8 +22,8 @@ test("arguments that have no names stay what they are", () => {
 });
 
 test("what comes before arguments without names is given by position too", () => {
-  assert.deepEqual(splitArguments({ a: 1, only: true, "*": [3, 4] }, STARRED), { args: [1, "x", 3, 4], kwargs: { only: true } });
-  assert.deepEqual(splitArguments({ a: 1, "*": [] }, STARRED), { args: [], kwargs: { a: 1 } });
+  assert.deepEqual(splitArguments({ a: 1, only: true, "*rest": [3, 4] }, STARRED), { args: [1, "x", 3, 4], kwargs: { only: true } });
+  assert.deepEqual(splitArguments({ a: 1, "*rest": [] }, STARRED), { args: [], kwargs: { a: 1 } });
   assert.deepEqual(splitArguments({ a: 1 }, PLAIN), { args: [], kwargs: { a: 1 } });
 });
 
@@ -30,7 +31,7 @@ test("a form asks for arguments without names, and has defaults that are exact",
   const spec = { arguments: [{ ...argument("big"), default_value: { $type: "int", value: "9007199254740993" } }, argument("rest", "var-positional")] };
   const { properties } = formSchema({ type: "object", properties: { big: { type: "integer", default: 9007199254740992 } } }, spec);
   assert.deepEqual(properties.big.default, { $type: "int", value: "9007199254740993" });
-  assert.equal(properties["*"].type, "array");
+  assert.equal(properties["*rest"].type, "array");
 });
 
 test("an argument that is called * is one of the tool's", () => {

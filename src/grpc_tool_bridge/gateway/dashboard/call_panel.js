@@ -116,11 +116,13 @@ export class CallPanel {
     const view = new StreamView(this.app);
     const body = { ...bodyOf(call), stream_id: this.requestId };
     replace(this.output, view.root);
+    let done = "";
     for await (const event of stream("POST", `${ofSession(session, "tools", tool, "stream")}?events=true`, body, { signal })) {
       if (event.event === "error") throw new ApiError(200, event.data);
-      if (event.event === "complete") return `Complete after ${this.took()}: ${counted(view.count, "value")}`;
-      view.take(event);
+      if (event.event === "complete") done = `Complete after ${this.took()}: ${counted(view.count, "value")}`;
+      else view.take(event);
     }
+    if (done) return done;
     throw new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
   }
 

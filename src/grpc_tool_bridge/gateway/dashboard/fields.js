@@ -124,14 +124,13 @@ export function fixed(value, names) {
   return { root, control: null, get: () => value, set: (given) => JSON.stringify(given) === JSON.stringify(value), tell() {} };
 }
 
-/** Any value, as JSON. */
-export function written(names, { rows = 1 } = {}) {
+/** Any value, as JSON; `check` returns what is wrong with one. */
+export function written(names, { rows = 1, check = () => "" } = {}) {
   const control = h("textarea.json", { ...names, rows, spellcheck: "false", autocomplete: "off", placeholder: 'JSON: "text", 1, [1, 2], {"name": null}' });
   return editorOf(control, {
     problem() {
       try {
-        parseExact(control.value);
-        return "";
+        return check(parseExact(control.value));
       } catch (error) {
         return control.value.trim() ? `This is not JSON: ${error.message}` : "Give a value as JSON; a text stands in quotation marks.";
       }

@@ -1,5 +1,6 @@
 // The same call elsewhere: in a shell by curl, in Python, and by the command line.
 
+import { positions } from "./call_arguments.js";
 import { isTagged, itemOf, propertiesOf, resolve, restOf, shapeOf, variantOf } from "./schema.js";
 
 /** Quotes a word for a POSIX shell. */
@@ -171,21 +172,32 @@ export function commandLine(call) {
   if (call.timeoutMs) words.push("--timeout", String(call.timeoutMs / 1_000));
   words.push("--json");
   const piped = [];
+  const whole = readSchema(call);
+  const { named } = positions(call.spec);
   const word = (value, schema) => {
-    const text = wordOf(value, schema, call.schema);
+    const text = wordOf(value, schema, whole);
     if (text !== null) return text;
     piped.push(JSON.stringify(value));
     return "-";
   };
   for (const [name, value] of Object.entries(call.kwargs)) {
-    words.push(`--kwarg ${shellWord(`${name}=${word(value, partOf(call.schema, name))}`)}`);
+    words.push(`--kwarg ${shellWord(`${name}=${word(value, partOf(whole, name))}`)}`);
   }
-  const positional = call.args.map((value) => shellWord(word(value, {})));
+  const positional = call.args.map((value, index) => shellWord(word(value, named[index] ? partOf(whole, named[index].name) : {})));
   words.push("--", shellWord(call.tool), ...positional);
   const unfit = Object.keys(call.kwargs).some((name) => /^$|=|\0/.test(name)) || piped.length > 1;
   if (unfit) return "# These arguments cannot be written in a command line.";
   const input = piped.length ? `printf %s ${shellWord(piped[0])} | ` : "";
   return [...exported(call), `${input}grpc-tool-bridge ${words.join(" ")}`].join("\n");
+}
+
+/** The schema that the command reads; one that is too long for a form is not too long for it. */
+function readSchema({ spec, schema }) {
+  try {
+    return JSON.parse(spec.input_schema) ?? schema;
+  } catch {
+    return schema;
+  }
 }
 
 /** Writes an argument as the command reads it: a text as it is where only a text can stand; null: only as JSON on stdin. */

@@ -7,7 +7,7 @@ import { parseExact } from "./exact_json.js";
 import { written } from "./fields.js";
 import { counted, cut, duration, pretty } from "./format.js";
 import { copyButton } from "./output.js";
-import { typeName } from "./schema.js";
+import { isTagged, typeName } from "./schema.js";
 import { SchemaForm } from "./schema_form.js";
 import { commandLine, curl, python } from "./snippets.js";
 
@@ -35,7 +35,7 @@ export class ToolDetail {
     this.form = new SchemaForm(this.schema, this.changed);
     this.form.root.addEventListener("keydown", (event) => this.pressed(event));
     this.fresh = JSON.stringify(this.form.value);
-    this.json = written({ "aria-label": "All arguments as JSON" }, { rows: 12 });
+    this.json = written({ "aria-label": "All arguments as JSON" }, { rows: 12, check: (value) => (isMap(value) ? "" : 'Give an object: {"name": value, …}.') });
     this.json.control.addEventListener("input", this.changed);
     this.json.control.addEventListener("keydown", (event) => this.pressed(event));
     this.place = h("div");
@@ -132,10 +132,7 @@ export class ToolDetail {
   }
 
   switchMode() {
-    if (this.asJson && !this.isObject()) {
-      this.json.control.reportValidity();
-      return;
-    }
+    if (this.asJson && !this.json.control.reportValidity()) return;
     this.keep();
     this.app.url.go({ form: this.asJson ? "" : "json" });
   }
@@ -143,16 +140,9 @@ export class ToolDetail {
   setMode(asJson) {
     const value = this.value;
     this.asJson = asJson;
-    this.put(typeof value === "object" ? value : {});
+    this.put(isMap(value) ? value : {});
     this.mode.setAttribute("aria-pressed", String(asJson));
     replace(this.place, asJson ? this.json.root : this.form.root);
-  }
-
-  isObject() {
-    const { control } = this.json;
-    const value = control.checkValidity() ? this.json.get() : null;
-    if (value !== null && !(typeof value === "object" && !Array.isArray(value))) control.setCustomValidity('Give an object: {"name": value, …}.');
-    return control.checkValidity();
   }
 
   pressed(event) {
@@ -167,15 +157,14 @@ export class ToolDetail {
   call(streams) {
     const value = this.value;
     return {
-      ...splitArguments(typeof value === "object" && value !== null ? value : {}, this.spec),
+      ...splitArguments(isMap(value) ? value : {}, this.spec),
       tool: this.spec.name, streams, timeoutMs: Number(this.timeout.value) || null, key: this.key.value,
     };
   }
 
   /** Returns the call that is asked for; null: something has to be mended first. */
   read(streams) {
-    const isRight = this.asJson ? this.isObject() || !this.json.control.reportValidity() && false : this.form.check();
-    if (!isRight || !this.timeout.reportValidity()) return null;
+    if (!(this.asJson ? this.json.control.reportValidity() : this.form.check()) || !this.timeout.reportValidity()) return null;
     this.keep();
     return { ...this.call(streams), key: streams ? "" : this.key.value };
   }
@@ -200,6 +189,8 @@ export class ToolDetail {
     for (const { name, pre } of open) pre.textContent = SNIPPETS[name](call);
   }
 }
+
+const isMap = (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !isTagged(value);
 
 const LIMITS = {
   timeout_ms: (value) => `${duration(value * 1_000)} a call`,

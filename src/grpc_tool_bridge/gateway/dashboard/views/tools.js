@@ -36,7 +36,7 @@ class ToolsView {
     this.root = h("section.view.toolbox", null, h("h1.hidden", null, "Tools"),
       h("div.bar", null, h("label", null, "Find ", this.search), h("label", null, "Session ", this.session), this.sessions),
       this.summary, this.problem, h("div.split", null, this.list.holder, this.aside));
-    this.onOpen = () => this.load();
+    this.onOpen = () => { if (!this.reading || this.reading.done) this.load(); };
     const again = atMost(2_000, () => this.load());
     this.onEvent = ({ detail }) => { if (detail.worker) again(); };
     app.events.addEventListener("open", this.onOpen);
@@ -78,6 +78,8 @@ class ToolsView {
       replace(this.problem, errorView(error.info, this.app), session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null);
       // What was there may still be there when the hub is back.
       if (error.status === 0) return;
+    } finally {
+      reading.done = true;
     }
     this.tools = found;
     this.draw();
