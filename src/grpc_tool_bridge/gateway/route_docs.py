@@ -144,6 +144,9 @@ PARAMETERS: Mapping[str, Schema] = {
         "description": "Names of variables, one each time; they may have commas.",
     },
     "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
+    "secrets": {
+        "in": "query", "schema": FLAG, "description": "Includes the values of secret variables; default: true.",
+    },
     "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
     "plain": {
         "in": "query", "schema": FLAG,
@@ -179,8 +182,10 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "query", "schema": _ID,
         "description": "`epoch` of the answer that it was in; if it is another run's, all points are returned.",
     },
-    "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool."},
-    "of_worker": {
+    "points_of_tool": {
+        "in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool.",
+    },
+    "points_of_worker": {
         "in": "query", "name": "worker", "schema": _ID,
         "description": "Only what concerns this worker; not with `tool`.",
     },
@@ -188,6 +193,7 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "query", "schema": {"type": "string", "enum": [*SORTS]},
         "description": "By what they are sorted, the most first, but names ascending; default: `calls`.",
     },
+    "find": {"in": "query", "schema": _ID, "description": "Only names that have this part, in either case."},
     "rows": {
         "in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 0, "maximum": MAX_ROWS},
         "description": f"So many at most; 0: {DEFAULT_ROWS}.",
@@ -280,8 +286,9 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListVariablesResponse),
         ),
         f"GET {variables}/watch": RouteDoc(
-            name="watchVariables", tag="variables", parameters=("names", "one_name", "initial", "Last-Event-ID"),
-            errors=_SESSION | _BUSY, streams=True, answer=events_of(data=schemas.answered(pb.VariableUpdate)),
+            name="watchVariables", tag="variables", errors=_SESSION | _BUSY, streams=True,
+            parameters=("names", "one_name", "initial", "secrets", "Last-Event-ID"),
+            answer=events_of(data=schemas.answered(pb.VariableUpdate)),
         ),
         f"GET {variables}/{{name}}": RouteDoc(
             name="readVariable", tag="variables", errors=_SESSION,
@@ -395,15 +402,15 @@ def _history_docs() -> dict[str, RouteDoc]:
     point = object_of({"sequence": _COUNTER, "at": _MOMENT, **counts}, "sequence", "at", *counts)
 
     def table(name: str, what: str) -> RouteDoc:
-        answer = {"seconds": number, "total": total, what: {"type": "array", "items": row}}
+        answer = {"seconds": number, "total": total, "count": _COUNTER, what: {"type": "array", "items": row}}
         return RouteDoc(
-            name=name, tag="operations", parameters=("sort", "rows", "prefix"), answer=object_of(answer, *answer)
+            name=name, tag="operations", parameters=("sort", "rows", "prefix", "find"), answer=object_of(answer, *answer)
         )
 
     points = {"interval_ms": _COUNTER, "epoch": TEXT, "points": {"type": "array", "items": point}}
     return {
         "GET /api/history": RouteDoc(
-            name="readHistory", tag="operations", parameters=("since", "epoch", "of_tool", "of_worker"),
+            name="readHistory", tag="operations", parameters=("since", "epoch", "points_of_tool", "points_of_worker"),
             answer=object_of(points, *points),
         ),
         "GET /api/history/tools": table("listToolHistory", "tools"),
