@@ -484,7 +484,8 @@ async def test_an_error_of_the_tool_is_shown_with_its_traceback(tab: Tab, hub: H
     panel = await with_tool(tab, hub, "fail")
     assert "LookupError" in await call(panel, button)
     await panel.get_by_text("LookupError: no <b>such</b> luck").first.wait_for()
-    assert "raise LookupError(message)" in await panel.locator("details[open] pre").first.inner_text()
+    await panel.get_by_text("Traceback", exact=True).click()
+    assert "raise LookupError(message)" in await panel.locator(".failure pre").inner_text()
     assert complaints(tab) == []
 
 

@@ -1,9 +1,11 @@
 // A call that is made from the page: its buttons, and what has come of it.
 
-import { ApiError, ofSession, send, stream } from "./api.js";
+import { ApiError, ofSession, send, sendForText, stream } from "./api.js";
 import { atMost, h, replace, setText } from "./dom.js";
+import { failure } from "./failure.js";
 import { counted, duration } from "./format.js";
-import { errorView, StreamView, valueView } from "./output.js";
+import { StreamView, valueView } from "./output.js";
+import { member } from "./raw_json.js";
 
 /** The session that calls are made in if none is chosen. */
 export const SESSION = "dashboard";
@@ -107,8 +109,9 @@ export class CallPanel {
   async execute(session, { tool, key, ...call }, signal) {
     const headers = key ? { "Idempotency-Key": key } : {};
     const body = { ...bodyOf(call), request_id: this.requestId };
-    const answer = await send("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
-    replace(this.output, valueView(answer.result, this.app));
+    const text = await sendForText("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
+    const answer = JSON.parse(text);
+    replace(this.output, valueView(answer.result, member(text, "result"), this.app));
     return `Done in ${this.took()}; ${duration(answer.metrics.duration_us)} of it at the hub`;
   }
 
@@ -134,7 +137,7 @@ export class CallPanel {
     const info = error instanceof ApiError ? error.info : { type: error.name, message: error.message };
     this.say("failed", `Failed after ${this.took()}: ${info.type}`);
     const ended = ["SessionNotFound", "SessionExpired"].includes(info.type) || error.status === 410;
-    this.output.append(errorView(info, this.app));
+    this.output.append(failure(info, info.retryable ? "The same call may succeed later." : ""));
     if (ended) {
       this.output.append(h("p", null, "The session has ended. ",
         h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"), "."));

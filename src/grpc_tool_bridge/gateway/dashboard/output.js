@@ -1,7 +1,8 @@
-// What a call has answered: one value, an error, or many values as they come.
+// What a call has answered: one value, or many as they come.
 
 import { eachFrame, h, put, replace } from "./dom.js";
-import { bytes, count, counted, cut, oneLine, pretty } from "./format.js";
+import { bytes, count, counted, cut, oneLine } from "./format.js";
+import { arranged, oneLineOf } from "./raw_json.js";
 
 /** Values of a stream that are shown; of more, the last. */
 export const MOST_VALUES = 1_000;
@@ -38,16 +39,15 @@ function saveButton(text, name) {
   } }, "Download");
 }
 
-/** One value: as it is if it is a text, else as JSON; of a large one the beginning. */
-export function valueView(value, app) {
+/** One value, and the JSON that it was read from: as it is if it is a text, else as JSON; of a large one the beginning. */
+export function valueView(value, json, app) {
   const isText = typeof value === "string";
-  const whole = () => (isText ? value : JSON.stringify(value, null, 2));
-  const shown = isText ? cut(value, MOST_CHARS) : pretty(value, MOST_CHARS);
-  const length = isText ? value.length : 0;
+  const whole = () => (isText ? value : arranged(json));
+  const more = json.length > MOST_CHARS ? `… (${count(json.length - MOST_CHARS)} more characters)` : "";
   return h("div.value", null,
-    h("div.line", null, h("h3", null, "Result"), h("span.type", null, isText ? `text, ${counted(length, "character")}` : kindOf(value)),
+    h("div.line", null, h("h3", null, "Result"), h("span.type", null, isText ? `text, ${counted(value.length, "character")}` : kindOf(value)),
       copyButton(app, whole), saveButton(whole, isText ? "result.txt" : "result.json")),
-    h("pre", { tabindex: 0, "aria-label": "Result" }, shown));
+    h("pre", { tabindex: 0, "aria-label": "Result" }, isText ? cut(value, MOST_CHARS) : `${arranged(json.slice(0, MOST_CHARS))}${more}`));
 }
 
 function kindOf(value) {
@@ -57,19 +57,6 @@ function kindOf(value) {
   if (typeof value.$type !== "string") return `object, ${counted(Object.keys(value).length, "name")}`;
   const size = value.$type === "bytes" && typeof value.value === "string" ? `, about ${bytes(Math.floor(value.value.length * 3 / 4))}` : "";
   return `${value.$type}${size}`;
-}
-
-/** An error of the hub or of the tool, with its details and the traceback of where it was raised. */
-export function errorView(info, app) {
-  const details = Object.entries(info.details ?? {})
-    .filter(([name, value]) => name !== "origin" && !info.message.includes(value));
-  const text = `${info.type}: ${info.message}`;
-  return h("div.error", null,
-    h("p.bad", null, h("strong", null, info.type), ": ", cut(info.message, 20_000)),
-    details.length ? h("dl.facts", null, details.map(([name, value]) => [h("dt", null, name), h("dd", null, cut(String(value), 5_000))])) : null,
-    info.retryable ? h("p.type", null, "The same call may succeed later.") : null,
-    info.stacktrace ? h("details", { open: true }, h("summary", null, "Traceback where it ran"), h("pre", { tabindex: 0 }, cut(info.stacktrace, MOST_CHARS))) : null,
-    copyButton(app, () => (info.stacktrace ? `${text}\n${info.stacktrace}` : text)));
 }
 
 /** The values, the progress and the log of a stream, as they come; bounded, however long it is. */
@@ -85,16 +72,16 @@ export class StreamView {
     this.summary = h("span.type");
     this.list = h("ol.stream", { tabindex: 0, "aria-label": "Values" });
     this.log = h("ol.log", { tabindex: 0, "aria-label": "Log", hidden: true });
-    const whole = () => this.values.map((value) => JSON.stringify(value)).join("\n");
+    const whole = () => this.values.join("\n");
     this.root = h("div.value", null, h("div.line", null, this.bar, this.message), this.log,
       h("div.line", null, h("h3", null, "Values"), this.summary, copyButton(app, whole), saveButton(whole, "values.jsonl")), this.list);
     this.draw = eachFrame(() => this.redraw());
   }
 
   /** Takes an event of the stream. */
-  take({ event, data }) {
+  take({ event, data, raw }) {
     if (event === "data") {
-      this.values.push(data);
+      this.values.push(raw);
       this.count += 1;
       if (this.values.length > 2 * MOST_VALUES) this.values = this.values.slice(-MOST_VALUES);
     } else if (event === "progress") {
@@ -112,7 +99,7 @@ export class StreamView {
     const fresh = this.values.slice(-Math.min(this.count - this.drawn, MOST_VALUES));
     if (this.count > this.drawn) {
       const from = this.count - fresh.length;
-      put(this.list, fresh.map((value, place) => h("li", { value: from + place + 1 }, oneLine(value, 2_000))));
+      put(this.list, fresh.map((value, place) => h("li", { value: from + place + 1 }, oneLineOf(value, 2_000))));
       while (this.list.children.length > MOST_VALUES) this.list.firstChild.remove();
       if (isAtEnd) this.list.scrollTop = this.list.scrollHeight;
     }

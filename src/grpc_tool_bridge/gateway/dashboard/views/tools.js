@@ -2,8 +2,8 @@
 
 import { all, ApiError, get, path } from "../api.js";
 import { atMost, h, replace, setText } from "../dom.js";
+import { failure } from "../failure.js";
 import { counted, oneLine } from "../format.js";
-import { errorView } from "../output.js";
 import { KINDS, ToolDetail } from "../tool_detail.js";
 import { VirtualList } from "../virtual_list.js";
 
@@ -75,7 +75,7 @@ class ToolsView {
     } catch (error) {
       if (reading.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
-      replace(this.problem, errorView(error.info, this.app), session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null);
+      replace(this.problem, failure(error.info), session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null);
       // What was there may still be there when the hub is back.
       if (error.status === 0) return;
     } finally {
@@ -139,7 +139,7 @@ class ToolsView {
     } catch (error) {
       if (this.shown !== key) return;
       if (!(error instanceof ApiError)) throw error;
-      this.aside.append(errorView(error.info, this.app));
+      this.aside.append(failure(error.info));
       // It is asked for again when the hub is back, or has other tools.
       this.shown = "";
     }
