@@ -1,8 +1,8 @@
-"""The dashboard's view of tools in a browser: finding them, the form of one, calls of it, and the same call elsewhere."""
+"""The dashboard's view of tools in a browser: finding them, forms, calls, and the same call elsewhere."""
 
 import asyncio
 import base64
-import datetime
+import datetime as dt
 import decimal
 import enum
 import json
@@ -60,7 +60,7 @@ class Dog:
 
 
 @tool
-async def everything(  # noqa: PLR0913 - one argument of each kind
+async def everything(  # noqa: PLR0917 - one argument of each kind
     text: str,
     count: Annotated[int, Field(ge=1, description="How many.")],
     node: Node,
@@ -68,10 +68,10 @@ async def everything(  # noqa: PLR0913 - one argument of each kind
     number: float = 1.5,
     yes: bool = False,
     unit: Unit = Unit.C,
-    choice: Literal["a", 5, None] = "a",
-    day: datetime.date | None = None,
-    at: datetime.datetime | None = None,
-    duration: datetime.timedelta = datetime.timedelta(hours=1),
+    choice: Literal["a", 5, None] = "a",  # noqa: PYI061 - one of the kinds
+    day: dt.date | None = None,
+    at: dt.datetime | None = None,
+    duration: dt.timedelta = dt.timedelta(hours=1),
     uid: uuid.UUID | None = None,
     price: decimal.Decimal = decimal.Decimal("1.50"),
     raw: bytes = b"abc",
@@ -151,7 +151,9 @@ async def hub() -> AsyncIterator[Hub]:
 
 async def opened(tab: Tab, hub: Hub, **query: str) -> Page:
     """Opens the view of tools."""
-    await tab.page.goto(f"{hub.origin}/?view=tools{''.join(f'&{name}={quote(value)}' for name, value in query.items())}")
+    await tab.page.goto(
+        f"{hub.origin}/?view=tools{''.join(f'&{name}={quote(value)}' for name, value in query.items())}"
+    )
     return tab.page
 
 
@@ -189,7 +191,7 @@ async def result(panel: Locator) -> str:
 
 
 def complaints(tab: Tab) -> list[str]:
-    """Returns what the page complains about, but for answers that are errors, and what is left when it is opened anew."""
+    """Returns what the page complains about, but for answers that are errors, and what a reload leaves."""
     return [text for text in tab.complaints if not text.startswith(REFUSED) and "ERR_ABORTED" not in text]
 
 
@@ -233,7 +235,9 @@ async def test_ten_thousand_tools_are_a_list_of_few_elements(tab: Tab, hub: Hub)
     async def many(route: Route) -> None:
         first = int(parse_qs(urlsplit(route.request.url).query).get("page_token", ["0"])[0] or 0)
         names = [f"tool/{number} ü" for number in range(first, first + 1_000)]
-        tools = [{**line, "name": name, "tool_id": name, "description": f"<b>{name}</b> {HOSTILE[:200]}"} for name in names]
+        tools = [
+            {**line, "name": name, "tool_id": name, "description": f"<b>{name}</b> {HOSTILE[:200]}"} for name in names
+        ]
         await route.fulfill(json={"tools": tools, "next_page_token": str(first + 1_000) if first < 9_000 else ""})
 
     await tab.page.route("**/api/tools?*", many)
@@ -277,9 +281,14 @@ async def test_a_form_sends_what_was_filled_in_and_nothing_else(tab: Tab, hub: H
     await of(panel, "text").locator("textarea").fill("ü <b>\n")
     await of(panel, "count").locator("input").fill("9007199254740993")
     await of(panel, "value").locator("input").fill("1")
-    taken = eval(await result(panel), EVALUATED)  # noqa: S307 - of a tool of this module
+    taken = eval(await result(panel), EVALUATED)
     assert (taken["text"], taken["count"], taken["node"]) == ("ü <b>\n", 9007199254740993, Node(1))
-    assert (taken["price"], taken["raw"], taken["pair"], taken["pet"]) == (decimal.Decimal("1.50"), b"abc", (1, "x"), None)
+    assert (taken["price"], taken["raw"], taken["pair"], taken["pet"]) == (
+        decimal.Decimal("1.50"),
+        b"abc",
+        (1, "x"),
+        None,
+    )
     assert arguments_in(tab.page) == {
         "text": "ü <b>\n",
         "count": {"$type": "int", "value": "9007199254740993"},
@@ -289,8 +298,12 @@ async def test_a_form_sends_what_was_filled_in_and_nothing_else(tab: Tab, hub: H
 
 
 EVALUATED: dict[str, Any] = {
-    **{cls.__name__: cls for cls in (Node, Cat, Dog)}, "datetime": datetime, "UUID": uuid.UUID, "Decimal": decimal.Decimal, "nan": "nan",
-}  # fmt: skip
+    **{cls.__name__: cls for cls in (Node, Cat, Dog)},
+    "datetime": dt,
+    "UUID": uuid.UUID,
+    "Decimal": decimal.Decimal,
+    "nan": "nan",
+}
 
 
 async def give(panel: Locator, name: str) -> Locator:
@@ -330,21 +343,33 @@ async def test_a_form_has_a_field_for_every_kind_of_argument(tab: Tab, hub: Hub,
     children = await give(panel, "children")
     await children.get_by_role("button", name="Add an entry").click()
     await of(children, "value").locator("input").fill("-3")
-    taken = eval(await result(panel), EVALUATED)  # noqa: S307 - of a tool of this module
+    taken = eval(await result(panel), EVALUATED)
     expected = {
-        "anything": {"a": [1.0, 9007199254740993]}, "yes": True, "choice": None, "day": datetime.date(2026, 1, 2),
-        "at": datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC), "duration": datetime.timedelta(seconds=90),
-        "uid": uuid.UUID("123e4567-e89b-12d3-a456-426614174000"), "price": decimal.Decimal("2.50"), "raw": bytes(range(256)),
-        "names": ["three", "two"], "by_name": {"__proto__": 5}, "pet": Dog("dog", "Rex"), "either": "5", "number": "nan",
-        "node": Node(0, [Node(-3)]), "text": "", "count": 2,
-    }  # fmt: skip
+        "anything": {"a": [1.0, 9007199254740993]},
+        "yes": True,
+        "choice": None,
+        "day": dt.date(2026, 1, 2),
+        "at": dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC),
+        "duration": dt.timedelta(seconds=90),
+        "uid": uuid.UUID("123e4567-e89b-12d3-a456-426614174000"),
+        "price": decimal.Decimal("2.50"),
+        "raw": bytes(range(256)),
+        "names": ["three", "two"],
+        "by_name": {"__proto__": 5},
+        "pet": Dog("dog", "Rex"),
+        "either": "5",
+        "number": "nan",
+        "node": Node(0, [Node(-3)]),
+        "text": "",
+        "count": 2,
+    }
     assert {name: taken[name] for name in expected} == expected
     assert type(taken["anything"]["a"][0]) is float
     assert tab.complaints == []
     # All of it is there again, and is the same call.
     before = arguments_in(tab.page)
     await tab.page.reload()
-    assert eval(await result(panel), EVALUATED) == taken  # noqa: S307 - of a tool of this module
+    assert eval(await result(panel), EVALUATED) == taken
     assert arguments_in(tab.page) == before
     assert complaints(tab) == []
 
@@ -355,7 +380,10 @@ async def test_nothing_is_sent_while_a_field_is_wrong_and_the_field_says_why(tab
     await of(panel, "count").get_by_text("At least 1.").wait_for()
     await of(panel, "code").get_by_text("It must match ^[a-z]+$.").wait_for()
     field = of(panel, "count").locator("input")
-    assert await field.evaluate("(field) => document.activeElement === field && field.getAttribute('aria-invalid')") == "true"
+    assert (
+        await field.evaluate("(field) => document.activeElement === field && field.getAttribute('aria-invalid')")
+        == "true"
+    )
     await field.fill("many")
     assert await of(panel, "count").locator(".problem:visible").inner_text() == "Give a whole number."
     assert not [url for url in tab.requested if "/execute" in url]
@@ -367,7 +395,15 @@ async def test_nothing_is_sent_while_a_field_is_wrong_and_the_field_says_why(tab
 
 
 async def test_what_the_hub_finds_wrong_is_said_at_its_field(tab: Tab, hub: Hub) -> None:
-    args = {"text": "a", "count": 1, "node": {"value": 0, "children": [{"value": 1}, {"value": 2, "children": [{"value": {"$type": "bytes", "value": ""}}]}]}, "unit": "kelvin"}  # fmt: skip
+    args = {
+        "text": "a",
+        "count": 1,
+        "node": {
+            "value": 0,
+            "children": [{"value": 1}, {"value": 2, "children": [{"value": {"$type": "bytes", "value": ""}}]}],
+        },
+        "unit": "kelvin",
+    }
     panel = await with_tool(tab, hub, "everything", args)
     assert "ValidationError" in await call(panel)
     assert "'celsius' or 'fahrenheit'" in await of(panel, "unit").locator(".problem:visible").inner_text()
@@ -383,8 +419,16 @@ async def test_what_the_hub_finds_wrong_is_said_at_its_field(tab: Tab, hub: Hub)
 
 
 async def test_a_form_and_json_show_the_same_arguments_without_loss(tab: Tab, hub: Hub) -> None:
-    odd = {"text": "a\r\nb", "count": 1.5, "node": [1], "day": {"$type": "date", "value": "2026-01-02"}, "nobody": {"knows": [None]}, "unit": 7,
-           "number": {"$type": "int", "value": "123456789012345678901"}, "pair": {"$type": "tuple", "value": [1]}}  # fmt: skip
+    odd = {
+        "text": "a\r\nb",
+        "count": 1.5,
+        "node": [1],
+        "day": {"$type": "date", "value": "2026-01-02"},
+        "nobody": {"knows": [None]},
+        "unit": 7,
+        "number": {"$type": "int", "value": "123456789012345678901"},
+        "pair": {"$type": "tuple", "value": [1]},
+    }
     panel = await with_tool(tab, hub, "everything", odd)
     switch = panel.get_by_role("button", name="JSON", exact=True)
     await switch.click()
@@ -395,7 +439,7 @@ async def test_a_form_and_json_show_the_same_arguments_without_loss(tab: Tab, hu
     await box.fill('{"text": "x", "count": 9007199254740993, "node": {"value": 1}, "anything": 1.0}')
     await switch.click()
     assert await of(panel, "count").locator("input").input_value() == "9007199254740993"
-    taken = eval(await result(panel), EVALUATED)  # noqa: S307 - of a tool of this module
+    taken = eval(await result(panel), EVALUATED)
     assert (taken["count"], taken["anything"], type(taken["anything"])) == (9007199254740993, 1.0, float)
     assert tab.complaints == []
 
@@ -563,22 +607,36 @@ async def test_a_hub_that_is_lost_is_said_and_the_form_stays(tab: Tab, hub: Hub)
 
 
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
-    "plain": ("everything", {"text": "it's $HOME `id` \"q\" \\ !\nü", "count": 1, "node": {"value": 0}}),
+    "plain": ("everything", {"text": 'it\'s $HOME `id` "q" \\ !\nü', "count": 1, "node": {"value": 0}}),
     "all": (
         "everything",
         {
-            "text": "5", "count": {"$type": "int", "value": str(2**70)}, "node": {"value": 1, "children": [{"value": 2}]},
+            "text": "5",
+            "count": {"$type": "int", "value": str(2**70)},
+            "node": {"value": 1, "children": [{"value": 2}]},
             "anything": {"class": [1, None, True, {"$type": "float", "value": "1.0"}, {"$type": "set", "value": [1]}]},
-            "number": {"$type": "float", "value": "inf"}, "yes": True, "unit": "fahrenheit", "choice": None, "day": "2026-01-02",
-            "at": "2026-01-02T03:04:05+00:00", "duration": "PT90S", "uid": "123e4567-e89b-12d3-a456-426614174000", "price": "2.50",
-            "raw": {"$type": "bytes", "value": base64.b64encode(b"\x00\xff").decode()}, "names": ["-", "--json"], "pair": [2, "-"],
-            "by_name": {"a b": 1}, "pet": {"kind": "dog", "name": "Rex"}, "either": "7", "code": "ab",
+            "number": {"$type": "float", "value": "inf"},
+            "yes": True,
+            "unit": "fahrenheit",
+            "choice": None,
+            "day": "2026-01-02",
+            "at": "2026-01-02T03:04:05+00:00",
+            "duration": "PT90S",
+            "uid": "123e4567-e89b-12d3-a456-426614174000",
+            "price": "2.50",
+            "raw": {"$type": "bytes", "value": base64.b64encode(b"\x00\xff").decode()},
+            "names": ["-", "--json"],
+            "pair": [2, "-"],
+            "by_name": {"a b": 1},
+            "pet": {"kind": "dog", "name": "Rex"},
+            "either": "7",
+            "code": "ab",
         },
     ),
     "starred": ("starred", {"first": 1, "second": "-", "*rest": [2.5, 3], "only": True, "class": 4}),
     "minus": ("inject", {"text": "-"}),
     "stream": ("countdown", {"start": 2}),
-}  # fmt: skip
+}
 
 
 async def snippet(panel: Locator, name: str) -> str:
@@ -597,7 +655,9 @@ async def ran(*command: str) -> str:
 
 
 @pytest.mark.parametrize("case", CALLS)
-async def test_the_same_call_by_curl_python_and_the_command_line_has_the_same_result(tab: Tab, hub: Hub, case: str) -> None:
+async def test_the_same_call_by_curl_python_and_the_command_line_has_the_same_result(
+    tab: Tab, hub: Hub, case: str
+) -> None:
     name, args = CALLS[case]
     panel = await with_tool(tab, hub, name, args)
     if case == "stream":

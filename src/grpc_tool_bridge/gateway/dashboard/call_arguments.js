@@ -12,7 +12,9 @@ const has = (argument, kind) => argument.validation?.custom_rules?.includes(kind
 /** The arguments that can be given by position, in order, and the one that takes any number more. */
 export function positions(spec) {
   const found = spec.arguments ?? [];
-  const end = found.findIndex((argument) => ["var-positional", "keyword-only", "var-keyword"].some((kind) => has(argument, kind)));
+  const end = found.findIndex((argument) =>
+    ["var-positional", "keyword-only", "var-keyword"].some((kind) => has(argument, kind)),
+  );
   return { named: end < 0 ? found : found.slice(0, end), starred: found.find((argument) => has(argument, "var-positional")) };
 }
 
@@ -23,9 +25,15 @@ const starredName = ({ name }) => `*${name}`;
 export function formSchema(schema, spec) {
   const { starred } = positions(spec);
   const defaults = new Map((spec.arguments ?? []).map(({ name, default_value: value }) => [name, value]));
-  const parts = Object.entries(schema.properties ?? {}).map(([name, part]) => [name,
-    EXACT.has(defaults.get(name)?.$type) ? { ...part, default: defaults.get(name) } : part]);
-  if (starred) parts.push([starredName(starred), { type: "array", items: {}, description: starred.description || "Further arguments, by position." }]);
+  const parts = Object.entries(schema.properties ?? {}).map(([name, part]) => [
+    name,
+    EXACT.has(defaults.get(name)?.$type) ? { ...part, default: defaults.get(name) } : part,
+  ]);
+  if (starred)
+    parts.push([
+      starredName(starred),
+      { type: "array", items: {}, description: starred.description || "Further arguments, by position." },
+    ]);
   return { ...schema, properties: objectOf(parts) };
 }
 

@@ -35,7 +35,14 @@ export class CallPanel {
     this.state = h("p.outcome", { role: "status" });
     this.id = h("p.type");
     this.output = h("div");
-    this.root = h("section.call", { "aria-label": "Call" }, h("div.line", null, this.buttons, this.cancel), this.state, this.id, this.output);
+    this.root = h(
+      "section.call",
+      { "aria-label": "Call" },
+      h("div.line", null, this.buttons, this.cancel),
+      this.state,
+      this.id,
+      this.output,
+    );
     // The call itself is told of by the hub's events, if it is among those that are.
     this.link = atMost(500, () => this.drawLink());
     app.calls.addEventListener("change", this.link);
@@ -139,8 +146,15 @@ export class CallPanel {
     const ended = ["SessionNotFound", "SessionExpired"].includes(info.type) || error.status === 410;
     this.output.append(failure(info, info.retryable ? "The same call may succeed later." : ""));
     if (ended) {
-      this.output.append(h("p", null, "The session has ended. ",
-        h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"), "."));
+      this.output.append(
+        h(
+          "p",
+          null,
+          "The session has ended. ",
+          h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"),
+          ".",
+        ),
+      );
     }
     if (info.type === "ValidationError") this.tell(info.details ?? {});
   }
@@ -158,7 +172,12 @@ export class CallPanel {
     if (!call && this.named === id) return;
     this.named = id;
     if (call) this.linked = id;
-    replace(this.id, "Request ", h("code", null, id), call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null);
+    replace(
+      this.id,
+      "Request ",
+      h("code", null, id),
+      call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null,
+    );
   }
 }
 
@@ -167,4 +186,5 @@ function bodyOf({ args, kwargs, timeoutMs }) {
 }
 
 // randomUUID is only there over TLS and at loopback addresses.
-const requestId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const requestId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
