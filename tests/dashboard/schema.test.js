@@ -202,3 +202,22 @@ test("further names are asked for only where the schema speaks of them", () => {
   assert.deepEqual(restOf({ properties: {}, additionalProperties: true }), {});
   assert.deepEqual(restOf({ additionalProperties: { type: "integer" } }), { type: "integer" });
 });
+
+test("a schema that has one part in very many ways, or is made of itself, takes no time", () => {
+  const $defs = { end: { type: "integer" }, loop: { anyOf: [{ $ref: "#/$defs/loop" }] } };
+  for (const [keyword, prefix] of [
+    ["allOf", "all"],
+    ["anyOf", "any"],
+  ]) {
+    for (let level = 0; level < 60; level++) {
+      const next = { $ref: `#/$defs/${level ? `${prefix}${level - 1}` : "end"}` };
+      $defs[`${prefix}${level}`] = { [keyword]: [next, { ...next }] };
+    }
+  }
+  const root = { $defs };
+  assert.equal(kindOf({ $ref: "#/$defs/all59" }, root), "integer");
+  assert.equal(kindOf({ $ref: "#/$defs/any59" }, root), "union");
+  assert.equal(kindOf({ $ref: "#/$defs/loop" }, root), "json");
+  assert.ok(!fits("text", { $ref: "#/$defs/any59" }, root));
+  assert.equal(typeof typeName({ $ref: "#/$defs/any59" }, root), "string");
+});

@@ -85,9 +85,10 @@ export class CallPanel {
     this.tell({});
     replace(this.output);
     this.cancel.hidden = false;
-    const hadFocus = this.buttons.includes(document.activeElement);
+    // Where the focus is put, it goes back from.
+    this.pressed = this.buttons.find((button) => button === document.activeElement);
     for (const button of this.buttons) button.disabled = true;
-    if (hadFocus) this.cancel.focus();
+    if (this.pressed) this.cancel.focus();
     this.say("running", "Calling…");
     this.drawLink();
     this.ticking = setInterval(() => this.say("running", `Running for ${this.took()}`, false), 1_000);
@@ -97,7 +98,7 @@ export class CallPanel {
     clearInterval(this.ticking);
     const hadFocus = document.activeElement === this.cancel;
     for (const button of this.buttons) button.disabled = false;
-    if (hadFocus) this.buttons[0].focus();
+    if (hadFocus) (this.pressed ?? this.buttons[0]).focus();
     this.cancel.hidden = true;
     this.running = null;
   }

@@ -1,6 +1,7 @@
 // What a JSON Schema asks for, and values as a form writes them. Nothing here knows of a page.
 
-const MOST_STEPS = 50;
+/** Parts of a value that are compared with parts of a schema, which may have one schema in many ways. */
+const MOST_CHECKS = 20_000;
 const CONDITIONS = ["type", "$ref", "properties", "const", "enum", "items", "prefixItems", "anyOf", "oneOf", "allOf"];
 /** Tags of values that are a text where the schema asks for a text. */
 const TEXT_TAGS = new Set(["date", "datetime", "time", "UUID", "Decimal"]);
@@ -19,17 +20,26 @@ export const tagged = (type, value) => ({ $type: type, value });
 /** Makes an object of [name, value] pairs; any name is only a name, "__proto__" too. */
 export const objectOf = (pairs) => Object.fromEntries(pairs);
 
+// What was found before, by schema: parts of one may be parts of others very many times over.
+const resolved = new WeakMap();
+const shapes = new WeakMap();
+
 /** Follows references and puts what applies to the same value together: a schema without $ref and allOf. */
-export function resolve(schema, root, steps = 0) {
-  if (!isObject(schema) || steps > MOST_STEPS) return {};
-  let found = schema;
-  if (typeof found.$ref === "string") {
-    const { $ref, ...rest } = found;
-    found = { ...resolve(pointed(root, $ref), root, steps + 1), ...rest };
+export function resolve(schema, root) {
+  if (!isObject(schema)) return {};
+  if (!resolved.has(schema)) {
+    // One that refers to itself says nothing more by that.
+    resolved.set(schema, {});
+    resolved.set(schema, whole(schema, root));
   }
+  return resolved.get(schema);
+}
+
+function whole({ $ref, ...rest }, root) {
+  const found = typeof $ref === "string" ? { ...resolve(pointed(root, $ref), root), ...rest } : rest;
   if (!Array.isArray(found.allOf)) return found;
-  const { allOf, ...rest } = found;
-  return [...allOf.map((part) => resolve(part, root, steps + 1)), rest].reduce(merged, {});
+  const { allOf, ...own } = found;
+  return [...allOf.map((part) => resolve(part, root)), own].reduce(merged, {});
 }
 
 function pointed(root, reference) {
@@ -60,6 +70,14 @@ function merged(first, second) {
  */
 export function shapeOf(given, root) {
   const schema = resolve(given, root);
+  if (!shapes.has(schema)) {
+    shapes.set(schema, { kind: "json", schema });
+    shapes.set(schema, shaped(schema, root));
+  }
+  return shapes.get(schema);
+}
+
+function shaped(schema, root) {
   if (Object.hasOwn(schema, "const")) return { kind: "const", schema };
   if (Array.isArray(schema.enum) && schema.enum.length > 0) return { kind: "enum", schema };
   const variants = variantsOf(schema, root);
@@ -138,13 +156,13 @@ export function untagged(value, kind) {
 }
 
 /** Whether a form for this schema can show a value; a text that was meant to become one counts for kinds of one field. */
-export function fits(value, given, root, depth = 0) {
+export function fits(value, given, root, left = { checks: MOST_CHECKS }) {
   const { kind, schema, variants } = shapeOf(given, root);
   const inner = untagged(value, kind);
-  if (depth > MOST_STEPS) return false;
+  if (left.checks-- <= 0) return false;
   switch (kind) {
     case "union":
-      return variants.some((variant) => fits(value, variant, root, depth + 1));
+      return variants.some((variant) => fits(value, variant, root, left));
     case "const":
       return same(inner, schema.const);
     case "enum":
@@ -162,21 +180,19 @@ export function fits(value, given, root, depth = 0) {
     case "null":
       return value === null;
     case "array":
-      return Array.isArray(inner) && inner.every((entry, index) => fits(entry, itemOf(schema, index), root, depth + 1));
+      return Array.isArray(inner) && inner.every((entry, index) => fits(entry, itemOf(schema, index), root, left));
     case "object":
-      return isObject(value) && !isTagged(value) && fitsObject(value, schema, root, depth);
+      return isObject(value) && !isTagged(value) && fitsObject(value, schema, root, left);
     default:
       return true;
   }
 }
 
-function fitsObject(value, schema, root, depth) {
+function fitsObject(value, schema, root, left) {
   const known = propertiesOf(schema);
   const names = new Set(known.map(([name]) => name));
   return (
-    known.every(([name, part, required]) =>
-      Object.hasOwn(value, name) ? fits(value[name], part, root, depth + 1) : !required,
-    ) &&
+    known.every(([name, part, required]) => (Object.hasOwn(value, name) ? fits(value[name], part, root, left) : !required)) &&
     (schema.additionalProperties !== false || Object.keys(value).every((name) => names.has(name)))
   );
 }

@@ -249,11 +249,14 @@ function wordOf(value, given, whole) {
 }
 
 /** The types that the command takes a schema for (cli/arguments.py); it does not look as far as a form does. */
-function typesOf(schema, whole, depth = 0) {
-  if (typeof schema !== "object" || schema === null || depth > 20) return new Set(["any"]);
-  if (typeof schema.$ref === "string") return typesOf(whole.$defs?.[schema.$ref.split("/").at(-1)], whole, depth + 1);
+function typesOf(schema, whole, seen = new Set()) {
+  if (typeof schema !== "object" || schema === null) return new Set(["any"]);
+  // What it has said before it says no more.
+  if (seen.has(schema)) return new Set();
+  seen.add(schema);
+  if (typeof schema.$ref === "string") return typesOf(whole.$defs?.[schema.$ref.split("/").at(-1)], whole, seen);
   const choices = schema.anyOf ?? schema.oneOf;
-  if (Array.isArray(choices)) return new Set(choices.flatMap((choice) => [...typesOf(choice, whole, depth + 1)]));
+  if (Array.isArray(choices)) return new Set(choices.flatMap((choice) => [...typesOf(choice, whole, seen)]));
   if (schema.type) return new Set([schema.type].flat());
   const values = schema.enum ?? ("const" in schema ? [schema.const] : []);
   return new Set(values.length ? values.map((value) => typeof value) : ["any"]);

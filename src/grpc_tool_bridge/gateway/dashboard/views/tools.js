@@ -115,7 +115,10 @@ class ToolsView {
     }
     this.tools = found;
     this.draw();
-    if (!this.detail) this.showDetail();
+    if (this.isMissing) {
+      this.shown = null;
+      this.showDetail();
+    }
   }
 
   async listSessions() {
@@ -158,6 +161,7 @@ class ToolsView {
       return;
     }
     this.shown = key;
+    this.isMissing = false;
     this.detail?.close();
     this.detail = null;
     replace(this.aside);
@@ -180,7 +184,7 @@ class ToolsView {
       if (!(error instanceof ApiError)) throw error;
       this.aside.append(failure(error.info));
       // It is asked for again when the hub is back, or has other tools.
-      this.shown = "";
+      this.isMissing = true;
     }
   }
 }
