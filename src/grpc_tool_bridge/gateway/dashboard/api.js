@@ -43,6 +43,12 @@ export function send(method, address, body, options = {}) {
   return answer(address, { ...options, ...withBody(body, options.headers), method });
 }
 
+/** As `send`; returns the text of the answer, in which numbers are as the hub wrote them. */
+export async function sendForText(method, address, body, options = {}) {
+  const response = await fetched(address, { ...options, ...withBody(body, options.headers), method });
+  return response.text();
+}
+
 /** Yields all pages of a list, at most `most` entries: `for await (const entry of all("/api/sessions", "sessions"))`. */
 export async function* all(address, name, query = {}, { most = 10_000, signal } = {}) {
   let token = "";
