@@ -400,7 +400,10 @@ def _history_docs() -> dict[str, RouteDoc]:
     def table(name: str, what: str) -> RouteDoc:
         answer = {"seconds": number, "total": total, "count": _COUNTER, what: {"type": "array", "items": row}}
         return RouteDoc(
-            name=name, tag="operations", parameters=("sort", "rows", "prefix", "find"), answer=object_of(answer, *answer)
+            name=name,
+            tag="operations",
+            parameters=("sort", "rows", "prefix", "find"),
+            answer=object_of(answer, *answer),
         )
 
     points = {"interval_ms": _COUNTER, "epoch": TEXT, "points": {"type": "array", "items": point}}
