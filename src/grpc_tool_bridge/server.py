@@ -130,6 +130,7 @@ class BridgeServer:
         try:
             if self._http is not None:
                 await self._http.start()
+                self.hub.http_url = self._http.url
             if self._runtime is not None:
                 await self._runtime.start()
         except BaseException:

@@ -78,6 +78,12 @@ def _mcp() -> Command:
     return Command(mcp.mcp)
 
 
+def _open() -> Command:
+    from grpc_tool_bridge.cli import dashboard
+
+    return client_command(dashboard.open_dashboard)
+
+
 def _bench() -> Command:
     from grpc_tool_bridge.cli import bench
 
@@ -117,6 +123,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "vars": _variables,
     "agent": _agent,
     "admin": _admin,
+    "open": _open,
     "mcp": _mcp,
     "bench": _bench,
     "doctor": _doctor,

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from grpc_tool_bridge.cli import interrupts, serving
+from grpc_tool_bridge.cli.dashboard_urls import reachable_url
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
 from grpc_tool_bridge.cli.mcp_options import mcp_sources
 from grpc_tool_bridge.cli.recording import make_recorder
@@ -135,6 +136,8 @@ def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
     if server.http_address is not None:
         text.append(f" and, over HTTP, at {'https' if settings.tls_cert else 'http'}://{server.http_address}")
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
+    if server.hub.http_url:
+        text.append(f"Dashboard: {reachable_url(server.hub.http_url, server.address)}\n", style="not bold")
     if server.hub.chaos is not None:
         warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
         text.append(warning, style="bold red")

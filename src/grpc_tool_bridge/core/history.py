@@ -8,7 +8,7 @@ are kept up to date, so that reading them does not go through the points.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import NamedTuple
 
 from grpc_tool_bridge.aio.turns import Turns
@@ -58,11 +58,13 @@ class History:
         tools: The tools.
         workers: The workers. One that is no longer there has its last calls counted in the next point.
         clock: The monotonic clock, in seconds.
+        sleep: Waits for so many seconds.
         max_points: Points that are kept.
         max_names: Tools that are told apart, and workers.
 
     Attributes:
         tools, workers: Likewise, over all points.
+        interval_seconds: How long a point lasts, if nothing delays it.
     """
 
     def __init__(
@@ -71,12 +73,15 @@ class History:
         workers: Source,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         max_points: int = MAX_POINTS,
         max_names: int = MAX_NAMES,
     ) -> None:
         self.tools = Window(tools, max_points, max_names)
         self.workers = Window(workers, max_points, max_names)
+        self.interval_seconds = INTERVAL_SECONDS
         self._clock = clock
+        self._sleep = sleep
         self._intervals: deque[_Interval] = deque(maxlen=max_points)
         self._sequence = 0
         self._began = clock()
@@ -92,8 +97,8 @@ class History:
         due = self._clock()
         while True:
             # After a delay, intervals that were missed are not made up for: the next point is longer.
-            due = max(due + INTERVAL_SECONDS, self._clock())
-            await asyncio.sleep(due - self._clock())
+            due = max(due + self.interval_seconds, self._clock())
+            await self._sleep(due - self._clock())
             await self.tick()
 
     async def begin(self) -> None:

@@ -100,8 +100,8 @@ class Hub:
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
-        event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
         notable_calls: As in ``NotableCalls.calls``.
+        event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
         started_at: When it was made, on the monotonic clock.
     """
@@ -138,12 +138,14 @@ class Hub:
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
+        self.notable_calls = self.admission.notable.calls
         self.event_watches = self._feed.count
         # Where it listens for clients and workers; set by its server.
         self.address = ""
-        self.notable_calls = self.admission.notable.calls
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
+        # Likewise; empty: it is not served over HTTP.
+        self.http_url = ""
         self._tasks = TaskSet()
         self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -506,6 +508,7 @@ class Hub:
         """Returns the hub's own metrics, by name."""
         return {
             "hub.epoch": self.store.revisions.epoch,
+            **({"hub.http_url": self.http_url} if self.http_url else {}),
             "hub.uptime_seconds": time.monotonic() - self.started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,
@@ -589,6 +592,7 @@ def _encoded(value: object) -> any_pb2.Any:
 
 def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
     update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
+    update.secret = change.secret
     if change.operation in {"set", "update"}:
         update.value.CopyFrom(_encoded(change.value))
     update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))

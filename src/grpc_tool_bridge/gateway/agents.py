@@ -14,7 +14,7 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.pages import page_of
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import MAX_COUNT, count_of, fields_of, path_name, timeout_of, whole_number
+from grpc_tool_bridge.gateway.bodies import MAX_COUNT, count_of, fields_of, name_of, path_name, timeout_of, whole_number
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -47,7 +47,7 @@ class AgentRoutes:
         ``tool_count`` is how many tools an agent is given, or may find if it searches for them, and ``tools`` names the
         first of those that its definition names. ``runs`` are under way.
         """
-        hub, session_id = self._calls.hub, request.query_params.get("session_id", "")
+        hub, session_id = self._calls.hub, name_of(request, "session_id")
         wanted = hub.store.peek(session_id) if session_id else None
 
         def write(entry: _Entry) -> dict[str, Any] | None:

@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.aio.turns import Turns
-from grpc_tool_bridge.core.history import INTERVAL_SECONDS, History, Point, Window
+from grpc_tool_bridge.core.history import History, Point, Window
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import count_of
+from grpc_tool_bridge.gateway.bodies import count_of, name_of
 from grpc_tool_bridge.gateway.errors import JsonResponse
 
 T = TypeVar("T")
@@ -62,15 +62,15 @@ class HistoryRoutes:
         answer is the hub's, and ``?tool=`` or ``?worker=`` are of one tool or worker. Percentiles are estimated: only
         the bucket of a duration is known, within which durations count as evenly spread on a logarithmic scale.
         """
-        query = request.query_params
-        tool, worker = query.get("tool", ""), query.get("worker", "")
+        tool, worker, epoch = (name_of(request, name) for name in ("tool", "worker", "epoch"))
         if tool and worker:
             raise ValidationError("tool and worker are both given; a call is counted for each, so give one of them")
-        is_other_run = query.get("epoch", self._epoch) != self._epoch
-        since = 0 if is_other_run else count_of(request, "since")
+        since = count_of(request, "since")
+        if epoch not in ("", self._epoch):
+            since = 0
         points = await self._history.points(since, tool=tool, worker=worker)
         written = [_point_json(point) async for point in _in_turns(points)]
-        interval_ms = int(INTERVAL_SECONDS * 1_000)
+        interval_ms = int(self._history.interval_seconds * 1_000)
         return JsonResponse({"interval_ms": interval_ms, "epoch": self._epoch, "points": written})
 
     async def tools(self, request: Request) -> Response:
@@ -92,7 +92,7 @@ class HistoryRoutes:
         if limit > MAX_LIMIT:
             raise ValidationError(f"limit must be 0 (the default, {DEFAULT_LIMIT}) to {MAX_LIMIT:,}, not {limit:,}")
         part = request.query_params.get("find", "").casefold()
-        rows = [row for row in window.rows(request.query_params.get("prefix", "")) if part in row[0].casefold()]
+        rows = [row for row in window.rows(name_of(request, "prefix")) if part in row[0].casefold()]
         total = counts_json(window.total)
         place = _place_by(sort)
         placed = [(place(row), row) async for row in _in_turns(rows)]

@@ -144,6 +144,9 @@ PARAMETERS: Mapping[str, Schema] = {
         "description": "Names of variables, one each time; they may have commas.",
     },
     "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
+    "secrets": {
+        "in": "query", "schema": FLAG, "description": "Includes the values of secret variables; default: true.",
+    },
     "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
     "plain": {
         "in": "query", "schema": FLAG,
@@ -283,8 +286,9 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListVariablesResponse),
         ),
         f"GET {variables}/watch": RouteDoc(
-            name="watchVariables", tag="variables", parameters=("names", "one_name", "initial", "Last-Event-ID"),
-            errors=_SESSION | _BUSY, streams=True, answer=events_of(data=schemas.answered(pb.VariableUpdate)),
+            name="watchVariables", tag="variables", errors=_SESSION | _BUSY, streams=True,
+            parameters=("names", "one_name", "initial", "secrets", "Last-Event-ID"),
+            answer=events_of(data=schemas.answered(pb.VariableUpdate)),
         ),
         f"GET {variables}/{{name}}": RouteDoc(
             name="readVariable", tag="variables", errors=_SESSION,

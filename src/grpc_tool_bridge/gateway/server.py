@@ -58,6 +58,11 @@ class HttpServer:
         """Where it listens; once started with the port that it got."""
         return join_address(self._host, self._port)
 
+    @property
+    def url(self) -> str:
+        """The same with the scheme, such as ``http://127.0.0.1:8080``."""
+        return f"{'https' if self._hub.settings.tls_cert else 'http'}://{self.address}"
+
     async def start(self) -> None:
         """Begins to serve.
 

@@ -12,7 +12,7 @@ from grpc_tool_bridge.core.registered_tool import RegisteredTool, tool_not_found
 from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.core.workers.backend import workers_of
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
-from grpc_tool_bridge.gateway.bodies import count_of, path_name
+from grpc_tool_bridge.gateway.bodies import count_of, name_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse
 from grpc_tool_bridge.gateway.message_json import message_json
 from grpc_tool_bridge.gateway.tool_schemas import whole_schema
@@ -86,7 +86,7 @@ class ToolListRoutes:
 
     def _session(self, request: Request) -> Session | None:
         """Returns the session of the query; None: none is named. Looking at it does not keep it from becoming idle."""
-        session_id = request.query_params.get("session_id", "")
+        session_id = name_of(request, "session_id")
         return self._hub.store.peek(session_id) if session_id else None
 
     def _tool(self, session: Session | None, name: str) -> RegisteredTool:

@@ -37,6 +37,7 @@ PLAIN = [
     "bench",
     "bench --tool add --args 1 2 3 --kwarg a=b --clients 2 --rate 10.5 --out file.json --max-p99 0.5 --batch 7",
     "mcp --tools m.py --print-config claude",
+    "open --http 127.0.0.1:8080 --print --json",
     "doctor",
     "replay file --in-time --speed 2.5 --tools a --tools b --make-test t.py",
     "chaos-proxy --host h --port 0 --seed 7 --log-level debug --config c.json",

@@ -380,7 +380,8 @@ defmodule ToolBridge.Proto.Table do
          {3, :operation, :string, :one, nil},
          {4, :timestamp, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
          {5, :revision, :uint64, :one, nil},
-         {6, :epoch, :string, :one, nil}
+         {6, :epoch, :string, :one, nil},
+         {7, :secret, :bool, :one, nil}
        ]},
       {ToolBridge.Proto.CreateReActAgentRequest, "dspex.bridge.CreateReActAgentRequest",
        [
