@@ -203,6 +203,10 @@ async def test_rows_are_sorted_limited_and_chosen(serve: Serve) -> None:
     assert await names("sort=name&limit=2") == ["add", "fail"]
     assert await names("prefix=fa") == ["fail"]
     assert await names("prefix=x") == []
+    assert await names("find=AR") == ["rare"]
+    assert await names("find=a&prefix=a") == ["add"]
+    # Without the limit.
+    assert (await read(client, "/api/history/tools?limit=1&find=a"))["count"] == 3
     for sort in ("p50", "p95", "p99"):
         rows = (await read(client, f"/api/history/tools?sort={sort}"))["tools"]
         values = [row[f"{sort}_ms"] for row in rows]
@@ -218,6 +222,8 @@ async def test_rows_are_sorted_limited_and_chosen(serve: Serve) -> None:
         ("/api/history?since=-1", "since must be a number from 0 to 2,147,483,647, not '-1'"),
         ("/api/history?tool=a&worker=b", "tool and worker are both given"),
         (f"/api/history?tool={'x' * 257}", "tool has 257 characters; names have at most 256"),
+        (f"/api/history/calls?worker={'x' * 257}", "worker has 257 characters; names have at most 256"),
+        (f"/api/history/tools?find={'x' * 257}", "find has 257 characters; names have at most 256"),
         ("/api/tools?page_token=x", "page_token 'x' is not from the list of tools"),
         ("/api/tools?page_size=-1", "page_size must be a number from 0 to"),
         ("/api/agents?page_token=x", "page_token 'x' is not from the list of agents"),

@@ -88,7 +88,7 @@ class HistoryRoutes:
             raise ValidationError(f"sort must be one of {', '.join(SORTS)}, not {sort!r:.60}")
         if limit > MAX_LIMIT:
             raise ValidationError(f"limit must be 0 (the default, {DEFAULT_LIMIT}) to {MAX_LIMIT:,}, not {limit:,}")
-        part = request.query_params.get("find", "").casefold()
+        part = name_of(request, "find").casefold()
         rows = [row for row in window.rows(name_of(request, "prefix")) if part in row[0].casefold()]
         total = counts_json(window.total)
         place = _place_by(sort)
