@@ -32,8 +32,9 @@ install: .venv/.ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+# `make demo STAY=1` keeps the hub and its dashboard until Ctrl-C.
 demo: install
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(if $(STAY),--stay)
 
 # `make test COVERAGE=1` takes nearly twice as long, and says which lines no test ran.
 test: install
@@ -109,9 +110,10 @@ profile: install
 conformance: install
 	$(BIN)/python -m conformance.matrix
 
-# What docs/design.md shows of the package, from the code.
+# What docs/design.md shows of the package, from the code, and README.md of the dashboard, while the demo runs.
 pictures: install
 	$(BIN)/python scripts/draw_house.py
+	TEST_WRITE_PICTURES=1 $(BIN)/python -m pytest -q tests/e2e/test_dashboard_pictures.py
 
 proto: install
 	scripts/generate_proto.sh

@@ -1,10 +1,12 @@
 """The whole system: a hub with tools, workers with another tool and with agents, a client, and a watcher.
 
-This script starts a process for each, prints their output with the name of the process, and stops them. The agent's
-model is set by ``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; by default, a process answers like a
-model server, from a script.
+This script starts a process for each, prints their output with the name of the process, and stops them. The hub has a
+dashboard meanwhile; with ``--stay`` it is there until Ctrl-C, and so are the workers. The agent's model is set by
+``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; by default, a process answers like a model server, from
+a script.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -12,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -175,16 +177,21 @@ def wait_for_worker(worker: Part) -> None:
     worker.relay()
 
 
-def run(stack: ExitStack) -> int:
-    """Runs the demo and returns the client's exit code."""
-    tools = str(HERE / "tools.py")
-    hub = start(
-        stack, "hub", "-m", "grpc_tool_bridge.cli", "serve", "--address", "127.0.0.1:0", "--tools", tools, "--json"
-    )
+def start_hub(stack: ExitStack) -> tuple[str, str]:
+    """Starts the hub; returns its address, and the URL of its dashboard."""
+    serve = ("serve", "--address", "127.0.0.1:0", "--http", "127.0.0.1:0", "--tools", str(HERE / "tools.py"), "--json")
+    hub = start(stack, "hub", "-m", "grpc_tool_bridge.cli", *serve)
     announced = json.loads(hub.first_line())
-    address = announced["address"]
-    say("hub", f"process {hub.pid} listens on {address}; its tools: {', '.join(announced['tools'])}")
+    dashboard = f"http://{announced['http_address']}/"
+    say("hub", f"process {hub.pid} listens on {announced['address']}; its tools: {', '.join(announced['tools'])}")
+    say("hub", f"its dashboard is at {dashboard}")
     hub.relay()
+    return announced["address"], dashboard
+
+
+def run(stack: ExitStack, *, stay: bool = False) -> int:
+    """Runs the demo and returns the client's exit code."""
+    address, dashboard = start_hub(stack)
 
     # Start all of them concurrently; the one for agents loads DSPy, which takes the longest.
     agents = start_worker(stack, "agents", address, "--agents", **start_model(stack))
@@ -207,14 +214,21 @@ def run(stack: ExitStack) -> int:
     if code == 0:
         watcher.wait(STARTUP_SECONDS)
         watched.join(STARTUP_SECONDS)
+    if code == 0 and stay:
+        say("hub", f"stays until Ctrl-C: {dashboard}")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
     return code
 
 
 def main() -> int:
     """Runs the demo; its processes have ended when it returns."""
+    options = argparse.ArgumentParser(description="A hub, workers, an agent, a client and a watcher.")
+    options.add_argument("--stay", action="store_true", help="keep the hub and its dashboard until Ctrl-C")
+    given = options.parse_args()
     try:
         with ExitStack() as stack:
-            code = run(stack)
+            code = run(stack, stay=given.stay)
     except DemoError as failure:
         console.print(str(failure))
         return 1

@@ -22,6 +22,7 @@ def test_the_demo_runs_its_parts_in_processes_and_ends_them_all() -> None:
     assert ran.returncode == 0, said + ran.stderr
     assert "hub │ process" in said
     assert "its tools: calculate, scan_tree, search_docs, summarize" in said
+    assert re.search(r"its dashboard is at http://127\.0\.0\.1:\d+/\n", said)
     assert "heapq: Heap queue algorithm" in said
     assert "scan_tree over Python's standard library" in said
     assert re.search(r"revision \d+: (set|update) to a DataFrame", said)

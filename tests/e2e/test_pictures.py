@@ -1,9 +1,12 @@
-"""The pictures of docs/design.md are what the code says."""
+"""The pictures of docs/design.md are what the code says, and those of README.md are small."""
 
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from support.patience import PATIENCE
 
@@ -24,3 +27,11 @@ def test_a_call_can_be_followed_in_one_sitting() -> None:
     assert counts.keys() == {"A tool of the hub", "A worker's tool"}
     assert counts["A tool of the hub"] <= 20
     assert counts["A worker's tool"] <= 29
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pictures_of_the_dashboard_are_small(theme: str) -> None:
+    """`make pictures` takes them."""
+    picture = (ROOT / f"docs/images/dashboard-{theme}.png").read_bytes()
+    assert struct.unpack(">II", picture[16:24]) == (1600, 1000)
+    assert len(picture) < 200_000
