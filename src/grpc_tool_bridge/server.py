@@ -125,6 +125,7 @@ class BridgeServer:
             await self._sources.aclose()
             raise
         self._started = self._running = True
+        self.hub.address = self._server.address
         await self.hub.start()
         try:
             if self._http is not None:

@@ -156,6 +156,8 @@ async (hub) => {
   }
 }
 """
+# What is on the page of the tools, and not on the one that asks for the token.
+PAGE = "#find"
 # Requests that a driver is not told of.
 UNSEEN = {"web-socket", "sandbox"}
 
@@ -223,6 +225,18 @@ async def log_in(tab: Tab, hub: Hub, host: str) -> None:
         await tab.page.wait_for_selector("#logout:visible")
 
 
+async def follow_link(tab: Tab, url: str) -> None:
+    """Clicks a link to an address on the page that is open."""
+    await tab.page.evaluate(
+        """(href) => {
+          const link = Object.assign(document.createElement("a"), { href, textContent: "the hub" });
+          document.body.append(link);
+        }""",
+        url,
+    )
+    await tab.page.get_by_text("the hub").click()
+
+
 async def attack(tab: Tab, base: str) -> dict[str, str]:
     """Tries every way from the page that is open; returns what it could read, by the name of the way."""
     settled: set[str] = set()
@@ -280,6 +294,75 @@ async def test_an_address_that_is_opened_runs_no_tool(tab: Tab, hub: Hub, site: 
     assert typed is not None
     assert typed.status == 403
     assert tools.ran == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "hub.example"])
+@pytest.mark.parametrize("place", ["/docs?q=run", "/docs#run"])
+async def test_a_link_of_another_site_opens_a_page_for_who_is_logged_in(
+    tab: Tab, hub: Hub, site: Site, host: str, place: str
+) -> None:
+    await log_in(tab, hub, host)
+    url = f"{hub.origin_at(host)}{place}"
+    await tab.page.goto(site.origin_at("evil.example"))
+    answers: list[tuple[str, int]] = []
+    tab.page.on("response", lambda response: answers.append((response.url.partition("#")[0], response.status)))
+    await follow_link(tab, url)
+    await tab.page.wait_for_selector(PAGE if hub.token is None else "#logout:visible")
+    assert tab.page.url == url
+    opened = [status for address, status in answers if address == url.partition("#")[0]]
+    # The browser keeps the cookie back at first.
+    assert opened == ([200] if hub.token is None else [401, 200])
+    # The page that asks for the token is not in the history of the tab.
+    await tab.page.go_back()
+    assert tab.page.url.rstrip("/") == site.origin_at("evil.example")
+
+
+async def test_a_link_of_another_site_asks_for_the_token_once(tab: Tab, site: Site, tools: Tools) -> None:
+    settings = Settings(token=SecretStr("hush"))
+    async with BridgeServer(tools=[tools.run], http_address="127.0.0.1:0", settings=settings) as server:
+        await tab.page.goto(site.origin_at("evil.example"))
+        asked: list[str] = []
+        tab.page.on("request", lambda request: asked.append(request.url.partition(server.http_address or "")[2]))
+        await follow_link(tab, f"http://{server.http_address}/docs")
+        await tab.page.wait_for_selector("#token:focus")
+        await tab.page.wait_for_load_state("networkidle")
+        assert asked == ["/docs", "/api/hub"]
+        await tab.page.keyboard.type("hush")
+        await tab.page.keyboard.press("Enter")
+        await tab.page.wait_for_selector("#logout:visible")
+
+
+async def test_a_page_that_needs_to_log_in_all_the_same_opens_itself_no_second_time(tab: Tab, tools: Tools) -> None:
+    settings = Settings(token=SecretStr("hush"))
+    async with BridgeServer(tools=[tools.run], http_address="127.0.0.1:0", settings=settings) as server:
+        asked: list[str] = []
+        tab.page.on("request", lambda request: asked.append(request.url.partition(server.http_address or "")[2]))
+        # As if the cookie were good, and the browser would not send it with the page.
+        await tab.page.route("**/api/hub", lambda route: route.fulfill(status=200, body="{}"))
+        await tab.page.goto(f"http://{server.http_address}/docs")
+        await until(lambda: asked.count("/docs") == 2, "for the page to open itself again")
+        await tab.page.wait_for_load_state("networkidle")
+        await tab.page.wait_for_selector("#token:focus")
+        assert asked == ["/docs", "/api/hub", "/docs"]
+
+
+@pytest.mark.parametrize("way", ["iframe", "fetch", "embed", "post"])
+async def test_another_site_opens_a_page_only_in_a_tab_of_its_own(tab: Tab, hub: Hub, site: Site, way: str) -> None:
+    ways = {
+        "iframe": "document.body.append(Object.assign(document.createElement('iframe'), { src: url }))",
+        "fetch": "fetch(url, { mode: 'no-cors', credentials: 'include' }).catch(() => {})",
+        "embed": "document.body.append(Object.assign(document.createElement('embed'), { src: url }))",
+        "post": """(() => {
+          const form = Object.assign(document.createElement("form"), { action: url, method: "post" });
+          document.body.append(form);
+          form.submit();
+        })()""",
+    }
+    url = f"{hub.origin_at('127.0.0.1')}/docs?{way}"
+    await tab.page.goto(site.origin_at("evil.example"))
+    async with tab.page.expect_response(url) as answering:
+        await tab.page.evaluate(f"(url) => {{ {ways[way]}; }}", url)
+    assert (await answering.value).status == 403
 
 
 async def test_a_name_that_its_owner_points_at_the_hub_is_refused(tab: Tab, hub: Hub, tools: Tools) -> None:

@@ -128,7 +128,8 @@ def has_line(process: "subprocess.Popen[str]") -> bool:
 
 
 def test_events_are_lines_for_people(cli: Cli, start: Start, hub: dict[str, Any]) -> None:
-    process = start("admin", "events", "--count", "4", "--address", hub["address"])
+    sampled = ("--calls-per-second", "50")
+    process = start("admin", "events", "--count", "4", *sampled, "--address", hub["address"])
     while not has_line(process):
         cli("call", "add", "1", "2")
     out, err = process.communicate(timeout=PATIENCE)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ValidationError, tool
+from grpc_tool_bridge.core.sample import BURST_SECONDS
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from support.patience import PATIENCE
 from support.waiting import soon, until
@@ -515,6 +516,47 @@ async def test_events_tell_what_happens(client: httpx.AsyncClient) -> None:
         await asyncio.sleep(0.01)
     (_, _, first), (_, _, second) = await soon(reading)
     assert first["call"]["tool_id"] == second["call"]["tool_id"] == "add"
+
+
+async def test_events_of_a_sample_tell_how_many_calls_were_left_out(client: httpx.AsyncClient) -> None:
+    url = "/api/events?kinds=call&calls_per_second=1"
+    reading = asyncio.create_task(read_events(client, url, 2 * BURST_SECONDS + 1))
+    while not reading.done():
+        # Its end is told, though it is not in the sample.
+        await call(client, "add", args=["no number"])
+    events = [event for _, _, event in await soon(reading)]
+    assert sum(int(event["omitted_calls"]) for event in events) > 0
+    response = await client.get("/api/events?calls_per_second=-1")
+    assert (response.status_code, "calls_per_second" in response.text) == (422, True)
+
+
+async def test_slow_and_failed_calls_are_looked_up_afterwards(client: httpx.AsyncClient) -> None:
+    await call(client, "add", args=[1, 2])
+    await call(client, "add", args=["no number"])
+
+    async def found(query: str) -> list[dict[str, Any]]:
+        response = await client.get(f"/api/history/calls?{query}")
+        assert response.status_code == 200, response.text
+        calls: list[dict[str, Any]] = response.json()["calls"]
+        return calls
+
+    slow = await found("")
+    assert [one["tool_id"] for one in slow] == ["add", "add"]
+    assert slow[0]["duration_us"] >= slow[1]["duration_us"]
+    assert len(await found("kind=slow&limit=1&tool=add&session_id=s")) == 1
+    assert await found("tool=other") == await found("worker=w") == await found("session_id=other") == []
+    (bare,), (full,) = await found("kind=failed"), await found("kind=failed&arguments=true")
+    assert (bare["state"], bare["error"]["type"], bare["error"]["message"]) == ("failed", "ValidationError", "")
+    assert full["error"]["message"]
+    assert not full["args"]
+    for query, said in (
+        ("kind=quick", "kind must be slow or failed, not 'quick'"),
+        ("limit=1001", "limit must be at most 1,000, not 1,001"),
+        ("limit=x", "limit must be a number"),
+    ):
+        response = await client.get(f"/api/history/calls?{query}")
+        assert response.status_code == 422
+        assert said in response.json()["error"]["message"]
 
 
 # ------------------------------------------------------------------------------------------------------- who may call

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolExecutionError, ToolWorker
+from grpc_tool_bridge.core.metrics import OTHER_TOOLS
 from grpc_tool_bridge.gateway import metrics as module
 from support.needs import needs
 from support.patience import PATIENCE
@@ -107,7 +108,7 @@ async def test_past_the_bound_all_further_tools_are_one(monkeypatch: pytest.Monk
         found = await values(server)
     tools = {labels[-1] for name, labels in found if name == "tool_bridge_calls_total"}
     assert len(tools) == 2
-    assert found["tool_bridge_calls_total", ("success", module.OTHER_TOOLS)] == 1
+    assert found["tool_bridge_calls_total", ("success", OTHER_TOOLS)] == 1
 
 
 async def test_a_reader_gets_open_metrics_where_it_asks_for_it_and_the_older_text_otherwise() -> None:

@@ -278,6 +278,7 @@ class HttpStub:
     async def WatchEvents(self, request: pb.WatchEventsRequest) -> AsyncGenerator[pb.AdminEvent, None]:
         query = {"session_id": request.session_id, "kinds": ",".join(request.kinds)}
         query["arguments"] = str(request.include_arguments).lower()
+        query["calls_per_second"] = str(request.calls_per_second)
         async with aclosing(self._events("GET", "/api/events", query=query)) as events:
             async for event in events:
                 _raise(event)

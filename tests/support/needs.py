@@ -17,6 +17,7 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "git": "git",
+    "node": "nodejs",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }

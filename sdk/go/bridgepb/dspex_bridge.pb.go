@@ -3143,7 +3143,10 @@ type VariableUpdate struct {
 	Timestamp *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	Revision  uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	// One life of the hub. Revisions of different epochs do not compare.
-	Epoch         string `protobuf:"bytes,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Epoch string `protobuf:"bytes,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Whether the variable is secret, also where it became secret only after this change. Whoever shows the update leaves
+	// out its value. Default: false.
+	Secret        bool `protobuf:"varint,7,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3218,6 +3221,13 @@ func (x *VariableUpdate) GetEpoch() string {
 		return x.Epoch
 	}
 	return ""
+}
+
+func (x *VariableUpdate) GetSecret() bool {
+	if x != nil {
+		return x.Secret
+	}
+	return false
 }
 
 type CreateReActAgentRequest struct {
@@ -6264,7 +6274,8 @@ type CallInfo struct {
 	TimeLeftMs int64 `protobuf:"varint,9,opt,name=time_left_ms,json=timeLeftMs,proto3" json:"time_left_ms,omitempty"`
 	// The last progress that its tool reported, if it runs in the hub's process.
 	Progress *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
-	// With include_arguments, in a list and when a call starts.
+	// With include_arguments, in a list, when a call starts, and when one ends whose start is not told because it ended at
+	// once (calls_per_second).
 	Args   []*anypb.Any          `protobuf:"bytes,11,rep,name=args,proto3" json:"args,omitempty"`
 	Kwargs map[string]*anypb.Any `protobuf:"bytes,12,rep,name=kwargs,proto3" json:"kwargs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Of a call that has ended.
@@ -6673,8 +6684,14 @@ type WatchEventsRequest struct {
 	Kinds []string `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// Include the arguments and the results of calls.
 	IncludeArguments bool `protobuf:"varint,3,opt,name=include_arguments,json=includeArguments,proto3" json:"include_arguments,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// 0: every call. Otherwise a sample of about this many new calls a second, with bursts of up to ten times as many, and
+	// besides only the end of calls that failed or were among the slowest of the moment, with a limit of its own for each.
+	// A nested call is in the sample if its parent is; an agent run always is. Watches that set this share one sample,
+	// whose rate is the highest of theirs; calls that are left out cost the hub next to nothing. Events come a few times
+	// a second, those of that time together; of a call that starts and ends in that time, perhaps "ended" alone.
+	CallsPerSecond int32 `protobuf:"varint,4,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchEventsRequest) Reset() {
@@ -6728,6 +6745,13 @@ func (x *WatchEventsRequest) GetIncludeArguments() bool {
 	return false
 }
 
+func (x *WatchEventsRequest) GetCallsPerSecond() int32 {
+	if x != nil {
+		return x.CallsPerSecond
+	}
+	return 0
+}
+
 type AdminEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Rises by one for each event of this stream, including dropped ones.
@@ -6747,7 +6771,10 @@ type AdminEvent struct {
 	// Events dropped since the previous one because this reader was too slow.
 	Dropped uint64 `protobuf:"varint,8,opt,name=dropped,proto3" json:"dropped,omitempty"`
 	// With include_arguments, the result of a successful call, if it has at most 64 KiB.
-	Result        *anypb.Any `protobuf:"bytes,9,opt,name=result,proto3" json:"result,omitempty"`
+	Result *anypb.Any `protobuf:"bytes,9,opt,name=result,proto3" json:"result,omitempty"`
+	// With calls_per_second, calls since the previous event that are not in the sample, including those of which only the
+	// end is told.
+	OmittedCalls  uint64 `protobuf:"varint,10,opt,name=omitted_calls,json=omittedCalls,proto3" json:"omitted_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6858,6 +6885,13 @@ func (x *AdminEvent) GetResult() *anypb.Any {
 		return x.Result
 	}
 	return nil
+}
+
+func (x *AdminEvent) GetOmittedCalls() uint64 {
+	if x != nil {
+		return x.OmittedCalls
+	}
+	return 0
 }
 
 type isAdminEvent_Subject interface {
@@ -7975,14 +8009,15 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x0evariable_names\x18\x02 \x03(\tR\rvariableNames\x12'\n" +
 	"\x0finclude_initial\x18\x03 \x01(\bR\x0eincludeInitial\x12#\n" +
 	"\rfrom_revision\x18\x04 \x01(\x04R\ffromRevision\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\tR\x05epoch\"\xda\x01\n" +
+	"\x05epoch\x18\x05 \x01(\tR\x05epoch\"\xf2\x01\n" +
 	"\x0eVariableUpdate\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x05value\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05value\x12\x1c\n" +
 	"\toperation\x18\x03 \x01(\tR\toperation\x128\n" +
 	"\ttimestamp\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x14\n" +
-	"\x05epoch\x18\x06 \x01(\tR\x05epoch\"\xc5\x01\n" +
+	"\x05epoch\x18\x06 \x01(\tR\x05epoch\x12\x16\n" +
+	"\x06secret\x18\a \x01(\bR\x06secret\"\xc5\x01\n" +
 	"\x17CreateReActAgentRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1c\n" +
@@ -8282,12 +8317,13 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x16\n" +
 	"\x06chunks\x18\x06 \x01(\x05R\x06chunks\x12\x18\n" +
-	"\areaders\x18\a \x01(\x05R\areaders\"v\n" +
+	"\areaders\x18\a \x01(\x05R\areaders\"\xa0\x01\n" +
 	"\x12WatchEventsRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +
 	"\x05kinds\x18\x02 \x03(\tR\x05kinds\x12+\n" +
-	"\x11include_arguments\x18\x03 \x01(\bR\x10includeArguments\"\x99\x03\n" +
+	"\x11include_arguments\x18\x03 \x01(\bR\x10includeArguments\x12(\n" +
+	"\x10calls_per_second\x18\x04 \x01(\x05R\x0ecallsPerSecond\"\xbe\x03\n" +
 	"\n" +
 	"AdminEvent\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x128\n" +
@@ -8298,7 +8334,9 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\asession\x18\x06 \x01(\v2\x19.dspex.bridge.SessionInfoH\x00R\asession\x12+\n" +
 	"\x03log\x18\a \x01(\v2\x17.dspex.bridge.LogRecordH\x00R\x03log\x12\x18\n" +
 	"\adropped\x18\b \x01(\x04R\adropped\x12,\n" +
-	"\x06result\x18\t \x01(\v2\x14.google.protobuf.AnyR\x06resultB\t\n" +
+	"\x06result\x18\t \x01(\v2\x14.google.protobuf.AnyR\x06result\x12#\n" +
+	"\romitted_calls\x18\n" +
+	" \x01(\x04R\fomittedCallsB\t\n" +
 	"\asubject\"\x1a\n" +
 	"\x04Json\x12\x12\n" +
 	"\x04utf8\x18\x01 \x01(\fR\x04utf8\"H\n" +

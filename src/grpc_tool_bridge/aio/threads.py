@@ -60,6 +60,12 @@ class ToolThreads:
         with self._lock:
             return self._threads - self._idle
 
+    @property
+    def waiting(self) -> int:
+        """Functions that wait for a thread."""
+        with self._lock:
+            return max(0, self._pending - self._idle)
+
     async def run(self, function: Callable[[], Any], told: Told = _as_it_is) -> Any:
         """Runs ``function`` in a thread and returns its result; cancelling the wait orphans the thread.
 
@@ -275,6 +281,16 @@ class NestedThreads:
     def busy(self) -> int:
         """Threads that run a function now, orphaned ones included."""
         return sum(threads.busy for threads in self._depths)
+
+    @property
+    def limit(self) -> int:
+        """Maximum number of threads of one depth."""
+        return self._max_threads
+
+    @property
+    def fullest(self) -> tuple[int, int]:
+        """How many functions run, and how many wait, at the depth where they are most."""
+        return max((threads.busy, threads.waiting) for threads in self._depths)
 
     def at(self, depth: int) -> ToolThreads:
         """Returns the threads for calls with ``depth`` calls above them."""

@@ -103,6 +103,16 @@ async def watch_events(
     arguments: Annotated[
         bool, Option("--arguments", help="Print arguments, results and the texts of errors too.")
     ] = False,
+    calls_per_second: Annotated[
+        int | None,
+        Option(
+            "--calls-per-second",
+            min=1,
+            metavar="N",
+            help="Print a sample of about N new calls a second, and the end of other calls that failed or were slow. "
+            "Default: all.",
+        ),
+    ] = None,
     count: Annotated[
         int | None, Option("--count", min=1, metavar="N", help="Stop after this many events. Default: at Ctrl-C.")
     ] = None,
@@ -116,7 +126,9 @@ async def watch_events(
 
     async with (
         open_admin(hub) as admin,
-        aclosing(admin.watch(session or None, kind or (), include_arguments=arguments)) as events,
+        aclosing(
+            admin.watch(session or None, kind or (), include_arguments=arguments, calls_per_second=calls_per_second)
+        ) as events,
     ):
         async for event in events:
             admin_text.print_event(event, with_arguments=arguments, as_json=as_json)

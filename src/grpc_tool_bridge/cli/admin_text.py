@@ -189,6 +189,7 @@ def event_facts(event: HubEvent, *, with_arguments: bool) -> dict[str, Any]:
     facts = {
         "sequence": event.sequence,
         "dropped": event.dropped,
+        "omitted_calls": event.omitted_calls,
         "timestamp": event.timestamp.isoformat(),
         "kind": event.kind,
         "operation": event.operation,
@@ -243,5 +244,8 @@ def print_event(event: HubEvent, *, with_arguments: bool, as_json: bool) -> None
     out = console()
     if event.dropped:
         out.print(Text(f"… {event.dropped:,} events were dropped because they came too fast", style="dim"))
+    if event.omitted_calls:
+        calls = "1 call" if event.omitted_calls == 1 else f"{event.omitted_calls:,} calls"
+        out.print(Text(f"… {calls} left out", style="dim"))
     head = f"{event.timestamp.astimezone():%H:%M:%S} {event.kind:<7} {event.operation:<12} "
     out.print(one_line(head + event_text(event)).rstrip(), soft_wrap=True)

@@ -12,7 +12,14 @@ from grpc_tool_bridge.aio.portal import AsyncApi
 from grpc_tool_bridge.client.caller import Caller, HasCaller, stream_ended
 from grpc_tool_bridge.client.resume import is_lost, reach, resumed
 from grpc_tool_bridge.config import CALL_TIMEOUT
-from grpc_tool_bridge.config.argument_checks import check_flag, check_text, list_of, refuse_plain, refuse_value
+from grpc_tool_bridge.config.argument_checks import (
+    check_count,
+    check_flag,
+    check_text,
+    list_of,
+    refuse_plain,
+    refuse_value,
+)
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ToolCommunicationError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AdminEvent,
@@ -90,6 +97,7 @@ class HubEvent:
         sequence: Rises by one with each event of a watch, including dropped ones.
         dropped: Events before this one that were dropped because the watcher was too slow.
         result: The result of a successful call, if arguments were requested and it is not large; else None.
+        omitted_calls: Calls since the event before that are not in the sample that was asked for.
     """
 
     kind: str
@@ -99,6 +107,7 @@ class HubEvent:
     sequence: int
     dropped: int
     result: Any
+    omitted_calls: int = 0
 
 
 class Admin(AsyncApi):
@@ -170,7 +179,12 @@ class Admin(AsyncApi):
         await self.caller.call("CancelCall", CancelCallRequest(call_id=call_id, reason=reason))
 
     def watch(
-        self, session_id: str | None = None, kinds: Iterable[str] = (), *, include_arguments: bool = False
+        self,
+        session_id: str | None = None,
+        kinds: Iterable[str] = (),
+        *,
+        include_arguments: bool = False,
+        calls_per_second: int | None = None,
     ) -> AsyncGenerator[HubEvent, None]:
         """Iterates over events from now on: calls as they start, move and end, workers, sessions, log lines.
 
@@ -181,6 +195,9 @@ class Admin(AsyncApi):
             session_id: Only events of this session; None: all.
             kinds: Any of "call", "worker", "session" and "log"; empty: all.
             include_arguments: Include arguments, results and the texts of errors.
+            calls_per_second: Only a sample of about this many new calls a second, in bursts of up to ten times as many,
+                and besides the end of calls that failed or were slow; ``omitted_calls`` counts the others, which cost
+                the hub next to nothing. None: all calls.
 
         Raises:
             ResourceExhaustedError: The hub has too many watches.
@@ -188,13 +205,18 @@ class Admin(AsyncApi):
             ToolCommunicationError: The connection was lost; over a link, only if there was no other within 30 s.
         """
         check_flag("include_arguments", include_arguments)
+        if calls_per_second is not None:
+            check_count("calls_per_second", calls_per_second, least=1)
         wanted = list_of("kinds", kinds, _KINDS)
         for kind in wanted:
             check_text("one of kinds", kind, _KINDS)
             if kind not in EVENT_KINDS:
                 refuse_value("one of kinds", kind, _KINDS)
         request = WatchEventsRequest(
-            session_id=_session_of(session_id), kinds=wanted, include_arguments=include_arguments
+            session_id=_session_of(session_id),
+            kinds=wanted,
+            include_arguments=include_arguments,
+            calls_per_second=calls_per_second or 0,
         )
         watch = _Watch(self.caller, request)
         return LoopStream(
@@ -299,6 +321,7 @@ async def _event(message: AdminEvent, max_nodes: int) -> HubEvent:
         timestamp=_time(message.timestamp),
         sequence=message.sequence,
         dropped=message.dropped,
+        omitted_calls=message.omitted_calls,
         result=await read_value(message.result, max_nodes=max_nodes) if message.HasField("result") else None,
     )
 

@@ -11,11 +11,15 @@ from typing import Any
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
+from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
+from grpc_tool_bridge.core.notable_calls import NotableCalls
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sample import Sample
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
@@ -52,6 +56,9 @@ class Admission:
         authorizer: Decides whether a call is allowed; None: every call is.
         tracer: Observes calls, if set.
         observer: Receives events of calls while the hub is watched; otherwise None.
+        sample: Which calls the observer needs to be told of, besides the ends of failed and of slow ones; None: all.
+        ids: The ids of calls.
+        notable: The slowest and the failed calls of the last minutes.
         draining: Whether new calls from outside are refused; running calls may still make nested ones.
         active: Calls, streams and batches that run or wait.
     """
@@ -65,6 +72,9 @@ class Admission:
         self.authorizer: Authorizer | None = None
         self.tracer: Tracer | None = None
         self.observer: CallObserver | None = None
+        self.sample: Sample | None = None
+        self.ids = CallIds()
+        self.notable = NotableCalls(self.ids)
         self._settings = store.settings
         self._idle: Notifier | None = None
 
@@ -232,8 +242,13 @@ class Admission:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every call from outside is admitted, and nobody observes it."""
-        return self.authorizer is None and self.tracer is None and self.observer is None and not self.draining
+        """Whether every call from outside is admitted, and nobody observes it unless it is in the sample."""
+        return (
+            self.authorizer is None
+            and self.tracer is None
+            and (self.observer is None or self.sample is not None)
+            and not self.draining
+        )
 
     def enter_directly(self, session: Session, tool: RegisteredTool) -> Permits | None:
         """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait."""
@@ -254,8 +269,12 @@ class Admission:
 
     def end_directly(self, session: Session, tool: RegisteredTool, permits: Permits, opened_at: float) -> bool:
         """Ends a call that has no Call and succeeded; returns False, and does nothing, if ``end`` has to tell of it."""
-        duration_us = int((time.monotonic() - opened_at) * 1_000_000)
-        if duration_us > BLOCKED_US or self.tracer is not None or self.observer is not None:
+        now, metrics = time.monotonic(), tool.metrics
+        duration_us = int((now - opened_at) * 1_000_000)
+        if duration_us > metrics.noted_us or now >= self.notable.turns_at:
+            # Such a call may be kept, and few are.
+            return False
+        if duration_us > BLOCKED_US or self.tracer is not None or (self.observer is not None and self.sample is None):
             return False
         for limiter in permits:
             if limiter.queue:
@@ -264,7 +283,6 @@ class Admission:
                 limiter.used -= 1
         if session.idle is not None and not session.active:
             session.idle.notify_all()
-        metrics = tool.metrics
         metrics.active -= 1
         metrics.record(duration_us, ok=True)
         self.active -= 1
@@ -345,7 +363,8 @@ class Admission:
             streamed: Whether it ran only when its reader took a chunk, or in another process.
             outcome: As for ``CallObserver.ended``.
         """
-        duration_us = int((time.monotonic() - call.opened_at) * 1_000_000)
+        now = time.monotonic()
+        duration_us = int((now - call.opened_at) * 1_000_000)
         if duration_us > BLOCKED_US and not streamed and not call.armed:
             # It never waited, so all of it was one step.
             call.note_step(call.opened_at)
@@ -360,6 +379,10 @@ class Admission:
             session.idle.notify_all()
         metrics.active -= 1
         metrics.record(duration_us, ok=ok)
+        if type(call.worker) is Worker:
+            call.worker.metrics.record(duration_us, ok=ok)
+        if not ok or duration_us > metrics.noted_us or now >= self.notable.turns_at:
+            call.notable = self.notable.note(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.tracer is not None:
             self.tracer.end(call, ok=ok, duration_us=duration_us)
         if self.observer is not None:

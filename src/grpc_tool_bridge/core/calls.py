@@ -29,7 +29,7 @@ class HubCall(Call):
         root: The outermost call above it; None if it is the outermost.
         descendants: Running calls below it, if it is the outermost.
         parent: The call whose tool made this one; None for a call from outside.
-        worker: The worker that runs it; None if the hub does, or if it waits for a worker.
+        worker: The worker that runs it, or ran it until it ended; None if the hub does, or if it waits for a worker.
         last_chunk: The last chunk of its stream, if the backend has it.
         error: The error in ``last_chunk``.
         forwarded: Waits for its outcome, if no task does.
@@ -40,6 +40,8 @@ class HubCall(Call):
         run_id: The id of the agent run; empty for other calls.
         call_id: Set by ``CallIds`` when it is first needed.
         progress: The last progress that its tool reported, if any.
+        watched: Whether those who watch a sample of the calls are told of it; None: not decided.
+        notable: Whether it has ended as one of the slowest of its time.
     """
 
     session: Session
@@ -58,6 +60,8 @@ class HubCall(Call):
     run_id = ""
     call_id = ""
     progress: Progress | None = None
+    watched: bool | None = None
+    notable = False
     _gave_slack = False
 
     def stop_waiting(self) -> bool:

@@ -52,6 +52,7 @@ class Executor:
     Attributes:
         admission: Decides whether a call may run.
         local: Runs the tools of this process.
+        pools: Its threads and processes, as in ``ToolRunner``.
         try_begin: As ``DirectCalls.begin``.
     """
 
@@ -68,6 +69,7 @@ class Executor:
         self.check_size = self._runner.check_size
         self.error_of = self._runner.error_of
         self.local: Backend[HubCall] = self._runner
+        self.pools = self._runner.pools
         self._forwarder = Forwarder(self.admission, self.error_of)
         self._direct = DirectCalls(store, self.admission, self._runner, self._forwarder)
         self.try_begin = self._direct.begin

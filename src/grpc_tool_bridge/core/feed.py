@@ -1,27 +1,30 @@
 """The events of a hub, for those who watch it.
 
 The feed observes calls, workers, sessions and the log only while there is a watcher, so it costs nothing otherwise. A
-slow watcher loses the oldest events, and delays nothing else.
+slow watcher loses the oldest events, and delays nothing else. Watchers that ask for a sample of the calls cost next to
+nothing for the calls that are not in it.
 """
 
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import infos
 from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.gathered import Gathered
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import CallObserver
-from grpc_tool_bridge.core.log_lines import LogLines
+from grpc_tool_bridge.core.log_lines import LogLines, Report
 from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sample import Sample
 from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.watcher import MAX_EVENT_BYTES, Watcher
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
@@ -29,75 +32,24 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 
-# Limits on the events that wait for one watcher.
-MAX_EVENTS = 1_000
-MAX_EVENT_BYTES = 1024 * 1024
+# Seconds between the events for those who watch a sample: those of that time are written together.
+GATHER_SECONDS = 0.2
 
 
-class Watcher:
-    """One open watch.
-
-    Args:
-        request: The request.
+class _Start(NamedTuple):
+    """The start of a call.
 
     Attributes:
-        session_id: The session to watch; empty: all.
-        kinds: The kinds of events to send.
-        with_arguments: Whether events include arguments and results.
-        closed: The error that ends the watch; None while it is open.
+        watchers: Who is told.
+        at: Seconds since the epoch.
+        worker: The worker that has the call already.
+        request: As for ``CallObserver.started``.
     """
 
-    def __init__(self, request: pb.WatchEventsRequest) -> None:
-        self.session_id = request.session_id
-        self.kinds = frozenset(request.kinds or EVENT_KINDS)
-        self.with_arguments = request.include_arguments
-        self.closed: ToolBridgeError | None = None
-        # Each with its number and its bytes.
-        self._waiting: deque[tuple[int, int, pb.AdminEvent]] = deque()
-        self._bytes = 0
-        self._last = 0
-        # Number of the last event that was taken.
-        self._taken = 0
-        self._changed = Notifier()
-
-    def wants(self, kind: str, session_id: str) -> bool:
-        """Returns whether it wants an event of this kind and session; an empty ``session_id`` means no session."""
-        return kind in self.kinds and (not self.session_id or self.session_id == session_id)
-
-    def put(self, event: pb.AdminEvent, size: int) -> None:
-        """Queues an event, which watchers may share; drops the oldest events if there are too many."""
-        self._last += 1
-        self._waiting.append((self._last, size, event))
-        self._bytes += size
-        while len(self._waiting) > MAX_EVENTS or (self._bytes > MAX_EVENT_BYTES and len(self._waiting) > 1):
-            self._bytes -= self._waiting.popleft()[1]
-        self._changed.notify_all()
-
-    def skip(self, count: int) -> None:
-        """Counts events that were lost before they reached the queue."""
-        self._last += count
-
-    def close(self, error: ToolBridgeError) -> None:
-        """Ends the watch after the queued events."""
-        self.closed = error
-        self._changed.notify_all()
-
-    async def next(self) -> pb.AdminEvent:
-        """Returns the next event.
-
-        Raises:
-            ToolBridgeError: There are no more.
-        """
-        while not self._waiting:
-            if self.closed is not None:
-                raise self.closed
-            await self._changed.wait()
-        number, size, event = self._waiting.popleft()
-        self._bytes -= size
-        numbered = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
-        numbered.MergeFrom(event)
-        self._taken = number
-        return numbered
+    watchers: list[Watcher]
+    at: float
+    worker: object | None
+    request: Any
 
 
 class Feed:
@@ -119,6 +71,13 @@ class Feed:
         self._ids = ids
         self._watchers: dict[Watcher, None] = {}
         self._kinds: frozenset[str] = frozenset()
+        # Those that watch every call, or the log; and what decides about the others, while there are any.
+        self._thorough: list[Watcher] = []
+        self._sample: Sample | None = None
+        # Events for those that watch a sample.
+        self._gathered = Gathered(GATHER_SECONDS)
+        # Calls of which they are not told yet.
+        self._starts: dict[HubCall, _Start] = {}
         self._other: CallObserver | None = None
         self._lines = LogLines(self._reported, self._lost)
 
@@ -126,12 +85,13 @@ class Feed:
         """Yields the events from now on.
 
         Raises:
-            ValidationError: A kind of event does not exist.
+            ValidationError: A kind of event does not exist, or the number of calls is negative.
             UnavailableError: The hub is shutting down.
             ResourceExhaustedError: There are too many watches.
         """
         check_request(request)
         _check_kinds(request.kinds)
+        _check_rate(request.calls_per_second)
         if self._admission.draining:
             raise UnavailableError("the hub is shutting down; watch again when it is back")
         self._check_room()
@@ -139,6 +99,8 @@ class Feed:
         watcher = Watcher(request)
         self._watchers[watcher] = None
         self._observe()
+        if not watcher.is_thorough and self._sample is not None:
+            watcher.count_omitted(self._sample)
         try:
             while True:
                 yield await watcher.next()
@@ -147,8 +109,13 @@ class Feed:
             self._store.memory.give_back(MAX_EVENT_BYTES)
             self._observe()
 
+    def count(self) -> int:
+        """Returns how many watches are open."""
+        return len(self._watchers)
+
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
+        self._gathered.flush()
         for watcher in self._watchers:
             watcher.close(error)
 
@@ -160,6 +127,8 @@ class Feed:
     def abandon(self) -> None:
         """Stops observing: the event loop of the watchers has ended."""
         self._watchers.clear()
+        self._gathered.clear()
+        self._starts.clear()
         self._observe()
 
     def _check_room(self) -> None:
@@ -172,55 +141,112 @@ class Feed:
     def _observe(self) -> None:
         """Observes the kinds of events that a watcher wants, and no others."""
         kinds = self._kinds = frozenset().union(*(watcher.kinds for watcher in self._watchers))
-        observer: CallObserver | None = self if kinds & {"call", "log"} else None
+        of_calls = [watcher for watcher in self._watchers if watcher.kinds & {"call", "log"}]
+        observer: CallObserver | None = self if of_calls else None
+        self._thorough = [watcher for watcher in of_calls if watcher.is_thorough]
+        self._follow([watcher for watcher in of_calls if not watcher.is_thorough])
         if self._other is not None:
             observer = self._other if observer is None else Observers(self._other, observer)
+        self._admission.sample = self._sample if not self._thorough and self._other is None else None
         self._admission.observer = self._workers.dispatcher.observer = observer
         self._workers.on_change = self._worker_changed if "worker" in kinds else None
         self._store.on_change = self._session_changed if "session" in kinds else None
         self._lines.follow(on="log" in kinds)
 
+    def _follow(self, sampling: list[Watcher]) -> None:
+        """Has a sample of the calls made for the watchers that ask for one."""
+        if not sampling:
+            self._sample = None
+            return
+        self._sample = self._sample or Sample()
+        self._sample.follow((watcher.calls_per_second, watcher.session_id) for watcher in sampling)
+
     # ------------------------------------------------------------------------------------------------ what happens
 
     def started(self, call: HubCall, request: Any) -> None:
         """As in ``CallObserver``."""
-
-        def add_arguments(event: pb.AdminEvent) -> None:
-            infos.put_arguments(event.call, request)
-
-        self._tell_call("started", call, add_arguments)
+        if self._sample is not None:
+            self._decide(call, self._sample)
+        watchers = self._watchers_of_call(call)
+        if not watchers:
+            return
+        start = _Start(watchers, time.time(), call.worker, request)
+        if type(request) is bytes and not self._thorough:
+            self._starts[call] = start
+            self._gathered.add(partial(self._tell_start, call), len(request))
+        else:
+            self._tell_started(call, start)
 
     def moved(self, call: HubCall) -> None:
         """As in ``CallObserver``."""
-        self._tell_call("moved", call)
+        watchers = self._watchers_of_call(call)
+        if watchers:
+            self._tell_start(call)
+            self._tell(watchers, _event("moved", call=infos.call_info(call, self._ids)))
 
     def told(self, call: HubCall, event: pb.Progress | pb.LogRecord) -> None:
         """As in ``CallObserver``."""
-        if ("call" if isinstance(event, pb.Progress) else "log") in self._kinds:
+        kind = "call" if isinstance(event, pb.Progress) else "log"
+        if kind in self._kinds and (call.watched or self._thorough):
             self._lines.take(event, call)
 
     def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
         """As in ``CallObserver``."""
-        watchers = self._watchers_of("call", call.session.id)
+        watchers = self._watchers_of_call(call)
+        if not call.watched and self._sample is not None and (not ok or call.notable):
+            watchers += self._told_of_end(call, self._sample, ok=ok)
         if not watchers:
             return
-        error = pb.ErrorInfo() if ok else infos.error_of(outcome)
+        now = time.time()
+        start = self._starts.pop(call, None)
+        request = start.request if start is not None else None
 
-        def add_result(event: pb.AdminEvent) -> None:
-            if not ok:
-                event.call.error.CopyFrom(error)
-            elif (result := infos.result_of(outcome)) is not None:
-                event.result.CopyFrom(result)
+        def tell() -> None:
+            error = pb.ErrorInfo() if ok else infos.error_of(outcome)
+            told = infos.without_texts(error)
+            info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=told)
 
-        info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=infos.without_texts(error))
-        self._tell(watchers, _event("ended", call=info), add_result)
+            def add_values(event: pb.AdminEvent) -> None:
+                infos.put_arguments(event.call, request)
+                if not ok:
+                    event.call.error.CopyFrom(error)
+                elif (result := infos.result_of(outcome)) is not None:
+                    event.result.CopyFrom(result)
 
-    def _tell_call(
-        self, operation: str, call: HubCall, add_arguments: Callable[[pb.AdminEvent], None] | None = None
-    ) -> None:
-        watchers = self._watchers_of("call", call.session.id)
-        if watchers:
-            self._tell(watchers, _event(operation, call=infos.call_info(call, self._ids)), add_arguments)
+            self._tell(watchers, _event("ended", now, call=info), add_values)
+
+        if type(outcome) is bytes and len(outcome) <= infos.MAX_VALUE_BYTES and not self._thorough:
+            self._gathered.add(tell, len(outcome))
+        else:
+            tell()
+
+    def _tell_start(self, call: HubCall) -> None:
+        """Tells of the start of a call that is not told yet; if the call has ended, its end tells everything."""
+        start = self._starts.pop(call, None)
+        if start is not None:
+            self._tell_started(call, start)
+
+    def _tell_started(self, call: HubCall, start: "_Start") -> None:
+        event = _event("started", start.at, call=infos.started_call_info(call, start.worker, self._ids))
+        self._tell(start.watchers, event, lambda whole: infos.put_arguments(whole.call, start.request))
+
+    def _decide(self, call: HubCall, sample: Sample) -> None:
+        """Decides whether a call that starts is in the sample, unless that was decided before."""
+        if call.watched is None:
+            if call.run_id:
+                call.watched = True
+            elif call.parent is not None:
+                call.watched = bool(call.parent.watched)
+            else:
+                call.watched = sample.take(call.session.id)
+        if not call.watched:
+            sample.omit(call.session.id)
+
+    def _told_of_end(self, call: HubCall, sample: Sample, *, ok: bool) -> list[Watcher]:
+        """Returns who is told of the end of a call that is not in the sample, and failed or was slow."""
+        session_id = call.session.id
+        watchers = [each for each in self._watchers if not each.is_thorough and each.wants("call", session_id)]
+        return watchers if watchers and (sample.slow if ok else sample.failed).take() else []
 
     def _worker_changed(self, operation: str, worker: Worker) -> None:
         watchers = self._watchers_of("worker", "")
@@ -232,20 +258,27 @@ class Feed:
         if watchers:
             self._tell(watchers, _event(operation, session=infos.session_info(session, self._registry)))
 
-    def _reported(self, report: pb.LogRecord | HubCall) -> None:
+    def _reported(self, report: Report) -> None:
         """Handles a log record, or a call whose tool has reported progress."""
-        if not isinstance(report, pb.LogRecord):
-            if not report.over:
-                self.moved(report)
+        line = report.of
+        if not isinstance(line, pb.LogRecord):
+            if not line.over:
+                self.moved(line)
             return
-        watchers = self._watchers_of("log", report.fields.get("session_id", ""))
+        session_id = line.fields.get("session_id", "")
+        among = self._watchers if report.for_all else self._thorough
+        watchers = [watcher for watcher in among if watcher.wants("log", session_id)]
         if watchers:
-            self._tell(watchers, _event("", log=report))
+            self._tell(watchers, _event("", log=line))
 
     def _lost(self, count: int) -> None:
         for watcher in self._watchers:
             if "log" in watcher.kinds:
                 watcher.skip(count)
+
+    def _watchers_of_call(self, call: HubCall) -> list[Watcher]:
+        among = self._watchers if call.watched else self._thorough
+        return [watcher for watcher in among if watcher.wants("call", call.session.id)] if among else []
 
     def _watchers_of(self, kind: str, session_id: str) -> list[Watcher]:
         return [watcher for watcher in self._watchers if watcher.wants(kind, session_id)]
@@ -257,28 +290,38 @@ class Feed:
         add_arguments: Callable[[pb.AdminEvent], None] | None = None,
     ) -> None:
         """Queues an event for watchers, including arguments or the result for those that want them."""
-        if add_arguments is None:
-            _put(watchers, event)
-            return
-        _put([watcher for watcher in watchers if not watcher.with_arguments], event)
-        full = [watcher for watcher in watchers if watcher.with_arguments]
-        if full:
+        for some, version in _versions(watchers, event, add_arguments):
+            size, is_own = version.ByteSize(), len(some) == 1
+            for watcher in some:
+                if watcher.is_thorough:
+                    watcher.put(version, size, is_own=is_own)
+                else:
+                    self._gathered.add(partial(watcher.put, version, size, is_own=is_own), size)
+
+
+def _versions(
+    watchers: Collection[Watcher], event: pb.AdminEvent, add_arguments: Callable[[pb.AdminEvent], None] | None
+) -> Iterator[tuple[Collection[Watcher], pb.AdminEvent]]:
+    """Yields the event as it is for some of its watchers, and with what only the others want."""
+    if add_arguments is None:
+        yield watchers, event
+        return
+    bare = [watcher for watcher in watchers if not watcher.with_arguments]
+    if len(bare) < len(watchers):
+        whole = event
+        if bare:
             whole = pb.AdminEvent()
             whole.CopyFrom(event)
-            add_arguments(whole)
-            _put(full, whole)
+        add_arguments(whole)
+        yield [watcher for watcher in watchers if watcher.with_arguments], whole
+    if bare:
+        yield bare, event
 
 
-def _put(watchers: Collection[Watcher], event: pb.AdminEvent) -> None:
-    if watchers:
-        size = event.ByteSize()
-        for watcher in watchers:
-            watcher.put(event, size)
-
-
-def _event(operation: str, **subject: Message) -> pb.AdminEvent:
+def _event(operation: str, at: float = 0.0, **subject: Message) -> pb.AdminEvent:
+    """Makes an event that happened at this time, in seconds since the epoch; 0: now."""
     event = pb.AdminEvent(operation=operation, **subject)  # type: ignore[arg-type]  # each is of its field's type
-    event.timestamp.FromMicroseconds(int(time.time() * 1e6))
+    infos.set_time(event.timestamp, at or time.time())
     return event
 
 
@@ -286,3 +329,8 @@ def _check_kinds(kinds: Collection[str]) -> None:
     for kind in kinds:
         if kind not in EVENT_KINDS:
             raise ValidationError(f"{shown(kind)} is not a kind of event; the kinds are {', '.join(EVENT_KINDS)}")
+
+
+def _check_rate(calls_per_second: int) -> None:
+    if calls_per_second < 0:
+        raise ValidationError(f"calls_per_second must be 0 (every call) or more, not {calls_per_second}")

@@ -139,7 +139,7 @@ class Forwarder:
         if not started:
             release(permits)
             return None
-        self._admission.enter(call, context, 0, request)
+        self._admission.enter(call, context, 0, payload if request is None else request)
         call.forwarded = forwarded
         call.enter_session()
         self._open[forwarded] = None
@@ -151,7 +151,6 @@ class Forwarder:
         """Ends a call and answers it."""
         del self._open[forwarded]
         call = forwarded.call
-        call.worker = None
         duration_us = self._admission.end(
             call,
             forwarded.permits,

@@ -22,7 +22,7 @@ from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.feed import Feed
-from grpc_tool_bridge.core.infos import CallIds, session_info
+from grpc_tool_bridge.core.infos import session_info
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
@@ -100,7 +100,10 @@ class Hub:
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
+        notable_calls: As in ``NotableCalls.calls``.
+        event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
         observe: Sets another observer of calls; ``share`` of ``Feed``.
+        started_at: When it was made, on the monotonic clock.
     """
 
     # See ``served_methods``.
@@ -129,18 +132,22 @@ class Hub:
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
         self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
-        ids = CallIds()
+        ids = self.admission.ids
         admin = Admin(self.registry, self.workers, self.agents, ids)
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
+        self.notable_calls = self.admission.notable.calls
+        self.event_watches = self._feed.count
+        # Where it listens for clients and workers; set by its server.
+        self.address = ""
         # Set by the server of the connections.
         self.peer_memory: PeerMemory | None = None
         # Likewise; empty: it is not served over HTTP.
         self.http_url = ""
         self._tasks = TaskSet()
-        self._started_at = time.monotonic()
+        self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
         self.serving = False
         # The event loop that it was started in.
@@ -502,7 +509,7 @@ class Hub:
         return {
             "hub.epoch": self.store.revisions.epoch,
             **({"hub.http_url": self.http_url} if self.http_url else {}),
-            "hub.uptime_seconds": time.monotonic() - self._started_at,
+            "hub.uptime_seconds": time.monotonic() - self.started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,
             "hub.agent_runs": self.agents.active,
@@ -585,6 +592,7 @@ def _encoded(value: object) -> any_pb2.Any:
 
 def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
     update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
+    update.secret = change.secret
     if change.operation in {"set", "update"}:
         update.value.CopyFrom(_encoded(change.value))
     update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))

@@ -104,6 +104,12 @@ class RateLimit:
         self._level = float(per_minute)
         self._filled_at = time.monotonic()
 
+    @property
+    def used(self) -> int:
+        """Calls of the last minute that still count."""
+        refilled = self._level + (time.monotonic() - self._filled_at) * self.per_minute / 60.0
+        return self.per_minute - int(min(float(self.per_minute), refilled))
+
     def take(self, tool_name: str) -> None:
         """Counts one call.
 

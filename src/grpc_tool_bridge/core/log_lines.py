@@ -5,6 +5,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.core.calls import HubCall
@@ -21,21 +22,33 @@ MAX_MESSAGE_CHARS = 4_096
 MAX_WAITING = 1_000
 
 
+class Report(NamedTuple):
+    """What is passed on.
+
+    Attributes:
+        of: A log record, or a call whose tool has reported progress.
+        for_all: Whether it is for all watchers; if not, only for those that are told of every call.
+    """
+
+    of: LogRecord | HubCall
+    for_all: bool = True
+
+
 class LogLines:
     """Passes log records and reports to the event loop while the hub is watched.
 
     Args:
-        take: Called in the event loop with each record, and with each call whose tool has reported progress.
+        take: Called in the event loop with each report.
         lose: Called there with the number of dropped ones.
     """
 
-    def __init__(self, take: Callable[[LogRecord | HubCall], None], lose: Callable[[int], None]) -> None:
+    def __init__(self, take: Callable[[Report], None], lose: Callable[[int], None]) -> None:
         self._take = take
         self._lose = lose
-        self._handler = _Handler(self._add)
+        self._handler = _Handler(lambda line: self._add(Report(line)))
         self._follows = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: deque[LogRecord | HubCall] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[Report] = deque(maxlen=MAX_WAITING)
         self._lost = 0
         self._scheduled = threading.Event()
         # Set in the thread that hands records on: what it logs itself is ignored, or that would never end.
@@ -51,16 +64,17 @@ class LogLines:
 
     def take(self, event: Progress | LogRecord, call: HubCall) -> None:
         """Takes a report of the tool of ``call``; from any thread, without blocking."""
+        for_all = bool(call.watched)
         if isinstance(event, Progress):
-            self._add(call)
+            self._add(Report(call, for_all))
             return
         # The event itself may still be sent to the caller.
         line = LogRecord()
         line.CopyFrom(event)
         line.fields["session_id"] = call.session.id
-        self._add(line)
+        self._add(Report(line, for_all))
 
-    def _add(self, report: LogRecord | HubCall) -> None:
+    def _add(self, report: Report) -> None:
         if getattr(self._handing_on, "now", False) or self._loop is None:
             return
         self._lost += len(self._waiting) == MAX_WAITING
@@ -84,11 +98,11 @@ class LogLines:
             # Those that arrive meanwhile are handed on in another turn.
             for _ in range(len(self._waiting)):
                 report = self._waiting.popleft()
-                if isinstance(report, LogRecord):
+                if isinstance(report.of, LogRecord):
                     self._take(report)
-                elif report not in moved:
+                elif report.of not in moved:
                     # Once is enough, since its current state is reported.
-                    moved.add(report)
+                    moved.add(report.of)
                     self._take(report)
         finally:
             self._handing_on.now = False

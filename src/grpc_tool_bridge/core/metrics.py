@@ -14,14 +14,24 @@ _BOUNDS_US = tuple(bound * 1_000 for bound in BOUNDS_MS)
 
 # Tools come and go with sessions; counts are kept for this many names.
 MAX_TOOLS = 10_000
+# What further tools are counted as: no tool can have this name.
+OTHER_TOOLS = "(other)"
 # Names ending in a star in one request; every metric is compared with each of them.
 MAX_PREFIXES = 100
 
 
 class ToolMetrics:
-    """The metrics of one tool, or of several together."""
+    """The metrics of one tool, of several together, or of one worker.
 
-    __slots__ = ("active", "buckets", "calls", "errors", "total_us")
+    Attributes:
+        calls, errors: Calls that have ended, and those of them that failed.
+        active: Calls that run or wait.
+        total_us: Durations of the ended calls together, in microseconds.
+        buckets: How many of them took at most each of ``BOUNDS_MS``, and longer than the one before.
+        noted_us: A call that takes longer may be one of the slowest of the moment; see ``NotableCalls``.
+    """
+
+    __slots__ = ("active", "buckets", "calls", "errors", "noted_us", "total_us")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -29,6 +39,7 @@ class ToolMetrics:
         self.active = 0
         self.total_us = 0
         self.buckets = [0] * (len(BOUNDS_MS) + 1)
+        self.noted_us = -1
 
     def record(self, duration_us: int, *, ok: bool) -> None:
         """Counts one call that ended after ``duration_us`` microseconds."""
@@ -45,6 +56,24 @@ class ToolMetrics:
         self.active += other.active
         self.total_us += other.total_us
         self.buckets = [mine + more for mine, more in zip(self.buckets, other.buckets, strict=True)]
+
+    def percentile_ms(self, part: float) -> float | None:
+        """Estimates the milliseconds that this part of the calls, such as 0.95, took at most.
+
+        Only the bucket of a duration is known. Within a bucket, durations count as evenly spread on a logarithmic scale
+        (in the first, which begins at 0, on a linear one); those above the last bound count as the last bound.
+
+        Returns:
+            The estimate; None if there are no calls.
+        """
+        if not self.calls:
+            return None
+        rank, below = part * self.calls, 0
+        for index, count in enumerate(self.buckets[:-1]):
+            if count and below + count >= rank:
+                return _within_bucket(index, (rank - below) / count)
+            below += count
+        return float(BOUNDS_MS[-1])
 
     def cumulative_buckets(self) -> list[tuple[float, int]]:
         """Returns the upper bound of each bucket in seconds, and how many calls took no longer."""
@@ -73,6 +102,10 @@ class Metrics:
                 return self._others
             known = self._tools[name] = ToolMetrics()
         return known
+
+    def counts(self) -> list[tuple[str, ToolMetrics]]:
+        """Returns the counts themselves, by tool; those beyond ``MAX_TOOLS`` are one, as ``OTHER_TOOLS``."""
+        return [*self._tools.items(), (OTHER_TOOLS, self._others)]
 
     async def by_tool(self, most: int) -> tuple[dict[str, ToolMetrics], ToolMetrics]:
         """Copies the counts; where there are many, others have their turn meanwhile.
@@ -122,6 +155,15 @@ class Metrics:
             if turns.due:
                 await turns.give()
         return response
+
+
+def _within_bucket(index: int, part: float) -> float:
+    """Returns the milliseconds that are this part of the way through a bucket with two bounds."""
+    high = BOUNDS_MS[index]
+    if not index:
+        return high * part
+    low = BOUNDS_MS[index - 1]
+    return float(low * (high / low) ** part)
 
 
 class _Wanted:

@@ -6,20 +6,19 @@ time is listed exactly once.
 
 import base64
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-from google.protobuf.message import Message
-
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.rpc.bounds import shown
 
 T = TypeVar("T")
-M = TypeVar("M", bound=Message)
+M = TypeVar("M")
 
 # The position of an entry in its list: a number, and a text to order entries with the same number.
 Position = tuple[float, str]
@@ -46,6 +45,11 @@ class Page(Generic[M]):
     next_token: str
 
 
+def _message_bytes(message: Any) -> int:
+    size: int = message.ByteSize()
+    return size
+
+
 async def page_of(
     entries: Iterable[T],
     position: Callable[[T], Position],
@@ -54,16 +58,18 @@ async def page_of(
     what: str,
     token: str,
     size: int,
+    bytes_of: Callable[[M], int] = _message_bytes,
 ) -> Page[M]:
     """Returns one page of a list; yields to other tasks if the list is long.
 
     Args:
         entries: The whole list, in any order; it may change while it is iterated.
         position: Returns the position of an entry, which must be unique and never change.
-        write: Returns the message for an entry; None if the entry is gone.
+        write: Returns what is listed for an entry, such as a message; None if the entry is gone.
         what: The name of the list, for its tokens.
         token: ``next_token`` of the page before; empty: the first page.
         size: Maximum number of entries; 0: 100; capped at 1,000.
+        bytes_of: Returns the bytes of what is listed for an entry.
 
     Raises:
         ValidationError: The token or the size is not valid.
@@ -71,7 +77,7 @@ async def page_of(
     size = _size(size)
     turns = Turns()
     first = await _first(entries, position, size + 1, _read(token, what) if token else None, turns)
-    return await _page(first, write, what, size, turns)
+    return await _page(first, write, what, size, turns, bytes_of)
 
 
 async def page_in_order(
@@ -96,7 +102,25 @@ async def page_in_order(
     size = _size(size)
     after = _read(token, what) if token else None
     first = [(position(entry), entry) for entry in islice(entries_after(after), size + 1)]
-    return await _page(first, write, what, size, Turns())
+    return await _page(first, write, what, size, Turns(), _message_bytes)
+
+
+def names_of_page(names: Sequence[str], *, what: str, token: str, size: int) -> tuple[Sequence[str], str]:
+    """Returns one page of a list of names.
+
+    Args:
+        names: The whole list, in ascending order.
+        what: As for ``page_of``, and so are the rest, and the errors.
+        token: Likewise.
+        size: Likewise.
+
+    Returns:
+        The names of the page, and the token of the next one; empty on the last page.
+    """
+    size = _size(size)
+    start = bisect_right(names, _read(token, what)[1]) if token else 0
+    page = names[start : start + size]
+    return page, _write(what, (0, page[-1])) if start + size < len(names) else ""
 
 
 def _size(size: int) -> int:
@@ -109,7 +133,12 @@ def _size(size: int) -> int:
 
 
 async def _page(
-    first: Sequence[tuple[Position, T]], write: Callable[[T], M | None], what: str, size: int, turns: Turns
+    first: Sequence[tuple[Position, T]],
+    write: Callable[[T], M | None],
+    what: str,
+    size: int,
+    turns: Turns,
+    bytes_of: Callable[[M], int],
 ) -> Page[M]:
     """Writes one page of the first entries, of which there is one more than fits if there are more."""
     written: list[M] = []
@@ -117,7 +146,7 @@ async def _page(
     last: Position | None = None
     for at, entry in first:
         message = write(entry)
-        room -= message.ByteSize() if message is not None else 0
+        room -= bytes_of(message) if message is not None else 0
         if last is not None and (room < 0 or len(written) == size):
             return Page(written, _write(what, last))
         if message is not None:

@@ -189,7 +189,11 @@ class ToolRegistry:
 
     def visible(self, session: Session | None) -> list[RegisteredTool]:
         """Returns the tools that a session sees, sorted by name; for None, those of the hub."""
-        return list(self._by_name(session).values())
+        return list(self.by_name(session).values())
+
+    def by_name(self, session: Session | None) -> Mapping[str, RegisteredTool]:
+        """Returns the tools that a session sees by name, in order; for None, the hub's. They must not be changed."""
+        return self._shared_tools() if session is None else self._view(session).by_name()
 
     def count(self, session: Session) -> int:
         """Returns the number of tools that a session sees."""
@@ -201,7 +205,7 @@ class ToolRegistry:
     def page(self, session: Session, token: str = "", size: int = 0) -> Page:
         """Returns one page of the tools that a session sees; arguments and errors as for ``tool_page``."""
         return tool_page(
-            self._by_name(session),
+            self.by_name(session),
             self.revision(session),
             owner=f"{self.store.revisions.epoch} {session.id}",
             token=token,
@@ -283,10 +287,6 @@ class ToolRegistry:
         """Ends every watch with ``error``."""
         self._closed = error
         self._wake(None)
-
-    def _by_name(self, session: Session | None) -> Mapping[str, RegisteredTool]:
-        """Returns the tools that a session sees, sorted by name. The result must not be changed."""
-        return self._shared_tools() if session is None else self._view(session).by_name()
 
     def _shared_tools(self) -> Mapping[str, RegisteredTool]:
         if self._shared is None:

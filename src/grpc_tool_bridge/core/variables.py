@@ -5,7 +5,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
@@ -131,6 +131,7 @@ class Change:
         operation: "set" (new), "update", "delete", or "reset": the current values follow as "set".
         timestamp: Seconds since the epoch.
         previous: The variable's previous revision; 0 if it is new.
+        secret: Whether the variable is secret. Where it became secret later, this is true as well.
     """
 
     operation: str
@@ -140,6 +141,7 @@ class Change:
     timestamp: float
     size: int = 0
     previous: int = 0
+    secret: bool = False
 
 
 class Variables:
@@ -196,6 +198,11 @@ class Variables:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all of them, as ``max_session_variable_bytes`` limits them."""
+        return self._bytes
+
     def get(self, name: str) -> Variable:
         """Returns the variable.
 
@@ -251,9 +258,11 @@ class Variables:
         previous = known.revision if known else 0
         if self._journal is not None:
             self._journal.append(Record("variable-set", self._session_id, name, variable))
-        self._changed(
-            Change("update" if known else "set", name, value, variable.revision, variable.updated_at, size, previous)
-        )
+        if variable.secret and known is not None and not known.secret and self._history is not None:
+            # An earlier value may be the one that is secret now.
+            self._history.hide(name)
+        operation, at = "update" if known else "set", variable.updated_at
+        self._changed(Change(operation, name, value, variable.revision, at, size, previous, variable.secret))
         return variable
 
     def _made(
@@ -294,7 +303,8 @@ class Variables:
         self._deleted_at = self._revisions.next()
         if self._journal is not None:
             self._journal.append(Record("variable-deleted", self._session_id, name))
-        self._changed(Change("delete", name, None, self._deleted_at, time.time(), previous=variable.revision))
+        before = variable.revision
+        self._changed(Change("delete", name, None, self._deleted_at, time.time(), 0, before, variable.secret))
 
     async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
         """Returns a consistent list of variables, sorted by name; yields to other tasks if there are many.
@@ -336,16 +346,21 @@ class Variables:
         cursor = self._begin(after, epoch, wanted)
         if initial and not after:
             for change in self._present(wanted):
-                yield change
+                yield replace(change, secret=True) if self._is_secret(change.name) else change
         while True:
             changes, cursor = await self._changes_after(cursor, wanted)
             for change in changes:
-                yield change
+                # The reader may have taken so long that it has become secret meanwhile.
+                yield replace(change, secret=True) if self._is_secret(change.name) else change
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
         self._closed = error
         self._waiters.notify_all()
+
+    def _is_secret(self, name: str) -> bool:
+        variable = self._items.get(name)
+        return variable is not None and variable.secret
 
     def _begin(self, after: int, epoch: str, wanted: frozenset[str]) -> int:
         """Returns the revision from which a watch resumes; -1 if the changes after it are no longer known."""
@@ -387,7 +402,7 @@ class Variables:
     def _present(self, wanted: frozenset[str]) -> list[Change]:
         chosen = [variable for variable in self._items.values() if not wanted or variable.name in wanted]
         chosen.sort(key=lambda variable: variable.revision)
-        return [Change("set", v.name, v.value, v.revision, v.updated_at, v.size) for v in chosen]
+        return [Change("set", v.name, v.value, v.revision, v.updated_at, v.size, secret=v.secret) for v in chosen]
 
     async def _next_change(self, cursor: int) -> None:
         while self.revision <= cursor:
@@ -455,6 +470,12 @@ class _History:
             self.floor = dropped.revision
             if dropped.operation == "delete":
                 self.lost_delete = dropped.revision
+
+    def hide(self, name: str) -> None:
+        """Marks the changes of a variable as those of a secret one."""
+        for index, change in enumerate(self._changes):
+            if change.name == name:
+                self._changes[index] = replace(change, secret=True)
 
     def reaches(self, revision: int) -> bool:
         return revision >= self.floor

@@ -1,5 +1,6 @@
 """Agents and their runs over HTTP."""
 
+import json
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,15 +9,26 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from grpc_tool_bridge.core.agents.agents import Agent
+from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.pages import page_of
+from grpc_tool_bridge.core.sessions import Session
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import MAX_COUNT, fields_of, path_name, timeout_of, whole_number
+from grpc_tool_bridge.gateway.bodies import MAX_COUNT, count_of, fields_of, name_of, path_name, timeout_of, whole_number
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import error_json, message_json
+from grpc_tool_bridge.llm.agent_search import is_search
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.serialization import serialize_value
 from grpc_tool_bridge.values.text import is_text
+
+# Tools of one agent that a list names.
+MAX_TOOLS = 100
+
+# An agent with its session, and how many of its runs are under way.
+_Entry = tuple[Session, Agent, int]
 
 
 class AgentRoutes:
@@ -28,6 +40,30 @@ class AgentRoutes:
 
     def __init__(self, calls: HubCalls) -> None:
         self._calls = calls
+
+    async def list_all(self, request: Request) -> Response:
+        """Lists the agents, a page of them, those of the oldest sessions first; ``?session_id=`` those of one session.
+
+        ``tool_count`` is how many tools an agent is given, or may find if it searches for them, and ``tools`` names the
+        first of those that its definition names. ``runs`` are under way.
+        """
+        hub, session_id = self._calls.hub, name_of(request, "session_id")
+        wanted = hub.store.peek(session_id) if session_id else None
+
+        def write(entry: _Entry) -> dict[str, Any] | None:
+            session, agent, runs = entry
+            return None if session.ended is not None else _agent_json(hub, session, agent, runs)
+
+        page = await page_of(
+            hub.agents.agents(wanted),
+            lambda entry: (entry[0].created_at, f"{entry[0].id} {entry[1].id}"),
+            write,
+            what="agents",
+            token=request.query_params.get("page_token", ""),
+            size=count_of(request, "page_size"),
+            bytes_of=lambda line: len(json.dumps(line)),
+        )
+        return JsonResponse({"agents": page.entries, "next_page_token": page.next_token})
 
     async def create(self, request: Request) -> Response:
         """Makes an agent of a session."""
@@ -92,6 +128,23 @@ class AgentRoutes:
     def _read(self, request: Request, asked: pb.ExecuteAgentRequest) -> EventStream:
         chunks = self._calls.hub.execute_agent(asked, self._calls.context(request))
         return self._calls.event_stream(request, _chunk_events(chunks))
+
+
+def _agent_json(hub: Hub, session: Session, agent: Agent, runs: int) -> dict[str, Any]:
+    """Writes what a list says of an agent."""
+    definition = agent.definition
+    names = list(definition.tool_names)
+    known = hub.store.tools.names.keys() | (session.tools.names.keys() if session.tools else set())
+    searches = not names or any(is_search(name, known) for name in names)
+    return {
+        "agent_id": agent.id,
+        "session_id": session.id,
+        "signature": definition.signature,
+        "tools": names[:MAX_TOOLS],
+        "tool_count": hub.registry.count(session) if searches else len(names),
+        "max_iters": definition.max_iters,
+        "runs": runs,
+    }
 
 
 async def _chunk_events(chunks: Any) -> AsyncGenerator[Event, None]:

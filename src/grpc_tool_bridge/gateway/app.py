@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.gateway.agents import AgentRoutes
 from grpc_tool_bridge.gateway.bodies import fields_of
@@ -17,12 +18,16 @@ from grpc_tool_bridge.gateway.dashboard_files import DashboardFiles
 from grpc_tool_bridge.gateway.documentation import DocumentationRoutes
 from grpc_tool_bridge.gateway.errors import HttpError, JsonResponse, error_response
 from grpc_tool_bridge.gateway.guard import Guard
+from grpc_tool_bridge.gateway.history import HistoryRoutes, history_of
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.hub_facts import HubFactRoutes
+from grpc_tool_bridge.gateway.limits import LimitRoutes
 from grpc_tool_bridge.gateway.login import LOGIN_PATH, LOGOUT_PATH
 from grpc_tool_bridge.gateway.mcp_route import McpRoute
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
+from grpc_tool_bridge.gateway.tool_lists import ToolListRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
 from grpc_tool_bridge.rpc.authentication import BearerToken
 
@@ -58,6 +63,8 @@ class Gateway:
         self._calls = HubCalls(hub)
         self._mcp = McpRoute(hub, mcp_agents)
         dashboard = DashboardFiles()
+        self._history = history_of(hub)
+        self._tasks = TaskSet()
         documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
         self._guard = Guard(
             _Routes(
@@ -65,6 +72,9 @@ class Gateway:
                     # First what is called most.
                     _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
+                    *_history_routes(HistoryRoutes(self._history, hub.store.revisions.epoch)),
+                    _route("/api/hub", HubFactRoutes(hub).read, "GET"),
+                    _route("/api/limits", LimitRoutes(hub, http, lambda: self._mcp.sessions).read, "GET"),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
                     _route(LOGOUT_PATH, self._log_out, "POST"),
@@ -90,6 +100,10 @@ class Gateway:
         )
         self.app: ASGIApp = self._guard
 
+    def start(self) -> None:
+        """Begins the history of the hub."""
+        self._tasks.spawn(self._history.run(), "history of the hub")
+
     async def end_streams(self) -> None:
         """Ends the streams of MCP clients, which would stay open; requests of theirs are refused from now on."""
         await self._mcp.aclose()
@@ -97,6 +111,7 @@ class Gateway:
     async def aclose(self) -> None:
         """Ends what still runs."""
         await self.end_streams()
+        await self._tasks.aclose()
         await self._calls.aclose()
 
     async def _log_in(self, request: Request) -> Response:
@@ -113,7 +128,7 @@ class Gateway:
 
 def _routes(calls: HubCalls) -> list[Route]:
     sessions, variables, tools = SessionRoutes(calls), VariableRoutes(calls), ToolRoutes(calls)
-    agents, hub = AgentRoutes(calls), OperationRoutes(calls)
+    agents, hub, listed = AgentRoutes(calls), OperationRoutes(calls), ToolListRoutes(calls.hub)
     tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
     return [
         _route(f"{tool}/execute", tools.execute, "POST"),
@@ -135,13 +150,25 @@ def _routes(calls: HubCalls) -> list[Route]:
         _route(f"{_SESSION}/agents/{{agent}}/execute", agents.execute, "POST"),
         _route(f"{_SESSION}/runs/{{run}}", agents.attach, "GET"),
         _route(f"{_SESSION}/runs/{{run}}", agents.cancel, "DELETE"),
+        _route("/api/tools", listed.list_all, "GET"),
+        _route("/api/tools/{tool}", listed.describe, "GET"),
+        _route("/api/agents", agents.list_all, "GET"),
         _route("/api/workers", hub.workers, "GET"),
         _route("/api/calls", hub.calls, "GET"),
         _route("/api/calls/{call}", hub.cancel_call, "DELETE"),
+        _route("/api/history/calls", hub.notable_calls, "GET"),
         _route("/api/runs", hub.runs, "GET"),
         _route("/api/events", hub.events, "GET"),
         _route("/healthz", hub.alive, "GET"),
         _route("/readyz", hub.ready, "GET"),
+    ]
+
+
+def _history_routes(history: HistoryRoutes) -> list[Route]:
+    return [
+        _route("/api/history", history.points, "GET"),
+        _route("/api/history/tools", history.tools, "GET"),
+        _route("/api/history/workers", history.workers, "GET"),
     ]
 
 

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import MessageTooLargeError, ValidationError
 from grpc_tool_bridge.gateway.errors import HttpError
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.values.offload import in_reader
 from grpc_tool_bridge.values.tagged_json import loads
@@ -187,6 +188,18 @@ def flag_of(request: Request, name: str, *, default: bool = False) -> bool:
     if text.lower() not in _FLAGS:
         raise ValidationError(f"{name} must be true or false, not {text!r:.60}")
     return _FLAGS[text.lower()]
+
+
+def name_of(request: Request, name: str) -> str:
+    """Returns a name, an id or the beginning of one in the query; empty if it is missing.
+
+    Raises:
+        ValidationError: It is longer than any name.
+    """
+    text = request.query_params.get(name, "")
+    if len(text) > MAX_NAME_CHARS:
+        raise ValidationError(f"{name} has {len(text):,} characters; names have at most {MAX_NAME_CHARS}")
+    return text
 
 
 def texts_of(name: str, given: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
-from grpc_tool_bridge.gateway.login import LOGIN_PAGE, LOGIN_PATH, LOGOUT_PATH, BrowserLogin, opens_page
+from grpc_tool_bridge.gateway.login import LOGIN_PAGE, LOGIN_PATH, LOGOUT_PATH, BrowserLogin, follows_link, opens_page
 from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
@@ -149,7 +149,8 @@ class Guard:
     def _check_origin(self, headers: Headers, scope: Scope) -> None:
         origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
         own = f"{scope['scheme']}://{headers.get('host', '')}"
-        if (origin and origin != own) or site not in ("", "same-origin", "none"):
+        is_own = (not origin or origin == own) and site in ("", "same-origin", "none")
+        if not is_own and not follows_link(headers, scope):
             raise HttpError(
                 403,
                 "PermissionDenied",

@@ -75,6 +75,20 @@ def _name(headers: Headers) -> str:
     return f"{COOKIE}_{port}" if port.isdecimal() else COOKIE
 
 
+def follows_link(headers: Headers, scope: Scope) -> bool:
+    """Returns whether a browser opens a page in a tab of its own, by a link that may be another site's.
+
+    The other site sees nothing of the page, and an address of a page does nothing but show it.
+    """
+    return (
+        scope["method"] == "GET"
+        and scope["path"] in PAGE_PATHS
+        and "origin" not in headers
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+
+
 def opens_page(headers: Headers, scope: Scope) -> bool:
     """Returns whether a person opens a page, rather than a program or a script asks for it."""
     return (

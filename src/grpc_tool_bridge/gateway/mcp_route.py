@@ -29,6 +29,11 @@ class McpRoute:
         self._starting = asyncio.Lock()
         self._is_closed = False
 
+    @property
+    def sessions(self) -> int:
+        """Sessions that MCP clients have open."""
+        return 0 if self._endpoint is None else int(self._endpoint.sessions)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
         if self._endpoint is None:

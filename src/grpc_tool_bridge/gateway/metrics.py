@@ -19,13 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.metrics import OTHER_TOOLS, ToolMetrics
 from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.values.offload import in_reader
 
-# Tools that are told apart; each has about two dozen time series. All others are one, by a name that no tool can have.
+# Tools that are told apart; each has about two dozen time series. All others are one.
 MAX_TOOLS = 1_000
-OTHER_TOOLS = "(other)"
 
 _DISTRIBUTION = "grpc-tool-bridge"
 

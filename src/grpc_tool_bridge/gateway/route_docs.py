@@ -5,8 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grpc_tool_bridge.core.names import NAME_PATTERN
+from grpc_tool_bridge.core.notable_calls import KINDS
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
+from grpc_tool_bridge.gateway.history import DEFAULT_LIMIT as DEFAULT_ROWS
+from grpc_tool_bridge.gateway.history import MAX_LIMIT as MAX_ROWS
+from grpc_tool_bridge.gateway.history import PERCENTILES, SORTS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
+from grpc_tool_bridge.gateway.operations import DEFAULT_CALLS, MAX_CALLS
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, MAX_LIMIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
@@ -25,6 +30,9 @@ _ID: Schema = {"type": "string", "maxLength": MAX_NAME_CHARS}
 # Of what keeps it.
 _NAME: Schema = {**_ID, "pattern": NAME_PATTERN}
 _COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
+# Of an answer.
+_COUNTER: Schema = {"type": "integer", "minimum": 0}
+_MOMENT: Schema = {"type": "string", "format": "date-time"}
 _TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 _TIMEOUT: Schema = {
     "type": "integer", "minimum": 0, "maximum": MAX_TIMEOUT_MS, "description": "Milliseconds; 0: the default.",
@@ -105,6 +113,23 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "of_session": {"in": "query", "name": "session_id", "schema": _ID, "description": "Only those of a session."},
     "arguments": {"in": "query", "schema": FLAG, "description": "Includes the arguments of calls."},
+    "calls_per_second": {
+        "in": "query", "schema": _COUNT,
+        "description": "A sample of about so many new calls a second, and the end of others that failed or were slow; "
+        "`omitted_calls` of an event counts those that are left out. 0: all calls.",
+    },
+    "notable": {
+        "in": "query", "name": "kind", "schema": {"type": "string", "enum": [*KINDS]},
+        "description": f"The slowest calls of the last ten minutes, or the failed ones, newest first; "
+        f"default: {KINDS[0]}.",
+    },
+    "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only those of a tool or an agent."},
+    "of_worker": {"in": "query", "name": "worker", "schema": _ID, "description": "Only those that a worker ran."},
+    "calls": {
+        "in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 0, "maximum": MAX_CALLS},
+        "description": f"So many at most; 0: {DEFAULT_CALLS}.",
+    },
+    "error_texts": {"in": "query", "name": "arguments", "schema": FLAG, "description": "Includes messages of errors."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
     "kinds": {
         "in": "query", "style": "form", "explode": False, "description": "Only these, with commas; default: all.",
@@ -119,6 +144,9 @@ PARAMETERS: Mapping[str, Schema] = {
         "description": "Names of variables, one each time; they may have commas.",
     },
     "initial": {"in": "query", "schema": FLAG, "description": "Starts with the present values; default: true."},
+    "secrets": {
+        "in": "query", "schema": FLAG, "description": "Includes the values of secret variables; default: true.",
+    },
     "events": {"in": "query", "schema": FLAG, "description": "Includes progress and log lines."},
     "plain": {
         "in": "query", "schema": FLAG,
@@ -145,6 +173,34 @@ PARAMETERS: Mapping[str, Schema] = {
     "X-Request-Id": {
         "in": "header", "schema": {"type": "string", "pattern": f"^[ -~]{{0,{MAX_NAME_CHARS}}}$"},
         "description": "The caller's id of the request, which the response repeats; generated if missing.",
+    },
+    "since": {
+        "in": "query", "schema": _COUNT,
+        "description": "`sequence` of the last point that was seen; only later ones are returned.",
+    },
+    "epoch": {
+        "in": "query", "schema": _ID,
+        "description": "`epoch` of the answer that it was in; if it is another run's, all points are returned.",
+    },
+    "points_of_tool": {
+        "in": "query", "name": "tool", "schema": _ID, "description": "Only what concerns this tool.",
+    },
+    "points_of_worker": {
+        "in": "query", "name": "worker", "schema": _ID,
+        "description": "Only what concerns this worker; not with `tool`.",
+    },
+    "sort": {
+        "in": "query", "schema": {"type": "string", "enum": [*SORTS]},
+        "description": "By what they are sorted, the most first, but names ascending; default: `calls`.",
+    },
+    "find": {"in": "query", "schema": _ID, "description": "Only names that have this part, in either case."},
+    "rows": {
+        "in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 0, "maximum": MAX_ROWS},
+        "description": f"So many at most; 0: {DEFAULT_ROWS}.",
+    },
+    "seen_by": {
+        "in": "query", "name": "session_id", "schema": _ID,
+        "description": "Those that this session sees; default: the hub's.",
     },
     "tools_of": {
         "in": "query", "name": "session_id", "schema": TEXT,
@@ -230,8 +286,9 @@ def _variable_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListVariablesResponse),
         ),
         f"GET {variables}/watch": RouteDoc(
-            name="watchVariables", tag="variables", parameters=("names", "one_name", "initial", "Last-Event-ID"),
-            errors=_SESSION | _BUSY, streams=True, answer=events_of(data=schemas.answered(pb.VariableUpdate)),
+            name="watchVariables", tag="variables", errors=_SESSION | _BUSY, streams=True,
+            parameters=("names", "one_name", "initial", "secrets", "Last-Event-ID"),
+            answer=events_of(data=schemas.answered(pb.VariableUpdate)),
         ),
         f"GET {variables}/{{name}}": RouteDoc(
             name="readVariable", tag="variables", errors=_SESSION,
@@ -296,6 +353,11 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             name="listCalls", tag="operations", parameters=(*pages, "of_session", "arguments"), errors=_SESSION,
             answer=schemas.answered(pb.ListCallsResponse),
         ),
+        "GET /api/history/calls": RouteDoc(
+            name="listNotableCalls", tag="operations",
+            parameters=("notable", "of_tool", "of_worker", "of_session", "calls", "error_texts"),
+            answer=object_of({"calls": {"type": "array", "items": schemas.answered(pb.CallInfo)}}, "calls"),
+        ),
         "DELETE /api/calls/{call}": RouteDoc(
             name="cancelCall", tag="operations", parameters=("reason",), errors=frozenset({404}),
             answer=reference("Message"),
@@ -305,8 +367,9 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=schemas.answered(pb.ListRunsResponse),
         ),
         "GET /api/events": RouteDoc(
-            name="watchEvents", tag="operations", parameters=("kinds", "of_session", "arguments"), streams=True,
-            errors=_SESSION | _BUSY, answer=events_of(data=schemas.answered(pb.AdminEvent)),
+            name="watchEvents", tag="operations", streams=True, errors=_SESSION | _BUSY,
+            parameters=("kinds", "of_session", "arguments", "calls_per_second"),
+            answer=events_of(data=schemas.answered(pb.AdminEvent)),
         ),
         "POST /api/login": RouteDoc(
             name="logIn", tag="access", errors=_BODY, body=body_of({"token": TEXT}), answer=status, is_open=True
@@ -328,6 +391,88 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     }  # fmt: skip
 
 
+def _history_docs() -> dict[str, RouteDoc]:
+    number: Schema = {"type": "number", "minimum": 0}
+    counts: dict[str, Schema] = {
+        **dict.fromkeys(("calls", "errors", "active"), _COUNTER),
+        **{f"{name}_ms": or_null(number) for name in PERCENTILES},
+    }
+    total = object_of(counts, *counts)
+    row = object_of({"name": TEXT, **counts}, "name", *counts)
+    point = object_of({"sequence": _COUNTER, "at": _MOMENT, **counts}, "sequence", "at", *counts)
+
+    def table(name: str, what: str) -> RouteDoc:
+        answer = {"seconds": number, "total": total, "count": _COUNTER, what: {"type": "array", "items": row}}
+        return RouteDoc(
+            name=name, tag="operations", parameters=("sort", "rows", "prefix", "find"), answer=object_of(answer, *answer)
+        )
+
+    points = {"interval_ms": _COUNTER, "epoch": TEXT, "points": {"type": "array", "items": point}}
+    return {
+        "GET /api/history": RouteDoc(
+            name="readHistory", tag="operations", parameters=("since", "epoch", "points_of_tool", "points_of_worker"),
+            answer=object_of(points, *points),
+        ),
+        "GET /api/history/tools": table("listToolHistory", "tools"),
+        "GET /api/history/workers": table("listWorkerHistory", "workers"),
+    }  # fmt: skip
+
+
+def _hub_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    pages = ("page_token", "page_size")
+    names = {"type": "array", "items": TEXT}
+    hub = {
+        **dict.fromkeys(("version", "epoch", "python", "address"), TEXT),
+        **dict.fromkeys(("serving", "injects_faults"), FLAG),
+        "uptime_seconds": {"type": "number", "minimum": 0},
+        **dict.fromkeys(("sessions", "tools", "workers", "connections"), _COUNTER),
+        **dict.fromkeys(("active_calls", "agent_runs", "event_watches"), _COUNTER),
+    }
+    limit = {
+        **dict.fromkeys(("name", "title", "of"), TEXT),
+        **dict.fromkeys(("used", "limit", "waiting"), _COUNTER),
+        "unit": {"enum": ["", "bytes", "per minute"]},
+        "kind": {"enum": ["hub", "session", "tool", "worker"]},
+    }
+    tool = {
+        **dict.fromkeys(("name", "tool_id", "description", "version"), TEXT),
+        "type": {"enum": pb.ToolType.keys()},
+        "workers": _COUNTER,
+        **dict.fromkeys(("idempotent", "of_hub", "of_session"), FLAG),
+    }
+    whole = {
+        "spec": schemas.answered(pb.ToolSpec), "arguments": {"type": "object"}, "result": {}, "workers": names,
+    }  # fmt: skip
+    agent = {
+        **dict.fromkeys(("agent_id", "session_id", "signature"), TEXT),
+        "tools": names,
+        **dict.fromkeys(("tool_count", "max_iters", "runs"), _COUNTER),
+    }
+    return {
+        "GET /api/hub": RouteDoc(name="readHub", tag="operations", answer=object_of(hub, *hub)),
+        "GET /api/limits": RouteDoc(name="readLimits", tag="operations", answer=_list_of("limits", limit)),
+        "GET /api/tools": RouteDoc(
+            name="listAllTools", tag="tools", parameters=("seen_by", *pages), errors=_SESSION,
+            answer=_list_of("tools", tool, paged=True),
+        ),
+        "GET /api/tools/{tool}": RouteDoc(
+            name="describeAnyTool", tag="tools", parameters=("seen_by",), errors=_SESSION,
+            answer=object_of(whole, *whole),
+        ),
+        "GET /api/agents": RouteDoc(
+            name="listAgents", tag="agents", parameters=(*pages, "of_session"), errors=_SESSION,
+            answer=_list_of("agents", agent, paged=True),
+        ),
+    }  # fmt: skip
+
+
+def _list_of(name: str, entry: Mapping[str, Schema], *, paged: bool = False) -> Schema:
+    fields: dict[str, Schema] = {name: {"type": "array", "items": object_of(entry, *entry)}}
+    if paged:
+        fields["next_page_token"] = TEXT
+    return object_of(fields, *fields)
+
+
 def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     """Returns the documentation of each route, by its method and path.
 
@@ -340,6 +485,8 @@ def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         **_variable_docs(schemas),
         **_agent_docs(schemas),
         **_operation_docs(schemas),
+        **_history_docs(),
+        **_hub_docs(schemas),
     }
 
 

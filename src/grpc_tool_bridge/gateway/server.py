@@ -97,6 +97,7 @@ class HttpServer:
         server = self._server = QuietServer(config)
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         await server.listening.wait()
+        self._gateway.start()
 
     async def stop(self, grace: float) -> None:
         """Takes no new connections, and ends those that are open after ``grace`` seconds at most."""

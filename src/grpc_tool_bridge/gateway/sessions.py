@@ -135,7 +135,8 @@ class VariableRoutes:
     async def watch(self, request: Request) -> EventStream:
         """Watches variables; ``?names=a,b``, and ``Last-Event-ID`` to go on where a watch was.
 
-        A name with a comma in it is given as ``?name=``, which may be repeated.
+        A name with a comma in it is given as ``?name=``, which may be repeated. With ``?secrets=false``, changes of
+        secret variables come without their values.
         """
         asked = pb.WatchVariablesRequest(
             session_id=path_name(request, "sid"),
@@ -149,12 +150,16 @@ class VariableRoutes:
             asked.epoch, asked.from_revision = epoch, revision
         elif last:
             raise ValidationError(f"Last-Event-ID must be 'epoch:revision' of an earlier event, not {last!r:.80}")
-        return self._calls.event_stream(request, _changes(self._calls.hub.watch_session_variables(asked)))
+        updates = self._calls.hub.watch_session_variables(asked)
+        with_secrets = flag_of(request, "secrets", default=True)
+        return self._calls.event_stream(request, _changes(updates, with_secrets=with_secrets))
 
 
-async def _changes(updates: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:
+async def _changes(updates: AsyncGenerator[Any, None], *, with_secrets: bool) -> AsyncGenerator[Event, None]:
     async with aclosing(updates):
         async for update in updates:
+            if update.secret and not with_secrets:
+                update.ClearField("value")
             change = message_json(update)
             change["value"] = await value_json(update.value) if update.HasField("value") else None
             yield Event("data", change, f"{update.epoch}:{update.revision}" if update.revision else "")

@@ -104,11 +104,42 @@ def local_schema(text: str, name: str, *, answered: bool = False) -> Any:
     Returns:
         The schema; None if there is none, or if it cannot be used.
     """
+    return _written(text, reference(name)["$ref"], answered=answered)
+
+
+def whole_schema(text: str) -> Any:
+    """Makes a schema a document of its own, which refers to nothing outside itself.
+
+    One that JSON Schema 2020-12 does not allow, such as one of an older draft, is returned as it is.
+
+    Args:
+        text: The schema, as text.
+
+    Returns:
+        The schema; None if there is none, or if it is no schema at all or too large.
+    """
+    written = _written(text, "#", answered=False)
+    if written is not None or not text or len(text) > MAX_SCHEMA_CHARS:
+        return written
+    try:
+        schema = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return schema if isinstance(schema, dict | bool) and _levels_of(schema) <= _MAX_LEVELS else None
+
+
+def _levels_of(part: Any) -> int:
+    """Returns how deep an object or an array is nested; the recursion is limited as that of the reader is."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else None
+    return 0 if inner is None else 1 + max(map(_levels_of, inner), default=0)
+
+
+def _written(text: str, where: str, *, answered: bool) -> Any:
     if not text or len(text) > MAX_SCHEMA_CHARS:
         return None
     try:
         schema = json.loads(text, parse_constant=_refuse_constant)
-        return _Writer(schema, name, answered=answered).whole()
+        return _Writer(schema, where, answered=answered).whole()
     except (ValueError, RecursionError, _UnsoundError):
         return None
 
@@ -118,14 +149,14 @@ def _refuse_constant(name: str) -> None:
 
 
 class _Writer:
-    """Writes one schema anew, with its references where they are found."""
+    """Writes one schema anew, with its references where they are found: ``where`` is that of the schema itself."""
 
-    def __init__(self, schema: Any, name: str, *, answered: bool) -> None:
+    def __init__(self, schema: Any, where: str, *, answered: bool) -> None:
         definitions = schema.get("$defs", {}) if isinstance(schema, dict) else {}
         if not isinstance(definitions, dict):
             raise _UnsoundError
         self._schema = schema
-        self._name = name
+        self._where = where
         self._definitions = definitions
         self._answered = answered
         self._left = _MAX_PARTS
@@ -190,15 +221,22 @@ class _Writer:
         name = "" if found is None else found[1]
         if within is not None:
             self._made_of.setdefault(within, set()).add(name)
-        whole: str = reference(self._name)["$ref"]
-        return f"{whole}/$defs/{name}" if name else whole
+        return f"{self._where}/$defs/{name}" if name else self._where
 
 
 def _takes(schema: Mapping[str, Any], value: Any) -> bool:
     """Returns whether a default is of the type that its schema names."""
     kinds = schema.get("type", [])
     names = [kinds] if isinstance(kinds, str) else kinds
-    return (not names or any(_TYPES[name](value) for name in names)) and value in schema.get("enum", [value])
+    is_one = not names or any(_TYPES[name](value) for name in names)
+    return is_one and value in schema.get("enum", [value]) and _is_exact(value)
+
+
+def _is_exact(value: Any) -> bool:
+    """Returns whether every reader of JSON reads a value as it is: integers beyond 2^53 become others in many."""
+    if isinstance(value, dict | list):
+        return all(map(_is_exact, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, int) or -(2**53) < value < 2**53
 
 
 def _may_be_tagged(schema: Mapping[str, Any]) -> bool:

@@ -1489,12 +1489,17 @@ class VariableUpdate(google.protobuf.message.Message):
     TIMESTAMP_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
+    SECRET_FIELD_NUMBER: builtins.int
     name: builtins.str
     operation: builtins.str
     """"set" (new), "update", "delete", or "reset": discard the known values; the current ones follow as "set"."""
     revision: builtins.int
     epoch: builtins.str
     """One life of the hub. Revisions of different epochs do not compare."""
+    secret: builtins.bool
+    """Whether the variable is secret, also where it became secret only after this change. Whoever shows the update leaves
+    out its value. Default: false.
+    """
     @property
     def value(self) -> google.protobuf.any_pb2.Any: ...
     @property
@@ -1508,9 +1513,10 @@ class VariableUpdate(google.protobuf.message.Message):
         timestamp: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         revision: builtins.int = ...,
         epoch: builtins.str = ...,
+        secret: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["timestamp", b"timestamp", "value", b"value"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "name", b"name", "operation", b"operation", "revision", b"revision", "timestamp", b"timestamp", "value", b"value"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "name", b"name", "operation", b"operation", "revision", b"revision", "secret", b"secret", "timestamp", b"timestamp", "value", b"value"]) -> None: ...
 
 global___VariableUpdate = VariableUpdate
 
@@ -2889,7 +2895,9 @@ class CallInfo(google.protobuf.message.Message):
 
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
-        """With include_arguments, in a list and when a call starts."""
+        """With include_arguments, in a list, when a call starts, and when one ends whose start is not told because it ended at
+        once (calls_per_second).
+        """
 
     @property
     def kwargs(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]: ...
@@ -3026,10 +3034,18 @@ class WatchEventsRequest(google.protobuf.message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     KINDS_FIELD_NUMBER: builtins.int
     INCLUDE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    CALLS_PER_SECOND_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     """Empty: those of every session."""
     include_arguments: builtins.bool
     """Include the arguments and the results of calls."""
+    calls_per_second: builtins.int
+    """0: every call. Otherwise a sample of about this many new calls a second, with bursts of up to ten times as many, and
+    besides only the end of calls that failed or were among the slowest of the moment, with a limit of its own for each.
+    A nested call is in the sample if its parent is; an agent run always is. Watches that set this share one sample,
+    whose rate is the highest of theirs; calls that are left out cost the hub next to nothing. Events come a few times
+    a second, those of that time together; of a call that starts and ends in that time, perhaps "ended" alone.
+    """
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Of "call", "worker", "session" and "log"; empty: all."""
@@ -3040,8 +3056,9 @@ class WatchEventsRequest(google.protobuf.message.Message):
         session_id: builtins.str = ...,
         kinds: collections.abc.Iterable[builtins.str] | None = ...,
         include_arguments: builtins.bool = ...,
+        calls_per_second: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["include_arguments", b"include_arguments", "kinds", b"kinds", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calls_per_second", b"calls_per_second", "include_arguments", b"include_arguments", "kinds", b"kinds", "session_id", b"session_id"]) -> None: ...
 
 global___WatchEventsRequest = WatchEventsRequest
 
@@ -3058,6 +3075,7 @@ class AdminEvent(google.protobuf.message.Message):
     LOG_FIELD_NUMBER: builtins.int
     DROPPED_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
+    OMITTED_CALLS_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Rises by one for each event of this stream, including dropped ones."""
     operation: builtins.str
@@ -3067,6 +3085,10 @@ class AdminEvent(google.protobuf.message.Message):
     """
     dropped: builtins.int
     """Events dropped since the previous one because this reader was too slow."""
+    omitted_calls: builtins.int
+    """With calls_per_second, calls since the previous event that are not in the sample, including those of which only the
+    end is told.
+    """
     @property
     def timestamp(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -3093,9 +3115,10 @@ class AdminEvent(google.protobuf.message.Message):
         log: global___LogRecord | None = ...,
         dropped: builtins.int = ...,
         result: google.protobuf.any_pb2.Any | None = ...,
+        omitted_calls: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["call", b"call", "log", b"log", "result", b"result", "session", b"session", "subject", b"subject", "timestamp", b"timestamp", "worker", b"worker"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["call", b"call", "dropped", b"dropped", "log", b"log", "operation", b"operation", "result", b"result", "sequence", b"sequence", "session", b"session", "subject", b"subject", "timestamp", b"timestamp", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call", b"call", "dropped", b"dropped", "log", b"log", "omitted_calls", b"omitted_calls", "operation", b"operation", "result", b"result", "sequence", b"sequence", "session", b"session", "subject", b"subject", "timestamp", b"timestamp", "worker", b"worker"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["subject", b"subject"]) -> typing.Literal["call", "worker", "session", "log"] | None: ...
 
 global___AdminEvent = AdminEvent

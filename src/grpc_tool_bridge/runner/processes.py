@@ -65,7 +65,7 @@ class ToolProcesses:
         self._max_message_nodes = max_message_nodes
         self._max_processes = max_processes or available_cores()
         # For each depth of nested calls, because a call that holds a process may wait for deeper calls.
-        self._places: dict[int, asyncio.Semaphore] = {}
+        self._places: dict[int, _Places] = {}
         # Processes that have not ended, including killed ones.
         self._living: set[ToolProcess] = set()
         self._busy: set[ToolProcess] = set()
@@ -79,6 +79,16 @@ class ToolProcesses:
     def busy(self) -> int:
         """Processes that run a tool now."""
         return len(self._busy)
+
+    @property
+    def limit(self) -> int:
+        """Concurrent processes at each depth of nested calls."""
+        return self._max_processes
+
+    @property
+    def fullest(self) -> tuple[int, int]:
+        """How many calls have a process, and how many wait for one, at the depth where they are most."""
+        return max(((places.used, places.waiting) for places in self._places.values()), default=(0, 0))
 
     async def run(
         self,
@@ -180,8 +190,8 @@ class ToolProcesses:
             )
         depth = min(depth, MAX_DEPTH)
         if depth not in self._places:
-            self._places[depth] = asyncio.Semaphore(self._max_processes)
-        async with self._places[depth]:
+            self._places[depth] = _Places(self._max_processes)
+        async with self._places[depth].taken():
             process = await self._taken()
             self._busy.add(process)
             if process.age is not None:
@@ -282,6 +292,38 @@ class ToolProcesses:
     async def _reap(self, process: ToolProcess) -> None:
         await process.ended()
         self._living.discard(process)
+
+
+class _Places:
+    """The processes that calls of one depth may have.
+
+    Args:
+        count: How many.
+
+    Attributes:
+        used: Calls that have one.
+        waiting: Calls that wait for one, in the order in which they came.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+        self.used = 0
+        self.waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Takes one."""
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        self.used += 1
+        try:
+            yield
+        finally:
+            self.used -= 1
+            self._free.release()
 
 
 def available_cores() -> int:

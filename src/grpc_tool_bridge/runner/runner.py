@@ -97,6 +97,7 @@ class ToolRunner:
 
     Attributes:
         tasks: Owner of tools that ignore their cancellation.
+        pools: The threads and the processes that tools take, by the setting that limits them.
     """
 
     def __init__(self, settings: Settings, make_runtime: Callable[[Any], ToolRuntime]) -> None:
@@ -127,6 +128,9 @@ class ToolRunner:
                 jitter=settings.process_jitter,
             ),
         )
+        self.pools: dict[str, NestedThreads | ToolProcesses] = {
+            "max_threads": self._threads, "max_processes": self._processes,
+        }  # fmt: skip
 
     async def aclose(self) -> None:
         """Ends orphaned tools and the tools' processes."""

@@ -85,7 +85,7 @@ class _Generator(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         if _holds_secret(dft):
             raise PydanticSerializationError("not shown")
-        return super().encode_default(dft)
+        return _with_base64(dft) if _holds_bytes(dft) else super().encode_default(dft)
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         return self._opened(super().model_schema(schema))
@@ -194,12 +194,25 @@ def _holds_secret(default: Any) -> bool:
     return False
 
 
+def _with_base64(default: Any) -> Any:
+    """Writes a default as JSON, with bytes in the form that their schema names."""
+    return to_jsonable_python(default, bytes_mode="base64")
+
+
+def _holds_bytes(default: Any) -> bool:
+    """Whether how bytes are written makes a difference to a default."""
+    try:
+        return bool(_with_base64(default) != to_jsonable_python(default, bytes_mode="hex"))
+    except Exception:  # noqa: BLE001 - what a class raises that writes itself
+        return False
+
+
 def _property(parameter: Parameter, schema: dict[str, Any]) -> dict[str, Any]:
     if parameter.description:
         schema.setdefault("description", parameter.description)
     if parameter.default is not EMPTY and not _holds_secret(parameter.default):
         try:
-            default = to_jsonable_python(parameter.default)
+            default = _with_base64(parameter.default)
             json.dumps(default, allow_nan=False)
         except (PydanticSerializationError, ValueError):
             return schema

@@ -114,3 +114,10 @@ def test_programs_get_every_field_of_sessions_workers_and_runs() -> None:
     assert set(admin_text.session_facts(session)) == set(session.DESCRIPTOR.fields_by_name)
     assert set(admin_text.worker_facts(worker)) == set(worker.DESCRIPTOR.fields_by_name)
     assert set(admin_text.run_facts(run)) == set(run.DESCRIPTOR.fields_by_name)
+
+
+def test_calls_that_were_left_out_are_a_line_before_the_event(capsys: pytest.CaptureFixture[str]) -> None:
+    for omitted in (1, 1_234):
+        admin_text.print_event(event(call(), omitted_calls=omitted), with_arguments=False, as_json=False)
+    first, _, third, _ = capsys.readouterr().out.splitlines()
+    assert (first, third) == ("… 1 call left out", "… 1,234 calls left out")

@@ -139,6 +139,9 @@ async def test_a_call_is_cancelled_by_its_id() -> None:
         ("include_arguments", lambda admin: admin.calls(include_arguments=1)),
         ("include_arguments", lambda admin: admin.watch(include_arguments="no")),
         ("kinds", lambda admin: admin.watch(kinds="call")),
+        ("calls_per_second", lambda admin: admin.watch(calls_per_second=0)),
+        ("calls_per_second", lambda admin: admin.watch(calls_per_second="50")),
+        ("calls_per_second", lambda admin: admin.watch(calls_per_second=2**31)),
         ("one of kinds", lambda admin: admin.watch(kinds=[1])),
         ("one of kinds", lambda admin: admin.watch(kinds=["call", "calls"])),
     ],
@@ -160,20 +163,23 @@ async def test_what_cannot_be_cancelled_is_refused_here(name: str, given: Any) -
 
 
 async def test_events_come_with_what_they_are_of() -> None:
-    ended = pb.AdminEvent(sequence=9, dropped=7, operation="ended", result=serialize_value((1, 2)))
+    ended = pb.AdminEvent(sequence=9, dropped=7, omitted_calls=5, operation="ended", result=serialize_value((1, 2)))
     ended.call.CopyFrom(pb.CallInfo(call_id="1", state="failed", duration_us=500_000, error=pb.ErrorInfo(type="E")))
     ended.timestamp.FromDatetime(datetime(2026, 1, 2, tzinfo=UTC))
     worker = pb.AdminEvent(operation="connected", worker=pb.WorkerInfo(worker_id="w"))
     session = pb.AdminEvent(operation="ended", session=pb.SessionInfo(session_id="s"))
     line = pb.AdminEvent(log=pb.LogRecord(message="hello"))
     client, transport = client_with(WatchEvents=Streams([started(), ended, worker, session, line]))
-    events = [event async for event in client.admin.watch("s", ["call", "log"], include_arguments=True)]
+    watch = client.admin.watch("s", ["call", "log"], include_arguments=True, calls_per_second=50)
+    events = [event async for event in watch]
     asked = transport.request("WatchEvents")
+    assert asked.calls_per_second == 50
     assert (asked.session_id, list(asked.kinds), asked.include_arguments) == ("s", ["call", "log"], True)
     assert [event.kind for event in events] == ["call", "call", "worker", "session", "log"]
     first, last = events[:2]
     assert isinstance(first.subject, CallStatus)
     assert isinstance(last.subject, CallStatus)
+    assert (first.omitted_calls, last.omitted_calls) == (0, 5)
     assert (first.subject.time_left, first.subject.duration, first.result, first.dropped) == (1.5, None, None, 0)
     assert (last.sequence, last.dropped, last.result, last.subject.duration) == (9, 7, (1, 2), 0.5)
     assert last.subject.error == pb.ErrorInfo(type="E")

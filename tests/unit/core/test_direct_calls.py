@@ -10,9 +10,12 @@ from pydantic import AfterValidator
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import admission, direct_calls
+from grpc_tool_bridge.core import sample as sampling
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.forwarder import Forwarded
+from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sample import Sample
 from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -27,7 +30,7 @@ from grpc_tool_bridge.runner.direct import MAX_BYTES
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import as_tool, tool
 from grpc_tool_bridge.values.call_bytes import arguments_of, request_head, request_tail
-from grpc_tool_bridge.values.serialization import deserialize_value
+from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from support.clock import Clock
 from support.patience import PATIENCE
 from support.waiting import until
@@ -205,6 +208,74 @@ async def test_what_concerns_more_than_the_call_leaves_it_to_the_executor(
     change(world)
     assert world.begin(request(name, 1)) is None
     assert world.counted() == before
+
+
+async def test_an_observer_of_a_sample_is_told_of_its_calls_and_the_others_are_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Observer(Observers):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: list[tuple[bool | None, Any]] = []
+
+        def started(self, call: Any, request: Any) -> None:
+            self.seen.append((call.watched, request))
+
+    clock = Clock(monkeypatch, sampling)
+    monkeypatch.setattr(direct_calls, "monotonic", clock.monotonic)
+    admission, observer = world.executor.admission, Observer()
+    admission.observer, admission.sample = observer, Sample()
+    admission.sample.follow([(1, "s")])
+    # Whether it has a place in the sample is decided when it is told.
+    for name in ("add", "remote"):
+        begun = world.begin(request(name, 1))
+        if name == "add":
+            assert observer.seen == []
+            assert answer_of(begun).success
+    assert observer.seen == [(None, request("add", 1)), (None, request("remote", 1))]
+    observer.seen.clear()
+    while admission.sample.take("s"):
+        pass
+    assert answer_of(world.begin(request("add", 1))).success
+    assert (admission.sample.omitted("s"), observer.seen) == (1, [])
+    assert isinstance(world.begin(request("remote", 1)), Forwarded)
+    assert observer.seen == [(False, request("remote", 1))]
+    # Nobody watches any more when it starts.
+    clock.now += 1
+    begun = world.begin(request("add", 1))
+    admission.observer = admission.sample = None
+    assert answer_of(begun).success
+    assert len(observer.seen) == 1
+    assert world.counted()[0] == 2
+
+
+async def test_a_call_that_may_be_kept_is_noted_when_it_ends(world: World) -> None:
+    notable, metrics = world.executor.admission.notable, world.store.tools["add"].metrics
+    answer_of(world.begin(request("add", 1)))
+    assert len(await notable.calls("slow")) == 1
+    metrics.noted_us = 10**9
+    answer_of(world.begin(request("add", 1)))
+    assert len(await notable.calls("slow")) == 1
+    # The next half minute.
+    notable.turns_at = 0
+    answer_of(world.begin(request("add", 1)))
+    assert len(await notable.calls("slow")) == 2
+    assert world.counted()[:2] == (0, 0)
+    assert metrics.calls == 3
+
+
+async def test_what_a_worker_ran_is_counted_as_its_own(world: World) -> None:
+    (worker,) = world.pool.workers()
+    answer_of(world.begin(request("add", 1)))
+    assert worker.metrics.calls == 0
+    answer = ToolCallResponse(success=True, result=serialize_value(1)).SerializeToString()
+    assert isinstance(world.begin(request("remote", 1)), Forwarded)
+    world.link.reply(answer)
+    assert isinstance(world.begin(request("remote", 1)), Forwarded)
+    world.link.end(13, "broken")
+    assert (worker.metrics.calls, worker.metrics.errors) == (2, 1)
+    found = await world.executor.admission.notable.calls("slow", worker_id=worker.id)
+    assert sorted(info.state for info in found) == ["done", "failed"]
 
 
 async def test_a_request_over_the_hub_s_own_limit_is_left_to_the_executor() -> None:

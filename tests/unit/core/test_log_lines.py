@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.core import log_lines
-from grpc_tool_bridge.core.log_lines import MAX_MESSAGE_CHARS, LogLines
+from grpc_tool_bridge.core.log_lines import MAX_MESSAGE_CHARS, LogLines, Report
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
 
 LOG = logging.getLogger("grpc_tool_bridge.here")
@@ -21,11 +21,13 @@ class Taken:
 
     def __init__(self) -> None:
         self.reports: list[Any] = []
+        self.for_all: list[bool] = []
         self.lost = 0
         self.lines = LogLines(self.take, self.lose)
 
-    def take(self, report: Any) -> None:
-        self.reports.append(report)
+    def take(self, report: Report) -> None:
+        self.reports.append(report.of)
+        self.for_all.append(report.for_all)
 
     def lose(self, count: int) -> None:
         self.lost += count
@@ -57,11 +59,13 @@ async def turn() -> None:
     await asyncio.sleep(0)
 
 
-def call_of(session_id: str = "s") -> Any:
+def call_of(session_id: str = "s", *, watched: bool | None = None) -> Any:
     class Call:
         session = SimpleNamespace(id=session_id)
 
-    return Call()
+    call: Any = Call()
+    call.watched = watched
+    return call
 
 
 async def test_lines_from_info_up_are_taken_with_what_they_say(taken: Taken) -> None:
@@ -122,11 +126,20 @@ async def test_a_call_whose_tool_reports_often_is_told_once_a_turn(taken: Taken)
     assert taken.reports == [call, other, call]
 
 
+async def test_what_calls_outside_the_sample_report_is_not_for_all(taken: Taken) -> None:
+    LOG.info("of the hub")
+    for watched in (None, False, True):
+        taken.lines.take(LogRecord(message=str(watched)), call_of(watched=watched))
+        taken.lines.take(Progress(), call_of(watched=watched))
+    await turn()
+    assert taken.for_all == [True, *[False] * 4, True, True]
+
+
 async def test_what_handing_on_logs_itself_is_not_told(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 
-    def take(report: Any) -> None:
-        seen.append(report)
+    def take(report: Report) -> None:
+        seen.append(report.of)
         LOG.info("took one")
 
     monkeypatch.setattr(taken.lines, "_take", take)

@@ -107,3 +107,53 @@ async def test_what_was_copied_stays_as_it_was() -> None:
     told, _ = await metrics.by_tool(10)
     metrics.of_tool("a").record(1_000, ok=False)
     assert (told["a"].calls, told["a"].errors, told["a"].cumulative_buckets()[-1][1]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("durations_us", "part", "expected"),
+    [
+        ([], 0.5, None),
+        # From 1 to 2 ms, halfway on a logarithmic scale.
+        ([1_500, 1_600], 0.5, 2**0.5),
+        ([1_500, 1_600], 1.0, 2.0),
+        ([1_500] * 4, 0.25, 2**0.25),
+        # The first bucket begins at 0, and is linear.
+        ([50] * 4, 0.5, 0.05),
+        ([50] * 4, 0.0, 0.0),
+        # An empty bucket in between is left out.
+        ([1_500, 90_000], 0.5, 2.0),
+        ([1_500, 90_000], 0.51, 50 * 2**0.02),
+        ([1_500] * 99 + [90_000], 0.99, 2.0),
+        ([10**9], 0.5, 100_000),
+        ([1_500, 10**9], 0.99, 100_000),
+    ],
+    ids=str,
+)
+def test_a_percentile_is_estimated_within_the_bucket_that_has_it(
+    durations_us: list[int], part: float, expected: float | None
+) -> None:
+    counts = ToolMetrics()
+    for duration_us in durations_us:
+        counts.record(duration_us, ok=True)
+    assert counts.percentile_ms(part) == (None if expected is None else pytest.approx(expected))
+
+
+def test_percentiles_rise_and_are_within_a_bucket_of_the_exact_ones() -> None:
+    counts = ToolMetrics()
+    durations = [int(10 ** (2 + number / 200)) for number in range(1_000)]
+    for duration_us in durations:
+        counts.record(duration_us, ok=True)
+    parts = [0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0]
+    estimates = [counts.percentile_ms(part) or 0 for part in parts]
+    assert estimates == sorted(estimates)
+    for part, estimate in zip(parts, estimates, strict=True):
+        exact = durations[int(part * len(durations)) - 1] / 1_000
+        assert exact / 2.5 < estimate < exact * 2.5
+
+
+def test_the_counts_are_those_that_go_on_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_TOOLS", 1)
+    metrics = Metrics()
+    first, second, third = (metrics.of_tool(name) for name in ("a", "b", "c"))
+    assert second is third
+    assert metrics.counts() == [("a", first), (module.OTHER_TOOLS, second)]

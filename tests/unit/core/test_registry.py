@@ -252,11 +252,11 @@ async def test_a_change_of_one_session_wakes_only_its_own_watches() -> None:
 async def test_watches_of_sessions_without_tools_of_their_own_share_what_they_remember() -> None:
     registry, session = await make("a")
     other = await registry.store.create_session("other")
-    assert registry._by_name(session) is registry._by_name(other)
+    assert registry.by_name(session) is registry.by_name(other)
     registry.register_batch("", [spec("b")])
-    assert list(registry._by_name(session)) == ["a", "b"]
+    assert list(registry.by_name(session)) == ["a", "b"]
     registry.unregister("", ["a"])
-    assert list(registry._by_name(other)) == ["b"]
+    assert list(registry.by_name(other)) == ["b"]
 
 
 async def test_a_change_of_the_hubs_tools_copies_nothing_for_a_session_with_tools_of_its_own() -> None:
@@ -267,7 +267,7 @@ async def test_a_change_of_the_hubs_tools_copies_nothing_for_a_session_with_tool
     registry.register_batch("", [spec("b")])
     now = registry._view(session, before)
     assert now.own is before.own
-    assert now.shared is registry._by_name(None)
+    assert now.shared is registry.by_name(None)
     registry.register_batch("s", [spec("more")])
     assert list(registry._view(session, now).own) == ["own", "more"]
 

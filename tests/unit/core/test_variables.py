@@ -572,3 +572,63 @@ async def test_a_waiting_reader_that_the_history_outruns_before_its_turn_gets_a_
         variables.set(name, 1)
     assert (await pending).operation == "reset"
     assert await told(watch, 3) == [("set", "a", 1), ("set", "b", 1), ("set", "c", 1)]
+
+
+# ----------------------------------------------------------------------------------------------------------- secrets
+
+SECRET = VariableMetadata(secret=True)
+
+
+async def secrets_told(watch: AsyncGenerator[Change, None], count: int) -> list[tuple[str, str, bool]]:
+    return [(change.operation, change.name, change.secret) for change in [await anext(watch) for _ in range(count)]]
+
+
+async def test_a_change_says_whether_its_variable_is_secret() -> None:
+    variables = make()
+    variables.set("open", 1)
+    variables.set("key", 1, metadata=SECRET)
+    watch = variables.watch(initial=True)
+    assert await secrets_told(watch, 2) == [("set", "open", False), ("set", "key", True)]
+    variables.set("key", 2)
+    variables.set("open", 2)
+    variables.delete("key")
+    variables.set("key", 3)
+    expected = [("update", "key", True), ("update", "open", False), ("delete", "key", True), ("set", "key", False)]
+    assert await secrets_told(watch, 4) == expected
+
+
+async def test_earlier_changes_of_a_variable_that_becomes_secret_are_those_of_a_secret() -> None:
+    variables = make()
+    await reader(variables.watch())
+    begun = variables.set("first", 0).revision
+    variables.set("key", 1)
+    variables.set("key", 2, metadata=SECRET)
+    expected = [("set", "key", True), ("update", "key", True)]
+    assert await secrets_told(variables.watch(after=begun), 2) == expected
+    variables.delete("key")
+    assert await secrets_told(variables.watch(after=begun), 3) == [*expected, ("delete", "key", True)]
+
+
+async def test_a_reader_that_is_slow_learns_that_a_variable_has_become_secret_meanwhile() -> None:
+    variables = make()
+    for name in ("a", "b"):
+        variables.set(name, 1)
+    begun = variables.watch(initial=True)
+    assert await secrets_told(begun, 1) == [("set", "a", False)]
+    variables.set("b", 2, metadata=SECRET)
+    assert await secrets_told(begun, 2) == [("set", "b", True), ("update", "b", True)]
+    for name in ("c", "d"):
+        variables.set(name, 1)
+    assert await secrets_told(begun, 1) == [("set", "c", False)]
+    variables.set("d", 2, metadata=SECRET)
+    assert await secrets_told(begun, 2) == [("set", "d", True), ("update", "d", True)]
+
+
+async def test_a_reset_says_which_of_the_values_that_follow_are_secret() -> None:
+    variables = make(watch_history=1)
+    await reader(variables.watch())
+    first = variables.set("open", 1).revision
+    variables.set("key", 1, metadata=SECRET)
+    variables.set("open", 2)
+    watch = variables.watch(after=first)
+    assert await secrets_told(watch, 3) == [("reset", "", False), ("set", "key", True), ("set", "open", False)]

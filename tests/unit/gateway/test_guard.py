@@ -93,3 +93,31 @@ async def test_what_runs_nothing_may_be_opened(client: httpx.AsyncClient, path: 
     headers = {**MOZILLA, "sec-fetch-site": "none", "sec-fetch-mode": "navigate"}
     assert (await client.get(path, headers=headers)).status_code == 200
     assert (await client.get(path, headers=MOZILLA)).status_code == 200
+
+
+LINK = {**MOZILLA, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/docs?q=1"])
+async def test_a_page_may_be_opened_by_a_link_of_another_site(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path, headers=LINK)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("GET", "/api/sessions", {}),
+        ("GET", "/docs/", {}),
+        ("POST", "/docs", {}),
+        ("GET", "/docs", {"sec-fetch-dest": "iframe"}),
+        ("GET", "/docs", {"sec-fetch-mode": "no-cors"}),
+        ("GET", "/docs", {"origin": "https://other.example"}),
+        ("GET", "/docs", {"origin": "null"}),
+    ],
+    ids=str,
+)
+async def test_nothing_else_may_be_opened_by_another_site(
+    client: httpx.AsyncClient, app: App, method: str, path: str, headers: dict[str, str]
+) -> None:
+    assert (await client.request(method, path, headers={**LINK, **headers})).status_code == 403
+    assert app.asked == []

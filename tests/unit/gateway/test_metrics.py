@@ -5,8 +5,8 @@ import subprocess
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from grpc_tool_bridge.core.metrics import ToolMetrics
-from grpc_tool_bridge.gateway.metrics import OTHER_TOOLS, HttpCounts, HubCollector
+from grpc_tool_bridge.core.metrics import OTHER_TOOLS, ToolMetrics
+from grpc_tool_bridge.gateway.metrics import HttpCounts, HubCollector
 from grpc_tool_bridge.tools.options import TOOL_NAME
 from support.needs import needs
 from support.patience import PATIENCE

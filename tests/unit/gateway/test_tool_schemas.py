@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.gateway.tool_schemas import local_schema
+from grpc_tool_bridge.gateway.tool_schemas import MAX_SCHEMA_CHARS, local_schema, whole_schema
 
 TAGGED = {"$ref": "#/components/schemas/Tagged"}
 
@@ -87,3 +87,41 @@ def test_a_definition_that_is_made_of_itself_is_refused_and_one_that_has_itself_
 def test_a_schema_of_too_many_parts_is_refused() -> None:
     assert local({"anyOf": [{}] * 4_000}) is not None
     assert local({"anyOf": [{}] * 6_000}) is None
+
+
+# ------------------------------------------------------------------------------------------- a schema that stands alone
+
+
+def test_a_whole_schema_refers_to_what_is_in_it() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/A"}, "b": {"$ref": "#"}},
+        "required": ["a"],
+        "$defs": {"A": {"type": "string", "title": "A name"}},
+    }
+    assert whole_schema(json.dumps(schema)) == schema
+
+
+def test_a_schema_of_an_older_draft_is_whole_as_it_is() -> None:
+    schema = {"$id": "urn:x", "properties": {"a": {"$ref": "#/definitions/A"}}, "definitions": {"A": {"minimum": 0}}}
+    assert whole_schema(json.dumps(schema)) == schema
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "1", '"text"', "[]", '{"$id": "x", "default": NaN}', '{"$id": ' * 51 + "1" + "}" * 51, "[" * 100_000],
+    ids=lambda text: text[:20],
+)
+def test_what_is_no_schema_or_too_deep_is_not_taken(text: str) -> None:
+    assert whole_schema(text) is None
+
+
+def test_a_schema_that_is_too_large_is_not_taken() -> None:
+    text = json.dumps({"$id": "x", "description": "x" * MAX_SCHEMA_CHARS})
+    assert whole_schema(text) is None
+
+
+@pytest.mark.parametrize("default", [2**53, -(2**60), [1, 2**60], {"a": 2**60}], ids=str)
+def test_a_default_that_not_every_reader_reads_exactly_is_left_out(default: object) -> None:
+    assert whole_schema(json.dumps({"title": "A", "default": default})) == {"title": "A"}
+    assert whole_schema(json.dumps({"title": "A", "default": 2**53 - 1})) == {"title": "A", "default": 2**53 - 1}

@@ -6,6 +6,7 @@ A run is a call of the hub, so that the calls of its tools are nested calls.
 import asyncio
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
@@ -134,6 +135,19 @@ class Agents:
         """Yields the runs of all sessions, including ended ones that are kept; they may change meanwhile."""
         for state in list(self._of.values()):
             yield from list(state.runs.values())
+
+    def agents(self, wanted: Session | None = None) -> Iterator[tuple[Session, Agent, int]]:
+        """Yields each agent of one session, or of all, with how many of its runs are under way."""
+        for session in list(self._of) if wanted is None else [wanted]:
+            state = self._of.get(session)
+            if state is not None and state.agents:
+                running = Counter(run.agent_id for run in state.runs.values() if not run.over)
+                for agent in list(state.agents.values()):
+                    yield session, agent, running[agent.id]
+
+    def counts(self) -> dict[Session, tuple[int, int]]:
+        """Returns how many agents and how many runs each session has that has any; kept runs count, too."""
+        return {session: (len(state.agents), len(state.runs)) for session, state in list(self._of.items())}
 
     @property
     def held_bytes(self) -> int:

@@ -99,12 +99,12 @@ class AgentRuntimes:
             except NotFoundError as error:
                 if error.error_type != "AgentNotFound" or remote.has_arrived or is_last:
                     raise
+                call.worker = None
             except WorkerLostError as lost:
                 raise UnavailableError(f"the agent runtime was lost in the middle of the run: {lost.message}") from None
             else:
                 return
             finally:
-                call.worker = None
                 # Does nothing if the call has ended.
                 worker.link.cancel(remote)
 

@@ -97,11 +97,10 @@ class Dispatcher:
             except WorkerLostError as lost:
                 losses += lost.began
                 check_repeatable(call, lost, losses)
+                call.worker = None
             except (asyncio.CancelledError, GeneratorExit):
                 worker.link.cancel(remote)
                 raise
-            finally:
-                call.worker = None
 
     async def stream(self, call: HubCall, crew: Crew, payload: Payload) -> AsyncGenerator[Payload, None]:
         """Runs one stream on a worker; yields its serialized chunks. Arguments and errors as for ``call``."""
@@ -123,10 +122,10 @@ class Dispatcher:
                 if remote.has_arrived:
                     raise
                 check_repeatable(call, lost, losses)
+                call.worker = None
             else:
                 return
             finally:
-                call.worker = None
                 # Does nothing if the call has ended.
                 link.cancel(remote)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from grpc_tool_bridge.config import DEFAULT_CAPACITY
+from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -71,6 +72,7 @@ class Worker:
         runs_agents: Whether it is also an agent runtime.
         missed: Consecutive pings that it has not answered.
         connected_at: Seconds since the epoch.
+        metrics: Counts the calls that it ran; its running ones are ``active``.
     """
 
     def __init__(self, worker_id: str, link: WorkerLink) -> None:
@@ -84,6 +86,7 @@ class Worker:
         self.runs_agents = AGENTS_FEATURE in link.features
         self.missed = 0
         self.connected_at = time.time()
+        self.metrics = ToolMetrics()
 
     @property
     def active(self) -> int:

@@ -38,7 +38,7 @@ export function get(address, query = {}, options = {}) {
   return answer(given.length ? `${address}?${new URLSearchParams(given)}` : address, { ...options, method: "GET" });
 }
 
-/** POST, PUT or DELETE, with a body of JSON if there is one. */
+/** POST, PUT or DELETE, with a body of JSON if there is one; a text is JSON already. */
 export function send(method, address, body, options = {}) {
   return answer(address, { ...options, ...withBody(body, options.headers), method });
 }
@@ -57,10 +57,15 @@ export async function* all(address, name, query = {}, { most = 10_000, signal } 
   } while (token);
 }
 
-/** Yields the events of a stream, as { event, id, data }; leaving the loop ends it. */
-export async function* stream(method, address, body, { signal } = {}) {
-  const headers = { Accept: "text/event-stream" };
+/**
+ * Yields the events of a stream, as { event, id, data }, and `raw`, the data as it was written; leaving the loop ends it.
+ *
+ * With `after` it goes on after the event with that id; `opened` is called when the hub has begun to answer.
+ */
+export async function* stream(method, address, body, { signal, after = "", opened } = {}) {
+  const headers = { Accept: "text/event-stream", ...(after && { "Last-Event-ID": after }) };
   const response = await fetched(address, { ...withBody(body, headers), method, signal });
+  opened?.();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {
@@ -93,12 +98,12 @@ function parsed(lines) {
     const colon = line.indexOf(": ");
     if (colon > 0) found[line.slice(0, colon)] = line.slice(colon + 2);
   }
-  return found.data ? { ...found, data: JSON.parse(found.data) } : null;
+  return found.data ? { ...found, raw: found.data, data: JSON.parse(found.data) } : null;
 }
 
 function withBody(body, headers = {}) {
   // Without one, a hub still wants to know that no form of another site has sent it.
-  return { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) };
+  return { headers: { "Content-Type": "application/json", ...headers }, body: typeof body === "string" ? body : JSON.stringify(body) };
 }
 
 async function answer(address, options) {

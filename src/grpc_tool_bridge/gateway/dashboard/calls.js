@@ -1,87 +1,82 @@
 // The calls that the page knows: those that the hub tells of, a tree of them, the newest first.
 
-/** Calls that are kept; of more, those that ended first are forgotten. */
+import { Call, Rate } from "./call.js";
+
+/** Calls that are kept; of more, those that started first and are over are forgotten. */
 export const MAX_CALLS = 10_000;
-const RATE_MS = 2_000;
-
-/** One call. `state` is "waiting", "running", "done", "failed", "cancelled" or "unknown" (it ended unseen). */
-class Call {
-  constructor(id, info) {
-    this.id = id;
-    this.parent = null;
-    this.children = [];
-    this.args = null;
-    this.kwargs = null;
-    this.result = undefined;
-    this.error = null;
-    this.progress = null;
-    this.endedAt = null;
-    this.durationUs = null;
-    this.read(info);
-  }
-
-  read(info) {
-    this.session = info.session_id;
-    this.tool = info.tool_id;
-    this.requestId = info.request_id;
-    this.parentId = info.parent_id;
-    this.worker = info.worker_id || this.worker || "";
-    this.state = info.state;
-    this.startedAt = Date.parse(info.started_at);
-    this.deadline = info.time_left_ms;
-    this.progress = info.progress ?? this.progress;
-    if (info.args?.length || Object.keys(info.kwargs ?? {}).length) {
-      this.args = info.args;
-      this.kwargs = info.kwargs;
-    }
-    this.error = info.error ?? this.error;
-    if (this.over) {
-      this.durationUs = info.duration_us;
-      this.endedAt = this.startedAt + info.duration_us / 1_000;
-    }
-  }
-
-  get over() {
-    return this.state !== "waiting" && this.state !== "running";
-  }
-
-  /** How long it took, or has been going on, in microseconds. */
-  elapsedUs(now) {
-    return this.over ? this.durationUs : Math.max(0, now - this.startedAt) * 1_000;
-  }
-}
+/** Characters of arguments and results that are kept of all of them; of more, the oldest are forgotten. */
+export const MAX_VALUE_CHARS = 24_000_000;
+/** Milliseconds between the starts of two calls with one id; of one call they differ by what a clock is inexact. */
+const ANOTHER_MS = 1_000;
 
 /** All of them. It tells "change" whenever something has changed. */
 export class Calls extends EventTarget {
   constructor() {
     super();
+    /** The calls of this life of the hub by their ids, and those of lives before. */
     this.byId = new Map();
+    this.past = new Map();
     /** Those without a parent here, the oldest first. */
     this.roots = [];
-    /** Calls that were left out since the page was opened, and how many were told of or left out in a second. */
+    /** Those that wait or run. */
+    this.running = new Set();
+    /** Calls whose parent is not known, by its id. */
+    this.orphans = new Map();
+    this.epoch = "";
+    /** Calls that the page has known so far, and of those left out and events dropped since it was opened, how many. */
+    this.count = 0;
     this.omitted = 0;
     this.dropped = 0;
-    this.seen = [];
-    this.lives = 0;
+    /** Whether the hub was asked for what it knew before the page was opened. */
+    this.isListed = false;
+    this.rates = new Rate();
+    this.heavy = [];
+    this.chars = 0;
+    this.forgetAt = MAX_CALLS;
   }
 
   get size() {
-    return this.byId.size;
+    return this.byId.size + this.past.size;
   }
 
-  get(id) {
-    return this.byId.get(id) ?? null;
+  /** Returns a call by its id, which was given in some life of the hub (empty: this one). */
+  get(id, epoch = "") {
+    return (!epoch || epoch === this.epoch ? this.byId.get(id) : this.past.get(pastName(epoch, id))) ?? null;
   }
 
-  /** Takes an AdminEvent. */
-  take(event) {
-    this.omitted += event.omitted_calls ?? 0;
+  /** Yields all that are known, or those that are wanted. */
+  *all(matches = () => true) {
+    for (const call of this.past.values()) if (matches(call)) yield call;
+    for (const call of this.byId.values()) if (matches(call)) yield call;
+  }
+
+  /** A connection was made: to the hub as before, or to one that begins its numbers anew. */
+  begin(epoch) {
+    const before = this.epoch;
+    this.epoch = epoch;
+    if (before && before !== epoch) this.restart();
+  }
+
+  restart() {
+    for (const call of this.running) call.endUnseen();
+    this.running.clear();
+    this.orphans.clear();
+    for (const call of this.byId.values()) this.past.set(pastName(call.epoch, call.id), call);
+    this.byId.clear();
+    this.changed();
+  }
+
+  /** Takes an AdminEvent, which came as this text. */
+  take(event, text = JSON.stringify(event)) {
+    const omitted = event.omitted_calls ?? 0;
+    this.omitted += omitted;
     this.dropped += event.dropped ?? 0;
-    const started = event.operation === "started" ? 1 : 0;
-    if (started || event.omitted_calls) this.seen.push([performance.now(), started, event.omitted_calls ?? 0]);
+    const isNew = event.operation === "started";
+    if (isNew || omitted) this.rates.add(isNew ? 1 : 0, omitted);
     if (event.call) {
-      const call = this.put(event.call, event.operation === "started");
-      if (event.result !== undefined) call.result = event.result;
+      const call = this.put(event.call, { isNew, at: Date.parse(event.timestamp), text });
+      if (event.result !== undefined) call.came = text;
+      if (call.given === text || call.came === text) this.weigh(call, text.length);
       this.forget();
     }
     this.changed();
@@ -89,94 +84,166 @@ export class Calls extends EventTarget {
 
   /** Takes calls from a list. */
   takeAll(infos) {
-    for (const info of infos) this.put(info, false);
+    for (const info of infos) if (this.isSame(info)) this.put(info);
     this.forget();
     this.changed();
   }
 
-  /** Calls that run here and, as the hub's list shows, nowhere else have ended while the page was not connected. */
-  reconcile(infos, askedAt) {
-    const running = new Set(infos.map((info) => info.call_id));
-    for (const call of this.byId.values()) {
-      if (!call.over && call.startedAt < askedAt && !running.has(call.id)) this.end(call);
+  /**
+   * Takes the calls in flight, the oldest first. Those of `known`, which ran here before the hub was asked, that are not
+   * among them have ended unseen.
+   *
+   * @param {object[]} infos As CallInfo.
+   * @param {Set} known Copy of `running` from before.
+   * @param {object} [given]
+   * @param {boolean} [given.isWhole] Whether all are listed; else only the oldest are.
+   * @param {number} [given.startedBefore] Of others than those the page knows, only what started before is taken.
+   */
+  reconcile(infos, known, { isWhole = true, startedBefore = Number.POSITIVE_INFINITY } = {}) {
+    const listed = new Set(infos.map((info) => info.call_id));
+    const until = isWhole || !infos.length ? Number.POSITIVE_INFINITY : Date.parse(infos.at(-1).started_at);
+    for (const call of known) {
+      if (!this.running.has(call) || listed.has(call.id) || call.startedAt >= until) continue;
+      call.endUnseen();
+      this.running.delete(call);
     }
-    this.takeAll(infos);
+    this.takeAll(infos.filter((info) => this.byId.has(info.call_id) || Date.parse(info.started_at) < startedBefore));
   }
 
-  /** Another hub begins its numbers anew. */
-  restart() {
-    this.lives += 1;
-    const old = [...this.byId.values()];
-    this.byId.clear();
-    for (const call of old) {
-      if (!call.over) this.end(call);
-      // In an address it is none of the new ones.
-      if (!call.id.startsWith("(")) call.id = `(${this.lives}) ${call.id}`;
-      this.byId.set(call.id, call);
-    }
+  /** The hub has said what it knew before. */
+  listed() {
+    this.isListed = true;
     this.changed();
   }
 
   /** Calls a second, told of and left out, lately. */
   rate() {
-    const since = performance.now() - RATE_MS;
-    while (this.seen.length && this.seen[0][0] < since) this.seen.shift();
-    const told = this.seen.reduce((sum, [, one]) => sum + one, 0);
-    const omitted = this.seen.reduce((sum, [, , left]) => sum + left, 0);
-    return { told: (told * 1_000) / RATE_MS, omitted: (omitted * 1_000) / RATE_MS };
+    return this.rates.read();
+  }
+
+  /** Whether some are in flight that no event need tell the end of. */
+  get hasUnwatched() {
+    for (const call of this.running) if (call.isUnwatched) return true;
+    return false;
   }
 
   changed() {
     this.dispatchEvent(new Event("change"));
   }
 
-  put(info, isNew) {
+  put(info, { isNew = false, at = null, text = null } = {}) {
     let call = this.byId.get(info.call_id);
     if (call && isNew && call.over) {
       // A run's id may be used again.
       this.remove(call);
       call = undefined;
     }
-    if (call) {
-      const ended = call.over && (info.state === "running" || info.state === "waiting");
-      if (!ended) call.read(info);
+    if (!call) {
+      call = this.add(info);
+      call.isUnwatched = at === null;
+    } else if (call.over && (info.state === "running" || info.state === "waiting")) {
       return call;
     }
-    call = new Call(info.call_id, info);
-    this.byId.set(call.id, call);
-    const parent = call.parentId ? this.byId.get(call.parentId) : null;
-    if (parent) {
-      call.parent = parent;
-      parent.children.push(call);
-    } else {
-      this.insert(call);
-    }
+    call.read(info, at, text);
+    if (call.over) this.running.delete(call);
+    else this.running.add(call);
     return call;
   }
 
-  /** Puts a call among the roots by its start; nearly always it is the last. */
-  insert(call) {
-    let place = this.roots.length;
-    while (place > 0 && this.roots[place - 1].startedAt > call.startedAt) place--;
-    this.roots.splice(place, 0, call);
+  add(info) {
+    const call = new Call(++this.count, this.epoch, info);
+    this.byId.set(call.id, call);
+    const parent = call.parentId ? this.byId.get(call.parentId) : null;
+    if (parent) {
+      parent.children.push(call);
+      call.nest(parent);
+    } else {
+      this.roots.splice(this.placeOf(call.startedAt), 0, call);
+      if (call.parentId) this.orphans.set(call.parentId, [...(this.orphans.get(call.parentId) ?? []), call]);
+    }
+    this.adopt(call);
+    return call;
   }
 
-  end(call) {
-    call.state = "unknown";
-    call.durationUs = null;
-    call.endedAt = null;
+  /** Puts calls under their parent, of which the page has learned after them. */
+  adopt(parent) {
+    for (const child of this.orphans.get(parent.id) ?? []) {
+      if (child.parent || this.byId.get(child.id) !== child || isUnder(parent, child)) continue;
+      this.roots.splice(this.roots.indexOf(child), 1);
+      parent.children.push(child);
+      child.nest(parent);
+    }
+    this.orphans.delete(parent.id);
+  }
+
+  /** Where among the roots a call has its place by its start; nearly always it is the last. */
+  placeOf(startedAt) {
+    const { roots } = this;
+    if (!roots.length || roots.at(-1).startedAt <= startedAt) return roots.length;
+    let low = 0;
+    let high = roots.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (roots[middle].startedAt <= startedAt) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Whether what a list says is of the call that the page knows by this id; if of a later one, the other is removed. */
+  isSame(info) {
+    const call = this.byId.get(info.call_id);
+    if (!call) return true;
+    const later = Date.parse(info.started_at) - call.startedAt;
+    if (later > ANOTHER_MS && call.over) this.remove(call);
+    return later > -ANOTHER_MS;
+  }
+
+  weigh(call, chars) {
+    call.chars += chars;
+    this.chars += chars;
+    this.heavy.push(call);
+    let place = 0;
+    while (this.chars > MAX_VALUE_CHARS && place < this.heavy.length - 1) this.strip(this.heavy[place++]);
+    if (place || this.heavy.length > 4 * MAX_CALLS) this.heavy = this.heavy.slice(place).filter((each) => each.chars > 0);
+  }
+
+  strip(call) {
+    this.chars -= call.chars;
+    call.strip();
   }
 
   forget() {
-    if (this.byId.size <= MAX_CALLS) return;
+    if (this.size <= this.forgetAt) return;
     // A tenth at once, since it looks at all of them.
-    let excess = this.byId.size - Math.floor(MAX_CALLS * 0.9);
+    let left = this.size - Math.floor(MAX_CALLS * 0.9);
     const kept = [];
     for (const root of this.roots) {
-      if (excess > 0 && isOver(root)) excess -= this.drop(root);
+      if (left > 0 && isOver(root)) left -= this.drop(root);
       else kept.push(root);
     }
     this.roots = kept;
+    for (const root of kept) if (left > 0) left -= this.prune(root, left);
+    this.forgetAt = Math.max(MAX_CALLS, this.size + Math.floor(MAX_CALLS * 0.1));
+  }
+
+  /** Forgets what is over under a call that still runs, as a long run of an agent has much. */
+  prune(call, most) {
+    let pruned = 0;
+    const kept = [];
+    for (const child of call.children) {
+      if (pruned < most && isOver(child)) pruned += this.drop(child);
+      else kept.push(child);
+    }
+    call.children = kept;
+    for (const child of kept) if (pruned < most) pruned += this.prune(child, most - pruned);
+    return pruned;
+  }
+
+  leaveOrphans(call) {
+    const others = this.orphans.get(call.parentId)?.filter((each) => each !== call);
+    if (others?.length) this.orphans.set(call.parentId, others);
+    else this.orphans.delete(call.parentId);
   }
 
   remove(call) {
@@ -187,27 +254,51 @@ export class Calls extends EventTarget {
 
   drop(call) {
     let dropped = 1;
-    this.byId.delete(call.id);
+    if (this.byId.get(call.id) === call) this.byId.delete(call.id);
+    else this.past.delete(pastName(call.epoch, call.id));
+    this.running.delete(call);
+    if (!call.parent) this.leaveOrphans(call);
+    this.chars -= call.chars;
+    call.chars = 0;
     for (const child of call.children) dropped += this.drop(child);
     return dropped;
   }
+}
+
+const pastName = (epoch, id) => `${epoch} ${id}`;
+
+function isUnder(call, other) {
+  for (let above = call; above; above = above.parent) if (above === other) return true;
+  return false;
 }
 
 function isOver(call) {
   return call.over && call.children.every(isOver);
 }
 
-/** Returns the rows of a list: { call, level } of all that `matches` accepts, and of what is above it; newest first. */
+/**
+ * Returns the rows of a list, the newest first: all calls that `matches` accepts, what is above them, and what is under one of them
+ * that somebody has unfolded. It sets of each whether there are rows under it, as `isOpen`.
+ */
 export function rowsOf(calls, matches) {
   const rows = [];
-  const add = (call, level) => {
+  const some = (call) => matches(call) || call.children.some(some);
+  const add = (call, isWanted) => {
     const place = rows.length;
-    rows.push({ call, level });
-    let found = matches(call);
-    for (const child of call.children) found = add(child, level + 1) || found;
+    rows.push(call);
+    let found = isWanted || matches(call);
+    if (call.children.length) {
+      if (call.isFolded) {
+        found ||= call.children.some(some);
+      } else {
+        const areWanted = found && call.folded === false;
+        for (const child of call.children) found = add(child, areWanted) || found;
+      }
+      call.isOpen = rows.length > place + 1;
+    }
     if (!found) rows.length = place;
     return found;
   };
-  for (let index = calls.roots.length - 1; index >= 0; index--) add(calls.roots[index], 0);
+  for (let index = calls.roots.length - 1; index >= 0; index--) add(calls.roots[index], false);
   return rows;
 }

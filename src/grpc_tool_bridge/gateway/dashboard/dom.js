@@ -80,3 +80,16 @@ export function facts(entries) {
   const shown = entries.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return h("dl.facts", null, shown.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
 }
+
+/** A list of facts that are set again and again: { root, set({ Session: "demo" }) }; those without a value are hidden. */
+export function liveFacts(names) {
+  const rows = new Map(names.map((name) => [name, [h("dt", { hidden: true }, name), h("dd", { hidden: true })]]));
+  const set = (values) => {
+    for (const [name, [term, value]] of rows) {
+      const text = values[name] ?? "";
+      term.hidden = value.hidden = text === "";
+      setText(value, String(text));
+    }
+  };
+  return { root: h("dl.facts", null, [...rows.values()]), set };
+}

@@ -15,6 +15,11 @@ const VIEWS = {
   performance: ["Performance", () => import("./views/performance.js")],
   limits: ["Limits", () => import("./views/limits.js")],
 };
+/** Calls in flight that are listed when the page is opened; and of a poll, how many, how often, and from which age on. */
+const MOST_RUNNING = 1_000;
+const MOST_POLLED = 200;
+const POLL_MS = 3_000;
+const LONG_MS = 2_000;
 const STATES = {
   connecting: "Connecting…",
   live: "Live",
@@ -41,6 +46,8 @@ const app = {
   url,
   events: new Events(),
   calls: new Calls(),
+  /** Lists calls that had ended before the page was opened, of one tool, session or worker: { tool: "add" }. */
+  listEnded,
   /** Says something to those who listen rather than look. */
   say: (text) => setText(byId("said"), text),
 };
@@ -87,18 +94,40 @@ function askToLogIn() {
     h("button", { type: "button", onclick: () => location.reload() }, "Log in"));
 }
 
-async function listRunning() {
-  const askedAt = app.events.now();
+async function list(query, most, given) {
+  const known = new Set(app.calls.running);
+  const { epoch } = app.events;
   const found = [];
-  for await (const call of all("/api/calls", "calls", { arguments: "true" }, { most: 2_000 })) found.push(call);
-  app.calls.reconcile(found, askedAt);
+  for await (const call of all("/api/calls", "calls", { page_size: most, ...query }, { most })) found.push(call);
+  if (epoch === app.events.epoch) app.calls.reconcile(found, known, { isWhole: found.length < most, ...given });
 }
 
-async function listEnded() {
+async function listEnded(query = {}) {
+  const { epoch } = app.events;
   for (const kind of ["failed", "slow"]) {
-    const found = await get("/api/history/calls", { kind, arguments: "true" });
-    app.calls.takeAll(found.calls);
+    const found = await get("/api/history/calls", { kind, arguments: "true", ...query });
+    if (epoch === app.events.epoch) app.calls.takeAll(found.calls);
   }
+}
+
+async function listAll() {
+  await list({ arguments: "true" }, MOST_RUNNING);
+  await listEnded();
+  app.calls.listed();
+}
+
+/** Looks for calls that were left out but run for long, and for the end of what no event tells of. */
+async function poll() {
+  if (document.hidden || app.events.state !== "live") return;
+  if (app.calls.rate().omitted > 0 || app.calls.hasUnwatched) {
+    // The oldest come first, so a few are enough.
+    await list({}, MOST_POLLED, { startedBefore: app.events.now() - LONG_MS }).catch(() => {});
+  }
+}
+
+async function polling() {
+  await poll();
+  setTimeout(polling, POLL_MS);
 }
 
 function start() {
@@ -110,16 +139,17 @@ function start() {
   });
   access.addEventListener("login", askToLogIn);
   app.events.addEventListener("state", drawState);
-  app.events.addEventListener("event", ({ detail }) => app.calls.take(detail));
-  app.events.addEventListener("open", ({ detail }) => {
-    if (detail.restarted) app.calls.restart();
+  app.events.addEventListener("event", ({ detail, text }) => app.calls.take(detail, text));
+  app.events.addEventListener("open", () => {
+    app.calls.begin(app.events.epoch);
     // What cannot be listed now is listed when the connection is back.
-    listRunning().then(listEnded).catch(() => {});
+    listAll().catch(() => {});
   });
   url.addEventListener("change", show);
   show();
   drawState();
   app.events.connect();
+  setTimeout(polling, POLL_MS);
 }
 
 start();

@@ -83,6 +83,11 @@ class McpEndpoint:
         self._is_stopping = False
         _quiet(_LOUD)
 
+    @property
+    def sessions(self) -> int:
+        """Sessions that its clients have open."""
+        return self._sessions.count
+
     async def start(self) -> None:
         """Begins to serve."""
         started = asyncio.Event()

@@ -170,6 +170,11 @@ class SessionClients:
         """Uses a session, as ``use`` does."""
         return SessionUse(self, key)
 
+    @property
+    def count(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def find(self, key: SessionKey) -> OpenSession | None:
         """Returns a session if it is open."""
         return self._open.get(key)

@@ -380,7 +380,8 @@ defmodule ToolBridge.Proto.Table do
          {3, :operation, :string, :one, nil},
          {4, :timestamp, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
          {5, :revision, :uint64, :one, nil},
-         {6, :epoch, :string, :one, nil}
+         {6, :epoch, :string, :one, nil},
+         {7, :secret, :bool, :one, nil}
        ]},
       {ToolBridge.Proto.CreateReActAgentRequest, "dspex.bridge.CreateReActAgentRequest",
        [
@@ -702,7 +703,8 @@ defmodule ToolBridge.Proto.Table do
        [
          {1, :session_id, :string, :one, nil},
          {2, :kinds, :string, :repeated, nil},
-         {3, :include_arguments, :bool, :one, nil}
+         {3, :include_arguments, :bool, :one, nil},
+         {4, :calls_per_second, :int32, :one, nil}
        ]},
       {ToolBridge.Proto.AdminEvent, "dspex.bridge.AdminEvent",
        [
@@ -714,7 +716,8 @@ defmodule ToolBridge.Proto.Table do
          {6, :session, {:message, ToolBridge.Proto.SessionInfo}, :one, :subject},
          {7, :log, {:message, ToolBridge.Proto.LogRecord}, :one, :subject},
          {8, :dropped, :uint64, :one, nil},
-         {9, :result, {:message, ToolBridge.Proto.Google.Any}, :one, nil}
+         {9, :result, {:message, ToolBridge.Proto.Google.Any}, :one, nil},
+         {10, :omitted_calls, :uint64, :one, nil}
        ]},
       {ToolBridge.Proto.Json, "dspex.bridge.Json",
        [

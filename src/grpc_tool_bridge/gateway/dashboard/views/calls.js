@@ -1,13 +1,13 @@
-// The calls: which wait, run and have ended, and one of them in full.
+// The calls: which wait, run and have ended, over time and as a list, and one of them in full.
 
-import { ApiError, path, send } from "../api.js";
+import { filterOf, FILTERS, isFiltered, SLOW_MS, STATES, slowOf } from "../call_filter.js";
 import { rowsOf } from "../calls.js";
-import { atMost, facts, h, replace, setText } from "../dom.js";
-import { clock, count, counted, duration, oneLine, pretty } from "../format.js";
+import { atMost, h, replace, setAttribute, setText } from "../dom.js";
+import { clock, count, counted, duration, oneLine } from "../format.js";
+import { TimeLine } from "../timeline.js";
 import { VirtualList } from "../virtual_list.js";
+import { CallDetail, MARKS } from "./call_detail.js";
 
-const STATES = ["waiting", "running", "done", "failed", "cancelled", "unknown"];
-const MARKS = { waiting: "◌", running: "▶", done: "✓", failed: "✕", cancelled: "⊘", unknown: "?" };
 const COLUMNS = [
   { title: "State", name: "state" },
   { title: "Tool", name: "tool" },
@@ -17,141 +17,230 @@ const COLUMNS = [
   { title: "Time", name: "time" },
   { title: "Progress, outcome", name: "outcome" },
 ];
+const SPANS = { 30: "30 s", 60: "1 min", 120: "2 min", 300: "5 min" };
+/** Milliseconds between two looks at all calls, at least. */
+const REFRESH_MS = 150;
+/** Levels that rows are indented by, at most. */
+const MAX_INDENTS = 12;
+/** Names that fields suggest. */
+const MAX_NAMES = 200;
 
 class CallsView {
   constructor(app) {
     this.app = app;
-    this.paused = false;
-    this.search = h("input", { type: "search", placeholder: "A tool, a session, an error", autocomplete: "off",
-      oninput: () => app.url.go({ q: this.search.value }, { replace: true }) });
-    this.state = h("select", { onchange: () => app.url.go({ state: this.state.value }) },
-      h("option", { value: "" }, "All"), STATES.map((state) => h("option", { value: state }, state)));
-    this.pause = h("button.quiet", { type: "button", "aria-pressed": "false", onclick: () => this.toggle() }, "Pause");
+    this.get = (name) => app.url.get(name);
+    /** While it is paused: the rows as they were, how many calls the page knew then, and when that was. */
+    this.paused = null;
+    this.asked = "";
     this.summary = h("p.summary");
+    this.left = h("p.summary", { hidden: true });
     this.list = new VirtualList({
-      label: "Calls", columns: COLUMNS, fill: (cells, row, element) => this.fill(cells, row, element),
-      key: ({ call }) => call.id, onSelect: ({ call }) => app.url.go({ call: call.id }),
-      empty: "No calls yet. As soon as somebody calls a tool, it is here.",
+      label: "Calls", columns: COLUMNS, fill: (cells, call, element) => this.fill(cells, call, element),
+      key: (call) => call.key, onSelect: (call) => this.choose(call),
+      empty: EMPTY,
+      tree: {
+        level: (call) => call.level,
+        isOpen: (call) => (call.children.length ? call.isOpen : null),
+        parent: (call) => call.parent,
+        toggle: (call, isOpen) => { call.folded = !isOpen; this.rows = null; this.draw(); },
+      },
     });
-    this.detail = h("aside.detail", { "aria-label": "The selected call", hidden: true });
+    this.line = new TimeLine((call) => this.choose(call));
+    this.detail = new CallDetail(app);
     this.root = h("section.view.calls", null,
-      h("h1.hidden", null, "Calls"),
-      h("div.bar", null, h("label", null, "Find ", this.search), h("label", null, "State ", this.state), this.pause),
-      this.summary,
-      h("div.split", null, this.list.holder, this.detail));
-    this.refresh = atMost(150, () => this.draw());
-    this.onChange = () => { if (!this.paused) this.refresh(); };
-    app.calls.addEventListener("change", this.onChange);
+      h("h1.hidden", null, "Calls"), this.filterBar(), this.line.root,
+      h("div.told", null, this.summary, this.left), h("div.split", null, this.list.holder, this.detail.root));
+    this.refresh = atMost(REFRESH_MS, () => this.draw());
+    app.calls.addEventListener("change", this.refresh);
+    document.addEventListener("visibilitychange", this.refresh);
     // Times of what runs go on although nothing happens.
-    this.ticking = setInterval(() => this.refresh(), 500);
+    this.ticking = setInterval(this.refresh, 500);
+  }
+
+  filterBar() {
+    const { url } = this.app;
+    this.fields = {
+      q: h("input", { type: "search", placeholder: "A tool, a session, an id, an error", autocomplete: "off",
+        oninput: () => url.go({ q: this.fields.q.value }, { replace: true }) }),
+      state: this.choice("state", { "": "All", ...Object.fromEntries(STATES.map((state) => [state, state])) }),
+      tool: this.named("tool"), session: this.named("session"), worker: this.named("worker"),
+      by: this.choice("by", { "": "tool", session: "session" }),
+      span: this.choice("span", SPANS, "60"),
+    };
+    this.failed = toggle("Failed", () => url.go({ state: this.get("state") === "failed" ? "" : "failed" }));
+    this.slow = toggle("Slow", () => url.go({ slow: slowOf(this.get) ? "" : String(SLOW_MS) }));
+    this.drawLine = toggle("Time line", () => url.go({ line: this.get("line") ? "" : "off" }));
+    // On a narrow screen the rest is shown on demand.
+    this.more = h("button.toggle.quiet", { type: "button", "aria-expanded": "false", "aria-controls": "calls-more", onclick: () => {
+      setAttribute(this.more, "aria-expanded", String(this.root.classList.toggle("all")));
+    } }, "More");
+    this.pause = toggle("Pause", () => this.togglePause());
+    this.clear = h("button.quiet", { type: "button", onclick: () => {
+      url.go(Object.fromEntries(FILTERS.map((name) => [name, ""])));
+      this.fields.q.focus();
+    } }, "Clear filters");
+    const { q, state, tool, session, worker, by, span } = this.fields;
+    this.lineBar = h("span", null, h("label", null, "last ", span), h("label", null, "by ", by));
+    return [
+      h("div.bar", null, h("label", null, "Find ", q), this.failed, this.slow, this.pause, this.more),
+      h("div.bar.more", { id: "calls-more" }, h("label", null, "State ", state), h("label", null, "Tool ", tool.field), h("label", null, "Session ", session.field),
+        h("label", null, "Worker ", worker.field), this.clear,
+        h("span.line-bar", null, this.drawLine, this.lineBar)),
+    ];
+  }
+
+  choice(name, options, usual = "") {
+    return h("select", { onchange: ({ target }) => this.app.url.go({ [name]: target.value === usual ? "" : target.value }) },
+      Object.entries(options).map(([value, text]) => h("option", { value, selected: value === usual }, text)));
+  }
+
+  /** A field for an exact name, which suggests those of the calls that are known. */
+  named(name) {
+    const names = h("datalist", { id: `calls-${name}s` });
+    const input = h("input", { list: names.id, autocomplete: "off", placeholder: "All",
+      onfocus: () => replace(names, this.namesOf(name).map((value) => h("option", { value }))),
+      onchange: () => this.app.url.go({ [name]: input.value }) });
+    return { input, field: [input, names] };
+  }
+
+  namesOf(name) {
+    const found = new Set();
+    for (const call of this.app.calls.all()) if (call[name] && found.add(call[name]).size >= MAX_NAMES) break;
+    return [...found].sort();
   }
 
   show() {
-    const { url } = this.app;
-    if (document.activeElement !== this.search) this.search.value = url.get("q");
-    this.state.value = url.get("state");
+    const { fields, get } = this;
+    for (const name of ["q", "state", "tool", "session", "worker", "by", "span"]) {
+      const field = fields[name].input ?? fields[name];
+      const value = get(name) || (name === "span" ? "60" : "");
+      if (document.activeElement !== field || field.tagName === "SELECT") field.value = value;
+    }
+    const slow = slowOf(get);
+    setText(this.slow, `Slow (${duration((slow || SLOW_MS) * 1_000).replace(/\.00 s$/, " s")} or more)`);
+    setAttribute(this.slow, "aria-pressed", String(slow > 0));
+    setAttribute(this.failed, "aria-pressed", String(get("state") === "failed"));
+    setAttribute(this.drawLine, "aria-pressed", String(!get("line")));
+    this.line.root.hidden = this.lineBar.hidden = get("line") !== "";
+    this.clear.hidden = !isFiltered(get);
+    setText(this.list.empty, isFiltered(get) ? "None of the calls that this page knows is like that." : EMPTY);
+    this.rows = null;
+    this.listEnded();
     this.draw();
   }
 
-  close() {
-    this.app.calls.removeEventListener("change", this.onChange);
-    clearInterval(this.ticking);
-    this.list.close();
+  /** What has ended before the page was opened is asked for where it may not be among what the page knows. */
+  listEnded() {
+    const query = Object.fromEntries(["tool", "session", "worker"].map((name) => [name === "session" ? "session_id" : name, this.get(name)]));
+    const asked = JSON.stringify(query);
+    if (asked === this.asked) return;
+    this.asked = asked;
+    if (Object.values(query).some(Boolean)) this.app.listEnded(query).catch(() => {});
   }
 
-  toggle() {
-    this.paused = !this.paused;
-    this.pause.setAttribute("aria-pressed", String(this.paused));
+  close() {
+    this.app.calls.removeEventListener("change", this.refresh);
+    document.removeEventListener("visibilitychange", this.refresh);
+    clearInterval(this.ticking);
+    this.list.close();
+    this.line.close();
+    this.detail.close();
+  }
+
+  choose(call) {
+    this.app.url.go({ call: call.id, epoch: call.epoch });
+  }
+
+  togglePause() {
+    const { calls, events } = this.app;
+    this.paused = this.paused ? null : { count: calls.count, at: events.now(), rows: this.rows };
+    setAttribute(this.pause, "aria-pressed", String(this.paused !== null));
+    this.rows = null;
     this.draw();
   }
 
   draw() {
-    const { url, calls } = this.app;
-    const words = url.get("q").toLowerCase().split(/\s+/).filter(Boolean);
-    const state = url.get("state");
-    if (!this.paused || !this.rows) {
-      this.rows = rowsOf(calls, (call) => (!state || call.state === state) && words.every((word) => says(call, word)));
+    if (document.hidden) return;
+    const { app, paused } = this;
+    const matches = filterOf(this.get, app.events.now());
+    const selected = app.calls.get(this.get("call"), this.get("epoch"));
+    // While it is paused, it is made again only if other calls are wanted than before.
+    if (!paused || !this.rows) {
+      this.rows = rowsOf(app.calls, paused ? (call) => call.key <= paused.count && matches(call) : matches);
+      this.list.select(selected?.key ?? "");
+      this.list.show(this.rows);
+    } else {
+      this.list.select(selected?.key ?? "");
+      this.list.draw();
     }
-    this.list.show(this.rows);
-    this.list.select(url.get("call"));
+    if (!this.line.root.hidden) {
+      const now = paused ? () => paused.at : () => app.events.now();
+      this.line.show(app.calls.all(matches), { span: (Number(this.get("span")) in SPANS ? this.get("span") : 60) * 1_000,
+        by: this.get("by") === "session" ? "session" : "tool", now, selected });
+    }
     this.drawSummary();
-    this.drawDetail();
+    this.detail.show(this.get("call"), selected);
   }
 
   drawSummary() {
-    const { told, omitted } = this.app.calls.rate();
-    const rate = `${count(told + omitted)} calls a second`;
-    const sampled = omitted > 0 ? `; ${count(told)} of them are listed, with those that fail or are slow` : "";
-    setText(this.summary, `${counted(this.rows.length, "call")} · ${rate}${sampled}`);
+    const { calls } = this.app;
+    const { told, omitted } = calls.rate();
+    const all = `${counted(Math.round(told + omitted), "call")} a second`;
+    setText(this.summary, [
+      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
+      `${count(calls.running.size)} in flight`,
+      isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
+      this.paused ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}` : "",
+    ].filter(Boolean).join(" · "));
+    this.left.hidden = !calls.omitted && !calls.dropped;
+    if (this.left.hidden) return;
+    setText(this.left, `Since this page was opened: ${[
+      calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
+      calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
+    ].filter(Boolean).join(", ")}.`);
   }
 
-  drawDetail() {
-    const id = this.app.url.get("call");
-    const call = id ? this.app.calls.get(id) : null;
-    this.detail.hidden = !id;
-    if (!id) return;
-    const stamp = call ? `${id} ${call.state} ${call.children.length} ${call.progress?.message} ${call.progress?.current}` : id;
-    if (this.stamp === stamp) return;
-    this.stamp = stamp;
-    const close = h("a.close", { href: this.app.url.href({ call: "" }), "aria-label": "Close" }, "×");
-    if (!call) {
-      replace(this.detail, close, h("h2", null, "Call not known"),
-        h("p", null, `The hub knows no call ${id} any more. Calls that have ended are remembered for ten minutes.`));
-      return;
+  fill(cells, call, element) {
+    if (!cells[1].firstChild) {
+      cells[0].append(h("span.mark", { "aria-hidden": "true" }), h("span.word"));
+      cells[1].append(h("span.twist", { "aria-hidden": "true" }), h("span.name"));
     }
-    replace(this.detail, close, h("h2", null, call.tool), this.actions(call), facts([
-      ["State", call.state], ["Session", call.session], ["Worker", call.worker || "the hub itself"],
-      ["Started", clock(call.startedAt)], ["Took", call.over && call.durationUs !== null ? duration(call.durationUs) : ""],
-      ["Call", call.id], ["Request", call.requestId],
-    ]), call.kwargs || call.args ? part("Arguments", { ...(call.args?.length ? { "*": call.args } : {}), ...call.kwargs }) : null,
-    call.result !== undefined ? part("Result", call.result) : null,
-    call.error ? part("Error", call.error.message ? `${call.error.type}: ${call.error.message}` : call.error.type) : null);
-  }
-
-  actions(call) {
-    if (call.over) return null;
-    const button = h("button", { type: "button", onclick: async () => {
-      button.disabled = true;
-      try {
-        await send("DELETE", path("api", "calls", call.id));
-        this.app.say("The call was cancelled.");
-      } catch (error) {
-        if (!(error instanceof ApiError)) throw error;
-        this.app.say(error.message);
-        button.disabled = false;
-      }
-    } }, "Cancel");
-    return button;
-  }
-
-  fill(cells, { call, level }, element) {
-    const now = this.app.events.now();
-    element.dataset.state = call.state;
-    setText(cells[0], `${MARKS[call.state]} ${call.state}`);
-    setText(cells[1], call.tool);
-    cells[1].style.paddingInlineStart = `${level * 16}px`;
+    setAttribute(element, "data-state", call.state);
+    setText(cells[0].firstChild, MARKS[call.state]);
+    setText(cells[0].lastChild, call.state);
+    const [twist, name] = cells[1].children;
+    twist.style.marginInlineStart = `${Math.min(call.level, MAX_INDENTS) * 16}px`;
+    setText(twist, call.children.length ? (call.isOpen ? "▾" : "▸") : "");
+    const tool = call.run ? `${call.tool} (agent)` : call.tool;
+    setText(name, call.children.length && !call.isOpen ? `${tool} · ${counted(call.children.length, "call")}` : tool);
     setText(cells[2], call.session);
     setText(cells[3], call.worker);
     setText(cells[4], clock(call.startedAt));
-    const elapsed = call.elapsedUs(now);
+    const elapsed = call.elapsedUs(this.app.events.now());
     setText(cells[5], elapsed === null ? "" : duration(elapsed));
     setText(cells[6], outcome(call));
   }
 }
 
+const EMPTY = "No calls yet. As soon as somebody calls a tool, it is here.";
+
+const toggle = (text, onclick) => h("button.toggle", { type: "button", "aria-pressed": "false", onclick }, text);
+
 function outcome(call) {
-  if (call.error) return oneLine(call.error.message ? `${call.error.type}: ${call.error.message}` : call.error.type);
-  if (call.over) return call.result === undefined ? "" : oneLine(call.result);
+  if (call.error) return oneLine(call.error.message ? `${call.error.type}: ${call.error.message.slice(0, 1_000)}` : call.error.type);
+  if (call.over) {
+    call.outcome ??= resultOf(call);
+    return call.outcome ?? "";
+  }
   if (!call.progress) return "";
   const { current, total, message } = call.progress;
   return oneLine(`${total ? `${count(current)} of ${count(total)}` : count(current)} ${message}`);
 }
 
-function says(call, word) {
-  return [call.tool, call.session, call.worker, call.id, call.error?.type, call.error?.message]
-    .some((text) => text?.toLowerCase().includes(word));
+/** A result in one line; null: there is none, or none yet. */
+function resultOf(call) {
+  const text = call.resultText;
+  return text === null ? null : oneLine(text.startsWith('"') ? JSON.parse(text) : text);
 }
-
-const part = (title, value) => [h("h3", null, title), h("pre", { tabindex: 0 }, typeof value === "string" ? value : pretty(value))];
 
 export const open = (app) => new CallsView(app);

@@ -1,0 +1,165 @@
+// A call that is made from the page: its buttons, and what has come of it.
+
+import { ApiError, ofSession, send, stream } from "./api.js";
+import { atMost, h, replace, setText } from "./dom.js";
+import { counted, duration } from "./format.js";
+import { errorView, StreamView, valueView } from "./output.js";
+
+/** The session that calls are made in if none is chosen. */
+export const SESSION = "dashboard";
+
+/** Makes calls of one tool, one at a time. */
+export class CallPanel {
+  /**
+   * @param {object} app As views get it.
+   * @param {object} given
+   * @param {boolean} given.streams Whether the tool yields values.
+   * @param {function(): object|null} given.read Returns { tool, args, kwargs, timeoutMs, key }; null: they cannot be sent.
+   * @param {function(object): void} given.tell Is told what the hub says of single arguments.
+   */
+  constructor(app, { streams, read, tell }) {
+    this.app = app;
+    this.read = read;
+    this.tell = tell;
+    this.running = null;
+    const button = (name, text, onclick) => h(`button${name}`, { type: "button", onclick }, text);
+    this.buttons = [
+      button(streams ? ".quiet" : "", "Call", () => this.run(false)),
+      button(streams ? "" : ".quiet", "Stream", () => this.run(true)),
+    ];
+    if (streams) this.buttons.reverse();
+    this.cancel = button(".danger", "Cancel", () => this.stop());
+    this.cancel.hidden = true;
+    this.state = h("p.outcome", { role: "status" });
+    this.id = h("p.type");
+    this.output = h("div");
+    this.root = h("section.call", { "aria-label": "Call" }, h("div.line", null, this.buttons, this.cancel), this.state, this.id, this.output);
+    // The call itself is told of by the hub's events, if it is among those that are.
+    this.link = atMost(500, () => this.drawLink());
+    app.calls.addEventListener("change", this.link);
+  }
+
+  close() {
+    this.stop();
+    this.app.calls.removeEventListener("change", this.link);
+  }
+
+  stop() {
+    this.running?.abort();
+  }
+
+  /** Makes the call that a form or an Enter asks for. */
+  runDefault() {
+    if (!this.running) this.buttons[0].click();
+  }
+
+  async run(streams) {
+    const call = this.running ? null : this.read(streams);
+    if (!call) return;
+    const running = new AbortController();
+    this.begin(running);
+    try {
+      const session = await this.session(running.signal);
+      const done = streams ? await this.stream(session, call, running.signal) : await this.execute(session, call, running.signal);
+      this.say("done", done);
+    } catch (error) {
+      this.failed(error, running);
+    } finally {
+      this.end();
+    }
+  }
+
+  begin(running) {
+    this.running = running;
+    this.begunAt = performance.now();
+    this.requestId = requestId();
+    this.tell({});
+    replace(this.output);
+    this.cancel.hidden = false;
+    const hadFocus = this.buttons.includes(document.activeElement);
+    for (const button of this.buttons) button.disabled = true;
+    if (hadFocus) this.cancel.focus();
+    this.say("running", "Calling…");
+    this.drawLink();
+    this.ticking = setInterval(() => this.say("running", `Running for ${this.took()}`, false), 1_000);
+  }
+
+  end() {
+    clearInterval(this.ticking);
+    const hadFocus = document.activeElement === this.cancel;
+    for (const button of this.buttons) button.disabled = false;
+    if (hadFocus) this.buttons[0].focus();
+    this.cancel.hidden = true;
+    this.running = null;
+  }
+
+  took() {
+    return duration((performance.now() - this.begunAt) * 1_000);
+  }
+
+  /** Returns the session to call in. The page's own is made when it is needed, and again if it has ended. */
+  async session(signal) {
+    const chosen = this.app.url.get("session");
+    if (!chosen) await send("POST", "/api/sessions", { session_id: SESSION }, { signal });
+    return chosen || SESSION;
+  }
+
+  async execute(session, { tool, key, ...call }, signal) {
+    const headers = key ? { "Idempotency-Key": key } : {};
+    const body = { ...bodyOf(call), request_id: this.requestId };
+    const answer = await send("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
+    replace(this.output, valueView(answer.result, this.app));
+    return `Done in ${this.took()}; ${duration(answer.metrics.duration_us)} of it at the hub`;
+  }
+
+  async stream(session, { tool, ...call }, signal) {
+    const view = new StreamView(this.app);
+    const body = { ...bodyOf(call), stream_id: this.requestId };
+    replace(this.output, view.root);
+    for await (const event of stream("POST", `${ofSession(session, "tools", tool, "stream")}?events=true`, body, { signal })) {
+      if (event.event === "error") throw new ApiError(200, event.data);
+      if (event.event === "complete") return `Complete after ${this.took()}: ${counted(view.count, "value")}`;
+      view.take(event);
+    }
+    throw new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
+  }
+
+  failed(error, running) {
+    if (running.signal.aborted) {
+      this.say("cancelled", `Cancelled after ${this.took()}`);
+      return;
+    }
+    const info = error instanceof ApiError ? error.info : { type: error.name, message: error.message };
+    this.say("failed", `Failed after ${this.took()}: ${info.type}`);
+    const ended = ["SessionNotFound", "SessionExpired"].includes(info.type) || error.status === 410;
+    this.output.append(errorView(info, this.app));
+    if (ended) {
+      this.output.append(h("p", null, "The session has ended. ",
+        h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"), "."));
+    }
+    if (info.type === "ValidationError") this.tell(info.details ?? {});
+  }
+
+  say(state, text, aloud = true) {
+    this.state.dataset.state = state;
+    this.state.setAttribute("aria-live", aloud ? "polite" : "off");
+    setText(this.state, text);
+  }
+
+  drawLink() {
+    const id = this.requestId;
+    if (!id || this.linked === id) return;
+    const call = [...this.app.calls.byId.values()].findLast((one) => one.requestId === id);
+    if (!call && this.named === id) return;
+    this.named = id;
+    if (call) this.linked = id;
+    replace(this.id, "Request ", h("code", null, id), call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null);
+  }
+}
+
+function bodyOf({ args, kwargs, timeoutMs }) {
+  return { kwargs, ...(args.length ? { args } : {}), ...(timeoutMs ? { timeout_ms: timeoutMs } : {}) };
+}
+
+// randomUUID is only there over TLS and at loopback addresses.
+const requestId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,176 @@
+// One run of an agent as it goes on: its thoughts, what it did and saw, and its answer.
+
+import { ofSession, stream } from "./api.js";
+import { h, put, replace, setAttribute, setText } from "./dom.js";
+import { failure } from "./failure.js";
+import { count, counted, cut, duration, pretty } from "./format.js";
+import { url } from "./url.js";
+
+const RETRY_MS = [500, 1_000, 2_000, 5_000];
+/** Characters of one value that are shown. */
+const MAX_CHARS = 50_000;
+const STOPPED = {
+  finished: "",
+  max_iters: "it had used all its steps",
+  time: "its time was up",
+  tokens: "it had used all its tokens",
+};
+const STATES = {
+  attaching: "Attaching to the run…",
+  running: "▶ Running",
+  lost: "The connection is lost; trying again…",
+  done: "✓ Done",
+  failed: "✕ Failed",
+  cancelled: "⊘ Cancelled",
+  gone: "Not known any more",
+};
+
+/**
+ * The steps of a run, from its first one on, also of one that is over; new ones are added as they happen.
+ *
+ * It tells "state" when `state` has become another: "attaching", "running", "lost", "done", "failed", "cancelled" or "gone" (the hub
+ * does not know the run any more). While it is open it is a reader of the run, so close it.
+ */
+export class RunSteps extends EventTarget {
+  /**
+   * @param {string} session The session's id.
+   * @param {string} run The run's id.
+   */
+  constructor(session, run) {
+    super();
+    this.address = ofSession(session, "runs", run);
+    this.session = session;
+    this.state = "attaching";
+    this.step = 0;
+    this.last = "";
+    this.retries = 0;
+    this.timer = 0;
+    this.status = h("p.run-state", { role: "status" });
+    this.note = h("p.quiet-text", { hidden: true });
+    this.usage = h("p.quiet-text", { hidden: true });
+    this.list = h("ol.steps", { "aria-label": "Steps" });
+    this.end = h("div.run-end");
+    this.root = h("div.run", null, this.status, this.usage, this.note, this.list, this.end);
+    this.become("attaching");
+    this.attach();
+  }
+
+  /** Whether it has its last step. */
+  get over() {
+    return ["done", "failed", "cancelled", "gone"].includes(this.state);
+  }
+
+  /** Stops reading; the run goes on. */
+  close() {
+    clearTimeout(this.timer);
+    this.reading?.abort();
+    this.reading = null;
+  }
+
+  async attach() {
+    const reading = new AbortController();
+    this.reading = reading;
+    try {
+      // A run may say nothing for long; that it goes on shows when its stream begins.
+      const options = { signal: reading.signal, after: this.last, opened: () => this.become("running") };
+      for await (const event of stream("GET", this.address, undefined, options)) {
+        if (this.reading !== reading) return;
+        this.retries = 0;
+        this.take(event);
+      }
+      if (this.reading === reading && !this.over) this.retry();
+    } catch (error) {
+      if (this.reading === reading) this.failed(error);
+    }
+  }
+
+  failed(error) {
+    if (!("status" in error)) throw error;
+    if (this.over) return;
+    const first = Number(error.info.details?.first_sequence);
+    if (first > 0) {
+      // The hub keeps the newest steps of a long run.
+      this.last = String(first - 1);
+      this.note.hidden = false;
+      setText(this.note, `The first ${counted(first, "event")} of this run are not kept any more.`);
+      this.attach();
+    } else if (error.status === 0 || error.status === 429 || error.status === 503) {
+      this.retry();
+    } else {
+      this.become("gone");
+      replace(this.end, failure(error.info, error.status === 404 ? "Runs that have ended are remembered for a while only." : ""));
+    }
+  }
+
+  retry() {
+    this.become("lost");
+    this.timer = setTimeout(() => this.attach(), RETRY_MS[Math.min(this.retries++, RETRY_MS.length - 1)]);
+  }
+
+  take({ event, id, data }) {
+    const scroller = this.root.closest(".detail");
+    // Who has gone to the end stays there; nobody else is moved.
+    const follows = scroller && scroller.scrollTop > 0 && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 40;
+    if (id) this.last = id;
+    if (event === "complete") this.answered(data);
+    else if (event === "error") this.broke(data);
+    else this.add(event, data);
+    if (follows) scroller.scrollTop = scroller.scrollHeight;
+  }
+
+  add(kind, data) {
+    if (kind in PARTS) put(this.place(data.step), PARTS[kind](data));
+    const { prompt_tokens: read, completion_tokens: written } = data.metrics?.custom_metrics ?? {};
+    if (read !== undefined) {
+      this.usage.hidden = false;
+      setText(this.usage, `The model has read ${counted(read, "token")} and written ${count(written ?? 0)}.`);
+    }
+    this.become("running");
+  }
+
+  /** Returns where the parts of a step go. */
+  place(step) {
+    if (!this.current || this.step !== step) {
+      this.step = step;
+      this.current = h("li.step", { value: step });
+      this.list.append(this.current);
+    }
+    return this.current;
+  }
+
+  answered(data) {
+    const why = STOPPED[data.stop_reason] ?? data.stop_reason;
+    this.become("done", `${STATES.done} in ${counted(data.total_steps, "step")}${why ? `: ${why}` : ""}`);
+    replace(this.end, h("h3", null, "Answer"), Object.entries(data.final_answer ?? {}).map(([name, value]) =>
+      h("div.answer", null, h("span.name", null, name), text(value))));
+  }
+
+  broke(info) {
+    this.become(info.type === "Cancelled" ? "cancelled" : "failed");
+    replace(this.end, failure(info));
+  }
+
+  become(state, words = STATES[state]) {
+    const other = this.state !== state;
+    this.state = state;
+    setAttribute(this.root, "data-state", state);
+    setText(this.status, state === "running" && this.step ? `${words}, step ${this.step}` : words);
+    if (other) this.dispatchEvent(new Event("state"));
+  }
+}
+
+function text(value) {
+  const line = typeof value === "string" ? value : JSON.stringify(value);
+  return h("pre", { tabindex: 0 }, typeof value === "string" || line.length < 60 ? cut(line, MAX_CHARS) : pretty(value, MAX_CHARS));
+}
+
+const PARTS = {
+  thought: (data) => h("p.thought", null, h("span.name", null, "Thought"), " ", cut(data.text, MAX_CHARS)),
+  action: (data) => h("div.action", null, h("span.name", null, "Action"), " ",
+    // What ends the steps is no tool.
+    data.tool_name === "finish" ? "finish" : h("a.mono", { href: url.href({ view: "tools", tool: data.tool_name }) }, data.tool_name),
+    Object.keys(data.tool_input ?? {}).length ? text(data.tool_input) : null),
+  observation: (data) => h("div.observation", null, h("span.name", null, data.error ? "Failed" : "Observation"),
+    data.metrics?.duration_us ? h("span.quiet-text", null, ` after ${duration(data.metrics.duration_us)}`) : null,
+    data.error ? failure(data.error) : text(data.tool_output ?? null)),
+};

@@ -1,0 +1,111 @@
+// The variables of a session, as they change.
+
+import { send, ofVariable } from "../api.js";
+import { ask } from "../dialog.js";
+import { atMost, h, setText } from "../dom.js";
+import { clock, count, counted } from "../format.js";
+import { VirtualList } from "../virtual_list.js";
+import { MARK_MS, WatchedVariables } from "../watched_variables.js";
+import { VariablePanel, jsonField, readJson } from "./variable_panel.js";
+
+const COLUMNS = [
+  { title: "Name", name: "name" },
+  { title: "Value", name: "value" },
+  { title: "Type", name: "type" },
+  { title: "Revision", name: "number.revision" },
+  { title: "Updated", name: "time.updated" },
+];
+
+/** The list of the variables of a session, and the one that is selected. */
+export class VariablesPanel {
+  constructor(app, session) {
+    this.app = app;
+    this.session = session;
+    this.panel = null;
+    this.store = new WatchedVariables(session, () => app.events.now());
+    this.title = h("h3", null, "Variables");
+    this.find = h("input", { type: "search", placeholder: "A name", autocomplete: "off",
+      oninput: () => app.url.go({ vq: this.find.value }, { replace: true }) });
+    this.state = h("p.summary");
+    this.list = new VirtualList({
+      label: "Variables", columns: COLUMNS, fill: (cells, entry, element) => this.fill(cells, entry, element),
+      key: (entry) => entry.name, empty: "No variables.",
+      onSelect: (entry) => app.url.go({ variable: entry.name }),
+    });
+    this.place = h("div");
+    this.root = h("section.variables", { "aria-label": "Variables" },
+      h("div.bar", null, this.title, h("label", null, "Find ", this.find), h("button.quiet", { type: "button", onclick: () => this.create() }, "New…")),
+      this.state, this.list.holder, this.place);
+    this.refresh = atMost(150, () => this.draw());
+    this.store.addEventListener("change", () => { this.refresh(); this.later(); });
+  }
+
+  show() {
+    const { url } = this.app;
+    if (document.activeElement !== this.find) this.find.value = url.get("vq");
+    const name = url.get("variable");
+    if (name !== (this.panel?.name ?? "")) {
+      this.panel?.root.remove();
+      this.panel = name ? new VariablePanel(this.app, this.session, name, this.store) : null;
+      if (this.panel) this.place.append(this.panel.root);
+    }
+    this.draw();
+  }
+
+  close() {
+    this.closed = true;
+    clearTimeout(this.marks);
+    this.store.close();
+    this.list.close();
+  }
+
+  /** What is marked is so for some seconds only. */
+  later() {
+    clearTimeout(this.marks);
+    this.marks = setTimeout(() => { this.store.forget(); this.draw(); }, MARK_MS + 50);
+  }
+
+  draw() {
+    if (this.closed) return;
+    this.store.forget();
+    const { url } = this.app;
+    const part = url.get("vq").toLowerCase();
+    const all = [...this.store.entries.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const found = part ? all.filter((entry) => entry.name.toLowerCase().includes(part)) : all;
+    this.list.holder.style.height = `${Math.min(10, Math.max(3, found.length + 1)) * this.list.rowHeight + 18}px`;
+    this.list.show(found);
+    this.list.select(url.get("variable"));
+    setText(this.list.empty, part ? "No variable has this in its name." : "No variables.");
+    setText(this.title, `Variables (${count(this.store.count)})`);
+    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen.` : "Connecting to the changes…");
+    this.panel?.update();
+  }
+
+  fill(cells, entry, element) {
+    const marked = this.store.isMarked(entry);
+    element.dataset.change = entry.deletedAt !== null ? "deleted" : marked ? "changed" : "";
+    setText(cells[0], `${marked ? "● " : ""}${entry.name}`);
+    setText(cells[1], entry.deletedAt !== null ? "deleted" : entry.secret ? "secret" : entry.line);
+    setText(cells[2], entry.details?.type ?? "");
+    setText(cells[3], count(entry.revision));
+    setText(cells[4], clock(entry.deletedAt ?? entry.updatedAt).replace(/\.\d+$/, ""));
+  }
+
+  create() {
+    const name = h("input", { type: "text", required: true, maxlength: 256, autocomplete: "off" });
+    const value = jsonField("");
+    const secret = h("input", { type: "checkbox" });
+    return ask({
+      title: "New variable", action: "Create",
+      body: [h("label.field", null, "Name", name), h("label.field", null, "Value (JSON)", value),
+        h("label.check", null, secret, " Secret: the dashboard, listings and logs do not show its value.")],
+      work: async () => {
+        const body = `{"value":${readJson(value)},"metadata":${secret.checked ? '{"secret":true}' : "{}"}}`;
+        // Only if there is none.
+        await send("PUT", ofVariable(this.session, name.value), body, { headers: { "If-Match": "0" } });
+        this.app.say("The variable was created.");
+        this.app.url.go({ variable: name.value });
+      },
+    });
+  }
+}
