@@ -36,9 +36,9 @@ async def cpu(plan: Plan) -> dict[str, Sample]:
         def stretch(*, watched: bool) -> Stretch:
             async def measure() -> list[float]:
                 async with _page(address) if watched else contextlib.nullcontext():
-                    await _call(add, _WARM_UP_SECONDS)
+                    await call_steadily(add, _WARM_UP_SECONDS)
                     before = await _busy(hub)
-                    number = await _call(add, seconds)
+                    number = await call_steadily(add, seconds)
                     return [(await _busy(hub) - before) / number]
 
             return measure
@@ -55,7 +55,7 @@ async def _busy(hub: ServerProcess) -> float:
     return float((await hub.ask("times"))[1])
 
 
-async def _call(add: AsyncGRPCProxyTool, seconds: float) -> int:
+async def call_steadily(add: AsyncGRPCProxyTool, seconds: float) -> int:
     """Makes calls at a steady pace for some time; returns how many."""
     made = 0
     start = time.perf_counter()

@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pydantic import SecretStr
 
 from benchmarks import victim
 from benchmarks.peers import KINDS, server_of
-from benchmarks.work import Gate, add, add_up, count_up, make_tools
+from benchmarks.work import Gate, add, add_up, adder_names, count_up, make_tools
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 
 Command = Callable[[int], Awaitable[Any]]
@@ -48,12 +49,7 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
     elif kind == "mcp-in":
         await _serve_taken_in()
     elif kind == "exposed":
-        async with BridgeServer(tools=[tool(add)], http_address="127.0.0.1:0", settings=_SETTINGS) as exposed:
-
-            async def http_address(_: int) -> str | None:
-                return exposed.http_address
-
-            await _answer(exposed.address, {"http address": http_address, "times": _times})
+        await _serve_exposed(tools)
     elif kind in ("attacked", "guarded"):
         settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
         async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:
@@ -72,19 +68,37 @@ async def _serve_hub(tools: int, *, local_socket: bool) -> None:
     settings = _SETTINGS.model_copy(update={"local_socket": local_socket})
     async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=settings) as hub:
 
-        async def open_sessions(number: int) -> int:
-            for index in range(number):
-                await hub.hub.store.create_session(session_name(index))
-            return len(hub.hub.store)
-
         async def inside(_: int) -> int:
             return gate.inside
 
         async def let_out(_: int) -> None:
             gate.let_out()
 
-        commands = {"rss": _rss, "peak": _peak, "cpu": _cpu, "times": _times, "open sessions": open_sessions}
+        commands = {
+            "rss": _rss,
+            "peak": _peak,
+            "cpu": _cpu,
+            "times": _times,
+            "open sessions": partial(_open_sessions, hub),
+        }
         await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
+
+
+async def _serve_exposed(tools: int) -> None:
+    adders = [tool(name=name)(add) for name in adder_names(tools)]
+    async with BridgeServer(tools=adders, http_address="127.0.0.1:0", settings=_SETTINGS) as hub:
+
+        async def http_address(_: int) -> str | None:
+            return hub.http_address
+
+        commands = {"http address": http_address, "times": _times, "open sessions": partial(_open_sessions, hub)}
+        await _answer(hub.address, commands)
+
+
+async def _open_sessions(hub: BridgeServer, number: int) -> int:
+    for index in range(number):
+        await hub.hub.store.create_session(session_name(index))
+    return len(hub.hub.store)
 
 
 async def _serve_gateway() -> None:

@@ -2,8 +2,8 @@
 
 This script starts a process for each, prints their output with the name of the process, and stops them. The hub has a
 dashboard meanwhile; with ``--stay`` it is there until Ctrl-C, and so are the workers. The agent's model is set by
-``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; by default, a process answers like a model server, from a
-script.
+``TOOL_BRIDGE_AGENT_MODEL`` and ``TOOL_BRIDGE_AGENT_API_BASE``; by default, a process answers like a model server, from
+a script.
 """
 
 import argparse

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import struct
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from playwright.async_api import Browser, Page
 from support.browser import open_tab
 from support.needs import needs
 from support.patience import PATIENCE
+from support.png import shrunk, size_of
 
 pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
 
@@ -89,17 +89,20 @@ async def test_the_dashboard_shows_what_the_demo_does(browser: Browser, demo: De
     await page.goto(url)
     await page.locator("#link-state.live").wait_for()
     await demo.says("(stays until Ctrl-C)")
-    for text in ("count_primes", "calculate", "search_docs"):
-        await page.locator("main .list").get_by_text(text).locator("visible=true").first.wait_for()
+    for tool in ("search_docs", "scan_tree", "summarize", "calculate", "count_primes"):
+        await go(page, f"?tool={tool}")
+        await page.locator("main .list .row .tool").get_by_text(tool).locator("visible=true").first.wait_for()
     # The agent's run, with its steps.
-    await go(page, "?call=demo-run")
+    await go(page, "?call=demo-run&span=30")
     detail = page.locator("main .detail")
-    for text in ("calculate", "42", "finished"):
+    for text in ("Done in 2 steps", "I know enough to answer."):
         await detail.get_by_text(text).first.wait_for()
+    pictures = {}
     for theme in THEMES:
         await page.emulate_media(color_scheme=theme)
-        picture = await page.screenshot(animations="disabled", caret="hide")
-        assert struct.unpack(">II", picture[16:24]) == SIZE
-        if os.environ.get("TEST_WRITE_PICTURES"):
-            (IMAGES / f"dashboard-{theme}.png").write_bytes(picture)
+        pictures[theme] = await page.screenshot(animations="disabled", caret="hide")
+        assert size_of(pictures[theme]) == SIZE
     assert tab.complaints == []
+    if os.environ.get("TEST_WRITE_PICTURES"):
+        for theme, picture in pictures.items():
+            (IMAGES / f"dashboard-{theme}.png").write_bytes(shrunk(picture))
