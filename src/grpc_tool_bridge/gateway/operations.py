@@ -16,7 +16,7 @@ from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json
 from grpc_tool_bridge.gateway.sessions import page_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, shown
 
 # Calls of a list of the slowest or the failed ones: as many as are asked for, else these.
 DEFAULT_CALLS = 100
@@ -49,8 +49,7 @@ class OperationRoutes:
 
         ``?kind=slow`` or ``failed``; ``?tool=``, ``?worker=`` and ``?session_id=`` choose among them.
         """
-        query = request.query_params
-        kind = query.get("kind", KINDS[0])
+        kind = request.query_params.get("kind", KINDS[0])
         if kind not in KINDS:
             raise ValidationError(f"kind must be {' or '.join(KINDS)}, not {shown(kind)}")
         most = count_of(request, "limit") or DEFAULT_CALLS
@@ -58,9 +57,9 @@ class OperationRoutes:
             raise ValidationError(f"limit must be at most {MAX_CALLS:,}, not {most:,}")
         calls = await self._calls.hub.notable_calls(
             kind,
-            tool_id=query.get("tool", ""),
-            worker_id=query.get("worker", ""),
-            session_id=query.get("session_id", ""),
+            tool_id=_id_of(request, "tool"),
+            worker_id=_id_of(request, "worker"),
+            session_id=_id_of(request, "session_id"),
             most=most,
         )
         if not flag_of(request, "arguments"):
@@ -102,6 +101,14 @@ class OperationRoutes:
         del request
         serving = self._calls.hub.serving
         return JsonResponse({"status": "ok" if serving else "not serving"}, 200 if serving else 503)
+
+
+def _id_of(request: Request, name: str) -> str:
+    """Returns an id in the query; empty if it is missing."""
+    text = request.query_params.get(name, "")
+    if len(text) > MAX_NAME_CHARS:
+        raise ValidationError(f"{name} has at most {MAX_NAME_CHARS} characters, not {len(text):,}")
+    return text
 
 
 async def _events(events: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:
