@@ -27,6 +27,8 @@ P = TypeVar("P")
 # A larger request is left to the general way, which gives other tasks a turn.
 MAX_BYTES = SLOW_BYTES
 
+# Returns the Call of a call that is told of from its start.
+Opens = Callable[[], Call] | None
 # The arguments by position and by name.
 Bound = tuple[Sequence[Any], Mapping[str, Any]]
 # Serialized, or as a message.
@@ -79,13 +81,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
 
     @types.coroutine
     def run(
-        self,
-        session: S_contra,
-        tool: T_contra,
-        bound: Bound,
-        deadline: float,
-        opened_at: float,
-        announce: Callable[[], Call] | None = None,
+        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float, opens: Opens = None
     ) -> Generator[Any, Any, Answer]:
         """Runs a call.
 
@@ -95,7 +91,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             bound: The arguments.
             deadline: On the monotonic clock.
             opened_at: Likewise.
-            announce: Called when it starts, and returns its Call; None: it need not have one from the start.
+            opens: Called when it starts, and returns its Call; None: it need not have one from the start.
 
         Returns:
             The answer: a serialized ToolCallResponse if it succeeded, else the message.
@@ -105,7 +101,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         """
         owner, function = self._owner, tool.tool
         assert function is not None  # noqa: S101 - as the caller has checked
-        call = None if announce is None else announce()
+        call = None if opens is None else opens()
         answer: Answer | None = None
         in_tool = False
         held = owner.enter(session, tool)
