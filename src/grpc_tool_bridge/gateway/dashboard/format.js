@@ -31,8 +31,14 @@ export function clock(moment) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}`;
 }
 
-/** "3 s ago" */
-export const ago = (moment, now) => `${duration(Math.max(0, now - new Date(moment)) * 1_000).replace(/^[\d.]+ ms$/, "0 s")} ago`;
+/** As `clock`, without milliseconds. */
+export const timeOf = (moment) => clock(moment).replace(/\.\d+$/, "");
+
+/** "3 s ago", "2 min 5 s ago" */
+export function ago(moment, now) {
+  const ms = Math.max(0, now - new Date(moment));
+  return ms < 60_000 ? `${Math.floor(ms / 1_000)} s ago` : `${duration(ms * 1_000)} ago`;
+}
 
 /** 1536 as "1.5 KiB" */
 export function bytes(number) {

@@ -92,6 +92,8 @@ function drawState() {
 }
 
 function askToLogIn() {
+  // Somebody may have the focus there.
+  if (byId("banner").hasChildNodes()) return;
   replace(byId("banner"), h("p", null, "The hub asks for its token again. "),
     h("button", { type: "button", onclick: () => location.reload() }, "Log in"));
 }
