@@ -134,6 +134,13 @@ FIGURES = (
         more_is_better=True,
     ),
     Figure("http-readers", "hub's memory for 1,000 idle readers of events", "gateway:readers", 40, unit="MB"),
+    Figure(
+        "dashboard-cpu",
+        "hub's processor time for a call at 2,000/s, watched over HTTP / not watched",
+        "dashboard:cpu",
+        1.05,
+        1.02,
+    ),
     _more("worker-100", "100 at once, a worker's tool / bare grpc.aio unary, calls/s", "crowds:worker_hundred", 4.5, 8),
     Figure("worker-one", "one at a time, a worker's tool / bare grpc.aio unary, p50", "calls:worker_one", 0.8, 0.6),
     _more("worker-nats", "100 at once, a worker's tool / NATS, calls/s", "comparisons:nats", 0.8, 1.3),

@@ -53,7 +53,7 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
             async def http_address(_: int) -> str | None:
                 return exposed.http_address
 
-            await _answer(exposed.address, {"http address": http_address})
+            await _answer(exposed.address, {"http address": http_address, "times": _times})
     elif kind in ("attacked", "guarded"):
         settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
         async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:

@@ -6274,7 +6274,8 @@ type CallInfo struct {
 	TimeLeftMs int64 `protobuf:"varint,9,opt,name=time_left_ms,json=timeLeftMs,proto3" json:"time_left_ms,omitempty"`
 	// The last progress that its tool reported, if it runs in the hub's process.
 	Progress *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
-	// With include_arguments, in a list and when a call starts.
+	// With include_arguments, in a list, when a call starts, and when one ends whose start is not told because it ended at
+	// once (calls_per_second).
 	Args   []*anypb.Any          `protobuf:"bytes,11,rep,name=args,proto3" json:"args,omitempty"`
 	Kwargs map[string]*anypb.Any `protobuf:"bytes,12,rep,name=kwargs,proto3" json:"kwargs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Of a call that has ended.
@@ -6686,7 +6687,8 @@ type WatchEventsRequest struct {
 	// 0: every call. Otherwise a sample of about this many new calls a second, with bursts of up to ten times as many, and
 	// besides only the end of calls that failed or were among the slowest of the moment, with a limit of its own for each.
 	// A nested call is in the sample if its parent is; an agent run always is. Watches that set this share one sample,
-	// whose rate is the highest of theirs; calls that are left out cost the hub next to nothing.
+	// whose rate is the highest of theirs; calls that are left out cost the hub next to nothing. Events come a few times
+	// a second, those of that time together; of a call that starts and ends in that time, perhaps "ended" alone.
 	CallsPerSecond int32 `protobuf:"varint,4,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

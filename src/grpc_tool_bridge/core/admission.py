@@ -254,8 +254,6 @@ class Admission:
         """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait."""
         self.active += 1
         tool.metrics.active += 1
-        if self.sample is not None:
-            self.sample.omit(session.id)
         limiter, own = session.limiter or self._limiter_of(session), tool.limiter
         # As ``ConcurrencyLimiter.try_acquire`` does, without a call for each call.
         if limiter.used >= limiter.capacity or limiter.queue:

@@ -5,6 +5,7 @@ that any doubt leaves it to the executor.
 """
 
 from collections.abc import Awaitable, Generator
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -17,7 +18,7 @@ from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.workers.backend import WorkerBackend
 from grpc_tool_bridge.rpc.buffers import SERIALIZED
 from grpc_tool_bridge.rpc.context import RequestContext
-from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
+from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, Bound, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner
 from grpc_tool_bridge.tools.spec_checks import SpecCheck
 from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names, read_types
@@ -66,9 +67,6 @@ class DirectCalls:
             tool = self._store.tool_of(session, tool_id)
             if tool is None or tool.rate is not None:
                 return None
-            sample = self._admission.sample
-            if sample is not None and sample.wants(session_id):
-                return None
             if tool.backend is None:
                 return self._run(session, tool, context, data, place)
             call = self._call_for_worker(session, tool, context, data, place)
@@ -95,7 +93,21 @@ class DirectCalls:
         if bound is None:
             return None
         context.payload = b""
-        return self._runner.run(session, tool, bound, deadline, opened_at)
+        sample = self._admission.sample
+        if sample is None or sample.leaves_out(session.id, opened_at):
+            return self._runner.run(session, tool, bound, deadline, opened_at)
+        announce = partial(self._announce, session, tool, bound, deadline, opened_at, data)
+        return self._runner.run(session, tool, bound, deadline, opened_at, announce)
+
+    def _announce(
+        self, session: Session, tool: RegisteredTool, bound: Bound, deadline: float, opened_at: float, data: bytes
+    ) -> HubCall:
+        """Makes the Call of a call that may be in the sample, and tells the observer that it starts."""
+        call = self.make_call(session, tool, deadline, opened_at)
+        call.prepared = bound
+        if self._admission.observer is not None:
+            self._admission.observer.started(call, data)
+        return call
 
     def _call_for_worker(
         self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
@@ -112,7 +124,8 @@ class DirectCalls:
         call = self.make_call(session, tool, deadline, opened_at)
         if context.asker is not None:
             call.asker = context.asker
-        if self._admission.sample is not None:
+        sample = self._admission.sample
+        if sample is not None and not sample.wants(session.id):
             call.watched = False
         return call
 

@@ -6,17 +6,17 @@ nothing for the calls that are not in it.
 """
 
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 
-from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import infos
 from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.gathered import Gathered
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.core.log_lines import LogLines, Report
@@ -24,6 +24,7 @@ from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
 from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.watcher import MAX_EVENT_BYTES, Watcher
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
@@ -31,87 +32,24 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 
-# Limits on the events that wait for one watcher.
-MAX_EVENTS = 1_000
-MAX_EVENT_BYTES = 1024 * 1024
+# Seconds between the events for those who watch a sample: those of that time are written together.
+GATHER_SECONDS = 0.2
 
 
-class Watcher:
-    """One open watch.
-
-    Args:
-        request: The request.
+class _Start(NamedTuple):
+    """The start of a call.
 
     Attributes:
-        session_id: The session to watch; empty: all.
-        calls_per_second: How many new calls to tell of; 0: all.
-        kinds: The kinds of events to send.
-        with_arguments: Whether events include arguments and results.
-        closed: The error that ends the watch; None while it is open.
+        watchers: Who is told.
+        at: Seconds since the epoch.
+        worker: The worker that has the call already.
+        request: As for ``CallObserver.started``.
     """
 
-    def __init__(self, request: pb.WatchEventsRequest) -> None:
-        self.session_id = request.session_id
-        self.calls_per_second = request.calls_per_second
-        self.kinds = frozenset(request.kinds or EVENT_KINDS)
-        self.with_arguments = request.include_arguments
-        self.closed: ToolBridgeError | None = None
-        # Each with its number and its bytes.
-        self._waiting: deque[tuple[int, int, pb.AdminEvent]] = deque()
-        self._bytes = 0
-        self._last = 0
-        # Number of the last event that was taken.
-        self._taken = 0
-        self._changed = Notifier()
-        self._sample: Sample | None = None
-        # Calls that the sample had left out when the last event was taken.
-        self._omitted = 0
-
-    def wants(self, kind: str, session_id: str) -> bool:
-        """Returns whether it wants an event of this kind and session; an empty ``session_id`` means no session."""
-        return kind in self.kinds and (not self.session_id or self.session_id == session_id)
-
-    def count_omitted(self, sample: Sample) -> None:
-        """Tells from now on of the calls that the sample leaves out; it follows the watcher's session already."""
-        self._sample, self._omitted = sample, sample.omitted(self.session_id)
-
-    def put(self, event: pb.AdminEvent, size: int) -> None:
-        """Queues an event, which watchers may share; drops the oldest events if there are too many."""
-        self._last += 1
-        self._waiting.append((self._last, size, event))
-        self._bytes += size
-        while len(self._waiting) > MAX_EVENTS or (self._bytes > MAX_EVENT_BYTES and len(self._waiting) > 1):
-            self._bytes -= self._waiting.popleft()[1]
-        self._changed.notify_all()
-
-    def skip(self, count: int) -> None:
-        """Counts events that were lost before they reached the queue."""
-        self._last += count
-
-    def close(self, error: ToolBridgeError) -> None:
-        """Ends the watch after the queued events."""
-        self.closed = error
-        self._changed.notify_all()
-
-    async def next(self) -> pb.AdminEvent:
-        """Returns the next event.
-
-        Raises:
-            ToolBridgeError: There are no more.
-        """
-        while not self._waiting:
-            if self.closed is not None:
-                raise self.closed
-            await self._changed.wait()
-        number, size, event = self._waiting.popleft()
-        self._bytes -= size
-        numbered = pb.AdminEvent(sequence=number, dropped=number - self._taken - 1)
-        numbered.MergeFrom(event)
-        self._taken = number
-        if self._sample is not None:
-            omitted = self._sample.omitted(self.session_id)
-            numbered.omitted_calls, self._omitted = omitted - self._omitted, omitted
-        return numbered
+    watchers: list[Watcher]
+    at: float
+    worker: object | None
+    request: Any
 
 
 class Feed:
@@ -136,6 +74,10 @@ class Feed:
         # Those that watch every call, or the log; and what decides about the others, while there are any.
         self._thorough: list[Watcher] = []
         self._sample: Sample | None = None
+        # Events for those that watch a sample.
+        self._gathered = Gathered(GATHER_SECONDS)
+        # Calls of which they are not told yet.
+        self._starts: dict[HubCall, _Start] = {}
         self._other: CallObserver | None = None
         self._lines = LogLines(self._reported, self._lost)
 
@@ -157,7 +99,7 @@ class Feed:
         watcher = Watcher(request)
         self._watchers[watcher] = None
         self._observe()
-        if watcher.calls_per_second and self._sample is not None:
+        if not watcher.is_thorough and self._sample is not None:
             watcher.count_omitted(self._sample)
         try:
             while True:
@@ -173,6 +115,7 @@ class Feed:
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
+        self._gathered.flush()
         for watcher in self._watchers:
             watcher.close(error)
 
@@ -184,6 +127,8 @@ class Feed:
     def abandon(self) -> None:
         """Stops observing: the event loop of the watchers has ended."""
         self._watchers.clear()
+        self._gathered.clear()
+        self._starts.clear()
         self._observe()
 
     def _check_room(self) -> None:
@@ -198,8 +143,8 @@ class Feed:
         kinds = self._kinds = frozenset().union(*(watcher.kinds for watcher in self._watchers))
         of_calls = [watcher for watcher in self._watchers if watcher.kinds & {"call", "log"}]
         observer: CallObserver | None = self if of_calls else None
-        self._thorough = [watcher for watcher in of_calls if not watcher.calls_per_second]
-        self._follow([watcher for watcher in of_calls if watcher.calls_per_second])
+        self._thorough = [watcher for watcher in of_calls if watcher.is_thorough]
+        self._follow([watcher for watcher in of_calls if not watcher.is_thorough])
         if self._other is not None:
             observer = self._other if observer is None else Observers(self._other, observer)
         self._admission.sample = self._sample if not self._thorough and self._other is None else None
@@ -222,15 +167,22 @@ class Feed:
         """As in ``CallObserver``."""
         if self._sample is not None:
             self._decide(call, self._sample)
-
-        def add_arguments(event: pb.AdminEvent) -> None:
-            infos.put_arguments(event.call, request)
-
-        self._tell_call("started", call, add_arguments)
+        watchers = self._watchers_of_call(call)
+        if not watchers:
+            return
+        start = _Start(watchers, time.time(), call.worker, request)
+        if type(request) is bytes and not self._thorough:
+            self._starts[call] = start
+            self._gathered.add(partial(self._tell_start, call), len(request))
+        else:
+            self._tell_started(call, start)
 
     def moved(self, call: HubCall) -> None:
         """As in ``CallObserver``."""
-        self._tell_call("moved", call)
+        watchers = self._watchers_of_call(call)
+        if watchers:
+            self._tell_start(call)
+            self._tell(watchers, _event("moved", call=infos.call_info(call, self._ids)))
 
     def told(self, call: HubCall, event: pb.Progress | pb.LogRecord) -> None:
         """As in ``CallObserver``."""
@@ -245,23 +197,38 @@ class Feed:
             watchers += self._told_of_end(call, self._sample, ok=ok)
         if not watchers:
             return
-        error = pb.ErrorInfo() if ok else infos.error_of(outcome)
+        now = time.time()
+        start = self._starts.pop(call, None)
+        request = start.request if start is not None else None
 
-        def add_result(event: pb.AdminEvent) -> None:
-            if not ok:
-                event.call.error.CopyFrom(error)
-            elif (result := infos.result_of(outcome)) is not None:
-                event.result.CopyFrom(result)
+        def tell() -> None:
+            error = pb.ErrorInfo() if ok else infos.error_of(outcome)
+            told = infos.without_texts(error)
+            info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=told)
 
-        info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=infos.without_texts(error))
-        self._tell(watchers, _event("ended", call=info), add_result)
+            def add_values(event: pb.AdminEvent) -> None:
+                infos.put_arguments(event.call, request)
+                if not ok:
+                    event.call.error.CopyFrom(error)
+                elif (result := infos.result_of(outcome)) is not None:
+                    event.result.CopyFrom(result)
 
-    def _tell_call(
-        self, operation: str, call: HubCall, add_arguments: Callable[[pb.AdminEvent], None] | None = None
-    ) -> None:
-        watchers = self._watchers_of_call(call)
-        if watchers:
-            self._tell(watchers, _event(operation, call=infos.call_info(call, self._ids)), add_arguments)
+            self._tell(watchers, _event("ended", now, call=info), add_values)
+
+        if type(outcome) is bytes and len(outcome) <= infos.MAX_VALUE_BYTES and not self._thorough:
+            self._gathered.add(tell, len(outcome))
+        else:
+            tell()
+
+    def _tell_start(self, call: HubCall) -> None:
+        """Tells of the start of a call that is not told yet; if the call has ended, its end tells everything."""
+        start = self._starts.pop(call, None)
+        if start is not None:
+            self._tell_started(call, start)
+
+    def _tell_started(self, call: HubCall, start: "_Start") -> None:
+        event = _event("started", start.at, call=infos.started_call_info(call, start.worker, self._ids))
+        self._tell(start.watchers, event, lambda whole: infos.put_arguments(whole.call, start.request))
 
     def _decide(self, call: HubCall, sample: Sample) -> None:
         """Decides whether a call that starts is in the sample, unless that was decided before."""
@@ -278,7 +245,7 @@ class Feed:
     def _told_of_end(self, call: HubCall, sample: Sample, *, ok: bool) -> list[Watcher]:
         """Returns who is told of the end of a call that is not in the sample, and failed or was slow."""
         session_id = call.session.id
-        watchers = [each for each in self._watchers if each.calls_per_second and each.wants("call", session_id)]
+        watchers = [each for each in self._watchers if not each.is_thorough and each.wants("call", session_id)]
         return watchers if watchers and (sample.slow if ok else sample.failed).take() else []
 
     def _worker_changed(self, operation: str, worker: Worker) -> None:
@@ -323,28 +290,38 @@ class Feed:
         add_arguments: Callable[[pb.AdminEvent], None] | None = None,
     ) -> None:
         """Queues an event for watchers, including arguments or the result for those that want them."""
-        if add_arguments is None:
-            _put(watchers, event)
-            return
-        _put([watcher for watcher in watchers if not watcher.with_arguments], event)
-        full = [watcher for watcher in watchers if watcher.with_arguments]
-        if full:
+        for some, version in _versions(watchers, event, add_arguments):
+            size, is_own = version.ByteSize(), len(some) == 1
+            for watcher in some:
+                if watcher.is_thorough:
+                    watcher.put(version, size, is_own=is_own)
+                else:
+                    self._gathered.add(partial(watcher.put, version, size, is_own=is_own), size)
+
+
+def _versions(
+    watchers: Collection[Watcher], event: pb.AdminEvent, add_arguments: Callable[[pb.AdminEvent], None] | None
+) -> Iterator[tuple[Collection[Watcher], pb.AdminEvent]]:
+    """Yields the event as it is for some of its watchers, and with what only the others want."""
+    if add_arguments is None:
+        yield watchers, event
+        return
+    bare = [watcher for watcher in watchers if not watcher.with_arguments]
+    if len(bare) < len(watchers):
+        whole = event
+        if bare:
             whole = pb.AdminEvent()
             whole.CopyFrom(event)
-            add_arguments(whole)
-            _put(full, whole)
+        add_arguments(whole)
+        yield [watcher for watcher in watchers if watcher.with_arguments], whole
+    if bare:
+        yield bare, event
 
 
-def _put(watchers: Collection[Watcher], event: pb.AdminEvent) -> None:
-    if watchers:
-        size = event.ByteSize()
-        for watcher in watchers:
-            watcher.put(event, size)
-
-
-def _event(operation: str, **subject: Message) -> pb.AdminEvent:
+def _event(operation: str, at: float = 0.0, **subject: Message) -> pb.AdminEvent:
+    """Makes an event that happened at this time, in seconds since the epoch; 0: now."""
     event = pb.AdminEvent(operation=operation, **subject)  # type: ignore[arg-type]  # each is of its field's type
-    event.timestamp.FromMicroseconds(int(time.time() * 1e6))
+    infos.set_time(event.timestamp, at or time.time())
     return event
 
 

@@ -139,7 +139,7 @@ class Forwarder:
         if not started:
             release(permits)
             return None
-        self._admission.enter(call, context, 0, request)
+        self._admission.enter(call, context, 0, payload if request is None else request)
         call.forwarded = forwarded
         call.enter_session()
         self._open[forwarded] = None

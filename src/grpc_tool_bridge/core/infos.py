@@ -65,8 +65,8 @@ def session_info(session: Session, registry: ToolRegistry) -> pb.SessionInfo:
         active_operations=session.active + session.watches,
         metadata=session.metadata,
     )
-    _set_time(info.created_at, session.created_at)
-    _set_time(info.last_activity, time.time() - (time.monotonic() - session.last_activity))
+    set_time(info.created_at, session.created_at)
+    set_time(info.last_activity, time.time() - (time.monotonic() - session.last_activity))
     return info
 
 
@@ -90,6 +90,11 @@ class _Clock:
 _clock = _Clock()
 
 
+def time_of(moment: float) -> float:
+    """Returns the seconds since the epoch at a moment of the monotonic clock."""
+    return _clock.time_of(moment)
+
+
 def worker_info(worker: Worker) -> pb.WorkerInfo:
     """Describes a worker."""
     state = "draining" if worker.gone else "silent" if worker.suspect else "connected"
@@ -102,7 +107,7 @@ def worker_info(worker: Worker) -> pb.WorkerInfo:
         tool_count=len(worker.tools),
         peer=worker.link.peer,
     )
-    _set_time(info.connected_at, worker.connected_at)
+    set_time(info.connected_at, worker.connected_at)
     return info
 
 
@@ -120,7 +125,23 @@ def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:
         time_left_ms=max(0, int((call.deadline - now) * 1000)),
         progress=call.progress,
     )
-    _set_time(info.started_at, _clock.time_of(call.opened_at))
+    set_time(info.started_at, _clock.time_of(call.opened_at))
+    return info
+
+
+def started_call_info(call: HubCall, worker: object | None, ids: CallIds) -> pb.CallInfo:
+    """Describes a call as it was when it started, perhaps at this worker; it may have gone on since."""
+    info = pb.CallInfo(
+        call_id=ids.of(call),
+        session_id=call.session.id,
+        tool_id=call.tool.id,
+        request_id=call.request_id,
+        parent_id=ids.of(call.parent) if call.parent is not None else "",
+        worker_id=worker.id if isinstance(worker, Worker) else "",
+        state="running",
+        time_left_ms=int((call.deadline - call.opened_at) * 1000),
+    )
+    set_time(info.started_at, _clock.time_of(call.opened_at))
     return info
 
 
@@ -139,9 +160,14 @@ def ended_call_info(call: HubCall, ids: CallIds, *, ok: bool, duration_us: int, 
     if ok:
         info.state = "done"
     else:
-        info.state = "cancelled" if error.type in ("", CANCELLED) else "failed"
+        info.state = failed_state(error.type)
         info.error.CopyFrom(error if error.type else pb.ErrorInfo(type=CANCELLED))
     return info
+
+
+def failed_state(error_type: str) -> str:
+    """Returns the state of a call that ended with an error of this type; it is empty if its caller has gone."""
+    return "cancelled" if error_type in ("", CANCELLED) else "failed"
 
 
 def error_of(outcome: Any) -> pb.ErrorInfo:
@@ -187,7 +213,10 @@ def _read(kind: type[M], data: bytes) -> M | None:
 
 
 def put_arguments(info: pb.CallInfo, request: Any) -> None:
-    """Adds the arguments of a request, unless they are large."""
+    """Adds the arguments of a request, or of its bytes, unless they are large."""
+    if isinstance(request, bytes):
+        # All three kinds of requests have these fields.
+        request = _read(pb.ToolCallItem, request) if len(request) <= MAX_VALUE_BYTES else None
     if request is not None and hasattr(request, "kwargs") and request.ByteSize() <= MAX_VALUE_BYTES:
         info.args.extend(request.args)
         for name, value in request.kwargs.items():
@@ -198,9 +227,7 @@ def put_held_arguments(info: pb.CallInfo, call: HubCall) -> None:
     """Adds the arguments of a call if the hub still holds them encoded, or if all are plain scalars."""
     held = call.forwarded.payload if call.forwarded is not None else call.prepared
     if isinstance(held, bytes):
-        if held and len(held) <= MAX_VALUE_BYTES:
-            # All three kinds of requests have these fields.
-            put_arguments(info, _read(pb.ToolCallItem, held))
+        put_arguments(info, held)
     elif isinstance(held, tuple):
         args, kwargs = held
         tool = call.tool.tool
@@ -243,12 +270,14 @@ def run_info(run: Run) -> pb.RunInfo:
         chunks=run.due,
         readers=run.readers,
     )
-    _set_time(info.started_at, _clock.time_of(run.call.opened_at))
+    set_time(info.started_at, _clock.time_of(run.call.opened_at))
     return info
 
 
-def _set_time(field: Timestamp, seconds: float) -> None:
-    field.FromMicroseconds(int(seconds * 1e6))
+def set_time(field: Timestamp, seconds: float) -> None:
+    """Sets a time to so many seconds since the epoch, to the microsecond."""
+    field.seconds, micros = divmod(int(seconds * 1e6), 1_000_000)
+    field.nanos = micros * 1_000
 
 
 def size_of(message: Message | None) -> int:

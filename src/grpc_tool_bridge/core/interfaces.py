@@ -144,7 +144,7 @@ class CallObserver(Protocol):
     """Receives more details of calls than a tracer. It is set only while the hub is watched."""
 
     def started(self, call: Any, request: Any) -> None:
-        """Called when a call is counted; ``request`` is None if it is not known."""
+        """Called when a call is counted; ``request`` is a message or its bytes, or None if it is not known."""
 
     def moved(self, call: Any) -> None:
         """Called when a call begins to wait, stops waiting, or is sent to a worker."""

@@ -18,27 +18,29 @@ class TokenBucket:
     Args:
         per_second: Events a second.
         at_once: Events at once, after enough quiet.
+
+    Attributes:
+        free_at: When the next event is allowed, on the monotonic clock.
     """
 
-    __slots__ = ("_free_at", "_interval", "_tolerance")
+    __slots__ = ("_interval", "_tolerance", "free_at")
 
     def __init__(self, per_second: float, at_once: float) -> None:
         self._interval = 1 / per_second
         self._tolerance = (at_once - 1) * self._interval
-        # When the next event is allowed, on the monotonic clock.
-        self._free_at = -math.inf
+        self.free_at = -math.inf
 
     @property
     def has_token(self) -> bool:
         """Whether an event is allowed now."""
-        return time.monotonic() >= self._free_at
+        return time.monotonic() >= self.free_at
 
     def take(self) -> bool:
         """Counts an event if it is allowed; returns whether it was."""
         now = time.monotonic()
-        if now < self._free_at:
+        if now < self.free_at:
             return False
-        self._free_at = max(self._free_at, now - self._tolerance) + self._interval
+        self.free_at = max(self.free_at, now - self._tolerance) + self._interval
         return True
 
 
@@ -74,6 +76,18 @@ class Sample:
     def wants(self, session_id: str) -> bool:
         """Returns whether a call from outside that starts now in this session is to be in the sample."""
         return self._calls.has_token and (self._sessions is None or session_id in self._sessions)
+
+    def leaves_out(self, session_id: str, now: float) -> bool:
+        """Returns whether a call from outside that starts now is not to be in the sample, and counts it if so.
+
+        Args:
+            session_id: Its session.
+            now: On the monotonic clock.
+        """
+        if now < self._calls.free_at or (self._sessions is not None and session_id not in self._sessions):
+            self.omit(session_id)
+            return True
+        return False
 
     def take(self, session_id: str) -> bool:
         """Decides whether a call of this session that starts now is in the sample."""

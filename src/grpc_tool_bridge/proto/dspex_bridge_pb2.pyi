@@ -2895,7 +2895,9 @@ class CallInfo(google.protobuf.message.Message):
 
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:
-        """With include_arguments, in a list and when a call starts."""
+        """With include_arguments, in a list, when a call starts, and when one ends whose start is not told because it ended at
+        once (calls_per_second).
+        """
 
     @property
     def kwargs(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, google.protobuf.any_pb2.Any]: ...
@@ -3041,7 +3043,8 @@ class WatchEventsRequest(google.protobuf.message.Message):
     """0: every call. Otherwise a sample of about this many new calls a second, with bursts of up to ten times as many, and
     besides only the end of calls that failed or were among the slowest of the moment, with a limit of its own for each.
     A nested call is in the sample if its parent is; an agent run always is. Watches that set this share one sample,
-    whose rate is the highest of theirs; calls that are left out cost the hub next to nothing.
+    whose rate is the highest of theirs; calls that are left out cost the hub next to nothing. Events come a few times
+    a second, those of that time together; of a call that starts and ends in that time, perhaps "ended" alone.
     """
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

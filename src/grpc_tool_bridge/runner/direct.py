@@ -5,7 +5,7 @@ something to tell of it, it gets a ``Call``.
 """
 
 import types
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -79,7 +79,13 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
 
     @types.coroutine
     def run(
-        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float
+        self,
+        session: S_contra,
+        tool: T_contra,
+        bound: Bound,
+        deadline: float,
+        opened_at: float,
+        announce: Callable[[], Call] | None = None,
     ) -> Generator[Any, Any, Answer]:
         """Runs a call.
 
@@ -89,6 +95,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             bound: The arguments.
             deadline: On the monotonic clock.
             opened_at: Likewise.
+            announce: Called when it starts, and returns its Call; None: it need not have one from the start.
 
         Returns:
             The answer: a serialized ToolCallResponse if it succeeded, else the message.
@@ -98,13 +105,13 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         """
         owner, function = self._owner, tool.tool
         assert function is not None  # noqa: S101 - as the caller has checked
-        call: Call | None = None
+        call = None if announce is None else announce()
         answer: Answer | None = None
         in_tool = False
         held = owner.enter(session, tool)
         try:
             if held is None:
-                call = self._made(session, tool, bound, deadline, opened_at)
+                call = call or self._made(session, tool, bound, deadline, opened_at)
                 held = yield from owner.acquire(call).__await__()
             in_tool = True
             work = function.function(*bound[0], **bound[1])

@@ -210,31 +210,43 @@ async def test_what_concerns_more_than_the_call_leaves_it_to_the_executor(
     assert world.counted() == before
 
 
-async def test_only_a_call_that_is_to_be_in_a_sample_is_left_to_the_executor(
+async def test_an_observer_of_a_sample_is_told_of_its_calls_and_the_others_are_counted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Observer(Observers):
         def __init__(self) -> None:
             super().__init__()
-            self.seen: list[bool | None] = []
+            self.seen: list[tuple[bool | None, Any]] = []
 
         def started(self, call: Any, request: Any) -> None:
-            self.seen.append(call.watched)
+            self.seen.append((call.watched, request))
 
     clock = Clock(monkeypatch, sampling)
+    monkeypatch.setattr(direct_calls, "monotonic", clock.monotonic)
     admission, observer = world.executor.admission, Observer()
     admission.observer, admission.sample = observer, Sample()
     admission.sample.follow([(1, "s")])
+    # Whether it has a place in the sample is decided when it is told.
     for name in ("add", "remote"):
-        assert world.begin(request(name, 1)) is None
+        begun = world.begin(request(name, 1))
+        if name == "add":
+            assert observer.seen == []
+            assert answer_of(begun).success
+    assert observer.seen == [(None, request("add", 1)), (None, request("remote", 1))]
+    observer.seen.clear()
     while admission.sample.take("s"):
         pass
     assert answer_of(world.begin(request("add", 1))).success
     assert (admission.sample.omitted("s"), observer.seen) == (1, [])
     assert isinstance(world.begin(request("remote", 1)), Forwarded)
-    assert observer.seen == [False]
+    assert observer.seen == [(False, request("remote", 1))]
+    # Nobody watches any more when it starts.
     clock.now += 1
-    assert world.begin(request("add", 1)) is None
+    begun = world.begin(request("add", 1))
+    admission.observer = admission.sample = None
+    assert answer_of(begun).success
+    assert len(observer.seen) == 1
+    assert world.counted()[0] == 2
 
 
 async def test_a_call_that_may_be_kept_is_noted_when_it_ends(world: World) -> None:

@@ -11,17 +11,17 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import feed as module
 from grpc_tool_bridge.core import sample as sampling
 from grpc_tool_bridge.core.calls import HubCall
-from grpc_tool_bridge.core.feed import Watcher
+from grpc_tool_bridge.core.gathered import Gathered
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.observers import Observers
+from grpc_tool_bridge.core.watcher import MAX_EVENT_BYTES
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.values.call_bytes import arguments_of, request_head, request_tail
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from support.clock import Clock
-
-GONE = UnavailableError("gone")
 
 
 async def add(a: int, b: int = 0) -> int:
@@ -34,7 +34,9 @@ async def numbers(count: int) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[Hub]:
+async def hub(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    # What is gathered for a sample is told in the next turn.
+    monkeypatch.setattr(module, "GATHER_SECONDS", 0)
     made = Hub(Settings(), [add, numbers])
     await made.start()
     await made.store.create_session("s")
@@ -96,7 +98,7 @@ async def test_a_hub_that_nobody_watches_does_nothing_for_it(hub: Hub) -> None:
     assert hooks() == [None] * 4
     async with Watching(hub):
         assert None not in hooks()
-        assert hub.memory.used == used + module.MAX_EVENT_BYTES
+        assert hub.memory.used == used + MAX_EVENT_BYTES
     assert hooks() == [None] * 4
     assert hub.memory.used == used
 
@@ -208,45 +210,6 @@ async def test_a_call_is_told_with_the_id_that_its_caller_gave_it(hub: Hub) -> N
     assert [event.call.request_id for event in events] == ["r1", "r1", "r2", "r2"]
 
 
-# ---------------------------------------------------------------------------------------------------- slow watchers
-
-
-def event(name: str) -> pb.AdminEvent:
-    return pb.AdminEvent(call=pb.CallInfo(call_id=name))
-
-
-async def test_a_slow_watcher_loses_the_oldest_and_is_told_how_many() -> None:
-    watcher = Watcher(pb.WatchEventsRequest())
-    for number in range(module.MAX_EVENTS + 3):
-        watcher.put(event(str(number)), 1)
-    first, second = await watcher.next(), await watcher.next()
-    assert (first.call.call_id, first.sequence, first.dropped) == ("3", 4, 3)
-    assert (second.call.call_id, second.sequence, second.dropped) == ("4", 5, 0)
-    watcher.skip(2)
-    watcher.put(event("late"), 1)
-    while (last := await watcher.next()).call.call_id != "late":
-        assert last.dropped == 0
-    assert last.dropped == 2
-
-
-async def test_large_events_give_way_by_their_bytes() -> None:
-    watcher = Watcher(pb.WatchEventsRequest())
-    for number in range(3):
-        watcher.put(event(str(number)), module.MAX_EVENT_BYTES)
-    last = await watcher.next()
-    assert (last.call.call_id, last.dropped) == ("2", 2)
-    assert watcher._bytes == 0
-
-
-async def test_what_waits_is_told_before_the_end() -> None:
-    watcher = Watcher(pb.WatchEventsRequest())
-    watcher.put(event("1"), 1)
-    watcher.close(GONE)
-    assert (await watcher.next()).call.call_id == "1"
-    with pytest.raises(UnavailableError, match="gone"):
-        await watcher.next()
-
-
 # -------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -264,7 +227,7 @@ async def test_too_many_watches_are_refused() -> None:
     async with Watching(hub):
         with pytest.raises(ResourceExhaustedError, match="the hub has 1 watches open"):
             await anext(hub.watch_events(pb.WatchEventsRequest()))
-    hub = Hub(Settings(max_hub_bytes=module.MAX_EVENT_BYTES // 2))
+    hub = Hub(Settings(max_hub_bytes=MAX_EVENT_BYTES // 2))
     with pytest.raises(ResourceExhaustedError, match="a watch of events"):
         await anext(hub.watch_events(pb.WatchEventsRequest()))
     assert hub.memory.used == 0
@@ -436,6 +399,96 @@ async def test_only_where_all_watchers_want_a_sample_other_calls_stay_on_the_sho
         hub.observe(Observers())
         assert not hub.admission.is_plain
     assert not hub.admission.is_plain
+
+
+def begin(hub: Hub, *args: Any, tool: str = "add") -> Any:
+    """Begins a usual call, as it arrives over a link."""
+    arguments = arguments_of(args, {})
+    assert arguments is not None
+    data = request_head("s", tool) + arguments + request_tail(30_000)
+    begun = hub.try_begin_tool(RequestContext(payload=data), lambda answer, error: None)
+    assert begun is not None
+    return begun
+
+
+def short(hub: Hub, *args: Any) -> None:
+    """Makes a usual call that ends in its first step."""
+    with pytest.raises(StopIteration):
+        begin(hub, *args).send(None)
+
+
+async def test_a_usual_call_that_starts_and_ends_at_once_is_told_by_its_end_with_its_arguments(hub: Hub) -> None:
+    async with (
+        Watching(hub, kinds=["call"], calls_per_second=50, include_arguments=True) as full,
+        Watching(hub, kinds=["call"], calls_per_second=50) as bare,
+    ):
+        short(hub, 1)
+        (event,), (other,) = await full.all(), await bare.all()
+    assert (event.operation, event.call.state) == ("ended", "done")
+    assert [deserialize_value(value) for value in (*event.call.args, event.result)] == [1, 1]
+    assert not other.call.args
+    assert not other.HasField("result")
+    assert (event.sequence, other.sequence) == (1, 1)
+
+
+async def test_the_start_of_a_usual_call_that_goes_on_is_told_as_it_was(hub: Hub) -> None:
+    go_on = asyncio.Event()
+
+    async def hold(number: int) -> int:
+        await go_on.wait()
+        return number
+
+    async def run(begun: Any) -> Any:
+        return await begun
+
+    hub.registry.register_batch("", [hold])
+    async with Watching(hub, kinds=["call"], calls_per_second=50, include_arguments=True) as watching:
+        running = asyncio.ensure_future(run(begin(hub, 7, tool="hold")))
+        (start,) = await watching.all()
+        assert (start.operation, start.call.state, start.call.worker_id) == ("started", "running", "")
+        assert deserialize_value(start.call.args[0]) == 7
+        assert 0 < start.call.time_left_ms <= 30_000
+        go_on.set()
+        await running
+        (end,) = await watching.all()
+    assert (end.operation, end.call.call_id, list(end.call.args)) == ("ended", start.call.call_id, [])
+    assert deserialize_value(end.result) == 7
+
+
+async def test_a_usual_call_that_waits_is_told_in_order(hub: Hub) -> None:
+    session = hub.store.find("s")
+    session.max_calls = 1
+
+    async def run(begun: Any) -> Any:
+        return await begun
+
+    (first_permit,) = hub.admission.enter_directly(session, hub.store.tools["add"]) or ()
+    async with Watching(hub, kinds=["call"], calls_per_second=50) as watching:
+        waiting = asyncio.ensure_future(run(begin(hub, 1)))
+        started, moved = await watching.all()
+        assert [(event.operation, event.call.state) for event in (started, moved)] == [
+            ("started", "running"),
+            ("moved", "waiting"),
+        ]
+        first_permit.release()
+        await waiting
+        assert [event.operation for event in await watching.all()] == ["moved", "ended"]
+        hub.admission.active -= 1
+
+
+async def test_what_is_gathered_is_told_before_the_end_of_a_watch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub._feed, "_gathered", Gathered(3_600))
+    async with Watching(hub, kinds=["call"], calls_per_second=50) as watching:
+        short(hub, 1)
+        assert len(await watching.all()) == 1
+        short(hub, 2)
+        assert await watching.all() == []
+        hub._feed.close(UnavailableError("gone"))
+        assert (await watching.next()).operation == "ended"
+        with pytest.raises(UnavailableError, match="gone"):
+            await watching.next()
+    hub.abandon()
+    assert not hub._feed._starts
 
 
 async def test_a_negative_number_of_calls_is_refused(hub: Hub) -> None:

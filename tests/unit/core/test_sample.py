@@ -68,3 +68,15 @@ def test_calls_that_are_left_out_are_counted_by_session(clock: Clock) -> None:
     sample.follow([(64, "mine"), (64, "yours")])
     sample.omit("yours")
     assert (sample.omitted(""), sample.omitted("mine"), sample.omitted("yours")) == (4, 2, 1)
+
+
+def test_a_call_that_is_not_to_be_in_it_is_counted(clock: Clock) -> None:
+    sample = Sample()
+    sample.follow([(64, "mine")])
+    assert not sample.leaves_out("mine", clock.now)
+    assert sample.leaves_out("other", clock.now)
+    while sample.take("mine"):
+        pass
+    assert sample.leaves_out("mine", clock.now)
+    assert not sample.leaves_out("mine", clock.now + 1)
+    assert (sample.omitted("mine"), sample.omitted("")) == (1, 2)

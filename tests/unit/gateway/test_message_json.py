@@ -1,10 +1,12 @@
 """Messages as JSON."""
 
 import json
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 
+import pytest
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge.gateway.message_json import call_json, error_json, message_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -70,3 +72,18 @@ def test_every_message_can_be_written() -> None:
 
     for descriptor in pb.DESCRIPTOR.message_types_by_name.values():
         assert json.loads(json.dumps(message_json(filled(message_class(descriptor))))) is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "text"),
+    [
+        (0, 0, "1970-01-01T00:00:00+00:00"),
+        (1_709_082_123, 123_456_789, "2024-02-28T01:02:03.123456+00:00"),
+        (253_402_300_799, 999_999_999, "9999-12-31T23:59:59.999999+00:00"),
+        (-1, 500_000_000, "1969-12-31T23:59:59.500000+00:00"),
+        (-62_135_596_800, 0, "0001-01-01T00:00:00+00:00"),
+    ],
+)
+def test_a_moment_is_written_as_protobuf_reads_it(seconds: int, nanos: int, text: str) -> None:
+    line = pb.LogRecord(timestamp=Timestamp(seconds=seconds, nanos=nanos))
+    assert message_json(line)["timestamp"] == text == line.timestamp.ToDatetime(UTC).isoformat()

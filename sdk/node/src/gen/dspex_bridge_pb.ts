@@ -3188,7 +3188,8 @@ export type CallInfo = Message<"dspex.bridge.CallInfo"> & {
   progress?: Progress | undefined;
 
   /**
-   * With include_arguments, in a list and when a call starts.
+   * With include_arguments, in a list, when a call starts, and when one ends whose start is not told because it ended at
+   * once (calls_per_second).
    *
    * @generated from field: repeated google.protobuf.Any args = 11;
    */
@@ -3380,7 +3381,8 @@ export type WatchEventsRequest = Message<"dspex.bridge.WatchEventsRequest"> & {
    * 0: every call. Otherwise a sample of about this many new calls a second, with bursts of up to ten times as many, and
    * besides only the end of calls that failed or were among the slowest of the moment, with a limit of its own for each.
    * A nested call is in the sample if its parent is; an agent run always is. Watches that set this share one sample,
-   * whose rate is the highest of theirs; calls that are left out cost the hub next to nothing.
+   * whose rate is the highest of theirs; calls that are left out cost the hub next to nothing. Events come a few times
+   * a second, those of that time together; of a call that starts and ends in that time, perhaps "ended" alone.
    *
    * @generated from field: int32 calls_per_second = 4;
    */
