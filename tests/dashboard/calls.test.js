@@ -155,6 +155,19 @@ test("what was left out and lost is counted", () => {
   assert.deepEqual([calls.omitted, calls.dropped, calls.rate()], [10, 3, { told: 0.5, omitted: 5 }]);
 });
 
+test("a call that is told of by its end alone is one that was told of, unless it was left out and is told of besides", () => {
+  const calls = begun();
+  calls.take(event("ended", info("1", "done", { us: 9 })));
+  start(calls, "2");
+  end(calls, "2");
+  assert.deepEqual(calls.rate(), { told: 1, omitted: 0 });
+  calls.take(event("ended", info("3", "failed", { us: 9 }), { omitted_calls: 2 }));
+  calls.take(event("ended", info("4", "failed", { us: 9 })));
+  assert.deepEqual(calls.rate(), { told: 1, omitted: 1 });
+  calls.take(event("ended", info("5", "done", { us: 9, kwargs: { a: 1 } })));
+  assert.deepEqual([calls.rate(), calls.get("5").argumentsText], [{ told: 1.5, omitted: 1 }, '{"a":1}']);
+});
+
 test("of too many calls those that began first and are over are forgotten", () => {
   const calls = begun();
   const running = start(calls, "running");

@@ -72,7 +72,8 @@ export class Calls extends EventTarget {
     this.omitted += omitted;
     this.dropped += event.dropped ?? 0;
     const isNew = event.operation === "started";
-    if (isNew || omitted) this.rates.add(isNew ? 1 : 0, omitted);
+    const isTold = isNew || this.isWhole(event, omitted);
+    if (isTold || omitted) this.rates.add(isTold ? 1 : 0, omitted);
     if (event.call) {
       const call = this.put(event.call, { isNew, at: Date.parse(event.timestamp), text });
       if (event.result !== undefined) call.came = text;
@@ -80,6 +81,12 @@ export class Calls extends EventTarget {
       this.forget();
     }
     this.changed();
+  }
+
+  /** Whether an event is all that is told of a call that began and ended at once. Of one that was left out, its end may be told too. */
+  isWhole({ operation, call }, omitted) {
+    if (operation !== "ended" || !call || this.byId.has(call.call_id)) return false;
+    return call.args.length > 0 || Object.keys(call.kwargs).length > 0 || this.rates.read().omitted + omitted === 0;
   }
 
   /** Takes calls from a list. */

@@ -13,7 +13,9 @@ export class Poll {
     this.busy = false;
     this.again = false;
     this.stopped = false;
-    this.onSeen = () => { if (!document.hidden) this.now(); };
+    this.onSeen = () => {
+      if (!document.hidden) this.now();
+    };
     document.addEventListener("visibilitychange", this.onSeen);
     this.now();
   }
@@ -29,7 +31,10 @@ export class Poll {
     } finally {
       this.busy = false;
       if (this.again) this.now();
-      else if (!this.stopped) this.timer = setTimeout(() => { if (!document.hidden) this.now(); }, this.milliseconds);
+      else if (!this.stopped)
+        this.timer = setTimeout(() => {
+          if (!document.hidden) this.now();
+        }, this.milliseconds);
     }
   }
 

@@ -15,7 +15,7 @@ const UNREACHABLE = new Set([".", ".."]);
 /** A field for JSON. */
 export const jsonField = (text) => {
   const field = h("textarea", {
-    rows: 6,
+    rows: Math.min(16, Math.max(3, text.split("\n").length + 1)),
     spellcheck: "false",
     autocomplete: "off",
     required: true,
