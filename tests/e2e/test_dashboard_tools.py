@@ -19,7 +19,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, Route
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, tool
 from support.browser import Tab
@@ -144,7 +144,8 @@ class Hub:
 async def hub() -> AsyncIterator[Hub]:
     made = Hub()
     tools = [everything, starred, countdown, fail, inject, flood, tool(made.wait, name="wait")]
-    async with BridgeServer(tools=tools, http_address="127.0.0.1:0", settings=Settings()) as server:
+    settings = Settings(worker_grace_period=0)
+    async with BridgeServer(tools=tools, http_address="127.0.0.1:0", settings=settings) as server:
         made.origin, made.address = f"http://{server.http_address}", server.address
         yield made
 
@@ -710,7 +711,9 @@ async def test_the_same_call_by_curl_python_and_the_command_line_has_the_same_re
 
 
 async def test_the_same_call_needs_the_token_where_the_hub_does(tab: Tab) -> None:
-    async with BridgeServer(tools=[starred], http_address="127.0.0.1:0", settings=Settings(token="hush")) as server:
+    async with BridgeServer(
+        tools=[starred], http_address="127.0.0.1:0", settings=Settings(token=SecretStr("hush"))
+    ) as server:
         query = f"?view=tools&tool=starred&args={quote(json.dumps({'first': 1}))}"
         await tab.page.goto(f"http://{server.http_address}/{query}")
         await tab.page.get_by_label("Token").fill("hush")

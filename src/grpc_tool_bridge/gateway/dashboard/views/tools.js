@@ -13,6 +13,8 @@ const COLUMNS = [
   { title: "Runs in", name: "where" },
   { title: "What it does", name: "about" },
 ];
+/** Milliseconds after which a worker that is gone may have left its tools. */
+const GONE_MS = [6_000, 31_000];
 const MOST_TOOLS = 20_000;
 const MOST_SESSIONS = 1_000;
 
@@ -60,8 +62,14 @@ class ToolsView {
     };
     const again = atMost(2_000, () => this.load());
     this.onEvent = ({ detail }) => {
-      if (detail.worker) again();
+      if (!detail.worker) return;
+      again();
+      // Tools of one that is gone stay for a while, in which it may come back; no event tells of their end.
+      if (detail.operation !== "disconnected") return;
+      this.timers.forEach(clearTimeout);
+      this.timers = GONE_MS.map((later) => setTimeout(again, later));
     };
+    this.timers = [];
     app.events.addEventListener("open", this.onOpen);
     app.events.addEventListener("event", this.onEvent);
   }
@@ -78,6 +86,7 @@ class ToolsView {
   close() {
     this.app.events.removeEventListener("open", this.onOpen);
     this.app.events.removeEventListener("event", this.onEvent);
+    this.timers.forEach(clearTimeout);
     this.reading?.abort();
     this.detail?.close();
     this.list.close();
@@ -147,7 +156,7 @@ class ToolsView {
   fill(cells, tool) {
     setText(cells[0], tool.name);
     setText(cells[1], `${KINDS[tool.type] ?? tool.type}${tool.of_session ? ", of the session" : ""}`);
-    setText(cells[2], tool.workers ? counted(tool.workers, "worker") : "the hub");
+    setText(cells[2], tool.workers ? counted(tool.workers, "worker") : tool.of_hub === false ? "no worker" : "the hub");
     setText(cells[3], oneLine(tool.description));
   }
 
