@@ -223,7 +223,8 @@ test("calls are found by words, state, names and how long they took", () => {
   assert.deepEqual(found({ q: " no  entry lookuperror " }), ["2"]);
   assert.deepEqual(found({ q: "no such" }), []);
   assert.deepEqual(found({ state: "failed" }), ["2"]);
-  assert.deepEqual(found({ session: "demo", tool: "Search", worker: "w" }), ["1"]);
+  assert.deepEqual(["session", "tool", "worker"].map((name) => found({ [name]: { session: "demo", tool: "Search", worker: "w" }[name] })),
+    [["1"], ["1"], ["1"]]);
   assert.deepEqual(found({ slow: "800" }), ["2"]);
   assert.deepEqual(found({ slow: "800" }, START + 5_000), ["2", "1"]);
   assert.deepEqual(found({ slow: "-1" }), ["2", "1"]);

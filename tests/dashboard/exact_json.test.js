@@ -7,7 +7,9 @@ import { parseExact } from "../../src/grpc_tool_bridge/gateway/dashboard/exact_j
 
 test("numbers that a browser would change are tagged, and nothing else is", () => {
   assert.deepEqual(parseExact('{"a": 9007199254740993, "b": [1, -2.5, 1e2], "c": 1.0}'), {
-    a: { $type: "int", value: "9007199254740993" }, b: [1, -2.5, { $type: "float", value: "1e2" }], c: { $type: "float", value: "1.0" },
+    a: { $type: "int", value: "9007199254740993" },
+    b: [1, -2.5, { $type: "float", value: "1e2" }],
+    c: { $type: "float", value: "1.0" },
   });
   assert.deepEqual(parseExact("-1e400"), { $type: "float", value: "-1e400" });
 });
@@ -18,5 +20,6 @@ test("digits in a text or a name stay text", () => {
 });
 
 test("what is not JSON is refused as it was written", () => {
-  for (const text of ["", "{", "[1,]", "NaN", "9007199254740993x", "'a'", '{"a": 01}']) assert.throws(() => parseExact(text), SyntaxError);
+  for (const text of ["", "{", "[1,]", "NaN", "9007199254740993x", "'a'", '{"a": 01}'])
+    assert.throws(() => parseExact(text), SyntaxError);
 });

@@ -4,7 +4,17 @@ import { test } from "node:test";
 import { arranged, member, oneLineOf } from "../../src/grpc_tool_bridge/gateway/dashboard/raw_json.js";
 
 test("a member is found as it was written, wherever it stands and whatever it is", () => {
-  for (const value of ["3.0", "1e400", '"a, b: {c} \\" ]"', "[1, [2.50]]", '{"value": {"value": 1}}', "null", "{}", "[]", "18446744073709551616"]) {
+  for (const value of [
+    "3.0",
+    "1e400",
+    '"a, b: {c} \\" ]"',
+    "[1, [2.50]]",
+    '{"value": {"value": 1}}',
+    "null",
+    "{}",
+    "[]",
+    "18446744073709551616",
+  ]) {
     assert.equal(member(`{"value":${value}}`, "value"), value);
     assert.equal(member(`{"name":"value","value":${value},"revision":7}`, "value"), value);
     assert.equal(member(`{"a":{"value":1},"b":[{"value":2}],"value": ${value} }`, "value"), value);
@@ -27,7 +37,10 @@ test("JSON is arranged as by JSON.stringify where that changes no number", () =>
 });
 
 test("numbers keep their digits, and texts lose needless escapes", () => {
-  assert.equal(arranged('{"a":1.0,"b":1E5,"c":-0.0,"d":123456789012345678901}', false), '{"a": 1.0, "b": 1E5, "c": -0.0, "d": 123456789012345678901}');
+  assert.equal(
+    arranged('{"a":1.0,"b":1E5,"c":-0.0,"d":123456789012345678901}', false),
+    '{"a": 1.0, "b": 1E5, "c": -0.0, "d": 123456789012345678901}',
+  );
   assert.equal(arranged('"K\\u00f6ln \\u202e\\ud83d\\ude00"'), '"Köln \u202e😀"');
 });
 

@@ -4,7 +4,20 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  fits, numberOf, objectOf, problemOfBytes, problemOfNumber, problemOfText, problemsOf, resolve, restOf, shapeOf, textOf, typeName, untagged, variantOf,
+  fits,
+  numberOf,
+  objectOf,
+  problemOfBytes,
+  problemOfNumber,
+  problemOfText,
+  problemsOf,
+  resolve,
+  restOf,
+  shapeOf,
+  textOf,
+  typeName,
+  untagged,
+  variantOf,
 } from "../../src/grpc_tool_bridge/gateway/dashboard/schema.js";
 
 const int = (digits) => ({ $type: "int", value: digits });
@@ -20,11 +33,14 @@ test("a schema is of one kind, whichever way it says so", () => {
   assert.equal(kindOf({ anyOf: [{ type: "integer" }] }), "integer");
   assert.equal(kindOf({ properties: {} }), "object");
   assert.equal(kindOf({ items: {} }), "array");
-  for (const anything of [{}, true, null, "text", { description: "any" }, { $ref: "#/nowhere" }]) assert.equal(kindOf(anything), "json");
+  for (const anything of [{}, true, null, "text", { description: "any" }, { $ref: "#/nowhere" }])
+    assert.equal(kindOf(anything), "json");
 });
 
 test("references are followed, and one that refers to itself is anything", () => {
-  const root = { $defs: { "a/b": { type: "integer", minimum: 1 }, loop: { $ref: "#/$defs/loop" }, all: { allOf: [{ $ref: "#/$defs/all" }] } } };
+  const root = {
+    $defs: { "a/b": { type: "integer", minimum: 1 }, loop: { $ref: "#/$defs/loop" }, all: { allOf: [{ $ref: "#/$defs/all" }] } },
+  };
   assert.deepEqual(resolve({ $ref: "#/$defs/a~1b", default: 3 }, root), { type: "integer", minimum: 1, default: 3 });
   assert.equal(kindOf({ $ref: "#/$defs/loop" }, root), "json");
   assert.equal(kindOf({ $ref: "#/$defs/all" }, root), "json");
@@ -32,7 +48,15 @@ test("references are followed, and one that refers to itself is anything", () =>
 });
 
 test("a recursive schema is named and checked as far as its values go", () => {
-  const root = { $defs: { Node: { title: "Node", type: "object", properties: { next: { $ref: "#/$defs/Node" }, all: { type: "array", items: { $ref: "#/$defs/Node" } } } } } };
+  const root = {
+    $defs: {
+      Node: {
+        title: "Node",
+        type: "object",
+        properties: { next: { $ref: "#/$defs/Node" }, all: { type: "array", items: { $ref: "#/$defs/Node" } } },
+      },
+    },
+  };
   const node = { $ref: "#/$defs/Node" };
   assert.equal(typeName(node, root), "Node");
   assert.equal(typeName({ type: "array", items: node }, root), "list of Node");
@@ -43,7 +67,16 @@ test("a recursive schema is named and checked as far as its values go", () => {
 });
 
 test("allOf puts properties and what is required together", () => {
-  const schema = resolve({ allOf: [{ properties: { a: {} }, required: ["a"] }, { properties: { b: {} }, required: ["b"] }], title: "Both" }, {});
+  const schema = resolve(
+    {
+      allOf: [
+        { properties: { a: {} }, required: ["a"] },
+        { properties: { b: {} }, required: ["b"] },
+      ],
+      title: "Both",
+    },
+    {},
+  );
   assert.deepEqual(schema, { properties: { a: {}, b: {} }, required: ["a", "b"], title: "Both" });
 });
 
@@ -53,7 +86,11 @@ test("conditions on the names of an object make no variants of it", () => {
 });
 
 test("the variant is found that a value is of, by its constants too", () => {
-  const pets = ["cat", "dog"].map((kind) => ({ type: "object", properties: { kind: { const: kind }, lives: { type: "integer" } }, required: ["kind"] }));
+  const pets = ["cat", "dog"].map((kind) => ({
+    type: "object",
+    properties: { kind: { const: kind }, lives: { type: "integer" } },
+    required: ["kind"],
+  }));
   assert.equal(variantOf({ kind: "dog", lives: 1 }, pets, {}), 1);
   // Not of that schema in one place, which its form shows.
   assert.equal(variantOf({ kind: "dog", lives: "many" }, pets, {}), 1);
@@ -70,7 +107,14 @@ test("any integer is exact, and what is no number stays what was typed", () => {
   assert.deepEqual(numberOf("9007199254740993", "integer"), int("9007199254740993"));
   assert.deepEqual(numberOf("-0009007199254740993", "number"), int("-9007199254740993"));
   assert.equal(numberOf("1.5e3", "number"), 1500);
-  for (const [text, kind] of [["1.5", "integer"], ["0x10", "integer"], ["", "integer"], ["1e999", "number"], ["1,5", "number"], ["constructor", "number"]]) {
+  for (const [text, kind] of [
+    ["1.5", "integer"],
+    ["0x10", "integer"],
+    ["", "integer"],
+    ["1e999", "number"],
+    ["1,5", "number"],
+    ["constructor", "number"],
+  ]) {
     assert.equal(numberOf(text, kind), text);
   }
   assert.deepEqual(numberOf("NaN", "number"), { $type: "float", value: "nan" });
@@ -78,12 +122,21 @@ test("any integer is exact, and what is no number stays what was typed", () => {
 });
 
 test("what a field shows is read again as the same value", () => {
-  for (const value of [0, -7, 2 ** 53 - 1, int("123456789012345678901234567890")]) assert.deepEqual(numberOf(textOf(value, "integer"), "integer"), value);
-  for (const value of [1.5, -1e-9, 1e300, 3, int("9007199254740993"), { $type: "float", value: "nan" }]) assert.deepEqual(numberOf(textOf(value, "number"), "number"), value);
+  for (const value of [0, -7, 2 ** 53 - 1, int("123456789012345678901234567890")])
+    assert.deepEqual(numberOf(textOf(value, "integer"), "integer"), value);
+  for (const value of [1.5, -1e-9, 1e300, 3, int("9007199254740993"), { $type: "float", value: "nan" }])
+    assert.deepEqual(numberOf(textOf(value, "number"), "number"), value);
 });
 
 test("a value that a field would change is not shown in it", () => {
-  for (const [value, kind] of [[1.5, "integer"], [null, "text"], [5, "text"], [true, "number"], [{ $type: "float", value: "nan" }, "integer"], [{ $type: "datetime", value: { iso: "x" } }, "text"]]) {
+  for (const [value, kind] of [
+    [1.5, "integer"],
+    [null, "text"],
+    [5, "text"],
+    [true, "number"],
+    [{ $type: "float", value: "nan" }, "integer"],
+    [{ $type: "datetime", value: { iso: "x" } }, "text"],
+  ]) {
     assert.equal(textOf(value, kind), null);
   }
   assert.equal(textOf({ $type: "date", value: "2026-01-02" }, "text"), "2026-01-02");
@@ -101,7 +154,8 @@ test("what is wrong with a text is said", () => {
   // A pattern of Python's, which a browser cannot read.
   assert.equal(problemOfText("b", { pattern: "(?P<x>a)" }), "");
   assert.match(problemOfText("yesterday", { format: "date" }), /2026-01-31/);
-  for (const moment of ["2026-01-31T10:00:00Z", "2026-01-31 10:00:00.123456+02:00", "2026-01-31T10:00"]) assert.equal(problemOfText(moment, { format: "date-time" }), "");
+  for (const moment of ["2026-01-31T10:00:00Z", "2026-01-31 10:00:00.123456+02:00", "2026-01-31T10:00"])
+    assert.equal(problemOfText(moment, { format: "date-time" }), "");
   assert.match(problemOfText("x", { format: "uuid" }), /UUID/);
   assert.equal(problemOfText("x", { format: "constructor" }), "");
 });
@@ -120,13 +174,22 @@ test("what is wrong with a number or with base64 is said", () => {
 
 test("what the hub finds wrong is split into places", () => {
   assert.deepEqual(problemsOf("missing"), [[[], "missing"]]);
-  assert.deepEqual(problemsOf(".name should be a text; .days[2].at is missing"), [[["name"], "should be a text"], [["days", 2, "at"], "is missing"]]);
+  assert.deepEqual(problemsOf(".name should be a text; .days[2].at is missing"), [
+    [["name"], "should be a text"],
+    [["days", 2, "at"], "is missing"],
+  ]);
   assert.deepEqual(problemsOf("should be 'a; b' or 'c'"), [[[], "should be 'a; b' or 'c'"]]);
 });
 
 test("names of objects are only names", () => {
-  const made = objectOf([["__proto__", 1], ["constructor", 2]]);
-  assert.deepEqual(Object.entries(made), [["__proto__", 1], ["constructor", 2]]);
+  const made = objectOf([
+    ["__proto__", 1],
+    ["constructor", 2],
+  ]);
+  assert.deepEqual(Object.entries(made), [
+    ["__proto__", 1],
+    ["constructor", 2],
+  ]);
   const schema = { type: "object", properties: JSON.parse('{"__proto__": {"type": "integer"}}'), required: ["__proto__"] };
   assert.ok(!fits({}, schema, {}));
   assert.ok(fits(JSON.parse('{"__proto__": 1}'), schema, {}));
@@ -138,4 +201,23 @@ test("further names are asked for only where the schema speaks of them", () => {
   assert.deepEqual(restOf({}), {});
   assert.deepEqual(restOf({ properties: {}, additionalProperties: true }), {});
   assert.deepEqual(restOf({ additionalProperties: { type: "integer" } }), { type: "integer" });
+});
+
+test("a schema that has one part in very many ways, or is made of itself, takes no time", () => {
+  const $defs = { end: { type: "integer" }, loop: { anyOf: [{ $ref: "#/$defs/loop" }] } };
+  for (const [keyword, prefix] of [
+    ["allOf", "all"],
+    ["anyOf", "any"],
+  ]) {
+    for (let level = 0; level < 60; level++) {
+      const next = { $ref: `#/$defs/${level ? `${prefix}${level - 1}` : "end"}` };
+      $defs[`${prefix}${level}`] = { [keyword]: [next, { ...next }] };
+    }
+  }
+  const root = { $defs };
+  assert.equal(kindOf({ $ref: "#/$defs/all59" }, root), "integer");
+  assert.equal(kindOf({ $ref: "#/$defs/any59" }, root), "union");
+  assert.equal(kindOf({ $ref: "#/$defs/loop" }, root), "json");
+  assert.ok(!fits("text", { $ref: "#/$defs/any59" }, root));
+  assert.equal(typeof typeName({ $ref: "#/$defs/any59" }, root), "string");
 });

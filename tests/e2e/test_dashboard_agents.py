@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlencode
 
@@ -67,10 +68,13 @@ class Hub:
 async def hub() -> AsyncIterator[Hub]:
     """A hub with tools, and no runtime yet."""
     settings = Settings(shutdown_grace=0.0)
-    async with BridgeServer(tools=[search_web, fail], http_address="127.0.0.1:0", settings=settings) as server:
-        async with httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=PATIENCE) as client:
-            assert (await client.post("/api/sessions", json={"session_id": "demo"})).status_code == 201
-            yield Hub(server, client)
+    server = BridgeServer(tools=[search_web, fail], http_address="127.0.0.1:0", settings=settings)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server)
+        client = httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=PATIENCE)
+        await stack.enter_async_context(client)
+        assert (await client.post("/api/sessions", json={"session_id": "demo"})).status_code == 201
+        yield Hub(server, client)
 
 
 def runtime(hub: Hub, answers: list[Any]) -> ToolWorker:
@@ -155,7 +159,7 @@ async def test_an_agent_is_run_by_its_form_and_the_run_goes_on_without_the_page(
         await expect(detail(tab)).to_contain_text("▶ Running")
         await tab.page.goto("about:blank")
         held.release()
-        runs = []
+        runs: list[dict[str, Any]] = []
         while not runs or runs[0]["state"] == "running":
             runs = (await hub.client.get("/api/runs")).json()["runs"]
         assert runs[0]["state"] == "done"

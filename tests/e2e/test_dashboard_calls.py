@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from playwright.async_api import Locator, Page, expect
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
 from grpc_tool_bridge.testing import ScriptedLM
-from grpc_tool_bridge.testing.model_script import Held, fields, step
+from grpc_tool_bridge.testing.model_script import Failure, Held, fields, step
 from support.browser import Tab
 from support.needs import needs
 from support.patience import PATIENCE
@@ -31,7 +32,7 @@ LEFT = re.compile("/(events|runs)[/?].*ERR_ABORTED")
 
 
 class Tools:
-    """Tools whose calls do what a test puts into a queue: an exception ends one, a text is its result, a number its progress."""
+    """Tools whose calls do what a test puts into a queue: an exception or a text ends one, a number is its progress."""
 
     def __init__(self) -> None:
         self.queues: dict[str, asyncio.Queue[Any]] = {}
@@ -136,7 +137,9 @@ def detail(page: Page) -> Locator:
 
 def field(page: Page, name: str) -> Locator:
     """The value of a fact of the selected call."""
-    return detail(page).locator("dt:visible", has_text=re.compile(f"^{name}$")).locator("xpath=following-sibling::dd[1]")
+    return (
+        detail(page).locator("dt:visible", has_text=re.compile(f"^{name}$")).locator("xpath=following-sibling::dd[1]")
+    )
 
 
 def complaints(tab: Tab, expected: re.Pattern[str] = LEFT) -> list[str]:
@@ -164,7 +167,9 @@ async def test_a_call_is_seen_starting_moving_and_ending(tab: Tab, serve: Serve)
     await expect(field(page, "State")).to_have_text("✓ done")
     await expect(detail(page).get_by_label("Result")).to_have_text("the end")
     await expect(detail(page).get_by_role("button", name="Cancel…")).to_be_hidden()
-    await expect(page.get_by_role("img", name=re.compile("^Time line of the last 60 seconds: 1 call of 1 tool, 1"))).to_be_visible()
+    await expect(
+        page.get_by_role("img", name=re.compile("^Time line of the last 60 seconds: 1 call of 1 tool, 1"))
+    ).to_be_visible()
     assert (await soon(task)).json()["result"] == "the end"
     assert tab.complaints == []
 
@@ -222,7 +227,11 @@ async def test_calls_are_under_the_call_that_made_them(tab: Tab, serve: Serve) -
 
 async def test_an_agent_s_steps_are_seen_as_they_happen_and_again_after_a_reload(tab: Tab, serve: Serve) -> None:
     held = Held(step("I have it.", "finish"))
-    answers = [step("I look it up.", "echo", text=f"{MARKUP} four"), held, fields(reasoning="So it is.", Answer="four")]
+    answers: list[str | Failure | Held] = [
+        step("I look it up.", "echo", text=f"{MARKUP} four"),
+        held,
+        fields(reasoning="So it is.", Answer="four"),
+    ]
     hub = await serve(agents={"lm": ScriptedLM(answers)})
     async with GRPCToolBridge(hub.server.address) as bridge:
         await bridge.initialize("agents")
@@ -324,6 +333,9 @@ async def test_while_it_is_paused_newer_calls_wait_and_are_counted(tab: Tab, ser
     await soon(hub.call("echo", text="third"))
     await page.get_by_text("Paused: 2 newer calls wait").wait_for()
     await expect(rows(page)).to_have_text([re.compile("first")])
+    await page.get_by_label("Find").fill("echo")
+    await page.get_by_text("1 of 3 listed").wait_for()
+    await expect(rows(page)).to_have_text([re.compile("first")])
     await page.get_by_role("button", name="Pause").click()
     await expect(rows(page)).to_have_text([re.compile("third"), re.compile("second"), re.compile("first")])
     assert tab.complaints == []
@@ -334,9 +346,9 @@ async def test_what_was_left_out_is_counted_and_seen_if_it_goes_on_for_long(tab:
     page = await opened(tab.page, hub)
     async with GRPCToolBridge(hub.server.address) as bridge:
         tools = await bridge.initialize("many")
-        before = [tools["echo"](f"{number}") for number in range(800)]
+        before = [asyncio.ensure_future(tools["echo"](f"{number}")) for number in range(800)]
         long = asyncio.ensure_future(tools["work"]("long"))
-        await asyncio.gather(*before, *(tools["echo"](f"{number}") for number in range(200)))
+        await asyncio.gather(*before)
         await page.get_by_text(re.compile(r"^Since this page was opened: [\d,]+ calls left out of the list")).wait_for()
         await page.get_by_label("Find").fill("work")
         await expect(rows(page)).to_contain_text("running")
@@ -458,25 +470,50 @@ async def test_the_list_keeps_its_place_where_somebody_reads_and_follows_at_its_
         await page.evaluate("new Promise(requestAnimationFrame)")
         current = page.locator(".row.current")
         kept = await current.inner_text()
-        place = (await current.bounding_box() or {})["y"]
-        for number in range(120, 180):
-            await tools["echo"](f"number {number}.")
-        await page.get_by_text(re.compile("180 listed")).wait_for()
+        place = await current.bounding_box()
+        last = 120
+
+        async def more() -> None:
+            nonlocal last
+            for _ in range(30):
+                await tools["echo"](f"number {last}.")
+                last += 1
+            await page.get_by_text(f"{last} listed").wait_for()
+            await page.evaluate("new Promise(requestAnimationFrame)")
+
+        await more()
         await expect(current).to_have_text(kept, use_inner_text=True)
-        assert (await current.bounding_box() or {})["y"] == place
+        assert await current.bounding_box() == place
+        # At the top, too, the row where the keyboard is stays.
+        await page.keyboard.press("Home")
+        await expect(current).to_contain_text(f"number {last - 1}.")
+        kept = await current.inner_text()
+        await more()
+        await expect(current).to_have_text(kept, use_inner_text=True)
+        await expect(current).to_be_in_viewport()
+        # Without the keyboard, what is at the top of what somebody has scrolled to.
         await page.get_by_role("button", name="To the top").click()
-        await expect(rows(page).first).to_contain_text("number 179.")
-        await tools["echo"]("number 180.")
-        await expect(rows(page).first).to_contain_text("number 180.")
+        await page.get_by_label("Find").focus()
+        await grid.hover()
+        await page.mouse.wheel(0, 340)
+        await expect(page.get_by_role("button", name="To the top")).to_be_visible()
+        row = rows(page, f"number {last - 20}.")
+        place = await row.bounding_box()
+        await more()
+        assert await row.bounding_box() == place
+        await page.get_by_role("button", name="To the top").click()
+        await expect(rows(page).first).to_contain_text(f"number {last - 1}.")
+        await more()
+        await expect(rows(page).first).to_contain_text(f"number {last - 1}.")
     assert tab.complaints == []
 
 
 async def test_what_tools_and_callers_write_is_text(tab: Tab, serve: Serve) -> None:
     hub = await serve()
-    name = f"{MARKUP} \u202egnp.exe {chr(10)}line"
-    await hub.session(name := f"{MARKUP} __proto__")
+    name = f"{MARKUP} __proto__"
+    await hub.session(name)
     page = await opened(tab.page, hub)
-    path = f"/api/sessions/{httpx.URL('http://x').copy_with(path=f'/{name}').raw_path.decode()[1:].replace('/', '%2F')}"
+    path = f"/api/sessions/{quote(name, safe='')}"
     for text in (MARKUP, "\u202eright to left", "a\nb\r\nc\u2028d", "__proto__", "x" * 60_000):
         answer = await hub.client.post(f"{path}/tools/echo/execute", json={"kwargs": {"text": text}})
         assert answer.json()["result"] == text

@@ -176,6 +176,7 @@ async def test_the_hub_says_what_it_is(tab: Tab, serve: Serve) -> None:
         return card.locator("dl > div").filter(has=tab.page.get_by_text(title, exact=True)).locator("dd")
 
     await expect(fact("Version")).to_have_text(told["version"])
+    await expect(fact("Python")).to_have_text(told["python"])
     await expect(fact("Address of clients and workers")).to_have_text(told["address"])
     await expect(fact("Takes calls")).to_have_text("yes")
     await expect(fact("Workers")).to_have_text("1")

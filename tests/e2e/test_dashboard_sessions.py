@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker
 from support.browser import Tab
 from support.needs import needs
 from support.patience import PATIENCE
@@ -24,7 +24,6 @@ MARKUP = "<img src=x onerror=alert(1)>"
 # A browser's console counts such answers as errors.
 CONFLICT = "Failed to load resource: the server responded with a status of 409 (Conflict)"
 NOT_FOUND = "Failed to load resource: the server responded with a status of 404 (Not Found)"
-REFUSED = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
 
 expect.set_options(timeout=1_000 * PATIENCE)
 
@@ -208,6 +207,64 @@ async def test_ending_a_session_waits_for_its_calls_or_cancels_them_as_one_choos
     answer = await soon(call)
     assert answer.json()["error"]["type"] != ""
     assert answer.status_code >= 400
+
+
+async def test_a_session_ends_after_its_calls_where_nobody_wants_them_cancelled(tab: Tab, hub: Hub) -> None:
+    call = asyncio.create_task(hub.client.post("/api/sessions/demo/tools/wait/execute", json={}))
+    await soon(hub.calls.begun.wait())
+    await hub.open(tab, session="demo")
+    await expect(tab.page.get_by_text("2 calls and watches")).to_be_visible()
+    dialog = tab.page.get_by_role("dialog", name="End this session?")
+    for _ in range(2):
+        await tab.page.get_by_role("button", name="End session…").click()
+        await dialog.get_by_role("button", name="End session").click()
+        await expect(dialog).to_contain_text("Waiting for its calls to finish…")
+        # Who does not want to wait leaves it as it is.
+        await dialog.get_by_role("button", name="Back").click()
+    assert (await hub.client.get("/api/sessions/demo")).status_code == 200
+    await tab.page.get_by_role("button", name="End session…").click()
+    await dialog.get_by_role("button", name="End session").click()
+    await expect(dialog).to_contain_text("Waiting for its calls to finish…")
+    hub.calls.may_end.set()
+    assert (await soon(call)).json()["result"] == "done"
+    await expect(tab.page.get_by_text("Its variables, tools and agents are gone.")).to_be_visible()
+
+
+async def test_the_tools_of_a_session_alone_are_listed_with_it(tab: Tab, hub: Hub) -> None:
+    async def own() -> None:
+        """Is the session's alone."""
+
+    async with ToolWorker(hub.server.address, [own], session_id="demo"):
+        await hub.open(tab, session="demo")
+        await tab.page.get_by_text("Tools of its own").click()
+        tools = tab.page.locator(".session details").get_by_role("listitem")
+        await expect(tools).to_have_text(["own Is the session's alone."])
+        href = await tools.get_by_role("link").get_attribute("href")
+        assert href == "?view=tools&session=demo&tool=own"
+
+
+async def test_a_page_that_nobody_sees_lets_go_of_the_session_and_shows_it_again_when_it_is_seen(
+    tab: Tab, hub: Hub
+) -> None:
+    hide = "(hidden) => { window.isHidden = hidden; document.dispatchEvent(new Event('visibilitychange')); }"
+    await tab.page.add_init_script("Object.defineProperty(document, 'hidden', { get: () => window.isHidden === true })")
+    await tab.page.clock.install()
+    await hub.put("city", "Berlin")
+    await hub.open(tab, session="demo", variable="city")
+    value = variable(tab).get_by_label("Value", exact=True)
+    await expect(value).to_have_text('"Berlin"')
+    await tab.page.evaluate(hide, arg=True)
+    await tab.page.clock.run_for(61_000)
+    await expect(tab.page.get_by_text("Paused", exact=True)).to_be_visible()
+
+    async def let_go() -> None:
+        while (await hub.client.get("/api/sessions/demo")).json()["active_operations"]:
+            pass
+
+    await soon(let_go())
+    await hub.put("city", "Ulm")
+    await tab.page.evaluate(hide, arg=False)
+    await expect(value).to_have_text('"Ulm"')
 
 
 async def test_a_session_that_is_not_there_is_said_and_is_shown_as_soon_as_it_is(tab: Tab, hub: Hub) -> None:
@@ -403,7 +460,7 @@ async def test_a_secret_value_never_reaches_the_browser(tab: Tab, hub: Hub) -> N
 
 async def test_hostile_names_and_values_stay_text(tab: Tab, hub: Hub) -> None:
     session = f"{MARKUP} \"'`"
-    await hub.session(session, **{"__proto__": MARKUP, "note": "x" * 5_000})
+    await hub.session(session, __proto__=MARKUP, note="x" * 5_000)
     values = {"long": "y" * 200_000, "lines": "a\r\nb\u2028c", "right-to-left": "\u202e\u2066abc", "markup": MARKUP}
     for name, value in values.items():
         await hub.put(name, value, session=quote(session, safe=""), tags={"__proto__": MARKUP})
@@ -415,5 +472,8 @@ async def test_hostile_names_and_values_stay_text(tab: Tab, hub: Hub) -> None:
     await expect(variable(tab)).to_contain_text(MARKUP)
     await row(tab, "Variables", "lines").click()
     await expect(variable(tab).get_by_label("Value", exact=True)).to_contain_text("a\\r\\nb")
+    await hub.put("huge", "z" * 1_500_000, session=quote(session, safe=""))
+    await row(tab, "Variables", "huge").click()
+    await expect(variable(tab)).to_contain_text("The value is too large to be shown here.")
     assert await tab.page.locator("img").count() == 0
     assert tab.complaints == []

@@ -122,8 +122,8 @@ async def test_a_worker_that_was_killed_is_said_to_be_gone(tab: Tab, server: Bri
 
 async def test_a_worker_that_does_not_answer_is_said_to_be_silent_in_words(tab: Tab, server: BridgeServer) -> None:
     worker = {
-        "worker_id": "w4", "state": "silent", "capacity": 0, "active_calls": 2, "tools": [], "tool_count": 0, "peer": "",
-        "connected_at": "2026-01-02T03:04:05+00:00",
+        "worker_id": "w4", "state": "silent", "capacity": 0, "active_calls": 2, "tools": [], "tool_count": 0,
+        "peer": "", "connected_at": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
     await tab.page.route(
         "**/api/workers*", lambda route: route.fulfill(json={"workers": [worker], "next_page_token": ""})
@@ -137,7 +137,8 @@ async def test_a_worker_that_does_not_answer_is_said_to_be_silent_in_words(tab: 
 
 async def test_hostile_names_stay_text(tab: Tab, server: BridgeServer) -> None:
     calls = Calls()
-    async with ToolWorker(server.address, [calls.wait], worker_id=MARKUP), ToolWorker(server.address, [calls.wait], worker_id="__proto__"):
+    hostile = ToolWorker(server.address, [calls.wait], worker_id=MARKUP)
+    async with hostile, ToolWorker(server.address, [calls.wait], worker_id="__proto__"):
         await opened(tab, server, worker=MARKUP)
         await expect(tab.page.get_by_role("heading", name=MARKUP)).to_be_visible()
         await row(tab, "__proto__").click()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import platform
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -202,6 +203,10 @@ async def test_rows_are_sorted_limited_and_chosen(serve: Serve) -> None:
     assert await names("sort=name&limit=2") == ["add", "fail"]
     assert await names("prefix=fa") == ["fail"]
     assert await names("prefix=x") == []
+    assert await names("find=AR") == ["rare"]
+    assert await names("find=a&prefix=a") == ["add"]
+    # Without the limit.
+    assert (await read(client, "/api/history/tools?limit=1&find=a"))["count"] == 3
     for sort in ("p50", "p95", "p99"):
         rows = (await read(client, f"/api/history/tools?sort={sort}"))["tools"]
         values = [row[f"{sort}_ms"] for row in rows]
@@ -217,6 +222,8 @@ async def test_rows_are_sorted_limited_and_chosen(serve: Serve) -> None:
         ("/api/history?since=-1", "since must be a number from 0 to 2,147,483,647, not '-1'"),
         ("/api/history?tool=a&worker=b", "tool and worker are both given"),
         (f"/api/history?tool={'x' * 257}", "tool has 257 characters; names have at most 256"),
+        (f"/api/history/calls?worker={'x' * 257}", "worker has 257 characters; names have at most 256"),
+        (f"/api/history/tools?find={'x' * 257}", "find has 257 characters; names have at most 256"),
         ("/api/tools?page_token=x", "page_token 'x' is not from the list of tools"),
         ("/api/tools?page_size=-1", "page_size must be a number from 0 to"),
         ("/api/agents?page_token=x", "page_token 'x' is not from the list of agents"),
@@ -252,8 +259,8 @@ async def test_the_hub_says_what_it_is(serve: Serve, servers: list[BridgeServer]
         assert found.pop("version")
         assert found == {
             "epoch": server.hub.store.revisions.epoch, "python": platform.python_version(), "address": server.address,
-            "serving": True, "injects_faults": False, "sessions": 1, "tools": 4, "workers": 1, "connections": 1,
-            "active_calls": 1, "agent_runs": 0, "event_watches": 0,
+            "serving": True, "needs_token": False, "injects_faults": False, "sessions": 1, "tools": 4, "workers": 1,
+            "connections": 1, "active_calls": 1, "agent_runs": 0, "event_watches": 0,
         }  # fmt: skip
     async with client.stream("GET", "/api/events"):
         await until(server.hub.event_watches)
@@ -540,6 +547,56 @@ async def test_tools_of_an_mcp_server_are_described_like_any_others(serve: Serve
         found = await read(client, f"/api/tools/{line['tool_id']}")
         jsonschema.Draft202012Validator.check_schema(found["arguments"])
         assert found["arguments"]["type"] == "object"
+
+
+# ----------------------------------------------------------------------------------------------------- secret variables
+
+
+async def changes_of(client: httpx.AsyncClient, count: int, query: str = "", last: str = "") -> list[tuple[Any, ...]]:
+    """Reads so many changes of variables: of each what happened, the name, the value, and whether it is secret."""
+    found: list[tuple[Any, ...]] = []
+    headers = {"accept": "application/x-ndjson", **({"last-event-id": last} if last else {})}
+    async with client.stream("GET", f"{S}/variables/watch?{query}", headers=headers) as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            data = json.loads(line)["data"]
+            found.append((data["operation"], data["name"], data["value"], data["secret"]))
+            if len(found) == count:
+                break
+    return found
+
+
+async def test_a_watch_may_leave_out_what_secret_variables_hold(serve: Serve, servers: list[BridgeServer]) -> None:
+    client = await serve(settings=Settings(watch_history=4))
+    epoch = servers[0].hub.store.revisions.epoch
+    await client.put(f"{S}/variables/open", json={"value": 1})
+    await client.put(f"{S}/variables/key", json={"value": "hush", "metadata": {"secret": True}})
+    hidden, shown = ("set", "key", None, True), ("set", "key", "hush", True)
+    assert await soon(changes_of(client, 2, "secrets=false")) == [("set", "open", 1, False), hidden]
+    assert await soon(changes_of(client, 2)) == [("set", "open", 1, False), shown]
+    begun = f"{epoch}:{servers[0].hub.store.variables('s').revision}"
+    # One that becomes secret later was set to the same value before.
+    await client.put(f"{S}/variables/late", json={"value": "hush"})
+    await client.put(f"{S}/variables/late", json={"value": "hush", "metadata": {"secret": True}})
+    await client.put(f"{S}/variables/key", json={"value": "hush!"})
+    await client.delete(f"{S}/variables/key")
+    assert await soon(changes_of(client, 4, "secrets=false", begun)) == [
+        ("set", "late", None, True), ("update", "late", None, True), ("update", "key", None, True),
+        ("delete", "key", None, True),
+    ]  # fmt: skip
+    # More changes than are kept: what is there is told anew.
+    await client.put(f"{S}/variables/open", json={"value": 2})
+    again = await soon(changes_of(client, 3, "secrets=false", begun))
+    assert again == [("reset", "", None, False), ("set", "late", None, True), ("set", "open", 2, False)]
+    listed = (await client.get(f"{S}/variables")).text
+    assert "late" in listed
+    assert "hush" not in listed
+
+
+async def test_a_watch_says_what_is_wrong_with_how_secrets_are_asked_for(serve: Serve) -> None:
+    response = await (await serve()).get(f"{S}/variables/watch?secrets=no")
+    assert response.status_code == 422
+    assert response.json()["error"]["message"] == "secrets must be true or false, not 'no'"
 
 
 # --------------------------------------------------------------------------------------------------------------- agents

@@ -20,8 +20,8 @@ MAX_POINTS = 300
 # them were called in each interval, all points together would take some 40 MB.
 MAX_NAMES = 1_000
 
-# Of each tool or worker: its name, its counts, and the calls that it has now.
-Source = Callable[[], Iterable[tuple[str, ToolMetrics, int]]]
+# Of each tool or worker its name and its counts.
+Source = Callable[[], Iterable[tuple[str, ToolMetrics]]]
 
 # What changed in one interval: calls at its end, errors, then the index and the increase of each bucket that grew.
 _Changes = tuple[int, ...]
@@ -198,13 +198,11 @@ class Window:
                 self._give_back(name, old)
                 if turns.due:
                     await turns.give()
-        added: dict[str, _Changes] = {}
-        for name, counts in found.by_name.items():
-            added[name] = _packed(counts)
-            self._sums.setdefault(name, _Sum()).take(added[name])
+        for name, changed in found.by_name.items():
+            self._sums.setdefault(name, _Sum()).take(changed)
             if turns.due:
                 await turns.give()
-        self._next = added, _packed(found.total)
+        self._next = found.by_name, _packed(found.total)
         self._total.take(self._next[1])
 
     def add_point(self) -> None:
@@ -222,36 +220,24 @@ class Window:
     async def collect(self) -> "_Found":
         """Returns what has changed since it was last called; yields to others if there is much to compare."""
         found = _Found(self._sums, self._max_names)
-        gone = dict(self._seen)
+        before, self._seen = self._seen, {}
         turns = Turns()
-        for name, counts, active in self._source():
-            gone.pop(counts, None)
-            if (more := self._increase(name, counts, active)) is not None:
-                found.add(name, more)
+        for name, counts in self._source():
+            seen = before.get(counts)
+            if counts.calls != (0 if seen is None else seen.calls):
+                seen = seen or _Seen(name)
+                found.add(name, (counts.active, *seen.increase(counts)))
+            elif counts.active:
+                found.add(name, (counts.active, 0))
+            if seen is not None:
+                self._seen[counts] = seen
             if turns.due:
                 await turns.give()
-        for counts, seen in gone.items():
-            if (more := self._increase(seen.name, counts, 0)) is not None:
-                found.add(seen.name, more)
-            del self._seen[counts]
+        for counts in before.keys() - self._seen.keys():
+            seen = before[counts]
+            if counts.calls != seen.calls:
+                found.add(seen.name, (0, *seen.increase(counts)))
         return found
-
-    def _increase(self, name: str, counts: ToolMetrics, active: int) -> ToolMetrics | None:
-        """Returns what has changed of one; None if nothing has, and it has no calls now."""
-        seen = self._seen.get(counts)
-        is_same = counts.calls == (0 if seen is None else seen.calls)
-        if is_same and not active:
-            return None
-        more = ToolMetrics()
-        more.active = active
-        if is_same:
-            return more
-        if seen is None:
-            seen = self._seen[counts] = _Seen(name)
-        more.calls, more.errors = counts.calls - seen.calls, counts.errors - seen.errors
-        more.buckets = [now - before for now, before in zip(counts.buckets, seen.buckets, strict=True)]
-        seen.calls, seen.errors, seen.buckets = counts.calls, counts.errors, list(counts.buckets)
-        return more
 
     @staticmethod
     def _with_active(counts: ToolMetrics, last: _Changes) -> ToolMetrics:
@@ -276,20 +262,22 @@ class _Found:
     def __init__(self, known: Collection[str], max_names: int) -> None:
         self._known = known
         self._room = max_names - len(known) + (OTHER_TOOLS in known)
-        self.by_name: dict[str, ToolMetrics] = {}
+        self.by_name: dict[str, _Changes] = {}
         self.total = ToolMetrics()
 
-    def add(self, name: str, more: ToolMetrics) -> None:
+    def add(self, name: str, changed: _Changes) -> None:
         """Adds what has changed of one tool or worker."""
-        self.total.add(more)
+        _add(self.total, changed)
         if name not in self.by_name and name not in self._known and name != OTHER_TOOLS:
             if self._room <= 0:
                 name = OTHER_TOOLS
             self._room -= 1
-        if name in self.by_name:
-            self.by_name[name].add(more)
-        else:
-            self.by_name[name] = more
+        others = self.by_name.get(name)
+        if others is not None:
+            both = _unpacked(others)
+            _add(both, changed)
+            changed = _packed(both)
+        self.by_name[name] = changed
 
 
 class _Seen:
@@ -301,6 +289,16 @@ class _Seen:
         self.name = name
         self.calls = self.errors = 0
         self.buckets = list(_NO_BUCKETS)
+
+    def increase(self, counts: ToolMetrics) -> list[int]:
+        """Returns what the counts are more now, as ``_Changes`` without the first, and remembers them."""
+        changed = [counts.errors - self.errors]
+        buckets = counts.buckets
+        for index, before in enumerate(self.buckets):
+            if buckets[index] != before:
+                changed += (index, buckets[index] - before)
+        self.calls, self.errors, self.buckets = counts.calls, counts.errors, list(buckets)
+        return changed
 
 
 class _Sum(ToolMetrics):
@@ -319,18 +317,16 @@ class _Sum(ToolMetrics):
     def take(self, changed: _Changes) -> None:
         """Adds a point."""
         self.points += 1
-        self._add(changed, 1)
+        _add(self, changed)
 
     def give_back(self, changed: _Changes) -> None:
         """Takes a point off again."""
         self.points -= 1
-        self._add(changed, -1)
-
-    def _add(self, changed: _Changes, sign: int) -> None:
-        self.errors += sign * changed[1]
-        for index, more in _increases(changed):
-            self.calls += sign * more
-            self.buckets[index] += sign * more
+        self.active -= changed[0]
+        self.errors -= changed[1]
+        for place in range(2, len(changed), 2):
+            self.calls -= changed[place + 1]
+            self.buckets[changed[place]] -= changed[place + 1]
 
 
 _NO_BUCKETS = tuple(ToolMetrics().buckets)
@@ -343,13 +339,15 @@ def _packed(counts: ToolMetrics) -> _Changes:
 
 def _unpacked(changed: _Changes) -> ToolMetrics:
     counts = ToolMetrics()
-    counts.active, counts.errors = changed[0], changed[1]
-    for index, more in _increases(changed):
-        counts.calls += more
-        counts.buckets[index] = more
+    _add(counts, changed)
     return counts
 
 
-def _increases(changed: _Changes) -> Iterable[tuple[int, int]]:
-    """Yields the buckets that grew: every call that ended is in one of them."""
-    return zip(changed[2::2], changed[3::2], strict=True)
+def _add(counts: ToolMetrics, changed: _Changes) -> None:
+    """Adds what has changed; every call that ended is in one of the buckets."""
+    counts.active += changed[0]
+    counts.errors += changed[1]
+    for place in range(2, len(changed), 2):
+        more = changed[place + 1]
+        counts.calls += more
+        counts.buckets[changed[place]] += more

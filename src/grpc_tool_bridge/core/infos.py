@@ -90,6 +90,11 @@ class _Clock:
 _clock = _Clock()
 
 
+def time_of(moment: float) -> float:
+    """Returns the seconds since the epoch at a moment of the monotonic clock."""
+    return _clock.time_of(moment)
+
+
 def worker_info(worker: Worker) -> pb.WorkerInfo:
     """Describes a worker."""
     state = "draining" if worker.gone else "silent" if worker.suspect else "connected"
@@ -155,9 +160,14 @@ def ended_call_info(call: HubCall, ids: CallIds, *, ok: bool, duration_us: int, 
     if ok:
         info.state = "done"
     else:
-        info.state = "cancelled" if error.type in ("", CANCELLED) else "failed"
+        info.state = failed_state(error.type)
         info.error.CopyFrom(error if error.type else pb.ErrorInfo(type=CANCELLED))
     return info
+
+
+def failed_state(error_type: str) -> str:
+    """Returns the state of a call that ended with an error of this type; it is empty if its caller has gone."""
+    return "cancelled" if error_type in ("", CANCELLED) else "failed"
 
 
 def error_of(outcome: Any) -> pb.ErrorInfo:

@@ -57,23 +57,28 @@ class ToolMetrics:
         self.total_us += other.total_us
         self.buckets = [mine + more for mine, more in zip(self.buckets, other.buckets, strict=True)]
 
-    def percentile_ms(self, part: float) -> float | None:
-        """Estimates the milliseconds that this part of the calls, such as 0.95, took at most.
+    def percentiles_ms(self, *parts: float) -> list[float | None]:
+        """Estimates the milliseconds that parts of the calls, such as 0.95 of them, took at most.
 
         Only the bucket of a duration is known. Within a bucket, durations count as evenly spread on a logarithmic scale
         (in the first, which begins at 0, on a linear one); those above the last bound count as the last bound.
 
+        Args:
+            parts: The parts, in ascending order.
+
         Returns:
-            The estimate; None if there are no calls.
+            The estimates; None instead if there are no calls.
         """
         if not self.calls:
-            return None
-        rank, below = part * self.calls, 0
+            return [None] * len(parts)
+        found: list[float | None] = []
+        ranks = [part * self.calls for part in parts]
+        below = 0
         for index, count in enumerate(self.buckets[:-1]):
-            if count and below + count >= rank:
-                return _within_bucket(index, (rank - below) / count)
+            while count and len(found) < len(ranks) and below + count >= ranks[len(found)]:
+                found.append(_within_bucket(index, (ranks[len(found)] - below) / count))
             below += count
-        return float(BOUNDS_MS[-1])
+        return [*found, *[float(BOUNDS_MS[-1])] * (len(ranks) - len(found))]
 
     def cumulative_buckets(self) -> list[tuple[float, int]]:
         """Returns the upper bound of each bucket in seconds, and how many calls took no longer."""

@@ -16,6 +16,7 @@ from grpc_tool_bridge.core import infos
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 # Calls are kept for ten to ten and a half minutes, by the half minute in which they ended.
@@ -39,14 +40,53 @@ class Kept(NamedTuple):
     Attributes:
         duration_us: Duration in microseconds.
         number: Rises with each.
-        ended_at: On the monotonic clock.
-        info: The serialized CallInfo, without arguments.
+        opened_at, ended_at: On the monotonic clock.
+        call_id, session_id, tool_id, request_id, parent_id, worker_id: As in CallInfo.
+        error: What is kept of its error; None if it succeeded.
     """
 
     duration_us: int
     number: int
+    opened_at: float
     ended_at: float
-    info: bytes
+    call_id: str
+    session_id: str
+    tool_id: str
+    request_id: str
+    parent_id: str
+    worker_id: str
+    error: "KeptError | None"
+
+    def info(self) -> pb.CallInfo:
+        """Describes the call."""
+        info = pb.CallInfo(
+            call_id=self.call_id,
+            session_id=self.session_id,
+            tool_id=self.tool_id,
+            request_id=self.request_id,
+            parent_id=self.parent_id,
+            worker_id=self.worker_id,
+            state="done",
+            duration_us=self.duration_us,
+        )
+        infos.set_time(info.started_at, infos.time_of(self.opened_at))
+        if self.error is not None:
+            info.state = infos.failed_state(self.error.type)
+            info.error.type = self.error.type or infos.CANCELLED
+            info.error.message = self.error.message
+            info.error.retryable = self.error.retryable
+            if self.error.origin:
+                info.error.details["origin"] = self.error.origin
+        return info
+
+
+class KeptError(NamedTuple):
+    """What is kept of an error; the fields are those of ErrorInfo, and its origin."""
+
+    type: str
+    message: str
+    retryable: bool
+    origin: str
 
 
 class _Slowest:
@@ -134,8 +174,20 @@ class NotableCalls:
         among_all = duration_us > slowest.threshold_us
         among_own = own is not None and duration_us > own.threshold_us
         if not ok or among_all or among_own:
-            error = pb.ErrorInfo() if ok else infos.error_of(outcome)
-            kept = Kept(duration_us, next(self._numbers), now, self._written(call, ok, duration_us, error))
+            error = None if ok else _kept_error(infos.error_of(outcome))
+            kept = Kept(
+                duration_us,
+                next(self._numbers),
+                call.opened_at,
+                now,
+                self._ids.of(call),
+                call.session.id,
+                call.tool.id,
+                call.request_id,
+                self._ids.of(call.parent) if call.parent is not None else "",
+                call.worker.id if isinstance(call.worker, Worker) else "",
+                error,
+            )
             if not ok:
                 self._now.failed.append(kept)
             if among_all:
@@ -176,26 +228,17 @@ class NotableCalls:
         found: list[pb.CallInfo] = []
         turns = Turns()
         for call in kept:
-            info = pb.CallInfo.FromString(call.info)
             if (
-                tool_id in ("", info.tool_id)
-                and worker_id in ("", info.worker_id)
-                and session_id in ("", info.session_id)
+                tool_id in ("", call.tool_id)
+                and worker_id in ("", call.worker_id)
+                and session_id in ("", call.session_id)
             ):
-                found.append(info)
+                found.append(call.info())
             if len(found) == most:
                 break
             if turns.due:
                 await turns.give()
         return found
-
-    def _written(self, call: HubCall, ok: bool, duration_us: int, error: pb.ErrorInfo) -> bytes:
-        told = infos.without_texts(error)
-        told.message = error.message[:MAX_MESSAGE_CHARS]
-        info = infos.ended_call_info(call, self._ids, ok=ok, duration_us=duration_us, error=told)
-        # It may quote what the call is about.
-        info.ClearField("progress")
-        return info.SerializeToString()
 
     def _turn(self, now: float) -> None:
         self.turns_at = now + SLICE_SECONDS
@@ -204,3 +247,7 @@ class NotableCalls:
         for metrics in self._raised:
             metrics.noted_us = -1
         self._raised.clear()
+
+
+def _kept_error(error: pb.ErrorInfo) -> KeptError:
+    return KeptError(error.type, error.message[:MAX_MESSAGE_CHARS], error.retryable, error.details.get("origin", ""))

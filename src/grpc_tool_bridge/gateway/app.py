@@ -73,7 +73,7 @@ class Gateway:
                     _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
                     *_history_routes(HistoryRoutes(self._history, hub.store.revisions.epoch)),
-                    _route("/api/hub", HubFactRoutes(hub).read, "GET"),
+                    _route("/api/hub", HubFactRoutes(hub, needs_token=token is not None).read, "GET"),
                     _route("/api/limits", LimitRoutes(hub, http, lambda: self._mcp.sessions).read, "GET"),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),

@@ -30,17 +30,14 @@ _Row = tuple[str, ToolMetrics]
 
 def history_of(hub: Hub) -> History:
     """Returns the history of a hub, which begins when it is run."""
-    return History(lambda: _tools_of(hub), lambda: _workers_of(hub))
+    return History(hub.metrics.counts, lambda: _workers_of(hub))
 
 
-def _tools_of(hub: Hub) -> Iterator[tuple[str, ToolMetrics, int]]:
-    for name, counts in hub.metrics.counts():
-        yield name, counts, counts.active
-
-
-def _workers_of(hub: Hub) -> Iterator[tuple[str, ToolMetrics, int]]:
+def _workers_of(hub: Hub) -> Iterator[_Row]:
     for worker in hub.workers.workers():
-        yield worker.id, worker.metrics, worker.active
+        # Its link counts the calls that it has.
+        worker.metrics.active = worker.active
+        yield worker.id, worker.metrics
 
 
 class HistoryRoutes:
@@ -91,7 +88,7 @@ class HistoryRoutes:
             raise ValidationError(f"sort must be one of {', '.join(SORTS)}, not {sort!r:.60}")
         if limit > MAX_LIMIT:
             raise ValidationError(f"limit must be 0 (the default, {DEFAULT_LIMIT}) to {MAX_LIMIT:,}, not {limit:,}")
-        part = request.query_params.get("find", "").casefold()
+        part = name_of(request, "find").casefold()
         rows = [row for row in window.rows(name_of(request, "prefix")) if part in row[0].casefold()]
         total = counts_json(window.total)
         place = _place_by(sort)
@@ -108,7 +105,8 @@ def _place_by(sort: str) -> Callable[[_Row], tuple[float, str]]:
         return lambda row: (0, row[0])
     if sort in PERCENTILES:
         # Those without calls come last.
-        return lambda row: (-(row[1].percentile_ms(PERCENTILES[sort]) or 0), row[0])
+        part = PERCENTILES[sort]
+        return lambda row: (-(row[1].percentiles_ms(part)[0] or 0), row[0])
     return lambda row: (-getattr(row[1], sort), row[0])
 
 
@@ -128,8 +126,7 @@ def _point_json(point: Point) -> dict[str, Any]:
 def counts_json(counts: ToolMetrics) -> dict[str, Any]:
     """Writes counts: of calls that ended, of those that failed, of those that run, and percentiles of durations."""
     written: dict[str, Any] = {"calls": counts.calls, "errors": counts.errors, "active": counts.active}
-    for name, part in PERCENTILES.items():
-        estimate = counts.percentile_ms(part)
+    for name, estimate in zip(PERCENTILES, counts.percentiles_ms(*PERCENTILES.values()), strict=True):
         # An estimate has no more digits than that.
         written[f"{name}_ms"] = None if estimate is None else float(f"{estimate:.4g}")
     return written

@@ -16,10 +16,12 @@ class HubFactRoutes:
 
     Args:
         hub: The hub.
+        needs_token: Whether callers need a token.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, needs_token: bool) -> None:
         self._hub = hub
+        self._needs_token = needs_token
         self._version = version("grpc-tool-bridge")
 
     async def read(self, request: Request) -> Response:
@@ -37,6 +39,7 @@ class HubFactRoutes:
                 "python": platform.python_version(),
                 "address": hub.address,
                 "serving": hub.serving,
+                "needs_token": self._needs_token,
                 "injects_faults": hub.chaos is not None,
                 "sessions": len(hub.store),
                 "tools": len(hub.store.tools),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from grpc_tool_bridge.core.notable_calls import KINDS
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import count_of, flag_of, names_of, path_name
+from grpc_tool_bridge.gateway.bodies import count_of, flag_of, name_of, names_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -49,8 +49,7 @@ class OperationRoutes:
 
         ``?kind=slow`` or ``failed``; ``?tool=``, ``?worker=`` and ``?session_id=`` choose among them.
         """
-        query = request.query_params
-        kind = query.get("kind", KINDS[0])
+        kind = request.query_params.get("kind", KINDS[0])
         if kind not in KINDS:
             raise ValidationError(f"kind must be {' or '.join(KINDS)}, not {shown(kind)}")
         most = count_of(request, "limit") or DEFAULT_CALLS
@@ -58,9 +57,9 @@ class OperationRoutes:
             raise ValidationError(f"limit must be at most {MAX_CALLS:,}, not {most:,}")
         calls = await self._calls.hub.notable_calls(
             kind,
-            tool_id=query.get("tool", ""),
-            worker_id=query.get("worker", ""),
-            session_id=query.get("session_id", ""),
+            tool_id=name_of(request, "tool"),
+            worker_id=name_of(request, "worker"),
+            session_id=name_of(request, "session_id"),
             most=most,
         )
         if not flag_of(request, "arguments"):

@@ -404,7 +404,10 @@ def _history_docs() -> dict[str, RouteDoc]:
     def table(name: str, what: str) -> RouteDoc:
         answer = {"seconds": number, "total": total, "count": _COUNTER, what: {"type": "array", "items": row}}
         return RouteDoc(
-            name=name, tag="operations", parameters=("sort", "rows", "prefix", "find"), answer=object_of(answer, *answer)
+            name=name,
+            tag="operations",
+            parameters=("sort", "rows", "prefix", "find"),
+            answer=object_of(answer, *answer),
         )
 
     points = {"interval_ms": _COUNTER, "epoch": TEXT, "points": {"type": "array", "items": point}}
@@ -423,7 +426,7 @@ def _hub_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     names = {"type": "array", "items": TEXT}
     hub = {
         **dict.fromkeys(("version", "epoch", "python", "address"), TEXT),
-        **dict.fromkeys(("serving", "injects_faults"), FLAG),
+        **dict.fromkeys(("serving", "needs_token", "injects_faults"), FLAG),
         "uptime_seconds": {"type": "number", "minimum": 0},
         **dict.fromkeys(("sessions", "tools", "workers", "connections"), _COUNTER),
         **dict.fromkeys(("active_calls", "agent_runs", "event_watches"), _COUNTER),

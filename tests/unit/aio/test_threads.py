@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.aio import threads as module
-from grpc_tool_bridge.aio.threads import ToolThreads
+from grpc_tool_bridge.aio.threads import NestedThreads, ToolThreads
 
 name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="none")
 
@@ -75,6 +75,16 @@ async def test_work_beyond_the_cap_waits_and_is_done_in_order(held: threading.Ev
     held.set()
     await asyncio.gather(first, *rest)
     assert order == [0, 1, 2, 3, 4]
+
+
+async def test_the_fullest_depth_says_how_many_run_and_wait(held: threading.Event) -> None:
+    threads = NestedThreads(1)
+    assert (threads.limit, threads.fullest) == (1, (0, 0))
+    running = [asyncio.create_task(threads.at(depth).run(held.wait)) for depth in (0, 1, 1, 1)]
+    await settled(lambda: threads.fullest == (1, 2))
+    held.set()
+    await asyncio.gather(*running)
+    await settled(lambda: threads.fullest == (0, 0))
 
 
 async def test_threads_are_used_again() -> None:

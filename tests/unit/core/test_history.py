@@ -1,7 +1,6 @@
 """The points of the last minutes, and the sums over them."""
 
 import asyncio
-from collections.abc import Iterable
 from random import Random
 
 import pytest
@@ -19,22 +18,23 @@ class Counted:
 
     Attributes:
         metrics: Those of the tools.
-        workers: Names of workers, with their counts and the calls that they have.
+        workers: Names of workers, with their counts.
         now: What the clock says.
     """
 
     def __init__(self) -> None:
         self.metrics = Metrics()
-        self.workers: list[tuple[str, ToolMetrics, int]] = []
+        self.workers: list[tuple[str, ToolMetrics]] = []
         self.now = 100.0
 
     def history(self, *, max_points: int = 300, max_names: int = 1_000) -> History:
         return History(
-            self.tools, lambda: self.workers, clock=lambda: self.now, max_points=max_points, max_names=max_names
+            self.metrics.counts,
+            lambda: self.workers,
+            clock=lambda: self.now,
+            max_points=max_points,
+            max_names=max_names,
         )
-
-    def tools(self) -> Iterable[tuple[str, ToolMetrics, int]]:
-        return [(name, counts, counts.active) for name, counts in self.metrics.counts()]
 
     def call(self, name: str, *durations_us: int, ok: bool = True) -> None:
         for duration_us in durations_us:
@@ -169,7 +169,7 @@ async def test_tools_beyond_the_most_are_one_until_there_is_room(counted: Counte
 async def test_a_worker_that_has_gone_has_its_last_calls_counted(counted: Counted) -> None:
     history = counted.history()
     first, second = ToolMetrics(), ToolMetrics()
-    counted.workers = [("w", first, 1)]
+    counted.workers, first.active = [("w", first)], 1
     first.record(1_000, ok=True)
     await history.begin()
     first.record(1_000, ok=True)
@@ -177,7 +177,7 @@ async def test_a_worker_that_has_gone_has_its_last_calls_counted(counted: Counte
     first.record(1_000, ok=False)
     # It has connected again, by the same name.
     second.record(1_000, ok=True)
-    counted.workers = [("w", second, 3)]
+    counted.workers, second.active = [("w", second)], 3
     await history.tick()
     first.record(1_000, ok=True)
     await history.tick()
@@ -227,7 +227,7 @@ async def test_a_point_is_added_every_two_seconds_and_a_delay_is_not_made_up_for
         slept.append(seconds)
         counted.now += seconds + delays.pop(0)
 
-    history = History(counted.tools, list, clock=lambda: counted.now, sleep=sleep)
+    history = History(counted.metrics.counts, list, clock=lambda: counted.now, sleep=sleep)
     with pytest.raises(asyncio.CancelledError):
         await history.run()
     # After the longest delay, the next point is due at once, and the one after it two seconds later.
@@ -240,7 +240,7 @@ async def test_it_runs_by_the_clock_of_the_loop_until_it_is_cancelled(
     counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "INTERVAL_SECONDS", INTERVAL_SECONDS / 1_000)
-    history = History(counted.tools, list)
+    history = History(counted.metrics.counts, list)
     running = asyncio.ensure_future(history.run())
     await until(lambda: history.seconds)
     running.cancel()

@@ -624,6 +624,16 @@ async def test_a_reader_that_is_slow_learns_that_a_variable_has_become_secret_me
     assert await secrets_told(begun, 2) == [("set", "d", True), ("update", "d", True)]
 
 
+async def test_a_secret_stays_one_for_a_reader_who_takes_it_only_after_it_was_deleted() -> None:
+    variables = make()
+    for name in ("a", "key"):
+        variables.set(name, 1, metadata=SECRET)
+    watch = variables.watch(initial=True)
+    assert await secrets_told(watch, 1) == [("set", "a", True)]
+    variables.delete("key")
+    assert await secrets_told(watch, 2) == [("set", "key", True), ("delete", "key", True)]
+
+
 async def test_a_reset_says_which_of_the_values_that_follow_are_secret() -> None:
     variables = make(watch_history=1)
     await reader(variables.watch())

@@ -26,3 +26,4 @@ async def test_the_fullest_of_many_are_found_and_unused_ones_left_out() -> None:
     found = await fullest(hub, 5)
     assert [(limit.of, limit.used) for limit in found] == [(f"s{number}", number) for number in range(39, 34, -1)]
     assert {limit.name for limit in found} == {"max_session_variables"}
+    assert all(limit.used for limit in await fullest(hub, 1_000))

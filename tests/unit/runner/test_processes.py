@@ -385,11 +385,13 @@ class TestPool:
         rest = [asyncio.create_task(noting(number)) for number in range(4)]
         await asyncio.sleep(0)
         assert single.busy == len(single._living) == 1
+        assert (single.limit, single.fullest) == (1, (1, 4))
         rest[1].cancel()
         end.write_text("")
         await first
         await asyncio.wait(rest)
         assert order == [0, 2, 3]
+        assert single.fullest == (0, 0)
 
     async def test_an_idle_process_ends_and_the_next_call_gets_another(
         self, single: ToolProcesses, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import IntEnum
@@ -347,3 +347,22 @@ def test_what_skips_validation_is_checked_by_nobody() -> None:
     for value in ("a", 1.5, None):
         made.bind((value, value, 1), {})
         SpecCheck(made.spec)(ToolCallRequest(args=[serialize_value(value), serialize_value(value), serialize_value(1)]))
+
+
+@dataclass
+class Held:
+    raw: bytes = b"\xfb\xff"
+    many: list[bytes] = field(default_factory=lambda: [b"hi"])
+    text: str = "hi"
+
+
+def test_defaults_of_bytes_are_base64_as_their_schema_says() -> None:
+    def keep(raw: bytes = b"hi", many: tuple[bytes, ...] = (b"hi",), held: Held = Held()) -> None:  # noqa: B008
+        """Keeps."""
+
+    found = schema(keep)
+    defaults = {name: part["default"] for name, part in found["properties"].items()}
+    held = {"raw": "-_8=", "many": ["aGk="], "text": "hi"}
+    assert defaults == {"raw": "aGk=", "many": ["aGk="], "held": held}
+    properties = found["$defs"]["Held"]["properties"]
+    assert (properties["raw"]["default"], properties["text"]["default"]) == ("-_8=", "hi")

@@ -43,6 +43,12 @@ export function send(method, address, body, options = {}) {
   return answer(address, { ...options, ...withBody(body, options.headers), method });
 }
 
+/** As `send`; returns the text of the answer, in which numbers are as the hub wrote them. */
+export async function sendForText(method, address, body, options = {}) {
+  const response = await fetched(address, { ...options, ...withBody(body, options.headers), method });
+  return response.text();
+}
+
 /** Yields all pages of a list, at most `most` entries: `for await (const entry of all("/api/sessions", "sessions"))`. */
 export async function* all(address, name, query = {}, { most = 10_000, signal } = {}) {
   let token = "";
@@ -58,7 +64,7 @@ export async function* all(address, name, query = {}, { most = 10_000, signal } 
 }
 
 /**
- * Yields the events of a stream, as { event, id, data }, and `raw`, the data as it was written; leaving the loop ends it.
+ * Yields the events of a stream, as { event, id, data }; leaving the loop ends it.
  *
  * With `after` it goes on after the event with that id; `opened` is called when the hub has begun to answer.
  */
@@ -98,7 +104,7 @@ function parsed(lines) {
     const colon = line.indexOf(": ");
     if (colon > 0) found[line.slice(0, colon)] = line.slice(colon + 2);
   }
-  return found.data ? { ...found, raw: found.data, data: JSON.parse(found.data) } : null;
+  return found.data ? { ...found, data: JSON.parse(found.data) } : null;
 }
 
 function withBody(body, headers = {}) {

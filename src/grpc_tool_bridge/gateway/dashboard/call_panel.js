@@ -1,9 +1,11 @@
 // A call that is made from the page: its buttons, and what has come of it.
 
-import { ApiError, ofSession, send, stream } from "./api.js";
+import { ApiError, ofSession, send, sendForText, stream } from "./api.js";
 import { atMost, h, replace, setText } from "./dom.js";
+import { failure } from "./failure.js";
 import { counted, duration } from "./format.js";
-import { errorView, StreamView, valueView } from "./output.js";
+import { StreamView, valueView } from "./output.js";
+import { member } from "./raw_json.js";
 
 /** The session that calls are made in if none is chosen. */
 export const SESSION = "dashboard";
@@ -33,7 +35,14 @@ export class CallPanel {
     this.state = h("p.outcome", { role: "status" });
     this.id = h("p.type");
     this.output = h("div");
-    this.root = h("section.call", { "aria-label": "Call" }, h("div.line", null, this.buttons, this.cancel), this.state, this.id, this.output);
+    this.root = h(
+      "section.call",
+      { "aria-label": "Call" },
+      h("div.line", null, this.buttons, this.cancel),
+      this.state,
+      this.id,
+      this.output,
+    );
     // The call itself is told of by the hub's events, if it is among those that are.
     this.link = atMost(500, () => this.drawLink());
     app.calls.addEventListener("change", this.link);
@@ -76,9 +85,10 @@ export class CallPanel {
     this.tell({});
     replace(this.output);
     this.cancel.hidden = false;
-    const hadFocus = this.buttons.includes(document.activeElement);
+    // Where the focus is put, it goes back from.
+    this.pressed = this.buttons.find((button) => button === document.activeElement);
     for (const button of this.buttons) button.disabled = true;
-    if (hadFocus) this.cancel.focus();
+    if (this.pressed) this.cancel.focus();
     this.say("running", "Calling…");
     this.drawLink();
     this.ticking = setInterval(() => this.say("running", `Running for ${this.took()}`, false), 1_000);
@@ -88,7 +98,7 @@ export class CallPanel {
     clearInterval(this.ticking);
     const hadFocus = document.activeElement === this.cancel;
     for (const button of this.buttons) button.disabled = false;
-    if (hadFocus) this.buttons[0].focus();
+    if (hadFocus) (this.pressed ?? this.buttons[0]).focus();
     this.cancel.hidden = true;
     this.running = null;
   }
@@ -107,8 +117,9 @@ export class CallPanel {
   async execute(session, { tool, key, ...call }, signal) {
     const headers = key ? { "Idempotency-Key": key } : {};
     const body = { ...bodyOf(call), request_id: this.requestId };
-    const answer = await send("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
-    replace(this.output, valueView(answer.result, this.app));
+    const text = await sendForText("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
+    const answer = JSON.parse(text);
+    replace(this.output, valueView(answer.result, member(text, "result"), this.app));
     return `Done in ${this.took()}; ${duration(answer.metrics.duration_us)} of it at the hub`;
   }
 
@@ -116,11 +127,13 @@ export class CallPanel {
     const view = new StreamView(this.app);
     const body = { ...bodyOf(call), stream_id: this.requestId };
     replace(this.output, view.root);
+    let done = "";
     for await (const event of stream("POST", `${ofSession(session, "tools", tool, "stream")}?events=true`, body, { signal })) {
       if (event.event === "error") throw new ApiError(200, event.data);
-      if (event.event === "complete") return `Complete after ${this.took()}: ${counted(view.count, "value")}`;
-      view.take(event);
+      if (event.event === "complete") done = `Complete after ${this.took()}: ${counted(view.count, "value")}`;
+      else view.take(event);
     }
+    if (done) return done;
     throw new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
   }
 
@@ -132,10 +145,17 @@ export class CallPanel {
     const info = error instanceof ApiError ? error.info : { type: error.name, message: error.message };
     this.say("failed", `Failed after ${this.took()}: ${info.type}`);
     const ended = ["SessionNotFound", "SessionExpired"].includes(info.type) || error.status === 410;
-    this.output.append(errorView(info, this.app));
+    this.output.append(failure(info, info.retryable ? "The same call may succeed later." : ""));
     if (ended) {
-      this.output.append(h("p", null, "The session has ended. ",
-        h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"), "."));
+      this.output.append(
+        h(
+          "p",
+          null,
+          "The session has ended. ",
+          h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"),
+          ".",
+        ),
+      );
     }
     if (info.type === "ValidationError") this.tell(info.details ?? {});
   }
@@ -153,7 +173,12 @@ export class CallPanel {
     if (!call && this.named === id) return;
     this.named = id;
     if (call) this.linked = id;
-    replace(this.id, "Request ", h("code", null, id), call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null);
+    replace(
+      this.id,
+      "Request ",
+      h("code", null, id),
+      call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null,
+    );
   }
 }
 
@@ -162,4 +187,5 @@ function bodyOf({ args, kwargs, timeoutMs }) {
 }
 
 // randomUUID is only there over TLS and at loopback addresses.
-const requestId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const requestId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -60,7 +60,7 @@ export class Chart {
       onpointermove: (event) => this.pointed(event), onpointerdown: (event) => this.pointed(event),
       onpointerleave: () => this.onCursor(null), onblur: () => this.onCursor(null),
       onkeydown: (event) => this.pressed(event),
-    }, this.grid, this.paths, this.cross, this.dots);
+    }, this.grid, [...this.paths].reverse(), this.cross, this.dots);
     this.nothing = h("p.nothing", null, empty);
   }
 

@@ -34,7 +34,7 @@ export class CountsTable {
     const { url } = app;
     this.asked = 0;
     this.tabs = Object.entries(KINDS).map(([kind, title]) => h("a", { "data-kind": kind }, title));
-    this.search = h("input", { type: "search", autocomplete: "off", placeholder: "A part of a name",
+    this.search = h("input", { type: "search", autocomplete: "off", maxlength: 256, placeholder: "A part of a name",
       oninput: () => url.go({ find: this.search.value }, { replace: true }) });
     this.heads = COLUMNS.map((column) => this.makeHead(column));
     const body = h("tbody");

@@ -41,8 +41,11 @@ export function ask({ title, body = [], action, danger = false, work }) {
       button.disabled = false;
     }
   };
-  const dialog = h("dialog", { "aria-labelledby": id },
-    h("form", { onsubmit: submitted }, h("h2", { id }, title), body, problem, h("div.bar.end", null, cancel, button)));
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": id },
+    h("form", { onsubmit: submitted }, h("h2", { id }, title), body, problem, h("div.bar.end", null, cancel, button)),
+  );
   document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {

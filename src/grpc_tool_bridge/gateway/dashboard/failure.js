@@ -16,9 +16,14 @@ const TOLD = new Set(["origin"]);
  */
 export function failure(info, advice = "") {
   const details = Object.entries(info.details ?? {}).filter(([name]) => !TOLD.has(name));
-  return h("div.failure", null,
+  return h(
+    "div.failure",
+    null,
     h("p.bad", null, h("strong", null, info.type), info.message ? `: ${cut(info.message, MAX_CHARS)}` : ""),
     advice ? h("p", null, advice) : null,
     details.length ? facts(details.map(([name, value]) => [name, cut(value, MAX_CHARS)])) : null,
-    info.stacktrace ? h("details", null, h("summary", null, "Traceback"), h("pre", { tabindex: 0 }, cut(info.stacktrace, MAX_CHARS))) : null);
+    info.stacktrace
+      ? h("details", null, h("summary", null, "Traceback"), h("pre", { tabindex: 0 }, cut(info.stacktrace, MAX_CHARS)))
+      : null,
+  );
 }

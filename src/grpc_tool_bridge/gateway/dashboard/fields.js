@@ -31,11 +31,16 @@ function editorOf(control, { problem, get, set }, ...beside) {
     if (isTold) show(control.validationMessage);
   };
   control.addEventListener("input", check);
-  for (const event of ["change", "invalid"]) control.addEventListener(event, () => { isTold = true; check(); });
+  for (const event of ["change", "invalid"])
+    control.addEventListener(event, () => {
+      isTold = true;
+      check();
+    });
   check();
   return {
     root: h("div.editor", null, beside.length ? h("div.line", null, control, beside) : control, said),
-    control, get,
+    control,
+    get,
     set(value) {
       const taken = set(value);
       check();
@@ -48,29 +53,41 @@ function editorOf(control, { problem, get, set }, ...beside) {
 /** A text of one or many lines, a number, bytes: what is typed. */
 export function typed({ kind, schema }, names) {
   const isLong = kind === "text" && !schema.format && !schema.pattern && !(schema.maxLength <= 100);
-  const control = h(isLong ? "textarea" : "input", { ...names, rows: isLong ? 1 : null, autocomplete: "off", spellcheck: isLong ? null : "false",
-    placeholder: kind === "bytes" ? "base64" : example(schema.format) || null, inputmode: kind === "integer" ? "numeric" : null });
+  const control = h(isLong ? "textarea" : "input", {
+    ...names,
+    rows: isLong ? 1 : null,
+    autocomplete: "off",
+    spellcheck: isLong ? null : "false",
+    placeholder: kind === "bytes" ? "base64" : example(schema.format) || null,
+    inputmode: kind === "integer" ? "numeric" : null,
+  });
   if (schema.format === "date") control.type = "date";
   const readers = {
     text: [(text) => problemOfText(text, schema), (text) => (text === "" && schema.format ? undefined : text)],
     bytes: [problemOfBytes, (text) => tagged("bytes", text.replace(/\s/g, "").replaceAll("-", "+").replaceAll("_", "/"))],
   };
-  const [problem, read] = readers[kind]
-    ?? [(text) => problemOfNumber(text, kind, schema), (text) => (text === "" ? undefined : numberOf(text, kind))];
+  const [problem, read] = readers[kind] ?? [
+    (text) => problemOfNumber(text, kind, schema),
+    (text) => (text === "" ? undefined : numberOf(text, kind)),
+  ];
   const beside = kind === "bytes" ? [fileButton(control)] : schema.format === "date-time" ? [nowButton(control)] : [];
-  return editorOf(control, {
-    problem: () => problem(control.value),
-    get: () => read(control.value),
-    set(value) {
-      const text = textOf(value, kind);
-      if (text === null) return false;
-      // A date that a calendar has not, and what somebody has begun to write.
-      if (control.type === "date" && text !== "" && !/^\d{4}-\d\d-\d\d$/.test(text)) control.type = "text";
-      control.value = text;
-      // Fields change line breaks.
-      return control.value === text;
+  return editorOf(
+    control,
+    {
+      problem: () => problem(control.value),
+      get: () => read(control.value),
+      set(value) {
+        const text = textOf(value, kind);
+        if (text === null) return false;
+        // A date that a calendar has not, and what somebody has begun to write.
+        if (control.type === "date" && text !== "" && !/^\d{4}-\d\d-\d\d$/.test(text)) control.type = "text";
+        control.value = text;
+        // Fields change line breaks.
+        return control.value === text;
+      },
     },
-  }, ...beside);
+    ...beside,
+  );
 }
 
 function entered(control, text) {
@@ -79,28 +96,38 @@ function entered(control, text) {
   control.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-const nowButton = (control) => h("button.quiet", { type: "button", onclick: () => entered(control, new Date().toISOString()) }, "Now");
+const nowButton = (control) =>
+  h("button.quiet", { type: "button", onclick: () => entered(control, new Date().toISOString()) }, "Now");
 
 function fileButton(control) {
   const size = h("span.type");
-  const file = h("input", { type: "file", "aria-label": "Read a file", onchange: async () => {
-    const [chosen] = file.files;
-    if (!chosen) return;
-    entered(control, base64Of(new Uint8Array(await chosen.arrayBuffer())));
-    size.textContent = bytes(chosen.size);
-  } });
+  const file = h("input", {
+    type: "file",
+    "aria-label": "Read a file",
+    onchange: async () => {
+      const [chosen] = file.files;
+      if (!chosen) return;
+      entered(control, base64Of(new Uint8Array(await chosen.arrayBuffer())));
+      size.textContent = bytes(chosen.size);
+    },
+  });
   return [file, size];
 }
 
 function base64Of(content) {
   const parts = [];
-  for (let from = 0; from < content.length; from += 32_768) parts.push(String.fromCharCode(...content.subarray(from, from + 32_768)));
+  for (let from = 0; from < content.length; from += 32_768)
+    parts.push(String.fromCharCode(...content.subarray(from, from + 32_768)));
   return btoa(parts.join(""));
 }
 
 /** One of some values. */
 export function chosen(options, names) {
-  const control = h("select", names, options.map((option, index) => h("option", { value: index }, labelOf(option, options))));
+  const control = h(
+    "select",
+    names,
+    options.map((option, index) => h("option", { value: index }, labelOf(option, options))),
+  );
   return editorOf(control, {
     problem: () => "",
     get: () => options[control.value],
@@ -124,16 +151,23 @@ export function fixed(value, names) {
   return { root, control: null, get: () => value, set: (given) => JSON.stringify(given) === JSON.stringify(value), tell() {} };
 }
 
-/** Any value, as JSON. */
-export function written(names, { rows = 1 } = {}) {
-  const control = h("textarea.json", { ...names, rows, spellcheck: "false", autocomplete: "off", placeholder: 'JSON: "text", 1, [1, 2], {"name": null}' });
+/** Any value, as JSON; `check` returns what is wrong with one. */
+export function written(names, { rows = 1, check = () => "" } = {}) {
+  const control = h("textarea.json", {
+    ...names,
+    rows,
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: 'JSON: "text", 1, [1, 2], {"name": null}',
+  });
   return editorOf(control, {
     problem() {
       try {
-        parseExact(control.value);
-        return "";
+        return check(parseExact(control.value));
       } catch (error) {
-        return control.value.trim() ? `This is not JSON: ${error.message}` : "Give a value as JSON; a text stands in quotation marks.";
+        return control.value.trim()
+          ? `This is not JSON: ${error.message}`
+          : "Give a value as JSON; a text stands in quotation marks.";
       }
     },
     get() {

@@ -31,6 +31,9 @@ export function clock(moment) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}`;
 }
 
+/** As `clock`, without milliseconds. */
+export const timeOf = (moment) => clock(moment).replace(/\.\d+$/, "");
+
 /** "3 s ago", "2 min 5 s ago" */
 export function ago(moment, now) {
   const ms = Math.max(0, now - new Date(moment));

@@ -7,6 +7,8 @@ import { Poll } from "./poll.js";
 export const MAX_ENTRIES = 10_000;
 /** Entries that have gone, and are still known. */
 const MAX_GONE = 100;
+/** How many times longer than an answer takes the next question waits at least, so that long lists cost a hub little. */
+const PATIENCE = 50;
 
 /**
  * A list such as that of the sessions. It tells "change".
@@ -23,18 +25,20 @@ export class LiveList extends EventTarget {
    * @param {string} [given.kind] Events of this kind have an entry; none: only the list is asked.
    * @param {string} [given.last] The operation of an event after which there is no such entry any more.
    * @param {function(): object} [given.query] Returns what the list is asked for by; call `reread` if it has become another.
-   * @param {number} given.every Milliseconds until the list is asked for again.
+   * @param {number} given.every Milliseconds until the list is asked for again, at least.
    */
   constructor(app, { address, name, key, kind = "", last = "", query = () => ({}), every }) {
     super();
-    Object.assign(this, { app, address, name, key, kind, last, query });
+    Object.assign(this, { app, address, name, key, kind, last, query, every });
     this.entries = new Map();
     this.gone = new Map();
     this.error = null;
     this.loaded = false;
     this.told = new Set();
     this.turn = 0;
-    this.onEvent = ({ detail }) => { if (kind && detail[kind]) this.take(detail.operation, detail[kind]); };
+    this.onEvent = ({ detail }) => {
+      if (kind && detail[kind]) this.take(detail.operation, detail[kind]);
+    };
     this.onOpen = () => this.poll.now();
     app.events.addEventListener("event", this.onEvent);
     app.events.addEventListener("open", this.onOpen);
@@ -66,9 +70,11 @@ export class LiveList extends EventTarget {
     // What events tell meanwhile is newer than what the list says.
     this.told.clear();
     const { turn } = this;
+    const begun = performance.now();
     const found = new Map();
     try {
-      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES })) found.set(this.key(entry), entry);
+      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES }))
+        found.set(this.key(entry), entry);
       if (turn !== this.turn) return;
     } catch (error) {
       if (!("status" in error)) throw error;
@@ -77,6 +83,7 @@ export class LiveList extends EventTarget {
       this.changed();
       return;
     }
+    this.poll.milliseconds = Math.max(this.every, PATIENCE * (performance.now() - begun));
     this.error = null;
     this.loaded = true;
     for (const key of [...this.entries.keys()]) if (!found.has(key) && !this.told.has(key)) this.leave(key);

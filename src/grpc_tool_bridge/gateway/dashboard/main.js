@@ -53,6 +53,8 @@ const app = {
 };
 let shown = null;
 let asked = 0;
+/** How many calls had been left out at the last polls. */
+const omittedAt = [0, 0];
 
 async function show() {
   document.documentElement.dataset.theme = byId("theme").value = url.get("theme");
@@ -90,6 +92,8 @@ function drawState() {
 }
 
 function askToLogIn() {
+  // Somebody may have the focus there.
+  if (byId("banner").hasChildNodes()) return;
   replace(byId("banner"), h("p", null, "The hub asks for its token again. "),
     h("button", { type: "button", onclick: () => location.reload() }, "Log in"));
 }
@@ -113,13 +117,15 @@ async function listEnded(query = {}) {
 async function listAll() {
   await list({ arguments: "true" }, MOST_RUNNING);
   await listEnded();
-  app.calls.listed();
 }
 
 /** Looks for calls that were left out but run for long, and for the end of what no event tells of. */
 async function poll() {
   if (document.hidden || app.events.state !== "live") return;
-  if (app.calls.rate().omitted > 0 || app.calls.hasUnwatched) {
+  const { omitted, hasUnwatched } = app.calls;
+  omittedAt.push(omitted);
+  // What was left out before the last time may be going on for long only now.
+  if (omittedAt.shift() !== omitted || hasUnwatched) {
     // The oldest come first, so a few are enough.
     await list({}, MOST_POLLED, { startedBefore: app.events.now() - LONG_MS }).catch(() => {});
   }
@@ -143,7 +149,7 @@ function start() {
   app.events.addEventListener("open", () => {
     app.calls.begin(app.events.epoch);
     // What cannot be listed now is listed when the connection is back.
-    listAll().catch(() => {});
+    listAll().catch(() => {}).finally(() => app.calls.listed());
   });
   url.addEventListener("change", show);
   show();

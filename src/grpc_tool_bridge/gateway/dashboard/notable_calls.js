@@ -40,10 +40,11 @@ export class NotableCalls {
   /** Asks the hub for those of a tool, of a worker, or of all. */
   async read({ tool, worker }) {
     const turn = ++this.asked;
+    const { epoch } = this.app.events;
     const { calls } = await get("/api/history/calls", { kind: this.kind, tool, worker, limit: LIMIT, arguments: "true" });
     if (turn !== this.asked) return;
     // So that a call is known where its link leads to, also if the page was not told of it when it ended.
-    this.app.calls.takeAll(calls.filter(({ call_id: id }) => !this.app.calls.get(id)));
+    if (epoch === this.app.events.epoch) this.app.calls.takeAll(calls.filter(({ call_id: id }) => !this.app.calls.get(id)));
     this.rows.show(calls, `${tool} ${worker}`);
     this.table.hidden = !calls.length;
     const told = `${counted(calls.length, "call")}, the ${this.kind === "slow" ? "slowest" : "newest"} first`;

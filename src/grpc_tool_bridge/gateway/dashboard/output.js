@@ -1,7 +1,8 @@
-// What a call has answered: one value, an error, or many values as they come.
+// What a call has answered: one value, or many as they come.
 
 import { eachFrame, h, put, replace } from "./dom.js";
-import { bytes, count, counted, cut, oneLine, pretty } from "./format.js";
+import { bytes, count, counted, cut, oneLine } from "./format.js";
+import { arranged, oneLineOf } from "./raw_json.js";
 
 /** Values of a stream that are shown; of more, the last. */
 export const MOST_VALUES = 1_000;
@@ -26,28 +27,48 @@ export async function copy(text, app) {
 }
 
 /** A button that copies what `text` returns. */
-export const copyButton = (app, text, label = "Copy") => h("button.quiet", { type: "button", onclick: () => copy(text(), app) }, label);
+export const copyButton = (app, text, label = "Copy") =>
+  h("button.quiet", { type: "button", onclick: () => copy(text(), app) }, label);
 
 /** A button that saves what `text` returns as a file. */
 function saveButton(text, name) {
-  return h("button.quiet", { type: "button", onclick: () => {
-    const address = URL.createObjectURL(new Blob([text()], { type: "application/octet-stream" }));
-    h("a", { href: address, download: name }).click();
-    // The browser has taken it by then.
-    setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  } }, "Download");
+  return h(
+    "button.quiet",
+    {
+      type: "button",
+      onclick: () => {
+        const address = URL.createObjectURL(new Blob([text()], { type: "application/octet-stream" }));
+        h("a", { href: address, download: name }).click();
+        // The browser has taken it by then.
+        setTimeout(() => URL.revokeObjectURL(address), 60_000);
+      },
+    },
+    "Download",
+  );
 }
 
-/** One value: as it is if it is a text, else as JSON; of a large one the beginning. */
-export function valueView(value, app) {
+/** One value, and the JSON that it was read from: as it is if it is a text, else as JSON; of a large one the beginning. */
+export function valueView(value, json, app) {
   const isText = typeof value === "string";
-  const whole = () => (isText ? value : JSON.stringify(value, null, 2));
-  const shown = isText ? cut(value, MOST_CHARS) : pretty(value, MOST_CHARS);
-  const length = isText ? value.length : 0;
-  return h("div.value", null,
-    h("div.line", null, h("h3", null, "Result"), h("span.type", null, isText ? `text, ${counted(length, "character")}` : kindOf(value)),
-      copyButton(app, whole), saveButton(whole, isText ? "result.txt" : "result.json")),
-    h("pre", { tabindex: 0, "aria-label": "Result" }, shown));
+  const whole = () => (isText ? value : arranged(json));
+  const more = json.length > MOST_CHARS ? `… (${count(json.length - MOST_CHARS)} more characters)` : "";
+  return h(
+    "div.value",
+    null,
+    h(
+      "div.line",
+      null,
+      h("h3", null, "Result"),
+      h("span.type", null, isText ? `text, ${counted(value.length, "character")}` : kindOf(value)),
+      copyButton(app, whole),
+      saveButton(whole, isText ? "result.txt" : "result.json"),
+    ),
+    h(
+      "pre",
+      { tabindex: 0, "aria-label": "Result" },
+      isText ? cut(value, MOST_CHARS) : `${arranged(json.slice(0, MOST_CHARS))}${more}`,
+    ),
+  );
 }
 
 function kindOf(value) {
@@ -55,21 +76,11 @@ function kindOf(value) {
   if (value === null) return "nothing (null)";
   if (typeof value !== "object") return typeof value;
   if (typeof value.$type !== "string") return `object, ${counted(Object.keys(value).length, "name")}`;
-  const size = value.$type === "bytes" && typeof value.value === "string" ? `, about ${bytes(Math.floor(value.value.length * 3 / 4))}` : "";
+  const size =
+    value.$type === "bytes" && typeof value.value === "string"
+      ? `, about ${bytes(Math.floor((value.value.length * 3) / 4))}`
+      : "";
   return `${value.$type}${size}`;
-}
-
-/** An error of the hub or of the tool, with its details and the traceback of where it was raised. */
-export function errorView(info, app) {
-  const details = Object.entries(info.details ?? {})
-    .filter(([name, value]) => name !== "origin" && !info.message.includes(value));
-  const text = `${info.type}: ${info.message}`;
-  return h("div.error", null,
-    h("p.bad", null, h("strong", null, info.type), ": ", cut(info.message, 20_000)),
-    details.length ? h("dl.facts", null, details.map(([name, value]) => [h("dt", null, name), h("dd", null, cut(String(value), 5_000))])) : null,
-    info.retryable ? h("p.type", null, "The same call may succeed later.") : null,
-    info.stacktrace ? h("details", { open: true }, h("summary", null, "Traceback where it ran"), h("pre", { tabindex: 0 }, cut(info.stacktrace, MOST_CHARS))) : null,
-    copyButton(app, () => (info.stacktrace ? `${text}\n${info.stacktrace}` : text)));
 }
 
 /** The values, the progress and the log of a stream, as they come; bounded, however long it is. */
@@ -85,16 +96,22 @@ export class StreamView {
     this.summary = h("span.type");
     this.list = h("ol.stream", { tabindex: 0, "aria-label": "Values" });
     this.log = h("ol.log", { tabindex: 0, "aria-label": "Log", hidden: true });
-    const whole = () => this.values.map((value) => JSON.stringify(value)).join("\n");
-    this.root = h("div.value", null, h("div.line", null, this.bar, this.message), this.log,
-      h("div.line", null, h("h3", null, "Values"), this.summary, copyButton(app, whole), saveButton(whole, "values.jsonl")), this.list);
+    const whole = () => this.values.join("\n");
+    this.root = h(
+      "div.value",
+      null,
+      h("div.line", null, this.bar, this.message),
+      this.log,
+      h("div.line", null, h("h3", null, "Values"), this.summary, copyButton(app, whole), saveButton(whole, "values.jsonl")),
+      this.list,
+    );
     this.draw = eachFrame(() => this.redraw());
   }
 
   /** Takes an event of the stream. */
-  take({ event, data }) {
+  take({ event, data, raw }) {
     if (event === "data") {
-      this.values.push(data);
+      this.values.push(raw);
       this.count += 1;
       if (this.values.length > 2 * MOST_VALUES) this.values = this.values.slice(-MOST_VALUES);
     } else if (event === "progress") {
@@ -112,18 +129,32 @@ export class StreamView {
     const fresh = this.values.slice(-Math.min(this.count - this.drawn, MOST_VALUES));
     if (this.count > this.drawn) {
       const from = this.count - fresh.length;
-      put(this.list, fresh.map((value, place) => h("li", { value: from + place + 1 }, oneLine(value, 2_000))));
+      put(
+        this.list,
+        fresh.map((value, place) => h("li", { value: from + place + 1 }, oneLineOf(value, 2_000))),
+      );
       while (this.list.children.length > MOST_VALUES) this.list.firstChild.remove();
       if (isAtEnd) this.list.scrollTop = this.list.scrollHeight;
     }
     this.drawn = this.count;
-    this.summary.textContent = this.count > MOST_VALUES ? `the last ${count(MOST_VALUES)} of ${count(this.count)}` : count(this.count);
+    this.summary.textContent =
+      this.count > MOST_VALUES ? `the last ${count(MOST_VALUES)} of ${count(this.count)}` : count(this.count);
     this.drawProgress();
     if (!this.logged) return;
     this.logged = false;
     this.log.hidden = false;
-    replace(this.log, this.logs.map(({ level, message, fields }) => h("li", { "data-level": level }, h("strong", null, level), ` ${cut(message, 2_000)}`,
-      Object.keys(fields ?? {}).length ? h("span.type", null, ` ${oneLine(fields, 500)}`) : null)));
+    replace(
+      this.log,
+      this.logs.map(({ level, message, fields }) =>
+        h(
+          "li",
+          { "data-level": level },
+          h("strong", null, level),
+          ` ${cut(message, 2_000)}`,
+          Object.keys(fields ?? {}).length ? h("span.type", null, ` ${oneLine(fields, 500)}`) : null,
+        ),
+      ),
+    );
     this.log.scrollTop = this.log.scrollHeight;
   }
 

@@ -45,12 +45,22 @@ export class RunSteps extends EventTarget {
     this.last = "";
     this.retries = 0;
     this.timer = 0;
-    this.status = h("p.run-state", { role: "status" });
+    this.status = h("span", { role: "status" });
+    // Not read out each time.
+    this.progress = h("span");
     this.note = h("p.quiet-text", { hidden: true });
     this.usage = h("p.quiet-text", { hidden: true });
     this.list = h("ol.steps", { "aria-label": "Steps" });
     this.end = h("div.run-end");
-    this.root = h("div.run", null, this.status, this.usage, this.note, this.list, this.end);
+    this.root = h(
+      "div.run",
+      null,
+      h("p.run-state", null, this.status, this.progress),
+      this.usage,
+      this.note,
+      this.list,
+      this.end,
+    );
     this.become("attaching");
     this.attach();
   }
@@ -141,8 +151,13 @@ export class RunSteps extends EventTarget {
   answered(data) {
     const why = STOPPED[data.stop_reason] ?? data.stop_reason;
     this.become("done", `${STATES.done} in ${counted(data.total_steps, "step")}${why ? `: ${why}` : ""}`);
-    replace(this.end, h("h3", null, "Answer"), Object.entries(data.final_answer ?? {}).map(([name, value]) =>
-      h("div.answer", null, h("span.name", null, name), text(value))));
+    replace(
+      this.end,
+      h("h3", null, "Answer"),
+      Object.entries(data.final_answer ?? {}).map(([name, value]) =>
+        h("div.answer", null, h("span.name", null, name), text(value)),
+      ),
+    );
   }
 
   broke(info) {
@@ -154,23 +169,41 @@ export class RunSteps extends EventTarget {
     const other = this.state !== state;
     this.state = state;
     setAttribute(this.root, "data-state", state);
-    setText(this.status, state === "running" && this.step ? `${words}, step ${this.step}` : words);
+    setText(this.status, words);
+    setText(this.progress, state === "running" && this.step ? `, step ${this.step}` : "");
     if (other) this.dispatchEvent(new Event("state"));
   }
 }
 
 function text(value) {
   const line = typeof value === "string" ? value : JSON.stringify(value);
-  return h("pre", { tabindex: 0 }, typeof value === "string" || line.length < 60 ? cut(line, MAX_CHARS) : pretty(value, MAX_CHARS));
+  return h(
+    "pre",
+    { tabindex: 0 },
+    typeof value === "string" || line.length < 60 ? cut(line, MAX_CHARS) : pretty(value, MAX_CHARS),
+  );
 }
 
 const PARTS = {
   thought: (data) => h("p.thought", null, h("span.name", null, "Thought"), " ", cut(data.text, MAX_CHARS)),
-  action: (data) => h("div.action", null, h("span.name", null, "Action"), " ",
-    // What ends the steps is no tool.
-    data.tool_name === "finish" ? "finish" : h("a.mono", { href: url.href({ view: "tools", tool: data.tool_name }) }, data.tool_name),
-    Object.keys(data.tool_input ?? {}).length ? text(data.tool_input) : null),
-  observation: (data) => h("div.observation", null, h("span.name", null, data.error ? "Failed" : "Observation"),
-    data.metrics?.duration_us ? h("span.quiet-text", null, ` after ${duration(data.metrics.duration_us)}`) : null,
-    data.error ? failure(data.error) : text(data.tool_output ?? null)),
+  action: (data) =>
+    h(
+      "div.action",
+      null,
+      h("span.name", null, "Action"),
+      " ",
+      // What ends the steps is no tool.
+      data.tool_name === "finish"
+        ? "finish"
+        : h("a.mono", { href: url.href({ view: "tools", tool: data.tool_name }) }, data.tool_name),
+      Object.keys(data.tool_input ?? {}).length ? text(data.tool_input) : null,
+    ),
+  observation: (data) =>
+    h(
+      "div.observation",
+      null,
+      h("span.name", null, data.error ? "Failed" : "Observation"),
+      data.metrics?.duration_us ? h("span.quiet-text", null, ` after ${duration(data.metrics.duration_us)}`) : null,
+      data.error ? failure(data.error) : text(data.tool_output ?? null),
+    ),
 };

@@ -1,6 +1,7 @@
 // What a JSON Schema asks for, and values as a form writes them. Nothing here knows of a page.
 
-const MOST_STEPS = 50;
+/** Parts of a value that are compared with parts of a schema, which may have one schema in many ways. */
+const MOST_CHECKS = 20_000;
 const CONDITIONS = ["type", "$ref", "properties", "const", "enum", "items", "prefixItems", "anyOf", "oneOf", "allOf"];
 /** Tags of values that are a text where the schema asks for a text. */
 const TEXT_TAGS = new Set(["date", "datetime", "time", "UUID", "Decimal"]);
@@ -19,17 +20,26 @@ export const tagged = (type, value) => ({ $type: type, value });
 /** Makes an object of [name, value] pairs; any name is only a name, "__proto__" too. */
 export const objectOf = (pairs) => Object.fromEntries(pairs);
 
+// What was found before, by schema: parts of one may be parts of others very many times over.
+const resolved = new WeakMap();
+const shapes = new WeakMap();
+
 /** Follows references and puts what applies to the same value together: a schema without $ref and allOf. */
-export function resolve(schema, root, steps = 0) {
-  if (!isObject(schema) || steps > MOST_STEPS) return {};
-  let found = schema;
-  if (typeof found.$ref === "string") {
-    const { $ref, ...rest } = found;
-    found = { ...resolve(pointed(root, $ref), root, steps + 1), ...rest };
+export function resolve(schema, root) {
+  if (!isObject(schema)) return {};
+  if (!resolved.has(schema)) {
+    // One that refers to itself says nothing more by that.
+    resolved.set(schema, {});
+    resolved.set(schema, whole(schema, root));
   }
+  return resolved.get(schema);
+}
+
+function whole({ $ref, ...rest }, root) {
+  const found = typeof $ref === "string" ? { ...resolve(pointed(root, $ref), root), ...rest } : rest;
   if (!Array.isArray(found.allOf)) return found;
-  const { allOf, ...rest } = found;
-  return [...allOf.map((part) => resolve(part, root, steps + 1)), rest].reduce(merged, {});
+  const { allOf, ...own } = found;
+  return [...allOf.map((part) => resolve(part, root)), own].reduce(merged, {});
 }
 
 function pointed(root, reference) {
@@ -40,7 +50,9 @@ function pointed(root, reference) {
   } catch {
     // Then it stands for itself.
   }
-  return text.split("/").slice(1)
+  return text
+    .split("/")
+    .slice(1)
     .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"))
     .reduce((part, step) => (Array.isArray(part) ? part[step] : own(part, step)), root);
 }
@@ -58,15 +70,31 @@ function merged(first, second) {
  */
 export function shapeOf(given, root) {
   const schema = resolve(given, root);
+  if (!shapes.has(schema)) {
+    shapes.set(schema, { kind: "json", schema });
+    shapes.set(schema, shaped(schema, root));
+  }
+  return shapes.get(schema);
+}
+
+function shaped(schema, root) {
   if (Object.hasOwn(schema, "const")) return { kind: "const", schema };
   if (Array.isArray(schema.enum) && schema.enum.length > 0) return { kind: "enum", schema };
   const variants = variantsOf(schema, root);
   if (variants.length > 1) return { kind: "union", schema, variants };
   if (variants.length === 1) return shapeOf(variants[0], root);
   switch (schema.type) {
-    case "string": return { kind: schema.contentEncoding === "base64" || schema.format === "binary" ? "bytes" : "text", schema };
-    case "integer": case "number": case "boolean": case "null": case "array": case "object": return { kind: schema.type, schema };
-    default: return { kind: schema.properties ? "object" : schema.items || schema.prefixItems ? "array" : "json", schema };
+    case "string":
+      return { kind: schema.contentEncoding === "base64" || schema.format === "binary" ? "bytes" : "text", schema };
+    case "integer":
+    case "number":
+    case "boolean":
+    case "null":
+    case "array":
+    case "object":
+      return { kind: schema.type, schema };
+    default:
+      return { kind: schema.properties ? "object" : schema.items || schema.prefixItems ? "array" : "json", schema };
   }
 }
 
@@ -102,8 +130,11 @@ const show = (value) => (typeof value === "string" ? value : JSON.stringify(valu
 /** The names of an object: [name, schema, whether it is required]. */
 export function propertiesOf(schema) {
   const required = new Set(Array.isArray(schema.required) ? schema.required : []);
-  return Object.entries(isObject(schema.properties) ? schema.properties : {})
-    .map(([name, part]) => [name, part, required.has(name)]);
+  return Object.entries(isObject(schema.properties) ? schema.properties : {}).map(([name, part]) => [
+    name,
+    part,
+    required.has(name),
+  ]);
 }
 
 /** What further names of an object have; null: nobody asks for any. */
@@ -125,31 +156,45 @@ export function untagged(value, kind) {
 }
 
 /** Whether a form for this schema can show a value; a text that was meant to become one counts for kinds of one field. */
-export function fits(value, given, root, depth = 0) {
+export function fits(value, given, root, left = { checks: MOST_CHECKS }) {
   const { kind, schema, variants } = shapeOf(given, root);
   const inner = untagged(value, kind);
-  if (depth > MOST_STEPS) return false;
+  if (left.checks-- <= 0) return false;
   switch (kind) {
-    case "union": return variants.some((variant) => fits(value, variant, root, depth + 1));
-    case "const": return same(inner, schema.const);
-    case "enum": return schema.enum.some((entry) => same(entry, inner));
-    case "text": return typeof inner === "string" && (schema.pattern === undefined || !problemOfText(inner, schema));
-    case "bytes": return isTagged(value) && value.$type === "bytes";
-    case "integer": return Number.isInteger(value) || (isTagged(value) && value.$type === "int");
-    case "number": return typeof value === "number" || (isTagged(value) && ["int", "float"].includes(value.$type));
-    case "boolean": return typeof value === "boolean";
-    case "null": return value === null;
-    case "array": return Array.isArray(inner) && inner.every((entry, index) => fits(entry, itemOf(schema, index), root, depth + 1));
-    case "object": return isObject(value) && !isTagged(value) && fitsObject(value, schema, root, depth);
-    default: return true;
+    case "union":
+      return variants.some((variant) => fits(value, variant, root, left));
+    case "const":
+      return same(inner, schema.const);
+    case "enum":
+      return schema.enum.some((entry) => same(entry, inner));
+    case "text":
+      return typeof inner === "string" && (schema.pattern === undefined || !problemOfText(inner, schema));
+    case "bytes":
+      return isTagged(value) && value.$type === "bytes";
+    case "integer":
+      return Number.isInteger(value) || (isTagged(value) && value.$type === "int");
+    case "number":
+      return typeof value === "number" || (isTagged(value) && ["int", "float"].includes(value.$type));
+    case "boolean":
+      return typeof value === "boolean";
+    case "null":
+      return value === null;
+    case "array":
+      return Array.isArray(inner) && inner.every((entry, index) => fits(entry, itemOf(schema, index), root, left));
+    case "object":
+      return isObject(value) && !isTagged(value) && fitsObject(value, schema, root, left);
+    default:
+      return true;
   }
 }
 
-function fitsObject(value, schema, root, depth) {
+function fitsObject(value, schema, root, left) {
   const known = propertiesOf(schema);
   const names = new Set(known.map(([name]) => name));
-  return known.every(([name, part, required]) => (Object.hasOwn(value, name) ? fits(value[name], part, root, depth + 1) : !required))
-    && (schema.additionalProperties !== false || Object.keys(value).every((name) => names.has(name)));
+  return (
+    known.every(([name, part, required]) => (Object.hasOwn(value, name) ? fits(value[name], part, root, left) : !required)) &&
+    (schema.additionalProperties !== false || Object.keys(value).every((name) => names.has(name)))
+  );
 }
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
@@ -162,8 +207,14 @@ export function variantOf(value, variants, root) {
     const { kind, schema } = shapeOf(variant, root);
     if (typeof value === "string") return ["text", "bytes", "integer", "number"].includes(kind);
     if (kind === "array") return Array.isArray(value);
-    return kind === "object" && isObject(value) && !isTagged(value) && propertiesOf(schema)
-      .every(([name, part]) => shapeOf(part, root).kind !== "const" || same(own(value, name), resolve(part, root).const));
+    return (
+      kind === "object" &&
+      isObject(value) &&
+      !isTagged(value) &&
+      propertiesOf(schema).every(
+        ([name, part]) => shapeOf(part, root).kind !== "const" || same(own(value, name), resolve(part, root).const),
+      )
+    );
   });
 }
 
@@ -199,20 +250,28 @@ const exactly = (number) => (Number.isSafeInteger(number) ? String(number) : JSO
 
 const FORMATS = {
   date: [/^\d{4}-\d\d-\d\d$/, "a date such as 2026-01-31"],
-  "date-time": [/^\d{4}-\d\d-\d\d([T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?)?$/i, "a moment such as 2026-01-31T14:00:00+01:00"],
+  "date-time": [
+    /^\d{4}-\d\d-\d\d([T ]\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?)?$/i,
+    "a moment such as 2026-01-31T14:00:00+01:00",
+  ],
   time: [/^\d\d(:?\d\d(:?\d\d([.,]\d+)?)?)?\s*(Z|[+-]\d\d(:?\d\d)?)?$/i, "a time such as 14:00:00"],
-  uuid: [/^(urn:uuid:)?\{?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?$/i, "a UUID such as 123e4567-e89b-12d3-a456-426614174000"],
+  uuid: [
+    /^(urn:uuid:)?\{?[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}\}?$/i,
+    "a UUID such as 123e4567-e89b-12d3-a456-426614174000",
+  ],
 };
 
 /** What is asked for, of a text with this format; empty: nothing in particular. */
-export const example = (format) => (Object.hasOwn(FORMATS, format ?? "") ? FORMATS[format][1] : format === "duration" ? "a duration such as PT1H30M" : "");
+export const example = (format) =>
+  Object.hasOwn(FORMATS, format ?? "") ? FORMATS[format][1] : format === "duration" ? "a duration such as PT1H30M" : "";
 
 /** What is wrong with a text; empty: nothing. */
 export function problemOfText(text, schema) {
   const length = [...text].length;
   if (length < (schema.minLength ?? 0)) return `At least ${schema.minLength} characters; these are ${length}.`;
   if (length > (schema.maxLength ?? Infinity)) return `At most ${schema.maxLength} characters; these are ${length}.`;
-  if (Object.hasOwn(FORMATS, schema.format ?? "") && !FORMATS[schema.format][0].test(text)) return `Give ${FORMATS[schema.format][1]}.`;
+  if (Object.hasOwn(FORMATS, schema.format ?? "") && !FORMATS[schema.format][0].test(text))
+    return `Give ${FORMATS[schema.format][1]}.`;
   return matches(text, schema.pattern) ? "" : `It must match ${schema.pattern}.`;
 }
 
@@ -229,7 +288,9 @@ function matches(text, pattern) {
 /** What is wrong with base64; empty: nothing. */
 export function problemOfBytes(text) {
   const digits = text.replace(/\s/g, "");
-  return /^([\w+/-]{4})*([\w+/-]{2}==|[\w+/-]{3}=)?$/.test(digits) ? "" : "Give base64, four characters for each three bytes, or choose a file.";
+  return /^([\w+/-]{4})*([\w+/-]{2}==|[\w+/-]{3}=)?$/.test(digits)
+    ? ""
+    : "Give base64, four characters for each three bytes, or choose a file.";
 }
 
 /** What is wrong with a number that was typed; empty: nothing. */

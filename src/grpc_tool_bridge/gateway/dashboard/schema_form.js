@@ -1,12 +1,8 @@
-// A form made from a JSON Schema: of any depth, made as far as somebody goes.
+// A form made from a JSON Schema.
 
-import { h, replace } from "./dom.js";
-import { chosen, fixed, newId, typed, written } from "./fields.js";
-import { isTagged, itemOf, objectOf, problemsOf, propertiesOf, resolve, restOf, shapeOf, typeName, untagged, variantOf } from "./schema.js";
-
-const SCALARS = new Set(["text", "bytes", "integer", "number"]);
-/** Levels that are there before anybody asks for them; a schema may need itself. */
-const MOST_SEEDED = 5;
+import { h } from "./dom.js";
+import { objectEditor } from "./editors.js";
+import { problemsOf, resolve } from "./schema.js";
 
 /** The form of a tool's arguments. */
 export class SchemaForm {
@@ -17,7 +13,11 @@ export class SchemaForm {
   constructor(schema, onChange) {
     this.within = { whole: schema, changed: onChange, seeded: 0 };
     this.editor = objectEditor({ schema: resolve(schema, schema) }, this.within, {}, true);
-    this.root = h("form.arguments", { novalidate: true, oninput: onChange, onsubmit: (event) => event.preventDefault() }, this.editor.root);
+    this.root = h(
+      "form.arguments",
+      { novalidate: true, oninput: onChange, onsubmit: (event) => event.preventDefault() },
+      this.editor.root,
+    );
   }
 
   get value() {
@@ -35,7 +35,9 @@ export class SchemaForm {
 
   /** Says at each argument what the hub has found wrong with it. */
   tell(problems) {
-    this.within.told?.forEach((field) => { field.tell(""); });
+    this.within.told?.forEach((field) => {
+      field.tell("");
+    });
     this.within.told = [];
     for (const [name, text] of Object.entries(problems)) {
       for (const [path, problem] of problemsOf(String(text))) {
@@ -54,221 +56,3 @@ function findField(editor, path) {
   if (!inner) return null;
   return (path.length > 1 && findField(inner, path.slice(1))) || inner;
 }
-
-/** Any value of a schema. What its form cannot show is shown as JSON. */
-function slot(given, within, names) {
-  const shape = shapeOf(given, within.whole);
-  const said = h("p.problem", { hidden: true });
-  const place = h("div.slot");
-  let inner = null;
-  const become = (editor, note) => {
-    inner = editor;
-    replace(place, note, editor.root, said);
-  };
-  const asForm = (seeded = 0) => become(made(shape, { ...within, seeded }, names));
-  const asJson = () => become({ ...written(names), isInstead: true }, h("p.type", null, "As JSON. ",
-    h("button.quiet", { type: "button", onclick: () => { asForm(); within.changed(); inner.control?.focus(); } }, "Use the form")));
-  if (within.seeded > MOST_SEEDED) asJson();
-  else asForm(within.seeded + 1);
-  return {
-    root: place,
-    get control() { return inner.control; },
-    get: () => inner.get(),
-    set(value) {
-      if (inner.isInstead) asForm();
-      if (inner.set(value)) return true;
-      asJson();
-      return inner.set(value);
-    },
-    find: (key) => inner.find?.(key),
-    tell(text) {
-      said.textContent = text;
-      said.hidden = text === "";
-    },
-  };
-}
-
-function made(shape, within, names) {
-  const { kind, schema } = shape;
-  if (SCALARS.has(kind)) return typed(shape, names);
-  switch (kind) {
-    case "const": return fixed(schema.const, names);
-    case "null": return fixed(null, names);
-    case "enum": return chosen(schema.enum, names);
-    case "boolean": return chosen([true, false], names);
-    case "union": return unionEditor(shape, within, names);
-    case "array": return arrayEditor(shape, within, names);
-    case "object": return objectEditor(shape, within, names);
-    default: return written(names);
-  }
-}
-
-/** One of several schemas. */
-function unionEditor({ variants }, within, names) {
-  const place = h("div");
-  const editors = new Map();
-  const choice = h("select", { "aria-label": "Kind of value", onchange: () => { show(Number(choice.value)); within.changed(); } },
-    variants.map((variant, index) => h("option", { value: index }, typeName(variant, within.whole))));
-  let current = null;
-  function show(index) {
-    choice.value = index;
-    if (!editors.has(index)) editors.set(index, slot(variants[index], within, names));
-    current = editors.get(index);
-    replace(place, current.root);
-  }
-  show(Math.max(0, variants.findIndex((variant) => shapeOf(variant, within.whole).kind !== "null")));
-  return {
-    root: h("div.union", null, choice, place),
-    get control() { return current.control ?? choice; },
-    get: () => current.get(),
-    set(value) {
-      const index = variantOf(value, variants, within.whole);
-      if (index < 0) return false;
-      show(index);
-      return current.set(value);
-    },
-    find: (key) => current.find(key),
-  };
-}
-
-/** A list: of entries that can be added, removed and moved. */
-function arrayEditor({ schema }, within, names) {
-  const list = h("ol");
-  const entries = () => [...list.children].map((element) => element.entry);
-  const isTuple = Array.isArray(schema.prefixItems);
-  const add = h("button.quiet", { type: "button", onclick: () => { put().control?.focus(); within.changed(); } }, "Add an entry");
-  function put(value) {
-    const entry = slot(itemOf(schema, list.children.length), within, { "aria-label": "Entry" });
-    if (value !== undefined) entry.set(value);
-    const button = (text, label, onclick) => h("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, text);
-    const element = h("li", null, h("div.entry", null, entry.root, isTuple ? null : [
-      button("↑", "Move up", (event) => move(element, element.previousElementSibling, event)),
-      button("↓", "Move down", (event) => move(element.nextElementSibling, element, event)),
-      button("×", "Remove", () => remove(element))]));
-    element.entry = entry;
-    list.append(element);
-    return entry;
-  }
-  function move(later, earlier, event) {
-    if (!later || !earlier) return;
-    earlier.before(later);
-    event.currentTarget.focus();
-    within.changed();
-  }
-  function remove(element) {
-    const next = element.nextElementSibling ?? element.previousElementSibling;
-    element.remove();
-    (next?.querySelector("button:last-child") ?? add).focus();
-    within.changed();
-  }
-  const least = Math.min(schema.minItems ?? 0, 20);
-  for (let index = 0; index < least; index++) put();
-  return {
-    root: h("div.nested", { role: "group", ...names }, list, isTuple && !schema.items ? null : add),
-    control: add,
-    get: () => entries().map((entry) => entry.get()).map((value) => (value === undefined ? "" : value)),
-    set(value) {
-      const items = untagged(value, "array");
-      if (!Array.isArray(items) || items.length > 500) return false;
-      list.replaceChildren();
-      items.forEach((item) => { put(item); });
-      return true;
-    },
-    find: (key) => entries()[key],
-  };
-}
-
-/** An object: names that are known, and others where there may be others. */
-function objectEditor({ schema }, within, names, isWhole = false) {
-  const fields = propertiesOf(schema).map(([name, part, required]) => property(name, part, required, within));
-  const known = new Map(fields.map((field) => [field.name, field]));
-  const rest = restOf(schema);
-  const others = h("div.others");
-  const add = h("button.quiet", { type: "button", onclick: () => { put("").focus(); within.changed(); } }, "Add a name");
-  function put(name, value) {
-    const label = h("input", { "aria-label": "Name", value: name, required: true, autocomplete: "off" });
-    const entry = slot(rest ?? {}, within, { "aria-label": "Value" });
-    if (value !== undefined) entry.set(value);
-    const element = h("div.entry", null, label, entry.root, h("button.quiet", { type: "button", "aria-label": "Remove", title: "Remove",
-      onclick: () => { element.remove(); add.focus(); within.changed(); } }, "×"));
-    element.entry = [label, entry];
-    others.append(element);
-    return label;
-  }
-  const pairs = () => [...others.children].map((element) => element.entry);
-  return {
-    root: isWhole ? h("div", null, fields.map(({ root }) => root), others, rest && add)
-      : h("div.nested", { role: "group", ...names }, fields.map(({ root }) => root), others, rest && add),
-    get control() { return fields[0]?.control ?? add; },
-    get: () => objectOf([
-      ...fields.map((field) => [field.name, field.get()]),
-      ...pairs().filter(([label]) => label.value !== "").map(([label, entry]) => [label.value, entry.get()]),
-    ].filter(([, value]) => value !== undefined)),
-    set(value) {
-      if (typeof value !== "object" || value === null || Array.isArray(value) || isTagged(value)) return false;
-      for (const field of fields) field.set(Object.hasOwn(value, field.name) ? value[field.name] : undefined);
-      others.replaceChildren();
-      for (const [name, inner] of Object.entries(value)) if (!known.has(name)) put(name, inner);
-      return true;
-    },
-    find: (key) => known.get(key) ?? pairs().find(([label]) => label.value === key)?.[1],
-  };
-}
-
-/** A name of an object, with its value. One that may be left out is left out until somebody gives it. */
-function property(name, given, required, within) {
-  const schema = resolve(given, within.whole);
-  const id = newId();
-  const names = { "aria-labelledby": id };
-  const hasDefault = Object.hasOwn(schema, "default");
-  const place = h("div");
-  let inner = null;
-  const said = h("p.problem", { hidden: true });
-  const show = (seeded = 0) => {
-    inner = slot(given, { ...within, seeded }, names);
-    // Who gives it wants something else than nothing.
-    if (hasDefault && schema.default !== null) inner.set(schema.default);
-    replace(place, inner.root);
-  };
-  const hide = () => {
-    inner = null;
-    replace(place);
-  };
-  const box = required ? null : h("input", { type: "checkbox", onchange: () => {
-    if (box.checked) show();
-    else hide();
-    if (box.checked) inner.control?.focus();
-    within.changed();
-  } });
-  const told = hasDefault ? `default ${cutDefault(schema.default)}` : "may be left out";
-  const label = h("label.name", { onclick: () => { if (!box) inner?.control?.focus(); } }, box, h("span", { id }, name));
-  const root = h("div.field", null,
-    h("div.line", null, label, h("span.type", null, `${typeName(given, within.whole)} · ${required ? "required" : told}`)),
-    schema.description ? h("p.help", null, schema.description) : null, place, said);
-  if (required) show(within.seeded);
-  return {
-    name, root,
-    get control() { return inner?.control ?? box; },
-    get: () => inner?.get(),
-    set(value) {
-      if (value === undefined) {
-        if (required) show();
-        else hide();
-      } else {
-        if (!inner) show();
-        inner.set(value);
-      }
-      if (box) box.checked = value !== undefined;
-    },
-    find: (key) => inner?.find(key),
-    tell(text) {
-      said.textContent = text;
-      said.hidden = text === "";
-    },
-  };
-}
-
-const cutDefault = (value) => {
-  const text = JSON.stringify(isTagged(value) ? value.value : value);
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
-};

@@ -3,17 +3,19 @@
 /** Returns the inputs of a signature, as { name, type, isText, isOptional }; `type` is empty if the signature has none. */
 export function inputsOf(signature) {
   const [line] = signature.trim().split("\n");
-  return split(line.split("->")[0]).map((part) => {
-    const colon = part.indexOf(":");
-    const name = (colon < 0 ? part : part.slice(0, colon)).trim();
-    const type = colon < 0 ? "" : part.slice(colon + 1).trim();
-    const isOptional = /(?:^|\|)\s*None(?:Type)?\s*(?:\||$)|^(?:typing\.)?Optional\[/.test(type);
-    return { name, type, isText: isText(type), isOptional };
-  }).filter(({ name }) => name);
+  return split(line.split("->")[0])
+    .map((part) => {
+      const colon = part.indexOf(":");
+      const name = (colon < 0 ? part : part.slice(0, colon)).trim();
+      const type = colon < 0 ? "" : part.slice(colon + 1).trim();
+      const isOptional = /(?:^|\|)\s*None(?:Type)?\s*(?:\||$)|^(?:typing\.)?Optional\[/.test(type);
+      return { name, type, isText: isText(type), isOptional };
+    })
+    .filter(({ name }) => name);
 }
 
 /** Returns what somebody has typed for an input as the value that is sent; undefined: it is left out. */
-export function valueOf({ isText: asText, isOptional }, text) {
+export function inputValue({ isText: asText, isOptional }, text) {
   if (isOptional && text === "") return undefined;
   if (asText) return text;
   try {
@@ -25,7 +27,10 @@ export function valueOf({ isText: asText, isOptional }, text) {
 }
 
 function isText(type) {
-  const kinds = type.replace(/^(?:typing\.)?Optional\[(.*)\]$/s, "$1").split("|").map((kind) => kind.trim());
+  const kinds = type
+    .replace(/^(?:typing\.)?Optional\[(.*)\]$/s, "$1")
+    .split("|")
+    .map((kind) => kind.trim());
   return kinds.every((kind) => ["", "str", "None", "NoneType"].includes(kind) || /^(?:typing\.)?Literal\[\s*['"]/.test(kind));
 }
 

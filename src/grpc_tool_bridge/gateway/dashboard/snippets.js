@@ -1,5 +1,6 @@
 // The same call elsewhere: in a shell by curl, in Python, and by the command line.
 
+import { positions } from "./call_arguments.js";
 import { isTagged, itemOf, propertiesOf, resolve, restOf, shapeOf, variantOf } from "./schema.js";
 
 /** Quotes a word for a POSIX shell. */
@@ -30,9 +31,14 @@ const exported = (call) => (call.needsToken ? [`# export ${TOKEN}=…`] : []);
  */
 export function curl(call) {
   const token = call.needsToken ? ` -H "Authorization: Bearer $${TOKEN}"` : "";
-  const post = (path, headers, body) => `curl -s${call.streams && path ? "N" : ""}${token}${headers} ${shellWord(`${call.origin}/api/sessions${path}`)} --json ${shellWord(JSON.stringify(body))}`;
+  const post = (path, headers, body) =>
+    `curl -s${call.streams && path ? "N" : ""}${token}${headers} ${shellWord(`${call.origin}/api/sessions${path}`)} --json ${shellWord(JSON.stringify(body))}`;
   const key = call.key && !call.streams ? ` -H ${shellWord(`Idempotency-Key: ${call.key}`)}` : "";
-  const body = { ...(call.args.length ? { args: call.args } : {}), kwargs: call.kwargs, ...(call.timeoutMs ? { timeout_ms: call.timeoutMs } : {}) };
+  const body = {
+    ...(call.args.length ? { args: call.args } : {}),
+    kwargs: call.kwargs,
+    ...(call.timeoutMs ? { timeout_ms: call.timeoutMs } : {}),
+  };
   const path = `/${encodeURIComponent(call.session)}/tools/${encodeURIComponent(call.tool)}/${call.streams ? "stream?events=true" : "execute"}`;
   return [
     ...exported(call),
@@ -51,10 +57,19 @@ export function python(call) {
   const given = [
     ...call.args.map((value) => writer.argument(value, {})),
     ...named.map(([name, value]) => `${name}=${argument(name, value)}`),
-    ...(others.length ? [`**{${others.map(([name, value]) => `${JSON.stringify(name)}: ${argument(name, value)}`).join(", ")}}`] : []),
+    ...(others.length
+      ? [`**{${others.map(([name, value]) => `${JSON.stringify(name)}: ${argument(name, value)}`).join(", ")}}`]
+      : []),
   ];
-  const options = [...(call.timeoutMs ? [`timeout=${call.timeoutMs / 1_000}`] : []), ...(call.key && !call.streams ? [`idempotency_key=${JSON.stringify(call.key)}`] : [])];
-  const bridge = [call.address ? JSON.stringify(call.address) : "", call.needsToken ? `token=os.environ["${TOKEN}"]` : "", call.tls ? "tls=True" : ""].filter(Boolean);
+  const options = [
+    ...(call.timeoutMs ? [`timeout=${call.timeoutMs / 1_000}`] : []),
+    ...(call.key && !call.streams ? [`idempotency_key=${JSON.stringify(call.key)}`] : []),
+  ];
+  const bridge = [
+    call.address ? JSON.stringify(call.address) : "",
+    call.needsToken ? `token=os.environ["${TOKEN}"]` : "",
+    call.tls ? "tls=True" : "",
+  ].filter(Boolean);
   const long = given.join(", ").length > 60;
   const inside = long ? `\n            ${given.join(",\n            ")},\n        ` : given.join(", ");
   const modules = ["asyncio", ...writer.modules, ...(call.needsToken ? ["os"] : [])].sort();
@@ -62,7 +77,8 @@ export function python(call) {
     ...modules.map((name) => `import ${name}`),
     "",
     "from grpc_tool_bridge import GRPCToolBridge",
-    "", "",
+    "",
+    "",
     "async def main() -> None:",
     `    async with GRPCToolBridge(${bridge.join(", ")}) as bridge:`,
     `        tools = await bridge.initialize(${JSON.stringify(call.session)})`,
@@ -70,13 +86,18 @@ export function python(call) {
     ...(call.streams
       ? [`        async for value in tool.stream(${inside}):`, "            print(value)"]
       : [`        result = await tool(${inside})`, "        print(result)"]),
-    "", "",
+    "",
+    "",
     "asyncio.run(main())",
   ].join("\n");
 }
 
-const KEYWORDS = new Set(("False None True and as assert async await break class continue def del elif else except finally for from global if "
-  + "import in is lambda nonlocal not or pass raise return try while with yield").split(" "));
+const KEYWORDS = new Set(
+  (
+    "False None True and as assert async await break class continue def del elif else except finally for from global if " +
+    "import in is lambda nonlocal not or pass raise return try while with yield"
+  ).split(" "),
+);
 const isIdentifier = (name) => /^[A-Za-z_]\w*$/.test(name) && !KEYWORDS.has(name);
 
 /** The schema of a name of an object. */
@@ -115,7 +136,9 @@ class PythonWriter {
     if (typeof value === "string") return this.text(value, shape.kind === "text" ? shape.schema.format : "");
     if (typeof value === "number") return JSON.stringify(value);
     if (Array.isArray(value)) return `[${value.map((item, index) => this.value(item, itemOf(shape.schema, index))).join(", ")}]`;
-    return `{${Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${this.value(item, partOf(shape.schema, name))}`).join(", ")}}`;
+    return `{${Object.entries(value)
+      .map(([name, item]) => `${JSON.stringify(name)}: ${this.value(item, partOf(shape.schema, name))}`)
+      .join(", ")}}`;
   }
 
   text(text, format) {
@@ -131,20 +154,35 @@ class PythonWriter {
     const inner = () => this.value(value, {});
     const list = () => (Array.isArray(value) ? value.map((item) => this.value(item, {})) : []);
     switch (type) {
-      case "int": return String(value);
-      case "float": return /^[+-]?\d+\.?\d*(e[+-]?\d+)?$/i.test(value) ? value : `float(${inner()})`;
-      case "bytes": return bytesLiteral(value) ?? this.of("base64", `base64.b64decode(${inner()})`);
-      case "date": case "datetime": case "time":
+      case "int":
+        return String(value);
+      case "float":
+        return /^[+-]?\d+\.?\d*(e[+-]?\d+)?$/i.test(value) ? value : `float(${inner()})`;
+      case "bytes":
+        return bytesLiteral(value) ?? this.of("base64", `base64.b64decode(${inner()})`);
+      case "date":
+      case "datetime":
+      case "time":
         if (typeof value === "string") return this.of("datetime", `datetime.${type}.fromisoformat(${inner()})`);
         break;
       case "timedelta":
-        return this.of("datetime", typeof value === "number" ? `datetime.timedelta(seconds=${value})` : `datetime.timedelta(**${inner()})`);
-      case "UUID": return this.of("uuid", `uuid.UUID(${inner()})`);
-      case "Decimal": return this.of("decimal", `decimal.Decimal(${inner()})`);
-      case "complex": return `complex(${list().join(", ")})`;
-      case "tuple": return `(${list().join(", ")}${list().length === 1 ? "," : ""})`;
-      case "set": case "frozenset": return `${type}([${list().join(", ")}])`;
-      case "dict": return `dict(${inner()})`;
+        return this.of(
+          "datetime",
+          typeof value === "number" ? `datetime.timedelta(seconds=${value})` : `datetime.timedelta(**${inner()})`,
+        );
+      case "UUID":
+        return this.of("uuid", `uuid.UUID(${inner()})`);
+      case "Decimal":
+        return this.of("decimal", `decimal.Decimal(${inner()})`);
+      case "complex":
+        return `complex(${list().join(", ")})`;
+      case "tuple":
+        return `(${list().join(", ")}${list().length === 1 ? "," : ""})`;
+      case "set":
+      case "frozenset":
+        return `${type}([${list().join(", ")}])`;
+      case "dict":
+        return `dict(${inner()})`;
     }
     return `...  # a ${type}`;
   }
@@ -171,21 +209,34 @@ export function commandLine(call) {
   if (call.timeoutMs) words.push("--timeout", String(call.timeoutMs / 1_000));
   words.push("--json");
   const piped = [];
+  const whole = readSchema(call);
+  const { named } = positions(call.spec);
   const word = (value, schema) => {
-    const text = wordOf(value, schema, call.schema);
+    const text = wordOf(value, schema, whole);
     if (text !== null) return text;
     piped.push(JSON.stringify(value));
     return "-";
   };
   for (const [name, value] of Object.entries(call.kwargs)) {
-    words.push(`--kwarg ${shellWord(`${name}=${word(value, partOf(call.schema, name))}`)}`);
+    words.push(`--kwarg ${shellWord(`${name}=${word(value, partOf(whole, name))}`)}`);
   }
-  const positional = call.args.map((value) => shellWord(word(value, {})));
+  const positional = call.args.map((value, index) =>
+    shellWord(word(value, named[index] ? partOf(whole, named[index].name) : {})),
+  );
   words.push("--", shellWord(call.tool), ...positional);
   const unfit = Object.keys(call.kwargs).some((name) => /^$|=|\0/.test(name)) || piped.length > 1;
   if (unfit) return "# These arguments cannot be written in a command line.";
   const input = piped.length ? `printf %s ${shellWord(piped[0])} | ` : "";
   return [...exported(call), `${input}grpc-tool-bridge ${words.join(" ")}`].join("\n");
+}
+
+/** The schema that the command reads; one that is too long for a form is not too long for it. */
+function readSchema({ spec, schema }) {
+  try {
+    return JSON.parse(spec.input_schema) ?? schema;
+  } catch {
+    return schema;
+  }
 }
 
 /** Writes an argument as the command reads it: a text as it is where only a text can stand; null: only as JSON on stdin. */
@@ -198,11 +249,14 @@ function wordOf(value, given, whole) {
 }
 
 /** The types that the command takes a schema for (cli/arguments.py); it does not look as far as a form does. */
-function typesOf(schema, whole, depth = 0) {
-  if (typeof schema !== "object" || schema === null || depth > 20) return new Set(["any"]);
-  if (typeof schema.$ref === "string") return typesOf(whole.$defs?.[schema.$ref.split("/").at(-1)], whole, depth + 1);
+function typesOf(schema, whole, seen = new Set()) {
+  if (typeof schema !== "object" || schema === null) return new Set(["any"]);
+  // What it has said before it says no more.
+  if (seen.has(schema)) return new Set();
+  seen.add(schema);
+  if (typeof schema.$ref === "string") return typesOf(whole.$defs?.[schema.$ref.split("/").at(-1)], whole, seen);
   const choices = schema.anyOf ?? schema.oneOf;
-  if (Array.isArray(choices)) return new Set(choices.flatMap((choice) => [...typesOf(choice, whole, depth + 1)]));
+  if (Array.isArray(choices)) return new Set(choices.flatMap((choice) => [...typesOf(choice, whole, seen)]));
   if (schema.type) return new Set([schema.type].flat());
   const values = schema.enum ?? ("const" in schema ? [schema.const] : []);
   return new Set(values.length ? values.map((value) => typeof value) : ["any"]);

@@ -7,7 +7,7 @@ import { parseExact } from "./exact_json.js";
 import { written } from "./fields.js";
 import { counted, cut, duration, pretty } from "./format.js";
 import { copyButton } from "./output.js";
-import { typeName } from "./schema.js";
+import { isTagged, typeName } from "./schema.js";
 import { SchemaForm } from "./schema_form.js";
 import { commandLine, curl, python } from "./snippets.js";
 
@@ -30,24 +30,53 @@ export class ToolDetail {
     this.streams = NUMBERS[spec.type] === "STREAMING";
     this.applied = "";
     this.note = h("p.type", { role: "status" });
-    this.changed = () => { this.touched = true; this.refresh(); };
+    this.changed = () => {
+      this.touched = true;
+      this.refresh();
+    };
     this.refresh = atMost(250, () => this.keep());
     this.form = new SchemaForm(this.schema, this.changed);
     this.form.root.addEventListener("keydown", (event) => this.pressed(event));
     this.fresh = JSON.stringify(this.form.value);
-    this.json = written({ "aria-label": "All arguments as JSON" }, { rows: 12 });
+    this.json = written(
+      { "aria-label": "All arguments as JSON" },
+      { rows: 12, check: (value) => (isMap(value) ? "" : 'Give an object: {"name": value, …}.') },
+    );
     this.json.control.addEventListener("input", this.changed);
     this.json.control.addEventListener("keydown", (event) => this.pressed(event));
     this.place = h("div");
     this.mode = h("button.quiet", { type: "button", "aria-pressed": "false", onclick: () => this.switchMode() }, "JSON");
-    this.panel = new CallPanel(app, { streams: this.streams, read: (streams) => this.read(streams), tell: (details) => this.form.tell(details) });
-    this.timeout = h("input", { type: "number", min: 1, step: 1, placeholder: "the tool's own", oninput: () => this.keepOptions() });
+    this.panel = new CallPanel(app, {
+      streams: this.streams,
+      read: (streams) => this.read(streams),
+      tell: (details) => this.form.tell(details),
+    });
+    this.timeout = h("input", {
+      type: "number",
+      min: 1,
+      step: 1,
+      placeholder: "the tool's own",
+      oninput: () => this.keepOptions(),
+    });
     this.key = h("input", { maxlength: 256, autocomplete: "off", placeholder: "none", oninput: () => this.keepOptions() });
     this.snippets = Object.keys(SNIPPETS).map((name) => this.snippet(name));
-    this.root = h("div", null, this.about(workers), h("section", { "aria-label": "Arguments" },
-      h("div.line", null, h("h3", null, "Arguments"), this.mode), this.place, this.note,
-      h("div.options", null, h("label", null, "Timeout in ms ", this.timeout), h("label", null, "Idempotency key ", this.key))),
-    this.panel.root, h("h3", null, "The same call as"), this.snippets.map(({ root }) => root), this.more(result, schema));
+    this.root = h(
+      "div",
+      null,
+      this.about(workers),
+      h(
+        "section",
+        { "aria-label": "Arguments" },
+        h("div.line", null, h("h3", null, "Arguments"), this.mode),
+        this.place,
+        this.note,
+        h("div.options", null, h("label", null, "Timeout in ms ", this.timeout), h("label", null, "Idempotency key ", this.key)),
+      ),
+      this.panel.root,
+      h("h3", null, "The same call as"),
+      this.snippets.map(({ root }) => root),
+      this.more(result, schema),
+    );
     this.asJson = false;
     replace(this.place, this.form.root);
     this.onState = () => this.drawSnippets();
@@ -61,18 +90,35 @@ export class ToolDetail {
 
   about(workers) {
     const { spec } = this;
-    const limits = Object.entries(spec.limits ?? {}).filter(([, value]) => value).map(([name, value]) => LIMITS[name]?.(value) ?? `${name} ${value}`);
+    const limits = Object.entries(spec.limits ?? {})
+      .filter(([, value]) => value)
+      .map(([name, value]) => LIMITS[name]?.(value) ?? `${name} ${value}`);
     const isLong = workers.length > 10;
-    return h("div", null,
-      spec.description.split(/\n\s*\n/).filter((text) => text.trim()).map((text) => h("p.paragraph", null, text.trim())),
+    return h(
+      "div",
+      null,
+      spec.description
+        .split(/\n\s*\n/)
+        .filter((text) => text.trim())
+        .map((text) => h("p.paragraph", null, text.trim())),
       facts([
         ["Kind", KINDS[NUMBERS[spec.type]] ?? String(spec.type)],
-        ["Runs in", workers.length ? `${workers.slice(0, 10).join(", ")}${isLong ? ` and ${counted(workers.length - 10, "other")}` : ""}` : "the hub"],
-        ["Version", spec.version], ["Idempotent", spec.idempotent ? "yes: a failed call may be repeated" : ""],
-        ["Limits", limits.join(", ")], ["Result", spec.return_type?.python_type ?? ""],
+        [
+          "Runs in",
+          workers.length
+            ? `${workers.slice(0, 10).join(", ")}${isLong ? ` and ${counted(workers.length - 10, "other")}` : ""}`
+            : "the hub",
+        ],
+        ["Version", spec.version],
+        ["Idempotent", spec.idempotent ? "yes: a failed call may be repeated" : ""],
+        ["Limits", limits.join(", ")],
+        ["Result", spec.return_type?.python_type ?? ""],
         ...Object.entries(spec.metadata ?? {}).map(([name, value]) => [name, cut(value, 500)]),
       ]),
-      spec.examples?.length ? [h("h3", null, "Examples"), spec.examples.map((text) => h("pre", { tabindex: 0 }, cut(text, 5_000)))] : null);
+      spec.examples?.length
+        ? [h("h3", null, "Examples"), spec.examples.map((text) => h("pre", { tabindex: 0 }, cut(text, 5_000)))]
+        : null,
+    );
   }
 
   more(result, schema) {
@@ -86,7 +132,11 @@ export class ToolDetail {
   /** Takes what the address says, unless it is what the page has written there. */
   show() {
     const { url } = this.app;
-    for (const [field, name] of [[this.timeout, "timeout"], [this.key, "key"]]) if (document.activeElement !== field) field.value = url.get(name);
+    for (const [field, name] of [
+      [this.timeout, "timeout"],
+      [this.key, "key"],
+    ])
+      if (document.activeElement !== field) field.value = url.get(name);
     const text = url.get("args");
     if (text !== this.applied) {
       this.applied = text;
@@ -121,7 +171,9 @@ export class ToolDetail {
     const text = JSON.stringify(this.value) ?? "";
     const isFresh = text === this.fresh || text === "{}";
     const isLong = text.length > MOST_ARGS;
-    this.note.textContent = isLong ? "These arguments are too long for the address: a link, or loading the page again, is without them." : "";
+    this.note.textContent = isLong
+      ? "These arguments are too long for the address: a link, or loading the page again, is without them."
+      : "";
     this.applied = isFresh || isLong ? "" : text;
     this.app.url.go({ args: this.applied }, { replace: true });
     this.drawSnippets();
@@ -132,10 +184,7 @@ export class ToolDetail {
   }
 
   switchMode() {
-    if (this.asJson && !this.isObject()) {
-      this.json.control.reportValidity();
-      return;
-    }
+    if (this.asJson && !this.json.control.reportValidity()) return;
     this.keep();
     this.app.url.go({ form: this.asJson ? "" : "json" });
   }
@@ -143,16 +192,9 @@ export class ToolDetail {
   setMode(asJson) {
     const value = this.value;
     this.asJson = asJson;
-    this.put(typeof value === "object" ? value : {});
+    this.put(isMap(value) ? value : {});
     this.mode.setAttribute("aria-pressed", String(asJson));
     replace(this.place, asJson ? this.json.root : this.form.root);
-  }
-
-  isObject() {
-    const { control } = this.json;
-    const value = control.checkValidity() ? this.json.get() : null;
-    if (value !== null && !(typeof value === "object" && !Array.isArray(value))) control.setCustomValidity('Give an object: {"name": value, …}.');
-    return control.checkValidity();
   }
 
   pressed(event) {
@@ -167,22 +209,30 @@ export class ToolDetail {
   call(streams) {
     const value = this.value;
     return {
-      ...splitArguments(typeof value === "object" && value !== null ? value : {}, this.spec),
-      tool: this.spec.name, streams, timeoutMs: Number(this.timeout.value) || null, key: this.key.value,
+      ...splitArguments(isMap(value) ? value : {}, this.spec),
+      tool: this.spec.name,
+      streams,
+      timeoutMs: Number(this.timeout.value) || null,
+      key: this.key.value,
     };
   }
 
   /** Returns the call that is asked for; null: something has to be mended first. */
   read(streams) {
-    const isRight = this.asJson ? this.isObject() || !this.json.control.reportValidity() && false : this.form.check();
-    if (!isRight || !this.timeout.reportValidity()) return null;
+    if (!(this.asJson ? this.json.control.reportValidity() : this.form.check()) || !this.timeout.reportValidity()) return null;
     this.keep();
     return { ...this.call(streams), key: streams ? "" : this.key.value };
   }
 
   snippet(name) {
     const pre = h("pre", { tabindex: 0, "aria-label": name });
-    const root = h("details.snippet", { ontoggle: () => this.drawSnippets() }, h("summary", null, name), pre, copyButton(this.app, () => pre.textContent));
+    const root = h(
+      "details.snippet",
+      { ontoggle: () => this.drawSnippets() },
+      h("summary", null, name),
+      pre,
+      copyButton(this.app, () => pre.textContent),
+    );
     return { name, root, pre };
   }
 
@@ -194,12 +244,21 @@ export class ToolDetail {
     // What listens everywhere is reached by the name that the page came from.
     const address = (hub?.address ?? "").replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`);
     const call = {
-      ...this.call(this.streams), origin: location.origin, address, needsToken: Boolean(hub?.needs_token), tls: location.protocol === "https:",
-      session: session || SESSION, makesSession: !session, schema: this.schema, spec: this.spec,
+      ...this.call(this.streams),
+      origin: location.origin,
+      address,
+      needsToken: Boolean(hub?.needs_token),
+      tls: location.protocol === "https:",
+      session: session || SESSION,
+      makesSession: !session,
+      schema: this.schema,
+      spec: this.spec,
     };
     for (const { name, pre } of open) pre.textContent = SNIPPETS[name](call);
   }
 }
+
+const isMap = (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !isTagged(value);
 
 const LIMITS = {
   timeout_ms: (value) => `${duration(value * 1_000)} a call`,
@@ -211,5 +270,14 @@ const LIMITS = {
 // What is long is only written when somebody opens it.
 function folded(title, text) {
   const pre = h("pre", { tabindex: 0 });
-  return h("details", { ontoggle: () => { pre.textContent = text(); } }, h("summary", null, title), pre);
+  return h(
+    "details",
+    {
+      ontoggle: () => {
+        pre.textContent = text();
+      },
+    },
+    h("summary", null, title),
+    pre,
+  );
 }

@@ -12,12 +12,6 @@ const MAX_VALUE = 1_000_000;
 const DETAILS_MS = 1_000;
 const RETRY_MS = 2_000;
 
-/** The path of a watch of all variables, or of one: current values first, those of secret variables left out. */
-export function watchOf(session, name = null) {
-  const query = new URLSearchParams({ secrets: "false", ...(name !== null && { name }) });
-  return `${ofSession(session, "variables")}/watch?${query}`;
-}
-
 /**
  * The variables of one session by name. It tells "change"; `ended` is then what ended the watch for good, else null.
  *
@@ -37,6 +31,7 @@ export class WatchedVariables extends EventTarget {
     this.held = 0;
     this.ended = null;
     this.isLive = false;
+    this.isPaused = false;
     this.timer = 0;
     this.asking = 0;
     this.connect();
@@ -49,7 +44,23 @@ export class WatchedVariables extends EventTarget {
     clearTimeout(this.asking);
   }
 
-  /** Names of what there is, without what was deleted. */
+  /** Ends the watch for a while, or begins it anew. */
+  pause(paused) {
+    if (paused === this.isPaused || this.ended) return;
+    this.isPaused = paused;
+    clearTimeout(this.timer);
+    this.source.close();
+    this.isLive = false;
+    if (!paused) this.restart();
+    this.changed();
+  }
+
+  restart() {
+    this.clear();
+    this.connect();
+  }
+
+  /** How many there are, without those that were deleted. */
   get count() {
     let count = 0;
     for (const entry of this.entries.values()) if (entry.deletedAt === null) count++;
@@ -57,9 +68,12 @@ export class WatchedVariables extends EventTarget {
   }
 
   connect() {
-    const source = new EventSource(watchOf(this.session));
+    const source = new EventSource(`${ofSession(this.session, "variables")}/watch?secrets=false`);
     this.source = source;
-    source.addEventListener("open", () => { this.isLive = true; this.changed(); });
+    source.addEventListener("open", () => {
+      this.isLive = true;
+      this.changed();
+    });
     source.addEventListener("data", (event) => this.take(JSON.parse(event.data), event.data));
     source.addEventListener("error", (event) => this.failed(event));
   }
@@ -89,9 +103,7 @@ export class WatchedVariables extends EventTarget {
         else this.again();
         return;
       }
-      if (this.ended) return;
-      this.clear();
-      this.connect();
+      if (!this.ended && !this.isPaused) this.restart();
     }, RETRY_MS);
   }
 
@@ -121,20 +133,29 @@ export class WatchedVariables extends EventTarget {
     if (fits) this.held += text.length;
     const at = Date.parse(update.timestamp);
     this.entries.set(update.name, {
-      name: update.name, revision: update.revision, secret, text: fits ? text : null, line: text === null ? "" : oneLineOf(text),
-      length: text?.length ?? 0, updatedAt: at, deletedAt: isDeleted ? this.now() : null,
+      name: update.name,
+      revision: update.revision,
+      secret,
+      text: fits ? text : null,
+      line: text === null ? "" : oneLineOf(text),
+      length: text?.length ?? 0,
+      updatedAt: at,
+      deletedAt: isDeleted ? this.now() : null,
       details: isDeleted ? null : (before?.details ?? null),
     });
     if (!isDeleted && !this.asking) this.askLater();
   }
 
   askLater() {
-    this.asking = setTimeout(() => this.askDetails(), DETAILS_MS);
+    // A list of thousands is not asked for as often.
+    this.asking = setTimeout(() => this.askDetails(), DETAILS_MS * Math.max(1, this.entries.size / 500));
   }
 
   /** Entries whose details are those of another revision. */
   stale() {
-    return [...this.entries.values()].filter((entry) => entry.deletedAt === null && entry.details?.metadata.revision !== entry.revision);
+    return [...this.entries.values()].filter(
+      (entry) => entry.deletedAt === null && entry.details?.metadata.revision !== entry.revision,
+    );
   }
 
   /** Whether it has changed so lately that it is marked. */

@@ -16,7 +16,7 @@ const LISTS_POLL_MS = 4_000;
 const NONE = "No calls in this time.";
 
 /** Milliseconds beside an axis: "500 ms", "2 s". */
-const axisTime = (ms) => (ms < 1_000 ? `${ms} ms` : `${ms / 1_000} s`);
+const axisTime = (ms) => (ms === 0 ? "0" : ms < 1_000 ? `${ms} ms` : `${ms / 1_000} s`);
 const axisRate = (number) => (number < 1_000 ? String(number) : `${number / 1_000}k`);
 
 const CHARTS = [

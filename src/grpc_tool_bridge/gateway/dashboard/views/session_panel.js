@@ -24,18 +24,35 @@ export class SessionPanel {
     this.facts = liveFacts(["In flight", "Variables", "Tools it sees", "Last activity", "Created"]);
     this.metadata = h("div");
     this.end = h("button.danger", { type: "button", onclick: () => this.askToEnd() }, "End session…");
-    this.links = h("p.links", null, ["calls", "tools", "agents"].map((view) =>
-      h("a", { href: app.url.href({ view, session: id }) }, { calls: "Its calls", tools: "Its tools", agents: "Its agents and runs" }[view])));
+    this.links = h(
+      "p.links",
+      null,
+      ["calls", "tools", "agents"].map((view) =>
+        h(
+          "a",
+          { href: app.url.href({ view, session: id }) },
+          { calls: "Its calls", tools: "Its tools", agents: "Its agents and runs" }[view],
+        ),
+      ),
+    );
     this.living = h("div", { hidden: true }, h("div.bar", null, this.links, this.end), this.facts.root, this.metadata);
     this.root = h("div.session", null, this.closing, this.heading, this.problem, this.living);
     this.variables = null;
     if (UNREACHABLE.has(id)) {
-      this.finish({ type: "Unreachable", message: `A browser cannot ask for a session that is called "${id}", since it means a folder in an address.` },
-        "Use the command line or a client over gRPC.");
+      this.finish(
+        {
+          type: "Unreachable",
+          message: `A browser cannot ask for a session that is called "${id}", since it means a folder in an address.`,
+        },
+        "Use the command line or a client over gRPC.",
+      );
     } else {
       this.poll = new Poll(EVERY_MS, () => this.ask());
     }
   }
+
+  /** It is asked for by itself. */
+  update() {}
 
   show() {
     this.closing.href = this.app.url.href({ session: "", variable: "", vq: "" });
@@ -59,7 +76,11 @@ export class SessionPanel {
     } catch (error) {
       if (!("status" in error)) throw error;
       if (this.ended) return;
-      if (error.status === 404 || error.status === 410) this.finish(error.info, error.status === 410 ? "Its variables, tools and agents are gone. If a client opens it again, it is here again." : "");
+      if (error.status === 404 || error.status === 410)
+        this.finish(
+          error.info,
+          error.status === 410 ? "Its variables, tools and agents are gone. If a client opens it again, it is here again." : "",
+        );
       else replace(this.problem, failure(error.info));
       return;
     }
@@ -74,13 +95,18 @@ export class SessionPanel {
       this.root.append(this.variables.root, this.tools());
       this.variables.show();
       const entries = Object.entries(info.metadata);
-      replace(this.metadata, entries.length ? [h("h3", null, "Metadata"), facts(entries.map(([name, value]) => [name, cut(value, 2_000)]))] : null);
+      replace(
+        this.metadata,
+        entries.length ? [h("h3", null, "Metadata"), facts(entries.map(([name, value]) => [name, cut(value, 2_000)]))] : null,
+      );
     }
     this.info = info;
     this.facts.set({
       "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${info.active_operations ? ", with the watch of this page" : ""}`,
-      Variables: count(info.variable_count), "Tools it sees": count(info.tool_count),
-      "Last activity": ago(info.last_activity, this.app.events.now()), Created: clock(info.created_at),
+      Variables: count(info.variable_count),
+      "Tools it sees": count(info.tool_count),
+      "Last activity": ago(info.last_activity, this.app.events.now()),
+      Created: clock(info.created_at),
     });
   }
 
@@ -99,9 +125,18 @@ export class SessionPanel {
     const busy = Math.max(0, (this.info?.active_operations ?? 1) - 1);
     const note = h("p.quiet-text", { role: "status" });
     await ask({
-      title: "End this session?", action: "End session", danger: true,
-      body: [h("p", null, `“${cut(this.id, 100)}” ends for all its clients: its ${counted(this.info?.variable_count ?? 0, "variable")}, its own tools and its agents are lost.`),
-        h("label.check", null, force, " Cancel its calls in flight. Else it ends when they have finished."), note],
+      title: "End this session?",
+      action: "End session",
+      danger: true,
+      body: [
+        h(
+          "p",
+          null,
+          `“${cut(this.id, 100)}” ends for all its clients: its ${counted(this.info?.variable_count ?? 0, "variable")}, its own tools and its agents are lost.`,
+        ),
+        h("label.check", null, force, " Cancel its calls in flight. Else it ends when they have finished."),
+        note,
+      ],
       work: async (signal) => {
         if (busy && !force.checked) setText(note, "Waiting for its calls to finish…");
         await send("DELETE", `${ofSession(this.id)}${force.checked ? "?force=true" : ""}`, undefined, { signal });
@@ -120,7 +155,16 @@ export class SessionPanel {
       try {
         const found = [];
         for await (const tool of all("/api/tools", "tools", { session_id: this.id })) if (tool.of_session) found.push(tool);
-        replace(body, found.length ? h("ul.plain", null, found.map((tool) => this.tool(tool))) : h("p.quiet-text", null, "None: it uses those of the hub."));
+        replace(
+          body,
+          found.length
+            ? h(
+                "ul.plain",
+                null,
+                found.map((tool) => this.tool(tool)),
+              )
+            : h("p.quiet-text", null, "None: it uses those of the hub."),
+        );
       } catch (error) {
         if (!("status" in error)) throw error;
         replace(body, failure(error.info));
@@ -131,6 +175,11 @@ export class SessionPanel {
   }
 
   tool({ name, description }) {
-    return h("li", null, h("a.mono", { href: this.app.url.href({ view: "tools", session: this.id, tool: name }) }, name), description ? ` ${cut(description, 200)}` : "");
+    return h(
+      "li",
+      null,
+      h("a.mono", { href: this.app.url.href({ view: "tools", session: this.id, tool: name }) }, name),
+      description ? ` ${cut(description, 200)}` : "",
+    );
   }
 }

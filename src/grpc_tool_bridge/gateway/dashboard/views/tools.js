@@ -1,9 +1,9 @@
 // The tools: all of them, by words, and one with a form to call it.
 
-import { all, ApiError, get, path } from "../api.js";
+import { ApiError, all, get, path } from "../api.js";
 import { atMost, h, replace, setText } from "../dom.js";
+import { failure } from "../failure.js";
 import { counted, oneLine } from "../format.js";
-import { errorView } from "../output.js";
 import { KINDS, ToolDetail } from "../tool_detail.js";
 import { VirtualList } from "../virtual_list.js";
 
@@ -21,24 +21,47 @@ class ToolsView {
     this.app = app;
     this.tools = [];
     this.detail = null;
-    this.search = h("input", { type: "search", placeholder: "Words of a name or a description", autocomplete: "off",
-      oninput: () => app.url.go({ q: this.search.value }, { replace: true }) });
+    this.search = h("input", {
+      type: "search",
+      placeholder: "Words of a name or a description",
+      autocomplete: "off",
+      oninput: () => app.url.go({ q: this.search.value }, { replace: true }),
+    });
     this.sessions = h("datalist", { id: "tool-sessions" });
-    this.session = h("input", { list: "tool-sessions", autocomplete: "off", placeholder: "the hub's own tools",
-      onfocus: () => this.listSessions(), onchange: () => app.url.go({ session: this.session.value }) });
+    this.session = h("input", {
+      list: "tool-sessions",
+      autocomplete: "off",
+      placeholder: "the hub's own tools",
+      onfocus: () => this.listSessions(),
+      onchange: () => app.url.go({ session: this.session.value }),
+    });
     this.summary = h("p.summary", null, "Reading the tools…");
     this.problem = h("div");
     this.list = new VirtualList({
-      label: "Tools", columns: COLUMNS, fill: (cells, tool) => this.fill(cells, tool), key: (tool) => tool.name,
-      onSelect: (tool) => app.url.go({ tool: tool.name, ...(tool.name === app.url.get("tool") ? {} : NOTHING) }), empty: "No tools here.",
+      label: "Tools",
+      columns: COLUMNS,
+      fill: (cells, tool) => this.fill(cells, tool),
+      key: (tool) => tool.name,
+      onSelect: (tool) => app.url.go({ tool: tool.name, ...(tool.name === app.url.get("tool") ? {} : NOTHING) }),
+      empty: "No tools here.",
     });
     this.aside = h("aside.detail", { "aria-label": "The selected tool", hidden: true });
-    this.root = h("section.view.toolbox", null, h("h1.hidden", null, "Tools"),
+    this.root = h(
+      "section.view.toolbox",
+      null,
+      h("h1.hidden", null, "Tools"),
       h("div.bar", null, h("label", null, "Find ", this.search), h("label", null, "Session ", this.session), this.sessions),
-      this.summary, this.problem, h("div.split", null, this.list.holder, this.aside));
-    this.onOpen = () => this.load();
+      this.summary,
+      this.problem,
+      h("div.split", null, this.list.holder, this.aside),
+    );
+    this.onOpen = () => {
+      if (!this.reading || this.reading.done) this.load();
+    };
     const again = atMost(2_000, () => this.load());
-    this.onEvent = ({ detail }) => { if (detail.worker) again(); };
+    this.onEvent = ({ detail }) => {
+      if (detail.worker) again();
+    };
     app.events.addEventListener("open", this.onOpen);
     app.events.addEventListener("event", this.onEvent);
   }
@@ -68,20 +91,34 @@ class ToolsView {
     this.reading = reading;
     const found = [];
     try {
-      for await (const tool of all("/api/tools", "tools", { session_id: session }, { most: MOST_TOOLS, signal: reading.signal })) {
+      for await (const tool of all(
+        "/api/tools",
+        "tools",
+        { session_id: session },
+        { most: MOST_TOOLS, signal: reading.signal },
+      )) {
         found.push({ ...tool, words: `${tool.name}\n${tool.description}`.toLowerCase() });
       }
       replace(this.problem);
     } catch (error) {
       if (reading.signal.aborted) return;
       if (!(error instanceof ApiError)) throw error;
-      replace(this.problem, errorView(error.info, this.app), session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null);
+      replace(
+        this.problem,
+        failure(error.info),
+        session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null,
+      );
       // What was there may still be there when the hub is back.
       if (error.status === 0) return;
+    } finally {
+      reading.done = true;
     }
     this.tools = found;
     this.draw();
-    if (!this.detail) this.showDetail();
+    if (this.isMissing) {
+      this.shown = null;
+      this.showDetail();
+    }
   }
 
   async listSessions() {
@@ -92,7 +129,10 @@ class ToolsView {
       // A session can be typed all the same.
       if (!(error instanceof ApiError)) throw error;
     }
-    replace(this.sessions, found.map((id) => h("option", { value: id })));
+    replace(
+      this.sessions,
+      found.map((id) => h("option", { value: id })),
+    );
   }
 
   draw() {
@@ -121,11 +161,16 @@ class ToolsView {
       return;
     }
     this.shown = key;
+    this.isMissing = false;
     this.detail?.close();
     this.detail = null;
     replace(this.aside);
     if (!name) return;
-    const close = h("a.close", { href: url.href({ tool: "", ...NOTHING }), "aria-label": "Close", onclick: () => this.list.root.focus() }, "×");
+    const close = h(
+      "a.close",
+      { href: url.href({ tool: "", ...NOTHING }), "aria-label": "Close", onclick: () => this.list.root.focus() },
+      "×",
+    );
     const title = h("h2", null, name);
     replace(this.aside, close, title);
     try {
@@ -137,9 +182,9 @@ class ToolsView {
     } catch (error) {
       if (this.shown !== key) return;
       if (!(error instanceof ApiError)) throw error;
-      this.aside.append(errorView(error.info, this.app));
+      this.aside.append(failure(error.info));
       // It is asked for again when the hub is back, or has other tools.
-      this.shown = "";
+      this.isMissing = true;
     }
   }
 }

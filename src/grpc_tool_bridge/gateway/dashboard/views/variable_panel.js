@@ -1,12 +1,11 @@
 // One variable: its value, and how it is changed.
 
-import { ApiError, ofVariable, send, stream } from "../api.js";
+import { ApiError, ofVariable, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { facts, h, liveFacts, replace, setText } from "../dom.js";
 import { failure } from "../failure.js";
 import { bytes, clock, count, cut } from "../format.js";
-import { arranged, member } from "../raw_json.js";
-import { watchOf } from "../watched_variables.js";
+import { arranged } from "../raw_json.js";
 
 /** Characters of a value that are shown; a longer one cannot be changed here. */
 const MAX_CHARS = 100_000;
@@ -15,8 +14,13 @@ const UNREACHABLE = new Set([".", ".."]);
 
 /** A field for JSON. */
 export const jsonField = (text) => {
-  const field = h("textarea", { rows: 6, spellcheck: "false", autocomplete: "off", required: true,
-    oninput: () => field.setCustomValidity("") });
+  const field = h("textarea", {
+    rows: 6,
+    spellcheck: "false",
+    autocomplete: "off",
+    required: true,
+    oninput: () => field.setCustomValidity(""),
+  });
   field.value = text;
   return field;
 };
@@ -44,13 +48,21 @@ export class VariablePanel {
     this.facts = liveFacts(["Type", "Revision", "Created", "Updated", "By", "Size", "Secret"]);
     this.tags = h("div");
     this.value = h("pre", { tabindex: 0, "aria-label": "Value" });
-    this.load = h("button.quiet", { type: "button", hidden: true, onclick: () => this.fetch() }, "Load the value");
     this.edit = h("button.quiet", { type: "button", onclick: () => this.begin() }, "Change…");
     this.remove = h("button.danger", { type: "button", onclick: () => this.askToDelete() }, "Delete…");
     this.note = h("p.quiet-text");
     this.editor = h("div", { hidden: true });
-    this.root = h("section.variable", { "aria-label": "The selected variable" }, h("div.bar", null, this.heading, this.close),
-      this.facts.root, this.tags, this.value, this.editor, this.note, h("div.bar", null, this.load, this.edit, this.remove));
+    this.root = h(
+      "section.variable",
+      { "aria-label": "The selected variable" },
+      h("div.bar", null, this.heading, this.close),
+      this.facts.root,
+      this.tags,
+      this.value,
+      this.editor,
+      this.note,
+      h("div.bar", null, this.edit, this.remove),
+    );
   }
 
   get entry() {
@@ -68,7 +80,6 @@ export class VariablePanel {
     const isReachable = !UNREACHABLE.has(this.name);
     this.edit.hidden = this.base !== null || !entry || !isReachable || entry.length > MAX_CHARS;
     this.remove.hidden = !entry || !isReachable;
-    this.load.hidden = !entry || entry.secret || entry.text !== null;
     this.value.hidden = !entry || entry.text === null;
     this.drawFacts(entry);
     if (entry?.text) setText(this.value, cut(arranged(entry.text), MAX_CHARS));
@@ -79,39 +90,30 @@ export class VariablePanel {
   words(entry, isReachable) {
     if (!entry) return this.store.isLive ? "There is no variable with this name (any more)." : "";
     if (entry.secret) return "Its value is secret and is not shown here.";
-    if (!isReachable) return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
+    if (!isReachable)
+      return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
+    if (entry.text === null) return "The value is too large to be shown here.";
     if (entry.length > MAX_CHARS) return "The value is too large to be changed here.";
     return "";
   }
 
   drawFacts(entry) {
     const metadata = entry?.details?.metadata;
-    this.facts.set(entry ? {
-      Type: entry.details?.type, Revision: count(entry.revision), Updated: clock(entry.updatedAt), Secret: entry.secret ? "yes" : "",
-      Created: metadata && clock(metadata.created_at), By: metadata?.created_by, Size: entry.details && bytes(entry.details.size_bytes),
-    } : {});
+    this.facts.set(
+      entry
+        ? {
+            Type: entry.details?.type,
+            Revision: count(entry.revision),
+            Updated: clock(entry.updatedAt),
+            Secret: entry.secret ? "yes" : "",
+            Created: metadata && clock(metadata.created_at),
+            By: metadata?.created_by,
+            Size: entry.details && bytes(entry.details.size_bytes),
+          }
+        : {},
+    );
     const tags = Object.entries(metadata?.tags ?? {});
     replace(this.tags, tags.length ? [h("h3", null, "Tags"), facts(tags)] : null);
-  }
-
-  async fetch() {
-    this.load.disabled = true;
-    try {
-      // The first event has the current value, unless it has become secret.
-      for await (const { data, raw } of stream("GET", watchOf(this.session, this.name))) {
-        if (data.name === this.name && !data.secret) {
-          setText(this.value, cut(arranged(member(raw, "value").slice(0, 2 * MAX_CHARS)), MAX_CHARS));
-          this.value.hidden = false;
-        }
-        break;
-      }
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.app.say(error.message);
-      setText(this.note, error.message);
-    } finally {
-      this.load.disabled = false;
-    }
   }
 
   // ---------------------------------------------------------------------------------------------- changing it
@@ -123,9 +125,17 @@ export class VariablePanel {
     this.problem = h("div", { role: "alert" });
     this.theirs = h("div");
     this.save = h("button", { type: "submit" }, "Save");
-    replace(this.editor, h("form", { onsubmit: (event) => this.submitted(event) },
-      this.theirs, h("label.field", null, "New value (JSON)", this.field), this.problem,
-      h("div.bar", null, this.save, h("button.quiet", { type: "button", onclick: () => this.finish() }, "Discard"))));
+    replace(
+      this.editor,
+      h(
+        "form",
+        { onsubmit: (event) => this.submitted(event) },
+        this.theirs,
+        h("label.field", null, "New value (JSON)", this.field),
+        this.problem,
+        h("div.bar", null, this.save, h("button.quiet", { type: "button", onclick: () => this.finish() }, "Discard")),
+      ),
+    );
     this.editor.hidden = false;
     this.edit.hidden = true;
     this.field.focus();
@@ -146,9 +156,16 @@ export class VariablePanel {
     if (this.base === null) return;
     const revision = entry?.revision ?? 0;
     if (revision === this.base) return;
-    replace(this.theirs, h("p.changed-note", null, entry
-      ? `It was changed meanwhile: revision ${count(revision)}, not ${count(this.base)}. ${entry.secret ? "" : "Above is what it is now, below what you would save."}`
-      : "It was deleted meanwhile."));
+    replace(
+      this.theirs,
+      h(
+        "p.changed-note",
+        null,
+        entry
+          ? `It was changed meanwhile: revision ${count(revision)}, not ${count(this.base)}. ${entry.secret ? "" : "Above is what it is now, below what you would save."}`
+          : "It was deleted meanwhile.",
+      ),
+    );
   }
 
   async submitted(event) {
@@ -175,13 +192,37 @@ export class VariablePanel {
     const { entry } = this;
     const yours = this.field.value;
     replace(this.theirs);
-    replace(this.problem, failure({ type: error.info.type, message: error.info.message }),
-      h("div.both", null,
-        h("div", null, h("h3", null, `In the hub: revision ${count(now)}`), h("pre", { tabindex: 0 }, this.theirText(entry, now))),
-        h("div", null, h("h3", null, "Yours"), h("pre", { tabindex: 0 }, cut(yours, MAX_CHARS)))),
-      h("div.bar", null,
-        h("button.danger", { type: "button", onclick: () => { this.base = now; this.save.form.requestSubmit(); } }, "Overwrite with yours"),
-        h("button.quiet", { type: "button", onclick: () => this.finish() }, "Keep the hub's")));
+    replace(
+      this.problem,
+      failure({ type: error.info.type, message: error.info.message }),
+      h(
+        "div.both",
+        null,
+        h(
+          "div",
+          null,
+          h("h3", null, `In the hub: revision ${count(now)}`),
+          h("pre", { tabindex: 0 }, this.theirText(entry, now)),
+        ),
+        h("div", null, h("h3", null, "Yours"), h("pre", { tabindex: 0 }, cut(yours, MAX_CHARS))),
+      ),
+      h(
+        "div.bar",
+        null,
+        h(
+          "button.danger",
+          {
+            type: "button",
+            onclick: () => {
+              this.base = now;
+              this.save.form.requestSubmit();
+            },
+          },
+          "Overwrite with yours",
+        ),
+        h("button.quiet", { type: "button", onclick: () => this.finish() }, "Keep the hub's"),
+      ),
+    );
   }
 
   theirText(entry, now) {
@@ -194,7 +235,9 @@ export class VariablePanel {
   async askToDelete() {
     const { revision } = this.entry;
     await ask({
-      title: "Delete this variable?", action: "Delete", danger: true,
+      title: "Delete this variable?",
+      action: "Delete",
+      danger: true,
       body: h("p", null, `“${this.name}” is lost for all clients of the session.`),
       work: async () => {
         // Not if it has become another meanwhile, which nobody here has seen.

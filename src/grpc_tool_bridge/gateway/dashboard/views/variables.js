@@ -1,12 +1,12 @@
 // The variables of a session, as they change.
 
-import { send, ofVariable } from "../api.js";
+import { ofVariable, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { atMost, h, setText } from "../dom.js";
-import { clock, count, counted } from "../format.js";
+import { count, counted, timeOf } from "../format.js";
 import { VirtualList } from "../virtual_list.js";
 import { MARK_MS, WatchedVariables } from "../watched_variables.js";
-import { VariablePanel, jsonField, readJson } from "./variable_panel.js";
+import { jsonField, readJson, VariablePanel } from "./variable_panel.js";
 
 const COLUMNS = [
   { title: "Name", name: "name" },
@@ -24,20 +24,44 @@ export class VariablesPanel {
     this.panel = null;
     this.store = new WatchedVariables(session, () => app.events.now());
     this.title = h("h3", null, "Variables");
-    this.find = h("input", { type: "search", placeholder: "A name", autocomplete: "off",
-      oninput: () => app.url.go({ vq: this.find.value }, { replace: true }) });
+    this.find = h("input", {
+      type: "search",
+      placeholder: "A name",
+      autocomplete: "off",
+      oninput: () => app.url.go({ vq: this.find.value }, { replace: true }),
+    });
     this.state = h("p.summary");
     this.list = new VirtualList({
-      label: "Variables", columns: COLUMNS, fill: (cells, entry, element) => this.fill(cells, entry, element),
-      key: (entry) => entry.name, empty: "No variables.",
+      label: "Variables",
+      columns: COLUMNS,
+      fill: (cells, entry, element) => this.fill(cells, entry, element),
+      key: (entry) => entry.name,
+      empty: "No variables.",
       onSelect: (entry) => app.url.go({ variable: entry.name }),
     });
     this.place = h("div");
-    this.root = h("section.variables", { "aria-label": "Variables" },
-      h("div.bar", null, this.title, h("label", null, "Find ", this.find), h("button.quiet", { type: "button", onclick: () => this.create() }, "New…")),
-      this.state, this.list.holder, this.place);
+    this.root = h(
+      "section.variables",
+      { "aria-label": "Variables" },
+      h(
+        "div.bar",
+        null,
+        this.title,
+        h("label", null, "Find ", this.find),
+        h("button.quiet", { type: "button", onclick: () => this.create() }, "New…"),
+      ),
+      this.state,
+      this.list.holder,
+      this.place,
+    );
     this.refresh = atMost(150, () => this.draw());
-    this.store.addEventListener("change", () => { this.refresh(); this.later(); });
+    this.store.addEventListener("change", () => {
+      this.refresh();
+      this.later();
+    });
+    // A page that nobody sees watches nothing.
+    this.onState = () => this.store.pause(app.events.state === "paused");
+    app.events.addEventListener("state", this.onState);
   }
 
   show() {
@@ -54,6 +78,7 @@ export class VariablesPanel {
 
   close() {
     this.closed = true;
+    this.app.events.removeEventListener("state", this.onState);
     clearTimeout(this.marks);
     this.store.close();
     this.list.close();
@@ -62,7 +87,10 @@ export class VariablesPanel {
   /** What is marked is so for some seconds only. */
   later() {
     clearTimeout(this.marks);
-    this.marks = setTimeout(() => { this.store.forget(); this.draw(); }, MARK_MS + 50);
+    this.marks = setTimeout(() => {
+      this.store.forget();
+      this.draw();
+    }, MARK_MS + 50);
   }
 
   draw() {
@@ -77,7 +105,14 @@ export class VariablesPanel {
     this.list.select(url.get("variable"));
     setText(this.list.empty, part ? "No variable has this in its name." : "No variables.");
     setText(this.title, `Variables (${count(this.store.count)})`);
-    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen.` : "Connecting to the changes…");
+    setText(
+      this.state,
+      this.store.ended
+        ? "No longer watched."
+        : this.store.isLive
+          ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen. While you watch them, the session does not end by being idle.`
+          : "Connecting to the changes…",
+    );
     this.panel?.update();
   }
 
@@ -88,7 +123,7 @@ export class VariablesPanel {
     setText(cells[1], entry.deletedAt !== null ? "deleted" : entry.secret ? "secret" : entry.line);
     setText(cells[2], entry.details?.type ?? "");
     setText(cells[3], count(entry.revision));
-    setText(cells[4], clock(entry.deletedAt ?? entry.updatedAt).replace(/\.\d+$/, ""));
+    setText(cells[4], timeOf(entry.deletedAt ?? entry.updatedAt));
   }
 
   create() {
@@ -96,9 +131,13 @@ export class VariablesPanel {
     const value = jsonField("");
     const secret = h("input", { type: "checkbox" });
     return ask({
-      title: "New variable", action: "Create",
-      body: [h("label.field", null, "Name", name), h("label.field", null, "Value (JSON)", value),
-        h("label.check", null, secret, " Secret: the dashboard, listings and logs do not show its value.")],
+      title: "New variable",
+      action: "Create",
+      body: [
+        h("label.field", null, "Name", name),
+        h("label.field", null, "Value (JSON)", value),
+        h("label.check", null, secret, " Secret: the dashboard, listings and logs do not show its value."),
+      ],
       work: async () => {
         const body = `{"value":${readJson(value)},"metadata":${secret.checked ? '{"secret":true}' : "{}"}}`;
         // Only if there is none.
