@@ -13,11 +13,11 @@ from benchmarks.processes import link_bridge, running
 from benchmarks.timing import NotInstalledError, Plan, Sample
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, ViewportSize
 
 TOOLS = 1_000
 SESSIONS = 1_000
-_SIZE = {"width": 1600, "height": 900}
+_SIZE: "ViewportSize" = {"width": 1600, "height": 900}
 _LIVE = "#link-state.live"
 # By then the burst of a new watch is used up, and the list is long.
 _WARM_UP_SECONDS = 3.0

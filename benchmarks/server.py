@@ -74,14 +74,16 @@ async def _serve_hub(tools: int, *, local_socket: bool) -> None:
         async def let_out(_: int) -> None:
             gate.let_out()
 
-        commands = {
+        commands: dict[str, Command] = {
             "rss": _rss,
             "peak": _peak,
             "cpu": _cpu,
             "times": _times,
             "open sessions": partial(_open_sessions, hub),
+            "inside": inside,
+            "let out": let_out,
         }
-        await _answer(hub.address, {**commands, "inside": inside, "let out": let_out})
+        await _answer(hub.address, commands)
 
 
 async def _serve_exposed(tools: int) -> None:
@@ -91,8 +93,8 @@ async def _serve_exposed(tools: int) -> None:
         async def http_address(_: int) -> str | None:
             return hub.http_address
 
-        commands = {"http address": http_address, "times": _times, "open sessions": partial(_open_sessions, hub)}
-        await _answer(hub.address, commands)
+        opening: Command = partial(_open_sessions, hub)
+        await _answer(hub.address, {"http address": http_address, "times": _times, "open sessions": opening})
 
 
 async def _open_sessions(hub: BridgeServer, number: int) -> int:

@@ -47,7 +47,8 @@ def _palette(colours: Rows, counts: NDArray[np.int64]) -> Rows:
 
 def _apart(colours: Rows, others: Rows) -> NDArray[np.int64]:
     """Returns how far each of some colours is from each of others."""
-    return ((colours[:, None, :].astype(np.int64) - others[None, :, :]) ** 2).sum(axis=2)
+    apart: NDArray[np.int64] = ((colours[:, None, :].astype(np.int64) - others[None, :, :]) ** 2).sum(axis=2)
+    return apart
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
