@@ -553,7 +553,7 @@ async def test_slow_and_failed_calls_are_looked_up_afterwards(client: httpx.Asyn
         ("kind=quick", "kind must be slow or failed, not 'quick'"),
         ("limit=1001", "limit must be at most 1,000, not 1,001"),
         ("limit=x", "limit must be a number"),
-        (f"worker={'x' * 257}", "worker has at most 256 characters, not 257"),
+        (f"worker={'x' * 257}", "worker has 257 characters; names have at most 256"),
     ):
         response = await client.get(f"/api/history/calls?{query}")
         assert response.status_code == 422
