@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { parseExact } from "../../src/grpc_tool_bridge/gateway/dashboard/exact_json.js";
+import { parseExact } from "../../src/grpc_tool_bridge/gateway/dashboard/raw_json.js";
 
 test("numbers that a browser would change are tagged, and nothing else is", () => {
   assert.deepEqual(parseExact('{"a": 9007199254740993, "b": [1, -2.5, 1e2], "c": 1.0}'), {

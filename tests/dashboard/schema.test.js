@@ -6,7 +6,6 @@ import { test } from "node:test";
 import {
   fits,
   numberOf,
-  objectOf,
   problemOfBytes,
   problemOfNumber,
   problemOfText,
@@ -182,7 +181,7 @@ test("what the hub finds wrong is split into places", () => {
 });
 
 test("names of objects are only names", () => {
-  const made = objectOf([
+  const made = Object.fromEntries([
     ["__proto__", 1],
     ["constructor", 2],
   ]);

@@ -14,6 +14,9 @@ export class ApiError extends Error {
   }
 }
 
+/** The failure of a stream that has come to no end. */
+export const lost = () => new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
+
 /** Tells "login" when the hub wants its token again. */
 export const access = new EventTarget();
 
@@ -31,6 +34,13 @@ export function ofSession(id, ...parts) {
 export function ofVariable(session, name) {
   return `${ofSession(session, "variables")}/${name === "watch" ? "%77atch" : encodeURIComponent(name)}`;
 }
+
+/** Whether a browser can ask for what has this name: it resolves the others before it sends a path. */
+export const isReachable = (name) => name !== "." && name !== "..";
+
+/** Returns the id of a new request; `randomUUID` is only there over TLS and at loopback addresses. */
+export const newRequestId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** GET; `query` without what is empty. */
 export function get(address, query = {}, options = {}) {
@@ -94,7 +104,7 @@ async function reading(reader) {
     return await reader.read();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
+    throw lost();
   }
 }
 
@@ -109,7 +119,10 @@ function parsed(lines) {
 
 function withBody(body, headers = {}) {
   // Without one, a hub still wants to know that no form of another site has sent it.
-  return { headers: { "Content-Type": "application/json", ...headers }, body: typeof body === "string" ? body : JSON.stringify(body) };
+  return {
+    headers: { "Content-Type": "application/json", ...headers },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  };
 }
 
 async function answer(address, options) {

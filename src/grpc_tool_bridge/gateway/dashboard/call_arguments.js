@@ -1,6 +1,6 @@
 // The arguments of a call: by name as far as they have names, and those of `*names` by position.
 
-import { isTagged, objectOf } from "./schema.js";
+import { isMap } from "./schema.js";
 
 /** Among arguments by name, in an address: all that are given by position. */
 const POSITIONAL = "*";
@@ -34,7 +34,7 @@ export function formSchema(schema, spec) {
       starredName(starred),
       { type: "array", items: {}, description: starred.description || "Further arguments, by position." },
     ]);
-  return { ...schema, properties: objectOf(parts) };
+  return { ...schema, properties: Object.fromEntries(parts) };
 }
 
 /** Splits what a form gives into what a call takes: { args, kwargs }. */
@@ -46,7 +46,7 @@ export function splitArguments(given, spec) {
   // What comes before them has to be given by position, too.
   const args = named.map(({ name, default_value: value }) => (Object.hasOwn(given, name) ? given[name] : (value ?? null)));
   const taken = new Set(named.map(({ name }) => name));
-  return { args: [...args, ...more], kwargs: objectOf(Object.entries(kwargs).filter(([name]) => !taken.has(name))) };
+  return { args: [...args, ...more], kwargs: Object.fromEntries(Object.entries(kwargs).filter(([name]) => !taken.has(name))) };
 }
 
 /**
@@ -54,13 +54,12 @@ export function splitArguments(given, spec) {
  * position, or only that list. Anything else is no arguments.
  */
 export function joinArguments(given, spec) {
-  const isMap = typeof given === "object" && given !== null && !Array.isArray(given) && !isTagged(given);
   const { named, starred } = positions(spec);
-  if (isMap && (!Array.isArray(given[POSITIONAL]) || named.some(({ name }) => name === POSITIONAL))) return given;
-  const { [POSITIONAL]: list, ...kwargs } = isMap ? given : { [POSITIONAL]: given };
+  if (isMap(given) && (!Array.isArray(given[POSITIONAL]) || named.some(({ name }) => name === POSITIONAL))) return given;
+  const { [POSITIONAL]: list, ...kwargs } = isMap(given) ? given : { [POSITIONAL]: given };
   if (!Array.isArray(list)) return {};
   const pairs = list.slice(0, named.length).map((value, index) => [named[index].name, value]);
   const more = list.slice(named.length);
   const rest = more.length ? [[starred ? starredName(starred) : POSITIONAL, more]] : [];
-  return objectOf([...pairs, ...Object.entries(kwargs), ...rest]);
+  return Object.fromEntries([...pairs, ...Object.entries(kwargs), ...rest]);
 }

@@ -1,5 +1,7 @@
 // Which calls somebody wants to see, as the address says it.
 
+import { wordsOf } from "./format.js";
+
 export const STATES = ["waiting", "running", "done", "failed", "cancelled", "unknown"];
 /** What the filter of slow calls begins with, in milliseconds. */
 export const SLOW_MS = 1_000;
@@ -21,7 +23,7 @@ export function filterOf(get, now) {
   }
   const slow = slowOf(get) * 1_000;
   if (slow) tests.push((call) => (call.elapsedUs(now) ?? 0) >= slow);
-  for (const word of get("q").toLowerCase().split(/\s+/)) if (word) tests.push((call) => call.text.includes(word));
+  for (const word of wordsOf(get("q"))) tests.push((call) => call.text.includes(word));
   if (tests.length === 0) return () => true;
   if (tests.length === 1) return tests[0];
   return (call) => tests.every((test) => test(call));

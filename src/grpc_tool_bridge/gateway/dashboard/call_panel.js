@@ -1,11 +1,12 @@
 // A call that is made from the page: its buttons, and what has come of it.
 
-import { ApiError, ofSession, send, sendForText, stream } from "./api.js";
-import { atMost, h, replace, setText } from "./dom.js";
+import { ApiError, lost, newRequestId, ofSession, send, sendForText, stream } from "./api.js";
+import { atMost, button, h, replace, setText } from "./dom.js";
 import { failure } from "./failure.js";
 import { counted, duration } from "./format.js";
 import { StreamView, valueView } from "./output.js";
 import { member } from "./raw_json.js";
+import { link, url } from "./url.js";
 
 /** The session that calls are made in if none is chosen. */
 export const SESSION = "dashboard";
@@ -24,15 +25,14 @@ export class CallPanel {
     this.read = read;
     this.tell = tell;
     this.running = null;
-    const button = (name, text, onclick) => h(`button${name}`, { type: "button", onclick }, text);
     this.buttons = [
-      button(streams ? ".quiet" : "", "Call", () => this.run(false)),
-      button(streams ? "" : ".quiet", "Stream", () => this.run(true)),
+      button("Call", () => this.run(false), streams ? ".quiet" : ""),
+      button("Stream", () => this.run(true), streams ? "" : ".quiet"),
     ];
     if (streams) this.buttons.reverse();
-    this.cancel = button(".danger", "Cancel", () => this.stop());
+    this.cancel = button("Cancel", () => this.stop(), ".danger");
     this.cancel.hidden = true;
-    this.state = h("p.outcome", { role: "status" });
+    this.state = h("p.outcome.state", { role: "status" });
     this.id = h("p.type");
     this.output = h("div");
     this.root = h(
@@ -44,13 +44,13 @@ export class CallPanel {
       this.output,
     );
     // The call itself is told of by the hub's events, if it is among those that are.
-    this.link = atMost(500, () => this.drawLink());
-    app.calls.addEventListener("change", this.link);
+    this.onChange = atMost(500, () => this.drawLink());
+    app.calls.addEventListener("change", this.onChange);
   }
 
   close() {
     this.stop();
-    this.app.calls.removeEventListener("change", this.link);
+    this.app.calls.removeEventListener("change", this.onChange);
   }
 
   stop() {
@@ -81,7 +81,7 @@ export class CallPanel {
   begin(running) {
     this.running = running;
     this.begunAt = performance.now();
-    this.requestId = requestId();
+    this.requestId = newRequestId();
     this.tell({});
     replace(this.output);
     this.cancel.hidden = false;
@@ -109,7 +109,7 @@ export class CallPanel {
 
   /** Returns the session to call in. The page's own is made when it is needed, and again if it has ended. */
   async session(signal) {
-    const chosen = this.app.url.get("session");
+    const chosen = url.get("session");
     if (!chosen) await send("POST", "/api/sessions", { session_id: SESSION }, { signal });
     return chosen || SESSION;
   }
@@ -134,7 +134,7 @@ export class CallPanel {
       else view.take(event);
     }
     if (done) return done;
-    throw new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
+    throw lost();
   }
 
   failed(error, running) {
@@ -146,17 +146,8 @@ export class CallPanel {
     this.say("failed", `Failed after ${this.took()}: ${info.type}`);
     const ended = ["SessionNotFound", "SessionExpired"].includes(info.type) || error.status === 410;
     this.output.append(failure(info, info.retryable ? "The same call may succeed later." : ""));
-    if (ended) {
-      this.output.append(
-        h(
-          "p",
-          null,
-          "The session has ended. ",
-          h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"),
-          ".",
-        ),
-      );
-    }
+    const instead = link("Call in the page's own session instead", { session: "" });
+    if (ended) this.output.append(h("p", null, "The session has ended. ", instead, "."));
     if (info.type === "ValidationError") this.tell(info.details ?? {});
   }
 
@@ -173,19 +164,11 @@ export class CallPanel {
     if (!call && this.named === id) return;
     this.named = id;
     if (call) this.linked = id;
-    replace(
-      this.id,
-      "Request ",
-      h("code", null, id),
-      call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null,
-    );
+    const see = call ? [" · ", link("see the call", { view: "calls", call: call.id })] : null;
+    replace(this.id, "Request ", h("code", null, id), see);
   }
 }
 
 function bodyOf({ args, kwargs, timeoutMs }) {
   return { kwargs, ...(args.length ? { args } : {}), ...(timeoutMs ? { timeout_ms: timeoutMs } : {}) };
 }
-
-// randomUUID is only there over TLS and at loopback addresses.
-const requestId = () =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

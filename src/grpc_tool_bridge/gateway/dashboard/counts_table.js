@@ -1,9 +1,11 @@
 // The tools, or the workers, with their counts of the last ten minutes.
 
+import { SearchField } from "./address_fields.js";
 import { get } from "./api.js";
 import { h, setAttribute, setText } from "./dom.js";
-import { count, counted, milliseconds } from "./format.js";
+import { count, counted, milliseconds, percent, rate } from "./format.js";
 import { Keyed } from "./keyed.js";
+import { url } from "./url.js";
 
 const LIMIT = 100;
 const MOST = 1_000;
@@ -20,51 +22,63 @@ const COLUMNS = [
 ];
 const KINDS = { tools: "Tools", workers: "Workers" };
 
-/** A part of the number of calls as "3 %"; less than one is not 0. */
-export function percent(part, all) {
-  if (!all || !part) return "0 %";
-  const number = (100 * part) / all;
-  return `${number >= 10 ? Math.round(number) : Number(number.toPrecision(1))} %`;
-}
-
 /** The table; what is found, sorted and shown stands in the address. */
 export class CountsTable {
-  constructor(app) {
-    this.app = app;
-    const { url } = app;
+  constructor() {
     this.asked = 0;
     this.tabs = Object.entries(KINDS).map(([kind, title]) => h("a", { "data-kind": kind }, title));
-    this.search = h("input", { type: "search", autocomplete: "off", maxlength: 256, placeholder: "A part of a name",
-      oninput: () => url.go({ find: this.search.value }, { replace: true }) });
+    this.search = new SearchField("A part of a name", "find");
     this.heads = COLUMNS.map((column) => this.makeHead(column));
     const body = h("tbody");
-    this.rows = new Keyed(body, { key: ({ name }) => name, make: () => this.makeRow(), fill: (row, counts) => this.fill(row, counts) });
+    this.rows = new Keyed(body, {
+      key: ({ name }) => name,
+      make: () => this.makeRow(),
+      fill: (row, counts) => this.fill(row, counts),
+    });
     this.note = h("p.summary", null, "…");
     this.more = h("a", { hidden: true });
-    this.root = h("section.card.counts", { "aria-label": "Tools and workers" },
-      h("div.bar", null, h("nav.choice", { "aria-label": "What is counted" }, this.tabs),
-        h("label", null, "Find ", this.search)),
-      h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Counts of the last ten minutes" },
-        h("table", null, h("caption.hidden", null, "Counts of the last ten minutes"),
-          h("thead", null, h("tr", null, this.heads.map(({ element }) => element))), body)),
-      h("div.bar", null, this.note, this.more));
+    this.root = h(
+      "section.card.counts",
+      { "aria-label": "Tools and workers" },
+      h("div.bar", null, h("nav.choice", { "aria-label": "What is counted" }, this.tabs), this.search.root),
+      h(
+        "div.scroll",
+        { tabindex: 0, role: "region", "aria-label": "Counts of the last ten minutes" },
+        h(
+          "table",
+          null,
+          h("caption.hidden", null, "Counts of the last ten minutes"),
+          h(
+            "thead",
+            null,
+            h(
+              "tr",
+              null,
+              this.heads.map(({ element }) => element),
+            ),
+          ),
+          body,
+        ),
+      ),
+      h("div.bar", null, this.note, this.more),
+    );
   }
 
   get kind() {
-    return this.app.url.get("table") === "workers" ? "workers" : "tools";
+    return url.get("table") === "workers" ? "workers" : "tools";
   }
 
   get sort() {
-    return COLUMNS.find(({ sort }) => sort && sort === this.app.url.get("sort"))?.sort ?? "calls";
+    return COLUMNS.find(({ sort }) => sort && sort === url.get("sort"))?.sort ?? "calls";
   }
 
   get limit() {
-    return this.app.url.get("limit") ? MOST : LIMIT;
+    return url.get("limit") ? MOST : LIMIT;
   }
 
   /** What the hub is asked for; another text: another table. */
   get query() {
-    return { sort: this.sort, limit: this.limit, find: this.app.url.get("find") };
+    return { sort: this.sort, limit: this.limit, find: url.get("find") };
   }
 
   makeHead({ name, title, sort }) {
@@ -79,26 +93,29 @@ export class CountsTable {
   }
 
   fill({ element, link, cells }, counts) {
-    const { url } = this.app;
     const one = this.kind === "tools" ? "tool" : "worker";
     setText(link, counts.name);
     setAttribute(link, "href", url.href({ tool: "", worker: "", [one]: counts.name }));
     setAttribute(element, "aria-current", url.get(one) === counts.name ? "true" : null);
     const errors = counts.errors ? `${count(counts.errors)} (${percent(counts.errors, counts.calls)})` : "0";
-    const texts = [count(counts.calls), rate(counts.calls / this.seconds), errors,
-      ...[counts.p50_ms, counts.p95_ms, counts.p99_ms].map(milliseconds), count(counts.active)];
+    const texts = [
+      count(counts.calls),
+      rate(counts.calls / this.seconds),
+      errors,
+      ...[counts.p50_ms, counts.p95_ms, counts.p99_ms].map(milliseconds),
+      count(counts.active),
+    ];
     for (const [index, cell] of cells.entries()) setText(cell, texts[index]);
     cells[2].classList.toggle("bad", counts.errors > 0);
   }
 
   /** Follows the address. */
   show() {
-    const { url } = this.app;
     for (const tab of this.tabs) {
       tab.href = url.href({ table: tab.dataset.kind === "tools" ? "" : tab.dataset.kind, find: "", limit: "" });
       setAttribute(tab, "aria-current", tab.dataset.kind === this.kind ? "true" : null);
     }
-    if (document.activeElement !== this.search) this.search.value = url.get("find");
+    this.search.follow();
     for (const { element, link, sort } of this.heads) {
       if (!sort) continue;
       link.href = url.href({ sort: sort === "calls" ? "" : sort });
@@ -124,18 +141,13 @@ export class CountsTable {
     if (kind !== this.kind) return;
     this.rows.show(rows, order);
     const one = kind === "tools" ? "tool" : "worker";
-    const found = this.app.url.get("find") ? " with such a name" : "";
+    const found = url.get("find") ? " with such a name" : "";
     if (!rows.length) setText(this.note, `No ${one} ${found ? "with such a name " : ""}had a call in the last ten minutes.`);
-    else if (all > rows.length) setText(this.note, `${count(rows.length)} of ${counted(all, one)}${found}, over the last ten minutes`);
+    else if (all > rows.length)
+      setText(this.note, `${count(rows.length)} of ${counted(all, one)}${found}, over the last ten minutes`);
     else setText(this.note, `${counted(rows.length, one)}${found}, over the last ten minutes`);
     this.more.hidden = !(all > rows.length && limit < MOST) && limit < MOST;
-    this.more.href = this.app.url.href({ limit: limit < MOST ? "all" : "" });
+    this.more.href = url.href({ limit: limit < MOST ? "all" : "" });
     setText(this.more, limit < MOST ? "Show all" : `Show only ${count(LIMIT)}`);
   }
-}
-
-
-/** Calls a second, with three digits at most: "0.012", "3.4", "1,234". */
-export function rate(number) {
-  return number >= 100 ? count(Math.round(number)) : String(Number(number.toPrecision(number >= 1 ? 3 : 2)));
 }

@@ -1,8 +1,7 @@
 // A question before something that cannot be undone.
 
-import { ApiError } from "./api.js";
-import { h, replace } from "./dom.js";
-import { failure } from "./failure.js";
+import { button, h } from "./dom.js";
+import { Problem } from "./failure.js";
 
 let dialogs = 0;
 
@@ -20,31 +19,29 @@ let dialogs = 0;
 export function ask({ title, body = [], action, danger = false, work }) {
   const id = `dialog${++dialogs}`;
   const closing = new AbortController();
-  const problem = h("div", { role: "alert" });
-  const button = h(danger ? "button.danger" : "button", { type: "submit" }, action);
-  const cancel = h("button.quiet", { type: "button", onclick: () => dialog.close() }, "Back");
+  const problem = new Problem();
+  const doing = h(danger ? "button.danger" : "button", { type: "submit" }, action);
+  const back = button("Back", () => dialog.close(), ".quiet");
   let done = false;
   const submitted = async (event) => {
     event.preventDefault();
-    if (button.disabled) return;
-    button.disabled = true;
-    replace(problem);
+    if (doing.disabled) return;
+    doing.disabled = true;
+    problem.show(null);
     try {
       await work(closing.signal);
       done = true;
       dialog.close();
     } catch (error) {
-      if (error.name === "AbortError") return;
-      if (!(error instanceof ApiError)) throw error;
-      replace(problem, failure(error.info));
+      if (error.name !== "AbortError") problem.show(error);
     } finally {
-      button.disabled = false;
+      doing.disabled = false;
     }
   };
   const dialog = h(
     "dialog",
     { "aria-labelledby": id },
-    h("form", { onsubmit: submitted }, h("h2", { id }, title), body, problem, h("div.bar.end", null, cancel, button)),
+    h("form", { onsubmit: submitted }, h("h2", { id }, title), body, problem.root, h("div.bar.end", null, back, doing)),
   );
   document.body.append(dialog);
   dialog.showModal();

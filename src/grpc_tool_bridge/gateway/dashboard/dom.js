@@ -60,7 +60,10 @@ export function eachFrame(work) {
   return () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => { asked = false; work(); });
+    requestAnimationFrame(() => {
+      asked = false;
+      work();
+    });
   };
 }
 
@@ -71,25 +74,56 @@ export function atMost(milliseconds, work) {
   return () => {
     if (timer) return;
     const wait = Math.max(0, last + milliseconds - performance.now());
-    timer = setTimeout(() => { timer = 0; last = performance.now(); work(); }, wait);
+    timer = setTimeout(() => {
+      timer = 0;
+      last = performance.now();
+      work();
+    }, wait);
   };
 }
+
+/** A button that calls something; `kind` is its classes, such as ".quiet". */
+export const button = (text, onclick, kind = "") => h(`button${kind}`, { type: "button", onclick }, text);
+
+/** A text of many lines, which the keyboard can scroll. */
+export const pre = (text, label = null) => h("pre", { tabindex: 0, "aria-label": label }, text);
+
+/** What is hidden until somebody unfolds it; `onopen` is called then. */
+export function folded(title, content, onopen = () => {}) {
+  const root = h("details", { ontoggle: () => root.open && onopen() }, h("summary", null, title), content);
+  return root;
+}
+
+const fact = (name, value) => h("div", null, h("dt", null, name), h("dd", null, value));
 
 /** A list of facts: [["Session", "demo"], …], without those that have no value. */
-export function facts(entries) {
-  const shown = entries.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return h("dl.facts", null, shown.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
-}
+export const facts = (entries) =>
+  h(
+    "dl.facts",
+    null,
+    entries.filter(([, value]) => (value ?? "") !== "").map(([name, value]) => fact(name, value)),
+  );
 
-/** A list of facts that are set again and again: { root, set({ Session: "demo" }) }; those without a value are hidden. */
-export function liveFacts(names) {
-  const rows = new Map(names.map((name) => [name, [h("dt", { hidden: true }, name), h("dd", { hidden: true })]]));
-  const set = (values) => {
-    for (const [name, [term, value]] of rows) {
-      const text = values[name] ?? "";
-      term.hidden = value.hidden = text === "";
-      setText(value, String(text));
+/** A list of facts that are set again and again; a value is a text or { text, href }, and those without one are hidden. */
+export class Facts {
+  constructor(names) {
+    this.rows = new Map(names.map((name) => [name, fact(name)]));
+    this.root = h("dl.facts", null, [...this.rows.values()]);
+    this.set({});
+  }
+
+  set(values) {
+    for (const [name, row] of this.rows) {
+      const value = values[name] ?? "";
+      row.hidden = (value.text ?? value) === "";
+      if (value.href === undefined) setText(row.lastChild, String(value));
+      else this.setLink(row.lastChild, value);
     }
-  };
-  return { root: h("dl.facts", null, [...rows.values()]), set };
+  }
+
+  setLink(place, { text, href }) {
+    if (!place.firstElementChild) replace(place, h("a"));
+    setText(place.firstChild, text);
+    setAttribute(place.firstChild, "href", href);
+  }
 }

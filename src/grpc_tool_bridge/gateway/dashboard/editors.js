@@ -1,8 +1,8 @@
 // What values of a schema are edited with: of any depth, made as far as somebody goes.
 
-import { h, replace } from "./dom.js";
+import { button, h, replace } from "./dom.js";
 import { chosen, fixed, newId, typed, written } from "./fields.js";
-import { isTagged, itemOf, objectOf, propertiesOf, resolve, restOf, shapeOf, typeName, untagged, variantOf } from "./schema.js";
+import { isMap, isTagged, itemOf, propertiesOf, resolve, restOf, shapeOf, typeName, untagged, variantOf } from "./schema.js";
 
 const SCALARS = new Set(["text", "bytes", "integer", "number"]);
 /** Levels that are there before anybody asks for them; a schema may need itself. */
@@ -19,27 +19,13 @@ function slot(given, within, names) {
     replace(place, note, editor.root, said);
   };
   const asForm = (seeded = 0) => become(made(shape, { ...within, seeded }, names));
+  const useForm = () => {
+    asForm();
+    within.changed();
+    inner.control?.focus();
+  };
   const asJson = () =>
-    become(
-      { ...written(names), isInstead: true },
-      h(
-        "p.type",
-        null,
-        "As JSON. ",
-        h(
-          "button.quiet",
-          {
-            type: "button",
-            onclick: () => {
-              asForm();
-              within.changed();
-              inner.control?.focus();
-            },
-          },
-          "Use the form",
-        ),
-      ),
-    );
+    become({ ...written(names), isInstead: true }, h("p.type", null, "As JSON. ", button("Use the form", useForm, ".quiet")));
   if (within.seeded > MOST_SEEDED) asJson();
   else asForm(within.seeded + 1);
   return {
@@ -84,6 +70,9 @@ function made(shape, within, names) {
       return written(names);
   }
 }
+
+/** A button that has a sign instead of words. */
+const signed = (sign, label, onclick) => h("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, sign);
 
 /** One of several schemas. */
 function unionEditor({ variants }, within, names) {
@@ -134,38 +123,21 @@ function arrayEditor({ schema }, within, names) {
   const list = h("ol");
   const entries = () => [...list.children].map((element) => element.entry);
   const isTuple = Array.isArray(schema.prefixItems);
-  const add = h(
-    "button.quiet",
-    {
-      type: "button",
-      onclick: () => {
-        put().control?.focus();
-        within.changed();
-      },
-    },
-    "Add an entry",
-  );
+  const more = () => {
+    put().control?.focus();
+    within.changed();
+  };
+  const add = button("Add an entry", more, ".quiet");
   function put(value) {
     const entry = slot(itemOf(schema, list.children.length), within, { "aria-label": "Entry" });
     if (value !== undefined) entry.set(value);
-    const button = (text, label, onclick) =>
-      h("button.quiet", { type: "button", "aria-label": label, title: label, onclick }, text);
-    const element = h(
-      "li",
-      null,
-      h(
-        "div.entry",
-        null,
-        entry.root,
-        isTuple
-          ? null
-          : [
-              button("↑", "Move up", (event) => move(element, element.previousElementSibling, event)),
-              button("↓", "Move down", (event) => move(element.nextElementSibling, element, event)),
-              button("×", "Remove", () => remove(element)),
-            ],
-      ),
-    );
+    const element = h("li", null, h("div.entry", null, entry.root));
+    if (!isTuple)
+      element.firstChild.append(
+        signed("↑", "Move up", (event) => move(element, element.previousElementSibling, event)),
+        signed("↓", "Move down", (event) => move(element.nextElementSibling, element, event)),
+        signed("×", "Remove", () => remove(element)),
+      );
     element.entry = entry;
     list.append(element);
     return entry;
@@ -210,67 +182,37 @@ export function objectEditor({ schema }, within, names, isWhole = false) {
   const known = new Map(fields.map((field) => [field.name, field]));
   const rest = restOf(schema);
   const others = h("div.others");
-  const add = h(
-    "button.quiet",
-    {
-      type: "button",
-      onclick: () => {
-        put("").focus();
-        within.changed();
-      },
-    },
-    "Add a name",
-  );
+  const more = () => {
+    put("").focus();
+    within.changed();
+  };
+  const add = button("Add a name", more, ".quiet");
   function put(name, value) {
     const label = h("input", { "aria-label": "Name", value: name, required: true, autocomplete: "off" });
     const entry = slot(rest ?? {}, within, { "aria-label": "Value" });
     if (value !== undefined) entry.set(value);
-    const element = h(
-      "div.entry",
-      null,
-      label,
-      entry.root,
-      h(
-        "button.quiet",
-        {
-          type: "button",
-          "aria-label": "Remove",
-          title: "Remove",
-          onclick: () => {
-            element.remove();
-            add.focus();
-            within.changed();
-          },
-        },
-        "×",
-      ),
-    );
+    const remove = () => {
+      element.remove();
+      add.focus();
+      within.changed();
+    };
+    const element = h("div.entry", null, label, entry.root, signed("×", "Remove", remove));
     element.entry = [label, entry];
     others.append(element);
     return label;
   }
   const pairs = () => [...others.children].map((element) => element.entry);
   return {
-    root: isWhole
-      ? h(
-          "div",
-          null,
-          fields.map(({ root }) => root),
-          others,
-          rest && add,
-        )
-      : h(
-          "div.nested",
-          { role: "group", ...names },
-          fields.map(({ root }) => root),
-          others,
-          rest && add,
-        ),
+    root: h(isWhole ? "div" : "div.nested", isWhole ? null : { role: "group", ...names }, [
+      fields.map(({ root }) => root),
+      others,
+      rest && add,
+    ]),
     get control() {
       return fields[0]?.control ?? add;
     },
     get: () =>
-      objectOf(
+      Object.fromEntries(
         [
           ...fields.map((field) => [field.name, field.get()]),
           ...pairs()
@@ -279,7 +221,7 @@ export function objectEditor({ schema }, within, names, isWhole = false) {
         ].filter(([, value]) => value !== undefined),
       ),
     set(value) {
-      if (typeof value !== "object" || value === null || Array.isArray(value) || isTagged(value)) return false;
+      if (!isMap(value)) return false;
       for (const field of fields) field.set(Object.hasOwn(value, field.name) ? value[field.name] : undefined);
       others.replaceChildren();
       for (const [name, inner] of Object.entries(value)) if (!known.has(name)) put(name, inner);

@@ -1,8 +1,8 @@
 // One field of a form: what a value of each kind is edited with.
 
-import { h } from "./dom.js";
-import { parseExact } from "./exact_json.js";
+import { button, h } from "./dom.js";
 import { bytes } from "./format.js";
+import { parseExact } from "./raw_json.js";
 import { example, numberOf, problemOfBytes, problemOfNumber, problemOfText, tagged, textOf } from "./schema.js";
 
 let ids = 0;
@@ -96,8 +96,7 @@ function entered(control, text) {
   control.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-const nowButton = (control) =>
-  h("button.quiet", { type: "button", onclick: () => entered(control, new Date().toISOString()) }, "Now");
+const nowButton = (control) => button("Now", () => entered(control, new Date().toISOString()), ".quiet");
 
 function fileButton(control) {
   const size = h("span.type");
@@ -151,8 +150,8 @@ export function fixed(value, names) {
   return { root, control: null, get: () => value, set: (given) => JSON.stringify(given) === JSON.stringify(value), tell() {} };
 }
 
-/** Any value, as JSON; `check` returns what is wrong with one. */
-export function written(names, { rows = 1, check = () => "" } = {}) {
+/** Any value, as JSON, which begins with a text; `check` returns what is wrong with one. */
+export function written(names, { rows = 1, check = () => "", text = "" } = {}) {
   const control = h("textarea.json", {
     ...names,
     rows,
@@ -160,14 +159,14 @@ export function written(names, { rows = 1, check = () => "" } = {}) {
     autocomplete: "off",
     placeholder: 'JSON: "text", 1, [1, 2], {"name": null}',
   });
+  control.value = text;
   return editorOf(control, {
     problem() {
       try {
         return check(parseExact(control.value));
       } catch (error) {
-        return control.value.trim()
-          ? `This is not JSON: ${error.message}`
-          : "Give a value as JSON; a text stands in quotation marks.";
+        const problem = control.value.trim() ? `This is not JSON: ${error.message}.` : "Give a value as JSON.";
+        return `${problem} A text stands in quotation marks.`;
       }
     },
     get() {

@@ -22,6 +22,30 @@ export function duration(us) {
 /** Milliseconds as `duration`; null: a dash. */
 export const milliseconds = (ms) => (ms === null || ms === undefined ? "–" : duration(ms * 1_000));
 
+/** A part of a number as "3 %"; less than one is not 0. */
+export function percent(part, all) {
+  if (!all || !part) return "0 %";
+  const number = (100 * part) / all;
+  return `${number >= 10 ? Math.round(number) : Number(number.toPrecision(1))} %`;
+}
+
+/** Calls a second, with three digits at most: "0.012", "3.4", "1,234". */
+export const rate = (number) =>
+  number >= 100 ? count(Math.round(number)) : String(Number(number.toPrecision(number >= 1 ? 3 : 2)));
+
+/** How far something is: "3 of 7 pages", "3 pages". */
+export const progressed = ({ current, total, message }) =>
+  `${total > 0 ? `${count(current)} of ${count(total)}` : count(current)} ${cut(message, 500)}`;
+
+/** Of each state of a call or a run, what tells it without colours. */
+export const MARKS = { waiting: "◌", running: "▶", done: "✓", failed: "✕", cancelled: "⊘", unknown: "?" };
+
+/** A state with its mark: "✓ done". */
+export const marked = (state, word = state) => `${MARKS[state] ?? "?"} ${word}`;
+
+/** The words that somebody looks for, in small letters. */
+export const wordsOf = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+
 /** A moment (milliseconds, or ISO 8601) as "14:03:05.123" of this day, with the date of another. */
 export function clock(moment) {
   const date = new Date(moment);
@@ -44,7 +68,10 @@ export function ago(moment, now) {
 export function bytes(number) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let power = 0;
-  while (number >= 1024 && power < units.length - 1) { number /= 1024; power++; }
+  while (number >= 1024 && power < units.length - 1) {
+    number /= 1024;
+    power++;
+  }
   return `${NUMBER.format(number)} ${units[power]}`;
 }
 

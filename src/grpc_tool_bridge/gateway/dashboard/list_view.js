@@ -1,8 +1,11 @@
 // A view of a list of the hub: what is found in it, and beside it what is selected.
 
+import { SearchField } from "./address_fields.js";
+import { DetailPane } from "./detail_pane.js";
 import { atMost, h, replace, setText } from "./dom.js";
-import { failure } from "./failure.js";
-import { LiveList } from "./live_list.js";
+import { Problem } from "./failure.js";
+import { count, counted } from "./format.js";
+import { LiveList, MAX_ENTRIES } from "./live_list.js";
 import { VirtualList } from "./virtual_list.js";
 
 /**
@@ -10,7 +13,7 @@ import { VirtualList } from "./virtual_list.js";
  *
  * `texts(entry)`, in which words are found; `sort(entries)`; `fill(cells, entry, element)`; `sum(found, all)`, a line about them;
  * `nothing(hasWords)`, what is said where there are none; `selected()`, the key of what the address selects, empty: nothing;
- * `panel(key)`, which shows it: { root, heading, update(), close() }.
+ * `panel(key)`, which shows it: { title, root, update(), close() }.
  */
 export class ListView {
   /**
@@ -19,23 +22,20 @@ export class ListView {
    * @param {string} given.name The class of the view.
    * @param {string} given.title Its heading, and the label of its list.
    * @param {string} given.placeholder What can be searched for.
-   * @param {string} given.selection What the panel shows.
+   * @param {string} given.selection What the pane shows.
+   * @param {object} given.closes What the address is without what is selected.
    * @param {object[]} given.columns As of a VirtualList.
    * @param {object} given.live As of a LiveList.
    * @param {function(object): void} given.select Called with the entry that somebody chooses.
-   * @param {Array} [given.bar] What stands beside the search.
+   * @param {object[]} [given.fields] What stands beside the search, of address_fields.js.
    */
-  constructor(app, { name, title, placeholder, selection, columns, live, select, bar = [] }) {
+  constructor(app, { name, title, placeholder, selection, closes, columns, live, select, fields = [] }) {
     this.app = app;
-    this.beside = null;
+    this.panelShown = null;
     this.key = "";
     this.live = new LiveList(app, live);
-    this.search = h("input", {
-      type: "search",
-      placeholder,
-      autocomplete: "off",
-      oninput: () => app.url.go({ q: this.search.value }, { replace: true }),
-    });
+    this.search = new SearchField(placeholder);
+    this.fields = [this.search, ...fields];
     this.list = new VirtualList({
       label: title,
       columns,
@@ -44,17 +44,21 @@ export class ListView {
       fill: (cells, entry, element) => this.fill(cells, entry, element),
     });
     this.summary = h("p.summary");
-    this.problem = h("div");
-    this.place = h("aside.detail", { "aria-label": selection, hidden: true });
+    this.problem = new Problem();
+    this.pane = new DetailPane(selection, closes);
     this.lists = h("div.lists", null, this.list.holder);
     this.root = h(
       `section.view.${name}`,
       null,
       h("h1.hidden", null, title),
-      h("div.bar", null, h("label", null, "Find ", this.search), bar),
+      h(
+        "div.bar",
+        null,
+        this.fields.map(({ root }) => root),
+      ),
       this.summary,
-      this.problem,
-      h("div.split", null, this.lists, this.place),
+      this.problem.root,
+      h("div.split", null, this.lists, this.pane.root),
     );
     this.refresh = atMost(200, () => this.draw());
     this.live.addEventListener("change", this.refresh);
@@ -63,7 +67,8 @@ export class ListView {
   }
 
   show() {
-    if (document.activeElement !== this.search) this.search.value = this.app.url.get("q");
+    for (const field of this.fields) field.follow();
+    this.live.follow();
     this.open(this.selected());
     this.draw();
   }
@@ -71,40 +76,26 @@ export class ListView {
   close() {
     this.closed = true;
     clearInterval(this.ticking);
-    this.beside?.close();
+    this.panelShown?.close();
     this.live.close();
     this.list.close();
   }
 
   open(key, again = false) {
     if (key === this.key && !again) return;
+    const { root, body, heading } = this.pane;
     const wasInLists = this.lists.contains(document.activeElement);
-    const hadFocus = wasInLists || this.place.contains(document.activeElement);
+    const hadFocus = wasInLists || root.contains(document.activeElement);
     this.key = key;
-    this.beside?.close();
-    this.beside = key ? this.panel(key) : null;
-    replace(this.place, this.beside?.root);
-    this.place.hidden = !key;
-    this.place.scrollTop = 0;
+    this.panelShown?.close();
+    this.panelShown = key ? this.panel(key) : null;
+    replace(body, this.panelShown?.root);
+    root.hidden = !key;
+    root.scrollTop = 0;
     if (!hadFocus) return;
     // On a narrow screen one takes the place of the other.
     if (!key) this.list.root.focus();
-    else if (!wasInLists || !this.lists.offsetParent) this.beside.heading.focus();
-  }
-
-  /** Returns the entries that have the words that are searched for. */
-  found(entries, texts) {
-    const words = this.words();
-    return words.length
-      ? entries.filter((entry) => {
-          const said = texts(entry).map((text) => text.toLowerCase());
-          return words.every((word) => said.some((text) => text.includes(word)));
-        })
-      : entries;
-  }
-
-  words() {
-    return this.app.url.get("q").toLowerCase().split(/\s+/).filter(Boolean);
+    else if (!wasInLists || !this.lists.offsetParent) heading.focus();
   }
 
   /** Returns all entries of the list. */
@@ -112,23 +103,32 @@ export class ListView {
     return [...this.live.entries.values()];
   }
 
+  sort(entries) {
+    return entries;
+  }
+
+  /** Returns "12 sessions", or "3 of 12 sessions" where some are searched for. */
+  counted(found, all, one) {
+    const many = this.live.isCut ? `the first ${count(MAX_ENTRIES)} ${one}s` : counted(all.length, one);
+    return this.search.words.length ? `${count(found.length)} of ${many}` : many;
+  }
+
   draw() {
     if (this.closed) return;
     const all = this.all();
-    const found = this.sort(this.found(all, this.texts));
-    setText(this.list.empty, this.live.loaded ? this.nothing(this.words().length > 0) : "Asking the hub…");
+    const found = this.sort(this.search.found(all, this.texts));
+    setText(this.list.empty, this.live.loaded ? this.nothing(this.search.words.length > 0) : "Asking the hub…");
     this.list.show(found);
     this.list.select(this.key);
     setText(this.summary, this.sum(found, all));
-    this.drawProblem(this.live.error);
-    this.beside?.update();
+    this.problem.show(...this.trouble());
+    this.pane.follow();
+    this.panelShown?.update();
+    setText(this.pane.heading, this.panelShown?.title ?? "");
   }
 
-  /** Says what is wrong, if anything is. */
-  drawProblem(error, advice = this.live.loaded ? "The list is as it was before." : "") {
-    const stamp = error ? `${error.status} ${error.message}` : "";
-    if (stamp === this.problemShown) return;
-    this.problemShown = stamp;
-    replace(this.problem, error ? failure(error.info, advice) : null);
+  /** Returns what is wrong, if anything is, and what one can do about it. */
+  trouble() {
+    return [this.live.error, this.live.loaded ? "The list is as it was before." : ""];
   }
 }

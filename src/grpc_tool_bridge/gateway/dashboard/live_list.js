@@ -1,10 +1,10 @@
 // What a list of the hub says, kept up by its events, and asked for again now and then.
 
-import { all } from "./api.js";
+import { ApiError, all } from "./api.js";
 import { Poll } from "./poll.js";
 
 /** Entries that are taken in; hubs may have more. */
-export const MAX_ENTRIES = 10_000;
+export const MAX_ENTRIES = 20_000;
 /** Entries that have gone, and are still known. */
 const MAX_GONE = 100;
 /** How many times longer than an answer takes the next question waits at least, so that long lists cost a hub little. */
@@ -24,7 +24,7 @@ export class LiveList extends EventTarget {
    * @param {function(object): string} given.key Returns what tells an entry from others.
    * @param {string} [given.kind] Events of this kind have an entry; none: only the list is asked.
    * @param {string} [given.last] The operation of an event after which there is no such entry any more.
-   * @param {function(): object} [given.query] Returns what the list is asked for by; call `reread` if it has become another.
+   * @param {function(): object} [given.query] Returns what the list is asked for by; call `follow` if it may have become another.
    * @param {number} given.every Milliseconds until the list is asked for again, at least.
    */
   constructor(app, { address, name, key, kind = "", last = "", query = () => ({}), every }) {
@@ -35,20 +35,17 @@ export class LiveList extends EventTarget {
     this.error = null;
     this.loaded = false;
     this.told = new Set();
-    this.turn = 0;
+    this.asked = JSON.stringify(query());
     this.onEvent = ({ detail }) => {
       if (kind && detail[kind]) this.take(detail.operation, detail[kind]);
     };
-    this.onOpen = () => this.poll.now();
     app.events.addEventListener("event", this.onEvent);
-    app.events.addEventListener("open", this.onOpen);
-    this.poll = new Poll(every, () => this.read());
+    this.poll = new Poll(app.events, every, () => this.read());
   }
 
   close() {
     this.poll.stop();
     this.app.events.removeEventListener("event", this.onEvent);
-    this.app.events.removeEventListener("open", this.onOpen);
   }
 
   /** Whether the hub has more than are here. */
@@ -56,10 +53,13 @@ export class LiveList extends EventTarget {
     return this.entries.size >= MAX_ENTRIES;
   }
 
-  /** Asks for the list anew: it is another one. */
-  reread() {
-    this.turn++;
+  /** Begins anew if another list is asked for than before. */
+  follow() {
+    const asked = JSON.stringify(this.query());
+    if (asked === this.asked) return;
+    this.asked = asked;
     this.loaded = false;
+    this.error = null;
     this.entries.clear();
     this.gone.clear();
     this.changed();
@@ -69,20 +69,22 @@ export class LiveList extends EventTarget {
   async read() {
     // What events tell meanwhile is newer than what the list says.
     this.told.clear();
-    const { turn } = this;
+    const { asked } = this;
     const begun = performance.now();
     const found = new Map();
     try {
-      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES }))
+      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES })) {
+        if (asked !== this.asked) return;
         found.set(this.key(entry), entry);
-      if (turn !== this.turn) return;
+      }
     } catch (error) {
-      if (!("status" in error)) throw error;
-      if (turn !== this.turn) return;
+      if (!(error instanceof ApiError)) throw error;
+      if (asked !== this.asked) return;
       this.error = error;
       this.changed();
       return;
     }
+    if (asked !== this.asked) return;
     this.poll.milliseconds = Math.max(this.every, PATIENCE * (performance.now() - begun));
     this.error = null;
     this.loaded = true;

@@ -4,6 +4,7 @@ import { access, all, get, send } from "./api.js";
 import { Calls } from "./calls.js";
 import { h, replace, setText } from "./dom.js";
 import { Events } from "./events.js";
+import { Poll } from "./poll.js";
 import { url } from "./url.js";
 
 const VIEWS = {
@@ -43,7 +44,6 @@ const byId = (id) => document.getElementById(id);
  * called when the address has changed, and when another view is opened.
  */
 const app = {
-  url,
   events: new Events(),
   calls: new Calls(),
   /** Lists calls that had ended before the page was opened, of one tool, session or worker: { tool: "add" }. */
@@ -94,8 +94,11 @@ function drawState() {
 function askToLogIn() {
   // Somebody may have the focus there.
   if (byId("banner").hasChildNodes()) return;
-  replace(byId("banner"), h("p", null, "The hub asks for its token again. "),
-    h("button", { type: "button", onclick: () => location.reload() }, "Log in"));
+  replace(
+    byId("banner"),
+    h("p", null, "The hub asks for its token again. "),
+    h("button", { type: "button", onclick: () => location.reload() }, "Log in"),
+  );
 }
 
 async function list(query, most, given) {
@@ -121,7 +124,7 @@ async function listAll() {
 
 /** Looks for calls that were left out but run for long, and for the end of what no event tells of. */
 async function poll() {
-  if (document.hidden || app.events.state !== "live") return;
+  if (app.events.state !== "live") return;
   const { omitted, hasUnwatched } = app.calls;
   omittedAt.push(omitted);
   // What was left out before the last time may be going on for long only now.
@@ -129,11 +132,6 @@ async function poll() {
     // The oldest come first, so a few are enough.
     await list({}, MOST_POLLED, { startedBefore: app.events.now() - LONG_MS }).catch(() => {});
   }
-}
-
-async function polling() {
-  await poll();
-  setTimeout(polling, POLL_MS);
 }
 
 function start() {
@@ -149,13 +147,15 @@ function start() {
   app.events.addEventListener("open", () => {
     app.calls.begin(app.events.epoch);
     // What cannot be listed now is listed when the connection is back.
-    listAll().catch(() => {}).finally(() => app.calls.listed());
+    listAll()
+      .catch(() => {})
+      .finally(() => app.calls.listed());
   });
   url.addEventListener("change", show);
   show();
   drawState();
   app.events.connect();
-  setTimeout(polling, POLL_MS);
+  new Poll(app.events, POLL_MS, poll);
 }
 
 start();

@@ -2,8 +2,9 @@
 
 import { get } from "./api.js";
 import { h, setAttribute, setText } from "./dom.js";
-import { clock, counted, duration, oneLine } from "./format.js";
+import { counted, duration, oneLine, timeOf } from "./format.js";
 import { Keyed } from "./keyed.js";
+import { url } from "./url.js";
 
 const LIMIT = 50;
 const KINDS = {
@@ -18,23 +19,50 @@ export class NotableCalls {
     this.kind = kind;
     this.asked = 0;
     const body = h("tbody");
-    this.rows = new Keyed(body, { key: (call) => call.call_id, make: () => makeRow(kind), fill: (row, call) => this.fill(row, call) });
+    this.rows = new Keyed(body, {
+      key: (call) => call.call_id,
+      make: () => makeRow(kind),
+      fill: (row, call) => this.fill(row, call),
+    });
     this.note = h("p.summary", null, "…");
-    this.table = h("table", { hidden: true }, h("caption.hidden", null, KINDS[kind].title),
-      h("thead", null, h("tr", null, h("th.name", { scope: "col" }, "Call of"), h("th.started", { scope: "col" }, "Started"),
-        h("th.took", { scope: "col" }, "Took"), kind === "failed" ? h("th.error", { scope: "col" }, "Error") : null)), body);
-    this.root = h(`section.card.notable.${kind}`, { "aria-label": KINDS[kind].title },
+    this.table = h(
+      "table",
+      { hidden: true },
+      h("caption.hidden", null, KINDS[kind].title),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          h("th.name", { scope: "col" }, "Call of"),
+          h("th.started", { scope: "col" }, "Started"),
+          h("th.took", { scope: "col" }, "Took"),
+          kind === "failed" ? h("th.error", { scope: "col" }, "Error") : null,
+        ),
+      ),
+      body,
+    );
+    this.root = h(
+      `section.card.notable.${kind}`,
+      { "aria-label": KINDS[kind].title },
       h("h2", null, KINDS[kind].title),
-      h("div.scroll", { tabindex: 0, role: "region", "aria-label": KINDS[kind].title }, this.table), this.note);
+      h("div.scroll", { tabindex: 0, role: "region", "aria-label": KINDS[kind].title }, this.table),
+      this.note,
+    );
   }
 
   fill({ link, started, took, error }, call) {
     setText(link, call.tool_id);
-    setAttribute(link, "href", this.app.url.href({ view: "calls", call: call.call_id }));
+    setAttribute(link, "href", url.href({ view: "calls", call: call.call_id }));
     setAttribute(link, "title", `Session ${call.session_id}${call.worker_id ? `, worker ${call.worker_id}` : ""}`);
-    setText(started, clock(call.started_at).slice(0, -4));
+    setText(started, timeOf(call.started_at));
     setText(took, duration(call.duration_us));
-    if (error) setText(error, call.error ? oneLine(`${call.error.type}${call.error.message ? `: ${call.error.message}` : ""}`, 300) : call.state);
+    if (error)
+      setText(
+        error,
+        call.error ? oneLine(`${call.error.type}${call.error.message ? `: ${call.error.message}` : ""}`, 300) : call.state,
+      );
   }
 
   /** Asks the hub for those of a tool, of a worker, or of all. */

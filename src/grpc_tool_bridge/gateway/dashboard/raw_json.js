@@ -1,5 +1,8 @@
 // JSON as it was written: 3.0 stays 3.0, and no digit of a number is lost, as both would be in numbers of JavaScript.
 
+import { count, cut } from "./format.js";
+import { tagged } from "./schema.js";
+
 // A text that is cut off is a token as well.
 const TOKENS = /"(?:[^"\\]|\\.)*(?:"|\\?$)|[{}[\],:]|[^\s{}[\],:"]+/g;
 
@@ -63,4 +66,27 @@ function plain(token) {
     // It was cut off, perhaps within an escape.
     return token.replace(/\\(?:u[\da-f]{0,3})?$/i, "");
   }
+}
+
+/** A value as people read it: a text as it is, anything else with line breaks; of a large one the beginning. */
+export function readable(json, most = 200_000) {
+  if (json.startsWith('"')) return cut(JSON.parse(json), most);
+  const more = json.length - most;
+  return arranged(json.slice(0, most)) + (more > 0 ? `… (${count(more)} more characters)` : "");
+}
+
+const SCALARS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** Reads JSON; numbers that a browser would change are tagged. Throws a SyntaxError that a person can read. */
+export function parseExact(text) {
+  // What is not JSON is told of as it was written.
+  JSON.parse(text);
+  return JSON.parse(text.replace(SCALARS, kept));
+}
+
+function kept(token) {
+  if (token.startsWith('"')) return token;
+  const number = Number(token);
+  if (/^-?\d+$/.test(token)) return Number.isSafeInteger(number) ? token : JSON.stringify(tagged("int", token));
+  return Number.isInteger(number) || !Number.isFinite(number) ? JSON.stringify(tagged("float", token)) : token;
 }

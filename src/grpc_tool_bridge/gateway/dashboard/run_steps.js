@@ -1,10 +1,10 @@
 // One run of an agent as it goes on: its thoughts, what it did and saw, and its answer.
 
-import { ofSession, stream } from "./api.js";
-import { h, put, replace, setAttribute, setText } from "./dom.js";
+import { ApiError, ofSession, stream } from "./api.js";
+import { h, pre, put, replace, setAttribute, setText } from "./dom.js";
 import { failure } from "./failure.js";
-import { count, counted, cut, duration, pretty } from "./format.js";
-import { url } from "./url.js";
+import { count, counted, cut, duration, marked, pretty } from "./format.js";
+import { toolLink } from "./url.js";
 
 const RETRY_MS = [500, 1_000, 2_000, 5_000];
 /** Characters of one value that are shown. */
@@ -17,11 +17,11 @@ const STOPPED = {
 };
 const STATES = {
   attaching: "Attaching to the run…",
-  running: "▶ Running",
+  running: marked("running", "Running"),
   lost: "The connection is lost; trying again…",
-  done: "✓ Done",
-  failed: "✕ Failed",
-  cancelled: "⊘ Cancelled",
+  done: marked("done", "Done"),
+  failed: marked("failed", "Failed"),
+  cancelled: marked("cancelled", "Cancelled"),
   gone: "Not known any more",
 };
 
@@ -39,7 +39,6 @@ export class RunSteps extends EventTarget {
   constructor(session, run) {
     super();
     this.address = ofSession(session, "runs", run);
-    this.session = session;
     this.state = "attaching";
     this.step = 0;
     this.last = "";
@@ -52,15 +51,8 @@ export class RunSteps extends EventTarget {
     this.usage = h("p.quiet-text", { hidden: true });
     this.list = h("ol.steps", { "aria-label": "Steps" });
     this.end = h("div.run-end");
-    this.root = h(
-      "div.run",
-      null,
-      h("p.run-state", null, this.status, this.progress),
-      this.usage,
-      this.note,
-      this.list,
-      this.end,
-    );
+    const state = h("p.run-state.state", null, this.status, this.progress);
+    this.root = h("div.run", null, state, this.usage, this.note, this.list, this.end);
     this.become("attaching");
     this.attach();
   }
@@ -95,7 +87,7 @@ export class RunSteps extends EventTarget {
   }
 
   failed(error) {
-    if (!("status" in error)) throw error;
+    if (!(error instanceof ApiError)) throw error;
     if (this.over) return;
     const first = Number(error.info.details?.first_sequence);
     if (first > 0) {
@@ -151,13 +143,8 @@ export class RunSteps extends EventTarget {
   answered(data) {
     const why = STOPPED[data.stop_reason] ?? data.stop_reason;
     this.become("done", `${STATES.done} in ${counted(data.total_steps, "step")}${why ? `: ${why}` : ""}`);
-    replace(
-      this.end,
-      h("h3", null, "Answer"),
-      Object.entries(data.final_answer ?? {}).map(([name, value]) =>
-        h("div.answer", null, h("span.name", null, name), text(value)),
-      ),
-    );
+    const part = ([name, value]) => h("div", null, h("span.name", null, name), text(value));
+    replace(this.end, h("h3", null, "Answer"), Object.entries(data.final_answer ?? {}).map(part));
   }
 
   broke(info) {
@@ -177,33 +164,20 @@ export class RunSteps extends EventTarget {
 
 function text(value) {
   const line = typeof value === "string" ? value : JSON.stringify(value);
-  return h(
-    "pre",
-    { tabindex: 0 },
-    typeof value === "string" || line.length < 60 ? cut(line, MAX_CHARS) : pretty(value, MAX_CHARS),
-  );
+  return pre(typeof value === "string" || line.length < 60 ? cut(line, MAX_CHARS) : pretty(value, MAX_CHARS));
 }
 
+const named = (name) => h("span.name", null, name);
+
 const PARTS = {
-  thought: (data) => h("p.thought", null, h("span.name", null, "Thought"), " ", cut(data.text, MAX_CHARS)),
-  action: (data) =>
-    h(
-      "div.action",
-      null,
-      h("span.name", null, "Action"),
-      " ",
-      // What ends the steps is no tool.
-      data.tool_name === "finish"
-        ? "finish"
-        : h("a.mono", { href: url.href({ view: "tools", tool: data.tool_name }) }, data.tool_name),
-      Object.keys(data.tool_input ?? {}).length ? text(data.tool_input) : null,
-    ),
-  observation: (data) =>
-    h(
-      "div.observation",
-      null,
-      h("span.name", null, data.error ? "Failed" : "Observation"),
-      data.metrics?.duration_us ? h("span.quiet-text", null, ` after ${duration(data.metrics.duration_us)}`) : null,
-      data.error ? failure(data.error) : text(data.tool_output ?? null),
-    ),
+  thought: (data) => h("p.thought", null, named("Thought"), " ", cut(data.text, MAX_CHARS)),
+  action({ tool_name: name, tool_input: input }) {
+    // What ends the steps is no tool.
+    const tool = name === "finish" ? name : toolLink(name);
+    return h("div", null, named("Action"), " ", tool, Object.keys(input ?? {}).length ? text(input) : null);
+  },
+  observation({ error, metrics, tool_output: output }) {
+    const took = metrics?.duration_us ? h("span.quiet-text", null, ` after ${duration(metrics.duration_us)}`) : null;
+    return h("div", null, named(error ? "Failed" : "Observation"), took, error ? failure(error) : text(output ?? null));
+  },
 };

@@ -15,10 +15,10 @@ export function isTagged(value) {
   return isObject(value) && Object.keys(value).length === 2 && Object.hasOwn(value, "$type") && Object.hasOwn(value, "value");
 }
 
-export const tagged = (type, value) => ({ $type: type, value });
+/** Whether a value is an object of JSON, by names. */
+export const isMap = (value) => isObject(value) && !isTagged(value);
 
-/** Makes an object of [name, value] pairs; any name is only a name, "__proto__" too. */
-export const objectOf = (pairs) => Object.fromEntries(pairs);
+export const tagged = (type, value) => ({ $type: type, value });
 
 // What was found before, by schema: parts of one may be parts of others very many times over.
 const resolved = new WeakMap();
@@ -182,7 +182,7 @@ export function fits(value, given, root, left = { checks: MOST_CHECKS }) {
     case "array":
       return Array.isArray(inner) && inner.every((entry, index) => fits(entry, itemOf(schema, index), root, left));
     case "object":
-      return isObject(value) && !isTagged(value) && fitsObject(value, schema, root, left);
+      return isMap(value) && fitsObject(value, schema, root, left);
     default:
       return true;
   }
@@ -209,8 +209,7 @@ export function variantOf(value, variants, root) {
     if (kind === "array") return Array.isArray(value);
     return (
       kind === "object" &&
-      isObject(value) &&
-      !isTagged(value) &&
+      isMap(value) &&
       propertiesOf(schema).every(
         ([name, part]) => shapeOf(part, root).kind !== "const" || same(own(value, name), resolve(part, root).const),
       )

@@ -23,8 +23,13 @@ export class TimeLine {
    */
   constructor(onSelect) {
     this.onSelect = onSelect;
-    this.canvas = h("canvas", { role: "img", "aria-label": "Time line of calls", onpointermove: (event) => this.pointed(event),
-      onpointerleave: () => this.hover(null), onclick: () => this.hovered && this.onSelect(this.hovered) });
+    this.canvas = h("canvas", {
+      role: "img",
+      "aria-label": "Time line of calls",
+      onpointermove: (event) => this.pointed(event),
+      onpointerleave: () => this.hover(null),
+      onclick: () => this.hovered && this.onSelect(this.hovered),
+    });
     this.tip = h("div.tip", { hidden: true, "aria-hidden": "true" });
     this.root = h("div.timeline", null, this.canvas, this.tip);
     this.bars = [];
@@ -46,7 +51,9 @@ export class TimeLine {
     this.paint = eachFrame(() => this.painted());
     this.observer = new ResizeObserver(() => this.resized());
     this.observer.observe(this.root);
-    this.onSeen = () => { if (!document.hidden) this.paint(); };
+    this.onSeen = () => {
+      if (!document.hidden) this.paint();
+    };
     document.addEventListener("visibilitychange", this.onSeen);
   }
 
@@ -81,7 +88,7 @@ export class TimeLine {
     }
     if (this.lanes.size > 4 * this.bars.length + 1_000) this.lanes.clear();
     Object.assign(this, placed(this.bars, Math.max(1, Math.floor((this.height - AXIS) / ROW)), this.lanes));
-    this.byState = Map.groupBy?.(this.bars, ({ call }) => call.state) ?? grouped(this.bars);
+    this.byState = Map.groupBy(this.bars, ({ call }) => call.state);
     this.describe();
     this.paint();
   }
@@ -90,8 +97,12 @@ export class TimeLine {
     if (performance.now() - this.toldAt < SUMMARY_MS) return;
     this.toldAt = performance.now();
     const states = ORDER.filter((state) => this.byState.has(state)).map((state) => `${this.byState.get(state).length} ${state}`);
-    setAttribute(this.canvas, "aria-label", `Time line of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of `
-      + `${counted(new Set(this.bars.map(({ name }) => name)).size, this.by)}${states.length ? `, ${states.join(", ")}` : ""}`);
+    setAttribute(
+      this.canvas,
+      "aria-label",
+      `Time line of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of ` +
+        `${counted(new Set(this.bars.map(({ name }) => name)).size, this.by)}${states.length ? `, ${states.join(", ")}` : ""}`,
+    );
   }
 
   resized() {
@@ -136,7 +147,11 @@ export class TimeLine {
       context.fillStyle = this.colours.line;
       context.fillRect(x, 0, 1, bottom);
       context.fillStyle = this.colours.quiet;
-      context.fillText(back ? `−${step < 60_000 ? `${back / 1_000} s` : `${back / 60_000} min`}` : "now", x - 2, bottom + AXIS / 2);
+      context.fillText(
+        back ? `−${step < 60_000 ? `${back / 1_000} s` : `${back / 60_000} min`}` : "now",
+        x - 2,
+        bottom + AXIS / 2,
+      );
     }
     context.fillStyle = this.colours.line;
     for (const { row } of this.groups) if (row) context.fillRect(0, row * ROW - 0.5, this.width, 1);
@@ -216,8 +231,13 @@ export class TimeLine {
     this.tip.hidden = call === null;
     if (call) {
       const elapsed = call.elapsedUs(this.now());
-      setText(this.tip, [call.tool, call.state, elapsed === null ? "" : duration(elapsed), call.session, call.error?.type]
-        .filter(Boolean).join(" · ").slice(0, 300));
+      setText(
+        this.tip,
+        [call.tool, call.state, elapsed === null ? "" : duration(elapsed), call.session, call.error?.type]
+          .filter(Boolean)
+          .join(" · ")
+          .slice(0, 300),
+      );
       this.tip.style.insetBlockStart = `${y + 14}px`;
       this.tip.style.insetInlineStart = `${Math.max(0, Math.min(x + 8, this.width - this.tip.offsetWidth - 4))}px`;
     }
@@ -227,16 +247,6 @@ export class TimeLine {
 
 /** When a call ended; of one that ended unseen, only that it began is known. */
 const endOf = (call, now) => (call.over ? (call.endedAt ?? call.startedAt) : now);
-
-function grouped(bars) {
-  const found = new Map();
-  for (const bar of bars) {
-    const own = found.get(bar.call.state);
-    if (own) own.push(bar);
-    else found.set(bar.call.state, [bar]);
-  }
-  return found;
-}
 
 const STROKES = {
   failed: [[0, 6, 6, 0]],

@@ -2,14 +2,15 @@
 
 import { formSchema, joinArguments, splitArguments } from "./call_arguments.js";
 import { CallPanel, SESSION } from "./call_panel.js";
-import { atMost, facts, h, replace } from "./dom.js";
-import { parseExact } from "./exact_json.js";
+import { atMost, button, facts, folded, h, pre, replace, setText } from "./dom.js";
 import { written } from "./fields.js";
 import { counted, cut, duration, pretty } from "./format.js";
 import { copyButton } from "./output.js";
-import { isTagged, typeName } from "./schema.js";
+import { parseExact } from "./raw_json.js";
+import { isMap, typeName } from "./schema.js";
 import { SchemaForm } from "./schema_form.js";
 import { commandLine, curl, python } from "./snippets.js";
+import { url } from "./url.js";
 
 /** Characters of arguments that an address can have. */
 const MOST_ARGS = 6_000;
@@ -30,22 +31,17 @@ export class ToolDetail {
     this.streams = NUMBERS[spec.type] === "STREAMING";
     this.applied = "";
     this.note = h("p.type", { role: "status" });
-    this.changed = () => {
-      this.touched = true;
-      this.refresh();
-    };
-    this.refresh = atMost(250, () => this.keep());
+    this.changed = atMost(250, () => this.keep());
     this.form = new SchemaForm(this.schema, this.changed);
-    this.form.root.addEventListener("keydown", (event) => this.pressed(event));
     this.fresh = JSON.stringify(this.form.value);
     this.json = written(
       { "aria-label": "All arguments as JSON" },
       { rows: 12, check: (value) => (isMap(value) ? "" : 'Give an object: {"name": value, …}.') },
     );
     this.json.control.addEventListener("input", this.changed);
-    this.json.control.addEventListener("keydown", (event) => this.pressed(event));
-    this.place = h("div");
-    this.mode = h("button.quiet", { type: "button", "aria-pressed": "false", onclick: () => this.switchMode() }, "JSON");
+    this.place = h("div", { onkeydown: (event) => this.pressed(event) });
+    this.mode = button("JSON", () => this.switchMode(), ".quiet");
+    this.mode.setAttribute("aria-pressed", "false");
     this.panel = new CallPanel(app, {
       streams: this.streams,
       read: (streams) => this.read(streams),
@@ -115,28 +111,27 @@ export class ToolDetail {
         ["Result", spec.return_type?.python_type ?? ""],
         ...Object.entries(spec.metadata ?? {}).map(([name, value]) => [name, cut(value, 500)]),
       ]),
-      spec.examples?.length
-        ? [h("h3", null, "Examples"), spec.examples.map((text) => h("pre", { tabindex: 0 }, cut(text, 5_000)))]
-        : null,
+      spec.examples?.length ? [h("h3", null, "Examples"), spec.examples.map((text) => pre(cut(text, 5_000)))] : null,
     );
   }
 
   more(result, schema) {
+    // What is long is only written when somebody unfolds it.
+    const later = (title, value) => {
+      const text = pre("");
+      return folded(title, text, () => setText(text, pretty(value)));
+    };
     return [
-      folded(`Result: ${typeName(result, result)}`, () => pretty(result)),
-      folded("Schema of the arguments", () => pretty(schema)),
-      folded("All that the hub knows of it", () => pretty(this.spec)),
+      later(`Result: ${typeName(result, result)}`, result),
+      later("Schema of the arguments", schema),
+      later("All that the hub knows of it", this.spec),
     ];
   }
 
   /** Takes what the address says, unless it is what the page has written there. */
-  show() {
-    const { url } = this.app;
-    for (const [field, name] of [
-      [this.timeout, "timeout"],
-      [this.key, "key"],
-    ])
-      if (document.activeElement !== field) field.value = url.get(name);
+  update() {
+    if (document.activeElement !== this.timeout) this.timeout.value = url.get("timeout");
+    if (document.activeElement !== this.key) this.key.value = url.get("key");
     const text = url.get("args");
     if (text !== this.applied) {
       this.applied = text;
@@ -175,18 +170,18 @@ export class ToolDetail {
       ? "These arguments are too long for the address: a link, or loading the page again, is without them."
       : "";
     this.applied = isFresh || isLong ? "" : text;
-    this.app.url.go({ args: this.applied }, { replace: true });
+    url.go({ args: this.applied }, { replace: true });
     this.drawSnippets();
   }
 
   keepOptions() {
-    this.app.url.go({ timeout: this.timeout.value, key: this.key.value }, { replace: true });
+    url.go({ timeout: this.timeout.value, key: this.key.value }, { replace: true });
   }
 
   switchMode() {
     if (this.asJson && !this.json.control.reportValidity()) return;
     this.keep();
-    this.app.url.go({ form: this.asJson ? "" : "json" });
+    url.go({ form: this.asJson ? "" : "json" });
   }
 
   setMode(asJson) {
@@ -225,22 +220,16 @@ export class ToolDetail {
   }
 
   snippet(name) {
-    const pre = h("pre", { tabindex: 0, "aria-label": name });
-    const root = h(
-      "details.snippet",
-      { ontoggle: () => this.drawSnippets() },
-      h("summary", null, name),
-      pre,
-      copyButton(this.app, () => pre.textContent),
-    );
-    return { name, root, pre };
+    const text = pre("", name);
+    const root = folded(name, [text, copyButton(this.app, () => text.textContent)], () => this.drawSnippets());
+    return { name, root, text };
   }
 
   drawSnippets() {
     const open = this.snippets.filter(({ root }) => root.open);
     if (!open.length) return;
     const { hub } = this.app.events;
-    const session = this.app.url.get("session");
+    const session = url.get("session");
     // What listens everywhere is reached by the name that the page came from.
     const address = (hub?.address ?? "").replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`);
     const call = {
@@ -254,11 +243,9 @@ export class ToolDetail {
       schema: this.schema,
       spec: this.spec,
     };
-    for (const { name, pre } of open) pre.textContent = SNIPPETS[name](call);
+    for (const { name, text } of open) setText(text, SNIPPETS[name](call));
   }
 }
-
-const isMap = (value) => typeof value === "object" && value !== null && !Array.isArray(value) && !isTagged(value);
 
 const LIMITS = {
   timeout_ms: (value) => `${duration(value * 1_000)} a call`,
@@ -266,18 +253,3 @@ const LIMITS = {
   rate_limit_per_minute: (value) => `${counted(value, "call")} a minute`,
   max_memory_bytes: (value) => `${counted(value, "byte")} of memory`,
 };
-
-// What is long is only written when somebody opens it.
-function folded(title, text) {
-  const pre = h("pre", { tabindex: 0 });
-  return h(
-    "details",
-    {
-      ontoggle: () => {
-        pre.textContent = text();
-      },
-    },
-    h("summary", null, title),
-    pre,
-  );
-}

@@ -1,5 +1,7 @@
 // What is shown stands in the query of the address: the view, what it is filtered by, what is selected, the theme.
 
+import { h } from "./dom.js";
+
 /** What stays when another view is opened. */
 const KEPT = ["theme"];
 
@@ -67,3 +69,9 @@ class Address extends EventTarget {
 }
 
 export const url = new Address();
+
+/** A link to another address of the page, as `url.href` takes it. */
+export const link = (text, changes, kind = "a") => h(kind, { href: url.href(changes) }, text);
+
+/** A link to a tool. */
+export const toolLink = (name, session = "") => link(name, { view: "tools", tool: name, session }, "a.mono");

@@ -1,6 +1,6 @@
 // The variables of a session, as they change. Values of secret ones are never asked for.
 
-import { get, ofSession } from "./api.js";
+import { ApiError, get, ofSession } from "./api.js";
 import { member, oneLineOf } from "./raw_json.js";
 
 /** Milliseconds that a change is marked. */
@@ -185,7 +185,7 @@ export class WatchedVariables extends EventTarget {
       this.changed();
     } catch (error) {
       // The watch tells what is the matter.
-      if (!("status" in error)) throw error;
+      if (!(error instanceof ApiError)) throw error;
     } finally {
       this.asking = 0;
       // They may have changed again meanwhile.

@@ -1,28 +1,28 @@
 // One agent, which can be run, and one run of an agent.
 
-import { ApiError, ofSession, send, stream } from "../api.js";
+import { newRequestId, ofSession, send, stream } from "../api.js";
 import { ask } from "../dialog.js";
-import { facts, h, liveFacts, replace, setText } from "../dom.js";
-import { failure } from "../failure.js";
+import { button, Facts, facts, h, pre, replace, setText } from "../dom.js";
+import { Problem } from "../failure.js";
 import { clock, count, cut } from "../format.js";
 import { RunSteps } from "../run_steps.js";
 import { inputsOf, inputValue } from "../signature.js";
+import { link, toolLink, url } from "../url.js";
 
 /** Runs of an agent that are listed with it. */
 const MAX_RUNS = 20;
 
 /** The agent that is selected. */
 export class AgentPanel {
-  constructor(app, session, id, agents, runs) {
-    Object.assign(this, { app, session, id, agents, all: runs });
-    this.heading = h("h2", { tabindex: -1 }, id);
-    this.closing = h("a.close", { "aria-label": "Close" }, "×");
+  constructor(session, id, agents, runs) {
+    Object.assign(this, { session, agents, all: runs });
+    this.title = id;
     this.state = h("p");
     this.body = h("div");
     this.runs = h("ul.plain");
-    this.problem = h("div", { role: "alert" });
+    this.problem = new Problem();
     this.button = h("button", { type: "submit" }, "Run");
-    this.root = h("div", null, this.closing, this.heading, this.state, this.body);
+    this.root = h("div", null, this.state, this.body);
     this.agent = null;
   }
 
@@ -31,78 +31,44 @@ export class AgentPanel {
   }
 
   update() {
-    const { url } = this.app;
-    this.closing.href = url.href({ agent: "", of: "" });
-    const agent = this.agents.entries.get(`${this.session}\n${this.id}`);
+    const agent = this.agents.entries.get(`${this.session}\n${this.title}`);
     if (agent && !this.agent) this.draw(agent);
     this.button.disabled = this.busy || !agent;
-    setText(
-      this.state,
-      agent || !this.agents.loaded
-        ? ""
-        : `There is no such agent (any more): its session “${cut(this.session, 80)}” has ended, or the hub was restarted.`,
-    );
-    const own = [...this.all.entries.values()].filter((run) => run.agent_id === this.id && run.session_id === this.session);
+    const isGone = !agent && this.agents.loaded;
+    const gone = `There is no such agent (any more): its session “${cut(this.session, 80)}” has ended, or the hub was restarted.`;
+    setText(this.state, isGone ? gone : "");
+    const own = [...this.all.entries.values()].filter((run) => run.agent_id === this.title && run.session_id === this.session);
     own.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
     const stamp = own.map((run) => `${run.run_id} ${run.state}`).join("\n");
     if (stamp === this.stamp) return;
     this.stamp = stamp;
-    replace(
-      this.runs,
-      own.length
-        ? own
-            .slice(0, MAX_RUNS)
-            .map((run) =>
-              h(
-                "li",
-                null,
-                h(
-                  "a",
-                  { href: url.href({ agent: "", run: run.run_id, of: this.session }) },
-                  `${clock(run.started_at)} ${run.state}`,
-                ),
-              ),
-            )
-        : h("li.quiet-text", null, "None that is still remembered."),
-    );
+    const item = ({ run_id: run, started_at: started, state }) =>
+      h("li", null, link(`${clock(started)} ${state}`, { agent: "", run, of: this.session }));
+    const none = h("li.quiet-text", null, "None that is still remembered.");
+    replace(this.runs, own.length ? own.slice(0, MAX_RUNS).map(item) : none);
   }
 
   draw(agent) {
     this.agent = agent;
-    const { url } = this.app;
-    const tools = agent.tools.map((name) =>
-      h("a.mono", { href: url.href({ view: "tools", tool: name, session: this.session }) }, name),
-    );
+    const { session } = this;
+    const tools = agent.tools.map((name) => toolLink(name, session));
+    const more = tools.length < agent.tool_count ? ` (${count(agent.tool_count)} in all)` : "";
     const fields = inputsOf(agent.signature).map((input) => ({ ...input, field: fieldOf(input) }));
+    const labels = fields.map(({ name, type, isOptional, field }) => {
+      const said = h("span", null, h("strong", null, name), type ? ` ${type}` : "", isOptional ? " (may be left out)" : "");
+      return h("label.field", null, said, field);
+    });
     replace(
       this.body,
       facts([
-        ["Session", h("a", { href: url.href({ view: "sessions", session: this.session }) }, this.session)],
+        ["Session", link(session, { view: "sessions", session })],
         ["Steps", `at most ${count(agent.max_iters)}`],
-        [
-          "Tools",
-          tools.length
-            ? h("span.links", null, tools, tools.length < agent.tool_count ? ` (${count(agent.tool_count)} in all)` : "")
-            : `all ${count(agent.tool_count)} that its session sees`,
-        ],
+        ["Tools", tools.length ? h("span.links", null, tools, more) : `all ${count(agent.tool_count)} that its session sees`],
       ]),
       h("h3", null, "Signature"),
-      h("pre", { tabindex: 0 }, cut(agent.signature, 20_000)),
+      pre(cut(agent.signature, 20_000)),
       h("h3", null, "Run it"),
-      h(
-        "form",
-        { onsubmit: (event) => this.run(event, fields) },
-        fields.map(({ name, type, isOptional, field }) =>
-          h(
-            "label.field",
-            null,
-            h("span", null, h("strong", null, name), type ? ` ${type}` : "", isOptional ? " (may be left out)" : ""),
-            field,
-          ),
-        ),
-        this.problem,
-        this.button,
-      ),
+      h("form", { onsubmit: (event) => this.run(event, fields) }, labels, this.problem.root, this.button),
       h("h3", null, "Runs"),
       this.runs,
     );
@@ -113,28 +79,24 @@ export class AgentPanel {
     event.preventDefault();
     if (this.busy) return;
     this.busy = this.button.disabled = true;
-    replace(this.problem);
+    this.problem.show(null);
     const input = {};
     for (const { name, field, ...kind } of fields) {
       const value = inputValue(kind, field.value);
       if (value !== undefined) input[name] = value;
     }
-    const runId = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const runId = newRequestId();
     const reading = new AbortController();
     const opened = () => {
       reading.abort();
-      if (!this.closed) this.app.url.go({ agent: "", run: runId, of: this.session });
+      if (!this.closed) url.go({ agent: "", run: runId, of: this.session });
     };
     try {
-      const address = ofSession(this.session, "agents", this.id, "execute");
+      const address = ofSession(this.session, "agents", this.title, "execute");
       await stream("POST", address, { input, run_id: runId }, { signal: reading.signal, opened }).next();
     } catch (error) {
       if (reading.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      replace(
-        this.problem,
-        failure(error.info, error.status === 501 ? "This hub cannot run agents: install the extra dspy." : ""),
-      );
+      this.problem.show(error, error.status === 501 ? "This hub cannot run agents: install the extra dspy." : "");
     } finally {
       this.busy = this.button.disabled = false;
     }
@@ -150,29 +112,20 @@ function fieldOf({ isText, isOptional }) {
 export class RunPanel {
   constructor(app, session, id, runs) {
     Object.assign(this, { app, session, id, runs });
-    this.heading = h("h2", { tabindex: -1 }, "Run");
-    this.closing = h("a.close", { "aria-label": "Close" }, "×");
-    this.facts = liveFacts(["Run", "Started", "Readers"]);
+    this.title = "Run";
+    this.facts = new Facts(["Run", "Started", "Readers"]);
     this.links = h(
       "p.links",
       null,
-      h("a", { href: app.url.href({ view: "calls", call: id }) }, "Its call"),
-      h("a", { href: app.url.href({ view: "sessions", session }) }, "Its session"),
+      link("Its call", { view: "calls", call: id }),
+      link("Its session", { view: "sessions", session }),
     );
-    this.cancel = h("button.danger", { type: "button", onclick: () => this.askToCancel() }, "Cancel the run…");
+    this.cancel = button("Cancel the run…", () => this.askToCancel(), ".danger");
     this.steps = new RunSteps(session, id);
     this.steps.addEventListener("state", () => {
       this.cancel.hidden = this.steps.over;
     });
-    this.root = h(
-      "div",
-      null,
-      this.closing,
-      this.heading,
-      h("div.bar", null, this.links, this.cancel),
-      this.facts.root,
-      this.steps.root,
-    );
+    this.root = h("div", null, h("div.bar", null, this.links, this.cancel), this.facts.root, this.steps.root);
     this.facts.set({ Run: id });
   }
 
@@ -181,15 +134,10 @@ export class RunPanel {
   }
 
   update() {
-    const { url } = this.app;
-    this.closing.href = url.href({ run: "", of: "" });
     const run = this.runs.entries.get(`${this.session}\n${this.id}`);
     if (!run) return;
-    setText(this.heading, `Run of ${run.agent_id}`);
-    if (!this.ofAgent) {
-      this.ofAgent = h("a", { href: url.href({ run: "", agent: run.agent_id, of: this.session }) }, "Its agent");
-      this.links.prepend(this.ofAgent);
-    }
+    if (this.title === "Run") this.links.prepend(link("Its agent", { run: "", agent: run.agent_id, of: this.session }));
+    this.title = `Run of ${run.agent_id}`;
     this.facts.set({
       Run: this.id,
       Started: clock(run.started_at),
@@ -198,20 +146,18 @@ export class RunPanel {
   }
 
   async askToCancel() {
+    const what =
+      "Its request to the model and the tool that it waits for are cancelled as well. Its caller gets the error Cancelled.";
     await ask({
       title: "Cancel this run?",
       action: "Cancel the run",
       danger: true,
-      body: h(
-        "p",
-        null,
-        "Its request to the model and the tool that it waits for are cancelled as well. Its caller gets the error Cancelled.",
-      ),
+      body: h("p", null, what),
       work: async () => {
         await send("DELETE", ofSession(this.session, "runs", this.id));
         this.app.say("The run is cancelled.");
       },
     });
-    this.heading.focus();
+    this.root.closest("aside")?.querySelector("h2").focus();
   }
 }

@@ -1,15 +1,15 @@
 // The agents and their runs: all of them, one that is followed, and one that is started.
 
 import { atMost, h, put, replace, setText } from "../dom.js";
-import { count, counted, oneLine, timeOf } from "../format.js";
+import { count, counted, marked, oneLine, timeOf } from "../format.js";
 import { ListView } from "../list_view.js";
 import { LiveList } from "../live_list.js";
+import { link, url } from "../url.js";
 import { VirtualList } from "../virtual_list.js";
 import { AgentPanel, RunPanel } from "./agent_panels.js";
 
 const AGENTS_MS = 5_000;
 const RUNS_MS = 3_000;
-const MARKS = { running: "▶", done: "✓", failed: "✕", cancelled: "⊘" };
 const AGENT_COLUMNS = [
   { title: "Agent", name: "name" },
   { title: "Signature", name: "signature" },
@@ -33,17 +33,17 @@ const runKey = (run) => `${run.session_id}\n${run.run_id}`;
 class AgentsView extends ListView {
   constructor(app) {
     // The session whose agents and runs alone are shown; empty: all.
-    const query = () => ({ session_id: app.url.get("session") });
+    const query = () => ({ session_id: url.get("session") });
     super(app, {
       name: "agents",
       title: "Agents",
       placeholder: "An agent, a signature, a session",
       selection: "What is selected",
+      closes: { agent: "", run: "", of: "" },
       columns: AGENT_COLUMNS,
       live: { address: "/api/agents", name: "agents", key: agentKey, query, every: AGENTS_MS },
-      select: (agent) => app.url.go({ run: "", agent: agent.agent_id, of: agent.session_id }),
+      select: (agent) => url.go({ run: "", agent: agent.agent_id, of: agent.session_id }),
     });
-    this.only = app.url.get("session");
     this.runs = new LiveList(app, { address: "/api/runs", name: "runs", key: runKey, query, every: RUNS_MS });
     this.runs.addEventListener("change", this.refresh);
     this.runList = new VirtualList({
@@ -51,7 +51,7 @@ class AgentsView extends ListView {
       columns: RUN_COLUMNS,
       fill: fillRun,
       key: runKey,
-      onSelect: (run) => app.url.go({ agent: "", run: run.run_id, of: run.session_id }),
+      onSelect: (run) => url.go({ agent: "", run: run.run_id, of: run.session_id }),
     });
     this.runList.holder.classList.add("runs");
     this.lists.prepend(h("h2", null, "Agents"));
@@ -73,19 +73,11 @@ class AgentsView extends ListView {
   }
 
   show() {
-    const { url } = this.app;
-    if (url.get("session") !== this.only) {
-      this.only = url.get("session");
-      this.live.reread();
-      this.runs.reread();
-    }
-    this.filter.hidden = !this.only;
-    replace(
-      this.filter,
-      this.only
-        ? [`Only those of session “${oneLine(this.only, 80)}”. `, h("a", { href: url.href({ session: "" }) }, "Show all")]
-        : null,
-    );
+    const session = url.get("session");
+    const all = link("Show all", { session: "" });
+    this.filter.hidden = !session;
+    replace(this.filter, session ? [`Only those of session “${oneLine(session, 80)}”. `, all] : null);
+    this.runs.follow();
     super.show();
   }
 
@@ -97,7 +89,6 @@ class AgentsView extends ListView {
   }
 
   selected() {
-    const { url } = this.app;
     const name = url.get("run") || url.get("agent");
     return name && url.get("of") ? `${url.get("run") ? "run" : "agent"}\n${url.get("of")}\n${name}` : "";
   }
@@ -106,15 +97,11 @@ class AgentsView extends ListView {
     const [kind, session, name] = key.split("\n");
     return kind === "run"
       ? new RunPanel(this.app, session, name, this.runs)
-      : new AgentPanel(this.app, session, name, this.live, this.runs);
+      : new AgentPanel(session, name, this.live, this.runs);
   }
 
   texts(agent) {
     return [agent.agent_id, agent.session_id, agent.signature];
-  }
-
-  sort(agents) {
-    return agents;
   }
 
   sum(found) {
@@ -138,26 +125,26 @@ class AgentsView extends ListView {
   draw() {
     super.draw();
     if (this.closed) return;
-    const found = this.found([...this.runs.entries.values()], (run) => [run.run_id, run.agent_id, run.session_id, run.state]);
-    setText(
-      this.runList.empty,
-      this.runs.loaded ? "No runs, or none with these words that is still remembered." : "Asking the hub…",
-    );
+    const texts = (run) => [run.run_id, run.agent_id, run.session_id, run.state];
+    const found = this.search.found([...this.runs.entries.values()], texts);
+    const none = "No runs, or none with these words that is still remembered.";
+    setText(this.runList.empty, this.runs.loaded ? none : "Asking the hub…");
     this.runList.show(found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1)));
     const [kind, ...key] = this.key.split("\n");
     this.list.select(kind === "agent" ? key.join("\n") : "");
     this.runList.select(kind === "run" ? key.join("\n") : "");
   }
 
-  drawProblem(error) {
+  trouble() {
+    const [error, advice] = super.trouble();
     const other = error ?? this.runs.error;
-    super.drawProblem(other, other?.status === 501 ? `This hub has no agents. ${HOW}` : undefined);
+    return [other, other?.status === 501 ? `This hub has no agents. ${HOW}` : advice];
   }
 }
 
 function fillRun(cells, run, element) {
   element.dataset.state = run.state;
-  setText(cells[0], `${MARKS[run.state] ?? "?"} ${run.state}`);
+  setText(cells[0], marked(run.state));
   setText(cells[1], run.run_id);
   setText(cells[2], run.agent_id);
   setText(cells[3], run.session_id);

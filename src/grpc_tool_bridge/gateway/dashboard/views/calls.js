@@ -1,12 +1,14 @@
 // The calls: which wait, run and have ended, over time and as a list, and one of them in full.
 
-import { filterOf, FILTERS, isFiltered, SLOW_MS, STATES, slowOf } from "../call_filter.js";
+import { ChoiceField, NameField, SearchField } from "../address_fields.js";
+import { FILTERS, filterOf, isFiltered, SLOW_MS, STATES, slowOf } from "../call_filter.js";
 import { rowsOf } from "../calls.js";
-import { atMost, h, replace, setAttribute, setText } from "../dom.js";
-import { clock, count, counted, duration, oneLine } from "../format.js";
+import { atMost, button, h, setAttribute, setText } from "../dom.js";
+import { clock, count, counted, duration, MARKS, oneLine, progressed } from "../format.js";
 import { TimeLine } from "../timeline.js";
+import { url } from "../url.js";
 import { VirtualList } from "../virtual_list.js";
-import { CallDetail, MARKS } from "./call_detail.js";
+import { CallDetail } from "./call_detail.js";
 
 const COLUMNS = [
   { title: "State", name: "state" },
@@ -28,28 +30,41 @@ const MAX_NAMES = 200;
 class CallsView {
   constructor(app) {
     this.app = app;
-    this.get = (name) => app.url.get(name);
+    this.get = (name) => url.get(name);
     /** While it is paused: the rows as they were, how many calls the page knew then, and when that was. */
     this.paused = null;
     this.asked = "";
     this.summary = h("p.summary");
     this.left = h("p.summary", { hidden: true });
     this.list = new VirtualList({
-      label: "Calls", columns: COLUMNS, fill: (cells, call, element) => this.fill(cells, call, element),
-      key: (call) => call.key, onSelect: (call) => this.choose(call),
+      label: "Calls",
+      columns: COLUMNS,
+      fill: (cells, call, element) => this.fill(cells, call, element),
+      key: (call) => call.key,
+      onSelect: (call) => this.choose(call),
       empty: EMPTY,
       tree: {
         level: (call) => call.level,
         isOpen: (call) => (call.children.length ? call.isOpen : null),
         parent: (call) => call.parent,
-        toggle: (call, isOpen) => { call.folded = !isOpen; this.rows = null; this.draw(); },
+        toggle: (call, isOpen) => {
+          call.folded = !isOpen;
+          this.rows = null;
+          this.draw();
+        },
       },
     });
     this.line = new TimeLine((call) => this.choose(call));
     this.detail = new CallDetail(app);
-    this.root = h("section.view.calls", null,
-      h("h1.hidden", null, "Calls"), this.filterBar(), this.line.root,
-      h("div.told", null, this.summary, this.left), h("div.split", null, this.list.holder, this.detail.root));
+    this.root = h(
+      "section.view.calls",
+      null,
+      h("h1.hidden", null, "Calls"),
+      this.filterBar(),
+      this.line.root,
+      h("div.told", null, this.summary, this.left),
+      h("div.split", null, this.list.holder, this.detail.root),
+    );
     this.refresh = atMost(REFRESH_MS, () => this.draw());
     app.calls.addEventListener("change", this.refresh);
     document.addEventListener("visibilitychange", this.refresh);
@@ -58,49 +73,40 @@ class CallsView {
   }
 
   filterBar() {
-    const { url } = this.app;
+    const named = (label, name) => new NameField(label, name, "All", () => this.namesOf(name));
     this.fields = {
-      q: h("input", { type: "search", placeholder: "A tool, a session, an id, an error", autocomplete: "off",
-        oninput: () => url.go({ q: this.fields.q.value }, { replace: true }) }),
-      state: this.choice("state", { "": "All", ...Object.fromEntries(STATES.map((state) => [state, state])) }),
-      tool: this.named("tool"), session: this.named("session"), worker: this.named("worker"),
-      by: this.choice("by", { "": "tool", session: "session" }),
-      span: this.choice("span", SPANS, "60"),
+      q: new SearchField("A tool, a session, an id, an error"),
+      state: new ChoiceField("State", "state", { "": "All", ...Object.fromEntries(STATES.map((state) => [state, state])) }),
+      tool: named("Tool", "tool"),
+      session: named("Session", "session"),
+      worker: named("Worker", "worker"),
+      by: new ChoiceField("by", "by", { "": "tool", session: "session" }),
+      span: new ChoiceField("last", "span", SPANS, "60"),
     };
     this.failed = toggle("Failed", () => url.go({ state: this.get("state") === "failed" ? "" : "failed" }));
     this.slow = toggle("Slow", () => url.go({ slow: slowOf(this.get) ? "" : String(SLOW_MS) }));
     this.drawLine = toggle("Time line", () => url.go({ line: this.get("line") ? "" : "off" }));
     // On a narrow screen the rest is shown on demand.
-    this.more = h("button.toggle.quiet", { type: "button", "aria-expanded": "false", "aria-controls": "calls-more", onclick: () => {
-      setAttribute(this.more, "aria-expanded", String(this.root.classList.toggle("all")));
-    } }, "More");
+    this.more = button(
+      "More",
+      () => setAttribute(this.more, "aria-expanded", String(this.root.classList.toggle("all"))),
+      ".toggle.quiet",
+    );
+    setAttribute(this.more, "aria-expanded", "false");
+    setAttribute(this.more, "aria-controls", "calls-more");
     this.pause = toggle("Pause", () => this.togglePause());
-    this.clear = h("button.quiet", { type: "button", onclick: () => {
+    const clear = () => {
       url.go(Object.fromEntries(FILTERS.map((name) => [name, ""])));
-      this.fields.q.focus();
-    } }, "Clear filters");
+      this.fields.q.input.focus();
+    };
+    this.clear = button("Clear filters", clear, ".quiet");
     const { q, state, tool, session, worker, by, span } = this.fields;
-    this.lineBar = h("span", null, h("label", null, "last ", span), h("label", null, "by ", by));
+    this.lineBar = h("span", null, span.root, by.root);
+    const lineBar = h("span.line-bar", null, this.drawLine, this.lineBar);
     return [
-      h("div.bar", null, h("label", null, "Find ", q), this.failed, this.slow, this.pause, this.more),
-      h("div.bar.more", { id: "calls-more" }, h("label", null, "State ", state), h("label", null, "Tool ", tool.field), h("label", null, "Session ", session.field),
-        h("label", null, "Worker ", worker.field), this.clear,
-        h("span.line-bar", null, this.drawLine, this.lineBar)),
+      h("div.bar", null, q.root, this.failed, this.slow, this.pause, this.more),
+      h("div.bar.more", { id: "calls-more" }, state.root, tool.root, session.root, worker.root, this.clear, lineBar),
     ];
-  }
-
-  choice(name, options, usual = "") {
-    return h("select", { onchange: ({ target }) => this.app.url.go({ [name]: target.value === usual ? "" : target.value }) },
-      Object.entries(options).map(([value, text]) => h("option", { value, selected: value === usual }, text)));
-  }
-
-  /** A field for an exact name, which suggests those of the calls that are known. */
-  named(name) {
-    const names = h("datalist", { id: `calls-${name}s` });
-    const input = h("input", { list: names.id, autocomplete: "off", placeholder: "All",
-      onfocus: () => replace(names, this.namesOf(name).map((value) => h("option", { value }))),
-      onchange: () => this.app.url.go({ [name]: input.value }) });
-    return { input, field: [input, names] };
   }
 
   namesOf(name) {
@@ -110,12 +116,8 @@ class CallsView {
   }
 
   show() {
-    const { fields, get } = this;
-    for (const name of ["q", "state", "tool", "session", "worker", "by", "span"]) {
-      const field = fields[name].input ?? fields[name];
-      const value = get(name) || (name === "span" ? "60" : "");
-      if (document.activeElement !== field || field.tagName === "SELECT") field.value = value;
-    }
+    const { get } = this;
+    for (const field of Object.values(this.fields)) field.follow();
     const slow = slowOf(get);
     setText(this.slow, `Slow (${duration((slow || SLOW_MS) * 1_000).replace(/\.00 s$/, " s")} or more)`);
     setAttribute(this.slow, "aria-pressed", String(slow > 0));
@@ -131,7 +133,9 @@ class CallsView {
 
   /** What has ended before the page was opened is asked for where it may not be among what the page knows. */
   listEnded() {
-    const query = Object.fromEntries(["tool", "session", "worker"].map((name) => [name === "session" ? "session_id" : name, this.get(name)]));
+    const query = Object.fromEntries(
+      ["tool", "session", "worker"].map((name) => [name === "session" ? "session_id" : name, this.get(name)]),
+    );
     const asked = JSON.stringify(query);
     if (asked === this.asked) return;
     this.asked = asked;
@@ -148,7 +152,7 @@ class CallsView {
   }
 
   choose(call) {
-    this.app.url.go({ call: call.id, epoch: call.epoch });
+    url.go({ call: call.id, epoch: call.epoch });
   }
 
   togglePause() {
@@ -175,8 +179,12 @@ class CallsView {
     }
     if (!this.line.root.hidden) {
       const now = paused ? () => paused.at : () => app.events.now();
-      this.line.show(app.calls.all(matches), { span: (Number(this.get("span")) in SPANS ? this.get("span") : 60) * 1_000,
-        by: this.get("by") === "session" ? "session" : "tool", now, selected });
+      this.line.show(app.calls.all(matches), {
+        span: this.fields.span.value * 1_000,
+        by: this.fields.by.value || "tool",
+        now,
+        selected,
+      });
     }
     this.drawSummary();
     this.detail.show(this.get("call"), selected);
@@ -186,18 +194,30 @@ class CallsView {
     const { calls } = this.app;
     const { told, omitted } = calls.rate();
     const all = `${counted(Math.round(told + omitted), "call")} a second`;
-    setText(this.summary, [
-      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
-      `${count(calls.running.size)} in flight`,
-      isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
-      this.paused ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}` : "",
-    ].filter(Boolean).join(" · "));
+    setText(
+      this.summary,
+      [
+        omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
+        `${count(calls.running.size)} in flight`,
+        isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
+        this.paused
+          ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}`
+          : "",
+      ]
+        .filter(Boolean)
+        .join(" · "),
+    );
     this.left.hidden = !calls.omitted && !calls.dropped;
     if (this.left.hidden) return;
-    setText(this.left, `Since this page was opened: ${[
-      calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
-      calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
-    ].filter(Boolean).join(", ")}.`);
+    setText(
+      this.left,
+      `Since this page was opened: ${[
+        calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
+        calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
+      ]
+        .filter(Boolean)
+        .join(", ")}.`,
+    );
   }
 
   fill(cells, call, element) {
@@ -224,17 +244,21 @@ class CallsView {
 
 const EMPTY = "No calls yet. As soon as somebody calls a tool, it is here.";
 
-const toggle = (text, onclick) => h("button.toggle", { type: "button", "aria-pressed": "false", onclick }, text);
+function toggle(text, onclick) {
+  const made = button(text, onclick, ".toggle");
+  setAttribute(made, "aria-pressed", "false");
+  return made;
+}
 
 function outcome(call) {
-  if (call.error) return oneLine(call.error.message ? `${call.error.type}: ${call.error.message.slice(0, 1_000)}` : call.error.type);
+  if (call.error)
+    return oneLine(call.error.message ? `${call.error.type}: ${call.error.message.slice(0, 1_000)}` : call.error.type);
   if (call.over) {
     call.outcome ??= resultOf(call);
     return call.outcome ?? "";
   }
   if (!call.progress) return "";
-  const { current, total, message } = call.progress;
-  return oneLine(`${total ? `${count(current)} of ${count(total)}` : count(current)} ${message}`);
+  return oneLine(progressed(call.progress));
 }
 
 /** A result in one line; null: there is none, or none yet. */

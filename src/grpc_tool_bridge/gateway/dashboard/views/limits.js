@@ -1,11 +1,14 @@
 // The limits of the hub, the fullest first, and what the hub is.
 
-import { ApiError, get } from "../api.js";
-import { h, setAttribute, setText } from "../dom.js";
+import { SearchField } from "../address_fields.js";
+import { get } from "../api.js";
+import { Facts, h, setAttribute, setText } from "../dom.js";
+import { Problem } from "../failure.js";
 import { bytes, count, duration } from "../format.js";
 import { Keyed } from "../keyed.js";
 import { meaning, setting } from "../limit_meanings.js";
 import { Poll } from "../poll.js";
+import { link } from "../url.js";
 
 const POLL_MS = 2_000;
 const NEAR = 0.8;
@@ -19,7 +22,13 @@ const FACTS = {
   python: ["Python", String],
   address: ["Address of clients and workers", String],
   http_address: ["Address of this page", String],
-  uptime_seconds: ["Up for", (seconds) => duration(Math.floor(seconds) * 1e6).replace(/^[\d.]+ ms$/, "0 s").replace(/\.0+ s$/, " s")],
+  uptime_seconds: [
+    "Up for",
+    (seconds) =>
+      duration(Math.floor(seconds) * 1e6)
+        .replace(/^[\d.]+ ms$/, "0 s")
+        .replace(/\.0+ s$/, " s"),
+  ],
   serving: ["Takes calls", (is) => (is ? "yes" : "no: it starts or shuts down")],
   injects_faults: ["Injects faults", yesOrNo],
   active_calls: ["Calls in flight", count],
@@ -33,40 +42,40 @@ const FACTS = {
 
 class LimitsView {
   constructor(app) {
-    this.app = app;
-    this.failed = h("p.bad", { role: "alert", hidden: true });
+    this.problem = new Problem();
     this.summary = h("p.summary", null, "…");
-    this.hub = h("dl.facts");
-    this.facts = new Keyed(this.hub, {
-      key: ([name]) => name,
-      make: ([, title]) => { const value = h("dd"); return { element: h("div", null, h("dt", null, title), value), value }; },
-      fill: ({ value }, [, , text]) => setText(value, text),
-    });
+    this.facts = new Facts(Object.values(FACTS).map(([title]) => title));
     this.list = h("ul.meters", { "aria-label": "Limits, the fullest first" });
     this.meters = new Keyed(this.list, {
       key: ({ name, title, kind, of }) => JSON.stringify([name, title, kind, of]),
-      make: (limit) => makeMeter(app, limit), fill: fillMeter,
+      make: makeMeter,
+      fill: fillMeter,
     });
-    this.search = h("input", { type: "search", autocomplete: "off", placeholder: "A limit, a session, a tool",
-      oninput: () => app.url.go({ q: this.search.value }, { replace: true }) });
-    this.root = h("section.view.limits", null,
-      h("section.card", { "aria-label": "This hub" }, h("h2", null, "This hub"), this.hub),
-      h("div.bar", null, h("h1", null, "Limits"), h("label", null, "Find ", this.search)),
-      this.failed, this.summary, this.list,
-      h("p.summary", null, "Settings are given to the hub in Python as Settings(max_sessions=…), in the environment as "
-        + "TOOL_BRIDGE_MAX_SESSIONS=…, or in the file of --config as max_sessions = …; a tool's own limits override those for tools."));
-    this.poll = new Poll(POLL_MS, () => this.read());
-    this.onOpen = () => this.poll.now();
-    app.events.addEventListener("open", this.onOpen);
+    this.search = new SearchField("A limit, a session, a tool");
+    this.root = h(
+      "section.view.limits",
+      null,
+      h("section.card", { "aria-label": "This hub" }, h("h2", null, "This hub"), this.facts.root),
+      h("div.bar", null, h("h1", null, "Limits"), this.search.root),
+      this.problem.root,
+      this.summary,
+      this.list,
+      h(
+        "p.summary",
+        null,
+        "Settings are given to the hub in Python as Settings(max_sessions=…), in the environment as " +
+          "TOOL_BRIDGE_MAX_SESSIONS=…, or in the file of --config as max_sessions = …; a tool's own limits override those for tools.",
+      ),
+    );
+    this.poll = new Poll(app.events, POLL_MS, () => this.read());
   }
 
   show() {
-    if (document.activeElement !== this.search) this.search.value = this.app.url.get("q");
+    this.search.follow();
     if (this.limits) this.draw();
   }
 
   close() {
-    this.app.events.removeEventListener("open", this.onOpen);
     this.poll.stop();
   }
 
@@ -74,46 +83,55 @@ class LimitsView {
     try {
       const [{ limits }, hub] = await Promise.all([get("/api/limits"), get("/api/hub")]);
       this.limits = limits.sort((one, other) => partOf(other) - partOf(one) || other.waiting - one.waiting);
-      this.facts.show(Object.entries(FACTS).filter(([name]) => isKnown(hub[name]))
-        .map(([name, [title, written]]) => [name, title, written(hub[name])]));
-      this.failed.hidden = true;
+      const known = Object.entries(FACTS).filter(([name]) => (hub[name] ?? "") !== "");
+      this.facts.set(Object.fromEntries(known.map(([name, [title, written]]) => [title, written(hub[name])])));
+      this.problem.show(null);
       this.draw();
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.failed.hidden = false;
-      setText(this.failed, `No new numbers: ${error.message} The page goes on asking.`);
+      this.problem.show(error, "The page goes on asking.");
     }
   }
 
   draw() {
-    const words = this.app.url.get("q").toLowerCase().split(/\s+/).filter(Boolean);
-    const shown = this.limits.filter((limit) => words.every((word) =>
-      `${limit.title} ${limit.name} ${limit.kind} ${limit.of}`.toLowerCase().includes(word)));
-    this.meters.show(shown, words.join(" "));
+    const shown = this.search.found(this.limits, (limit) => [limit.title, limit.name, limit.kind, limit.of]);
+    this.meters.show(shown, this.search.words.join(" "));
     const near = this.limits.filter((limit) => partOf(limit) > NEAR).length;
-    const told = near ? `${count(near)} of ${count(this.limits.length)} limits ${near === 1 ? "is" : "are"} nearly full or full` : "No limit is nearly full";
-    setText(this.summary, shown.length ? `${told}; those of single sessions, tools and workers are here if they are among the fullest` : "No limit has these words.");
+    const told = near
+      ? `${count(near)} of ${count(this.limits.length)} limits ${near === 1 ? "is" : "are"} nearly full or full`
+      : "No limit is nearly full";
+    setText(
+      this.summary,
+      shown.length
+        ? `${told}; those of single sessions, tools and workers are here if they are among the fullest`
+        : "No limit has these words.",
+    );
   }
 }
-
-const isKnown = (value) => value !== null && value !== undefined && value !== "";
 
 /** The part of a limit that is used; 0 where there is no limit. */
 function partOf({ used, limit }) {
   return limit ? used / limit : 0;
 }
 
-function makeMeter(app, { name, title, kind, of }) {
+function makeMeter({ name, title, kind, of }) {
   const bar = h("div.used");
-  const meter = h("div.meter", { role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": of ? `${title}, ${kind} ${of}` : title }, bar);
+  const meter = h(
+    "div.meter",
+    { role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": of ? `${title}, ${kind} ${of}` : title },
+    bar,
+  );
   const numbers = h("span.numbers");
   const mark = h("strong.mark");
   const waiting = h("span.waits");
   const set = h("code");
-  const link = of && Object.hasOwn(KINDS, kind) ? h("a", { href: app.url.href({ view: VIEWS[kind], [kind]: of }) }, `${KINDS[kind]} ${of}`) : null;
-  const element = h("li.card", null,
-    h("div.line", null, h("h3", null, title), link, mark, waiting, numbers), meter,
-    h("p.what", null, set, " ", meaning(name)));
+  const owner = of && Object.hasOwn(KINDS, kind) ? link(`${KINDS[kind]} ${of}`, { view: VIEWS[kind], [kind]: of }) : null;
+  const element = h(
+    "li.card",
+    null,
+    h("div.line", null, h("h3", null, title), owner, mark, waiting, numbers),
+    meter,
+    h("p.what", null, set, " ", meaning(name)),
+  );
   return { element, bar, meter, numbers, mark, waiting, set };
 }
 
@@ -122,7 +140,9 @@ function fillMeter({ element, bar, meter, numbers, mark, waiting, set }, limit) 
   const written = limit.unit === "bytes" ? bytes : count;
   const unit = limit.unit && limit.unit !== "bytes" ? ` ${limit.unit}` : "";
   const percent = part > 0 && part < 0.01 ? "less than 1 %" : `${Math.floor(part * 100 + 1e-9)} %`;
-  const text = limit.limit ? `${written(limit.used)} of ${written(limit.limit)}${unit} · ${percent}` : `${written(limit.used)}${unit}, without a limit`;
+  const text = limit.limit
+    ? `${written(limit.used)} of ${written(limit.limit)}${unit} · ${percent}`
+    : `${written(limit.used)}${unit}, without a limit`;
   const state = part >= 1 ? "full" : part > NEAR ? "near" : "";
   setAttribute(element, "data-fullness", state || null);
   setText(numbers, text);

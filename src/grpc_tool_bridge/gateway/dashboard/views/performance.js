@@ -1,13 +1,15 @@
 // The last minutes: calls a second, how long they took, how many ran; of all, of a tool or of a worker.
 
-import { ApiError, get } from "../api.js";
+import { get } from "../api.js";
 import { Chart } from "../charts.js";
-import { CountsTable, percent, rate } from "../counts_table.js";
+import { CountsTable } from "../counts_table.js";
 import { h, setAttribute, setText } from "../dom.js";
-import { count, counted, milliseconds } from "../format.js";
+import { Problem } from "../failure.js";
+import { count, counted, milliseconds, percent, rate } from "../format.js";
 import { NotableCalls } from "../notable_calls.js";
 import { KEPT_MS, Points, sumOf } from "../points.js";
 import { Poll } from "../poll.js";
+import { url } from "../url.js";
 
 const MINUTES = [1, 5, 10];
 const DEFAULT_MINUTES = 5;
@@ -20,28 +22,46 @@ const axisTime = (ms) => (ms === 0 ? "0" : ms < 1_000 ? `${ms} ms` : `${ms / 1_0
 const axisRate = (number) => (number < 1_000 ? String(number) : `${number / 1_000}k`);
 
 const CHARTS = [
-  { title: "Calls a second", format: rate, tick: axisRate, lines: [
-    { name: "calls", title: "Calls", value: (point) => point.rate },
-    { name: "errors", title: "Errors", value: (point) => point.errorRate }] },
-  { title: "Latency", format: milliseconds, tick: axisTime, scale: { log: true }, lines: [
-    { name: "p50", title: "p50", value: (point) => point.p50 },
-    { name: "p95", title: "p95", value: (point) => point.p95 },
-    { name: "p99", title: "p99", value: (point) => point.p99 }] },
-  { title: "Calls in flight", format: count, tick: axisRate, scale: { whole: true }, lines: [
-    { name: "active", title: "In flight", value: (point) => point.active }] },
+  {
+    title: "Calls a second",
+    format: rate,
+    tick: axisRate,
+    lines: [
+      { name: "calls", title: "Calls", value: (point) => point.rate },
+      { name: "errors", title: "Errors", value: (point) => point.errorRate },
+    ],
+  },
+  {
+    title: "Latency",
+    format: milliseconds,
+    tick: axisTime,
+    scale: { log: true },
+    lines: [
+      { name: "p50", title: "p50", value: (point) => point.p50 },
+      { name: "p95", title: "p95", value: (point) => point.p95 },
+      { name: "p99", title: "p99", value: (point) => point.p99 },
+    ],
+  },
+  {
+    title: "Calls in flight",
+    format: count,
+    tick: axisRate,
+    scale: { whole: true },
+    lines: [{ name: "active", title: "In flight", value: (point) => point.active }],
+  },
 ];
 
 class PerformanceView {
   constructor(app) {
     this.app = app;
     this.points = new Points();
-    this.asked = 0;
     this.what = JSON.stringify(this.chosen);
-    this.failures = new Map();
     this.minutes = MINUTES.map((minutes) => h("a", { "data-minutes": minutes }, counted(minutes, "minute")));
-    this.charts = CHARTS.map((given) => new Chart({ ...given, empty: NONE,
-      onCursor: (at) => this.point(at), onToggle: (name, hide) => this.toggle(name, hide) }));
-    this.table = new CountsTable(app);
+    this.charts = CHARTS.map(
+      (given) =>
+        new Chart({ ...given, empty: NONE, onCursor: (at) => this.point(at), onToggle: (name, hide) => this.toggle(name, hide) }),
+    );
+    this.table = new CountsTable();
     this.lists = [new NotableCalls(app, "slow"), new NotableCalls(app, "failed")];
     this.title = h("h1");
     this.all = h("a", null, "All calls");
@@ -49,33 +69,51 @@ class PerformanceView {
     this.its = h("a", null, "Its calls now");
     this.links = h("span.links", null, this.all, this.one, this.its);
     this.summary = h("p.summary", null, "…");
-    this.failed = h("p.bad", { role: "alert", hidden: true });
-    this.root = h("section.view.performance", null,
+    this.problems = { charts: new Problem(), lists: new Problem() };
+    this.root = h(
+      "section.view.performance",
+      null,
       h("div.bar", null, this.title, this.links, h("nav.choice", { "aria-label": "The last minutes" }, this.minutes)),
-      this.failed, this.summary,
-      h("div.charts", null, this.charts.map(({ root }) => root)),
-      h("p.summary", null, "p50, p95 and p99 are estimates: half, 95 % and 99 % of the calls took no longer. The hub counts "
-        + "durations in buckets (… 1, 2, 5, 10, 20, 50 ms …), so one may be off by as much as its bucket is wide."),
-      h("div.tables", null, this.table.root, h("div.lists", null, this.lists.map(({ root }) => root))));
-    this.poll = new Poll(POLL_MS, () => this.told("charts", () => this.read()));
-    this.listsPoll = new Poll(LISTS_POLL_MS, () => this.told("lists", () => this.readLists()));
-    this.onOpen = () => { this.poll.now(); this.listsPoll.now(); };
-    app.events.addEventListener("open", this.onOpen);
+      Object.values(this.problems).map(({ root }) => root),
+      this.summary,
+      h(
+        "div.charts",
+        null,
+        this.charts.map(({ root }) => root),
+      ),
+      h(
+        "p.summary",
+        null,
+        "p50, p95 and p99 are estimates: half, 95 % and 99 % of the calls took no longer. The hub counts " +
+          "durations in buckets (… 1, 2, 5, 10, 20, 50 ms …), so one may be off by as much as its bucket is wide.",
+      ),
+      h(
+        "div.tables",
+        null,
+        this.table.root,
+        h(
+          "div.lists",
+          null,
+          this.lists.map(({ root }) => root),
+        ),
+      ),
+    );
+    this.poll = new Poll(app.events, POLL_MS, () => this.told("charts", () => this.read()));
+    this.listsPoll = new Poll(app.events, LISTS_POLL_MS, () => this.told("lists", () => this.readLists()));
   }
 
   get range() {
-    const minutes = Number(this.app.url.get("minutes"));
+    const minutes = Number(url.get("minutes"));
     return MINUTES.includes(minutes) ? minutes : DEFAULT_MINUTES;
   }
 
   /** Whose calls they are. A call counts for its tool and for its worker, so it is one of the two. */
   get chosen() {
-    const tool = this.app.url.get("tool");
-    return { tool, worker: tool ? "" : this.app.url.get("worker") };
+    const tool = url.get("tool");
+    return { tool, worker: tool ? "" : url.get("worker") };
   }
 
   show() {
-    const { url } = this.app;
     for (const link of this.minutes) {
       const minutes = Number(link.dataset.minutes);
       link.href = url.href({ minutes: minutes === DEFAULT_MINUTES ? "" : minutes });
@@ -95,7 +133,6 @@ class PerformanceView {
 
   /** Says whose calls they are, and where there is more of them. */
   name() {
-    const { url } = this.app;
     const { tool, worker } = this.chosen;
     setText(this.title, tool ? `Tool ${tool}` : worker ? `Worker ${worker}` : "All calls");
     this.links.hidden = !tool && !worker;
@@ -115,7 +152,6 @@ class PerformanceView {
   }
 
   close() {
-    this.app.events.removeEventListener("open", this.onOpen);
     this.poll.stop();
     this.listsPoll.stop();
     for (const chart of this.charts) chart.close();
@@ -134,18 +170,15 @@ class PerformanceView {
 
   /** Shows what has failed; its next answer takes it away again. */
   async told(name, work) {
+    let failed = null;
     try {
       await work();
-      this.failures.delete(name);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.failures.set(name, error.message);
+      failed = error;
       // Time goes on, and a gap shows it.
       this.draw();
     }
-    const [message] = this.failures.values();
-    this.failed.hidden = message === undefined;
-    if (message !== undefined) setText(this.failed, `No new numbers: ${message} The page goes on asking.`);
+    this.problems[name].show(failed, "The page goes on asking.");
   }
 
   draw() {
@@ -167,10 +200,10 @@ class PerformanceView {
   }
 
   toggle(name, hide) {
-    const hidden = new Set(this.app.url.get("hide").split(",").filter(Boolean));
+    const hidden = new Set(url.get("hide").split(",").filter(Boolean));
     if (hide) hidden.add(name);
     else hidden.delete(name);
-    this.app.url.go({ hide: [...hidden].join(",") }, { replace: true });
+    url.go({ hide: [...hidden].join(",") }, { replace: true });
   }
 }
 

@@ -1,61 +1,45 @@
 // One session: what it is, what it has, and its end.
 
-import { all, get, ofSession, send } from "../api.js";
+import { ApiError, all, get, isReachable, ofSession, send } from "../api.js";
 import { ask } from "../dialog.js";
-import { facts, h, liveFacts, replace, setText } from "../dom.js";
-import { failure } from "../failure.js";
+import { button, Facts, facts, folded, h, replace, setText } from "../dom.js";
+import { failure, Problem } from "../failure.js";
 import { ago, clock, count, counted, cut } from "../format.js";
 import { Poll } from "../poll.js";
+import { link, toolLink } from "../url.js";
 import { VariablesPanel } from "./variables.js";
 
 const EVERY_MS = 3_000;
-/** A browser resolves these before it sends a path. */
-const UNREACHABLE = new Set([".", ".."]);
 
-/** A session that is selected. `id` is its id; `ended` says whether it is over. */
+/** A session that is selected: its id is `title`; `ended` says whether it is over. */
 export class SessionPanel {
   constructor(app, id) {
     this.app = app;
-    this.id = id;
+    this.title = id;
     this.ended = false;
-    this.heading = h("h2", { tabindex: -1 }, id);
-    this.closing = h("a.close", { "aria-label": "Close" }, "×");
-    this.problem = h("div", { role: "status" });
-    this.facts = liveFacts(["In flight", "Variables", "Tools it sees", "Last activity", "Created"]);
+    this.problem = new Problem();
+    this.facts = new Facts(["In flight", "Variables", "Tools it sees", "Last activity", "Created"]);
     this.metadata = h("div");
-    this.end = h("button.danger", { type: "button", onclick: () => this.askToEnd() }, "End session…");
-    this.links = h(
+    const links = h(
       "p.links",
       null,
-      ["calls", "tools", "agents"].map((view) =>
-        h(
-          "a",
-          { href: app.url.href({ view, session: id }) },
-          { calls: "Its calls", tools: "Its tools", agents: "Its agents and runs" }[view],
-        ),
-      ),
+      link("Its calls", { view: "calls", session: id }),
+      link("Its tools", { view: "tools", session: id }),
+      link("Its agents and runs", { view: "agents", session: id }),
     );
-    this.living = h("div", { hidden: true }, h("div.bar", null, this.links, this.end), this.facts.root, this.metadata);
-    this.root = h("div.session", null, this.closing, this.heading, this.problem, this.living);
+    const end = button("End session…", () => this.askToEnd(), ".danger");
+    this.living = h("div", { hidden: true }, h("div.bar", null, links, end), this.facts.root, this.metadata);
+    this.root = h("div.session", null, this.problem.root, this.living);
     this.variables = null;
-    if (UNREACHABLE.has(id)) {
-      this.finish(
-        {
-          type: "Unreachable",
-          message: `A browser cannot ask for a session that is called "${id}", since it means a folder in an address.`,
-        },
-        "Use the command line or a client over gRPC.",
-      );
-    } else {
-      this.poll = new Poll(EVERY_MS, () => this.ask());
+    if (isReachable(id)) {
+      this.poll = new Poll(app.events, EVERY_MS, () => this.ask());
+      return;
     }
+    const message = `A browser cannot ask for a session that is called "${id}", since it means a folder in an address.`;
+    this.finish(new ApiError(0, { type: "Unreachable", message }), "Use the command line or a client over gRPC.");
   }
 
-  /** It is asked for by itself. */
-  update() {}
-
-  show() {
-    this.closing.href = this.app.url.href({ session: "", variable: "", vq: "" });
+  update() {
     this.variables?.show();
   }
 
@@ -70,39 +54,32 @@ export class SessionPanel {
   }
 
   async ask() {
-    let info;
     try {
-      info = await get(ofSession(this.id));
+      const info = await get(ofSession(this.title));
+      if (!this.ended) this.took(info);
     } catch (error) {
-      if (!("status" in error)) throw error;
       if (this.ended) return;
-      if (error.status === 404 || error.status === 410)
-        this.finish(
-          error.info,
-          error.status === 410 ? "Its variables, tools and agents are gone. If a client opens it again, it is here again." : "",
-        );
-      else replace(this.problem, failure(error.info));
-      return;
+      const isGone = error.status === 410;
+      const advice = isGone ? "Its variables, tools and agents are gone. If a client opens it again, it is here again." : "";
+      if (isGone || error.status === 404) this.finish(error, advice);
+      else this.problem.show(error);
     }
-    if (!this.ended) this.took(info);
   }
 
   took(info) {
-    replace(this.problem);
+    this.problem.show(null);
     if (!this.variables) {
       this.living.hidden = false;
-      this.variables = new VariablesPanel(this.app, this.id);
+      this.variables = new VariablesPanel(this.app, this.title);
       this.root.append(this.variables.root, this.tools());
       this.variables.show();
-      const entries = Object.entries(info.metadata);
-      replace(
-        this.metadata,
-        entries.length ? [h("h3", null, "Metadata"), facts(entries.map(([name, value]) => [name, cut(value, 2_000)]))] : null,
-      );
+      const entries = Object.entries(info.metadata).map(([name, value]) => [name, cut(value, 2_000)]);
+      replace(this.metadata, entries.length ? [h("h3", null, "Metadata"), facts(entries)] : null);
     }
     this.info = info;
+    const own = info.active_operations ? ", with the watch of this page" : "";
     this.facts.set({
-      "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${info.active_operations ? ", with the watch of this page" : ""}`,
+      "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${own}`,
       Variables: count(info.variable_count),
       "Tools it sees": count(info.tool_count),
       "Last activity": ago(info.last_activity, this.app.events.now()),
@@ -110,13 +87,11 @@ export class SessionPanel {
     });
   }
 
-  finish(info, advice) {
-    this.ended = true;
-    this.poll?.stop();
-    this.living.hidden = true;
-    this.variables?.close();
-    replace(this.root, this.closing, this.heading, this.problem);
-    replace(this.problem, failure(info, advice));
+  finish(error, advice) {
+    this.close();
+    this.variables = null;
+    replace(this.root, this.problem.root);
+    this.problem.show(error, advice);
   }
 
   async askToEnd() {
@@ -132,14 +107,14 @@ export class SessionPanel {
         h(
           "p",
           null,
-          `“${cut(this.id, 100)}” ends for all its clients: its ${counted(this.info?.variable_count ?? 0, "variable")}, its own tools and its agents are lost.`,
+          `“${cut(this.title, 100)}” ends for all its clients: its ${counted(this.info?.variable_count ?? 0, "variable")}, its own tools and its agents are lost.`,
         ),
         h("label.check", null, force, " Cancel its calls in flight. Else it ends when they have finished."),
         note,
       ],
       work: async (signal) => {
         if (busy && !force.checked) setText(note, "Waiting for its calls to finish…");
-        await send("DELETE", `${ofSession(this.id)}${force.checked ? "?force=true" : ""}`, undefined, { signal });
+        await send("DELETE", `${ofSession(this.title)}${force.checked ? "?force=true" : ""}`, undefined, { signal });
         this.app.say("The session has ended.");
       },
     });
@@ -149,37 +124,20 @@ export class SessionPanel {
   /** Its own tools, asked for when somebody wants to see them. */
   tools() {
     const body = h("div");
-    const list = async () => {
-      if (!folded.open) return;
-      replace(body, h("p.quiet-text", null, "Asking the hub…"));
+    const note = (text) => replace(body, h("p.quiet-text", null, text));
+    const item = ({ name, description }) =>
+      h("li", null, toolLink(name, this.title), description ? ` ${cut(description, 200)}` : "");
+    return folded("Tools of its own", body, async () => {
+      note("Asking the hub…");
       try {
         const found = [];
-        for await (const tool of all("/api/tools", "tools", { session_id: this.id })) if (tool.of_session) found.push(tool);
-        replace(
-          body,
-          found.length
-            ? h(
-                "ul.plain",
-                null,
-                found.map((tool) => this.tool(tool)),
-              )
-            : h("p.quiet-text", null, "None: it uses those of the hub."),
-        );
+        for await (const tool of all("/api/tools", "tools", { session_id: this.title })) if (tool.of_session) found.push(tool);
+        if (found.length) replace(body, h("ul.plain", null, found.map(item)));
+        else note("None: it uses those of the hub.");
       } catch (error) {
-        if (!("status" in error)) throw error;
+        if (!(error instanceof ApiError)) throw error;
         replace(body, failure(error.info));
       }
-    };
-    const folded = h("details", { ontoggle: list }, h("summary", null, "Tools of its own"), body);
-    return folded;
-  }
-
-  tool({ name, description }) {
-    return h(
-      "li",
-      null,
-      h("a.mono", { href: this.app.url.href({ view: "tools", session: this.id, tool: name }) }, name),
-      description ? ` ${cut(description, 200)}` : "",
-    );
+    });
   }
 }

@@ -1,9 +1,10 @@
 // The sessions: all of them, and one with its variables.
 
-import { h, setText } from "../dom.js";
-import { ago, count, counted, oneLine, timeOf } from "../format.js";
+import { ChoiceField } from "../address_fields.js";
+import { setText } from "../dom.js";
+import { ago, count, oneLine, timeOf } from "../format.js";
 import { ListView } from "../list_view.js";
-import { MAX_ENTRIES } from "../live_list.js";
+import { url } from "../url.js";
 import { SessionPanel } from "./session_panel.js";
 
 /** Milliseconds between two questions for what events do not tell: calls in flight, last activity. */
@@ -19,24 +20,22 @@ const COLUMNS = [
 const byName = (a, b) => (a.session_id < b.session_id ? -1 : 1);
 const highest = (name) => (a, b) => (a[name] < b[name] ? 1 : a[name] > b[name] ? -1 : byName(a, b));
 const ORDERS = {
-  activity: ["Last activity", highest("last_activity")],
-  created: ["Created", highest("created_at")],
-  name: ["Name", byName],
-  calls: ["Calls in flight", highest("active_operations")],
+  activity: highest("last_activity"),
+  created: highest("created_at"),
+  name: byName,
+  calls: highest("active_operations"),
 };
+const TITLES = { activity: "Last activity", created: "Created", name: "Name", calls: "Calls in flight" };
 
 class SessionsView extends ListView {
   constructor(app) {
-    const order = h(
-      "select",
-      { onchange: () => app.url.go({ sort: order.value === "activity" ? "" : order.value }) },
-      Object.entries(ORDERS).map(([value, [title]]) => h("option", { value }, title)),
-    );
+    const order = new ChoiceField("Sort by", "sort", TITLES, "activity");
     super(app, {
       name: "sessions",
       title: "Sessions",
       placeholder: "A name, a metadata value",
       selection: "The selected session",
+      closes: { session: "", variable: "", vq: "" },
       columns: COLUMNS,
       live: {
         address: "/api/sessions",
@@ -46,21 +45,14 @@ class SessionsView extends ListView {
         last: "ended",
         every: EVERY_MS,
       },
-      select: (session) => app.url.go({ session: session.session_id, variable: "", vq: "" }),
-      bar: h("label", null, "Sort by ", order),
+      select: (session) => url.go({ session: session.session_id, variable: "", vq: "" }),
+      fields: [order],
     });
     this.order = order;
     this.onEvent = ({ detail }) => {
       if (detail.session?.session_id === this.key) this.happened(detail.operation);
     };
     app.events.addEventListener("event", this.onEvent);
-  }
-
-  show() {
-    const sort = this.app.url.get("sort");
-    this.order.value = sort in ORDERS ? sort : "activity";
-    super.show();
-    this.beside?.show();
   }
 
   close() {
@@ -71,12 +63,11 @@ class SessionsView extends ListView {
   happened(operation) {
     // One that has ended may be there again, under the same name.
     if (operation === "started") this.open(this.key, true);
-    else this.beside.read();
-    this.beside.show();
+    else this.panelShown.read();
   }
 
   selected() {
-    return this.app.url.get("session");
+    return url.get("session");
   }
 
   panel(id) {
@@ -88,13 +79,12 @@ class SessionsView extends ListView {
   }
 
   sort(sessions) {
-    return sessions.sort(ORDERS[this.order.value][1]);
+    return sessions.sort(ORDERS[this.order.value]);
   }
 
   sum(found, all) {
     const busy = all.filter((session) => session.active_operations).length;
-    const many = this.live.isCut ? `the first ${count(MAX_ENTRIES)} sessions` : counted(all.length, "session");
-    return `${this.words().length ? `${count(found.length)} of ` : ""}${many} · ${count(busy)} with calls or watches in flight`;
+    return `${this.counted(found, all, "session")} · ${count(busy)} with calls or watches in flight`;
   }
 
   nothing(hasWords) {

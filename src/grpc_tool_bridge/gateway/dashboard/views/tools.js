@@ -1,156 +1,77 @@
 // The tools: all of them, by words, and one with a form to call it.
 
+import { NameField } from "../address_fields.js";
 import { ApiError, all, get, path } from "../api.js";
-import { atMost, h, replace, setText } from "../dom.js";
-import { failure } from "../failure.js";
+import { h, replace, setText } from "../dom.js";
+import { Problem } from "../failure.js";
 import { counted, oneLine } from "../format.js";
+import { ListView } from "../list_view.js";
+import { Poll } from "../poll.js";
 import { KINDS, ToolDetail } from "../tool_detail.js";
-import { VirtualList } from "../virtual_list.js";
+import { link, url } from "../url.js";
 
+const EVERY_MS = 3_000;
 const COLUMNS = [
   { title: "Tool", name: "tool" },
   { title: "Kind", name: "kind" },
   { title: "Runs in", name: "where" },
   { title: "What it does", name: "about" },
 ];
-/** Milliseconds after which a worker that is gone may have left its tools. */
-const GONE_MS = [6_000, 31_000];
-const MOST_TOOLS = 20_000;
 const MOST_SESSIONS = 1_000;
+/** What belongs to a tool that was selected before. */
+const NOTHING = { args: "", form: "", timeout: "", key: "" };
 
-class ToolsView {
+class ToolsView extends ListView {
   constructor(app) {
-    this.app = app;
-    this.tools = [];
-    this.detail = null;
-    this.search = h("input", {
-      type: "search",
+    super(app, {
+      name: "toolbox",
+      title: "Tools",
       placeholder: "Words of a name or a description",
-      autocomplete: "off",
-      oninput: () => app.url.go({ q: this.search.value }, { replace: true }),
-    });
-    this.sessions = h("datalist", { id: "tool-sessions" });
-    this.session = h("input", {
-      list: "tool-sessions",
-      autocomplete: "off",
-      placeholder: "the hub's own tools",
-      onfocus: () => this.listSessions(),
-      onchange: () => app.url.go({ session: this.session.value }),
-    });
-    this.summary = h("p.summary", null, "Reading the tools…");
-    this.problem = h("div");
-    this.list = new VirtualList({
-      label: "Tools",
+      selection: "The selected tool",
+      closes: { tool: "", ...NOTHING },
       columns: COLUMNS,
-      fill: (cells, tool) => this.fill(cells, tool),
-      key: (tool) => tool.name,
-      onSelect: (tool) => app.url.go({ tool: tool.name, ...(tool.name === app.url.get("tool") ? {} : NOTHING) }),
-      empty: "No tools here.",
+      live: {
+        address: "/api/tools",
+        name: "tools",
+        key: (tool) => tool.name,
+        query: () => ({ session_id: url.get("session") }),
+        every: EVERY_MS,
+      },
+      select: (tool) => url.go({ tool: tool.name, ...(tool.name === url.get("tool") ? {} : NOTHING) }),
+      fields: [new NameField("Session", "session", "the hub's own tools", sessionIds)],
     });
-    this.aside = h("aside.detail", { "aria-label": "The selected tool", hidden: true });
-    this.root = h(
-      "section.view.toolbox",
-      null,
-      h("h1.hidden", null, "Tools"),
-      h("div.bar", null, h("label", null, "Find ", this.search), h("label", null, "Session ", this.session), this.sessions),
-      this.summary,
-      this.problem,
-      h("div.split", null, this.list.holder, this.aside),
-    );
-    this.onOpen = () => {
-      if (!this.reading || this.reading.done) this.load();
-    };
-    const again = atMost(2_000, () => this.load());
-    this.onEvent = ({ detail }) => {
-      if (!detail.worker) return;
-      again();
-      // Tools of one that is gone stay for a while, in which it may come back; no event tells of their end.
-      if (detail.operation !== "disconnected") return;
-      this.timers.forEach(clearTimeout);
-      this.timers = GONE_MS.map((later) => setTimeout(again, later));
-    };
-    this.timers = [];
-    app.events.addEventListener("open", this.onOpen);
-    app.events.addEventListener("event", this.onEvent);
   }
 
-  show() {
-    const { url } = this.app;
-    if (document.activeElement !== this.search) this.search.value = url.get("q");
-    if (document.activeElement !== this.session) this.session.value = url.get("session");
-    if (this.loaded !== url.get("session")) this.load();
-    this.draw();
-    this.showDetail();
+  /** The key of a tool: the same name is another tool in another session. */
+  selected() {
+    const name = url.get("tool");
+    return name && JSON.stringify([name, url.get("session")]);
   }
 
-  close() {
-    this.app.events.removeEventListener("open", this.onOpen);
-    this.app.events.removeEventListener("event", this.onEvent);
-    this.timers.forEach(clearTimeout);
-    this.reading?.abort();
-    this.detail?.close();
-    this.list.close();
+  panel(key) {
+    return new ToolPanel(this.app, ...JSON.parse(key));
   }
 
-  async load() {
-    const session = this.app.url.get("session");
-    this.loaded = session;
-    this.reading?.abort();
-    const reading = new AbortController();
-    this.reading = reading;
-    const found = [];
-    try {
-      for await (const tool of all(
-        "/api/tools",
-        "tools",
-        { session_id: session },
-        { most: MOST_TOOLS, signal: reading.signal },
-      )) {
-        found.push({ ...tool, words: `${tool.name}\n${tool.description}`.toLowerCase() });
-      }
-      replace(this.problem);
-    } catch (error) {
-      if (reading.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      replace(
-        this.problem,
-        failure(error.info),
-        session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null,
-      );
-      // What was there may still be there when the hub is back.
-      if (error.status === 0) return;
-    } finally {
-      reading.done = true;
-    }
-    this.tools = found;
-    this.draw();
-    if (this.isMissing) {
-      this.shown = null;
-      this.showDetail();
-    }
+  texts(tool) {
+    return [tool.name, tool.description];
   }
 
-  async listSessions() {
-    const found = [];
-    try {
-      for await (const session of all("/api/sessions", "sessions", {}, { most: MOST_SESSIONS })) found.push(session.session_id);
-    } catch (error) {
-      // A session can be typed all the same.
-      if (!(error instanceof ApiError)) throw error;
-    }
-    replace(
-      this.sessions,
-      found.map((id) => h("option", { value: id })),
-    );
+  sum(found, all) {
+    return this.counted(found, all, "tool");
+  }
+
+  nothing(hasWords) {
+    return hasWords ? "No tool has these words." : "No tools here.";
+  }
+
+  trouble() {
+    const [error, advice] = super.trouble();
+    return [error, url.get("session") && !this.live.loaded ? link("Show the hub's own tools", { session: "" }) : advice];
   }
 
   draw() {
-    const words = this.app.url.get("q").toLowerCase().split(/\s+/).filter(Boolean);
-    const found = words.length ? this.tools.filter((tool) => words.every((word) => tool.words.includes(word))) : this.tools;
-    const of = words.length ? ` of ${counted(this.tools.length, "tool")}` : "";
-    setText(this.summary, words.length ? `${found.length.toLocaleString("en")}${of}` : counted(found.length, "tool"));
-    this.list.show(found);
-    this.list.select(this.app.url.get("tool"));
+    super.draw();
+    this.list.select(url.get("tool"));
   }
 
   fill(cells, tool) {
@@ -159,46 +80,52 @@ class ToolsView {
     setText(cells[2], tool.workers ? counted(tool.workers, "worker") : tool.of_hub === false ? "no worker" : "the hub");
     setText(cells[3], oneLine(tool.description));
   }
+}
 
-  async showDetail() {
-    const { url } = this.app;
-    const name = url.get("tool");
-    const key = name && JSON.stringify([name, url.get("session")]);
-    this.aside.hidden = !name;
-    if (this.shown === key) {
-      this.detail?.show();
-      return;
-    }
-    this.shown = key;
-    this.isMissing = false;
-    this.detail?.close();
+async function sessionIds() {
+  const found = [];
+  try {
+    for await (const session of all("/api/sessions", "sessions", {}, { most: MOST_SESSIONS })) found.push(session.session_id);
+  } catch (error) {
+    // A session can be typed all the same.
+    if (!(error instanceof ApiError)) throw error;
+  }
+  return found;
+}
+
+/** The tool that is selected, once the hub has it. */
+class ToolPanel {
+  constructor(app, name, session) {
+    Object.assign(this, { app, session });
+    this.title = name;
+    this.problem = new Problem();
+    this.root = h("div", null, this.problem.root);
     this.detail = null;
-    replace(this.aside);
-    if (!name) return;
-    const close = h(
-      "a.close",
-      { href: url.href({ tool: "", ...NOTHING }), "aria-label": "Close", onclick: () => this.list.root.focus() },
-      "×",
-    );
-    const title = h("h2", null, name);
-    replace(this.aside, close, title);
+    this.poll = new Poll(app.events, EVERY_MS, () => this.read());
+  }
+
+  close() {
+    this.poll.stop();
+    this.closed = true;
+    this.detail?.close();
+  }
+
+  update() {
+    this.detail?.update();
+  }
+
+  async read() {
     try {
-      const tool = await get(path("api", "tools", name), { session_id: url.get("session") });
-      if (this.shown !== key) return;
+      const tool = await get(path("api", "tools", this.title), { session_id: this.session });
+      if (this.closed) return;
+      this.poll.stop();
       this.detail = new ToolDetail(this.app, tool);
-      this.aside.append(this.detail.root);
-      this.detail.show();
+      this.detail.update();
+      replace(this.root, this.detail.root);
     } catch (error) {
-      if (this.shown !== key) return;
-      if (!(error instanceof ApiError)) throw error;
-      this.aside.append(failure(error.info));
-      // It is asked for again when the hub is back, or has other tools.
-      this.isMissing = true;
+      this.problem.show(error);
     }
   }
 }
-
-/** What belongs to a tool that was selected before. */
-const NOTHING = { args: "", form: "", timeout: "", key: "" };
 
 export const open = (app) => new ToolsView(app);

@@ -1,41 +1,16 @@
 // One variable: its value, and how it is changed.
 
-import { ApiError, ofVariable, send } from "../api.js";
+import { ApiError, isReachable, ofVariable, send } from "../api.js";
 import { ask } from "../dialog.js";
-import { facts, h, liveFacts, replace, setText } from "../dom.js";
-import { failure } from "../failure.js";
+import { button, Facts, facts, h, pre, replace, setText } from "../dom.js";
+import { Problem } from "../failure.js";
+import { written } from "../fields.js";
 import { bytes, clock, count, cut } from "../format.js";
 import { arranged } from "../raw_json.js";
+import { link, url } from "../url.js";
 
 /** Characters of a value that are shown; a longer one cannot be changed here. */
 const MAX_CHARS = 100_000;
-/** A browser resolves these before it sends a path. */
-const UNREACHABLE = new Set([".", ".."]);
-
-/** A field for JSON. */
-export const jsonField = (text) => {
-  const field = h("textarea", {
-    rows: Math.min(16, Math.max(3, text.split("\n").length + 1)),
-    spellcheck: "false",
-    autocomplete: "off",
-    required: true,
-    oninput: () => field.setCustomValidity(""),
-  });
-  field.value = text;
-  return field;
-};
-
-/** Returns the JSON in a field; what is not JSON is said at the field, and is an ApiError. */
-export function readJson(field) {
-  try {
-    JSON.parse(field.value);
-    return field.value;
-  } catch (error) {
-    field.setCustomValidity(`This is not JSON: ${error.message}. A text stands in quotes, such as "Berlin".`);
-    field.reportValidity();
-    throw new ApiError(422, { type: "NotJson", message: `${error.message}. A text stands in quotes, such as "Berlin".` });
-  }
-}
 
 /** The variable that is selected. */
 export class VariablePanel {
@@ -44,12 +19,12 @@ export class VariablePanel {
     this.shown = undefined;
     this.base = null;
     this.heading = h("h3.variable-name", null, name);
-    this.close = h("a", { href: app.url.href({ variable: "" }) }, "Close");
-    this.facts = liveFacts(["Type", "Revision", "Created", "Updated", "By", "Size", "Secret"]);
+    this.close = link("Close", { variable: "" });
+    this.facts = new Facts(["Type", "Revision", "Created", "Updated", "By", "Size", "Secret"]);
     this.tags = h("div");
-    this.value = h("pre", { tabindex: 0, "aria-label": "Value" });
-    this.edit = h("button.quiet", { type: "button", onclick: () => this.begin() }, "Change…");
-    this.remove = h("button.danger", { type: "button", onclick: () => this.askToDelete() }, "Delete…");
+    this.value = pre("", "Value");
+    this.edit = button("Change…", () => this.begin(), ".quiet");
+    this.remove = button("Delete…", () => this.askToDelete(), ".danger");
     this.note = h("p.quiet-text");
     this.editor = h("div", { hidden: true });
     this.root = h(
@@ -72,25 +47,24 @@ export class VariablePanel {
 
   /** Shows what the store has now. */
   update() {
-    this.close.href = this.app.url.href({ variable: "" });
+    this.close.href = url.href({ variable: "" });
     const { entry } = this;
     const stamp = `${entry?.revision} ${entry?.details?.metadata.revision} ${this.store.isLive} ${this.store.ended}`;
     if (stamp === this.shown) return;
     this.shown = stamp;
-    const isReachable = !UNREACHABLE.has(this.name);
-    this.edit.hidden = this.base !== null || !entry || !isReachable || entry.length > MAX_CHARS;
-    this.remove.hidden = !entry || !isReachable;
+    this.edit.hidden = this.base !== null || !entry || !isReachable(this.name) || entry.length > MAX_CHARS;
+    this.remove.hidden = !entry || !isReachable(this.name);
     this.value.hidden = !entry || entry.text === null;
     this.drawFacts(entry);
     if (entry?.text) setText(this.value, cut(arranged(entry.text), MAX_CHARS));
-    setText(this.note, this.words(entry, isReachable));
+    setText(this.note, this.words(entry));
     this.drawChange(entry);
   }
 
-  words(entry, isReachable) {
+  words(entry) {
     if (!entry) return this.store.isLive ? "There is no variable with this name (any more)." : "";
     if (entry.secret) return "Its value is secret and is not shown here.";
-    if (!isReachable)
+    if (!isReachable(this.name))
       return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
     if (entry.text === null) return "The value is too large to be shown here.";
     if (entry.length > MAX_CHARS) return "The value is too large to be changed here.";
@@ -99,46 +73,46 @@ export class VariablePanel {
 
   drawFacts(entry) {
     const metadata = entry?.details?.metadata;
-    this.facts.set(
-      entry
-        ? {
-            Type: entry.details?.type,
-            Revision: count(entry.revision),
-            Updated: clock(entry.updatedAt),
-            Secret: entry.secret ? "yes" : "",
-            Created: metadata && clock(metadata.created_at),
-            By: metadata?.created_by,
-            Size: entry.details && bytes(entry.details.size_bytes),
-          }
-        : {},
-    );
+    const now = entry && {
+      Type: entry.details?.type,
+      Revision: count(entry.revision),
+      Updated: clock(entry.updatedAt),
+      Secret: entry.secret ? "yes" : "",
+      Created: metadata && clock(metadata.created_at),
+      By: metadata?.created_by,
+      Size: entry.details && bytes(entry.details.size_bytes),
+    };
+    this.facts.set(now ?? {});
     const tags = Object.entries(metadata?.tags ?? {});
     replace(this.tags, tags.length ? [h("h3", null, "Tags"), facts(tags)] : null);
   }
 
-  // ---------------------------------------------------------------------------------------------- changing it
-
   begin() {
     const { entry } = this;
     this.base = entry.revision;
-    this.field = jsonField(entry.text === null ? "" : arranged(entry.text));
-    this.problem = h("div", { role: "alert" });
+    const text = entry.text === null ? "" : arranged(entry.text);
+    const rows = Math.min(16, Math.max(3, text.split("\n").length + 1));
+    this.field = written({ "aria-label": "New value (JSON)" }, { rows, text });
+    this.problem = new Problem();
     this.theirs = h("div");
     this.save = h("button", { type: "submit" }, "Save");
-    replace(
-      this.editor,
+    const form = h(
+      "form",
+      { onsubmit: (event) => this.submitted(event) },
+      this.theirs,
+      h("div.field", null, "New value (JSON)", this.field.root),
+      this.problem.root,
       h(
-        "form",
-        { onsubmit: (event) => this.submitted(event) },
-        this.theirs,
-        h("label.field", null, "New value (JSON)", this.field),
-        this.problem,
-        h("div.bar", null, this.save, h("button.quiet", { type: "button", onclick: () => this.finish() }, "Discard")),
+        "div.bar",
+        null,
+        this.save,
+        button("Discard", () => this.finish(), ".quiet"),
       ),
     );
+    replace(this.editor, form);
     this.editor.hidden = false;
     this.edit.hidden = true;
-    this.field.focus();
+    this.field.control.focus();
   }
 
   finish() {
@@ -156,32 +130,24 @@ export class VariablePanel {
     if (this.base === null) return;
     const revision = entry?.revision ?? 0;
     if (revision === this.base) return;
-    replace(
-      this.theirs,
-      h(
-        "p.changed-note",
-        null,
-        entry
-          ? `It was changed meanwhile: revision ${count(revision)}, not ${count(this.base)}. ${entry.secret ? "" : "Above is what it is now, below what you would save."}`
-          : "It was deleted meanwhile.",
-      ),
-    );
+    const seen = entry?.secret ? "" : "Above is what it is now, below what you would save.";
+    const changed = `It was changed meanwhile: revision ${count(revision)}, not ${count(this.base)}. ${seen}`;
+    replace(this.theirs, h("p.changed-note", null, entry ? changed : "It was deleted meanwhile."));
   }
 
   async submitted(event) {
     event.preventDefault();
     if (this.save.disabled) return;
     this.save.disabled = true;
-    replace(this.problem);
+    this.problem.show(null);
     try {
-      const body = `{"value":${readJson(this.field)}}`;
+      const body = `{"value":${this.field.control.value}}`;
       await send("PUT", ofVariable(this.session, this.name), body, { headers: { "If-Match": String(this.base) } });
       this.app.say("The variable was set.");
       this.finish();
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      if (error.info.type === "RevisionConflict") this.conflict(error);
-      else replace(this.problem, failure(error.info));
+      if (error instanceof ApiError && error.info.type === "RevisionConflict") this.conflict(error);
+      else this.problem.show(error);
     } finally {
       this.save.disabled = false;
     }
@@ -189,40 +155,21 @@ export class VariablePanel {
 
   conflict(error) {
     const now = Number(error.info.details.revision);
-    const { entry } = this;
-    const yours = this.field.value;
+    const overwrite = () => {
+      this.base = now;
+      this.save.form.requestSubmit();
+    };
+    const told = new ApiError(error.status, { type: error.info.type, message: error.info.message });
+    const both = [
+      h("div", null, h("h3", null, `In the hub: revision ${count(now)}`), pre(this.theirText(this.entry, now))),
+      h("div", null, h("h3", null, "Yours"), pre(cut(this.field.control.value, MAX_CHARS))),
+    ];
+    const buttons = [
+      button("Overwrite with yours", overwrite, ".danger"),
+      button("Keep the hub's", () => this.finish(), ".quiet"),
+    ];
     replace(this.theirs);
-    replace(
-      this.problem,
-      failure({ type: error.info.type, message: error.info.message }),
-      h(
-        "div.both",
-        null,
-        h(
-          "div",
-          null,
-          h("h3", null, `In the hub: revision ${count(now)}`),
-          h("pre", { tabindex: 0 }, this.theirText(entry, now)),
-        ),
-        h("div", null, h("h3", null, "Yours"), h("pre", { tabindex: 0 }, cut(yours, MAX_CHARS))),
-      ),
-      h(
-        "div.bar",
-        null,
-        h(
-          "button.danger",
-          {
-            type: "button",
-            onclick: () => {
-              this.base = now;
-              this.save.form.requestSubmit();
-            },
-          },
-          "Overwrite with yours",
-        ),
-        h("button.quiet", { type: "button", onclick: () => this.finish() }, "Keep the hub's"),
-      ),
-    );
+    this.problem.show(told, [h("div.both", null, both), h("div.bar", null, buttons)]);
   }
 
   theirText(entry, now) {

@@ -1,12 +1,15 @@
 // The variables of a session, as they change.
 
+import { SearchField } from "../address_fields.js";
 import { ofVariable, send } from "../api.js";
 import { ask } from "../dialog.js";
-import { atMost, h, setText } from "../dom.js";
+import { atMost, button, h, setText } from "../dom.js";
+import { written } from "../fields.js";
 import { count, counted, timeOf } from "../format.js";
+import { url } from "../url.js";
 import { VirtualList } from "../virtual_list.js";
 import { MARK_MS, WatchedVariables } from "../watched_variables.js";
-import { jsonField, readJson, VariablePanel } from "./variable_panel.js";
+import { VariablePanel } from "./variable_panel.js";
 
 const COLUMNS = [
   { title: "Name", name: "name" },
@@ -24,12 +27,7 @@ export class VariablesPanel {
     this.panel = null;
     this.store = new WatchedVariables(session, () => app.events.now());
     this.title = h("h3", null, "Variables");
-    this.find = h("input", {
-      type: "search",
-      placeholder: "A name",
-      autocomplete: "off",
-      oninput: () => app.url.go({ vq: this.find.value }, { replace: true }),
-    });
+    this.search = new SearchField("A name", "vq");
     this.state = h("p.summary");
     this.list = new VirtualList({
       label: "Variables",
@@ -37,7 +35,7 @@ export class VariablesPanel {
       fill: (cells, entry, element) => this.fill(cells, entry, element),
       key: (entry) => entry.name,
       empty: "No variables.",
-      onSelect: (entry) => app.url.go({ variable: entry.name }),
+      onSelect: (entry) => url.go({ variable: entry.name }),
     });
     this.place = h("div");
     this.root = h(
@@ -47,8 +45,8 @@ export class VariablesPanel {
         "div.bar",
         null,
         this.title,
-        h("label", null, "Find ", this.find),
-        h("button.quiet", { type: "button", onclick: () => this.create() }, "New…"),
+        this.search.root,
+        button("New…", () => this.create(), ".quiet"),
       ),
       this.state,
       this.list.holder,
@@ -65,8 +63,7 @@ export class VariablesPanel {
   }
 
   show() {
-    const { url } = this.app;
-    if (document.activeElement !== this.find) this.find.value = url.get("vq");
+    this.search.follow();
     const name = url.get("variable");
     if (name !== (this.panel?.name ?? "")) {
       this.panel?.root.remove();
@@ -96,23 +93,17 @@ export class VariablesPanel {
   draw() {
     if (this.closed) return;
     this.store.forget();
-    const { url } = this.app;
-    const part = url.get("vq").toLowerCase();
+    const isSearched = this.search.words.length > 0;
     const all = [...this.store.entries.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-    const found = part ? all.filter((entry) => entry.name.toLowerCase().includes(part)) : all;
+    const found = this.search.found(all, (entry) => [entry.name]);
     this.list.holder.style.height = `${Math.min(10, Math.max(3, found.length + 1)) * this.list.rowHeight + 18}px`;
     this.list.show(found);
     this.list.select(url.get("variable"));
-    setText(this.list.empty, part ? "No variable has this in its name." : "No variables.");
+    setText(this.list.empty, isSearched ? "No variable has this in its name." : "No variables.");
     setText(this.title, `Variables (${count(this.store.count)})`);
-    setText(
-      this.state,
-      this.store.ended
-        ? "No longer watched."
-        : this.store.isLive
-          ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen. While you watch them, the session does not end by being idle.`
-          : "Connecting to the changes…",
-    );
+    const few = isSearched ? `${counted(found.length, "variable")} found · ` : "";
+    const live = `${few}Changes appear as they happen. While you watch them, the session does not end by being idle.`;
+    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? live : "Connecting to the changes…");
     this.panel?.update();
   }
 
@@ -128,22 +119,22 @@ export class VariablesPanel {
 
   create() {
     const name = h("input", { type: "text", required: true, maxlength: 256, autocomplete: "off" });
-    const value = jsonField("");
+    const value = written({ "aria-label": "Value (JSON)" }, { rows: 3 });
     const secret = h("input", { type: "checkbox" });
     return ask({
       title: "New variable",
       action: "Create",
       body: [
         h("label.field", null, "Name", name),
-        h("label.field", null, "Value (JSON)", value),
+        h("div.field", null, "Value (JSON)", value.root),
         h("label.check", null, secret, " Secret: the dashboard, listings and logs do not show its value."),
       ],
       work: async () => {
-        const body = `{"value":${readJson(value)},"metadata":${secret.checked ? '{"secret":true}' : "{}"}}`;
+        const body = `{"value":${value.control.value},"metadata":${secret.checked ? '{"secret":true}' : "{}"}}`;
         // Only if there is none.
         await send("PUT", ofVariable(this.session, name.value), body, { headers: { "If-Match": "0" } });
         this.app.say("The variable was created.");
-        this.app.url.go({ variable: name.value });
+        url.go({ variable: name.value });
       },
     });
   }

@@ -1,8 +1,9 @@
 // The workers: which are connected, how busy they are, and what they offer.
 
-import { h, liveFacts, replace, setAttribute, setText } from "../dom.js";
+import { Facts, h, replace, setAttribute, setText } from "../dom.js";
 import { ago, clock, count, counted, cut, oneLine, timeOf } from "../format.js";
 import { ListView } from "../list_view.js";
+import { link, toolLink, url } from "../url.js";
 
 /** Milliseconds between two questions for what events do not tell: calls in flight. */
 const EVERY_MS = 3_000;
@@ -34,6 +35,7 @@ class WorkersView extends ListView {
       title: "Workers",
       placeholder: "A worker, a tool, a peer",
       selection: "The selected worker",
+      closes: { worker: "" },
       columns: COLUMNS,
       live: {
         address: "/api/workers",
@@ -43,12 +45,12 @@ class WorkersView extends ListView {
         last: "disconnected",
         every: EVERY_MS,
       },
-      select: (worker) => app.url.go({ worker: worker.worker_id }),
+      select: (worker) => url.go({ worker: worker.worker_id }),
     });
   }
 
   selected() {
-    return this.app.url.get("worker");
+    return url.get("worker");
   }
 
   panel(id) {
@@ -90,7 +92,7 @@ class WorkersView extends ListView {
 
   fill(cells, worker, element) {
     const [mark, word] = STATES[worker.state] ?? ["?", worker.state];
-    element.dataset.worker = worker.state;
+    element.dataset.state = worker.state;
     setText(cells[0], `${mark} ${word}`);
     setText(cells[1], worker.worker_id);
     element.load ??= new Load(cells[2]);
@@ -121,29 +123,28 @@ class Load {
 class WorkerPanel {
   constructor(app, id, live) {
     Object.assign(this, { app, id, live });
-    this.heading = h("h2", { tabindex: -1 }, id);
-    this.state = h("p.worker-state", { role: "status" });
-    this.load = h("p.load");
-    this.meter = new Load(this.load);
-    this.facts = liveFacts(["Peer", "Connected", "Disconnected", "Tools"]);
+    this.title = id;
+    this.state = h("p.state", { role: "status" });
+    const load = h("p.load");
+    this.meter = new Load(load);
+    this.facts = new Facts(["Peer", "Connected", "Disconnected", "Tools"]);
     this.tools = h("ul.plain");
-    this.closing = h("a.close", { "aria-label": "Close" }, "×");
     this.body = h(
       "div",
       { hidden: true },
       h(
         "p.links",
         null,
-        h("a", { href: app.url.href({ view: "calls", worker: id }) }, "Its calls"),
-        h("a", { href: app.url.href({ view: "performance", worker: id }) }, "Its performance"),
+        link("Its calls", { view: "calls", worker: id }),
+        link("Its performance", { view: "performance", worker: id }),
       ),
       h("h3", null, "Calls in flight"),
-      this.load,
+      load,
       this.facts.root,
       h("h3", null, "Tools"),
       this.tools,
     );
-    this.root = h("div", null, this.closing, this.heading, this.state, this.body);
+    this.root = h("div", null, this.state, this.body);
   }
 
   close() {}
@@ -151,10 +152,9 @@ class WorkerPanel {
   update() {
     const worker = this.live.entries.get(this.id);
     const gone = this.live.gone.get(this.id);
-    this.closing.href = this.app.url.href({ worker: "" });
     const last = worker ?? gone?.entry;
     const [mark, word, meaning] = worker ? (STATES[worker.state] ?? ["?", worker.state, ""]) : gone ? STATES.gone : ["", "", ""];
-    setAttribute(this.root, "data-worker", worker ? worker.state : "gone");
+    setAttribute(this.root, "data-state", worker ? worker.state : "gone");
     setText(
       this.state,
       last
@@ -180,7 +180,7 @@ class WorkerPanel {
     this.stamp = stamp;
     replace(
       this.tools,
-      last.tools.map((name) => h("li", null, h("a.mono", { href: this.app.url.href({ view: "tools", tool: name }) }, name))),
+      last.tools.map((name) => h("li", null, toolLink(name))),
     );
   }
 }
