@@ -15,10 +15,10 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWork
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from support.axe import needs_axe, violations
 from support.browser import Tab, open_tab
-from support.needs import needs
+from support.dashboard import BROWSER_TESTS
 from support.patience import PATIENCE
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
+pytestmark = BROWSER_TESTS
 
 VIEWS = ("calls", "tools", "sessions", "workers", "agents", "performance", "limits")
 SIZES = ((360, 740), (1600, 900))

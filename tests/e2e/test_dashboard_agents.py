@@ -3,29 +3,21 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import urlencode
 
-import httpx
-import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
-from grpc_tool_bridge import BridgeServer, Settings, ToolWorker
+from grpc_tool_bridge import ToolWorker
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Held, fields, step
 from support.browser import Tab
-from support.needs import needs
-from support.patience import PATIENCE
+from support.dashboard import BROWSER_TESTS, MARKUP, Dashboard, dashboard
 from support.waiting import soon
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
+pytestmark = BROWSER_TESTS
 
-MARKUP = "<img src=x onerror=alert(1)>"
 LAST = [step("I know it now.", "finish"), fields(reasoning="So it is.", Answer=f"four {MARKUP}")]
-
-expect.set_options(timeout=1_000 * PATIENCE)
 
 
 async def search_web(query: str) -> list[str]:
@@ -38,11 +30,8 @@ async def fail(reason: str) -> None:
     raise RuntimeError(reason)
 
 
-class Hub:
-    """A hub with a session "demo", and a client of it over HTTP."""
-
-    def __init__(self, server: BridgeServer, client: httpx.AsyncClient) -> None:
-        self.server, self.client = server, client
+class Hub(Dashboard):
+    """A hub with a session "demo"."""
 
     async def agent(self, signature: str = "question -> Answer", **definition: Any) -> str:
         """Makes an agent."""
@@ -59,22 +48,13 @@ class Hub:
         async with self.client.stream("POST", path, json=body, headers={"accept": "application/x-ndjson"}) as answer:
             return [next(iter(json.loads(line))) async for line in answer.aiter_lines()]
 
-    async def open(self, tab: Tab, **query: str) -> None:
-        """Opens the view of agents."""
-        await tab.page.goto(f"http://{self.server.http_address}/?{urlencode({'view': 'agents', **query})}")
-
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def hub() -> AsyncIterator[Hub]:
     """A hub with tools, and no runtime yet."""
-    settings = Settings(shutdown_grace=0.0)
-    server = BridgeServer(tools=[search_web, fail], http_address="127.0.0.1:0", settings=settings)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(server)
-        client = httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=PATIENCE)
-        await stack.enter_async_context(client)
-        assert (await client.post("/api/sessions", json={"session_id": "demo"})).status_code == 201
-        yield Hub(server, client)
+    async with dashboard([search_web, fail]) as made:
+        await made.session("demo")
+        yield Hub(made.server, made.client)
 
 
 def runtime(hub: Hub, answers: list[Any]) -> ToolWorker:
@@ -99,7 +79,7 @@ async def test_a_run_is_followed_as_it_goes_on_and_again_after_a_reload(tab: Tab
         agent_id = await hub.agent()
         running = asyncio.create_task(hub.run(agent_id, "run/1"))
         await held.asked()
-        await hub.open(tab)
+        await hub.open(tab, "agents")
         await expect(row(tab, "Agents", "question -> Answer")).to_contain_text("demo")
         await expect(row(tab, "Runs", "run/1")).to_contain_text("▶ running")
         await row(tab, "Runs", "run/1").click()
@@ -133,7 +113,7 @@ async def test_a_run_is_cancelled_from_the_page(tab: Tab, hub: Hub) -> None:
         agent_id = await hub.agent()
         running = asyncio.create_task(hub.run(agent_id, "r2"))
         await held.asked()
-        await hub.open(tab, run="r2", of="demo")
+        await hub.open(tab, "agents", run="r2", of="demo")
         await expect(detail(tab)).to_contain_text("▶ Running")
         await detail(tab).get_by_role("button", name="Cancel the run…").click()
         await tab.page.get_by_role("dialog").get_by_role("button", name="Cancel the run").click()
@@ -151,7 +131,7 @@ async def test_an_agent_is_run_by_its_form_and_the_run_goes_on_without_the_page(
     lm = ScriptedLM([held, LAST[1]])
     async with ToolWorker(hub.server.address, agents={"lm": lm}):
         agent_id = await hub.agent("question, limit: int, style: Literal['a, b', 'c'] | None -> Answer", max_iters=3)
-        await hub.open(tab, agent=agent_id, of="demo")
+        await hub.open(tab, "agents", agent=agent_id, of="demo")
         await detail(tab).get_by_label("question").fill(f"007 {MARKUP}")
         await detail(tab).get_by_label("limit int").fill("3")
         await detail(tab).get_by_role("button", name="Run", exact=True).click()
@@ -164,7 +144,7 @@ async def test_an_agent_is_run_by_its_form_and_the_run_goes_on_without_the_page(
             runs = (await hub.client.get("/api/runs")).json()["runs"]
         assert runs[0]["state"] == "done"
         assert f"007 {MARKUP}" in lm.prompts[0].text
-        await hub.open(tab, agent=agent_id, of="demo")
+        await hub.open(tab, "agents", agent=agent_id, of="demo")
         await detail(tab).get_by_role("link", name="done").click()
         await expect(detail(tab)).to_contain_text("✓ Done")
         assert (tab.errors, tab.violations) == ([], [])
@@ -173,7 +153,7 @@ async def test_an_agent_is_run_by_its_form_and_the_run_goes_on_without_the_page(
 async def test_what_a_run_is_refused_for_stands_at_the_form(tab: Tab, hub: Hub) -> None:
     async with runtime(hub, []):
         agent_id = await hub.agent("limit: int -> Answer")
-        await hub.open(tab, agent=agent_id, of="demo")
+        await hub.open(tab, "agents", agent=agent_id, of="demo")
         await detail(tab).get_by_label("limit int").fill("many")
         await detail(tab).get_by_role("button", name="Run", exact=True).click()
         await expect(detail(tab)).to_contain_text("ValidationError")
@@ -181,11 +161,11 @@ async def test_what_a_run_is_refused_for_stands_at_the_form(tab: Tab, hub: Hub) 
 
 
 async def test_without_a_runtime_the_page_says_what_to_do(tab: Tab, hub: Hub) -> None:
-    await hub.open(tab)
+    await hub.open(tab, "agents")
     await expect(tab.page.get_by_text("grpc-tool-bridge serve --agents")).to_be_visible()
     async with runtime(hub, []):
         agent_id = await hub.agent()
-    await hub.open(tab, agent=agent_id, of="demo")
+    await hub.open(tab, "agents", agent=agent_id, of="demo")
     await detail(tab).get_by_label("question").fill("What?")
     await detail(tab).get_by_role("button", name="Run", exact=True).click()
     await expect(detail(tab)).to_contain_text("no agent runtime is connected")
@@ -195,16 +175,16 @@ async def test_without_a_runtime_the_page_says_what_to_do(tab: Tab, hub: Hub) ->
 async def test_a_hub_that_has_no_agents_at_all_is_explained(tab: Tab, hub: Hub) -> None:
     error = {"type": "Unimplemented", "message": "this hub has no agents", "details": {}, "retryable": False}
     await tab.page.route("**/api/agents*", lambda route: route.fulfill(status=501, json={"error": error}))
-    await hub.open(tab)
+    await hub.open(tab, "agents")
     await expect(tab.page.get_by_text("Unimplemented: this hub has no agents")).to_be_visible()
     await expect(tab.page.get_by_text("This hub has no agents. A hub runs agents with:")).to_be_visible()
 
 
 async def test_a_run_or_an_agent_that_is_not_there_is_said(tab: Tab, hub: Hub) -> None:
-    await hub.open(tab, run="never", of="demo")
+    await hub.open(tab, "agents", run="never", of="demo")
     await expect(detail(tab)).to_contain_text("Not known any more")
     await expect(detail(tab)).to_contain_text("session 'demo' has no run 'never'")
-    await hub.open(tab, agent="nobody", of="demo")
+    await hub.open(tab, "agents", agent="nobody", of="demo")
     await expect(detail(tab)).to_contain_text("There is no such agent (any more)")
 
 
@@ -222,7 +202,7 @@ async def test_the_steps_of_a_run_whose_beginning_is_not_kept_begin_with_those_t
         await route.fulfill(status=200, content_type="text/event-stream", body=body)
 
     await tab.page.route("**/runs/long", answer)
-    await hub.open(tab, run="long", of="demo")
+    await hub.open(tab, "agents", run="long", of="demo")
     await expect(detail(tab)).to_contain_text("The first 7 events of this run are not kept any more.")
     await expect(detail(tab)).to_contain_text("✓ Done in 3 steps")
     assert asked == [None, "6"]
@@ -232,7 +212,7 @@ async def test_agents_and_runs_of_one_session_alone_are_shown_where_its_link_lea
     assert (await hub.client.post("/api/sessions", json={"session_id": "other"})).status_code == 201
     async with runtime(hub, []):
         agent_id = await hub.agent()
-        await hub.open(tab, session="other")
+        await hub.open(tab, "agents", session="other")
         await expect(tab.page.get_by_text("0 agents")).to_be_visible()
         await tab.page.get_by_role("link", name="Show all").click()
         await expect(row(tab, "Agents", agent_id)).to_be_visible()

@@ -8,7 +8,6 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
-import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
@@ -16,15 +15,12 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext
 from grpc_tool_bridge.testing import ScriptedLM
 from grpc_tool_bridge.testing.model_script import Failure, Held, fields, step
 from support.browser import Tab
-from support.needs import needs
+from support.dashboard import BROWSER_TESTS, MARKUP
 from support.patience import PATIENCE
 from support.waiting import soon
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
+pytestmark = BROWSER_TESTS
 
-expect.set_options(timeout=1_000 * PATIENCE)
-
-MARKUP = "<img src=x onerror=alert(1)>"
 # What the hub is asked for while it is gone.
 REFUSED = re.compile("ERR_(CONNECTION|EMPTY|INCOMPLETE|NETWORK|SOCKET|FAILED|ABORTED)")
 # A page that is loaded again leaves its streams.

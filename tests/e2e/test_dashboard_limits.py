@@ -7,17 +7,15 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from grpc_tool_bridge import BridgeServer, ResourceLimits, Settings, ToolWorker, tool
 from support.browser import Tab
-from support.needs import needs
+from support.dashboard import BROWSER_TESTS, dashboard
 from support.patience import PATIENCE
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
-expect.set_options(timeout=1_000 * PATIENCE)
+pytestmark = BROWSER_TESTS
 
 
 async def linger() -> str:
@@ -46,13 +44,11 @@ async def serve() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(*, has_worker: bool = False, **settings: Any) -> httpx.AsyncClient:
-            settings = {"shutdown_grace": 0, **settings}
-            hub = BridgeServer(tools=[linger, limited], http_address="127.0.0.1:0", settings=Settings(**settings))
-            await stack.enter_async_context(hub)
+            hub = await stack.enter_async_context(dashboard([linger, limited], **settings))
             if has_worker:
-                await stack.enter_async_context(ToolWorker(hub.address, tools=[work], worker_id="w<b>", capacity=1))
-            client = httpx.AsyncClient(base_url=f"http://{hub.http_address}", timeout=4 * PATIENCE)
-            return await stack.enter_async_context(client)
+                worker = ToolWorker(hub.server.address, tools=[work], worker_id="w<b>", capacity=1)
+                await stack.enter_async_context(worker)
+            return hub.client
 
         yield start
 
@@ -190,9 +186,9 @@ async def test_a_hub_that_is_gone_is_told_and_one_that_is_back_is_shown(tab: Tab
         assert address is not None
         await tab.page.goto(f"http://{address}/?view=limits")
         await expect(meter(tab.page, "Sessions", "max_sessions")).to_contain_text("0 of 7")
-    await tab.page.get_by_role("alert").filter(has_text="No new numbers: The hub cannot be reached.").wait_for()
+    await tab.page.get_by_role("alert").filter(has_text="The hub cannot be reached.").wait_for()
     # What was last known is still there.
     await expect(meter(tab.page, "Sessions", "max_sessions")).to_contain_text("0 of 7")
     async with BridgeServer(http_address=address, settings=Settings(max_sessions=9)):
         await expect(meter(tab.page, "Sessions", "max_sessions")).to_contain_text("0 of 9")
-        await expect(tab.page.get_by_text("No new numbers")).to_be_hidden()
+        await expect(tab.page.get_by_text("The hub cannot be reached.")).to_be_hidden()

@@ -5,21 +5,18 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
-from grpc_tool_bridge import BridgeServer, Settings, ToolWorker
+from grpc_tool_bridge import ToolWorker
 from support.browser import Tab
-from support.needs import needs
+from support.dashboard import BROWSER_TESTS, Dashboard, dashboard
 from support.patience import PATIENCE
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
-expect.set_options(timeout=1_000 * PATIENCE)
-
+pytestmark = BROWSER_TESTS
 HOSTILE = "<img src=x onerror=alert(1)>\u202eright to left\n\u2028__proto__ " + "x" * 100_000
 POINT = re.compile(r"[ML]([\d.]+) ([\d.]+)")
 
@@ -40,31 +37,7 @@ async def linger(seconds: float) -> str:
     return "done"
 
 
-class Calls:
-    """Calls the tools of a hub over HTTP."""
-
-    def __init__(self, http_address: str) -> None:
-        self.origin = f"http://{http_address}"
-        self._client = httpx.AsyncClient(base_url=self.origin, timeout=PATIENCE)
-
-    async def __aenter__(self) -> Self:
-        response = await self._client.post("/api/sessions", json={"session_id": "demo"})
-        assert response.status_code == 201
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._client.aclose()
-
-    async def make(self, tool: str, **kwargs: Any) -> None:
-        """Makes a call, whatever comes of it."""
-        await self._client.post(f"/api/sessions/demo/tools/{tool}/execute", json={"kwargs": kwargs})
-
-    async def get(self, path: str) -> Any:
-        """Asks the hub itself."""
-        return (await self._client.get(path)).json()
-
-
-Serve = Callable[..., Awaitable[Calls]]
+Serve = Callable[..., Awaitable[Dashboard]]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -72,13 +45,12 @@ async def serve() -> AsyncIterator[Serve]:
     """Starts hubs with a session "demo"; gives what calls their tools."""
     async with AsyncExitStack() as stack:
 
-        async def start(*tools: Any, worker: Any = None) -> Calls:
-            hub = BridgeServer(tools=tools or [add, fail, linger], http_address="127.0.0.1:0", settings=Settings())
-            await stack.enter_async_context(hub)
+        async def start(*tools: Any, worker: Any = None) -> Dashboard:
+            hub = await stack.enter_async_context(dashboard([*tools] or [add, fail, linger]))
             if worker is not None:
-                await stack.enter_async_context(ToolWorker(hub.address, tools=[worker], worker_id="w<b>1"))
-            assert hub.http_address is not None
-            return await stack.enter_async_context(Calls(hub.http_address))
+                await stack.enter_async_context(ToolWorker(hub.server.address, tools=[worker], worker_id="w<b>1"))
+            await hub.session("demo")
+            return hub
 
         yield start
 
@@ -105,16 +77,16 @@ async def line(page: Page, name: str) -> list[tuple[float, float]]:
 async def test_the_numbers_are_those_of_the_calls_that_were_made(tab: Tab, serve: Serve) -> None:
     calls = await serve()
     for number in range(5):
-        await calls.make("add", a=number)
+        await calls.call("add", a=number)
     for _ in range(2):
-        await calls.make("fail")
+        await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "7 calls in the last 5 minutes, 2 failed (29 %) · 0 in flight").wait_for()
     await expect(row(tab.page, "add").locator("td.calls")).to_have_text("5")
     await expect(row(tab.page, "add").locator("td.errors")).to_have_text("0")
     await expect(row(tab.page, "fail").locator("td.calls")).to_have_text("2")
     await expect(row(tab.page, "fail").locator("td.errors")).to_have_text("2 (100 %)")
-    (counts,) = (await calls.get("/api/history/tools?find=ADD"))["tools"]
+    (counts,) = (await calls.client.get("/api/history/tools?find=ADD")).json()["tools"]
     shown = await row(tab.page, "add").locator("td.p50").inner_text()
     assert float(shown.split()[0]) == pytest.approx(counts["p50_ms"], abs=0.006)
     await expect(tab.page.get_by_text("2 tools, over the last ten minutes")).to_be_visible()
@@ -126,13 +98,13 @@ async def test_calls_that_are_made_while_one_looks_appear(tab: Tab, serve: Serve
     calls = await serve()
     await tab.page.goto(f"{calls.origin}/?view=performance&minutes=1")
     await summary(tab.page, "No calls ended in the last minute · 0 in flight").wait_for()
-    waiting = asyncio.create_task(calls.make("linger", seconds=3 * PATIENCE))
+    waiting = asyncio.create_task(calls.call("linger", seconds=3 * PATIENCE))
     try:
         await summary(tab.page, "1 in flight").wait_for()
-        await calls.make("add", a=1)
+        await calls.call("add", a=1)
         await summary(tab.page, "1 call in the last minute, none failed · 1 in flight").wait_for()
     finally:
-        (running,) = (await calls.get("/api/calls"))["calls"]
+        (running,) = (await calls.client.get("/api/calls")).json()["calls"]
         await tab.page.request.delete(f"{calls.origin}/api/calls/{running['call_id']}")
         await waiting
     assert tab.complaints == []
@@ -165,8 +137,8 @@ async def test_it_says_that_percentiles_are_estimates(tab: Tab, serve: Serve) ->
 async def test_a_tool_is_chosen_by_the_address_and_in_the_table(tab: Tab, serve: Serve) -> None:
     calls = await serve()
     for _ in range(3):
-        await calls.make("add", a=1)
-    await calls.make("fail")
+        await calls.call("add", a=1)
+    await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance&tool=fail")
     await tab.page.get_by_role("heading", name="Tool fail").wait_for()
     await summary(tab.page, "1 call in the last 5 minutes, 1 failed (100 %)").wait_for()
@@ -183,8 +155,8 @@ async def test_a_tool_is_chosen_by_the_address_and_in_the_table(tab: Tab, serve:
 
 async def test_a_worker_is_chosen(tab: Tab, serve: Serve) -> None:
     calls = await serve(add, worker=linger)
-    await calls.make("linger", seconds=0)
-    await calls.make("add", a=1)
+    await calls.call("linger", seconds=0)
+    await calls.call("add", a=1)
     await tab.page.goto(f"{calls.origin}/?view=performance&tool=add")
     await summary(tab.page, "1 call in").wait_for()
     await tab.page.get_by_role("navigation", name="What is counted").get_by_role("link", name="Workers").click()
@@ -206,9 +178,9 @@ async def test_many_tools_are_sorted_found_and_shown_in_part(tab: Tab, serve: Se
 
     calls = await serve(*(named(f"tool_{number:03}") for number in range(120)), named("__proto__"))
     for number in range(120):
-        await calls.make(f"tool_{number:03}")
-    await calls.make("__proto__")
-    await calls.make("__proto__")
+        await calls.call(f"tool_{number:03}")
+    await calls.call("__proto__")
+    await calls.call("__proto__")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     rows = tab.page.locator(".counts tbody tr")
     await tab.page.get_by_text("100 of 121 tools, over the last ten minutes").wait_for()
@@ -230,15 +202,15 @@ async def test_many_tools_are_sorted_found_and_shown_in_part(tab: Tab, serve: Se
 
 async def test_the_row_that_somebody_is_in_stays_in_its_place_and_keeps_the_focus(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("add", a=1)
-    await calls.make("add", a=1)
-    await calls.make("fail")
+    await calls.call("add", a=1)
+    await calls.call("add", a=1)
+    await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     names = tab.page.locator(".counts tbody th")
     await expect(names).to_have_text(["add", "fail"])
     await row(tab.page, "fail").get_by_role("link").focus()
     for _ in range(5):
-        await calls.make("fail")
+        await calls.call("fail")
     await expect(row(tab.page, "fail").locator("td.calls")).to_have_text("6")
     await expect(names).to_have_text(["add", "fail"])
     await expect(row(tab.page, "fail").get_by_role("link")).to_be_focused()
@@ -251,8 +223,8 @@ async def test_the_row_that_somebody_is_in_stays_in_its_place_and_keeps_the_focu
 
 async def test_a_slow_and_a_failed_call_are_one_click_away(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("linger", seconds=0.2)
-    await calls.make("fail", text=HOSTILE)
+    await calls.call("linger", seconds=0.2)
+    await calls.call("fail", text=HOSTILE)
     await tab.page.goto(f"{calls.origin}/?view=performance")
     slow, failed = tab.page.locator(".notable.slow"), tab.page.locator(".notable.failed")
     await expect(slow.locator("tbody tr").first).to_contain_text(re.compile(r"linger.*\d{3} ms"))
@@ -273,7 +245,7 @@ async def test_a_call_that_the_page_was_not_told_of_is_known_where_its_link_lead
     # No event comes, and nothing that ended is listed.
     await tab.page.route("**/api/events?*", lambda route: None)
     await tab.page.goto(f"{calls.origin}/?view=performance")
-    await calls.make("linger", seconds=0.1)
+    await calls.call("linger", seconds=0.1)
     await tab.page.locator(".notable.slow").get_by_role("link", name="linger").click()
     await expect(tab.page.get_by_role("heading", name="linger")).to_be_visible()
     assert tab.complaints == []
@@ -281,8 +253,8 @@ async def test_a_call_that_the_page_was_not_told_of_is_known_where_its_link_lead
 
 async def test_those_of_one_tool_are_listed_with_it(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("linger", seconds=0.1)
-    await calls.make("add", a=1)
+    await calls.call("linger", seconds=0.1)
+    await calls.call("add", a=1)
     await tab.page.goto(f"{calls.origin}/?view=performance&tool=add")
     listed = tab.page.locator(".notable.slow tbody th")
     await expect(listed).to_have_text(["add"])
@@ -296,7 +268,7 @@ async def test_those_of_one_tool_are_listed_with_it(tab: Tab, serve: Serve) -> N
 
 async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("fail")
+    await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "1 call").wait_for()
     plot = tab.page.get_by_role("slider", name="Calls a second: a moment")
@@ -323,7 +295,7 @@ async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(
 
 async def test_a_chart_shows_the_moment_under_the_pointer(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("add", a=1)
+    await calls.call("add", a=1)
     await tab.page.goto(f"{calls.origin}/?view=performance&minutes=1")
     await summary(tab.page, "1 call").wait_for()
     plot = tab.page.get_by_role("slider", name="Latency: a moment")
@@ -335,7 +307,7 @@ async def test_a_chart_shows_the_moment_under_the_pointer(tab: Tab, serve: Serve
 
 async def test_a_line_is_hidden_by_its_legend_and_the_address_says_so(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("fail")
+    await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "1 call").wait_for()
     legend = tab.page.get_by_role("button", name="Errors")
@@ -356,7 +328,7 @@ async def test_a_line_is_hidden_by_its_legend_and_the_address_says_so(tab: Tab, 
 async def test_a_chart_is_a_table_as_well(tab: Tab, serve: Serve) -> None:
     calls = await serve()
     for _ in range(4):
-        await calls.make("fail")
+        await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "4 calls").wait_for()
     chart = tab.page.get_by_role("figure", name="Calls a second")
@@ -364,7 +336,7 @@ async def test_a_chart_is_a_table_as_well(tab: Tab, serve: Serve) -> None:
     rows = chart.locator("tbody tr")
     await expect(rows).not_to_have_count(0)
     failed = rows.filter(has_not=tab.page.locator("td:last-child").get_by_text("0", exact=True))
-    points = (await calls.get("/api/history"))["points"]
+    points = (await calls.client.get("/api/history")).json()["points"]
     await expect(failed).to_have_count(sum(point["errors"] > 0 for point in points))
     # The newest is the first.
     times = await rows.locator("th").all_inner_texts()
@@ -378,7 +350,7 @@ async def test_a_chart_is_a_table_as_well(tab: Tab, serve: Serve) -> None:
 
 async def test_a_screen_reader_finds_charts_tables_and_ranges(tab: Tab, serve: Serve) -> None:
     calls = await serve()
-    await calls.make("add", a=1)
+    await calls.call("add", a=1)
     await tab.page.goto(f"{calls.origin}/?view=performance&minutes=1")
     await row(tab.page, "add").wait_for()
     tree = await tab.page.locator("main").aria_snapshot()
@@ -402,20 +374,19 @@ async def test_a_screen_reader_finds_charts_tables_and_ranges(tab: Tab, serve: S
 
 
 async def test_a_hub_that_was_gone_leaves_a_gap(tab: Tab) -> None:
-    first = BridgeServer(tools=[add], http_address="127.0.0.1:0")
-    async with first:
-        address = first.http_address
-        assert address is not None
-        async with Calls(address) as calls:
-            await calls.make("add", a=1)
-        await tab.page.goto(f"{calls.origin}/?view=performance&minutes=1")
+    async with dashboard([add]) as calls:
+        await calls.session("demo")
+        await calls.call("add", a=1)
+        address = calls.server.http_address
+        await calls.open(tab, "performance", minutes="1")
         await summary(tab.page, "1 call").wait_for()
-    await tab.page.get_by_role("alert").filter(has_text="No new numbers: The hub cannot be reached.").wait_for()
-    async with BridgeServer(tools=[add], http_address=address), Calls(address) as calls:
-        await calls.make("add", a=1)
+    await tab.page.get_by_role("alert").filter(has_text="The hub cannot be reached.").first.wait_for()
+    async with dashboard([add], http_address=address) as calls:
+        await calls.session("demo")
+        await calls.call("add", a=1)
         # Those of the hub before are there as well.
         await summary(tab.page, "2 calls").wait_for()
-        await expect(tab.page.get_by_text("No new numbers")).to_be_hidden()
+        await expect(tab.page.get_by_text("The hub cannot be reached.")).to_have_count(0)
         drawn = await tab.page.locator(".plot .line.calls").get_attribute("d")
         assert drawn is not None
         assert drawn.count("M") == 2
@@ -438,7 +409,7 @@ async def test_a_page_that_nobody_sees_asks_for_nothing(tab: Tab, serve: Serve) 
     await tab.page.clock.run_for(30_000)
     await tab.page.evaluate("fetch('/api/hub').then((answer) => answer.text())")
     assert [url for url in tab.requested[asked:] if "/api/history" in url] == []
-    await calls.make("add", a=1)
+    await calls.call("add", a=1)
     await tab.page.evaluate(hide, False)
     await summary(tab.page, "1 call in").wait_for()
     assert tab.complaints == []

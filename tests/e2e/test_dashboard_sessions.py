@@ -4,55 +4,32 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolWorker
 from support.browser import Tab
-from support.needs import needs
-from support.patience import PATIENCE
+from support.dashboard import BROWSER_TESTS, MARKUP, Dashboard, HeldTool, dashboard
 from support.waiting import soon
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
+pytestmark = BROWSER_TESTS
 
 SECRET = "hush-hush"
-MARKUP = "<img src=x onerror=alert(1)>"
 # A browser's console counts such answers as errors.
 CONFLICT = "Failed to load resource: the server responded with a status of 409 (Conflict)"
 NOT_FOUND = "Failed to load resource: the server responded with a status of 404 (Not Found)"
 
-expect.set_options(timeout=1_000 * PATIENCE)
 
+class Hub(Dashboard):
+    """A hub with a tool that waits."""
 
-class Calls:
-    """A tool whose calls wait until the test lets them end."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.may_end = asyncio.Event()
-
-    async def wait(self) -> str:
-        """Waits."""
-        self.begun.set()
-        await self.may_end.wait()
-        return "done"
-
-
-class Hub:
-    """A hub, and a client of it over HTTP."""
-
-    def __init__(self, server: BridgeServer, client: httpx.AsyncClient, calls: Calls) -> None:
-        self.server, self.client, self.calls = server, client, calls
-        self.origin = f"http://{server.http_address}"
-
-    async def session(self, name: str, **metadata: str) -> None:
-        """Opens a session."""
-        given = {"session_id": name, "metadata": metadata}
-        assert (await self.client.post("/api/sessions", json=given)).status_code == 201
+    def __init__(self, server: BridgeServer, client: httpx.AsyncClient, calls: HeldTool) -> None:
+        super().__init__(server, client)
+        self.calls = calls
 
     async def put(self, name: str, value: Any, *, session: str = "demo", **metadata: Any) -> int:
         """Sets a variable; returns its revision."""
@@ -68,10 +45,6 @@ class Hub:
         name = "%77atch" if name == "watch" else quote(name, safe="")
         return (await self.client.get(f"/api/sessions/demo/variables/{name}")).json()["value"]
 
-    async def open(self, tab: Tab, **query: str) -> None:
-        """Opens the view of sessions."""
-        await tab.page.goto(f"{self.origin}/?{urlencode({'view': 'sessions', **query})}")
-
 
 Serve = Callable[..., Awaitable[Hub]]
 
@@ -82,14 +55,9 @@ async def serve() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(address: str = "127.0.0.1:0", **settings: Any) -> Hub:
-            calls = Calls()
-            server = BridgeServer(
-                tools=[calls.wait], http_address=address, settings=Settings(shutdown_grace=0.0, **settings)
-            )
-            await stack.enter_async_context(server)
-            client = httpx.AsyncClient(base_url=f"http://{server.http_address}", timeout=PATIENCE)
-            await stack.enter_async_context(client)
-            return Hub(server, client, calls)
+            calls = HeldTool()
+            made = await stack.enter_async_context(dashboard([calls.wait], http_address=address, **settings))
+            return Hub(made.server, made.client, calls)
 
         yield start
 
@@ -116,7 +84,7 @@ def variable(tab: Tab) -> Locator:
 
 
 async def test_sessions_are_listed_and_come_and_go_as_they_do_in_the_hub(tab: Tab, hub: Hub) -> None:
-    await hub.open(tab)
+    await hub.open(tab, "sessions")
     await expect(row(tab, "Sessions", "user: ada")).to_be_visible()
     # What events tell is shown although the list is not answered again.
     await tab.page.route("**/api/sessions?*", lambda route: None)
@@ -135,7 +103,7 @@ async def test_a_thousand_sessions_are_found_by_words_and_sorted_and_the_address
         await asyncio.gather(
             *(hub.session(f"user-{number:04}", plan=f"p{number}") for number in range(start, start + 100))
         )
-    await hub.open(tab)
+    await hub.open(tab, "sessions")
     await expect(tab.page.get_by_text("1,200 sessions")).to_be_visible()
     assert await tab.page.get_by_role("row").count() < 100
     await tab.page.get_by_label("Sort by").select_option("Name")
@@ -154,7 +122,7 @@ async def test_a_thousand_sessions_are_found_by_words_and_sorted_and_the_address
 
 async def test_a_session_is_opened_by_keyboard_alone_and_left_again(tab: Tab, hub: Hub) -> None:
     await hub.put("city", "Berlin")
-    await hub.open(tab)
+    await hub.open(tab, "sessions")
     await expect(row(tab, "Sessions", "demo")).to_be_visible()
     await tab.page.get_by_role("grid", name="Sessions").focus()
     await tab.page.keyboard.press("ArrowDown")
@@ -169,7 +137,7 @@ async def test_a_session_is_opened_by_keyboard_alone_and_left_again(tab: Tab, hu
 
 async def test_on_a_narrow_screen_a_session_takes_the_place_of_the_list_and_has_the_focus(tab: Tab, hub: Hub) -> None:
     await tab.page.set_viewport_size({"width": 360, "height": 740})
-    await hub.open(tab)
+    await hub.open(tab, "sessions")
     await row(tab, "Sessions", "demo").click()
     heading = tab.page.get_by_role("heading", name="demo")
     await expect(heading).to_be_focused()
@@ -181,7 +149,7 @@ async def test_on_a_narrow_screen_a_session_takes_the_place_of_the_list_and_has_
 
 async def test_a_session_shows_its_facts_and_links_to_its_calls(tab: Tab, hub: Hub) -> None:
     await hub.put("city", "Berlin")
-    await hub.open(tab, session="demo")
+    await hub.open(tab, "sessions", session="demo")
     await expect(tab.page.locator(".session .facts").first).to_contain_text("Variables1")
     await expect(tab.page.locator(".session")).to_contain_text("userada")
     calls = await tab.page.get_by_role("link", name="Its calls").get_attribute("href")
@@ -194,7 +162,7 @@ async def test_a_session_shows_its_facts_and_links_to_its_calls(tab: Tab, hub: H
 async def test_ending_a_session_waits_for_its_calls_or_cancels_them_as_one_chooses(tab: Tab, hub: Hub) -> None:
     call = asyncio.create_task(hub.client.post("/api/sessions/demo/tools/wait/execute", json={}))
     await soon(hub.calls.begun.wait())
-    await hub.open(tab, session="demo")
+    await hub.open(tab, "sessions", session="demo")
     await expect(tab.page.get_by_text("2 calls and watches")).to_be_visible()
     await tab.page.get_by_role("button", name="End session…").click()
     dialog = tab.page.get_by_role("dialog", name="End this session?")
@@ -214,7 +182,7 @@ async def test_ending_a_session_waits_for_its_calls_or_cancels_them_as_one_choos
 async def test_a_session_ends_after_its_calls_where_nobody_wants_them_cancelled(tab: Tab, hub: Hub) -> None:
     call = asyncio.create_task(hub.client.post("/api/sessions/demo/tools/wait/execute", json={}))
     await soon(hub.calls.begun.wait())
-    await hub.open(tab, session="demo")
+    await hub.open(tab, "sessions", session="demo")
     await expect(tab.page.get_by_text("2 calls and watches")).to_be_visible()
     dialog = tab.page.get_by_role("dialog", name="End this session?")
     for _ in range(2):
@@ -237,7 +205,7 @@ async def test_the_tools_of_a_session_alone_are_listed_with_it(tab: Tab, hub: Hu
         """Is the session's alone."""
 
     async with ToolWorker(hub.server.address, [own], session_id="demo"):
-        await hub.open(tab, session="demo")
+        await hub.open(tab, "sessions", session="demo")
         await tab.page.get_by_text("Tools of its own").click()
         tools = tab.page.locator(".session details").get_by_role("listitem")
         await expect(tools).to_have_text(["own Is the session's alone."])
@@ -252,7 +220,7 @@ async def test_a_page_that_nobody_sees_lets_go_of_the_session_and_shows_it_again
     await tab.page.add_init_script("Object.defineProperty(document, 'hidden', { get: () => window.isHidden === true })")
     await tab.page.clock.install()
     await hub.put("city", "Berlin")
-    await hub.open(tab, session="demo", variable="city")
+    await hub.open(tab, "sessions", session="demo", variable="city")
     value = variable(tab).get_by_label("Value", exact=True)
     await expect(value).to_have_text('"Berlin"')
     await tab.page.evaluate(hide, arg=True)
@@ -270,7 +238,7 @@ async def test_a_page_that_nobody_sees_lets_go_of_the_session_and_shows_it_again
 
 
 async def test_a_session_that_is_not_there_is_said_and_is_shown_as_soon_as_it_is(tab: Tab, hub: Hub) -> None:
-    await hub.open(tab, session="nobody")
+    await hub.open(tab, "sessions", session="nobody")
     await expect(tab.page.get_by_text("nobody").last).to_be_visible()
     await expect(tab.page.locator(".session .failure")).to_contain_text("nobody")
     await hub.session("nobody")
@@ -282,7 +250,7 @@ async def test_a_hub_that_was_restarted_has_lost_the_session_and_the_page_says_s
     hub = await serve()
     await hub.session("demo")
     await hub.put("city", "Berlin")
-    await hub.open(tab, session="demo", variable="city")
+    await hub.open(tab, "sessions", session="demo", variable="city")
     await expect(variable(tab)).to_contain_text("Berlin")
     address = hub.server.http_address
     assert address is not None
@@ -298,7 +266,7 @@ async def test_a_hub_that_was_restarted_has_lost_the_session_and_the_page_says_s
 async def test_a_variable_changes_under_ones_eyes_and_is_marked(tab: Tab, hub: Hub) -> None:
     await hub.put("count", 1)
     await hub.put("city", "Berlin", tags={"kind": "place"})
-    await hub.open(tab, session="demo", variable="count")
+    await hub.open(tab, "sessions", session="demo", variable="count")
     value = variable(tab).get_by_label("Value")
     await expect(value).to_have_text("1")
     revision = await hub.put("count", 12345)
@@ -323,7 +291,7 @@ async def test_a_variable_changes_under_ones_eyes_and_is_marked(tab: Tab, hub: H
 
 async def test_a_value_is_shown_and_saved_as_it_is_written_with_no_number_changed(tab: Tab, hub: Hub) -> None:
     await hub.put("limits", {"share": 1.0, "large": 2**70, "text": "Köln\n"})
-    await hub.open(tab, session="demo", variable="limits")
+    await hub.open(tab, "sessions", session="demo", variable="limits")
     await expect(variable(tab)).to_contain_text('"share": 1.0')
     await variable(tab).get_by_role("button", name="Change…").click()
     field = variable(tab).get_by_label("New value (JSON)")
@@ -341,13 +309,13 @@ async def test_a_value_is_shown_and_saved_as_it_is_written_with_no_number_change
 
 async def test_what_is_no_json_is_said_at_the_field_and_nothing_is_sent(tab: Tab, hub: Hub) -> None:
     await hub.put("city", "Berlin")
-    await hub.open(tab, session="demo", variable="city")
+    await hub.open(tab, "sessions", session="demo", variable="city")
     await variable(tab).get_by_role("button", name="Change…").click()
     field = variable(tab).get_by_label("New value (JSON)")
     await expect(field).to_be_focused()
     await field.fill("Bonn")
     await variable(tab).get_by_role("button", name="Save").click()
-    await expect(variable(tab).get_by_role("alert")).to_contain_text("A text stands in quotes")
+    await expect(variable(tab)).to_contain_text("A text stands in quotation marks.")
     assert await field.evaluate("(field) => !field.checkValidity()")
     assert await hub.value("city") == "Berlin"
     await field.fill('"Bonn"')
@@ -358,7 +326,7 @@ async def test_what_is_no_json_is_said_at_the_field_and_nothing_is_sent(tab: Tab
 
 async def test_a_conflict_is_told_with_both_values_and_nothing_is_overwritten_unasked(tab: Tab, hub: Hub) -> None:
     await hub.put("city", "Berlin")
-    await hub.open(tab, session="demo", variable="city")
+    await hub.open(tab, "sessions", session="demo", variable="city")
     panel = variable(tab)
     await panel.get_by_role("button", name="Change…").click()
     await panel.get_by_label("New value (JSON)").fill('"Bonn"')
@@ -377,7 +345,7 @@ async def test_a_conflict_is_told_with_both_values_and_nothing_is_overwritten_un
 
 async def test_a_variable_is_made_and_deleted_here(tab: Tab, hub: Hub) -> None:
     await hub.put("city", "Berlin")
-    await hub.open(tab, session="demo")
+    await hub.open(tab, "sessions", session="demo")
     await tab.page.get_by_role("button", name="New…").click()
     dialog = tab.page.get_by_role("dialog", name="New variable")
     await dialog.get_by_label("Name").fill("city")
@@ -398,7 +366,7 @@ async def test_a_variable_is_made_and_deleted_here(tab: Tab, hub: Hub) -> None:
 @pytest.mark.parametrize("name", ["a,b", "a/b", "watch", "100%", "%2e%2e", "ä?b#c", "__proto__", MARKUP])
 async def test_a_variable_of_any_name_can_be_seen_and_set(tab: Tab, hub: Hub, name: str) -> None:
     await hub.put(name, "before")
-    await hub.open(tab, session="demo", variable=name)
+    await hub.open(tab, "sessions", session="demo", variable=name)
     panel = variable(tab)
     await expect(panel.get_by_label("Value", exact=True)).to_have_text('"before"')
     await panel.get_by_role("button", name="Change…").click()
@@ -413,7 +381,7 @@ async def test_a_variable_whose_name_browsers_resolve_is_seen_and_cannot_be_chan
     async with GRPCToolBridge(hub.server.address) as bridge:
         await bridge.initialize("demo")
         await bridge.session_context.set_variable("..", "dots")
-    await hub.open(tab, session="demo", variable="..")
+    await hub.open(tab, "sessions", session="demo", variable="..")
     await expect(variable(tab).get_by_label("Value", exact=True)).to_have_text('"dots"')
     await expect(variable(tab)).to_contain_text("A browser cannot change a variable with this name")
     await expect(variable(tab).get_by_role("button", name="Change…")).to_have_count(0)
@@ -434,7 +402,7 @@ async def test_a_secret_value_never_reaches_the_browser(tab: Tab, hub: Hub) -> N
     tab.page.on("response", keep)
     await hub.put("key", SECRET, secret=True)
     await hub.put("turned", "seen-by-all")
-    await hub.open(tab, session="demo", variable="key")
+    await hub.open(tab, "sessions", session="demo", variable="key")
     await expect(row(tab, "Variables", "key")).to_contain_text("secret")
     await expect(variable(tab)).to_contain_text("Its value is secret and is not shown here.")
     await hub.put("key", f"{SECRET} again")
@@ -466,7 +434,7 @@ async def test_hostile_names_and_values_stay_text(tab: Tab, hub: Hub) -> None:
     values = {"long": "y" * 200_000, "lines": "a\r\nb\u2028c", "right-to-left": "\u202e\u2066abc", "markup": MARKUP}
     for name, value in values.items():
         await hub.put(name, value, session=quote(session, safe=""), tags={"__proto__": MARKUP})
-    await hub.open(tab, session=session, variable="long")
+    await hub.open(tab, "sessions", session=session, variable="long")
     await expect(tab.page.get_by_role("heading", name=session)).to_be_visible()
     await expect(variable(tab)).to_contain_text("more characters)")
     await expect(variable(tab)).to_contain_text("The value is too large to be changed here.")

@@ -23,11 +23,11 @@ from pydantic import Field, SecretStr
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, tool
 from support.browser import Tab
-from support.needs import needs
+from support.dashboard import BROWSER_TESTS
 from support.patience import PATIENCE
 from support.programs import environment, run
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
+pytestmark = BROWSER_TESTS
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\u2066__proto__\n\t</script>" + "x" * 100_000
 # A browser's console counts an answer that is an error as one of the page's.

@@ -4,45 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker
+from grpc_tool_bridge import GRPCToolBridge, ToolWorker
 from support.browser import Tab
-from support.needs import needs
+from support.dashboard import BROWSER_TESTS, MARKUP, Dashboard, HeldTool, dashboard
 from support.patience import PATIENCE
 from support.waiting import soon
 
-pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
-
-MARKUP = "<img src=x onerror=alert(1)>"
-
-expect.set_options(timeout=1_000 * PATIENCE)
-
-
-class Calls:
-    """A tool whose calls wait until the test lets them end."""
-
-    def __init__(self) -> None:
-        self.may_end = asyncio.Event()
-
-    async def wait(self) -> str:
-        """Waits."""
-        await self.may_end.wait()
-        return "done"
+pytestmark = BROWSER_TESTS
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def server() -> AsyncIterator[BridgeServer]:
+async def hub() -> AsyncIterator[Dashboard]:
     """A hub without tools of its own."""
-    async with BridgeServer(http_address="127.0.0.1:0", settings=Settings(shutdown_grace=0.0)) as server:
-        yield server
-
-
-async def opened(tab: Tab, server: BridgeServer, **query: str) -> None:
-    """Opens the view of workers."""
-    await tab.page.goto(f"http://{server.http_address}/?{urlencode({'view': 'workers', **query})}")
+    async with dashboard([]) as hub:
+        yield hub
 
 
 def row(tab: Tab, text: str) -> Locator:
@@ -50,15 +28,15 @@ def row(tab: Tab, text: str) -> Locator:
     return tab.page.get_by_role("grid", name="Workers").get_by_role("row").filter(has_text=text)
 
 
-async def test_a_worker_comes_runs_calls_drains_and_goes(tab: Tab, server: BridgeServer) -> None:
-    calls = Calls()
-    await opened(tab, server, worker="w1")
+async def test_a_worker_comes_runs_calls_drains_and_goes(tab: Tab, hub: Dashboard) -> None:
+    calls = HeldTool()
+    await hub.open(tab, "workers", worker="w1")
     await expect(tab.page.get_by_text("No workers: all tools run in the hub's own process.")).to_be_visible()
     await expect(tab.page.get_by_text("There is no worker with this name now.")).to_be_visible()
     detail = tab.page.get_by_role("complementary", name="The selected worker")
     async with (
-        ToolWorker(server.address, [calls.wait], worker_id="w1", capacity=4) as worker,
-        GRPCToolBridge(server.address) as bridge,
+        ToolWorker(hub.server.address, [calls.wait], worker_id="w1", capacity=4) as worker,
+        GRPCToolBridge(hub.server.address) as bridge,
     ):
         await expect(row(tab, "w1")).to_contain_text("● connected")
         await expect(detail).to_contain_text("0 of 4")
@@ -79,8 +57,8 @@ async def test_a_worker_comes_runs_calls_drains_and_goes(tab: Tab, server: Bridg
     assert tab.complaints == []
 
 
-async def test_a_worker_with_many_tools_is_found_by_one_and_linked_to_its_calls(tab: Tab, server: BridgeServer) -> None:
-    calls = Calls()
+async def test_a_worker_with_many_tools_is_found_by_one_and_linked_to_its_calls(tab: Tab, hub: Dashboard) -> None:
+    calls = HeldTool()
 
     def named(number: int) -> object:
         async def work() -> None:
@@ -89,10 +67,10 @@ async def test_a_worker_with_many_tools_is_found_by_one_and_linked_to_its_calls(
         work.__name__ = f"work_{number:03}"
         return work
 
-    many = ToolWorker(server.address, [named(number) for number in range(150)], worker_id="many/of them?")
-    other = ToolWorker(server.address, [calls.wait], worker_id="other")
+    many = ToolWorker(hub.server.address, [named(number) for number in range(150)], worker_id="many/of them?")
+    other = ToolWorker(hub.server.address, [calls.wait], worker_id="other")
     async with many, other:
-        await opened(tab, server)
+        await hub.open(tab, "workers")
         await expect(row(tab, "other")).to_be_visible()
         await tab.page.get_by_label("Find").fill("work_007")
         await expect(row(tab, "other")).to_have_count(0)
@@ -110,17 +88,17 @@ async def test_a_worker_with_many_tools_is_found_by_one_and_linked_to_its_calls(
         assert (tab.errors, tab.violations) == ([], [])
 
 
-async def test_a_worker_that_was_killed_is_said_to_be_gone(tab: Tab, server: BridgeServer) -> None:
-    calls = Calls()
-    async with ToolWorker(server.address, [calls.wait], worker_id="w2"):
-        await opened(tab, server, worker="w2")
+async def test_a_worker_that_was_killed_is_said_to_be_gone(tab: Tab, hub: Dashboard) -> None:
+    calls = HeldTool()
+    async with ToolWorker(hub.server.address, [calls.wait], worker_id="w2"):
+        await hub.open(tab, "workers", worker="w2")
         await expect(tab.page.get_by_text("● connected. It takes calls.")).to_be_visible()
     await expect(tab.page.get_by_text("✕ gone. It has disconnected.")).to_be_visible()
     await expect(tab.page.get_by_text("Disconnected", exact=True)).to_be_visible()
     assert tab.complaints == []
 
 
-async def test_a_worker_that_does_not_answer_is_said_to_be_silent_in_words(tab: Tab, server: BridgeServer) -> None:
+async def test_a_worker_that_does_not_answer_is_said_to_be_silent_in_words(tab: Tab, hub: Dashboard) -> None:
     worker = {
         "worker_id": "w4", "state": "silent", "capacity": 0, "active_calls": 2, "tools": [], "tool_count": 0,
         "peer": "", "connected_at": "2026-01-02T03:04:05+00:00",
@@ -128,18 +106,18 @@ async def test_a_worker_that_does_not_answer_is_said_to_be_silent_in_words(tab: 
     await tab.page.route(
         "**/api/workers*", lambda route: route.fulfill(json={"workers": [worker], "next_page_token": ""})
     )
-    await opened(tab, server, worker="w4")
+    await hub.open(tab, "workers", worker="w4")
     await expect(row(tab, "w4")).to_contain_text("◌ silent")
     await expect(row(tab, "w4")).to_contain_text("2, no limit")
     await expect(tab.page.get_by_text("It does not answer the hub's pings")).to_be_visible()
     await expect(tab.page.get_by_text("1 worker · 2 calls in flight · 1 silent")).to_be_visible()
 
 
-async def test_hostile_names_stay_text(tab: Tab, server: BridgeServer) -> None:
-    calls = Calls()
-    hostile = ToolWorker(server.address, [calls.wait], worker_id=MARKUP)
-    async with hostile, ToolWorker(server.address, [calls.wait], worker_id="__proto__"):
-        await opened(tab, server, worker=MARKUP)
+async def test_hostile_names_stay_text(tab: Tab, hub: Dashboard) -> None:
+    calls = HeldTool()
+    hostile = ToolWorker(hub.server.address, [calls.wait], worker_id=MARKUP)
+    async with hostile, ToolWorker(hub.server.address, [calls.wait], worker_id="__proto__"):
+        await hub.open(tab, "workers", worker=MARKUP)
         await expect(tab.page.get_by_role("heading", name=MARKUP)).to_be_visible()
         await row(tab, "__proto__").click()
         await expect(tab.page.get_by_role("heading", name="__proto__")).to_be_visible()
@@ -147,11 +125,11 @@ async def test_hostile_names_stay_text(tab: Tab, server: BridgeServer) -> None:
         assert tab.complaints == []
 
 
-async def test_workers_can_be_read_on_a_narrow_screen_and_left_by_keyboard(tab: Tab, server: BridgeServer) -> None:
-    calls = Calls()
+async def test_workers_can_be_read_on_a_narrow_screen_and_left_by_keyboard(tab: Tab, hub: Dashboard) -> None:
+    calls = HeldTool()
     await tab.page.set_viewport_size({"width": 360, "height": 740})
-    async with ToolWorker(server.address, [calls.wait], worker_id="w3"):
-        await opened(tab, server)
+    async with ToolWorker(hub.server.address, [calls.wait], worker_id="w3"):
+        await hub.open(tab, "workers")
         await expect(row(tab, "w3")).to_be_visible()
         await tab.page.get_by_role("grid", name="Workers").focus()
         await tab.page.keyboard.press("ArrowDown")

@@ -42,7 +42,7 @@ export class Chart {
     this.kind = h("span.kind");
     this.makeTable();
     this.root = h(
-      "figure.chart",
+      "figure.chart.card",
       { "aria-label": title },
       h("figcaption", null, h("h2", null, title), " ", this.kind, this.moment),
       h(
