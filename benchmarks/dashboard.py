@@ -17,7 +17,7 @@ _TICK_SECONDS = 0.001
 # By then the burst of a new watch is used up, at this rate.
 _WARM_UP_SECONDS = 0.75
 _POLL_SECONDS = 2.0
-_EVENTS = "/api/events?calls_per_second=50&arguments=true"
+_EVENTS = "/api/events?calls_per_second=25&arguments=true"
 _HISTORY = "/api/history"
 _READ_BYTES = 256 * 1024
 _TURNS = 2

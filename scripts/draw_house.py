@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolWorker
+from grpc_tool_bridge.core.metrics import ToolMetrics
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "design.md"
@@ -155,18 +156,21 @@ async def ways() -> dict[str, Ways]:
             await bridge.client.refresh_tools()
         sys.setprofile(watch)
         for name in TITLES:
-            found[name] = await _ways_of(lambda name=name: tools[name](3, 4), watch)  # type: ignore[misc]
+            counts = hub.hub.metrics.of_tool(tools[name].name)
+            found[name] = await _ways_of(lambda name=name: tools[name](3, 4), watch, counts)  # type: ignore[misc]
         sys.setprofile(None)
     return found
 
 
-async def _ways_of(call: Callable[[], Awaitable[Any]], watch: Watch) -> Ways:
+async def _ways_of(call: Callable[[], Awaitable[Any]], watch: Watch, counts: ToolMetrics) -> Ways:
     for _ in range(20):
         await call()
     seen: Ways = defaultdict(Counter)
     for _ in range(CALLS):
         # What the call before it has left to do is done.
         await asyncio.sleep(QUIET_SECONDS)
+        # A call that is watched is slow, and the hub looks at those that are among the slowest.
+        counts.noted_us = sys.maxsize
         watch.entered, watch.on = {}, True
         await call()
         watch.on = False

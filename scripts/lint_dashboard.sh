@@ -13,4 +13,8 @@ if ! command -v node >/dev/null || [[ ! -x $biome ]]; then
   [[ ${REQUIRE_ALL:-0} == 0 ]]
   exit
 fi
-"$biome" check --config-path=scripts/dashboard_biome.jsonc --error-on-warnings "$@" "${folders[@]}"
+if grep -rnP '\t|\s$' --include='*.js' --include='*.css' --include='*.html' "${folders[@]}"; then
+  echo "lint_dashboard: these lines have a tab, or a space at their end; indent by two spaces" >&2
+  exit 1
+fi
+"$biome" lint --config-path=scripts/dashboard_biome.jsonc --error-on-warnings "$@" "${folders[@]}"

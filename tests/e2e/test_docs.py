@@ -412,19 +412,21 @@ async def test_import_mcp_servers_does_what_it_says(tmp_path: Path) -> None:
 
 async def test_watch_a_hub_does_what_it_says() -> None:
     page = Page("watch-a-hub", {})
-    lists, watch = page.texts
+    lists, watch, sample = page.texts
     page.stop_at_print = True
     with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
         page.given |= {"bridge": bridge, "tools": await bridge.initialize("reader")}
         await page.run(lists)
-        watching = asyncio.ensure_future(page.run(watch))
-        while not watching.done():
-            await bridge.tools["calculate"]("2 + 2")
-        with pytest.raises(EnoughError):
-            await watching
+        for text in (watch, sample):
+            watching = asyncio.ensure_future(page.run(text))
+            while not watching.done():
+                await bridge.tools["calculate"]("2 + 2")
+            with pytest.raises(EnoughError):
+                await watching
 
     assert page.names["sessions"] == ["reader"]
     assert page.printed[0].startswith(("started calculate", "ended calculate"))
+    assert page.printed[1].endswith("calls left out")
 
 
 async def test_carry_your_own_types_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,9 +101,8 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         """
         owner, function = self._owner, tool.tool
         assert function is not None  # noqa: S101 - as the caller has checked
-        call = None if opens is None else opens()
+        call, in_tool = None if opens is None else opens(), False
         answer: Answer | None = None
-        in_tool = False
         held = owner.enter(session, tool)
         try:
             if held is None:

@@ -74,7 +74,7 @@ export async function* all(address, name, query = {}, { most = 10_000, signal } 
 }
 
 /**
- * Yields the events of a stream, as { event, id, data }; leaving the loop ends it.
+ * Yields the events of a stream, as { event, id, data }, and `raw`, the data as it was written; leaving the loop ends it.
  *
  * With `after` it goes on after the event with that id; `opened` is called when the hub has begun to answer.
  */
@@ -114,7 +114,7 @@ function parsed(lines) {
     const colon = line.indexOf(": ");
     if (colon > 0) found[line.slice(0, colon)] = line.slice(colon + 2);
   }
-  return found.data ? { ...found, data: JSON.parse(found.data) } : null;
+  return found.data ? { ...found, raw: found.data, data: JSON.parse(found.data) } : null;
 }
 
 function withBody(body, headers = {}) {

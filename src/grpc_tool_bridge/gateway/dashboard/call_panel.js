@@ -133,6 +133,8 @@ export class CallPanel {
       if (event.event === "complete") done = `Complete after ${this.took()}: ${counted(view.count, "value")}`;
       else view.take(event);
     }
+    // Nobody is told that it is complete before all of it is there.
+    view.redraw();
     if (done) return done;
     throw lost();
   }

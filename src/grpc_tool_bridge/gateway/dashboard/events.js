@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { Tabs } from "./tabs.js";
 
 /** New calls a second that the hub tells of at most; the others it counts. */
-export const CALLS_PER_SECOND = 50;
+export const CALLS_PER_SECOND = 25;
 /** Milliseconds that a page that nobody sees stays connected. */
 const HIDDEN_MS = 60_000;
 const RETRY_MS = [500, 1_000, 2_000, 5_000];
