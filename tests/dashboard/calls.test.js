@@ -10,32 +10,11 @@ const moment = (ms) => new Date(START + ms).toISOString();
 
 function info(id, state, given = {}) {
   const { at = 0, us = 0, ...others } = given;
-  return {
-    call_id: id,
-    session_id: "demo",
-    tool_id: "add",
-    request_id: "",
-    parent_id: "",
-    worker_id: "",
-    state,
-    started_at: moment(at),
-    time_left_ms: 30_000,
-    args: [],
-    kwargs: {},
-    duration_us: us,
-    ...others,
-  };
+  return { call_id: id, session_id: "demo", tool_id: "add", request_id: "", parent_id: "", worker_id: "", state, started_at: moment(at),
+    time_left_ms: 30_000, args: [], kwargs: {}, duration_us: us, ...others };
 }
 
-const event = (operation, call, given = {}) => ({
-  sequence: 1,
-  timestamp: moment(0),
-  operation,
-  call,
-  dropped: 0,
-  omitted_calls: 0,
-  ...given,
-});
+const event = (operation, call, given = {}) => ({ sequence: 1, timestamp: moment(0), operation, call, dropped: 0, omitted_calls: 0, ...given });
 
 function begun(epoch = "one") {
   const calls = new Calls();
@@ -62,10 +41,7 @@ test("a call is told of as it starts, moves and ends", () => {
   assert.deepEqual([call.state, call.worker, call.ranAt - call.startedAt, call.progress.message], ["running", "w", 40, "half"]);
   assert.equal(call.elapsedUs(START + 100), 100_000);
   calls.take(event("ended", info("1", "done", { us: 7_000 }), { result: 0 }));
-  assert.deepEqual(
-    [call.state, call.resultText, call.durationUs, call.argumentsText, call.worker],
-    ["done", "0", 7_000, '{"a":1}', "w"],
-  );
+  assert.deepEqual([call.state, call.resultText, call.durationUs, call.argumentsText, call.worker], ["done", "0", 7_000, '{"a":1}', "w"]);
   assert.equal(calls.running.size, 0);
 });
 
@@ -86,10 +62,7 @@ test("calls are listed newest first, and those made by a call under it", () => {
   start(calls, "4", { at: 1 });
   const rows = rowsOf(calls, every);
   assert.deepEqual(ids(rows), ["4", "1", "2", "3"]);
-  assert.deepEqual(
-    rows.map((call) => call.level),
-    [0, 0, 1, 2],
-  );
+  assert.deepEqual(rows.map((call) => call.level), [0, 0, 1, 2]);
 });
 
 test("a parent that is told of after its children takes them", () => {
@@ -97,14 +70,7 @@ test("a parent that is told of after its children takes them", () => {
   calls.takeAll([info("2", "failed", { parent_id: "1", at: 5 }), info("3", "failed", { parent_id: "2", at: 6 })]);
   assert.deepEqual(ids(rowsOf(calls, every)), ["2", "3"]);
   calls.takeAll([info("1", "done")]);
-  assert.deepEqual(
-    rowsOf(calls, every).map((call) => [call.id, call.level]),
-    [
-      ["1", 0],
-      ["2", 1],
-      ["3", 2],
-    ],
-  );
+  assert.deepEqual(rowsOf(calls, every).map((call) => [call.id, call.level]), [["1", 0], ["2", 1], ["3", 2]]);
 });
 
 test("calls that name each other as parents, or themselves, are no circle", () => {
@@ -131,10 +97,7 @@ test("a hub that was started anew gives old numbers to new calls, and each keeps
   assert.equal(old.state, "unknown");
   const fresh = start(calls, "1", { at: 9 });
   end(calls, "1");
-  assert.deepEqual(
-    [calls.get("1"), calls.get("1", "two"), calls.get("1", "one"), calls.get("1", "zero")],
-    [fresh, fresh, old, null],
-  );
+  assert.deepEqual([calls.get("1"), calls.get("1", "two"), calls.get("1", "one"), calls.get("1", "zero")], [fresh, fresh, old, null]);
   assert.deepEqual([fresh.state, old.state, calls.size], ["done", "unknown", 2]);
   assert.notEqual(fresh.key, old.key);
 });
@@ -145,15 +108,9 @@ test("what runs here but not in the hub's list has ended, unless the list is onl
   const known = new Set(calls.running);
   const later = start(calls, "4", { at: 4 });
   calls.reconcile([info("2", "running", { at: 1 })], known, { isWhole: false });
-  assert.deepEqual(
-    [first, second, third, later].map((call) => call.state),
-    ["unknown", "running", "running", "running"],
-  );
+  assert.deepEqual([first, second, third, later].map((call) => call.state), ["unknown", "running", "running", "running"]);
   calls.reconcile([info("2", "running", { at: 1 })], known);
-  assert.deepEqual(
-    [first, second, third, later].map((call) => call.state),
-    ["unknown", "running", "unknown", "running"],
-  );
+  assert.deepEqual([first, second, third, later].map((call) => call.state), ["unknown", "running", "unknown", "running"]);
   // Its end was only late.
   end(calls, "3");
   assert.equal(third.state, "done");
@@ -242,15 +199,8 @@ test("the arguments and results of the oldest are forgotten when they are too ma
     const told = event("started", info(`${number}`, "running", { kwargs: { a: number } }));
     calls.take(told, JSON.stringify(told).padEnd(size));
   }
-  assert.deepEqual(
-    ["1", "2", "3", "6"].map((id) => [calls.get(id).argumentsText, calls.get(id).isStripped]),
-    [
-      [null, true],
-      [null, true],
-      ['{"a":3}', false],
-      ['{"a":6}', false],
-    ],
-  );
+  assert.deepEqual(["1", "2", "3", "6"].map((id) => [calls.get(id).argumentsText, calls.get(id).isStripped]),
+    [[null, true], [null, true], ['{"a":3}', false], ['{"a":6}', false]]);
 });
 
 test("what many others are under begins folded, and what somebody unfolds stays so", () => {
@@ -279,29 +229,19 @@ test("calls are found by words, state, names and how long they took", () => {
   const calls = begun();
   start(calls, "1", { tool_id: "Search", session_id: "demo", worker_id: "w" });
   start(calls, "2", { at: 1, session_id: "other" });
-  const failed = info("2", "failed", {
-    at: 1,
-    us: 900_000,
-    session_id: "other",
-    error: { type: "LookupError", message: "No ENTRY" },
-  });
+  const failed = info("2", "failed", { at: 1, us: 900_000, session_id: "other", error: { type: "LookupError", message: "No ENTRY" } });
   calls.take(event("ended", failed));
   const found = (query, now) => ids(rowsOf(calls, filtered(query, now)));
   assert.deepEqual(found({ q: "search W" }), ["1"]);
   assert.deepEqual(found({ q: " no  entry lookuperror " }), ["2"]);
   assert.deepEqual(found({ q: "no such" }), []);
   assert.deepEqual(found({ state: "failed" }), ["2"]);
-  assert.deepEqual(
-    ["session", "tool", "worker"].map((name) => found({ [name]: { session: "demo", tool: "Search", worker: "w" }[name] })),
-    [["1"], ["1"], ["1"]],
-  );
+  assert.deepEqual(["session", "tool", "worker"].map((name) => found({ [name]: { session: "demo", tool: "Search", worker: "w" }[name] })),
+    [["1"], ["1"], ["1"]]);
   assert.deepEqual(found({ slow: "800" }), ["2"]);
   assert.deepEqual(found({ slow: "800" }, START + 5_000), ["2", "1"]);
   assert.deepEqual(found({ slow: "-1" }), ["2", "1"]);
-  assert.deepEqual(
-    [isFiltered(() => ""), isFiltered((name) => (name === "worker" ? "w" : "")), slowOf(() => "x")],
-    [false, true, 0],
-  );
+  assert.deepEqual([isFiltered(() => ""), isFiltered((name) => (name === "worker" ? "w" : "")), slowOf(() => "x")], [false, true, 0]);
 });
 
 test("names are no properties", () => {

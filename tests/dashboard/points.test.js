@@ -8,16 +8,7 @@ import { Points, sumOf } from "../../src/grpc_tool_bridge/gateway/dashboard/poin
 const BEGIN = Date.UTC(2026, 0, 1);
 
 function told(sequence, { at = BEGIN + sequence * 2_000, calls = 10, errors = 1, active = 0 } = {}) {
-  return {
-    sequence,
-    at: new Date(at).toISOString(),
-    calls,
-    errors,
-    active,
-    p50_ms: calls ? 1 : null,
-    p95_ms: null,
-    p99_ms: null,
-  };
+  return { sequence, at: new Date(at).toISOString(), calls, errors, active, p50_ms: calls ? 1 : null, p95_ms: null, p99_ms: null };
 }
 const answer = (points, epoch = "a") => ({ interval_ms: 2_000, epoch, points });
 const clockOf = (point) => Date.parse(point.at);
@@ -30,28 +21,15 @@ test("what is new is asked for by sequence and epoch, and added once", () => {
   // An answer that overlaps, as after one that was lost.
   points.take(answer([told(2), told(3)]), BEGIN + 6_000);
   points.take(answer([]), BEGIN + 6_000);
-  assert.deepEqual(
-    points.list.map(({ key }) => key),
-    ["a 1", "a 2", "a 3"],
-  );
-  assert.deepEqual(
-    points.list.map(({ joined }) => joined),
-    [false, true, true],
-  );
+  assert.deepEqual(points.list.map(({ key }) => key), ["a 1", "a 2", "a 3"]);
+  assert.deepEqual(points.list.map(({ joined }) => joined), [false, true, true]);
 });
 
 test("another epoch begins its numbers anew, after a gap, and what was before stays", () => {
   const points = new Points();
   points.take(answer([told(1), told(2)]), BEGIN + 4_000);
   points.take(answer([told(1, { at: BEGIN + 60_000 })], "b"), BEGIN + 60_000);
-  assert.deepEqual(
-    points.list.map(({ key, joined }) => [key, joined]),
-    [
-      ["a 1", false],
-      ["a 2", true],
-      ["b 1", false],
-    ],
-  );
+  assert.deepEqual(points.list.map(({ key, joined }) => [key, joined]), [["a 1", false], ["a 2", true], ["b 1", false]]);
   assert.deepEqual(points.query, { since: 1, epoch: "b" });
   // A hub that has no point yet.
   points.take(answer([], "c"));
@@ -63,29 +41,20 @@ test("points of another epoch whose clock is behind replace those that would com
   const points = new Points();
   points.take(answer([told(1), told(2), told(3)]));
   points.take(answer([told(1, { at: BEGIN + 5_000 })], "b"));
-  assert.deepEqual(
-    points.list.map(({ key }) => key),
-    ["a 1", "a 2", "b 1"],
-  );
+  assert.deepEqual(points.list.map(({ key }) => key), ["a 1", "a 2", "b 1"]);
 });
 
 test("points that were missed leave a gap", () => {
   const points = new Points();
   points.take(answer([told(1), told(2)]));
   points.take(answer([told(9), told(10)]));
-  assert.deepEqual(
-    points.list.map(({ joined }) => joined),
-    [false, true, false, true],
-  );
+  assert.deepEqual(points.list.map(({ joined }) => joined), [false, true, false, true]);
 });
 
 test("a rate is by the time that the point is of, also if the hub was late", () => {
   const points = new Points();
   points.take(answer([told(1), told(2), told(3, { at: BEGIN + 9_000 }), told(4, { at: BEGIN + 9_000 })]));
-  assert.deepEqual(
-    points.list.map(({ rate }) => rate),
-    [5, 5, 2, 10],
-  );
+  assert.deepEqual(points.list.map(({ rate }) => rate), [5, 5, 2, 10]);
   assert.equal(points.list[2].errorRate, 0.2);
 });
 

@@ -22,13 +22,7 @@ test("calls of a group that overlap lie in lanes of their own, and those that fo
 test("groups come by their names, each below the lanes of the one before", () => {
   const bars = [bar("b", 0, 1), bar("a", 0, 10), bar("a", 5, 15)];
   assert.deepEqual(rowsOf(bars), [2, 0, 1]);
-  assert.deepEqual(
-    placed(bars, 100, new Map()).groups.map(({ name, row, rows }) => [name, row, rows]),
-    [
-      ["a", 0, 2],
-      ["b", 2, 1],
-    ],
-  );
+  assert.deepEqual(placed(bars, 100, new Map()).groups.map(({ name, row, rows }) => [name, row, rows]), [["a", 0, 2], ["b", 2, 1]]);
 });
 
 test("a bar keeps its lane when others have gone", () => {
@@ -43,10 +37,7 @@ test("where there is little room, groups have fewer lanes, and then the rarest o
   assert.deepEqual(rowsOf(bars, 3), [0, 0, 0, 1, 1]);
   const many = [...bars, bar("c", 0, 1), bar("d", 0, 1)];
   const { groups, rows } = placed(many, 3, new Map());
-  assert.deepEqual(
-    groups.map(({ name }) => name),
-    ["a", "b", "2 others"],
-  );
+  assert.deepEqual(groups.map(({ name }) => name), ["a", "b", "2 others"]);
   assert.deepEqual([rows.get(many[5].key), rows.get(many[6].key)], [2, 2]);
 });
 

@@ -24,7 +24,7 @@ pytestmark = BROWSER_TESTS
 # What the hub is asked for while it is gone.
 REFUSED = re.compile("ERR_(CONNECTION|EMPTY|INCOMPLETE|NETWORK|SOCKET|FAILED|ABORTED)")
 # A page that is loaded again leaves its streams.
-LEFT = re.compile("/(events|runs)[/?].*ERR_ABORTED")
+LEFT = re.compile(r"/(events|runs|icon\.svg)\b.*ERR_ABORTED")
 
 
 class Tools:

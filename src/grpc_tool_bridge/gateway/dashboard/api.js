@@ -119,10 +119,7 @@ function parsed(lines) {
 
 function withBody(body, headers = {}) {
   // Without one, a hub still wants to know that no form of another site has sent it.
-  return {
-    headers: { "Content-Type": "application/json", ...headers },
-    body: typeof body === "string" ? body : JSON.stringify(body),
-  };
+  return { headers: { "Content-Type": "application/json", ...headers }, body: typeof body === "string" ? body : JSON.stringify(body) };
 }
 
 async function answer(address, options) {

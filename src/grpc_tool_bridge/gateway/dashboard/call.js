@@ -82,8 +82,7 @@ export class Call {
   get text() {
     const { error } = this;
     this.words ??= [this.tool, this.session, this.worker, this.id, this.requestId, error?.type, error?.message?.slice(0, 1_000)]
-      .join("\n")
-      .toLowerCase();
+      .join("\n").toLowerCase();
     return this.words;
   }
 

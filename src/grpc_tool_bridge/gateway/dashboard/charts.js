@@ -45,14 +45,8 @@ export class Chart {
       "figure.chart.card",
       { "aria-label": title },
       h("figcaption", null, h("h2", null, title), " ", this.kind, this.moment),
-      h(
-        "div.legend",
-        { role: "group", "aria-label": `Lines of ${title}` },
-        this.legend.map(({ element }) => element),
-      ),
-      h("div.plot", null, this.plot, this.nothing),
-      this.details,
-    );
+      h("div.legend", { role: "group", "aria-label": `Lines of ${title}` }, this.legend.map(({ element }) => element)),
+      h("div.plot", null, this.plot, this.nothing), this.details);
     this.draw = eachFrame(() => this.redraw());
     this.observer = new ResizeObserver(this.draw);
     this.observer.observe(this.plot);
@@ -63,42 +57,21 @@ export class Chart {
     this.paths = this.lines.map(({ name }) => svg(`path.line.${name}`));
     this.cross = svg("line.cross");
     this.dots = this.lines.map(({ name }) => svg(`circle.dot.${name}`, { r: 3.5 }));
-    this.plot = svg(
-      "svg",
-      {
-        tabindex: 0,
-        role: "slider",
-        "aria-label": `${this.title}: a moment`,
-        "aria-valuemin": 0,
-        onpointermove: (event) => this.pointed(event),
-        onpointerdown: (event) => this.pointed(event),
-        onpointerleave: () => this.onCursor(null),
-        onblur: () => this.onCursor(null),
-        onkeydown: (event) => this.pressed(event),
-      },
-      this.grid,
-      [...this.paths].reverse(),
-      this.cross,
-      this.dots,
-    );
+    this.plot = svg("svg", {
+      tabindex: 0, role: "slider", "aria-label": `${this.title}: a moment`, "aria-valuemin": 0,
+      onpointermove: (event) => this.pointed(event), onpointerdown: (event) => this.pointed(event),
+      onpointerleave: () => this.onCursor(null), onblur: () => this.onCursor(null),
+      onkeydown: (event) => this.pressed(event),
+    }, this.grid, [...this.paths].reverse(), this.cross, this.dots);
     this.nothing = h("p.nothing", null, empty);
   }
 
   makeEntry(line) {
     const value = h("span.value");
-    const sample = svg(
-      "svg.sample",
-      { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
-      svg(`path.line.${line.name}`, { d: "M2 4H24" }),
-    );
-    const element = h(
-      "button.entry",
-      { type: "button", "aria-pressed": "true", onclick: () => this.onToggle(line.name, !this.hidden.has(line.name)) },
-      sample,
-      line.title,
-      " ",
-      value,
-    );
+    const sample = svg("svg.sample", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
+      svg(`path.line.${line.name}`, { d: "M2 4H24" }));
+    const element = h("button.entry", { type: "button", "aria-pressed": "true",
+      onclick: () => this.onToggle(line.name, !this.hidden.has(line.name)) }, sample, line.title, " ", value);
     return { element, value, name: line.name };
   }
 
@@ -115,28 +88,11 @@ export class Chart {
         ),
       }),
     });
-    const table = h(
-      "table",
-      null,
-      h("caption.hidden", null, `${this.title}, newest first`),
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          h("th", { scope: "col" }, "Time"),
-          this.lines.map(({ title }) => h("th", { scope: "col" }, title)),
-        ),
-      ),
-      body,
-    );
-    this.details = h(
-      "details",
-      { ontoggle: () => this.draw() },
-      h("summary", null, "As a table"),
-      h("div.numbers", { tabindex: 0, role: "region", "aria-label": `${this.title}, as a table` }, table),
-    );
+    const table = h("table", null, h("caption.hidden", null, `${this.title}, newest first`),
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Time"),
+        this.lines.map(({ title }) => h("th", { scope: "col" }, title)))), body);
+    this.details = h("details", { ontoggle: () => this.draw() }, h("summary", null, "As a table"),
+      h("div.numbers", { tabindex: 0, role: "region", "aria-label": `${this.title}, as a table` }, table));
   }
 
   /** Shows points between two moments, oldest first: { key, at, joined, … }. */
@@ -186,19 +142,13 @@ export class Chart {
     const { scale, x, y, width, height } = this.drawn;
     const times = timeTicks(this.from, this.to, Math.max(2, Math.floor((width - LEFT) / 84)));
     const shown = (at) => clock(at).slice(-12, times.step < 60_000 ? -4 : -7);
-    replace(
-      this.grid,
+    replace(this.grid,
       scale.ticks.map((tick) => [
         svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
-        svg("text.tick", { x: LEFT - 6, y: y(tick) + 4 }, this.tick(tick)),
-      ]),
-      times.ticks
-        .filter((at) => x(at) < width - 26)
-        .map((at) => [
-          svg("line", { x1: x(at), x2: x(at), y1: height - BOTTOM, y2: height - BOTTOM + 4 }),
-          svg("text.moment", { x: x(at), y: height - 5 }, shown(at)),
-        ]),
-    );
+        svg("text.tick", { x: LEFT - 6, y: y(tick) + 4 }, this.tick(tick))]),
+      times.ticks.filter((at) => x(at) < width - 26).map((at) => [
+        svg("line", { x1: x(at), x2: x(at), y1: height - BOTTOM, y2: height - BOTTOM + 4 }),
+        svg("text.moment", { x: x(at), y: height - 5 }, shown(at))]));
   }
 
   drawCursor() {
@@ -240,16 +190,8 @@ export class Chart {
     if (event.key === "Escape") this.onCursor(null);
     if (last < 0) return;
     const place = this.cursor === null ? last + 1 : nearest(this.points, this.cursor);
-    const to = {
-      ArrowLeft: place - 1,
-      ArrowRight: place + 1,
-      ArrowDown: place - 1,
-      ArrowUp: place + 1,
-      PageDown: place - 10,
-      PageUp: place + 10,
-      Home: 0,
-      End: last,
-    }[event.key];
+    const to = { ArrowLeft: place - 1, ArrowRight: place + 1, ArrowDown: place - 1, ArrowUp: place + 1, PageDown: place - 10,
+      PageUp: place + 10, Home: 0, End: last }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     this.onCursor(this.points[Math.max(0, Math.min(last, to))].at);

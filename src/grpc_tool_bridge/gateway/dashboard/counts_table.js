@@ -30,11 +30,7 @@ export class CountsTable {
     this.search = new SearchField("A part of a name", "find");
     this.heads = COLUMNS.map((column) => this.makeHead(column));
     const body = h("tbody");
-    this.rows = new Keyed(body, {
-      key: ({ name }) => name,
-      make: () => this.makeRow(),
-      fill: (row, counts) => this.fill(row, counts),
-    });
+    this.rows = new Keyed(body, { key: ({ name }) => name, make: () => this.makeRow(), fill: (row, counts) => this.fill(row, counts) });
     this.note = h("p.summary", null, "…");
     this.more = h("a", { hidden: true });
     this.root = h(
@@ -98,13 +94,8 @@ export class CountsTable {
     setAttribute(link, "href", url.href({ tool: "", worker: "", [one]: counts.name }));
     setAttribute(element, "aria-current", url.get(one) === counts.name ? "true" : null);
     const errors = counts.errors ? `${count(counts.errors)} (${percent(counts.errors, counts.calls)})` : "0";
-    const texts = [
-      count(counts.calls),
-      rate(counts.calls / this.seconds),
-      errors,
-      ...[counts.p50_ms, counts.p95_ms, counts.p99_ms].map(milliseconds),
-      count(counts.active),
-    ];
+    const texts = [count(counts.calls), rate(counts.calls / this.seconds), errors,
+      ...[counts.p50_ms, counts.p95_ms, counts.p99_ms].map(milliseconds), count(counts.active)];
     for (const [index, cell] of cells.entries()) setText(cell, texts[index]);
     cells[2].classList.toggle("bad", counts.errors > 0);
   }
@@ -143,8 +134,7 @@ export class CountsTable {
     const one = kind === "tools" ? "tool" : "worker";
     const found = url.get("find") ? " with such a name" : "";
     if (!rows.length) setText(this.note, `No ${one} ${found ? "with such a name " : ""}had a call in the last ten minutes.`);
-    else if (all > rows.length)
-      setText(this.note, `${count(rows.length)} of ${counted(all, one)}${found}, over the last ten minutes`);
+    else if (all > rows.length) setText(this.note, `${count(rows.length)} of ${counted(all, one)}${found}, over the last ten minutes`);
     else setText(this.note, `${counted(rows.length, one)}${found}, over the last ten minutes`);
     this.more.hidden = !(all > rows.length && limit < MOST) && limit < MOST;
     this.more.href = url.href({ limit: limit < MOST ? "all" : "" });

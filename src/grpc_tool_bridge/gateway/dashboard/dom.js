@@ -60,10 +60,7 @@ export function eachFrame(work) {
   return () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      work();
-    });
+    requestAnimationFrame(() => { asked = false; work(); });
   };
 }
 
@@ -74,11 +71,7 @@ export function atMost(milliseconds, work) {
   return () => {
     if (timer) return;
     const wait = Math.max(0, last + milliseconds - performance.now());
-    timer = setTimeout(() => {
-      timer = 0;
-      last = performance.now();
-      work();
-    }, wait);
+    timer = setTimeout(() => { timer = 0; last = performance.now(); work(); }, wait);
   };
 }
 

@@ -64,9 +64,7 @@ export class Events extends EventTarget {
       for (const data of events) this.took(data);
     });
     // The browser's own error, or the hub's last event: that it ends.
-    source.addEventListener("error", () => {
-      if (this.source === source) this.lost();
-    });
+    source.addEventListener("error", () => { if (this.source === source) this.lost(); });
   }
 
   /** Asks the hub what it is; null: it does not say, and this connection was given up. */

@@ -68,10 +68,7 @@ export function ago(moment, now) {
 export function bytes(number) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let power = 0;
-  while (number >= 1024 && power < units.length - 1) {
-    number /= 1024;
-    power++;
-  }
+  while (number >= 1024 && power < units.length - 1) { number /= 1024; power++; }
   return `${NUMBER.format(number)} ${units[power]}`;
 }
 

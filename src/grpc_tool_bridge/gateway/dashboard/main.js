@@ -94,11 +94,8 @@ function drawState() {
 function askToLogIn() {
   // Somebody may have the focus there.
   if (byId("banner").hasChildNodes()) return;
-  replace(
-    byId("banner"),
-    h("p", null, "The hub asks for its token again. "),
-    h("button", { type: "button", onclick: () => location.reload() }, "Log in"),
-  );
+  replace(byId("banner"), h("p", null, "The hub asks for its token again. "),
+    h("button", { type: "button", onclick: () => location.reload() }, "Log in"));
 }
 
 async function list(query, most, given) {
@@ -147,9 +144,7 @@ function start() {
   app.events.addEventListener("open", () => {
     app.calls.begin(app.events.epoch);
     // What cannot be listed now is listed when the connection is back.
-    listAll()
-      .catch(() => {})
-      .finally(() => app.calls.listed());
+    listAll().catch(() => {}).finally(() => app.calls.listed());
   });
   url.addEventListener("change", show);
   show();

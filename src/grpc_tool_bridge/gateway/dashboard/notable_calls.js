@@ -19,37 +19,14 @@ export class NotableCalls {
     this.kind = kind;
     this.asked = 0;
     const body = h("tbody");
-    this.rows = new Keyed(body, {
-      key: (call) => call.call_id,
-      make: () => makeRow(kind),
-      fill: (row, call) => this.fill(row, call),
-    });
+    this.rows = new Keyed(body, { key: (call) => call.call_id, make: () => makeRow(kind), fill: (row, call) => this.fill(row, call) });
     this.note = h("p.summary", null, "…");
-    this.table = h(
-      "table",
-      { hidden: true },
-      h("caption.hidden", null, KINDS[kind].title),
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          h("th.name", { scope: "col" }, "Call of"),
-          h("th.started", { scope: "col" }, "Started"),
-          h("th.took", { scope: "col" }, "Took"),
-          kind === "failed" ? h("th.error", { scope: "col" }, "Error") : null,
-        ),
-      ),
-      body,
-    );
-    this.root = h(
-      `section.card.notable.${kind}`,
-      { "aria-label": KINDS[kind].title },
+    this.table = h("table", { hidden: true }, h("caption.hidden", null, KINDS[kind].title),
+      h("thead", null, h("tr", null, h("th.name", { scope: "col" }, "Call of"), h("th.started", { scope: "col" }, "Started"),
+        h("th.took", { scope: "col" }, "Took"), kind === "failed" ? h("th.error", { scope: "col" }, "Error") : null)), body);
+    this.root = h(`section.card.notable.${kind}`, { "aria-label": KINDS[kind].title },
       h("h2", null, KINDS[kind].title),
-      h("div.scroll", { tabindex: 0, role: "region", "aria-label": KINDS[kind].title }, this.table),
-      this.note,
-    );
+      h("div.scroll", { tabindex: 0, role: "region", "aria-label": KINDS[kind].title }, this.table), this.note);
   }
 
   fill({ link, started, took, error }, call) {
@@ -58,11 +35,7 @@ export class NotableCalls {
     setAttribute(link, "title", `Session ${call.session_id}${call.worker_id ? `, worker ${call.worker_id}` : ""}`);
     setText(started, timeOf(call.started_at));
     setText(took, duration(call.duration_us));
-    if (error)
-      setText(
-        error,
-        call.error ? oneLine(`${call.error.type}${call.error.message ? `: ${call.error.message}` : ""}`, 300) : call.state,
-      );
+    if (error) setText(error, call.error ? oneLine(`${call.error.type}${call.error.message ? `: ${call.error.message}` : ""}`, 300) : call.state);
   }
 
   /** Asks the hub for those of a tool, of a worker, or of all. */

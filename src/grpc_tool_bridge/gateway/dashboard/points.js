@@ -52,17 +52,10 @@ export class Points {
     const seconds = Math.max(joined ? at - before.at : interval, interval / 2) / 1_000;
     this.sequence = told.sequence;
     this.list.push({
-      key: `${this.epoch} ${told.sequence}`,
-      at,
-      joined,
-      calls: told.calls,
-      errors: told.errors,
-      active: told.active,
-      p50: told.p50_ms,
-      p95: told.p95_ms,
-      p99: told.p99_ms,
-      rate: told.calls / seconds,
-      errorRate: told.errors / seconds,
+      key: `${this.epoch} ${told.sequence}`, at, joined,
+      calls: told.calls, errors: told.errors, active: told.active,
+      p50: told.p50_ms, p95: told.p95_ms, p99: told.p99_ms,
+      rate: told.calls / seconds, errorRate: told.errors / seconds,
     });
   }
 

@@ -35,12 +35,8 @@ export function linear(most, { ticks = 4, whole = false } = {}) {
   const step = Math.max(least, niceAbove((most > 0 ? most : 1) / ticks));
   const steps = Math.max(1, Math.ceil(rounded((most > 0 ? most : 1) / step)));
   const max = rounded(steps * step);
-  return {
-    max,
-    log: false,
-    ticks: Array.from({ length: steps + 1 }, (_, index) => rounded(index * step)),
-    at: (number) => number / max,
-  };
+  return { max, log: false, ticks: Array.from({ length: steps + 1 }, (_, index) => rounded(index * step)),
+    at: (number) => number / max };
 }
 
 /** A logarithmic scale that has a place for all between two numbers above 0. */

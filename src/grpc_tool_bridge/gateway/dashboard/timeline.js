@@ -23,13 +23,8 @@ export class TimeLine {
    */
   constructor(onSelect) {
     this.onSelect = onSelect;
-    this.canvas = h("canvas", {
-      role: "img",
-      "aria-label": "Time line of calls",
-      onpointermove: (event) => this.pointed(event),
-      onpointerleave: () => this.hover(null),
-      onclick: () => this.hovered && this.onSelect(this.hovered),
-    });
+    this.canvas = h("canvas", { role: "img", "aria-label": "Time line of calls", onpointermove: (event) => this.pointed(event),
+      onpointerleave: () => this.hover(null), onclick: () => this.hovered && this.onSelect(this.hovered) });
     this.tip = h("div.tip", { hidden: true, "aria-hidden": "true" });
     this.root = h("div.timeline", null, this.canvas, this.tip);
     this.bars = [];
@@ -51,9 +46,7 @@ export class TimeLine {
     this.paint = eachFrame(() => this.painted());
     this.observer = new ResizeObserver(() => this.resized());
     this.observer.observe(this.root);
-    this.onSeen = () => {
-      if (!document.hidden) this.paint();
-    };
+    this.onSeen = () => { if (!document.hidden) this.paint(); };
     document.addEventListener("visibilitychange", this.onSeen);
   }
 
@@ -97,12 +90,8 @@ export class TimeLine {
     if (performance.now() - this.toldAt < SUMMARY_MS) return;
     this.toldAt = performance.now();
     const states = ORDER.filter((state) => this.byState.has(state)).map((state) => `${this.byState.get(state).length} ${state}`);
-    setAttribute(
-      this.canvas,
-      "aria-label",
-      `Time line of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of ` +
-        `${counted(new Set(this.bars.map(({ name }) => name)).size, this.by)}${states.length ? `, ${states.join(", ")}` : ""}`,
-    );
+    setAttribute(this.canvas, "aria-label", `Time line of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of `
+      + `${counted(new Set(this.bars.map(({ name }) => name)).size, this.by)}${states.length ? `, ${states.join(", ")}` : ""}`);
   }
 
   resized() {
@@ -147,11 +136,7 @@ export class TimeLine {
       context.fillStyle = this.colours.line;
       context.fillRect(x, 0, 1, bottom);
       context.fillStyle = this.colours.quiet;
-      context.fillText(
-        back ? `−${step < 60_000 ? `${back / 1_000} s` : `${back / 60_000} min`}` : "now",
-        x - 2,
-        bottom + AXIS / 2,
-      );
+      context.fillText(back ? `−${step < 60_000 ? `${back / 1_000} s` : `${back / 60_000} min`}` : "now", x - 2, bottom + AXIS / 2);
     }
     context.fillStyle = this.colours.line;
     for (const { row } of this.groups) if (row) context.fillRect(0, row * ROW - 0.5, this.width, 1);
@@ -231,13 +216,8 @@ export class TimeLine {
     this.tip.hidden = call === null;
     if (call) {
       const elapsed = call.elapsedUs(this.now());
-      setText(
-        this.tip,
-        [call.tool, call.state, elapsed === null ? "" : duration(elapsed), call.session, call.error?.type]
-          .filter(Boolean)
-          .join(" · ")
-          .slice(0, 300),
-      );
+      setText(this.tip, [call.tool, call.state, elapsed === null ? "" : duration(elapsed), call.session, call.error?.type]
+        .filter(Boolean).join(" · ").slice(0, 300));
       this.tip.style.insetBlockStart = `${y + 14}px`;
       this.tip.style.insetInlineStart = `${Math.max(0, Math.min(x + 8, this.width - this.tip.offsetWidth - 4))}px`;
     }

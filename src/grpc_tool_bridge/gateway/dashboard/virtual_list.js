@@ -44,34 +44,18 @@ export class VirtualList {
     this.height = 0;
     this.held = null;
     this.resting = 0;
-    this.head = h(
-      "div.row.head",
-      { role: "row", "aria-rowindex": 1 },
-      columns.map(({ title, name }) => h(`div.${name}`, { role: "columnheader" }, title)),
-    );
+    this.head = h("div.row.head", { role: "row", "aria-rowindex": 1 },
+      columns.map(({ title, name }) => h(`div.${name}`, { role: "columnheader" }, title)));
     this.space = h("div.space", { role: "presentation" });
     this.empty = h("p.empty", { hidden: true }, empty);
     this.body = h("div.body", { role: "rowgroup" }, this.space);
-    this.root = h(
-      "div.list",
-      {
-        role: tree ? "treegrid" : "grid",
-        "aria-label": label,
-        tabindex: 0,
-        onkeydown: (event) => this.pressed(event),
-        onclick: (event) => this.clicked(event),
-      },
-      this.head,
-      this.body,
-    );
+    this.root = h("div.list", { role: tree ? "treegrid" : "grid", "aria-label": label, tabindex: 0,
+      onkeydown: (event) => this.pressed(event), onclick: (event) => this.clicked(event) }, this.head, this.body);
     this.toTop = h("button.to-top", { type: "button", hidden: true, onclick: () => this.goToTop() }, "↑ To the top");
     this.holder = h("div.listing", null, this.root, this.toTop, this.empty);
     const draw = eachFrame(() => this.drawn());
     /** Writes the rows in sight anew, in the next frame. */
-    this.draw = () => {
-      this.isStale = true;
-      draw();
-    };
+    this.draw = () => { this.isStale = true; draw(); };
     this.drawScrolled = draw;
     this.root.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.observer = new ResizeObserver(() => this.resized());

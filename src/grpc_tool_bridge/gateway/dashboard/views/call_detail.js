@@ -165,8 +165,7 @@ export class CallDetail extends DetailPane {
     this.parts.result.show(call.came, () => call.resultText);
     this.drawFailure(call);
     this.note.hidden = !call.isStripped;
-    if (call.isStripped)
-      setText(this.note, "Its arguments and its result are not kept any more: this page keeps those of the newest calls.");
+    if (call.isStripped) setText(this.note, "Its arguments and its result are not kept any more: this page keeps those of the newest calls.");
   }
 
   /** A link to the form of the tool with the same arguments, if they have names. */
@@ -207,21 +206,12 @@ export class CallDetail extends DetailPane {
   }
 
   async askToCancel(call) {
-    const reason = h("input", {
-      type: "text",
-      maxlength: 500,
-      autocomplete: "off",
-      placeholder: "Its caller is told; may be empty",
-    });
+    const reason = h("input", { type: "text", maxlength: 500, autocomplete: "off", placeholder: "Its caller is told; may be empty" });
     const done = ask({
-      title: `Cancel ${cut(call.tool, 100)}?`,
-      body: [h("label.reason", null, "Reason", reason)],
-      action: "Cancel the call",
-      danger: true,
+      title: `Cancel ${cut(call.tool, 100)}?`, body: [h("label.reason", null, "Reason", reason)], action: "Cancel the call", danger: true,
       work: async (signal) => {
         // Another life of the hub may have given its id to another call.
-        if (call.epoch !== this.app.calls.epoch)
-          throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
+        if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
         const query = new URLSearchParams({ reason: reason.value.trim() });
         const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${query}`, undefined, { signal });
         this.tell(call, `Cancelled: ${message}.`);
@@ -273,7 +263,7 @@ class Children {
     if (this.root.hidden) return;
     const shown = children.slice(-MAX_CHILDREN);
     setText(
-      this.heading,
+      this.title,
       children.length > shown.length
         ? `The last ${MAX_CHILDREN} of ${count(children.length)} calls made by it`
         : `${counted(children.length, "call")} made by it`,

@@ -37,34 +37,21 @@ class CallsView {
     this.summary = h("p.summary");
     this.left = h("p.summary", { hidden: true });
     this.list = new VirtualList({
-      label: "Calls",
-      columns: COLUMNS,
-      fill: (cells, call, element) => this.fill(cells, call, element),
-      key: (call) => call.key,
-      onSelect: (call) => this.choose(call),
+      label: "Calls", columns: COLUMNS, fill: (cells, call, element) => this.fill(cells, call, element),
+      key: (call) => call.key, onSelect: (call) => this.choose(call),
       empty: EMPTY,
       tree: {
         level: (call) => call.level,
         isOpen: (call) => (call.children.length ? call.isOpen : null),
         parent: (call) => call.parent,
-        toggle: (call, isOpen) => {
-          call.folded = !isOpen;
-          this.rows = null;
-          this.draw();
-        },
+        toggle: (call, isOpen) => { call.folded = !isOpen; this.rows = null; this.draw(); },
       },
     });
     this.line = new TimeLine((call) => this.choose(call));
     this.detail = new CallDetail(app);
-    this.root = h(
-      "section.view.calls",
-      null,
-      h("h1.hidden", null, "Calls"),
-      this.filterBar(),
-      this.line.root,
-      h("div.told", null, this.summary, this.left),
-      h("div.split", null, this.list.holder, this.detail.root),
-    );
+    this.root = h("section.view.calls", null,
+      h("h1.hidden", null, "Calls"), this.filterBar(), this.line.root,
+      h("div.told", null, this.summary, this.left), h("div.split", null, this.list.holder, this.detail.root));
     this.refresh = atMost(REFRESH_MS, () => this.draw());
     app.calls.addEventListener("change", this.refresh);
     document.addEventListener("visibilitychange", this.refresh);
@@ -133,9 +120,7 @@ class CallsView {
 
   /** What has ended before the page was opened is asked for where it may not be among what the page knows. */
   listEnded() {
-    const query = Object.fromEntries(
-      ["tool", "session", "worker"].map((name) => [name === "session" ? "session_id" : name, this.get(name)]),
-    );
+    const query = Object.fromEntries(["tool", "session", "worker"].map((name) => [name === "session" ? "session_id" : name, this.get(name)]));
     const asked = JSON.stringify(query);
     if (asked === this.asked) return;
     this.asked = asked;
@@ -194,30 +179,18 @@ class CallsView {
     const { calls } = this.app;
     const { told, omitted } = calls.rate();
     const all = `${counted(Math.round(told + omitted), "call")} a second`;
-    setText(
-      this.summary,
-      [
-        omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
-        `${count(calls.running.size)} in flight`,
-        isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
-        this.paused
-          ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}`
-          : "",
-      ]
-        .filter(Boolean)
-        .join(" · "),
-    );
+    setText(this.summary, [
+      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
+      `${count(calls.running.size)} in flight`,
+      isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
+      this.paused ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}` : "",
+    ].filter(Boolean).join(" · "));
     this.left.hidden = !calls.omitted && !calls.dropped;
     if (this.left.hidden) return;
-    setText(
-      this.left,
-      `Since this page was opened: ${[
-        calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
-        calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
-      ]
-        .filter(Boolean)
-        .join(", ")}.`,
-    );
+    setText(this.left, `Since this page was opened: ${[
+      calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
+      calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
+    ].filter(Boolean).join(", ")}.`);
   }
 
   fill(cells, call, element) {
@@ -251,8 +224,7 @@ function toggle(text, onclick) {
 }
 
 function outcome(call) {
-  if (call.error)
-    return oneLine(call.error.message ? `${call.error.type}: ${call.error.message.slice(0, 1_000)}` : call.error.type);
+  if (call.error) return oneLine(call.error.message ? `${call.error.type}: ${call.error.message.slice(0, 1_000)}` : call.error.type);
   if (call.over) {
     call.outcome ??= resultOf(call);
     return call.outcome ?? "";

@@ -22,13 +22,7 @@ const FACTS = {
   python: ["Python", String],
   address: ["Address of clients and workers", String],
   http_address: ["Address of this page", String],
-  uptime_seconds: [
-    "Up for",
-    (seconds) =>
-      duration(Math.floor(seconds) * 1e6)
-        .replace(/^[\d.]+ ms$/, "0 s")
-        .replace(/\.0+ s$/, " s"),
-  ],
+  uptime_seconds: ["Up for", (seconds) => duration(Math.floor(seconds) * 1e6).replace(/^[\d.]+ ms$/, "0 s").replace(/\.0+ s$/, " s")],
   serving: ["Takes calls", (is) => (is ? "yes" : "no: it starts or shuts down")],
   injects_faults: ["Injects faults", yesOrNo],
   active_calls: ["Calls in flight", count],
@@ -96,15 +90,8 @@ class LimitsView {
     const shown = this.search.found(this.limits, (limit) => [limit.title, limit.name, limit.kind, limit.of]);
     this.meters.show(shown, this.search.words.join(" "));
     const near = this.limits.filter((limit) => partOf(limit) > NEAR).length;
-    const told = near
-      ? `${count(near)} of ${count(this.limits.length)} limits ${near === 1 ? "is" : "are"} nearly full or full`
-      : "No limit is nearly full";
-    setText(
-      this.summary,
-      shown.length
-        ? `${told}; those of single sessions, tools and workers are here if they are among the fullest`
-        : "No limit has these words.",
-    );
+    const told = near ? `${count(near)} of ${count(this.limits.length)} limits ${near === 1 ? "is" : "are"} nearly full or full` : "No limit is nearly full";
+    setText(this.summary, shown.length ? `${told}; those of single sessions, tools and workers are here if they are among the fullest` : "No limit has these words.");
   }
 }
 
@@ -115,11 +102,7 @@ function partOf({ used, limit }) {
 
 function makeMeter({ name, title, kind, of }) {
   const bar = h("div.used");
-  const meter = h(
-    "div.meter",
-    { role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": of ? `${title}, ${kind} ${of}` : title },
-    bar,
-  );
+  const meter = h("div.meter", { role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": of ? `${title}, ${kind} ${of}` : title }, bar);
   const numbers = h("span.numbers");
   const mark = h("strong.mark");
   const waiting = h("span.waits");
@@ -140,9 +123,7 @@ function fillMeter({ element, bar, meter, numbers, mark, waiting, set }, limit) 
   const written = limit.unit === "bytes" ? bytes : count;
   const unit = limit.unit && limit.unit !== "bytes" ? ` ${limit.unit}` : "";
   const percent = part > 0 && part < 0.01 ? "less than 1 %" : `${Math.floor(part * 100 + 1e-9)} %`;
-  const text = limit.limit
-    ? `${written(limit.used)} of ${written(limit.limit)}${unit} · ${percent}`
-    : `${written(limit.used)}${unit}, without a limit`;
+  const text = limit.limit ? `${written(limit.used)} of ${written(limit.limit)}${unit} · ${percent}` : `${written(limit.used)}${unit}, without a limit`;
   const state = part >= 1 ? "full" : part > NEAR ? "near" : "";
   setAttribute(element, "data-fullness", state || null);
   setText(numbers, text);

@@ -22,33 +22,15 @@ const axisTime = (ms) => (ms === 0 ? "0" : ms < 1_000 ? `${ms} ms` : `${ms / 1_0
 const axisRate = (number) => (number < 1_000 ? String(number) : `${number / 1_000}k`);
 
 const CHARTS = [
-  {
-    title: "Calls a second",
-    format: rate,
-    tick: axisRate,
-    lines: [
-      { name: "calls", title: "Calls", value: (point) => point.rate },
-      { name: "errors", title: "Errors", value: (point) => point.errorRate },
-    ],
-  },
-  {
-    title: "Latency",
-    format: milliseconds,
-    tick: axisTime,
-    scale: { log: true },
-    lines: [
-      { name: "p50", title: "p50", value: (point) => point.p50 },
-      { name: "p95", title: "p95", value: (point) => point.p95 },
-      { name: "p99", title: "p99", value: (point) => point.p99 },
-    ],
-  },
-  {
-    title: "Calls in flight",
-    format: count,
-    tick: axisRate,
-    scale: { whole: true },
-    lines: [{ name: "active", title: "In flight", value: (point) => point.active }],
-  },
+  { title: "Calls a second", format: rate, tick: axisRate, lines: [
+    { name: "calls", title: "Calls", value: (point) => point.rate },
+    { name: "errors", title: "Errors", value: (point) => point.errorRate }] },
+  { title: "Latency", format: milliseconds, tick: axisTime, scale: { log: true }, lines: [
+    { name: "p50", title: "p50", value: (point) => point.p50 },
+    { name: "p95", title: "p95", value: (point) => point.p95 },
+    { name: "p99", title: "p99", value: (point) => point.p99 }] },
+  { title: "Calls in flight", format: count, tick: axisRate, scale: { whole: true }, lines: [
+    { name: "active", title: "In flight", value: (point) => point.active }] },
 ];
 
 class PerformanceView {
