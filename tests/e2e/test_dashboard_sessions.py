@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
@@ -363,18 +362,18 @@ async def test_a_variable_is_made_and_deleted_here(tab: Tab, hub: Hub) -> None:
     assert tab.complaints == [CONFLICT]
 
 
-@pytest.mark.parametrize("name", ["a,b", "a/b", "watch", "100%", "%2e%2e", "ä?b#c", "__proto__", MARKUP])
-async def test_a_variable_of_any_name_can_be_seen_and_set(tab: Tab, hub: Hub, name: str) -> None:
-    await hub.put(name, "before")
-    await hub.open(tab, "sessions", session="demo", variable=name)
-    panel = variable(tab)
-    await expect(panel.get_by_label("Value", exact=True)).to_have_text('"before"')
-    await panel.get_by_role("button", name="Change…").click()
-    await panel.get_by_label("New value (JSON)").fill('"after"')
-    await panel.get_by_role("button", name="Save").click()
-    await expect(panel.get_by_label("Value", exact=True)).to_have_text('"after"')
-    assert await hub.value(name) == "after"
-    assert tab.complaints == []
+async def test_a_variable_of_any_name_can_be_seen_and_set(tab: Tab, hub: Hub) -> None:
+    for name in ("a,b", "a/b", "watch", "100%", "%2e%2e", "ä?b#c", "__proto__", MARKUP):
+        await hub.put(name, "before")
+        await hub.open(tab, "sessions", session="demo", variable=name)
+        panel = variable(tab)
+        await expect(panel.get_by_label("Value", exact=True)).to_have_text('"before"')
+        await panel.get_by_role("button", name="Change…").click()
+        await panel.get_by_label("New value (JSON)").fill('"after"')
+        await panel.get_by_role("button", name="Save").click()
+        await expect(panel.get_by_label("Value", exact=True)).to_have_text('"after"')
+        assert await hub.value(name) == "after", name
+    assert [text for text in tab.complaints if "ERR_ABORTED" not in text] == []
 
 
 async def test_a_variable_whose_name_browsers_resolve_is_seen_and_cannot_be_changed_here(tab: Tab, hub: Hub) -> None:

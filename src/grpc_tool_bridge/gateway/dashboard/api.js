@@ -17,6 +17,9 @@ export class ApiError extends Error {
 /** The failure of a stream that has come to no end. */
 export const lost = () => new ApiError(0, { type: "Unavailable", message: "The connection to the hub was lost before the end." });
 
+/** Milliseconds until what has failed so often is tried again. */
+export const retryAfter = (failures) => [500, 1_000, 2_000, 5_000][Math.min(failures, 3)];
+
 /** Tells "login" when the hub wants its token again. */
 export const access = new EventTarget();
 

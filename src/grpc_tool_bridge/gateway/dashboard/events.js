@@ -1,13 +1,12 @@
 // What happens in the hub, as it happens: one stream of events for the whole page.
 
-import { get } from "./api.js";
+import { get, retryAfter } from "./api.js";
 import { Tabs } from "./tabs.js";
 
 /** New calls a second that the hub tells of at most; the others it counts. */
 export const CALLS_PER_SECOND = 25;
 /** Milliseconds that a page that nobody sees stays connected. */
 const HIDDEN_MS = 60_000;
-const RETRY_MS = [500, 1_000, 2_000, 5_000];
 
 /**
  * The connection to the hub.
@@ -107,7 +106,7 @@ export class Events extends EventTarget {
   retry() {
     this.leave();
     this.become("lost");
-    this.timer = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.retries++, RETRY_MS.length - 1)]);
+    this.timer = setTimeout(() => this.connect(), retryAfter(this.retries++));
   }
 
   refuse() {

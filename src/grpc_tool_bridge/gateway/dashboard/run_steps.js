@@ -1,12 +1,11 @@
 // One run of an agent as it goes on: its thoughts, what it did and saw, and its answer.
 
-import { ApiError, ofSession, stream } from "./api.js";
+import { ApiError, ofSession, retryAfter, stream } from "./api.js";
 import { h, pre, put, replace, setAttribute, setText } from "./dom.js";
 import { failure } from "./failure.js";
 import { count, counted, cut, duration, marked, pretty } from "./format.js";
 import { toolLink } from "./url.js";
 
-const RETRY_MS = [500, 1_000, 2_000, 5_000];
 /** Characters of one value that are shown. */
 const MAX_CHARS = 50_000;
 const STOPPED = {
@@ -106,7 +105,7 @@ export class RunSteps extends EventTarget {
 
   retry() {
     this.become("lost");
-    this.timer = setTimeout(() => this.attach(), RETRY_MS[Math.min(this.retries++, RETRY_MS.length - 1)]);
+    this.timer = setTimeout(() => this.attach(), retryAfter(this.retries++));
   }
 
   take({ event, id, data }) {

@@ -74,4 +74,4 @@ export const url = new Address();
 export const link = (text, changes, kind = "a") => h(kind, { href: url.href(changes) }, text);
 
 /** A link to a tool. */
-export const toolLink = (name, session = "") => link(name, { view: "tools", tool: name, session }, "a.mono");
+export const toolLink = (name, session = "") => link(name, { view: "tools", session, tool: name }, "a.mono");
