@@ -551,7 +551,7 @@ async def test_slow_and_failed_calls_are_looked_up_afterwards(client: httpx.Asyn
     assert not full["args"]
     for query, said in (
         ("kind=quick", "kind must be slow or failed, not 'quick'"),
-        ("limit=1001", "limit must be at most 1,000, not 1,001"),
+        ("limit=1001", "limit must be 0 (the default, 100) to 1,000, not 1,001"),
         ("limit=x", "limit must be a number"),
         (f"worker={'x' * 257}", "worker has 257 characters; names have at most 256"),
     ):

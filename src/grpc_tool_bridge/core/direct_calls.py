@@ -94,9 +94,9 @@ class DirectCalls:
             return None
         context.payload = b""
         sample = self._admission.sample
-        if sample is None or sample.leaves_out(session.id, opened_at):
-            return self._runner.run(session, tool, bound, deadline, opened_at)
-        announce = partial(self._announce, session, tool, bound, deadline, opened_at, data)
+        announce = None
+        if sample is not None and not sample.leaves_out(session.id, opened_at):
+            announce = partial(self._announce, session, tool, bound, deadline, opened_at, data)
         return self._runner.run(session, tool, bound, deadline, opened_at, announce)
 
     def _announce(

@@ -72,7 +72,7 @@ class Gateway:
                     # First what is called most.
                     _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
-                    *_history_routes(HistoryRoutes(self._history, hub.store.revisions.epoch)),
+                    *_history_routes(HistoryRoutes(hub, self._history)),
                     _route("/api/hub", HubFactRoutes(hub, needs_token=token is not None).read, "GET"),
                     _route("/api/limits", LimitRoutes(hub, http, lambda: self._mcp.sessions).read, "GET"),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
@@ -156,7 +156,6 @@ def _routes(calls: HubCalls) -> list[Route]:
         _route("/api/workers", hub.workers, "GET"),
         _route("/api/calls", hub.calls, "GET"),
         _route("/api/calls/{call}", hub.cancel_call, "DELETE"),
-        _route("/api/history/calls", hub.notable_calls, "GET"),
         _route("/api/runs", hub.runs, "GET"),
         _route("/api/events", hub.events, "GET"),
         _route("/healthz", hub.alive, "GET"),
@@ -169,6 +168,7 @@ def _history_routes(history: HistoryRoutes) -> list[Route]:
         _route("/api/history", history.points, "GET"),
         _route("/api/history/tools", history.tools, "GET"),
         _route("/api/history/workers", history.workers, "GET"),
+        _route("/api/history/calls", history.calls, "GET"),
     ]
 
 

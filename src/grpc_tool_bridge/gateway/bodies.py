@@ -18,6 +18,10 @@ from grpc_tool_bridge.values.tagged_json import loads
 from grpc_tool_bridge.values.text import is_text
 
 MAX_TIMEOUT_MS = 2**31 - 1
+# Entries of a list of which only the first are told.
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1_000
+
 MAX_COUNT = 2**31 - 1
 MAX_REVISION = 2**63 - 1
 
@@ -174,6 +178,18 @@ def count_of(request: Request, name: str) -> int:
     if count is None:
         raise ValidationError(f"{name} must be a number from 0 to {MAX_COUNT:,}, not {text!r:.60}")
     return count
+
+
+def limit_of(request: Request) -> int:
+    """Returns ``?limit=``, how many entries a list has at most; ``DEFAULT_LIMIT`` if it is missing or 0.
+
+    Raises:
+        ValidationError: It is no number from 0 to ``MAX_LIMIT``.
+    """
+    limit = count_of(request, "limit") or DEFAULT_LIMIT
+    if limit > MAX_LIMIT:
+        raise ValidationError(f"limit must be 0 (the default, {DEFAULT_LIMIT}) to {MAX_LIMIT:,}, not {limit:,}")
+    return limit
 
 
 def flag_of(request: Request, name: str, *, default: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""The last ten minutes of the hub over HTTP: its points, and its tools and workers over all of them."""
+"""The last ten minutes of the hub over HTTP: its points, its tools and workers, and its slow and failed calls."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -11,14 +11,14 @@ from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.core.history import History, Point, Window
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.metrics import ToolMetrics
+from grpc_tool_bridge.core.notable_calls import KINDS
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import count_of, name_of
+from grpc_tool_bridge.gateway.bodies import count_of, flag_of, limit_of, name_of
 from grpc_tool_bridge.gateway.errors import JsonResponse
+from grpc_tool_bridge.gateway.message_json import message_json
+from grpc_tool_bridge.rpc.bounds import shown
 
 T = TypeVar("T")
-
-DEFAULT_LIMIT = 100
-MAX_LIMIT = 1_000
 
 PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 # What tools and workers are sorted by: the largest first, but names ascending.
@@ -44,13 +44,15 @@ class HistoryRoutes:
     """The routes of the history.
 
     Args:
-        history: What they read.
-        epoch: Identifies this run of the hub; numbers of points are of one run.
+        hub: The hub.
+        history: Its history.
     """
 
-    def __init__(self, history: History, epoch: str) -> None:
+    def __init__(self, hub: Hub, history: History) -> None:
+        self._hub = hub
         self._history = history
-        self._epoch = epoch
+        # Numbers of points are of one run of the hub.
+        self._epoch = hub.store.revisions.epoch
 
     async def points(self, request: Request) -> Response:
         """Returns how many calls ended, failed and ran in each interval, and how long they took.
@@ -82,12 +84,31 @@ class HistoryRoutes:
         """Returns the workers over the last ten minutes, as for the tools; calls that they ran to an end count."""
         return await self._table(request, "workers", self._history.workers)
 
+    async def calls(self, request: Request) -> Response:
+        """Lists the slowest or the failed calls of the last ten minutes.
+
+        ``?kind=slow`` or ``failed``; ``?tool=``, ``?worker=`` and ``?session_id=`` choose among them.
+        """
+        kind = request.query_params.get("kind", KINDS[0])
+        if kind not in KINDS:
+            raise ValidationError(f"kind must be {' or '.join(KINDS)}, not {shown(kind)}")
+        calls = await self._hub.notable_calls(
+            kind,
+            tool_id=name_of(request, "tool"),
+            worker_id=name_of(request, "worker"),
+            session_id=name_of(request, "session_id"),
+            most=limit_of(request),
+        )
+        if not flag_of(request, "arguments"):
+            for call in calls:
+                if call.HasField("error"):
+                    call.error.message = ""
+        return JsonResponse({"calls": [message_json(call) for call in calls]})
+
     async def _table(self, request: Request, what: str, window: Window) -> Response:
-        sort, limit = request.query_params.get("sort", SORTS[0]), count_of(request, "limit") or DEFAULT_LIMIT
+        sort, limit = request.query_params.get("sort", SORTS[0]), limit_of(request)
         if sort not in SORTS:
             raise ValidationError(f"sort must be one of {', '.join(SORTS)}, not {sort!r:.60}")
-        if limit > MAX_LIMIT:
-            raise ValidationError(f"limit must be 0 (the default, {DEFAULT_LIMIT}) to {MAX_LIMIT:,}, not {limit:,}")
         part = name_of(request, "find").casefold()
         rows = [row for row in window.rows(name_of(request, "prefix")) if part in row[0].casefold()]
         total = counts_json(window.total)

@@ -7,20 +7,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.core.notable_calls import KINDS
-from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.gateway.bodies import count_of, flag_of, name_of, names_of, path_name
+from grpc_tool_bridge.gateway.bodies import count_of, flag_of, names_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json
 from grpc_tool_bridge.gateway.sessions import page_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.bounds import shown
-
-# Calls of a list of the slowest or the failed ones: as many as are asked for, else these.
-DEFAULT_CALLS = 100
-MAX_CALLS = 1_000
 
 
 class OperationRoutes:
@@ -43,30 +36,6 @@ class OperationRoutes:
         asked = page_of(request, pb.ListCallsRequest(session_id=request.query_params.get("session_id", "")))
         asked.include_arguments = flag_of(request, "arguments")
         return JsonResponse(message_json(await self._calls.hub.list_calls(asked)))
-
-    async def notable_calls(self, request: Request) -> Response:
-        """Lists the slowest or the failed calls of the last ten minutes.
-
-        ``?kind=slow`` or ``failed``; ``?tool=``, ``?worker=`` and ``?session_id=`` choose among them.
-        """
-        kind = request.query_params.get("kind", KINDS[0])
-        if kind not in KINDS:
-            raise ValidationError(f"kind must be {' or '.join(KINDS)}, not {shown(kind)}")
-        most = count_of(request, "limit") or DEFAULT_CALLS
-        if most > MAX_CALLS:
-            raise ValidationError(f"limit must be at most {MAX_CALLS:,}, not {most:,}")
-        calls = await self._calls.hub.notable_calls(
-            kind,
-            tool_id=name_of(request, "tool"),
-            worker_id=name_of(request, "worker"),
-            session_id=name_of(request, "session_id"),
-            most=most,
-        )
-        if not flag_of(request, "arguments"):
-            for call in calls:
-                if call.HasField("error"):
-                    call.error.message = ""
-        return JsonResponse({"calls": [message_json(call) for call in calls]})
 
     async def cancel_call(self, request: Request) -> Response:
         """Cancels a call."""

@@ -6,12 +6,11 @@ from typing import Any
 
 from grpc_tool_bridge.core.names import NAME_PATTERN
 from grpc_tool_bridge.core.notable_calls import KINDS
+from grpc_tool_bridge.gateway.bodies import DEFAULT_LIMIT as DEFAULT_ROWS
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, MAX_TIMEOUT_MS
-from grpc_tool_bridge.gateway.history import DEFAULT_LIMIT as DEFAULT_ROWS
-from grpc_tool_bridge.gateway.history import MAX_LIMIT as MAX_ROWS
+from grpc_tool_bridge.gateway.bodies import MAX_LIMIT as MAX_ROWS
 from grpc_tool_bridge.gateway.history import PERCENTILES, SORTS
 from grpc_tool_bridge.gateway.message_schemas import MessageSchemas, Schema, or_null, reference
-from grpc_tool_bridge.gateway.operations import DEFAULT_CALLS, MAX_CALLS
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, MAX_LIMIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, MAX_SIGNATURE_CHARS
@@ -125,10 +124,6 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only those of a tool or an agent."},
     "of_worker": {"in": "query", "name": "worker", "schema": _ID, "description": "Only those that a worker ran."},
-    "calls": {
-        "in": "query", "name": "limit", "schema": {"type": "integer", "minimum": 0, "maximum": MAX_CALLS},
-        "description": f"So many at most; 0: {DEFAULT_CALLS}.",
-    },
     "error_texts": {"in": "query", "name": "arguments", "schema": FLAG, "description": "Includes messages of errors."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
     "kinds": {
@@ -355,7 +350,7 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         "GET /api/history/calls": RouteDoc(
             name="listNotableCalls", tag="operations",
-            parameters=("notable", "of_tool", "of_worker", "of_session", "calls", "error_texts"),
+            parameters=("notable", "of_tool", "of_worker", "of_session", "rows", "error_texts"),
             answer=object_of({"calls": {"type": "array", "items": schemas.answered(pb.CallInfo)}}, "calls"),
         ),
         "DELETE /api/calls/{call}": RouteDoc(
