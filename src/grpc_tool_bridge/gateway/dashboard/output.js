@@ -162,7 +162,7 @@ export class StreamView {
     if (!this.progress) return;
     const { current, total, message } = this.progress;
     this.bar.hidden = false;
-    if (total > 0) Object.assign(this.bar, { max: total, value: Math.min(current, total) });
+    if (total > 0) Object.assign(this.bar, { max: total, value: Math.max(0, Math.min(current, total)) });
     else this.bar.removeAttribute("value");
     this.message.textContent = `${total > 0 ? `${count(current)} of ${count(total)}` : count(current)} ${cut(message, 500)}`;
   }

@@ -261,7 +261,7 @@ class Progress {
     if (this.root.hidden) return;
     const { current, total, message } = progress;
     setAttribute(this.bar, "max", total > 0 ? String(total) : null);
-    setAttribute(this.bar, "value", total > 0 ? String(Math.min(current, total)) : null);
+    setAttribute(this.bar, "value", total > 0 ? String(Math.max(0, Math.min(current, total))) : null);
     setText(this.text, `${total ? `${count(current)} of ${count(total)}` : count(current)} ${cut(message, 500)}`);
   }
 }
