@@ -175,7 +175,7 @@ class CallsView {
     }
     if (!this.line.root.hidden) {
       const now = paused ? () => paused.at : () => app.events.now();
-      this.line.show(app.calls.all(matches), { span: (Number(this.get("span")) in SPANS ? this.get("span") : 60) * 1_000,
+      this.line.show(app.calls.all(matches), { span: (Object.hasOwn(SPANS, this.get("span")) ? this.get("span") : 60) * 1_000,
         by: this.get("by") === "session" ? "session" : "tool", now, selected });
     }
     this.drawSummary();

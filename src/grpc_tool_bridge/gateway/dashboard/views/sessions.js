@@ -58,7 +58,7 @@ class SessionsView extends ListView {
 
   show() {
     const sort = this.app.url.get("sort");
-    this.order.value = sort in ORDERS ? sort : "activity";
+    this.order.value = Object.hasOwn(ORDERS, sort) ? sort : "activity";
     super.show();
     this.beside?.show();
   }
