@@ -23,3 +23,8 @@ test("what is not JSON is refused as it was written", () => {
   for (const text of ["", "{", "[1,]", "NaN", "9007199254740993x", "'a'", '{"a": 01}'])
     assert.throws(() => parseExact(text), SyntaxError);
 });
+
+test("a text may be as long as a browser holds", () => {
+  const value = { text: '\\"'.repeat(4_000_000), whole: 3 };
+  assert.deepEqual(parseExact(JSON.stringify(value)), value);
+});

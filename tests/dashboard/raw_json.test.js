@@ -55,3 +55,13 @@ test("the beginning of a value is one line, whichever sign it is cut at", () => 
   assert.equal(oneLineOf("[1,2]"), "[1, 2]");
   assert.equal(oneLineOf(`"${"a b ".repeat(1_000)}"`, 8), '"a b a b…');
 });
+
+test("a text may be as long as a browser holds", () => {
+  for (const part of ["a", "\\", '"', "\n", "ü"]) {
+    const value = part.repeat(8_000_000);
+    const text = JSON.stringify({ before: '\\"', value, after: 1 });
+    assert.equal(member(text, "value"), JSON.stringify(value));
+    assert.equal(member(text, "after"), "1");
+    assert.equal(arranged(JSON.stringify(value)), JSON.stringify(value));
+  }
+});

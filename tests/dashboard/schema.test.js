@@ -220,3 +220,37 @@ test("a schema that has one part in very many ways, or is made of itself, takes 
   assert.ok(!fits("text", { $ref: "#/$defs/any59" }, root));
   assert.equal(typeof typeName({ $ref: "#/$defs/any59" }, root), "string");
 });
+
+test("a schema that only refers to itself, or to very many others, is looked at for a while only", () => {
+  const many = (count) => Array.from({ length: count }, () => ({ $ref: "#/$defs/a" }));
+  const cyclic = { $defs: { a: { anyOf: many(150) } }, $ref: "#/$defs/a" };
+  assert.match(typeName(cyclic, cyclic), /…$/);
+  assert.equal(typeof fits({ a: 1 }, cyclic, cyclic), "boolean");
+  assert.equal(typeof variantOf({ a: 1 }, shapeOf(cyclic, cyclic).variants, cyclic), "number");
+  const typed = { $defs: { a: { type: ["object", "array", "string"], anyOf: many(3) } }, $ref: "#/$defs/a" };
+  assert.equal(typeof fits("text", typed, typed), "boolean");
+  const chain = { $defs: Object.fromEntries(Array.from({ length: 20_000 }, (_, at) => [at, { $ref: `#/$defs/${at + 1}` }])), $ref: "#/$defs/0" };
+  assert.equal(kindOf(chain), "json");
+  const slow = { anyOf: Array.from({ length: 200 }, (_, at) => ({ type: "string", pattern: `^(a*)(a*)(a*)b{${at + 1}}$` })) };
+  assert.equal(fits("a".repeat(60), slow, slow), false);
+});
+
+test("a value may be nested deeply", () => {
+  const list = { type: "array", items: { $ref: "#" } };
+  let value = [];
+  for (let level = 0; level < 2_000; level++) value = [value];
+  assert.equal(fits(value, list, list), false);
+});
+
+test("large content is checked", () => {
+  assert.equal(problemOfBytes("abcd".repeat(5_000_000)), "");
+  assert.notEqual(problemOfBytes(`${"abcd".repeat(5_000_000)}=`), "");
+  assert.equal(problemOfText("\u{1f600}".repeat(2_000_000), { maxLength: 2_000_000 }), "");
+});
+
+test("an object of very many names is written as JSON", () => {
+  const properties = Object.fromEntries(Array.from({ length: 10_000 }, (_, at) => [`a${at}`, {}]));
+  assert.equal(kindOf({ type: "object", properties }), "json");
+  assert.equal(kindOf({ properties }), "json");
+  assert.equal(kindOf({ anyOf: Array.from({ length: 5_000 }, () => ({ type: "string" })) }), "json");
+});

@@ -131,3 +131,27 @@ test("the command gets a text as it is where only a text can stand, and JSON els
 test("what a command line cannot hold is said", () => {
   assert.match(commandLine({ ...CALL, kwargs: { "a=b": 1 } }), /cannot be written/);
 });
+
+test("what stands in an address becomes no code", () => {
+  const code = "0)\n    import os; os.system('id') #";
+  for (const $type of ["int", "float", "bytes", "date", "timedelta", "complex", "set", "dict", "Decimal", code, "Frame"]) {
+    for (const value of [code, [code], { a: code }]) {
+      const text = python({ ...CALL, kwargs: { x: { $type, value }, y: 1 } });
+      assert.match(text, /y=1\b/);
+      // Python reads all of it as one call, and runs none of it.
+      const check = "import ast, sys; print(*(type(part).__name__ for part in ast.parse(sys.stdin.read()).body))";
+      const parts = execFileSync("python3", ["-c", check], { input: text }).toString().trim().replace(/^(Import )+/, "");
+      assert.equal(parts, "ImportFrom AsyncFunctionDef Expr");
+      assert.doesNotMatch(text, /^\s*import os;/m);
+    }
+  }
+});
+
+test("what a terminal would take for keys is in no command", () => {
+  for (const sign of ["\u001b[201~\nid\n", "\u0003", "\u202e", "\u0085"]) {
+    assert.match(commandLine({ ...CALL, tool: `t${sign}` }), /^# .*cannot be written/);
+    assert.match(commandLine({ ...CALL, kwargs: { [`a${sign}`]: 1 } }), /^# .*cannot be written/);
+    const text = { type: "object", properties: { a: { type: "string" } } };
+    assert.ok(!commandLine({ ...CALL, schema: text, kwargs: { a: `a${sign}` } }).includes("\u001b"));
+  }
+});

@@ -309,6 +309,40 @@ async def test_a_tool_that_is_not_there_is_said(tab: Tab, hub: Hub) -> None:
 # ------------------------------------------------------------------------------------------------------------ the form
 
 
+def nested(names: int) -> dict[str, Any]:
+    """An object of objects of the same kind, all of them required."""
+    properties = {f"p{number}": {"$ref": "#/$defs/a"} for number in range(names)}
+    return {"type": "object", "required": [*properties], "properties": properties}
+
+
+ITSELF = {"$ref": "#/$defs/a"}
+HOSTILE_SCHEMAS = {
+    "objects": {"$defs": {"a": nested(20)}, **nested(20)},
+    "lists": {"$defs": {"a": {"type": "array", "minItems": 20, "items": ITSELF}}, **nested(20)},
+    "unions": {"$defs": {"a": {"anyOf": [ITSELF] * 150}}, **nested(5)},
+    "unions of types": {"$defs": {"a": {"type": ["object", "array", "string"], "anyOf": [ITSELF] * 3}}, **nested(5)},
+    "options": {"$defs": {"a": {"enum": [*range(15_000)]}}, **nested(250)},
+    "names": {**nested(1), "$defs": {"a": {**nested(8_000), "$defs": {}}}},
+    "references": {"$defs": {"a": {"$ref": "#/$defs/0"}, **{f"{at}": {"$ref": f"#/$defs/{at + 1}"} for at in range(3_000)}}, **nested(1)},
+    "patterns": {"$defs": {"a": {"type": "string", "pattern": "^(a+)+$"}}, **nested(5)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE_SCHEMAS)
+async def test_a_form_is_made_of_whatever_a_tool_says_of_itself(tab: Tab, hub: Hub, kind: str) -> None:
+    async def change(route: Route) -> None:
+        told = await (await route.fetch()).json()
+        await route.fulfill(json={**told, "arguments": HOSTILE_SCHEMAS[kind]})
+
+    await tab.page.route("**/api/tools/starred", change)
+    for value in ("a" * 100 + "!", {"p0": {"p1": [[], {}]}}):
+        panel = await with_tool(tab, hub, "starred", args={"p0": value})
+        await panel.get_by_role("button", name="Call", exact=True).wait_for()
+        await panel.locator(".name", has_text=re.compile("^p0$")).first.wait_for()
+        assert await panel.locator("input, textarea, option").count() < 50_000
+    assert complaints(tab) == []
+
+
 async def test_a_form_sends_what_was_filled_in_and_nothing_else(tab: Tab, hub: Hub) -> None:
     panel = await with_tool(tab, hub, "everything")
     await of(panel, "text").locator("textarea").fill("ü <b>\n")

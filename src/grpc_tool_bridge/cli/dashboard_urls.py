@@ -53,10 +53,17 @@ def reachable_url(served: str, address: str) -> str:
         address: Where its gRPC is reached.
 
     Raises:
-        ArgumentError: It serves HTTP only to its own machine, which is another one.
+        ArgumentError: It serves HTTP only to its own machine, which is another one, or says what is no address over
+            HTTP: a browser, or another program, would open that too.
     """
     scheme, _, where = served.partition("://")
-    host, port = split_address(where)
+    try:
+        check_address(where)
+        host, port = split_address(where)
+    except (ValidationError, ValueError) as error:
+        raise _not_opened(served, address, str(error)) from None
+    if scheme not in _SCHEMES:
+        raise _not_opened(served, address, "it must begin with http:// or https://")
     if _is_any(host):
         reached = _host_of(address)
         if reached is None:
@@ -68,6 +75,13 @@ def reachable_url(served: str, address: str) -> str:
             f"machine, use --http {where}"
         )
     return f"{scheme}://{join_address(host, port)}/"
+
+
+def _not_opened(served: str, address: str, why: str) -> ArgumentError:
+    return ArgumentError(
+        f"the hub at {address} says that it serves HTTP at {served!r:.200}, which is not opened ({why}); name the "
+        "address of its dashboard by --http HOST:PORT"
+    )
 
 
 def _host_of(address: str) -> str | None:

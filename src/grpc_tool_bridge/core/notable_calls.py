@@ -18,6 +18,7 @@ from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 
 # Calls are kept for ten to ten and a half minutes, by the half minute in which they ended.
 KEPT_SECONDS = 600
@@ -250,4 +251,6 @@ class NotableCalls:
 
 
 def _kept_error(error: pb.ErrorInfo) -> KeptError:
-    return KeptError(error.type, error.message[:MAX_MESSAGE_CHARS], error.retryable, error.details.get("origin", ""))
+    # A worker writes all of it.
+    kind, origin = (text[:MAX_NAME_CHARS] for text in (error.type, error.details.get("origin", "")))
+    return KeptError(kind, error.message[:MAX_MESSAGE_CHARS], error.retryable, origin)

@@ -1,6 +1,7 @@
 """Messages as JSON: the names of the proto, values as tagged JSON."""
 
 import base64
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -98,10 +99,26 @@ def _writer(field: Any) -> _Write | None:
 def _single(field: Any) -> _Write | None:
     if field.type == FieldDescriptor.TYPE_BYTES:
         return lambda value: base64.b64encode(value).decode()
+    if field.type in _FLOATS:
+        return _number
     if field.message_type is None:
         return None
     write: _Write | None = _WRITERS.get(field.message_type.full_name)
     return message_json if write is None else write
+
+
+def _number(value: float) -> float | None:
+    # JSON has no form for the others, and one that a peer chose must not end a stream of many.
+    return value if math.isfinite(value) else None
+
+
+def _finite(value: Any) -> Any:
+    """Writes numbers of a struct likewise; its depth is limited."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return _number(value) if isinstance(value, float) else value
 
 
 def _moment(value: Timestamp) -> str:
@@ -115,8 +132,9 @@ def _same(value: Any) -> Any:
     return value
 
 
+_FLOATS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 _WRITERS: Mapping[str, _Write] = {
     AnyMessage.DESCRIPTOR.full_name: _value,
     Timestamp.DESCRIPTOR.full_name: _moment,
-    Struct.DESCRIPTOR.full_name: lambda value: read_struct(value.SerializeToString(), _MAX_DEPTH),
+    Struct.DESCRIPTOR.full_name: lambda value: _finite(read_struct(value.SerializeToString(), _MAX_DEPTH)),
 }

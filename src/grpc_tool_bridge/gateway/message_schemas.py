@@ -98,5 +98,5 @@ class MessageSchemas:
             # What is asked for is a count or a time.
             return {"type": "integer", **_INTEGERS[field.type], **({} if required else {"minimum": 0})}
         if field.type in _FLOATS:
-            return {"type": "number"}
+            return {"type": ["number", "null"]}
         return {"type": "boolean" if field.type == FieldDescriptor.TYPE_BOOL else "string"}

@@ -30,6 +30,20 @@ def test_a_hub_that_serves_http_to_another_machine_only_is_told_with_what_to_do(
         reachable_url("http://127.0.0.1:8080", "hub.example.com:50051")
 
 
+@pytest.mark.parametrize(
+    "served",
+    [
+        "file://hub:1", "javascript://hub:1", "javascript://%0aalert(1)//:1", "x-program://hub:1", "--flag://hub:1",
+        "HTTP://hub:1", "", "hub:8080", "http://", "http://hub", "http://hub:0", "http://hub:8080/path",
+        "http://user@hub:8080", "http://a b:8080", "http://$(id):8080", 'http://"hub:8080', "http://hub\u202e:8080",
+        "http://hub:8080\n", "http://unix:/run/hub.sock",
+    ],
+)  # fmt: skip
+def test_what_a_hub_says_is_opened_only_if_it_is_an_address_over_http(served: str) -> None:
+    with pytest.raises(ArgumentError, match=r"says that it serves HTTP at .*, which is not opened .*--http HOST:PORT"):
+        reachable_url(served, "127.0.0.1:50051")
+
+
 def test_an_address_that_names_no_machine_is_told_with_what_to_do() -> None:
     with pytest.raises(ArgumentError, match="name it by --http HOST:8080"):
         reachable_url("http://0.0.0.0:8080", "dns://10.0.0.1/hub:50051")

@@ -26,6 +26,7 @@ from grpc_tool_bridge.core.sessions import Session, SessionStore
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.tools.tool import as_tool
 from grpc_tool_bridge.values.serialization import serialize_value
 from support.clock import Clock
@@ -144,6 +145,13 @@ async def test_the_last_failed_calls_are_kept_the_newest_first(noting: Noting) -
     found = await noting.calls.calls("failed")
     assert [info.error.message for info in found] == [f"no {number}" for number in range(MAX_FAILED + 9, 9, -1)]
     assert {info.state for info in found} == {"failed"}
+
+
+async def test_of_an_error_only_so_much_is_kept_whatever_a_worker_says(noting: Noting) -> None:
+    noting.ends(1, outcome=pb.ErrorInfo(type="t" * 100_000, message="m" * 100_000, details={"origin": "o" * 100_000}))
+    (info,) = await noting.calls.calls("failed")
+    assert (len(info.error.type), len(info.error.message)) == (MAX_NAME_CHARS, MAX_MESSAGE_CHARS)
+    assert len(info.error.details["origin"]) == MAX_NAME_CHARS
 
 
 async def test_a_kept_call_has_its_facts_and_no_arguments(noting: Noting) -> None:

@@ -1,6 +1,7 @@
 """Messages as JSON."""
 
 import json
+import math
 from datetime import UTC, date
 from typing import Any
 
@@ -33,6 +34,16 @@ def test_numbers_of_64_bits_are_numbers_and_values_are_tagged() -> None:
     written = message_json(update)
     assert written["revision"] == 2**60
     assert written["value"] == {"$type": "date", "value": "2024-02-28"}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_has_no_form_for_is_null(number: float) -> None:
+    event = pb.AdminEvent(call=pb.CallInfo(progress=pb.Progress(current=number, total=1e308)))
+    written = message_json(event)["call"]["progress"]
+    assert written == {"current": None, "total": 1e308, "message": ""}
+    asked = pb.ExecuteAgentRequest()
+    asked.input.update({"a": [number, {"b": number}], "c": 1})
+    assert message_json(asked)["input"] == {"a": [None, {"b": None}], "c": 1}
 
 
 def test_what_is_optional_is_left_out_where_it_is_not_set() -> None:

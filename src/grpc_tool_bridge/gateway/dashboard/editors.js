@@ -4,13 +4,21 @@ import { button, h, replace } from "./dom.js";
 import { chosen, fixed, newId, typed, written } from "./fields.js";
 import { isMap, isTagged, itemOf, propertiesOf, resolve, restOf, shapeOf, typeName, untagged, variantOf } from "./schema.js";
 
+/** What a form knows in all its parts: its whole schema, and what is called when somebody has changed something. */
+export const formOf = (whole, changed) => ({ whole, changed, seeded: 0, unions: 0, room: { fields: MOST_FIELDS } });
+
 const SCALARS = new Set(["text", "bytes", "integer", "number"]);
 /** Levels that are there before anybody asks for them; a schema may need itself. */
 const MOST_SEEDED = 5;
+/** Fields that are there before anybody asks for more, and options that count as one of them; a schema may have any number. */
+const MOST_FIELDS = 2_000;
+const OPTIONS = 20;
+/** Unions that are kinds of a union; one may be a kind of itself. */
+const MOST_UNIONS = 5;
 
 /** Any value of a schema. What its form cannot show is shown as JSON. */
 function slot(given, within, names) {
-  const shape = shapeOf(given, within.whole);
+  const shape = within.unions > MOST_UNIONS ? { kind: "json", schema: {} } : shapeOf(given, within.whole);
   const said = h("p.problem", { hidden: true });
   const place = h("div.slot");
   let inner = null;
@@ -20,13 +28,15 @@ function slot(given, within, names) {
   };
   const asForm = (seeded = 0) => become(made(shape, { ...within, seeded }, names));
   const useForm = () => {
+    within.room.fields = MOST_FIELDS;
     asForm();
     within.changed();
     inner.control?.focus();
   };
   const asJson = () =>
     become({ ...written(names), isInstead: true }, h("p.type", null, "As JSON. ", button("Use the form", useForm, ".quiet")));
-  if (within.seeded > MOST_SEEDED) asJson();
+  within.room.fields -= 1 + ((shape.schema.enum ?? shape.variants)?.length ?? 0) / OPTIONS;
+  if (within.seeded > MOST_SEEDED || within.room.fields < 0) asJson();
   else asForm(within.seeded + 1);
   return {
     root: place,
@@ -48,8 +58,9 @@ function slot(given, within, names) {
   };
 }
 
-function made(shape, within, names) {
+function made(shape, given, names) {
   const { kind, schema } = shape;
+  const within = { ...given, unions: kind === "union" ? given.unions + 1 : 0 };
   if (SCALARS.has(kind)) return typed(shape, names);
   switch (kind) {
     case "const":

@@ -122,16 +122,18 @@ function base64Of(content) {
 
 /** One of some values. */
 export function chosen(options, names) {
+  const others = new Set(options.filter((option) => typeof option !== "string").map((option) => JSON.stringify(option)));
   const control = h(
     "select",
     names,
-    options.map((option, index) => h("option", { value: index }, labelOf(option, options))),
+    options.map((option, index) => h("option", { value: index }, labelOf(option, others))),
   );
   return editorOf(control, {
     problem: () => "",
     get: () => options[control.value],
     set(value) {
-      const index = options.findIndex((option) => JSON.stringify(option) === JSON.stringify(value));
+      const text = JSON.stringify(value);
+      const index = options.findIndex((option) => JSON.stringify(option) === text);
       if (index >= 0) control.value = index;
       return index >= 0;
     },
@@ -139,10 +141,8 @@ export function chosen(options, names) {
 }
 
 // A text stands without quotation marks, unless another option would look the same.
-function labelOf(option, options) {
-  const looksLikeAnother = options.some((other) => typeof other !== "string" && JSON.stringify(other) === option);
-  return typeof option === "string" && option !== "" && !looksLikeAnother ? option : JSON.stringify(option);
-}
+const labelOf = (option, others) =>
+  typeof option === "string" && option !== "" && !others.has(option) ? option : JSON.stringify(option);
 
 /** The one value that there can be. */
 export function fixed(value, names) {

@@ -3,8 +3,11 @@
 const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const THREE = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
-/** 12,345 */
-export const count = (number) => NUMBER.format(number);
+/** 12,345; of a very large number the first digits, and a dash where there is none. */
+export const count = (number) => {
+  if (typeof number !== "number") return "–";
+  return Math.abs(number) < 1e15 ? NUMBER.format(number) : number.toPrecision(3);
+};
 
 /** "1 call", "12,345 calls" */
 export const counted = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

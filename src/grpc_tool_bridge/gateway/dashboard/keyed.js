@@ -24,7 +24,9 @@ export class Keyed {
     const before = this.made;
     this.made = new Map();
     for (const entry of entries) {
-      const key = this.key(entry);
+      let key = this.key(entry);
+      // Clients choose ids, and some may be there twice.
+      for (let again = 1; this.made.has(key); again++) key = `${this.key(entry)}\n${again}`;
       const made = before.get(key) ?? this.make(entry);
       before.delete(key);
       this.fill(made, entry);

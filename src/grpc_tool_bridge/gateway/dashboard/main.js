@@ -58,7 +58,7 @@ const omittedAt = [0, 0];
 
 async function show() {
   document.documentElement.dataset.theme = byId("theme").value = url.get("theme");
-  const name = url.view in VIEWS ? url.view : "calls";
+  const name = Object.hasOwn(VIEWS, url.view) ? url.view : "calls";
   for (const link of byId("views").children) {
     link.href = url.href({ view: link.dataset.view });
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");

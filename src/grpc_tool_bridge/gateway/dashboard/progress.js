@@ -17,7 +17,7 @@ export class Progress {
     if (!progress) return;
     const { current, total } = progress;
     setAttribute(this.bar, "max", total > 0 ? String(total) : null);
-    setAttribute(this.bar, "value", total > 0 ? String(Math.min(current, total)) : null);
+    setAttribute(this.bar, "value", total > 0 ? String(Math.max(0, Math.min(current, total))) : null);
     setText(this.text, progressed(progress));
   }
 }

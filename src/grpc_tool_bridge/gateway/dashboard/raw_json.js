@@ -3,8 +3,33 @@
 import { count, cut } from "./format.js";
 import { tagged } from "./schema.js";
 
-// A text that is cut off is a token as well.
-const TOKENS = /"(?:[^"\\]|\\.)*(?:"|\\?$)|[{}[\],:]|[^\s{}[\],:"]+/g;
+/** A sign, a number or a word, or the beginning of a text. */
+const TOKENS = /[{}[\],:"]|[^\s{}[\],:"]+/g;
+
+/**
+ * Yields the tokens of JSON as [token, where it begins]; a text that is cut off is one as well.
+ *
+ * A regular expression for a whole text would run out of memory at one of some millions of characters.
+ */
+function* tokensOf(text) {
+  TOKENS.lastIndex = 0;
+  for (let found = TOKENS.exec(text); found; found = TOKENS.exec(text)) {
+    const { 0: token, index } = found;
+    const end = token === '"' ? endOfText(text, index) : TOKENS.lastIndex;
+    yield [token === '"' ? text.slice(index, end) : token, index];
+    // Others may have read other JSON meanwhile.
+    TOKENS.lastIndex = end;
+  }
+}
+
+function endOfText(text, start) {
+  for (let at = text.indexOf('"', start + 1); at >= 0; at = text.indexOf('"', at + 1)) {
+    let first = at;
+    while (text[first - 1] === "\\") first--;
+    if ((at - first) % 2 === 0) return at + 1;
+  }
+  return text.length;
+}
 
 /** Returns the text of a member of an object; null if there is none. `text` is valid JSON. */
 export function member(text, name) {
@@ -12,15 +37,13 @@ export function member(text, name) {
   let key = null;
   let start = -1;
   let isKey = false;
-  TOKENS.lastIndex = 0;
-  for (let found = TOKENS.exec(text); found; found = TOKENS.exec(text)) {
-    const [token] = found;
+  for (const [token, index] of tokensOf(text)) {
     const ends = depth === 1 && (token === "," || token === "}");
-    if (ends && start >= 0) return text.slice(start, found.index).trim();
+    if (ends && start >= 0) return text.slice(start, index).trim();
     if (token === "{" || token === "[") depth++;
     else if (token === "}" || token === "]") depth--;
     if (depth === 1 && isKey && token.startsWith('"')) key = JSON.parse(token);
-    if (depth === 1 && token === ":" && key === name) start = TOKENS.lastIndex;
+    if (depth === 1 && token === ":" && key === name) start = index + 1;
     if (depth === 1) isKey = token === "," || token === "{";
   }
   return null;
@@ -28,7 +51,7 @@ export function member(text, name) {
 
 /** Returns JSON with line breaks, as `JSON.stringify(…, null, 2)` would, or in one line; texts without needless escapes. */
 export function arranged(text, lines = true) {
-  const tokens = text.match(TOKENS) ?? [];
+  const tokens = Array.from(tokensOf(text), ([token]) => token);
   let depth = 0;
   let written = "";
   const line = () => (lines ? `\n${"  ".repeat(depth)}` : "");
@@ -75,17 +98,15 @@ export function readable(json, most = 200_000) {
   return arranged(json.slice(0, most)) + (more > 0 ? `… (${count(more)} more characters)` : "");
 }
 
-const SCALARS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-
 /** Reads JSON; numbers that a browser would change are tagged. Throws a SyntaxError that a person can read. */
 export function parseExact(text) {
   // What is not JSON is told of as it was written.
   JSON.parse(text);
-  return JSON.parse(text.replace(SCALARS, kept));
+  return JSON.parse(Array.from(tokensOf(text), ([token]) => kept(token)).join(""));
 }
 
 function kept(token) {
-  if (token.startsWith('"')) return token;
+  if (!/^[-\d]/.test(token)) return token;
   const number = Number(token);
   if (/^-?\d+$/.test(token)) return Number.isSafeInteger(number) ? token : JSON.stringify(tagged("int", token));
   return Number.isInteger(number) || !Number.isFinite(number) ? JSON.stringify(tagged("float", token)) : token;

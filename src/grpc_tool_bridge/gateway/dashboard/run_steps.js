@@ -120,7 +120,7 @@ export class RunSteps extends EventTarget {
   }
 
   add(kind, data) {
-    if (kind in PARTS) put(this.place(data.step), PARTS[kind](data));
+    if (Object.hasOwn(PARTS, kind)) put(this.place(data.step), PARTS[kind](data));
     const { prompt_tokens: read, completion_tokens: written } = data.metrics?.custom_metrics ?? {};
     if (read !== undefined) {
       this.usage.hidden = false;
@@ -140,7 +140,7 @@ export class RunSteps extends EventTarget {
   }
 
   answered(data) {
-    const why = STOPPED[data.stop_reason] ?? data.stop_reason;
+    const why = Object.hasOwn(STOPPED, data.stop_reason) ? STOPPED[data.stop_reason] : data.stop_reason;
     this.become("done", `${STATES.done} in ${counted(data.total_steps, "step")}${why ? `: ${why}` : ""}`);
     const part = ([name, value]) => h("div", null, h("span.name", null, name), text(value));
     replace(this.end, h("h3", null, "Answer"), Object.entries(data.final_answer ?? {}).map(part));

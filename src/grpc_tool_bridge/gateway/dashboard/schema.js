@@ -1,7 +1,18 @@
 // What a JSON Schema asks for, and values as a form writes them. Nothing here knows of a page.
 
+import { MOST_STEPS, matches, stepsOf } from "./patterns.js";
+
 /** Parts of a value that are compared with parts of a schema, which may have one schema in many ways. */
 const MOST_CHECKS = 20_000;
+/** Steps of matching a pattern that count as one of them. */
+const STEPS = 100_000;
+/** Values within values that are compared, references to references that are followed, and kinds of one union that are named. */
+const MOST_LEVELS = 200;
+const MOST_LINKS = 500;
+/** Names of an object, and kinds of a union, that a form has fields for. */
+const MOST_NAMES = 1_000;
+const MOST_VARIANTS = 200;
+const MOST_NAMED = 8;
 const CONDITIONS = ["type", "$ref", "properties", "const", "enum", "items", "prefixItems", "anyOf", "oneOf", "allOf"];
 /** Tags of values that are a text where the schema asks for a text. */
 const TEXT_TAGS = new Set(["date", "datetime", "time", "UUID", "Decimal"]);
@@ -25,21 +36,21 @@ const resolved = new WeakMap();
 const shapes = new WeakMap();
 
 /** Follows references and puts what applies to the same value together: a schema without $ref and allOf. */
-export function resolve(schema, root) {
-  if (!isObject(schema)) return {};
+export function resolve(schema, root, level = 0) {
+  if (!isObject(schema) || level > MOST_LINKS) return {};
   if (!resolved.has(schema)) {
     // One that refers to itself says nothing more by that.
     resolved.set(schema, {});
-    resolved.set(schema, whole(schema, root));
+    resolved.set(schema, whole(schema, root, level + 1));
   }
   return resolved.get(schema);
 }
 
-function whole({ $ref, ...rest }, root) {
-  const found = typeof $ref === "string" ? { ...resolve(pointed(root, $ref), root), ...rest } : rest;
+function whole({ $ref, ...rest }, root, level) {
+  const found = typeof $ref === "string" ? { ...resolve(pointed(root, $ref), root, level), ...rest } : rest;
   if (!Array.isArray(found.allOf)) return found;
   const { allOf, ...own } = found;
-  return [...allOf.map((part) => resolve(part, root)), own].reduce(merged, {});
+  return [...allOf.map((part) => resolve(part, root, level)), own].reduce(merged, {});
 }
 
 function pointed(root, reference) {
@@ -81,6 +92,7 @@ function shaped(schema, root) {
   if (Object.hasOwn(schema, "const")) return { kind: "const", schema };
   if (Array.isArray(schema.enum) && schema.enum.length > 0) return { kind: "enum", schema };
   const variants = variantsOf(schema, root);
+  if (variants.length > MOST_VARIANTS) return { kind: "json", schema };
   if (variants.length > 1) return { kind: "union", schema, variants };
   if (variants.length === 1) return shapeOf(variants[0], root);
   switch (schema.type) {
@@ -91,12 +103,16 @@ function shaped(schema, root) {
     case "boolean":
     case "null":
     case "array":
-    case "object":
       return { kind: schema.type, schema };
+    case "object":
+      return { kind: hasForm(schema) ? "object" : "json", schema };
     default:
-      return { kind: schema.properties ? "object" : schema.items || schema.prefixItems ? "array" : "json", schema };
+      if (isObject(schema.properties)) return { kind: hasForm(schema) ? "object" : "json", schema };
+      return { kind: schema.items || schema.prefixItems ? "array" : "json", schema };
   }
 }
+
+const hasForm = ({ properties }) => !isObject(properties) || Object.keys(properties).length <= MOST_NAMES;
 
 function variantsOf(schema, root) {
   if (Array.isArray(schema.type)) {
@@ -112,10 +128,23 @@ function variantsOf(schema, root) {
   return choices.map((choice) => (own ? { allOf: [base, choice] } : choice));
 }
 
+// By shape and depth: one may be a part of another in very many ways.
+const named = new WeakMap();
+
 /** A schema in a word or two: "integer", "date", "list of Place". */
 export function typeName(given, root, depth = 0) {
-  const { kind, schema, variants } = shapeOf(given, root);
-  if (kind === "union") return variants.map((variant) => (depth > 2 ? "…" : typeName(variant, root, depth + 1))).join(" or ");
+  const shape = shapeOf(given, root);
+  if (!named.has(shape)) named.set(shape, []);
+  const names = named.get(shape);
+  names[depth] ??= nameOf(shape, root, depth);
+  return names[depth];
+}
+
+function nameOf({ kind, schema, variants }, root, depth) {
+  if (kind === "union") {
+    const names = variants.slice(0, MOST_NAMED).map((variant) => (depth > 2 ? "…" : typeName(variant, root, depth + 1)));
+    return [...names, ...(variants.length > MOST_NAMED ? ["…"] : [])].join(" or ");
+  }
   if (kind === "const") return show(schema.const);
   if (kind === "enum") return schema.title ?? "choice";
   if (kind === "text") return schema.format ?? "text";
@@ -156,10 +185,16 @@ export function untagged(value, kind) {
 }
 
 /** Whether a form for this schema can show a value; a text that was meant to become one counts for kinds of one field. */
-export function fits(value, given, root, left = { checks: MOST_CHECKS }) {
-  const { kind, schema, variants } = shapeOf(given, root);
+export function fits(value, given, root, left = { checks: MOST_CHECKS, level: 0 }) {
+  if (left.checks-- <= 0 || left.level >= MOST_LEVELS) return false;
+  left.level++;
+  const isFit = fitsShape(value, shapeOf(given, root), root, left);
+  left.level--;
+  return isFit;
+}
+
+function fitsShape(value, { kind, schema, variants }, root, left) {
   const inner = untagged(value, kind);
-  if (left.checks-- <= 0) return false;
   switch (kind) {
     case "union":
       return variants.some((variant) => fits(value, variant, root, left));
@@ -168,7 +203,7 @@ export function fits(value, given, root, left = { checks: MOST_CHECKS }) {
     case "enum":
       return schema.enum.some((entry) => same(entry, inner));
     case "text":
-      return typeof inner === "string" && (schema.pattern === undefined || !problemOfText(inner, schema));
+      return typeof inner === "string" && fitsPattern(inner, schema, left);
     case "bytes":
       return isTagged(value) && value.$type === "bytes";
     case "integer":
@@ -188,6 +223,13 @@ export function fits(value, given, root, left = { checks: MOST_CHECKS }) {
   }
 }
 
+function fitsPattern(text, schema, left) {
+  if (schema.pattern === undefined) return true;
+  const steps = typeof schema.pattern === "string" ? stepsOf(schema.pattern, text.length) : 0;
+  if (steps <= MOST_STEPS) left.checks -= Math.floor(steps / STEPS);
+  return left.checks > 0 && !problemOfText(text, schema);
+}
+
 function fitsObject(value, schema, root, left) {
   const known = propertiesOf(schema);
   const names = new Set(known.map(([name]) => name));
@@ -201,7 +243,8 @@ const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /** The place of the variant that a value is of; -1: of none. What almost fits counts where nothing fits. */
 export function variantOf(value, variants, root) {
-  const exact = variants.findIndex((variant) => fits(value, variant, root));
+  const left = { checks: MOST_CHECKS, level: 0 };
+  const exact = variants.findIndex((variant) => fits(value, variant, root, left));
   if (exact >= 0) return exact;
   return variants.findIndex((variant) => {
     const { kind, schema } = shapeOf(variant, root);
@@ -266,28 +309,26 @@ export const example = (format) =>
 
 /** What is wrong with a text; empty: nothing. */
 export function problemOfText(text, schema) {
-  const length = [...text].length;
-  if (length < (schema.minLength ?? 0)) return `At least ${schema.minLength} characters; these are ${length}.`;
-  if (length > (schema.maxLength ?? Infinity)) return `At most ${schema.maxLength} characters; these are ${length}.`;
+  const { minLength = 0, maxLength = Infinity } = schema;
+  const length = minLength || maxLength < Infinity ? lengthOf(text) : 0;
+  if (length < minLength) return `At least ${schema.minLength} characters; these are ${length}.`;
+  if (length > maxLength) return `At most ${schema.maxLength} characters; these are ${length}.`;
   if (Object.hasOwn(FORMATS, schema.format ?? "") && !FORMATS[schema.format][0].test(text))
     return `Give ${FORMATS[schema.format][1]}.`;
   return matches(text, schema.pattern) ? "" : `It must match ${schema.pattern}.`;
 }
 
-function matches(text, pattern) {
-  if (typeof pattern !== "string") return true;
-  try {
-    return new RegExp(pattern, "u").test(text);
-  } catch {
-    // A pattern of Python that a browser cannot read; the hub checks it.
-    return true;
-  }
+// Characters as the hub counts them, each of them one.
+function lengthOf(text) {
+  let length = 0;
+  for (const _ of text) length++;
+  return length;
 }
 
 /** What is wrong with base64; empty: nothing. */
 export function problemOfBytes(text) {
   const digits = text.replace(/\s/g, "");
-  return /^([\w+/-]{4})*([\w+/-]{2}==|[\w+/-]{3}=)?$/.test(digits)
+  return digits.length % 4 === 0 && /^[\w+/-]*={0,2}$/.test(digits)
     ? ""
     : "Give base64, four characters for each three bytes, or choose a file.";
 }

@@ -1,7 +1,7 @@
 // A form made from a JSON Schema.
 
 import { h } from "./dom.js";
-import { objectEditor } from "./editors.js";
+import { formOf, objectEditor } from "./editors.js";
 import { problemsOf, resolve } from "./schema.js";
 
 /** The form of a tool's arguments. */
@@ -11,7 +11,7 @@ export class SchemaForm {
    * @param {function(): void} onChange Called when somebody has changed something.
    */
   constructor(schema, onChange) {
-    this.within = { whole: schema, changed: onChange, seeded: 0 };
+    this.within = formOf(schema, onChange);
     this.editor = objectEditor({ schema: resolve(schema, schema) }, this.within, {}, true);
     this.root = h(
       "form.arguments",

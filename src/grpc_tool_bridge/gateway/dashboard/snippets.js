@@ -155,7 +155,7 @@ class PythonWriter {
     const list = () => (Array.isArray(value) ? value.map((item) => this.value(item, {})) : []);
     switch (type) {
       case "int":
-        return String(value);
+        return /^[+-]?\d+$/.test(value) ? String(value) : `int(${inner()})`;
       case "float":
         return /^[+-]?\d+\.?\d*(e[+-]?\d+)?$/i.test(value) ? value : `float(${inner()})`;
       case "bytes":
@@ -184,7 +184,8 @@ class PythonWriter {
       case "dict":
         return `dict(${inner()})`;
     }
-    return `...  # a ${type}`;
+    // Nobody here knows how to make one: what it is stands where one is to be made.
+    return `NotImplemented(${JSON.stringify(type)})`;
   }
 }
 
@@ -198,6 +199,8 @@ function bytesLiteral(base64) {
   }
   return /^[\x20-\x7e]{0,60}$/.test(text) ? `b${JSON.stringify(text)}` : null;
 }
+
+const UNFIT = /(?![\n\t])\p{Cc}|\p{Bidi_Control}/u;
 
 /** A call by the command line. */
 export function commandLine(call) {
@@ -224,7 +227,8 @@ export function commandLine(call) {
     shellWord(word(value, named[index] ? partOf(whole, named[index].name) : {})),
   );
   words.push("--", shellWord(call.tool), ...positional);
-  const unfit = Object.keys(call.kwargs).some((name) => /^$|=|\0/.test(name)) || piped.length > 1;
+  // A terminal takes some characters for keys, also where a shell would take them as they are.
+  const unfit = UNFIT.test(words.join("")) || Object.keys(call.kwargs).some((name) => /^$|=|\0/.test(name)) || piped.length > 1;
   if (unfit) return "# These arguments cannot be written in a command line.";
   const input = piped.length ? `printf %s ${shellWord(piped[0])} | ` : "";
   return [...exported(call), `${input}grpc-tool-bridge ${words.join(" ")}`].join("\n");
@@ -244,7 +248,7 @@ function wordOf(value, given, whole) {
   const types = typesOf(given, whole);
   if (types.size !== 1 || !types.has("string")) return JSON.stringify(value);
   // A text is all that can be written as it is.
-  if (typeof value !== "string" || value === "-" || value.includes("\0") || !value.isWellFormed()) return null;
+  if (typeof value !== "string" || value === "-" || UNFIT.test(value) || !value.isWellFormed()) return null;
   return value;
 }
 

@@ -143,13 +143,14 @@ export class ToolDetail {
 
   apply(text) {
     this.note.textContent = "";
-    let given = {};
     try {
-      given = text ? parseExact(text) : {};
-    } catch {
-      this.note.textContent = "The arguments in the address are not JSON; the form is empty.";
+      this.put(joinArguments(text ? parseExact(text) : {}, this.spec));
+    } catch (error) {
+      this.put({});
+      // What is nested without end has no room on a stack.
+      const why = error instanceof SyntaxError ? "not JSON" : "nested too deeply";
+      this.note.textContent = `The arguments in the address are ${why}; the form is empty.`;
     }
-    this.put(joinArguments(given, this.spec));
   }
 
   put(value) {
