@@ -168,7 +168,7 @@ async def test_a_call_is_seen_starting_moving_and_ending(tab: Tab, serve: Serve)
     await expect(detail(page).get_by_label("Result")).to_have_text("the end")
     await expect(detail(page).get_by_role("button", name="Cancel…")).to_be_hidden()
     await expect(
-        page.get_by_role("img", name=re.compile("^Time line of the last 60 seconds: 1 call of 1 tool, 1"))
+        page.get_by_role("img", name=re.compile("^Timeline of the last 60 seconds: 1 call of 1 tool, 1"))
     ).to_be_visible()
     assert (await soon(task)).json()["result"] == "the end"
     assert tab.complaints == []
@@ -546,7 +546,7 @@ async def test_a_time_line_is_clicked_on_and_can_be_hidden(tab: Tab, serve: Serv
     page = await opened(tab.page, hub)
     hub.call("work", name="a")
     await expect(rows(page)).to_have_count(1)
-    line = page.get_by_role("img", name=re.compile("Time line"))
+    line = page.get_by_role("img", name=re.compile("Timeline"))
     box = await line.bounding_box()
     assert box is not None
     # What runs reaches to where now is.
@@ -555,7 +555,7 @@ async def test_a_time_line_is_clicked_on_and_can_be_hidden(tab: Tab, serve: Serv
     await page.mouse.down()
     await page.mouse.up()
     await expect(detail(page).get_by_role("heading", level=2)).to_have_text("work")
-    await page.get_by_role("button", name="Time line").click()
+    await page.get_by_role("button", name="Timeline").click()
     await expect(line).to_be_hidden()
     await page.reload()
     await expect(rows(page)).to_have_count(1)

@@ -109,11 +109,11 @@ async def test_the_numbers_are_those_of_the_calls_that_were_made(tab: Tab, serve
     for _ in range(2):
         await calls.make("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
-    await summary(tab.page, "7 calls in the last 5 minutes, 2 failed (29 %) · 0 in flight").wait_for()
+    await summary(tab.page, "7 calls in the last 5 minutes, 2 failed (29%) · 0 in flight").wait_for()
     await expect(row(tab.page, "add").locator("td.calls")).to_have_text("5")
     await expect(row(tab.page, "add").locator("td.errors")).to_have_text("0")
     await expect(row(tab.page, "fail").locator("td.calls")).to_have_text("2")
-    await expect(row(tab.page, "fail").locator("td.errors")).to_have_text("2 (100 %)")
+    await expect(row(tab.page, "fail").locator("td.errors")).to_have_text("2 (100%)")
     (counts,) = (await calls.get("/api/history/tools?find=ADD"))["tools"]
     shown = await row(tab.page, "add").locator("td.p50").inner_text()
     assert float(shown.split()[0]) == pytest.approx(counts["p50_ms"], abs=0.006)
@@ -147,7 +147,7 @@ async def test_an_idle_hub_has_flat_lines_and_says_that_nothing_was_called(tab: 
     assert await line(tab.page, "p50") == []
     drawn = await line(tab.page, "calls")
     assert len({y for _, y in drawn}) == 1
-    await expect(tab.page.get_by_role("figure", name="Calls a second").get_by_text("No calls")).to_be_hidden()
+    await expect(tab.page.get_by_role("figure", name="Calls per second").get_by_text("No calls")).to_be_hidden()
     await tab.page.get_by_text("No tool had a call in the last ten minutes.").wait_for()
     await tab.page.get_by_text("No call has failed in the last ten minutes.").wait_for()
     assert tab.complaints == []
@@ -169,7 +169,7 @@ async def test_a_tool_is_chosen_by_the_address_and_in_the_table(tab: Tab, serve:
     await calls.make("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance&tool=fail")
     await tab.page.get_by_role("heading", name="Tool fail").wait_for()
-    await summary(tab.page, "1 call in the last 5 minutes, 1 failed (100 %)").wait_for()
+    await summary(tab.page, "1 call in the last 5 minutes, 1 failed (100%)").wait_for()
     await row(tab.page, "add").get_by_role("link").click()
     await summary(tab.page, "3 calls in the last 5 minutes, none failed").wait_for()
     assert tab.page.url == f"{calls.origin}/?view=performance&tool=add"
@@ -299,7 +299,7 @@ async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(
     await calls.make("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "1 call").wait_for()
-    plot = tab.page.get_by_role("slider", name="Calls a second: a moment")
+    plot = tab.page.get_by_role("slider", name="Calls per second: a moment")
     # Two points at least.
     await expect(plot).not_to_have_attribute("aria-valuemax", "0")
     await plot.focus()
@@ -317,7 +317,7 @@ async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(
     await tab.page.keyboard.press("ArrowLeft")
     await expect(moments.first).to_have_text(moment)
     await tab.page.keyboard.press("Escape")
-    await expect(moments.first).to_contain_text("last, at")
+    await expect(moments.first).to_contain_text("latest:")
     assert tab.complaints == []
 
 
@@ -330,7 +330,7 @@ async def test_a_chart_shows_the_moment_under_the_pointer(tab: Tab, serve: Serve
     await plot.hover()
     await expect(tab.page.locator("figcaption .moment").first).to_have_text(re.compile(r"^at \d"))
     await tab.page.get_by_label("Find").hover()
-    await expect(tab.page.locator("figcaption .moment").first).to_contain_text("last, at")
+    await expect(tab.page.locator("figcaption .moment").first).to_contain_text("latest:")
 
 
 async def test_a_line_is_hidden_by_its_legend_and_the_address_says_so(tab: Tab, serve: Serve) -> None:
@@ -359,7 +359,7 @@ async def test_a_chart_is_a_table_as_well(tab: Tab, serve: Serve) -> None:
         await calls.make("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "4 calls").wait_for()
-    chart = tab.page.get_by_role("figure", name="Calls a second")
+    chart = tab.page.get_by_role("figure", name="Calls per second")
     await chart.get_by_text("As a table").click()
     rows = chart.locator("tbody tr")
     await expect(rows).not_to_have_count(0)

@@ -184,10 +184,10 @@ async def test_a_session_shows_its_facts_and_links_to_its_calls(tab: Tab, hub: H
     await hub.open(tab, session="demo")
     await expect(tab.page.locator(".session .facts").first).to_contain_text("Variables1")
     await expect(tab.page.locator(".session")).to_contain_text("userada")
-    calls = await tab.page.get_by_role("link", name="Its calls").get_attribute("href")
+    calls = await tab.page.locator(".session").get_by_role("link", name="Calls").get_attribute("href")
     assert calls == "?session=demo"
-    await tab.page.get_by_text("Tools of its own").click()
-    await expect(tab.page.get_by_text("None: it uses those of the hub.")).to_be_visible()
+    await tab.page.get_by_text("Own tools").click()
+    await expect(tab.page.get_by_text("None: it uses the hub's tools.")).to_be_visible()
     assert tab.complaints == []
 
 
@@ -238,7 +238,7 @@ async def test_the_tools_of_a_session_alone_are_listed_with_it(tab: Tab, hub: Hu
 
     async with ToolWorker(hub.server.address, [own], session_id="demo"):
         await hub.open(tab, session="demo")
-        await tab.page.get_by_text("Tools of its own").click()
+        await tab.page.get_by_text("Own tools").click()
         tools = tab.page.locator(".session details").get_by_role("listitem")
         await expect(tools).to_have_text(["own Is the session's alone."])
         href = await tools.get_by_role("link").get_attribute("href")

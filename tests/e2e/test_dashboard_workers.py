@@ -100,9 +100,9 @@ async def test_a_worker_with_many_tools_is_found_by_one_and_linked_to_its_calls(
         detail = tab.page.get_by_role("complementary", name="The selected worker")
         await expect(detail).to_contain_text("150; the first 100 are listed")
         await expect(detail.get_by_role("listitem")).to_have_count(100)
-        href = await detail.get_by_role("link", name="Its calls").get_attribute("href")
+        href = await detail.get_by_role("link", name="Calls").get_attribute("href")
         assert href == f"?{urlencode({'worker': 'many/of them?'})}"
-        href = await detail.get_by_role("link", name="Its performance").get_attribute("href")
+        href = await detail.get_by_role("link", name="Performance").get_attribute("href")
         assert href == f"?{urlencode({'view': 'performance', 'worker': 'many/of them?'})}"
         # Its state is kept by the address alone.
         await tab.page.reload()

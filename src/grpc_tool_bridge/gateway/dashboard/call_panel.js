@@ -120,7 +120,7 @@ export class CallPanel {
     const text = await sendForText("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
     const answer = JSON.parse(text);
     replace(this.output, valueView(answer.result, member(text, "result"), this.app));
-    return `Done in ${this.took()}; ${duration(answer.metrics.duration_us)} of it at the hub`;
+    return `Done in ${this.took()} (${duration(answer.metrics.duration_us)} in the hub)`;
   }
 
   async stream(session, { tool, ...call }, signal) {
@@ -154,7 +154,7 @@ export class CallPanel {
           "p",
           null,
           "The session has ended. ",
-          h("a", { href: this.app.url.href({ session: "" }) }, "Call in the page's own session instead"),
+          h("a", { href: this.app.url.href({ session: "" }) }, "Call in the dashboard's own session"),
           ".",
         ),
       );
@@ -179,7 +179,7 @@ export class CallPanel {
       this.id,
       "Request ",
       h("code", null, id),
-      call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "see the call")] : null,
+      call ? [" · ", h("a", { href: this.app.url.href({ view: "calls", call: call.id }) }, "Show the call")] : null,
     );
   }
 }

@@ -66,8 +66,8 @@ export class Chart {
 
   makeEntry(line) {
     const value = h("span.value");
-    const sample = svg("svg.sample", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
-      svg(`path.line.${line.name}`, { d: "M2 4H24" }));
+    const sample = svg("svg.sample", { viewBox: "0 0 20 8", width: 20, height: 8, "aria-hidden": "true" },
+      svg(`path.line.${line.name}`, { d: "M1 4H19" }));
     const element = h("button.entry", { type: "button", "aria-pressed": "true",
       onclick: () => this.onToggle(line.name, !this.hidden.has(line.name)) }, sample, line.title, " ", value);
     return { element, value, name: line.name };
@@ -124,7 +124,7 @@ export class Chart {
     this.lines.forEach(({ name, value }, index) => {
       setAttribute(this.paths[index], "d", this.hidden.has(name) ? "" : pathOf(this.points, x, y, value));
     });
-    setText(this.kind, scale.log ? "logarithmic scale" : "");
+    setText(this.kind, scale.log ? "log scale" : "");
     this.nothing.hidden = this.points.some((point) => this.lines.some(({ value }) => value(point) !== null));
     this.drawCursor();
     if (this.details.open) this.rows.show([...this.points].reverse());
@@ -158,7 +158,7 @@ export class Chart {
       if (isOn) set(this.dots[index], { cx: x(point.at), cy: y(number) });
       setText(this.legend[index].value, this.written(number));
     });
-    setText(this.moment, point ? `${isShown ? "at" : "last, at"} ${clock(point.at).slice(0, -4)}` : "");
+    setText(this.moment, point ? `${isShown ? "at" : "latest:"} ${clock(point.at).slice(0, -4)}` : "");
     set(this.plot, { "aria-valuemax": Math.max(0, last), "aria-valuenow": Math.max(0, place) });
     const told = point && this.lines.map(({ title, value }) => `${title} ${this.written(value(point))}`).join(", ");
     // Said while somebody goes from moment to moment, and not whenever a point comes.

@@ -11,7 +11,7 @@ const MOST = 1_000;
 const COLUMNS = [
   { name: "name", title: "Name", sort: "name" },
   { name: "calls", title: "Calls", sort: "calls" },
-  { name: "rate", title: "A second" },
+  { name: "rate", title: "Per second" },
   { name: "errors", title: "Errors", sort: "errors" },
   { name: "p50", title: "p50", sort: "p50" },
   { name: "p95", title: "p95", sort: "p95" },
@@ -20,11 +20,11 @@ const COLUMNS = [
 ];
 const KINDS = { tools: "Tools", workers: "Workers" };
 
-/** A part of the number of calls as "3 %"; less than one is not 0. */
+/** A part of the number of calls as "3%"; less than one is not 0. */
 export function percent(part, all) {
-  if (!all || !part) return "0 %";
+  if (!all || !part) return "0%";
   const number = (100 * part) / all;
-  return `${number >= 10 ? Math.round(number) : Number(number.toPrecision(1))} %`;
+  return `${number >= 10 ? Math.round(number) : Number(number.toPrecision(1))}%`;
 }
 
 /** The table; what is found, sorted and shown stands in the address. */
@@ -124,8 +124,8 @@ export class CountsTable {
     if (kind !== this.kind) return;
     this.rows.show(rows, order);
     const one = kind === "tools" ? "tool" : "worker";
-    const found = this.app.url.get("find") ? " with such a name" : "";
-    if (!rows.length) setText(this.note, `No ${one} ${found ? "with such a name " : ""}had a call in the last ten minutes.`);
+    const found = this.app.url.get("find") ? " with this in the name" : "";
+    if (!rows.length) setText(this.note, `No ${one} ${found ? "with this in its name " : ""}had a call in the last ten minutes.`);
     else if (all > rows.length) setText(this.note, `${count(rows.length)} of ${counted(all, one)}${found}, over the last ten minutes`);
     else setText(this.note, `${counted(rows.length, one)}${found}, over the last ten minutes`);
     this.more.hidden = !(all > rows.length && limit < MOST) && limit < MOST;

@@ -116,7 +116,7 @@ export class ListView {
     if (this.closed) return;
     const all = this.all();
     const found = this.sort(this.found(all, this.texts));
-    setText(this.list.empty, this.live.loaded ? this.nothing(this.words().length > 0) : "Asking the hub…");
+    setText(this.list.empty, this.live.loaded ? this.nothing(this.words().length > 0) : "Loading…");
     this.list.show(found);
     this.list.select(this.key);
     setText(this.summary, this.sum(found, all));
@@ -125,7 +125,7 @@ export class ListView {
   }
 
   /** Says what is wrong, if anything is. */
-  drawProblem(error, advice = this.live.loaded ? "The list is as it was before." : "") {
+  drawProblem(error, advice = this.live.loaded ? "The list may be out of date." : "") {
     const stamp = error ? `${error.status} ${error.message}` : "";
     if (stamp === this.problemShown) return;
     this.problemShown = stamp;

@@ -11,18 +11,18 @@ const RETRY_MS = [500, 1_000, 2_000, 5_000];
 const MAX_CHARS = 50_000;
 const STOPPED = {
   finished: "",
-  max_iters: "it had used all its steps",
-  time: "its time was up",
-  tokens: "it had used all its tokens",
+  max_iters: "step limit reached",
+  time: "time limit reached",
+  tokens: "token limit reached",
 };
 const STATES = {
   attaching: "Attaching to the run…",
   running: "▶ Running",
-  lost: "The connection is lost; trying again…",
+  lost: "Connection lost, trying again…",
   done: "✓ Done",
   failed: "✕ Failed",
   cancelled: "⊘ Cancelled",
-  gone: "Not known any more",
+  gone: "Not found",
 };
 
 /**
@@ -102,13 +102,13 @@ export class RunSteps extends EventTarget {
       // The hub keeps the newest steps of a long run.
       this.last = String(first - 1);
       this.note.hidden = false;
-      setText(this.note, `The first ${counted(first, "event")} of this run are not kept any more.`);
+      setText(this.note, `The first ${counted(first, "event")} of this run are no longer kept.`);
       this.attach();
     } else if (error.status === 0 || error.status === 429 || error.status === 503) {
       this.retry();
     } else {
       this.become("gone");
-      replace(this.end, failure(error.info, error.status === 404 ? "Runs that have ended are remembered for a while only." : ""));
+      replace(this.end, failure(error.info, error.status === 404 ? "The hub keeps runs that have ended for a while only." : ""));
     }
   }
 
@@ -133,7 +133,7 @@ export class RunSteps extends EventTarget {
     const { prompt_tokens: read, completion_tokens: written } = data.metrics?.custom_metrics ?? {};
     if (read !== undefined) {
       this.usage.hidden = false;
-      setText(this.usage, `The model has read ${counted(read, "token")} and written ${count(written ?? 0)}.`);
+      setText(this.usage, `Tokens: ${count(read)} in, ${count(written ?? 0)} out`);
     }
     this.become("running");
   }

@@ -4,9 +4,10 @@ import { ApiError, ofSession, send, stream } from "../api.js";
 import { ask } from "../dialog.js";
 import { facts, h, liveFacts, replace, setText } from "../dom.js";
 import { failure } from "../failure.js";
-import { clock, count, cut } from "../format.js";
+import { clock, count, cut, moment } from "../format.js";
 import { RunSteps } from "../run_steps.js";
 import { inputsOf, inputValue } from "../signature.js";
+import { MARKS } from "./call_detail.js";
 
 /** Runs of an agent that are listed with it. */
 const MAX_RUNS = 20;
@@ -40,7 +41,7 @@ export class AgentPanel {
       this.state,
       agent || !this.agents.loaded
         ? ""
-        : `There is no such agent (any more): its session “${cut(this.session, 80)}” has ended, or the hub was restarted.`,
+        : `No such agent. Its session “${cut(this.session, 80)}” may have ended, or the hub has restarted.`,
     );
     const own = [...this.all.entries.values()].filter((run) => run.agent_id === this.id && run.session_id === this.session);
     own.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
@@ -59,11 +60,11 @@ export class AgentPanel {
                 h(
                   "a",
                   { href: url.href({ agent: "", run: run.run_id, of: this.session }) },
-                  `${clock(run.started_at)} ${run.state}`,
+                  `${clock(run.started_at)} ${MARKS[run.state] ?? "?"} ${run.state}`,
                 ),
               ),
             )
-        : h("li.quiet-text", null, "None that is still remembered."),
+        : h("li.quiet-text", null, "No recent runs."),
     );
   }
 
@@ -83,7 +84,7 @@ export class AgentPanel {
           "Tools",
           tools.length
             ? h("span.links", null, tools, tools.length < agent.tool_count ? ` (${count(agent.tool_count)} in all)` : "")
-            : `all ${count(agent.tool_count)} that its session sees`,
+            : `all ${count(agent.tool_count)} of its session`,
         ],
       ]),
       h("h3", null, "Signature"),
@@ -96,7 +97,7 @@ export class AgentPanel {
           h(
             "label.field",
             null,
-            h("span", null, h("strong", null, name), type ? ` ${type}` : "", isOptional ? " (may be left out)" : ""),
+            h("span", null, h("strong", null, name), type ? ` ${type}` : "", isOptional ? " (optional)" : ""),
             field,
           ),
         ),
@@ -156,8 +157,8 @@ export class RunPanel {
     this.links = h(
       "p.links",
       null,
-      h("a", { href: app.url.href({ view: "calls", call: id }) }, "Its call"),
-      h("a", { href: app.url.href({ view: "sessions", session }) }, "Its session"),
+      h("a", { href: app.url.href({ view: "calls", call: id }) }, "Call"),
+      h("a", { href: app.url.href({ view: "sessions", session }) }, "Session"),
     );
     this.cancel = h("button.danger", { type: "button", onclick: () => this.askToCancel() }, "Cancel the run…");
     this.steps = new RunSteps(session, id);
@@ -187,13 +188,13 @@ export class RunPanel {
     if (!run) return;
     setText(this.heading, `Run of ${run.agent_id}`);
     if (!this.ofAgent) {
-      this.ofAgent = h("a", { href: url.href({ run: "", agent: run.agent_id, of: this.session }) }, "Its agent");
+      this.ofAgent = h("a", { href: url.href({ run: "", agent: run.agent_id, of: this.session }) }, "Agent");
       this.links.prepend(this.ofAgent);
     }
     this.facts.set({
       Run: this.id,
-      Started: clock(run.started_at),
-      Readers: run.readers ? `${count(run.readers)}, with this page` : "",
+      Started: moment(run.started_at),
+      Readers: run.readers ? `${count(run.readers)}, including this page` : "",
     });
   }
 

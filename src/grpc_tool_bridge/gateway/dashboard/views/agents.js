@@ -6,10 +6,10 @@ import { ListView } from "../list_view.js";
 import { LiveList } from "../live_list.js";
 import { VirtualList } from "../virtual_list.js";
 import { AgentPanel, RunPanel } from "./agent_panels.js";
+import { MARKS } from "./call_detail.js";
 
 const AGENTS_MS = 5_000;
 const RUNS_MS = 3_000;
-const MARKS = { running: "▶", done: "✓", failed: "✕", cancelled: "⊘" };
 const AGENT_COLUMNS = [
   { title: "Agent", name: "name" },
   { title: "Signature", name: "signature" },
@@ -26,7 +26,7 @@ const RUN_COLUMNS = [
   { title: "Started", name: "time.started" },
 ];
 const HOW =
-  "A hub runs agents with: grpc-tool-bridge serve --agents --model …, or by a worker: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
+  "To run agents, start the hub with: grpc-tool-bridge serve --agents --model …, or a worker with: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
 const agentKey = (agent) => `${agent.session_id}\n${agent.agent_id}`;
 const runKey = (run) => `${run.session_id}\n${run.run_id}`;
 
@@ -83,7 +83,7 @@ class AgentsView extends ListView {
     replace(
       this.filter,
       this.only
-        ? [`Only those of session “${oneLine(this.only, 80)}”. `, h("a", { href: url.href({ session: "" }) }, "Show all")]
+        ? [`Of session “${oneLine(this.only, 80)}” only. `, h("a", { href: url.href({ session: "" }) }, "Show all")]
         : null,
     );
     super.show();
@@ -120,11 +120,11 @@ class AgentsView extends ListView {
   sum(found) {
     const runs = [...this.runs.entries.values()];
     const running = runs.filter(({ state }) => state === "running").length;
-    return `${counted(found.length, "agent")} · ${counted(runs.length, "run")}, ${count(running)} under way`;
+    return `${counted(found.length, "agent")} · ${counted(runs.length, "run")}, ${count(running)} running`;
   }
 
   nothing(hasWords) {
-    return hasWords ? "No agent has these words." : `No agents. Clients make them by create_react_agent. ${HOW}`;
+    return hasWords ? "No agent matches." : `No agents yet. Clients create them with create_react_agent. ${HOW}`;
   }
 
   fill(cells, agent) {
@@ -141,7 +141,7 @@ class AgentsView extends ListView {
     const found = this.found([...this.runs.entries.values()], (run) => [run.run_id, run.agent_id, run.session_id, run.state]);
     setText(
       this.runList.empty,
-      this.runs.loaded ? "No runs, or none with these words that is still remembered." : "Asking the hub…",
+      !this.runs.loaded ? "Loading…" : this.words().length ? "No run matches." : "No runs yet.",
     );
     this.runList.show(found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1)));
     const [kind, ...key] = this.key.split("\n");

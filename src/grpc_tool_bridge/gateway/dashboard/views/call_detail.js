@@ -4,12 +4,12 @@ import { ApiError, path, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { h, replace, setAttribute, setText } from "../dom.js";
 import { failure } from "../failure.js";
-import { clock, count, counted, cut, duration } from "../format.js";
+import { count, counted, cut, duration, moment } from "../format.js";
 import { arranged } from "../raw_json.js";
 import { RunSteps } from "../run_steps.js";
 
 export const MARKS = { waiting: "◌", running: "▶", done: "✓", failed: "✕", cancelled: "⊘", unknown: "?" };
-const WORDS = { unknown: "ended, and nobody told this page how" };
+const WORDS = { unknown: "ended, outcome not known" };
 /** Calls under one that are listed. */
 const MAX_CHILDREN = 50;
 /** Characters of a value that are shown. */
@@ -72,9 +72,9 @@ export class CallDetail {
     const shown = `${id} ${isLooking}`;
     if (this.shown === shown) return;
     this.shown = shown;
-    setText(this.title, isLooking ? "Looking for the call…" : "Call not known");
-    replace(this.body, isLooking ? null : h("p", null, `The call ${cut(id, 200)} is not known any more, or was never told to this page. `
-      + "Of calls that have ended, the hub remembers those that failed or were slow, for ten minutes."));
+    setText(this.title, isLooking ? "Looking for the call…" : "Call not found");
+    replace(this.body, isLooking ? null : h("p", null, `This page does not know the call ${cut(id, 200)}. `
+      + "Of calls that have ended, the hub keeps those that failed or were slow, for ten minutes."));
   }
 
   open(call) {
@@ -88,8 +88,8 @@ export class CallDetail {
     this.copy = h("button.quiet", { type: "button", onclick: () => this.copyId(call) }, "Copy id");
     this.said = h("p.said", { role: "status", hidden: true });
     this.progress = new Progress();
-    this.fields = Object.fromEntries(["State", "Tool", "Agent", "Session", "Worker", "Started", "Waited", "Took", "Time left", "Request", "Call",
-      "Called by"].map((name) => [name, new Fact(name)]));
+    this.fields = Object.fromEntries(["State", "Tool", "Agent", "Session", "Worker", "Started", "Waited", "Duration", "Time left", "Called by",
+      "Request id", "Call id"].map((name) => [name, new Fact(name)]));
     this.children = new Children(this.app);
     this.note = h("p.summary", { hidden: true });
     this.parts = { args: new Part("Arguments"), result: new Part("Result") };
@@ -98,6 +98,7 @@ export class CallDetail {
     replace(this.body, h("div.actions", null, this.cancel, this.again, this.copy), this.said, this.progress.root,
       h("dl.facts", null, Object.values(this.fields).map((fact) => fact.elements)),
       this.failed, this.stepsHolder, this.children.root, this.parts.args.root, this.parts.result.root, this.note);
+    this.fields.State.value.classList.add("state");
     this.follow();
   }
 
@@ -111,19 +112,19 @@ export class CallDetail {
     this.again.hidden = call.run !== "";
     this.drawAgain(call);
     this.progress.show(call);
-    fields.State.set(`${MARKS[call.state]} ${WORDS[call.state] ?? call.state}${isPast ? " (before the hub was started anew)" : ""}`);
+    fields.State.set(`${MARKS[call.state]} ${WORDS[call.state] ?? call.state}${isPast ? " (before the hub restarted)" : ""}`);
     fields.Tool.set(call.run ? "" : call.tool, url.href({ view: "tools", tool: call.tool, session: call.session }));
     fields.Agent.set(call.run ? call.tool : "", url.href({ view: "agents", of: call.session, agent: call.tool, run: call.run }));
     fields.Session.set(call.session, url.href({ view: "sessions", session: call.session }));
-    fields.Worker.set(call.worker || (call.run ? "" : "the hub itself"), call.worker ? url.href({ view: "workers", worker: call.worker }) : null);
-    fields.Started.set(clock(call.startedAt));
+    fields.Worker.set(call.worker || (call.run ? "" : "the hub"), call.worker ? url.href({ view: "workers", worker: call.worker }) : null);
+    fields.Started.set(moment(call.startedAt));
     fields.Waited.set(call.ranAt === null ? "" : duration(Math.max(0, call.ranAt - call.startedAt) * 1_000));
     const elapsed = call.elapsedUs(now);
-    fields.Took.set(elapsed === null ? "" : call.over ? duration(elapsed) : `${duration(elapsed)} so far`);
+    fields.Duration.set(elapsed === null ? "" : call.over ? duration(elapsed) : `${duration(elapsed)} so far`);
     const left = call.over || call.deadlineAt === null ? null : call.deadlineAt - now;
     fields["Time left"].set(left === null ? "" : left > 0 ? duration(left * 1_000) : "none");
-    fields.Request.set(call.requestId);
-    fields.Call.set(call.id);
+    fields["Request id"].set(call.requestId);
+    fields["Call id"].set(call.id);
     const parent = call.parent ?? (call.parentId ? calls.get(call.parentId, call.epoch) : null);
     fields["Called by"].set(call.parentId ? (parent?.tool ?? call.parentId) : "",
       call.parentId ? url.href({ call: call.parentId, epoch: call.epoch }) : null);
@@ -131,16 +132,18 @@ export class CallDetail {
     this.parts.args.show(call.given, () => call.argumentsText);
     this.parts.result.show(call.came, () => call.resultText);
     this.drawFailure(call);
-    this.note.hidden = !call.isStripped;
-    if (call.isStripped) setText(this.note, "Its arguments and its result are not kept any more: this page keeps those of the newest calls.");
+    const isUntold = call.isUnwatched && call.over && call.given === null && call.came === null;
+    this.note.hidden = !call.isStripped && !isUntold;
+    if (isUntold) setText(this.note, "Its arguments and its result are not known: they are only sent to pages that are open while a call runs.");
+    if (call.isStripped) setText(this.note, "Its arguments and its result are no longer kept: this page keeps those of the newest calls.");
   }
 
-  /** A link to the form of the tool with the same arguments, if they have names. */
+  /** A link to the form of the tool with the same arguments. */
   drawAgain(call) {
     if (this.again.given !== call.given) {
       this.again.given = call.given;
       const args = call.argumentsText ?? "{}";
-      this.again.args = args === "{}" || args.startsWith('{"*":') || args.length > MAX_LINK ? "" : args;
+      this.again.args = args === "{}" || args.length > MAX_LINK ? "" : args;
     }
     setAttribute(this.again, "href", this.app.url.href({ view: "tools", tool: call.tool, session: call.session, args: this.again.args ?? "" }));
   }
@@ -174,7 +177,7 @@ export class CallDetail {
       title: `Cancel ${cut(call.tool, 100)}?`, body: [h("label.reason", null, "Reason", reason)], action: "Cancel the call", danger: true,
       work: async (signal) => {
         // Another life of the hub may have given its id to another call.
-        if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
+        if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub has restarted meanwhile" });
         const query = new URLSearchParams({ reason: reason.value.trim() });
         const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${query}`, undefined, { signal });
         this.tell(call, `Cancelled: ${message}.`);
@@ -191,7 +194,7 @@ export class CallDetail {
       this.tell(call, "Copied.");
     } catch {
       // Where a page did not come over TLS, a browser has no clipboard for it.
-      getSelection().selectAllChildren(this.fields.Call.value);
+      getSelection().selectAllChildren(this.fields["Call id"].value);
       this.tell(call, "The id is selected; copy it by the keyboard.");
     }
   }
@@ -279,8 +282,8 @@ class Children {
     this.root.hidden = children.length === 0;
     if (this.root.hidden) return;
     const shown = children.slice(-MAX_CHILDREN);
-    setText(this.title, children.length > shown.length ? `The last ${MAX_CHILDREN} of ${count(children.length)} calls made by it`
-      : `${counted(children.length, "call")} made by it`);
+    setText(this.title, children.length > shown.length ? `The last ${MAX_CHILDREN} of ${count(children.length)} nested calls`
+      : counted(children.length, "nested call"));
     while (this.list.children.length > shown.length) this.list.lastChild.remove();
     while (this.list.children.length < shown.length) this.list.append(h("li", null, h("a"), h("span")));
     shown.forEach((child, place) => {

@@ -4,7 +4,7 @@ import { filterOf, FILTERS, isFiltered, SLOW_MS, STATES, slowOf } from "../call_
 import { rowsOf } from "../calls.js";
 import { atMost, h, replace, setAttribute, setText } from "../dom.js";
 import { clock, count, counted, duration, oneLine } from "../format.js";
-import { TimeLine } from "../timeline.js";
+import { Timeline } from "../timeline.js";
 import { VirtualList } from "../virtual_list.js";
 import { CallDetail, MARKS } from "./call_detail.js";
 
@@ -14,8 +14,8 @@ const COLUMNS = [
   { title: "Session", name: "session" },
   { title: "Worker", name: "worker" },
   { title: "Started", name: "started" },
-  { title: "Time", name: "time" },
-  { title: "Progress, outcome", name: "outcome" },
+  { title: "Duration", name: "time" },
+  { title: "Result", name: "outcome" },
 ];
 const SPANS = { 30: "30 s", 60: "1 min", 120: "2 min", 300: "5 min" };
 /** Milliseconds between two looks at all calls, at least. */
@@ -45,7 +45,7 @@ class CallsView {
         toggle: (call, isOpen) => { call.folded = !isOpen; this.rows = null; this.draw(); },
       },
     });
-    this.line = new TimeLine((call) => this.choose(call));
+    this.line = new Timeline((call) => this.choose(call));
     this.detail = new CallDetail(app);
     this.root = h("section.view.calls", null,
       h("h1.hidden", null, "Calls"), this.filterBar(), this.line.root,
@@ -67,9 +67,10 @@ class CallsView {
       by: this.choice("by", { "": "tool", session: "session" }),
       span: this.choice("span", SPANS, "60"),
     };
+    this.running = toggle("Running", () => url.go({ state: this.get("state") === "running" ? "" : "running" }));
     this.failed = toggle("Failed", () => url.go({ state: this.get("state") === "failed" ? "" : "failed" }));
     this.slow = toggle("Slow", () => url.go({ slow: slowOf(this.get) ? "" : String(SLOW_MS) }));
-    this.drawLine = toggle("Time line", () => url.go({ line: this.get("line") ? "" : "off" }));
+    this.drawLine = toggle("Timeline", () => url.go({ line: this.get("line") ? "" : "off" }));
     // On a narrow screen the rest is shown on demand.
     this.more = h("button.toggle.quiet", { type: "button", "aria-expanded": "false", "aria-controls": "calls-more", onclick: () => {
       setAttribute(this.more, "aria-expanded", String(this.root.classList.toggle("all")));
@@ -82,7 +83,7 @@ class CallsView {
     const { q, state, tool, session, worker, by, span } = this.fields;
     this.lineBar = h("span", null, h("label", null, "last ", span), h("label", null, "by ", by));
     return [
-      h("div.bar", null, h("label", null, "Find ", q), this.failed, this.slow, this.pause, this.more),
+      h("div.bar", null, h("label", null, "Find ", q), this.running, this.failed, this.slow, this.pause, this.more),
       h("div.bar.more", { id: "calls-more" }, h("label", null, "State ", state), h("label", null, "Tool ", tool.field), h("label", null, "Session ", session.field),
         h("label", null, "Worker ", worker.field), this.clear,
         h("span.line-bar", null, this.drawLine, this.lineBar)),
@@ -117,13 +118,14 @@ class CallsView {
       if (document.activeElement !== field || field.tagName === "SELECT") field.value = value;
     }
     const slow = slowOf(get);
-    setText(this.slow, `Slow (${duration((slow || SLOW_MS) * 1_000).replace(/\.00 s$/, " s")} or more)`);
+    setText(this.slow, `Slow (≥ ${duration((slow || SLOW_MS) * 1_000).replace(/\.00 s$/, " s")})`);
     setAttribute(this.slow, "aria-pressed", String(slow > 0));
+    setAttribute(this.running, "aria-pressed", String(get("state") === "running"));
     setAttribute(this.failed, "aria-pressed", String(get("state") === "failed"));
     setAttribute(this.drawLine, "aria-pressed", String(!get("line")));
     this.line.root.hidden = this.lineBar.hidden = get("line") !== "";
     this.clear.hidden = !isFiltered(get);
-    setText(this.list.empty, isFiltered(get) ? "None of the calls that this page knows is like that." : EMPTY);
+    setText(this.list.empty, isFiltered(get) ? "No call matches." : EMPTY);
     this.rows = null;
     this.listEnded();
     this.draw();
@@ -185,9 +187,9 @@ class CallsView {
   drawSummary() {
     const { calls } = this.app;
     const { told, omitted } = calls.rate();
-    const all = `${counted(Math.round(told + omitted), "call")} a second`;
+    const all = `${counted(Math.round(told + omitted), "call")} per second`;
     setText(this.summary, [
-      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
+      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, plus those that failed or were slow` : all,
       `${count(calls.running.size)} in flight`,
       isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
       this.paused ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}` : "",
@@ -195,8 +197,8 @@ class CallsView {
     this.left.hidden = !calls.omitted && !calls.dropped;
     if (this.left.hidden) return;
     setText(this.left, `Since this page was opened: ${[
-      calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
-      calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
+      calls.omitted ? `${counted(calls.omitted, "call")} not listed (sampling)` : "",
+      calls.dropped ? `${counted(calls.dropped, "event")} lost (this page was too slow)` : "",
     ].filter(Boolean).join(", ")}.`);
   }
 
@@ -222,7 +224,7 @@ class CallsView {
   }
 }
 
-const EMPTY = "No calls yet. As soon as somebody calls a tool, it is here.";
+const EMPTY = "No calls yet. They appear here as they happen.";
 
 const toggle = (text, onclick) => h("button.toggle", { type: "button", "aria-pressed": "false", onclick }, text);
 

@@ -20,7 +20,7 @@ const axisTime = (ms) => (ms === 0 ? "0" : ms < 1_000 ? `${ms} ms` : `${ms / 1_0
 const axisRate = (number) => (number < 1_000 ? String(number) : `${number / 1_000}k`);
 
 const CHARTS = [
-  { title: "Calls a second", format: rate, tick: axisRate, lines: [
+  { title: "Calls per second", format: rate, tick: axisRate, lines: [
     { name: "calls", title: "Calls", value: (point) => point.rate },
     { name: "errors", title: "Errors", value: (point) => point.errorRate }] },
   { title: "Latency", format: milliseconds, tick: axisTime, scale: { log: true }, lines: [
@@ -46,7 +46,7 @@ class PerformanceView {
     this.title = h("h1");
     this.all = h("a", null, "All calls");
     this.one = h("a");
-    this.its = h("a", null, "Its calls now");
+    this.its = h("a", null, "Calls");
     this.links = h("span.links", null, this.all, this.one, this.its);
     this.summary = h("p.summary", null, "…");
     this.failed = h("p.bad", { role: "alert", hidden: true });
@@ -54,8 +54,8 @@ class PerformanceView {
       h("div.bar", null, this.title, this.links, h("nav.choice", { "aria-label": "The last minutes" }, this.minutes)),
       this.failed, this.summary,
       h("div.charts", null, this.charts.map(({ root }) => root)),
-      h("p.summary", null, "p50, p95 and p99 are estimates: half, 95 % and 99 % of the calls took no longer. The hub counts "
-        + "durations in buckets (… 1, 2, 5, 10, 20, 50 ms …), so one may be off by as much as its bucket is wide."),
+      h("p.summary", null, "p50, p95 and p99 are the latencies that 50%, 95% and 99% of the calls did not exceed, estimated from "
+        + "buckets (… 1, 2, 5, 10, 20, 50 ms …)."),
       h("div.tables", null, this.table.root, h("div.lists", null, this.lists.map(({ root }) => root))));
     this.poll = new Poll(POLL_MS, () => this.told("charts", () => this.read()));
     this.listsPoll = new Poll(LISTS_POLL_MS, () => this.told("lists", () => this.readLists()));
@@ -100,7 +100,7 @@ class PerformanceView {
     setText(this.title, tool ? `Tool ${tool}` : worker ? `Worker ${worker}` : "All calls");
     this.links.hidden = !tool && !worker;
     this.all.href = url.href({ tool: "", worker: "" });
-    setText(this.one, tool ? "This tool" : "This worker");
+    setText(this.one, tool ? "Tool" : "Worker");
     this.one.href = tool ? url.href({ view: "tools", tool }) : url.href({ view: "workers", worker });
     this.its.href = url.href({ view: "calls", tool, worker });
   }
@@ -145,7 +145,7 @@ class PerformanceView {
     }
     const [message] = this.failures.values();
     this.failed.hidden = message === undefined;
-    if (message !== undefined) setText(this.failed, `No new numbers: ${message} The page goes on asking.`);
+    if (message !== undefined) setText(this.failed, `Not up to date: ${message} Trying again…`);
   }
 
   draw() {
@@ -157,7 +157,7 @@ class PerformanceView {
     const failed = errors ? `${count(errors)} failed (${percent(errors, calls)})` : "none failed";
     const time = this.range === 1 ? "the last minute" : `the last ${this.range} minutes`;
     if (!this.points.epoch) setText(this.summary, "…");
-    else if (!shown.length) setText(this.summary, "The hub counts every 2 seconds: the first numbers are here in a moment.");
+    else if (!shown.length) setText(this.summary, "Waiting for the first numbers: the hub counts every 2 seconds.");
     else if (!calls) setText(this.summary, `No calls ended in ${time} · ${count(active)} in flight`);
     else setText(this.summary, `${counted(calls, "call")} in ${time}, ${failed} · ${count(active)} in flight`);
   }

@@ -4,7 +4,7 @@ import { all, get, ofSession, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { facts, h, liveFacts, replace, setText } from "../dom.js";
 import { failure } from "../failure.js";
-import { ago, clock, count, counted, cut } from "../format.js";
+import { ago, count, counted, cut, moment } from "../format.js";
 import { Poll } from "../poll.js";
 import { VariablesPanel } from "./variables.js";
 
@@ -21,7 +21,7 @@ export class SessionPanel {
     this.heading = h("h2", { tabindex: -1 }, id);
     this.closing = h("a.close", { "aria-label": "Close" }, "×");
     this.problem = h("div", { role: "status" });
-    this.facts = liveFacts(["In flight", "Variables", "Tools it sees", "Last activity", "Created"]);
+    this.facts = liveFacts(["In flight", "Variables", "Visible tools", "Last activity", "Created"]);
     this.metadata = h("div");
     this.end = h("button.danger", { type: "button", onclick: () => this.askToEnd() }, "End session…");
     this.links = h(
@@ -31,7 +31,7 @@ export class SessionPanel {
         h(
           "a",
           { href: app.url.href({ view, session: id }) },
-          { calls: "Its calls", tools: "Its tools", agents: "Its agents and runs" }[view],
+          { calls: "Calls", tools: "Tools", agents: "Agents and runs" }[view],
         ),
       ),
     );
@@ -79,7 +79,7 @@ export class SessionPanel {
       if (error.status === 404 || error.status === 410)
         this.finish(
           error.info,
-          error.status === 410 ? "Its variables, tools and agents are gone. If a client opens it again, it is here again." : "",
+          error.status === 410 ? "Its variables, tools and agents are gone. It is shown again if a client opens it again." : "",
         );
       else replace(this.problem, failure(error.info));
       return;
@@ -102,11 +102,11 @@ export class SessionPanel {
     }
     this.info = info;
     this.facts.set({
-      "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${info.active_operations ? ", with the watch of this page" : ""}`,
+      "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${info.active_operations ? ", including this page" : ""}`,
       Variables: count(info.variable_count),
-      "Tools it sees": count(info.tool_count),
+      "Visible tools": count(info.tool_count),
       "Last activity": ago(info.last_activity, this.app.events.now()),
-      Created: clock(info.created_at),
+      Created: moment(info.created_at),
     });
   }
 
@@ -134,7 +134,7 @@ export class SessionPanel {
           null,
           `“${cut(this.id, 100)}” ends for all its clients: its ${counted(this.info?.variable_count ?? 0, "variable")}, its own tools and its agents are lost.`,
         ),
-        h("label.check", null, force, " Cancel its calls in flight. Else it ends when they have finished."),
+        h("label.check", null, force, " Cancel its calls in flight; otherwise it ends when they have finished."),
         note,
       ],
       work: async (signal) => {
@@ -151,7 +151,7 @@ export class SessionPanel {
     const body = h("div");
     const list = async () => {
       if (!folded.open) return;
-      replace(body, h("p.quiet-text", null, "Asking the hub…"));
+      replace(body, h("p.quiet-text", null, "Loading…"));
       try {
         const found = [];
         for await (const tool of all("/api/tools", "tools", { session_id: this.id })) if (tool.of_session) found.push(tool);
@@ -163,14 +163,14 @@ export class SessionPanel {
                 null,
                 found.map((tool) => this.tool(tool)),
               )
-            : h("p.quiet-text", null, "None: it uses those of the hub."),
+            : h("p.quiet-text", null, "None: it uses the hub's tools."),
         );
       } catch (error) {
         if (!("status" in error)) throw error;
         replace(body, failure(error.info));
       }
     };
-    const folded = h("details", { ontoggle: list }, h("summary", null, "Tools of its own"), body);
+    const folded = h("details", { ontoggle: list }, h("summary", null, "Own tools"), body);
     return folded;
   }
 

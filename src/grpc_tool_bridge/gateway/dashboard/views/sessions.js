@@ -94,11 +94,11 @@ class SessionsView extends ListView {
   sum(found, all) {
     const busy = all.filter((session) => session.active_operations).length;
     const many = this.live.isCut ? `the first ${count(MAX_ENTRIES)} sessions` : counted(all.length, "session");
-    return `${this.words().length ? `${count(found.length)} of ` : ""}${many} · ${count(busy)} with calls or watches in flight`;
+    return `${this.words().length ? `${count(found.length)} of ` : ""}${many} · ${count(busy)} active`;
   }
 
   nothing(hasWords) {
-    return hasWords ? "No session has these words." : "No sessions. A client opens one before it calls a tool.";
+    return hasWords ? "No session matches." : "No sessions yet. A client opens one before it calls a tool.";
   }
 
   fill(cells, session) {

@@ -25,7 +25,7 @@ class ToolsView {
     this.detail = null;
     this.search = h("input", {
       type: "search",
-      placeholder: "Words of a name or a description",
+      placeholder: "A name, a description",
       autocomplete: "off",
       oninput: () => app.url.go({ q: this.search.value }, { replace: true }),
     });
@@ -33,11 +33,11 @@ class ToolsView {
     this.session = h("input", {
       list: "tool-sessions",
       autocomplete: "off",
-      placeholder: "the hub's own tools",
+      placeholder: "Hub tools",
       onfocus: () => this.listSessions(),
       onchange: () => app.url.go({ session: this.session.value }),
     });
-    this.summary = h("p.summary", null, "Reading the tools…");
+    this.summary = h("p.summary", null, "Loading…");
     this.problem = h("div");
     this.list = new VirtualList({
       label: "Tools",
@@ -45,7 +45,7 @@ class ToolsView {
       fill: (cells, tool) => this.fill(cells, tool),
       key: (tool) => tool.name,
       onSelect: (tool) => app.url.go({ tool: tool.name, ...(tool.name === app.url.get("tool") ? {} : NOTHING) }),
-      empty: "No tools here.",
+      empty: "Loading…",
     });
     this.aside = h("aside.detail", { "aria-label": "The selected tool", hidden: true });
     this.root = h(
@@ -115,7 +115,7 @@ class ToolsView {
       replace(
         this.problem,
         failure(error.info),
-        session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's own tools") : null,
+        session ? h("a", { href: this.app.url.href({ session: "" }) }, "Show the hub's tools") : null,
       );
       // What was there may still be there when the hub is back.
       if (error.status === 0) return;
@@ -149,6 +149,7 @@ class ToolsView {
     const found = words.length ? this.tools.filter((tool) => words.every((word) => tool.words.includes(word))) : this.tools;
     const of = words.length ? ` of ${counted(this.tools.length, "tool")}` : "";
     setText(this.summary, words.length ? `${found.length.toLocaleString("en")}${of}` : counted(found.length, "tool"));
+    setText(this.list.empty, words.length ? "No tool matches." : "No tools yet. Start the hub with: grpc-tool-bridge serve --tools my_tools.py, or connect a worker.");
     this.list.show(found);
     this.list.select(this.app.url.get("tool"));
   }

@@ -4,7 +4,7 @@ import { ApiError, ofVariable, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { facts, h, liveFacts, replace, setText } from "../dom.js";
 import { failure } from "../failure.js";
-import { bytes, clock, count, cut } from "../format.js";
+import { bytes, count, cut, moment } from "../format.js";
 import { arranged } from "../raw_json.js";
 
 /** Characters of a value that are shown; a longer one cannot be changed here. */
@@ -88,7 +88,7 @@ export class VariablePanel {
   }
 
   words(entry, isReachable) {
-    if (!entry) return this.store.isLive ? "There is no variable with this name (any more)." : "";
+    if (!entry) return this.store.isLive ? "No such variable." : "";
     if (entry.secret) return "Its value is secret and is not shown here.";
     if (!isReachable)
       return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
@@ -104,9 +104,9 @@ export class VariablePanel {
         ? {
             Type: entry.details?.type,
             Revision: count(entry.revision),
-            Updated: clock(entry.updatedAt),
+            Updated: moment(entry.updatedAt),
             Secret: entry.secret ? "yes" : "",
-            Created: metadata && clock(metadata.created_at),
+            Created: metadata && moment(metadata.created_at),
             By: metadata?.created_by,
             Size: entry.details && bytes(entry.details.size_bytes),
           }

@@ -103,15 +103,15 @@ export class VariablesPanel {
     this.list.holder.style.height = `${Math.min(10, Math.max(3, found.length + 1)) * this.list.rowHeight + 18}px`;
     this.list.show(found);
     this.list.select(url.get("variable"));
-    setText(this.list.empty, part ? "No variable has this in its name." : "No variables.");
+    setText(this.list.empty, part ? "No variable matches." : "No variables.");
     setText(this.title, `Variables (${count(this.store.count)})`);
     setText(
       this.state,
       this.store.ended
         ? "No longer watched."
         : this.store.isLive
-          ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Changes appear as they happen. While you watch them, the session does not end by being idle.`
-          : "Connecting to the changes…",
+          ? `${part ? `${counted(found.length, "variable")} found · ` : ""}Live. The session does not expire while this is open.`
+          : "Connecting…",
     );
     this.panel?.update();
   }
@@ -136,7 +136,7 @@ export class VariablesPanel {
       body: [
         h("label.field", null, "Name", name),
         h("label.field", null, "Value (JSON)", value),
-        h("label.check", null, secret, " Secret: the dashboard, listings and logs do not show its value."),
+        h("label.check", null, secret, " Secret: its value is not shown in the dashboard, listings and logs."),
       ],
       work: async () => {
         const body = `{"value":${readJson(value)},"metadata":${secret.checked ? '{"secret":true}' : "{}"}}`;
