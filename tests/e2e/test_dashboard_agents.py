@@ -197,15 +197,15 @@ async def test_a_hub_that_has_no_agents_at_all_is_explained(tab: Tab, hub: Hub) 
     await tab.page.route("**/api/agents*", lambda route: route.fulfill(status=501, json={"error": error}))
     await hub.open(tab)
     await expect(tab.page.get_by_text("Unimplemented: this hub has no agents")).to_be_visible()
-    await expect(tab.page.get_by_text("This hub has no agents. A hub runs agents with:")).to_be_visible()
+    await expect(tab.page.get_by_text("This hub has no agents. To run agents, start the hub with:")).to_be_visible()
 
 
 async def test_a_run_or_an_agent_that_is_not_there_is_said(tab: Tab, hub: Hub) -> None:
     await hub.open(tab, run="never", of="demo")
-    await expect(detail(tab)).to_contain_text("Not known any more")
+    await expect(detail(tab)).to_contain_text("Not found")
     await expect(detail(tab)).to_contain_text("session 'demo' has no run 'never'")
     await hub.open(tab, agent="nobody", of="demo")
-    await expect(detail(tab)).to_contain_text("There is no such agent (any more)")
+    await expect(detail(tab)).to_contain_text("No such agent.")
 
 
 async def test_the_steps_of_a_run_whose_beginning_is_not_kept_begin_with_those_that_are(tab: Tab, hub: Hub) -> None:
@@ -223,7 +223,7 @@ async def test_the_steps_of_a_run_whose_beginning_is_not_kept_begin_with_those_t
 
     await tab.page.route("**/runs/long", answer)
     await hub.open(tab, run="long", of="demo")
-    await expect(detail(tab)).to_contain_text("The first 7 events of this run are not kept any more.")
+    await expect(detail(tab)).to_contain_text("The first 7 events of this run are no longer kept.")
     await expect(detail(tab)).to_contain_text("✓ Done in 3 steps")
     assert asked == [None, "6"]
 

@@ -217,7 +217,7 @@ async def test_calls_are_under_the_call_that_made_them(tab: Tab, serve: Serve) -
     await grid.focus()
     await page.keyboard.press("ArrowLeft")
     await page.keyboard.press("Enter")
-    await detail(page).get_by_role("heading", name="1 call made by it").wait_for()
+    await detail(page).get_by_role("heading", name="1 nested call").wait_for()
     await detail(page).get_by_role("link", name="work").click()
     await hub.tools["bridges"].put("all of them")
     await expect(detail(page).get_by_label("Result")).to_have_text("all of them")
@@ -363,10 +363,10 @@ async def test_a_hub_that_was_started_anew_is_found_and_its_calls_are_its_own(ta
     page = await opened(tab.page, hub)
     hub.call("work", name="old")
     await rows(page, "running").click()
-    identity = await field(page, "Call").inner_text()
+    identity = await field(page, "Call id").inner_text()
     await hub.restart()
     await expect(page.locator("#link-state")).to_have_text("Live")
-    await expect(field(page, "State")).to_contain_text("before the hub was started anew")
+    await expect(field(page, "State")).to_contain_text("before the hub restarted")
     hub.call("work", name="new")
     await expect(rows(page, "running")).to_have_count(1)
     await expect(rows(page)).to_have_count(2)
@@ -374,7 +374,7 @@ async def test_a_hub_that_was_started_anew_is_found_and_its_calls_are_its_own(ta
     await rows(page, "running").click()
     await expect(detail(page).get_by_label("Arguments")).to_contain_text("new")
     # The new hub counts from the beginning, too.
-    assert await field(page, "Call").inner_text() == identity
+    assert await field(page, "Call id").inner_text() == identity
     await hub.tools["new"].put("done here")
     await expect(rows(page, "done here")).to_have_count(1)
     assert complaints(tab, REFUSED) == []
@@ -436,7 +436,7 @@ async def test_all_is_done_by_keyboard_alone(tab: Tab, serve: Serve) -> None:
 
     await tab_to(page.get_by_label("Find"))
     await page.keyboard.type("by-nobody")
-    await page.get_by_text("None of the calls that this page knows is like that.").wait_for()
+    await page.get_by_text("No call matches.").wait_for()
     await press("Control+A", "Delete")
     await tab_to(page.get_by_role("treegrid"))
     await press("End", "Enter")

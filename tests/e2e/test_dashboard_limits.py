@@ -87,7 +87,7 @@ async def test_a_limit_fills_up(tab: Tab, serve: Serve) -> None:
     await begin(client, "s8")
     await expect(sessions).to_contain_text("9 of 10 · 90%")
     await expect(sessions.locator(".mark")).to_have_text("Nearly full")
-    await tab.page.get_by_text(re.compile(r"^1 of \d+ limits is nearly full or full")).wait_for()
+    await tab.page.get_by_text(re.compile(r"^1 of \d+ limits is reached or nearly reached")).wait_for()
     await begin(client, "s9")
     await expect(sessions).to_contain_text("10 of 10 · 100%")
     await expect(sessions.locator(".mark")).to_have_text("Full")
@@ -116,7 +116,7 @@ async def test_calls_that_wait_are_counted_and_lead_to_whose_limit_it_is(tab: Ta
         await expect(of_session).to_contain_text("2 waiting")
         await expect(of_session).to_contain_text("1 of 1 · 100%")
         await expect(of_session.get_by_role("link")).to_have_attribute("href", "?view=sessions&session=a%3Cb%3Ec")
-        of_worker = meter(tab.page, "Calls of the worker", "worker --capacity")
+        of_worker = meter(tab.page, "Calls", "worker --capacity")
         await expect(of_worker).to_contain_text("1 of 1 · 100%")
         await expect(of_worker.get_by_role("link")).to_have_attribute("href", "?view=workers&worker=w%3Cb%3E")
         assert tab.complaints == []
@@ -177,10 +177,10 @@ async def test_the_hub_says_what_it_is(tab: Tab, serve: Serve) -> None:
 
     await expect(fact("Version")).to_have_text(told["version"])
     await expect(fact("Python")).to_have_text(told["python"])
-    await expect(fact("Address of clients and workers")).to_have_text(told["address"])
-    await expect(fact("Takes calls")).to_have_text("yes")
+    await expect(fact("gRPC address")).to_have_text(told["address"])
+    await expect(fact("Accepts calls")).to_have_text("yes")
     await expect(fact("Workers")).to_have_text("1")
-    await expect(fact("Up for")).to_have_text(re.compile(r"^\d+ s$|^\d+ min \d+ s$"))
+    await expect(fact("Uptime")).to_have_text(re.compile(r"^\d+ s$|^\d+ min \d+ s$"))
     assert tab.complaints == []
 
 
@@ -190,9 +190,9 @@ async def test_a_hub_that_is_gone_is_told_and_one_that_is_back_is_shown(tab: Tab
         assert address is not None
         await tab.page.goto(f"http://{address}/?view=limits")
         await expect(meter(tab.page, "Sessions", "max_sessions")).to_contain_text("0 of 7")
-    await tab.page.get_by_role("alert").filter(has_text="No new numbers: The hub cannot be reached.").wait_for()
+    await tab.page.get_by_role("alert").filter(has_text="Not up to date: The hub cannot be reached.").wait_for()
     # What was last known is still there.
     await expect(meter(tab.page, "Sessions", "max_sessions")).to_contain_text("0 of 7")
     async with BridgeServer(http_address=address, settings=Settings(max_sessions=9)):
         await expect(meter(tab.page, "Sessions", "max_sessions")).to_contain_text("0 of 9")
-        await expect(tab.page.get_by_text("No new numbers")).to_be_hidden()
+        await expect(tab.page.get_by_text("Not up to date")).to_be_hidden()

@@ -156,7 +156,7 @@ async def test_an_idle_hub_has_flat_lines_and_says_that_nothing_was_called(tab: 
 async def test_it_says_that_percentiles_are_estimates(tab: Tab, serve: Serve) -> None:
     calls = await serve()
     await tab.page.goto(f"{calls.origin}/?view=performance")
-    await tab.page.get_by_text("p50, p95 and p99 are estimates").wait_for()
+    await tab.page.get_by_text("p50, p95 and p99 are the latencies").wait_for()
 
 
 # ------------------------------------------------------------------------------------------------- one tool or worker
@@ -220,11 +220,11 @@ async def test_many_tools_are_sorted_found_and_shown_in_part(tab: Tab, serve: Se
     await tab.page.get_by_role("link", name="Show all").click()
     await expect(rows).to_have_count(121)
     await tab.page.get_by_label("Find").fill("OL_11")
-    await tab.page.get_by_text("10 tools with such a name").wait_for()
+    await tab.page.get_by_text("10 tools with this in the name").wait_for()
     await expect(rows).to_have_count(10)
     assert tab.page.url == f"{calls.origin}/?view=performance&sort=name&limit=all&find=OL_11"
     await tab.page.get_by_label("Find").fill("nothing")
-    await tab.page.get_by_text("No tool with such a name had a call").wait_for()
+    await tab.page.get_by_text("No tool with this in its name had a call").wait_for()
     assert tab.complaints == []
 
 
@@ -410,12 +410,12 @@ async def test_a_hub_that_was_gone_leaves_a_gap(tab: Tab) -> None:
             await calls.make("add", a=1)
         await tab.page.goto(f"{calls.origin}/?view=performance&minutes=1")
         await summary(tab.page, "1 call").wait_for()
-    await tab.page.get_by_role("alert").filter(has_text="No new numbers: The hub cannot be reached.").wait_for()
+    await tab.page.get_by_role("alert").filter(has_text="Not up to date: The hub cannot be reached.").wait_for()
     async with BridgeServer(tools=[add], http_address=address), Calls(address) as calls:
         await calls.make("add", a=1)
         # Those of the hub before are there as well.
         await summary(tab.page, "2 calls").wait_for()
-        await expect(tab.page.get_by_text("No new numbers")).to_be_hidden()
+        await expect(tab.page.get_by_text("Not up to date")).to_be_hidden()
         drawn = await tab.page.locator(".plot .line.calls").get_attribute("d")
         assert drawn is not None
         assert drawn.count("M") == 2

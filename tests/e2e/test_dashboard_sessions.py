@@ -390,7 +390,7 @@ async def test_a_variable_is_made_and_deleted_here(tab: Tab, hub: Hub) -> None:
     await expect(variable(tab).get_by_role("heading", name="a/b, watch")).to_be_visible()
     await variable(tab).get_by_role("button", name="Delete…").click()
     await tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    await expect(variable(tab)).to_contain_text("There is no variable with this name")
+    await expect(variable(tab)).to_contain_text("No such variable.")
     assert (await hub.client.get("/api/sessions/demo/variables")).json()["variables"][0]["name"] == "city"
     assert tab.complaints == [CONFLICT]
 

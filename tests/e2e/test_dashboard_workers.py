@@ -54,7 +54,7 @@ async def test_a_worker_comes_runs_calls_drains_and_goes(tab: Tab, server: Bridg
     calls = Calls()
     await opened(tab, server, worker="w1")
     await expect(tab.page.get_by_text("No workers: all tools run in the hub's own process.")).to_be_visible()
-    await expect(tab.page.get_by_text("There is no worker with this name now.")).to_be_visible()
+    await expect(tab.page.get_by_text("No such worker.")).to_be_visible()
     detail = tab.page.get_by_role("complementary", name="The selected worker")
     async with (
         ToolWorker(server.address, [calls.wait], worker_id="w1", capacity=4) as worker,
@@ -114,7 +114,7 @@ async def test_a_worker_that_was_killed_is_said_to_be_gone(tab: Tab, server: Bri
     calls = Calls()
     async with ToolWorker(server.address, [calls.wait], worker_id="w2"):
         await opened(tab, server, worker="w2")
-        await expect(tab.page.get_by_text("● connected. It takes calls.")).to_be_visible()
+        await expect(tab.page.get_by_text("● connected. It accepts calls.")).to_be_visible()
     await expect(tab.page.get_by_text("✕ gone. It has disconnected.")).to_be_visible()
     await expect(tab.page.get_by_text("Disconnected", exact=True)).to_be_visible()
     assert tab.complaints == []
