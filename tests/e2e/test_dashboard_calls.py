@@ -277,12 +277,26 @@ async def test_an_error_is_shown_with_its_traceback(tab: Tab, serve: Serve) -> N
     assert tab.complaints == []
 
 
+async def test_a_call_by_position_is_made_again_with_its_arguments(tab: Tab, serve: Serve) -> None:
+    hub = await serve()
+    page = await opened(tab.page, hub)
+    await soon(asyncio.create_task(hub.client.post("/api/sessions/demo/tools/echo/execute", json={"args": ["again"]})))
+    await rows(page).click()
+    await expect(detail(page).get_by_label("Arguments")).to_have_text(re.compile(r'^\[\s*"again"\s*\]$'))
+    await expect(field(page, "Started")).to_have_text(re.compile(r"^[\d:.]+ \S+$"))
+    await detail(page).get_by_role("link", name="Call again").click()
+    await expect(page.get_by_role("complementary").get_by_label("text", exact=True)).to_have_value("again")
+    assert tab.complaints == []
+
+
 async def test_what_failed_before_the_page_was_opened_is_there(tab: Tab, serve: Serve) -> None:
     hub = await serve()
     await hub.tools["x"].put(LookupError("long ago"))
     await soon(hub.call("work", name="x"))
     page = await opened(tab.page, hub, "?state=failed")
     await expect(rows(page)).to_contain_text("long ago")
+    await rows(page).click()
+    await detail(page).get_by_text("Its arguments and its result are not known").wait_for()
     assert tab.complaints == []
 
 
@@ -300,7 +314,10 @@ async def test_filters_and_the_selected_call_stand_in_the_address_and_survive_a_
     await page.get_by_label("Find").fill("")
     await page.get_by_role("button", name="Failed").click()
     await expect(rows(page)).to_have_text([re.compile("needle")])
-    await page.get_by_role("button", name="Failed").click()
+    await page.get_by_role("button", name="Running").click()
+    await expect(rows(page, "running")).to_have_count(2)
+    await expect(rows(page)).to_have_count(2)
+    await page.get_by_role("button", name="Running").click()
     await page.get_by_role("combobox", name="Session", exact=True).fill("other")
     await page.keyboard.press("Enter")
     await expect(rows(page)).to_have_text([re.compile("other")])
@@ -349,7 +366,7 @@ async def test_what_was_left_out_is_counted_and_seen_if_it_goes_on_for_long(tab:
         before = [asyncio.ensure_future(tools["echo"](f"{number}")) for number in range(800)]
         long = asyncio.ensure_future(tools["work"]("long"))
         await asyncio.gather(*before)
-        await page.get_by_text(re.compile(r"^Since this page was opened: [\d,]+ calls left out of the list")).wait_for()
+        await page.get_by_text(re.compile(r"^Since this page was opened: [\d,]+ calls not listed")).wait_for()
         await page.get_by_label("Find").fill("work")
         await expect(rows(page)).to_contain_text("running")
         await hub.tools["long"].put("at last")
@@ -535,7 +552,7 @@ async def test_what_tools_and_callers_write_is_text(tab: Tab, serve: Serve) -> N
 async def test_a_call_that_nobody_knows_is_said_to_be_unknown(tab: Tab, serve: Serve) -> None:
     hub = await serve()
     page = await opened(tab.page, hub, "?call=4711")
-    await expect(detail(page).get_by_role("heading")).to_have_text("Call not known")
+    await expect(detail(page).get_by_role("heading")).to_have_text("Call not found")
     await detail(page).get_by_role("link", name="Close").click()
     await expect(detail(page)).to_be_hidden()
     assert tab.complaints == []

@@ -202,7 +202,7 @@ async def test_ending_a_session_waits_for_its_calls_or_cancels_them_as_one_choos
     await expect(dialog).to_have_count(0)
     assert await tab.page.evaluate("document.activeElement.textContent") == "End session…"
     await tab.page.keyboard.press("Enter")
-    await dialog.get_by_label("Cancel its calls in flight.").check()
+    await dialog.get_by_label("Cancel its calls in flight;").check()
     await dialog.get_by_role("button", name="End session").click()
     await expect(tab.page.get_by_text("Its variables, tools and agents are gone.")).to_be_visible()
     await expect(row(tab, "Sessions", "demo")).to_have_count(0)

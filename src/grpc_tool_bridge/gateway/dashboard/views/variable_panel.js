@@ -44,7 +44,7 @@ export class VariablePanel {
     this.shown = undefined;
     this.base = null;
     this.heading = h("h3.variable-name", null, name);
-    this.close = h("a", { href: app.url.href({ variable: "" }) }, "Close");
+    this.close = h("a.close", { href: app.url.href({ variable: "" }), "aria-label": "Close" }, "×");
     this.facts = liveFacts(["Type", "Revision", "Created", "Updated", "By", "Size", "Secret"]);
     this.tags = h("div");
     this.value = h("pre", { tabindex: 0, "aria-label": "Value" });
