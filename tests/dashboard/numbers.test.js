@@ -8,7 +8,7 @@ import { meaning, setting } from "../../src/grpc_tool_bridge/gateway/dashboard/l
 
 test("a part in percent is 0 only if it is none", () => {
   assert.deepEqual([[0, 7], [2, 7], [1, 3000], [7, 7], [0, 0], [5, 100]].map(([part, all]) => percent(part, all)),
-    ["0 %", "29 %", "0.03 %", "100 %", "0 %", "5 %"]);
+    ["0%", "29%", "0.03%", "100%", "0%", "5%"]);
 });
 
 test("a rate has three digits at most", () => {

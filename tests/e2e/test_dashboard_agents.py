@@ -177,7 +177,7 @@ async def test_a_hub_that_has_no_agents_at_all_is_explained(tab: Tab, hub: Hub) 
     await tab.page.route("**/api/agents*", lambda route: route.fulfill(status=501, json={"error": error}))
     await hub.open(tab, "agents")
     await expect(tab.page.get_by_text("Unimplemented: this hub has no agents")).to_be_visible()
-    await expect(tab.page.get_by_text("This hub has no agents. A hub runs agents with:")).to_be_visible()
+    await expect(tab.page.get_by_text("This hub has no agents. To run agents, start the hub with:")).to_be_visible()
 
 
 async def test_a_run_or_an_agent_that_is_not_there_is_said(tab: Tab, hub: Hub) -> None:

@@ -164,7 +164,7 @@ async def test_a_call_is_seen_starting_moving_and_ending(tab: Tab, serve: Serve)
     await expect(detail(page).get_by_label("Result")).to_have_text("the end")
     await expect(detail(page).get_by_role("button", name="Cancel…")).to_be_hidden()
     await expect(
-        page.get_by_role("img", name=re.compile("^Time line of the last 60 seconds: 1 call of 1 tool, 1"))
+        page.get_by_role("img", name=re.compile("^Timeline of the last 60 seconds: 1 call of 1 tool, 1"))
     ).to_be_visible()
     assert (await soon(task)).json()["result"] == "the end"
     assert tab.complaints == []
@@ -213,7 +213,7 @@ async def test_calls_are_under_the_call_that_made_them(tab: Tab, serve: Serve) -
     await grid.focus()
     await page.keyboard.press("ArrowLeft")
     await page.keyboard.press("Enter")
-    await detail(page).get_by_role("heading", name="1 call made by it").wait_for()
+    await detail(page).get_by_role("heading", name="1 nested call").wait_for()
     await detail(page).get_by_role("link", name="work").click()
     await hub.tools["bridges"].put("all of them")
     await expect(detail(page).get_by_label("Result")).to_have_text("all of them")
@@ -273,12 +273,26 @@ async def test_an_error_is_shown_with_its_traceback(tab: Tab, serve: Serve) -> N
     assert tab.complaints == []
 
 
+async def test_a_call_by_position_is_made_again_with_its_arguments(tab: Tab, serve: Serve) -> None:
+    hub = await serve()
+    page = await opened(tab.page, hub)
+    await soon(asyncio.create_task(hub.client.post("/api/sessions/demo/tools/echo/execute", json={"args": ["again"]})))
+    await rows(page).click()
+    await expect(detail(page).get_by_label("Arguments")).to_have_text(re.compile(r'^\[\s*"again"\s*\]$'))
+    await expect(field(page, "Started")).to_have_text(re.compile(r"^[\d:.]+ \S+$"))
+    await detail(page).get_by_role("link", name="Call again").click()
+    await expect(page.get_by_role("complementary").get_by_label("text", exact=True)).to_have_value("again")
+    assert tab.complaints == []
+
+
 async def test_what_failed_before_the_page_was_opened_is_there(tab: Tab, serve: Serve) -> None:
     hub = await serve()
     await hub.tools["x"].put(LookupError("long ago"))
     await soon(hub.call("work", name="x"))
     page = await opened(tab.page, hub, "?state=failed")
     await expect(rows(page)).to_contain_text("long ago")
+    await rows(page).click()
+    await detail(page).get_by_text("Its arguments and its result are not known").wait_for()
     assert tab.complaints == []
 
 
@@ -296,7 +310,10 @@ async def test_filters_and_the_selected_call_stand_in_the_address_and_survive_a_
     await page.get_by_label("Find").fill("")
     await page.get_by_role("button", name="Failed").click()
     await expect(rows(page)).to_have_text([re.compile("needle")])
-    await page.get_by_role("button", name="Failed").click()
+    await page.get_by_role("button", name="Running").click()
+    await expect(rows(page, "running")).to_have_count(2)
+    await expect(rows(page)).to_have_count(2)
+    await page.get_by_role("button", name="Running").click()
     await page.get_by_role("combobox", name="Session", exact=True).fill("other")
     await page.keyboard.press("Enter")
     await expect(rows(page)).to_have_text([re.compile("other")])
@@ -345,7 +362,7 @@ async def test_what_was_left_out_is_counted_and_seen_if_it_goes_on_for_long(tab:
         before = [asyncio.ensure_future(tools["echo"](f"{number}")) for number in range(800)]
         long = asyncio.ensure_future(tools["work"]("long"))
         await asyncio.gather(*before)
-        await page.get_by_text(re.compile(r"^Since this page was opened: [\d,]+ calls left out of the list")).wait_for()
+        await page.get_by_text(re.compile(r"^Since this page was opened: [\d,]+ calls not listed")).wait_for()
         await page.get_by_label("Find").fill("work")
         await expect(rows(page)).to_contain_text("running")
         await hub.tools["long"].put("at last")
@@ -359,10 +376,10 @@ async def test_a_hub_that_was_started_anew_is_found_and_its_calls_are_its_own(ta
     page = await opened(tab.page, hub)
     hub.call("work", name="old")
     await rows(page, "running").click()
-    identity = await field(page, "Call").inner_text()
+    identity = await field(page, "Call id").inner_text()
     await hub.restart()
     await expect(page.locator("#link-state")).to_have_text("Live")
-    await expect(field(page, "State")).to_contain_text("before the hub was started anew")
+    await expect(field(page, "State")).to_contain_text("before the hub restarted")
     hub.call("work", name="new")
     await expect(rows(page, "running")).to_have_count(1)
     await expect(rows(page)).to_have_count(2)
@@ -370,7 +387,7 @@ async def test_a_hub_that_was_started_anew_is_found_and_its_calls_are_its_own(ta
     await rows(page, "running").click()
     await expect(detail(page).get_by_label("Arguments")).to_contain_text("new")
     # The new hub counts from the beginning, too.
-    assert await field(page, "Call").inner_text() == identity
+    assert await field(page, "Call id").inner_text() == identity
     await hub.tools["new"].put("done here")
     await expect(rows(page, "done here")).to_have_count(1)
     assert complaints(tab, REFUSED) == []
@@ -432,7 +449,7 @@ async def test_all_is_done_by_keyboard_alone(tab: Tab, serve: Serve) -> None:
 
     await tab_to(page.get_by_label("Find"))
     await page.keyboard.type("by-nobody")
-    await page.get_by_text("None of the calls that this page knows is like that.").wait_for()
+    await page.get_by_text("No call matches.").wait_for()
     await press("Control+A", "Delete")
     await tab_to(page.get_by_role("treegrid"))
     await press("End", "Enter")
@@ -531,7 +548,7 @@ async def test_what_tools_and_callers_write_is_text(tab: Tab, serve: Serve) -> N
 async def test_a_call_that_nobody_knows_is_said_to_be_unknown(tab: Tab, serve: Serve) -> None:
     hub = await serve()
     page = await opened(tab.page, hub, "?call=4711")
-    await expect(detail(page).get_by_role("heading")).to_have_text("Call not known")
+    await expect(detail(page).get_by_role("heading")).to_have_text("Call not found")
     await detail(page).get_by_role("link", name="Close").click()
     await expect(detail(page)).to_be_hidden()
     assert tab.complaints == []
@@ -542,7 +559,7 @@ async def test_a_time_line_is_clicked_on_and_can_be_hidden(tab: Tab, serve: Serv
     page = await opened(tab.page, hub)
     hub.call("work", name="a")
     await expect(rows(page)).to_have_count(1)
-    line = page.get_by_role("img", name=re.compile("Time line"))
+    line = page.get_by_role("img", name=re.compile("Timeline"))
     box = await line.bounding_box()
     assert box is not None
     # What runs reaches to where now is.
@@ -551,7 +568,7 @@ async def test_a_time_line_is_clicked_on_and_can_be_hidden(tab: Tab, serve: Serv
     await page.mouse.down()
     await page.mouse.up()
     await expect(detail(page).get_by_role("heading", level=2)).to_have_text("work")
-    await page.get_by_role("button", name="Time line").click()
+    await page.get_by_role("button", name="Timeline").click()
     await expect(line).to_be_hidden()
     await page.reload()
     await expect(rows(page)).to_have_count(1)

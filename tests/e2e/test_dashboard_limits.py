@@ -78,14 +78,14 @@ async def test_a_limit_fills_up(tab: Tab, serve: Serve) -> None:
         await begin(client, f"s{number}")
     await tab.page.goto(f"{client.base_url}/?view=limits")
     sessions = meter(tab.page, "Sessions", "max_sessions")
-    await expect(sessions).to_contain_text("8 of 10 · 80 %")
+    await expect(sessions).to_contain_text("8 of 10 · 80%")
     await expect(sessions.locator(".mark")).to_have_text("")
     await begin(client, "s8")
-    await expect(sessions).to_contain_text("9 of 10 · 90 %")
+    await expect(sessions).to_contain_text("9 of 10 · 90%")
     await expect(sessions.locator(".mark")).to_have_text("Nearly full")
-    await tab.page.get_by_text(re.compile(r"^1 of \d+ limits is nearly full or full")).wait_for()
+    await tab.page.get_by_text(re.compile(r"^1 of \d+ limits is reached or nearly reached")).wait_for()
     await begin(client, "s9")
-    await expect(sessions).to_contain_text("10 of 10 · 100 %")
+    await expect(sessions).to_contain_text("10 of 10 · 100%")
     await expect(sessions.locator(".mark")).to_have_text("Full")
     # The fullest is the first, and it is as it says.
     await expect(tab.page.locator(".meters > li").first).to_contain_text("10 of 10")
@@ -110,10 +110,10 @@ async def test_calls_that_wait_are_counted_and_lead_to_whose_limit_it_is(tab: Ta
         link = tab.page.get_by_role("link", name="Session a<b>c")
         of_session = meter(tab.page, "Calls", "max_session_calls").filter(has=link)
         await expect(of_session).to_contain_text("2 waiting")
-        await expect(of_session).to_contain_text("1 of 1 · 100 %")
+        await expect(of_session).to_contain_text("1 of 1 · 100%")
         await expect(of_session.get_by_role("link")).to_have_attribute("href", "?view=sessions&session=a%3Cb%3Ec")
-        of_worker = meter(tab.page, "Calls of the worker", "worker --capacity")
-        await expect(of_worker).to_contain_text("1 of 1 · 100 %")
+        of_worker = meter(tab.page, "Calls", "worker --capacity")
+        await expect(of_worker).to_contain_text("1 of 1 · 100%")
         await expect(of_worker.get_by_role("link")).to_have_attribute("href", "?view=workers&worker=w%3Cb%3E")
         assert tab.complaints == []
     finally:
@@ -155,7 +155,7 @@ async def test_limits_are_found_and_the_address_says_so(tab: Tab, serve: Serve) 
     await expect(shown).to_have_count(1)
     await expect(tab.page.get_by_label("Find")).to_have_value("max_tool specs")
     await tab.page.get_by_label("Find").fill("nothing like it")
-    await tab.page.get_by_text("No limit has these words.").wait_for()
+    await tab.page.get_by_text("No limit matches.").wait_for()
     await expect(shown).to_have_count(0)
     assert tab.page.url.endswith("/?view=limits&q=nothing+like+it")
     assert tab.complaints == []
@@ -173,10 +173,10 @@ async def test_the_hub_says_what_it_is(tab: Tab, serve: Serve) -> None:
 
     await expect(fact("Version")).to_have_text(told["version"])
     await expect(fact("Python")).to_have_text(told["python"])
-    await expect(fact("Address of clients and workers")).to_have_text(told["address"])
-    await expect(fact("Takes calls")).to_have_text("yes")
+    await expect(fact("gRPC address")).to_have_text(told["address"])
+    await expect(fact("Accepts calls")).to_have_text("yes")
     await expect(fact("Workers")).to_have_text("1")
-    await expect(fact("Up for")).to_have_text(re.compile(r"^\d+ s$|^\d+ min \d+ s$"))
+    await expect(fact("Uptime")).to_have_text(re.compile(r"^\d+ s$|^\d+ min \d+ s$"))
     assert tab.complaints == []
 
 

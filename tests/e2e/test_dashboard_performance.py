@@ -81,7 +81,7 @@ async def test_the_numbers_are_those_of_the_calls_that_were_made(tab: Tab, serve
     for _ in range(2):
         await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
-    await summary(tab.page, "7 calls in the last 5 minutes, 2 failed (29 %) · 0 in flight").wait_for()
+    await summary(tab.page, "7 calls in the last 5 minutes, 2 failed (29%) · 0 in flight").wait_for()
     await expect(row(tab.page, "add").locator("td.calls")).to_have_text("5")
     await expect(row(tab.page, "add").locator("td.errors")).to_have_text("0")
     await expect(row(tab.page, "fail").locator("td.calls")).to_have_text("2")
@@ -119,7 +119,7 @@ async def test_an_idle_hub_has_flat_lines_and_says_that_nothing_was_called(tab: 
     assert await line(tab.page, "p50") == []
     drawn = await line(tab.page, "calls")
     assert len({y for _, y in drawn}) == 1
-    await expect(tab.page.get_by_role("figure", name="Calls a second").get_by_text("No calls")).to_be_hidden()
+    await expect(tab.page.get_by_role("figure", name="Calls per second").get_by_text("No calls")).to_be_hidden()
     await tab.page.get_by_text("No tool had a call in the last ten minutes.").wait_for()
     await tab.page.get_by_text("No call has failed in the last ten minutes.").wait_for()
     await tab.page.get_by_text("p50, p95 and p99 are estimates").wait_for()
@@ -136,7 +136,7 @@ async def test_a_tool_is_chosen_by_the_address_and_in_the_table(tab: Tab, serve:
     await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance&tool=fail")
     await tab.page.get_by_role("heading", name="Tool fail").wait_for()
-    await summary(tab.page, "1 call in the last 5 minutes, 1 failed (100 %)").wait_for()
+    await summary(tab.page, "1 call in the last 5 minutes, 1 failed (100%)").wait_for()
     await row(tab.page, "add").get_by_role("link").click()
     await summary(tab.page, "3 calls in the last 5 minutes, none failed").wait_for()
     assert tab.page.url == f"{calls.origin}/?view=performance&tool=add"
@@ -191,11 +191,11 @@ async def test_many_tools_are_sorted_found_and_shown_in_part(tab: Tab, serve: Se
     await tab.page.get_by_role("link", name="Show all").click()
     await expect(rows).to_have_count(121)
     await tab.page.get_by_label("Find").fill("OL_11")
-    await tab.page.get_by_text("10 tools with such a name").wait_for()
+    await tab.page.get_by_text("10 tools with this in the name").wait_for()
     await expect(rows).to_have_count(10)
     assert tab.page.url == f"{calls.origin}/?view=performance&sort=name&limit=all&find=OL_11"
     await tab.page.get_by_label("Find").fill("nothing")
-    await tab.page.get_by_text("No tool with such a name had a call").wait_for()
+    await tab.page.get_by_text("No tool with this in its name had a call").wait_for()
     assert tab.complaints == []
 
 
@@ -258,7 +258,7 @@ async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(
     await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "1 call").wait_for()
-    plot = tab.page.get_by_role("slider", name="Calls a second: a moment")
+    plot = tab.page.get_by_role("slider", name="Calls per second: a moment")
     # Two points at least.
     await expect(plot).not_to_have_attribute("aria-valuemax", "0")
     await plot.focus()
@@ -276,7 +276,7 @@ async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(
     await tab.page.keyboard.press("ArrowLeft")
     await expect(moments.first).to_have_text(moment)
     await tab.page.keyboard.press("Escape")
-    await expect(moments.first).to_contain_text("last, at")
+    await expect(moments.first).to_contain_text("latest:")
     assert tab.complaints == []
 
 
@@ -289,7 +289,7 @@ async def test_a_chart_shows_the_moment_under_the_pointer(tab: Tab, serve: Serve
     await plot.hover()
     await expect(tab.page.locator("figcaption .moment").first).to_have_text(re.compile(r"^at \d"))
     await tab.page.get_by_label("Find").hover()
-    await expect(tab.page.locator("figcaption .moment").first).to_contain_text("last, at")
+    await expect(tab.page.locator("figcaption .moment").first).to_contain_text("latest:")
 
 
 async def test_a_line_is_hidden_by_its_legend_and_the_address_says_so(tab: Tab, serve: Serve) -> None:
@@ -318,7 +318,7 @@ async def test_a_chart_is_a_table_as_well(tab: Tab, serve: Serve) -> None:
         await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")
     await summary(tab.page, "4 calls").wait_for()
-    chart = tab.page.get_by_role("figure", name="Calls a second")
+    chart = tab.page.get_by_role("figure", name="Calls per second")
     await chart.get_by_text("As a table").click()
     rows = chart.locator("tbody tr")
     await expect(rows).not_to_have_count(0)

@@ -151,10 +151,10 @@ async def test_a_session_shows_its_facts_and_links_to_its_calls(tab: Tab, hub: H
     await hub.open(tab, "sessions", session="demo")
     await expect(tab.page.locator(".session .facts").first).to_contain_text("Variables1")
     await expect(tab.page.locator(".session")).to_contain_text("userada")
-    calls = await tab.page.get_by_role("link", name="Its calls").get_attribute("href")
+    calls = await tab.page.locator(".session").get_by_role("link", name="Calls").get_attribute("href")
     assert calls == "?session=demo"
-    await tab.page.get_by_text("Tools of its own").click()
-    await expect(tab.page.get_by_text("None: it uses those of the hub.")).to_be_visible()
+    await tab.page.get_by_text("Own tools").click()
+    await expect(tab.page.get_by_text("None: it uses the hub's tools.")).to_be_visible()
     assert tab.complaints == []
 
 
@@ -169,7 +169,7 @@ async def test_ending_a_session_waits_for_its_calls_or_cancels_them_as_one_choos
     await expect(dialog).to_have_count(0)
     assert await tab.page.evaluate("document.activeElement.textContent") == "End session…"
     await tab.page.keyboard.press("Enter")
-    await dialog.get_by_label("Cancel its calls in flight.").check()
+    await dialog.get_by_label("Cancel its calls in flight;").check()
     await dialog.get_by_role("button", name="End session").click()
     await expect(tab.page.get_by_text("Its variables, tools and agents are gone.")).to_be_visible()
     await expect(row(tab, "Sessions", "demo")).to_have_count(0)
@@ -357,7 +357,7 @@ async def test_a_variable_is_made_and_deleted_here(tab: Tab, hub: Hub) -> None:
     await expect(variable(tab).get_by_role("heading", name="a/b, watch")).to_be_visible()
     await variable(tab).get_by_role("button", name="Delete…").click()
     await tab.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    await expect(variable(tab)).to_contain_text("There is no variable with this name")
+    await expect(variable(tab)).to_contain_text("No such variable.")
     assert (await hub.client.get("/api/sessions/demo/variables")).json()["variables"][0]["name"] == "city"
     assert tab.complaints == [CONFLICT]
 

@@ -224,8 +224,8 @@ async def test_a_tool_is_chosen_and_called_by_keyboard_alone(tab: Tab, hub: Hub)
         await page.keyboard.press(key)
     panel = page.get_by_role("complementary", name="The selected tool")
     await panel.get_by_role("button", name="Call", exact=True).wait_for()
-    # By way of the closing cross and the switch to JSON to the first field.
-    for _ in range(3):
+    # By way of the closing cross, the links to its calls and performance, and the switch to JSON to the first field.
+    for _ in range(5):
         await page.keyboard.press("Tab")
     await page.keyboard.type("7")
     await page.keyboard.press("Enter")
@@ -265,7 +265,7 @@ async def test_a_tool_says_what_it_is(tab: Tab, hub: Hub) -> None:
         "Shows what it was called with.",
         "That is all there is to it.",
     ]
-    await panel.get_by_text("All that the hub knows of it").click()
+    await panel.get_by_text("Full specification").click()
     await panel.get_by_text('"python_type": "Cat | Dog | None"').wait_for()
     assert await of(panel, "count").locator(".help").inner_text() == "How many."
     assert tab.complaints == []
@@ -560,7 +560,7 @@ async def test_a_stream_shows_values_progress_and_log_and_that_it_is_complete(ta
     assert await panel.get_by_label("Values").locator("li").all_inner_texts() == ["3", "2", "1", "0"]
     await panel.get_by_text("3 of 3 at 0").wait_for()
     # The call is one of those that the page knows, too.
-    await panel.get_by_role("link", name="see the call").click()
+    await panel.get_by_role("link", name="Show the call").click()
     await tab.page.get_by_role("complementary").get_by_text("countdown").first.wait_for()
     assert complaints(tab) == []
 
@@ -655,7 +655,7 @@ async def test_a_session_that_has_ended_is_said_with_what_one_can_do(tab: Tab, h
         assert await result(panel) == "(1, 'x', (), False, {})"
         assert (await client.delete("/api/sessions/a%2Fb")).status_code == 200
     assert "Failed" in await call(panel)
-    await panel.get_by_role("link", name="Call in the page's own session instead").click()
+    await panel.get_by_role("link", name="Call in the dashboard's own session").click()
     await panel.locator(".outcome[data-state]").wait_for(state="detached")
     # What was filled in is still there.
     assert await result(panel) == "(1, 'x', (), False, {})"

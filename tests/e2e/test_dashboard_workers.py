@@ -32,7 +32,7 @@ async def test_a_worker_comes_runs_calls_drains_and_goes(tab: Tab, hub: Dashboar
     calls = HeldTool()
     await hub.open(tab, "workers", worker="w1")
     await expect(tab.page.get_by_text("No workers: all tools run in the hub's own process.")).to_be_visible()
-    await expect(tab.page.get_by_text("There is no worker with this name now.")).to_be_visible()
+    await expect(tab.page.get_by_text("No such worker.")).to_be_visible()
     detail = tab.page.get_by_role("complementary", name="The selected worker")
     async with (
         ToolWorker(hub.server.address, [calls.wait], worker_id="w1", capacity=4) as worker,
@@ -78,9 +78,9 @@ async def test_a_worker_with_many_tools_is_found_by_one_and_linked_to_its_calls(
         detail = tab.page.get_by_role("complementary", name="The selected worker")
         await expect(detail).to_contain_text("150; the first 100 are listed")
         await expect(detail.get_by_role("listitem")).to_have_count(100)
-        href = await detail.get_by_role("link", name="Its calls").get_attribute("href")
+        href = await detail.get_by_role("link", name="Calls").get_attribute("href")
         assert href == f"?{urlencode({'worker': 'many/of them?'})}"
-        href = await detail.get_by_role("link", name="Its performance").get_attribute("href")
+        href = await detail.get_by_role("link", name="Performance").get_attribute("href")
         assert href == f"?{urlencode({'view': 'performance', 'worker': 'many/of them?'})}"
         # Its state is kept by the address alone.
         await tab.page.reload()

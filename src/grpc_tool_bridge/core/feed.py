@@ -233,14 +233,20 @@ class Feed:
     def _decide(self, call: HubCall, sample: Sample) -> None:
         """Decides whether a call that starts is in the sample, unless that was decided before."""
         if call.watched is None:
-            if call.run_id:
-                call.watched = True
-            elif call.parent is not None:
-                call.watched = bool(call.parent.watched)
-            else:
-                call.watched = sample.take(call.session.id)
+            call.watched = self._is_told(call, sample)
         if not call.watched:
             sample.omit(call.session.id)
+
+    def _is_told(self, call: HubCall, sample: Sample) -> bool:
+        if call.run_id:
+            return True
+        parent = call.parent
+        if parent is None:
+            return sample.take(call.session.id)
+        if parent.watched is None:
+            # It started when nobody watched. Who comes now finds it in the list of calls, and wants to see what it calls.
+            parent.watched = self._is_told(parent, sample)
+        return parent.watched
 
     def _told_of_end(self, call: HubCall, sample: Sample, *, ok: bool) -> list[Watcher]:
         """Returns who is told of the end of a call that is not in the sample, and failed or was slow."""

@@ -82,26 +82,26 @@ class LimitRoutes:
         yield Limit(
             "max_connections", "HTTP connections", self._http().connections, connection_limit(settings.max_connections)
         )
-        yield Limit("max_sessions", "Sessions of MCP clients", self._mcp_sessions(), settings.max_sessions)
+        yield Limit("max_sessions", "MCP sessions", self._mcp_sessions(), settings.max_sessions)
 
 
 def _hub_limits(hub: Hub) -> Iterator[Limit]:
     settings, store = hub.settings, hub.store
     yield Limit("max_sessions", "Sessions", len(store), settings.max_sessions)
     yield Limit("max_hub_bytes", "Memory for sessions and connections", hub.memory.used, hub.memory.limit, unit=BYTES)
-    yield Limit("max_tools", "Tools that every session sees", len(store.tools), settings.max_tools)
-    yield Limit("max_tool_bytes", "Specs of all tools", store.tool_bytes, settings.max_tool_bytes, unit=BYTES)
+    yield Limit("max_tools", "Hub tools", len(store.tools), settings.max_tools)
+    yield Limit("max_tool_bytes", "Tool specs", store.tool_bytes, settings.max_tool_bytes, unit=BYTES)
     for name, title in (("max_threads", "Threads for tools"), ("max_processes", "Processes for tools")):
         pool = hub.executor.pools[name]
         used, waiting = pool.fullest
         yield Limit(name, title, used, pool.limit, waiting)
     held = hub.agents.held_bytes
     yield Limit("max_agent_run_bytes", "Steps of agent runs", held, settings.max_agent_run_bytes, unit=BYTES)
-    yield Limit("max_admin_watches", "Watches of events", hub.event_watches(), settings.max_admin_watches)
+    yield Limit("max_admin_watches", "Event watches", hub.event_watches(), settings.max_admin_watches)
     peers = hub.peer_memory
     if peers is not None:
         most = connection_limit(settings.max_connections)
-        yield Limit("max_connections", "Connections of clients and workers", len(peers), most)
+        yield Limit("max_connections", "gRPC connections", len(peers), most)
         yield Limit("max_peer_bytes", "Memory of the largest connection", peers.most_used, peers.limit, unit=BYTES)
 
 
@@ -133,7 +133,7 @@ def _single_limits(hub: Hub) -> Iterator[Limit]:
     for tool in list(hub.store.tools.values()):
         yield from _tool_limits(hub, tool)
     for worker in hub.workers.workers():
-        yield Limit("capacity", "Calls of the worker", worker.active, worker.capacity, kind="worker", of=worker.id)
+        yield Limit("capacity", "Calls", worker.active, worker.capacity, kind="worker", of=worker.id)
 
 
 def _session_limits(hub: Hub, session: Session, agents: int, runs: int) -> Iterator[Limit]:
@@ -150,14 +150,14 @@ def _session_limits(hub: Hub, session: Session, agents: int, runs: int) -> Itera
         yield limit("max_session_bytes", "Memory", session.memory.used, unit=BYTES)
     if session.variables is not None:
         yield limit("max_session_variables", "Variables", len(session.variables))
-        yield limit("max_session_variable_bytes", "Bytes of variables", session.variables.size, unit=BYTES)
+        yield limit("max_session_variable_bytes", "Memory of variables", session.variables.size, unit=BYTES)
     if session.tools is not None:
         yield limit("max_session_tools", "Own tools", len(session.tools))
-        yield limit("max_session_tool_bytes", "Specs of own tools", session.tools.size, unit=BYTES)
-    yield limit("max_session_watches", "Watches of variables", session.watches)
-    yield limit("max_session_watches", "Watches of tools", session.tool_watches)
+        yield limit("max_session_tool_bytes", "Own tool specs", session.tools.size, unit=BYTES)
+    yield limit("max_session_watches", "Variable watches", session.watches)
+    yield limit("max_session_watches", "Tool watches", session.tool_watches)
     yield limit("max_session_agents", "Agents", agents)
-    yield limit("max_session_runs", "Runs of agents", runs)
+    yield limit("max_session_runs", "Agent runs", runs)
 
 
 def _tool_limits(hub: Hub, tool: RegisteredTool) -> Iterator[Limit]:

@@ -355,6 +355,27 @@ async def test_a_nested_call_is_in_the_sample_if_its_parent_is_and_a_run_always_
     assert [event.call.call_id for event in ended] == [made.call_id for made in (steps[1], steps[3], run, *sampled)]
 
 
+async def test_what_goes_on_when_somebody_begins_to_watch_a_sample_is_told_with_its_nested_calls(hub: Hub) -> None:
+    session, tool = hub.store.find("s"), hub.store.tools["add"]
+
+    def enter(run_id: str = "", parent: HubCall | None = None) -> HubCall:
+        context = RequestContext(parent=parent)
+        made = hub.admission.make(session, tool, context)
+        made.run_id = run_id
+        hub.admission.enter(made, context)
+        return made
+
+    run, call = enter("r1"), enter()
+    nested = enter(parent=call)
+    async with Watching(hub, kinds=["call"], calls_per_second=1) as watching:
+        steps = [enter(parent=parent) for parent in (run, call, nested)]
+        started = await watching.all()
+        for made in (*steps, nested, call, run):
+            hub.admission.end(made, (), ok=True)
+    assert [event.call.call_id for event in started] == [made.call_id for made in steps]
+    assert all(not event.omitted_calls for event in started)
+
+
 async def test_a_sample_of_one_session_has_only_its_calls(hub: Hub, clock: Clock) -> None:
     await hub.store.create_session("other")
     async with Watching(hub, kinds=["call"], session_id="s", calls_per_second=1) as watching:

@@ -86,14 +86,14 @@ export class Call {
     return this.words;
   }
 
-  /** Its arguments as JSON, positional ones as "*"; null: they are not known. */
+  /** Its arguments as JSON: by name, or a list if all are positional, or those as "*"; null: they are not known. */
   get argumentsText() {
     if (this.given === null) return null;
     const call = member(this.given, "call");
     const args = member(call, "args") ?? "[]";
     const kwargs = member(call, "kwargs") ?? "{}";
     if (args === "[]") return kwargs;
-    return kwargs === "{}" ? `{"*":${args}}` : `{"*":${args},${kwargs.slice(1)}`;
+    return kwargs === "{}" ? args : `{"*":${args},${kwargs.slice(1)}`;
   }
 
   /** Its result as JSON; null: there is none. */

@@ -120,7 +120,7 @@ export class CallPanel {
     const text = await sendForText("POST", ofSession(session, "tools", tool, "execute"), body, { headers, signal });
     const answer = JSON.parse(text);
     replace(this.output, valueView(answer.result, member(text, "result"), this.app));
-    return `Done in ${this.took()}; ${duration(answer.metrics.duration_us)} of it at the hub`;
+    return `Done in ${this.took()} (${duration(answer.metrics.duration_us)} in the hub)`;
   }
 
   async stream(session, { tool, ...call }, signal) {

@@ -68,8 +68,8 @@ export class Chart {
 
   makeEntry(line) {
     const value = h("span.value");
-    const sample = svg("svg.sample", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
-      svg(`path.line.${line.name}`, { d: "M2 4H24" }));
+    const sample = svg("svg.sample", { viewBox: "0 0 20 8", width: 20, height: 8, "aria-hidden": "true" },
+      svg(`path.line.${line.name}`, { d: "M1 4H19" }));
     const element = h("button.entry", { type: "button", "aria-pressed": "true",
       onclick: () => this.onToggle(line.name, !this.hidden.has(line.name)) }, sample, line.title, " ", value);
     return { element, value, name: line.name };
@@ -132,7 +132,7 @@ export class Chart {
     this.lines.forEach(({ name, value }, index) => {
       setAttribute(this.paths[index], "d", this.hidden.has(name) ? "" : pathOf(this.points, x, y, value));
     });
-    setText(this.kind, scale.log ? "logarithmic scale" : "");
+    setText(this.kind, scale.log ? "log scale" : "");
     this.nothing.hidden = this.points.some((point) => this.lines.some(({ value }) => value(point) !== null));
     this.drawCursor();
     if (this.details.open) this.rows.show([...this.points].reverse());

@@ -13,7 +13,7 @@ const MOST = 1_000;
 const COLUMNS = [
   { name: "name", title: "Name", sort: "name" },
   { name: "calls", title: "Calls", sort: "calls" },
-  { name: "rate", title: "A second" },
+  { name: "rate", title: "Per second" },
   { name: "errors", title: "Errors", sort: "errors" },
   { name: "p50", title: "p50", sort: "p50" },
   { name: "p95", title: "p95", sort: "p95" },

@@ -272,7 +272,7 @@ function property(name, given, required, within) {
           within.changed();
         },
       });
-  const told = hasDefault ? `default ${cutDefault(schema.default)}` : "may be left out";
+  const told = hasDefault ? `default ${cutDefault(schema.default)}` : "optional";
   const label = h(
     "label.name",
     {

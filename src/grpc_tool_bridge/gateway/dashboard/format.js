@@ -58,12 +58,19 @@ export function clock(moment) {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}`;
 }
 
+/** As `clock`, with the time zone: "14:03:05.123 GMT+1". */
+export function moment(time) {
+  const parts = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(new Date(time));
+  return `${clock(time)} ${parts.find(({ type }) => type === "timeZoneName").value}`;
+}
+
 /** As `clock`, without milliseconds. */
 export const timeOf = (moment) => clock(moment).replace(/\.\d+$/, "");
 
-/** "3 s ago", "2 min 5 s ago" */
+/** "now", "3 s ago", "2 min 5 s ago" */
 export function ago(moment, now) {
   const ms = Math.max(0, now - new Date(moment));
+  if (ms < 1_000) return "now";
   return ms < 60_000 ? `${Math.floor(ms / 1_000)} s ago` : `${duration(ms * 1_000)} ago`;
 }
 

@@ -61,7 +61,11 @@ async function show() {
   const name = Object.hasOwn(VIEWS, url.view) ? url.view : "calls";
   for (const link of byId("views").children) {
     link.href = url.href({ view: link.dataset.view });
-    if (link.dataset.view === name) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === name) {
+      link.setAttribute("aria-current", "page");
+      // On a narrow screen the names of the views scroll.
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
     else link.removeAttribute("aria-current");
   }
   if (shown?.name === name) {

@@ -22,8 +22,8 @@ export class NotableCalls {
     this.rows = new Keyed(body, { key: (call) => call.call_id, make: () => makeRow(kind), fill: (row, call) => this.fill(row, call) });
     this.note = h("p.summary", null, "…");
     this.table = h("table", { hidden: true }, h("caption.hidden", null, KINDS[kind].title),
-      h("thead", null, h("tr", null, h("th.name", { scope: "col" }, "Call of"), h("th.started", { scope: "col" }, "Started"),
-        h("th.took", { scope: "col" }, "Took"), kind === "failed" ? h("th.error", { scope: "col" }, "Error") : null)), body);
+      h("thead", null, h("tr", null, h("th.name", { scope: "col" }, "Tool"), h("th.started", { scope: "col" }, "Started"),
+        h("th.took", { scope: "col" }, "Duration"), kind === "failed" ? h("th.error", { scope: "col" }, "Error") : null)), body);
     this.root = h(`section.card.notable.${kind}`, { "aria-label": KINDS[kind].title },
       h("h2", null, KINDS[kind].title),
       h("div.scroll", { tabindex: 0, role: "region", "aria-label": KINDS[kind].title }, this.table), this.note);
@@ -49,7 +49,7 @@ export class NotableCalls {
     this.rows.show(calls, `${tool} ${worker}`);
     this.table.hidden = !calls.length;
     const told = `${counted(calls.length, "call")}, the ${this.kind === "slow" ? "slowest" : "newest"} first`;
-    const more = calls.length === LIMIT ? "; the hub may have more" : "";
+    const more = calls.length === LIMIT ? "; there may be more" : "";
     setText(this.note, calls.length ? `${told}${more}` : KINDS[this.kind].none);
   }
 }

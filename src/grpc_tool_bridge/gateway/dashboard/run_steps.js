@@ -10,9 +10,9 @@ import { toolLink } from "./url.js";
 const MAX_CHARS = 50_000;
 const STOPPED = {
   finished: "",
-  max_iters: "it had used all its steps",
-  time: "its time was up",
-  tokens: "it had used all its tokens",
+  max_iters: "step limit reached",
+  time: "time limit reached",
+  tokens: "token limit reached",
 };
 const STATES = {
   attaching: "Attaching to the run…",
@@ -93,13 +93,13 @@ export class RunSteps extends EventTarget {
       // The hub keeps the newest steps of a long run.
       this.last = String(first - 1);
       this.note.hidden = false;
-      setText(this.note, `The first ${counted(first, "event")} of this run are not kept any more.`);
+      setText(this.note, `The first ${counted(first, "event")} of this run are no longer kept.`);
       this.attach();
     } else if (error.status === 0 || error.status === 429 || error.status === 503) {
       this.retry();
     } else {
       this.become("gone");
-      replace(this.end, failure(error.info, error.status === 404 ? "Runs that have ended are remembered for a while only." : ""));
+      replace(this.end, failure(error.info, error.status === 404 ? "The hub keeps runs that have ended for a while only." : ""));
     }
   }
 
@@ -124,7 +124,7 @@ export class RunSteps extends EventTarget {
     const { prompt_tokens: read, completion_tokens: written } = data.metrics?.custom_metrics ?? {};
     if (read !== undefined) {
       this.usage.hidden = false;
-      setText(this.usage, `The model has read ${counted(read, "token")} and written ${count(written ?? 0)}.`);
+      setText(this.usage, `Tokens: ${count(read)} in, ${count(written ?? 0)} out`);
     }
     this.become("running");
   }

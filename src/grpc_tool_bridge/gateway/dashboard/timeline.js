@@ -16,14 +16,14 @@ const SUMMARY_MS = 2_000;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** A time line. It is a picture: what it shows is in the list of calls too. */
-export class TimeLine {
+/** A timeline. It is a picture: what it shows is in the list of calls too. */
+export class Timeline {
   /**
    * @param {function(object): void} onSelect Called with a call that somebody has clicked on.
    */
   constructor(onSelect) {
     this.onSelect = onSelect;
-    this.canvas = h("canvas", { role: "img", "aria-label": "Time line of calls", onpointermove: (event) => this.pointed(event),
+    this.canvas = h("canvas", { role: "img", "aria-label": "Timeline of calls", onpointermove: (event) => this.pointed(event),
       onpointerleave: () => this.hover(null), onclick: () => this.hovered && this.onSelect(this.hovered) });
     this.tip = h("div.tip", { hidden: true, "aria-hidden": "true" });
     this.root = h("div.timeline", null, this.canvas, this.tip);
@@ -90,7 +90,7 @@ export class TimeLine {
     if (performance.now() - this.toldAt < SUMMARY_MS) return;
     this.toldAt = performance.now();
     const states = ORDER.filter((state) => this.byState.has(state)).map((state) => `${this.byState.get(state).length} ${state}`);
-    setAttribute(this.canvas, "aria-label", `Time line of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of `
+    setAttribute(this.canvas, "aria-label", `Timeline of the last ${count(this.span / 1_000)} seconds: ${counted(this.bars.length, "call")} of `
       + `${counted(new Set(this.bars.map(({ name }) => name)).size, this.by)}${states.length ? `, ${states.join(", ")}` : ""}`);
   }
 

@@ -1,4 +1,4 @@
-// Where the bars of a time line go: each group has lanes, in which calls that overlap lie one above the other.
+// Where the bars of a timeline go: each group has lanes, in which calls that overlap lie one above the other.
 
 /** Lanes of one group at most; what overlaps more lies on others. */
 const MAX_LANES = 4;

@@ -69,7 +69,7 @@ export class ToolDetail {
         h("div.options", null, h("label", null, "Timeout in ms ", this.timeout), h("label", null, "Idempotency key ", this.key)),
       ),
       this.panel.root,
-      h("h3", null, "The same call as"),
+      h("h3", null, "Call it from"),
       this.snippets.map(({ root }) => root),
       this.more(result, schema),
     );
@@ -89,7 +89,9 @@ export class ToolDetail {
     const limits = Object.entries(spec.limits ?? {})
       .filter(([, value]) => value)
       .map(([name, value]) => LIMITS[name]?.(value) ?? `${name} ${value}`);
-    const isLong = workers.length > 10;
+    const { url } = this.app;
+    const linked = (worker) => h("a", { href: url.href({ view: "workers", worker }) }, worker);
+    const others = workers.length > 10 ? ` and ${counted(workers.length - 10, "other")}` : null;
     return h(
       "div",
       null,
@@ -97,14 +99,15 @@ export class ToolDetail {
         .split(/\n\s*\n/)
         .filter((text) => text.trim())
         .map((text) => h("p.paragraph", null, text.trim())),
+      h(
+        "p.links",
+        null,
+        h("a", { href: url.href({ view: "calls", tool: spec.name }) }, "Calls"),
+        h("a", { href: url.href({ view: "performance", tool: spec.name }) }, "Performance"),
+      ),
       facts([
         ["Kind", KINDS[NUMBERS[spec.type]] ?? String(spec.type)],
-        [
-          "Runs in",
-          workers.length
-            ? `${workers.slice(0, 10).join(", ")}${isLong ? ` and ${counted(workers.length - 10, "other")}` : ""}`
-            : "the hub",
-        ],
+        ["Runs in", workers.length ? h("span.links", null, workers.slice(0, 10).map(linked), others) : "the hub"],
         ["Version", spec.version],
         ["Idempotent", spec.idempotent ? "yes: a failed call may be repeated" : ""],
         ["Limits", limits.join(", ")],
@@ -168,7 +171,7 @@ export class ToolDetail {
     const isFresh = text === this.fresh || text === "{}";
     const isLong = text.length > MOST_ARGS;
     this.note.textContent = isLong
-      ? "These arguments are too long for the address: a link, or loading the page again, is without them."
+      ? "These arguments are too long for the address: they are lost when the page is reloaded, and not in its link."
       : "";
     this.applied = isFresh || isLong ? "" : text;
     url.go({ args: this.applied }, { replace: true });

@@ -140,8 +140,8 @@ export class RunPanel {
     this.title = `Run of ${run.agent_id}`;
     this.facts.set({
       Run: this.id,
-      Started: clock(run.started_at),
-      Readers: run.readers ? `${count(run.readers)}, with this page` : "",
+      Started: moment(run.started_at),
+      Readers: run.readers ? `${count(run.readers)}, including this page` : "",
     });
   }
 

@@ -7,6 +7,7 @@ import { LiveList } from "../live_list.js";
 import { link, url } from "../url.js";
 import { VirtualList } from "../virtual_list.js";
 import { AgentPanel, RunPanel } from "./agent_panels.js";
+import { MARKS } from "./call_detail.js";
 
 const AGENTS_MS = 5_000;
 const RUNS_MS = 3_000;
@@ -26,7 +27,7 @@ const RUN_COLUMNS = [
   { title: "Started", name: "time.started" },
 ];
 const HOW =
-  "A hub runs agents with: grpc-tool-bridge serve --agents --model …, or by a worker: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
+  "To run agents, start the hub with: grpc-tool-bridge serve --agents --model …, or a worker with: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
 const agentKey = (agent) => `${agent.session_id}\n${agent.agent_id}`;
 const runKey = (run) => `${run.session_id}\n${run.run_id}`;
 
@@ -107,11 +108,11 @@ class AgentsView extends ListView {
   sum(found) {
     const runs = [...this.runs.entries.values()];
     const running = runs.filter(({ state }) => state === "running").length;
-    return `${counted(found.length, "agent")} · ${counted(runs.length, "run")}, ${count(running)} under way`;
+    return `${counted(found.length, "agent")} · ${counted(runs.length, "run")}, ${count(running)} running`;
   }
 
   nothing(hasWords) {
-    return hasWords ? "No agent has these words." : `No agents. Clients make them by create_react_agent. ${HOW}`;
+    return hasWords ? "No agent matches." : `No agents yet. Clients create them with create_react_agent. ${HOW}`;
   }
 
   fill(cells, agent) {

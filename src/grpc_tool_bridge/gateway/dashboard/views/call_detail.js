@@ -164,16 +164,18 @@ export class CallDetail extends DetailPane {
     this.parts.args.show(call.given, () => call.argumentsText);
     this.parts.result.show(call.came, () => call.resultText);
     this.drawFailure(call);
-    this.note.hidden = !call.isStripped;
-    if (call.isStripped) setText(this.note, "Its arguments and its result are not kept any more: this page keeps those of the newest calls.");
+    const isUntold = call.isUnwatched && call.over && call.given === null && call.came === null;
+    this.note.hidden = !call.isStripped && !isUntold;
+    if (isUntold) setText(this.note, "Its arguments and its result are not known: they are only sent to pages that are open while a call runs.");
+    if (call.isStripped) setText(this.note, "Its arguments and its result are no longer kept: this page keeps those of the newest calls.");
   }
 
-  /** A link to the form of the tool with the same arguments, if they have names. */
+  /** A link to the form of the tool with the same arguments. */
   drawAgain(call) {
     if (this.again.given !== call.given) {
       this.again.given = call.given;
       const args = call.argumentsText ?? "{}";
-      this.again.args = args === "{}" || args.startsWith('{"*":') || args.length > MAX_LINK ? "" : args;
+      this.again.args = args === "{}" || args.length > MAX_LINK ? "" : args;
     }
     setAttribute(
       this.again,
@@ -211,7 +213,7 @@ export class CallDetail extends DetailPane {
       title: `Cancel ${cut(call.tool, 100)}?`, body: [h("label.reason", null, "Reason", reason)], action: "Cancel the call", danger: true,
       work: async (signal) => {
         // Another life of the hub may have given its id to another call.
-        if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub was started anew meanwhile" });
+        if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub has restarted meanwhile" });
         const query = new URLSearchParams({ reason: reason.value.trim() });
         const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${query}`, undefined, { signal });
         this.tell(call, `Cancelled: ${message}.`);

@@ -16,8 +16,8 @@ const COLUMNS = [
   { title: "Session", name: "session" },
   { title: "Worker", name: "worker" },
   { title: "Started", name: "started" },
-  { title: "Time", name: "time" },
-  { title: "Progress, outcome", name: "outcome" },
+  { title: "Duration", name: "time" },
+  { title: "Result", name: "outcome" },
 ];
 const SPANS = { 30: "30 s", 60: "1 min", 120: "2 min", 300: "5 min" };
 /** Milliseconds between two looks at all calls, at least. */
@@ -47,7 +47,7 @@ class CallsView {
         toggle: (call, isOpen) => { call.folded = !isOpen; this.rows = null; this.draw(); },
       },
     });
-    this.line = new TimeLine((call) => this.choose(call));
+    this.line = new Timeline((call) => this.choose(call));
     this.detail = new CallDetail(app);
     this.root = h("section.view.calls", null,
       h("h1.hidden", null, "Calls"), this.filterBar(), this.line.root,
@@ -70,9 +70,10 @@ class CallsView {
       by: new ChoiceField("by", "by", { "": "tool", session: "session" }),
       span: new ChoiceField("last", "span", SPANS, "60"),
     };
+    this.running = toggle("Running", () => url.go({ state: this.get("state") === "running" ? "" : "running" }));
     this.failed = toggle("Failed", () => url.go({ state: this.get("state") === "failed" ? "" : "failed" }));
     this.slow = toggle("Slow", () => url.go({ slow: slowOf(this.get) ? "" : String(SLOW_MS) }));
-    this.drawLine = toggle("Time line", () => url.go({ line: this.get("line") ? "" : "off" }));
+    this.drawLine = toggle("Timeline", () => url.go({ line: this.get("line") ? "" : "off" }));
     // On a narrow screen the rest is shown on demand.
     this.more = button(
       "More",
@@ -106,13 +107,14 @@ class CallsView {
     const { get } = this;
     for (const field of Object.values(this.fields)) field.follow();
     const slow = slowOf(get);
-    setText(this.slow, `Slow (${duration((slow || SLOW_MS) * 1_000).replace(/\.00 s$/, " s")} or more)`);
+    setText(this.slow, `Slow (≥ ${duration((slow || SLOW_MS) * 1_000).replace(/\.00 s$/, " s")})`);
     setAttribute(this.slow, "aria-pressed", String(slow > 0));
+    setAttribute(this.running, "aria-pressed", String(get("state") === "running"));
     setAttribute(this.failed, "aria-pressed", String(get("state") === "failed"));
     setAttribute(this.drawLine, "aria-pressed", String(!get("line")));
     this.line.root.hidden = this.lineBar.hidden = get("line") !== "";
     this.clear.hidden = !isFiltered(get);
-    setText(this.list.empty, isFiltered(get) ? "None of the calls that this page knows is like that." : EMPTY);
+    setText(this.list.empty, isFiltered(get) ? "No call matches." : EMPTY);
     this.rows = null;
     this.listEnded();
     this.draw();
@@ -178,9 +180,9 @@ class CallsView {
   drawSummary() {
     const { calls } = this.app;
     const { told, omitted } = calls.rate();
-    const all = `${counted(Math.round(told + omitted), "call")} a second`;
+    const all = `${counted(Math.round(told + omitted), "call")} per second`;
     setText(this.summary, [
-      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, with those that fail or are slow` : `Showing all of ${all}`,
+      omitted > 0 ? `Showing ${count(Math.round(told))} of ${all}, plus those that failed or were slow` : all,
       `${count(calls.running.size)} in flight`,
       isFiltered(this.get) ? `${count(this.rows.length)} of ${count(calls.size)} listed` : `${count(calls.size)} listed`,
       this.paused ? `Paused: ${counted(calls.count - this.paused.count, "newer call")} ${calls.count - this.paused.count === 1 ? "waits" : "wait"}` : "",
@@ -188,8 +190,8 @@ class CallsView {
     this.left.hidden = !calls.omitted && !calls.dropped;
     if (this.left.hidden) return;
     setText(this.left, `Since this page was opened: ${[
-      calls.omitted ? `${counted(calls.omitted, "call")} left out of the list` : "",
-      calls.dropped ? `${counted(calls.dropped, "event")} lost, as this page was too slow` : "",
+      calls.omitted ? `${counted(calls.omitted, "call")} not listed (sampling)` : "",
+      calls.dropped ? `${counted(calls.dropped, "event")} lost (this page was too slow)` : "",
     ].filter(Boolean).join(", ")}.`);
   }
 
@@ -215,7 +217,7 @@ class CallsView {
   }
 }
 
-const EMPTY = "No calls yet. As soon as somebody calls a tool, it is here.";
+const EMPTY = "No calls yet. They appear here as they happen.";
 
 function toggle(text, onclick) {
   const made = button(text, onclick, ".toggle");

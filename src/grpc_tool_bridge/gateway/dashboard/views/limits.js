@@ -20,18 +20,18 @@ const yesOrNo = (is) => (is ? "yes" : "no");
 const FACTS = {
   version: ["Version", String],
   python: ["Python", String],
-  address: ["Address of clients and workers", String],
-  http_address: ["Address of this page", String],
-  uptime_seconds: ["Up for", (seconds) => duration(Math.floor(seconds) * 1e6).replace(/^[\d.]+ ms$/, "0 s").replace(/\.0+ s$/, " s")],
-  serving: ["Takes calls", (is) => (is ? "yes" : "no: it starts or shuts down")],
+  address: ["gRPC address", String],
+  http_address: ["HTTP address", String],
+  uptime_seconds: ["Uptime", (seconds) => duration(Math.floor(seconds) * 1e6).replace(/^[\d.]+ ms$/, "0 s").replace(/\.0+ s$/, " s")],
+  serving: ["Accepts calls", (is) => (is ? "yes" : "no: starting or shutting down")],
   injects_faults: ["Injects faults", yesOrNo],
   active_calls: ["Calls in flight", count],
   sessions: ["Sessions", count],
-  tools: ["Tools that every session sees", count],
+  tools: ["Hub tools", count],
   workers: ["Workers", count],
   agent_runs: ["Agent runs", count],
   connections: ["Connections", count],
-  event_watches: ["Watches of events", count],
+  event_watches: ["Event watches", count],
 };
 
 class LimitsView {
@@ -90,8 +90,8 @@ class LimitsView {
     const shown = this.search.found(this.limits, (limit) => [limit.title, limit.name, limit.kind, limit.of]);
     this.meters.show(shown, this.search.words.join(" "));
     const near = this.limits.filter((limit) => partOf(limit) > NEAR).length;
-    const told = near ? `${count(near)} of ${count(this.limits.length)} limits ${near === 1 ? "is" : "are"} nearly full or full` : "No limit is nearly full";
-    setText(this.summary, shown.length ? `${told}; those of single sessions, tools and workers are here if they are among the fullest` : "No limit has these words.");
+    const told = near ? `${count(near)} of ${count(this.limits.length)} limits ${near === 1 ? "is" : "are"} reached or nearly reached` : "No limit is nearly reached";
+    setText(this.summary, shown.length ? `${told}. Of the limits of single sessions, tools and workers, the fullest are listed.` : "No limit matches.");
   }
 }
 
@@ -122,7 +122,7 @@ function fillMeter({ element, bar, meter, numbers, mark, waiting, set }, limit) 
   const part = partOf(limit);
   const written = limit.unit === "bytes" ? bytes : count;
   const unit = limit.unit && limit.unit !== "bytes" ? ` ${limit.unit}` : "";
-  const percent = part > 0 && part < 0.01 ? "less than 1 %" : `${Math.floor(part * 100 + 1e-9)} %`;
+  const percent = part > 0 && part < 0.01 ? "<1%" : `${Math.floor(part * 100 + 1e-9)}%`;
   const text = limit.limit ? `${written(limit.used)} of ${written(limit.limit)}${unit} · ${percent}` : `${written(limit.used)}${unit}, without a limit`;
   const state = part >= 1 ? "full" : part > NEAR ? "near" : "";
   setAttribute(element, "data-fullness", state || null);

@@ -22,7 +22,7 @@ const axisTime = (ms) => (ms === 0 ? "0" : ms < 1_000 ? `${ms} ms` : `${ms / 1_0
 const axisRate = (number) => (number < 1_000 ? String(number) : `${number / 1_000}k`);
 
 const CHARTS = [
-  { title: "Calls a second", format: rate, tick: axisRate, lines: [
+  { title: "Calls per second", format: rate, tick: axisRate, lines: [
     { name: "calls", title: "Calls", value: (point) => point.rate },
     { name: "errors", title: "Errors", value: (point) => point.errorRate }] },
   { title: "Latency", format: milliseconds, tick: axisTime, scale: { log: true }, lines: [
@@ -48,7 +48,7 @@ class PerformanceView {
     this.title = h("h1");
     this.all = h("a", null, "All calls");
     this.one = h("a");
-    this.its = h("a", null, "Its calls now");
+    this.its = h("a", null, "Calls");
     this.links = h("span.links", null, this.all, this.one, this.its);
     this.summary = h("p.summary", null, "…");
     this.problems = { charts: new Problem(), lists: new Problem() };
@@ -119,7 +119,7 @@ class PerformanceView {
     setText(this.title, tool ? `Tool ${tool}` : worker ? `Worker ${worker}` : "All calls");
     this.links.hidden = !tool && !worker;
     this.all.href = url.href({ tool: "", worker: "" });
-    setText(this.one, tool ? "This tool" : "This worker");
+    setText(this.one, tool ? "Tool" : "Worker");
     this.one.href = tool ? url.href({ view: "tools", tool }) : url.href({ view: "workers", worker });
     this.its.href = url.href({ view: "calls", tool, worker });
   }
@@ -172,7 +172,7 @@ class PerformanceView {
     const failed = errors ? `${count(errors)} failed (${percent(errors, calls)})` : "none failed";
     const time = this.range === 1 ? "the last minute" : `the last ${this.range} minutes`;
     if (!this.points.epoch) setText(this.summary, "…");
-    else if (!shown.length) setText(this.summary, "The hub counts every 2 seconds: the first numbers are here in a moment.");
+    else if (!shown.length) setText(this.summary, "Waiting for the first numbers: the hub counts every 2 seconds.");
     else if (!calls) setText(this.summary, `No calls ended in ${time} · ${count(active)} in flight`);
     else setText(this.summary, `${counted(calls, "call")} in ${time}, ${failed} · ${count(active)} in flight`);
   }

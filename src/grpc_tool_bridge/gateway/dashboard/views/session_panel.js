@@ -81,9 +81,9 @@ export class SessionPanel {
     this.facts.set({
       "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${own}`,
       Variables: count(info.variable_count),
-      "Tools it sees": count(info.tool_count),
+      "Visible tools": count(info.tool_count),
       "Last activity": ago(info.last_activity, this.app.events.now()),
-      Created: clock(info.created_at),
+      Created: moment(info.created_at),
     });
   }
 
@@ -109,7 +109,7 @@ export class SessionPanel {
           null,
           `“${cut(this.title, 100)}” ends for all its clients: its ${counted(this.info?.variable_count ?? 0, "variable")}, its own tools and its agents are lost.`,
         ),
-        h("label.check", null, force, " Cancel its calls in flight. Else it ends when they have finished."),
+        h("label.check", null, force, " Cancel its calls in flight; otherwise it ends when they have finished."),
         note,
       ],
       work: async (signal) => {

@@ -88,7 +88,7 @@ class SessionsView extends ListView {
   }
 
   nothing(hasWords) {
-    return hasWords ? "No session has these words." : "No sessions. A client opens one before it calls a tool.";
+    return hasWords ? "No session matches." : "No sessions yet. A client opens one before it calls a tool.";
   }
 
   fill(cells, session) {

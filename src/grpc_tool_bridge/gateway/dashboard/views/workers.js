@@ -10,7 +10,7 @@ const EVERY_MS = 3_000;
 /** Milliseconds that a worker that has gone stays in the list. */
 const GONE_MS = 60_000;
 const STATES = {
-  connected: ["●", "connected", "It takes calls."],
+  connected: ["●", "connected", "It accepts calls."],
   silent: [
     "◌",
     "silent",
@@ -86,8 +86,8 @@ class WorkersView extends ListView {
 
   nothing(hasWords) {
     return hasWords
-      ? "No worker has these words."
-      : "No workers: all tools run in the hub's own process. Start one by: grpc-tool-bridge worker --tools my_tools.py";
+      ? "No worker matches."
+      : "No workers: all tools run in the hub's own process. Start one with: grpc-tool-bridge worker --tools my_tools.py";
   }
 
   fill(cells, worker, element) {
@@ -160,16 +160,16 @@ class WorkerPanel {
       last
         ? `${mark} ${word}. ${meaning}`
         : this.live.loaded
-          ? "There is no worker with this name now. It may have gone before this page was opened."
-          : "Asking the hub…",
+          ? "No such worker. It may have disconnected before this page was opened."
+          : "Loading…",
     );
     this.body.hidden = !last;
     if (!last) return;
     this.meter.update(worker ?? { active_calls: 0, capacity: last.capacity });
     this.facts.set({
       Peer: cut(last.peer, 500),
-      Connected: `${clock(last.connected_at)}, ${ago(last.connected_at, this.app.events.now())}`,
-      Disconnected: worker ? "" : clock(gone.at),
+      Connected: `${moment(last.connected_at)}, ${ago(last.connected_at, this.app.events.now())}`,
+      Disconnected: worker ? "" : moment(gone.at),
       Tools:
         last.tool_count > last.tools.length
           ? `${count(last.tool_count)}; the first ${count(last.tools.length)} are listed`
