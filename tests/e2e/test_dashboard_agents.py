@@ -182,10 +182,10 @@ async def test_a_hub_that_has_no_agents_at_all_is_explained(tab: Tab, hub: Hub) 
 
 async def test_a_run_or_an_agent_that_is_not_there_is_said(tab: Tab, hub: Hub) -> None:
     await hub.open(tab, "agents", run="never", of="demo")
-    await expect(detail(tab)).to_contain_text("Not known any more")
+    await expect(detail(tab)).to_contain_text("Not found")
     await expect(detail(tab)).to_contain_text("session 'demo' has no run 'never'")
     await hub.open(tab, "agents", agent="nobody", of="demo")
-    await expect(detail(tab)).to_contain_text("There is no such agent (any more)")
+    await expect(detail(tab)).to_contain_text("No such agent.")
 
 
 async def test_the_steps_of_a_run_whose_beginning_is_not_kept_begin_with_those_that_are(tab: Tab, hub: Hub) -> None:
@@ -203,7 +203,7 @@ async def test_the_steps_of_a_run_whose_beginning_is_not_kept_begin_with_those_t
 
     await tab.page.route("**/runs/long", answer)
     await hub.open(tab, "agents", run="long", of="demo")
-    await expect(detail(tab)).to_contain_text("The first 7 events of this run are not kept any more.")
+    await expect(detail(tab)).to_contain_text("The first 7 events of this run are no longer kept.")
     await expect(detail(tab)).to_contain_text("✓ Done in 3 steps")
     assert asked == [None, "6"]
 

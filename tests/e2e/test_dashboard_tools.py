@@ -211,7 +211,7 @@ async def test_tools_are_found_by_all_words_of_a_name_or_a_description(tab: Tab,
     assert await page.locator(".body .row:visible .kind").all_inner_texts() == ["streaming"]
     assert parse_qs(urlsplit(page.url).query)["q"] == ["ZERO down"]
     await page.get_by_label("Find").fill("zero up")
-    await page.get_by_text("No tool has these words.").wait_for()
+    await page.get_by_text("No tool matches.").wait_for()
     assert tab.complaints == []
 
 

@@ -92,7 +92,7 @@ async def test_a_worker_that_was_killed_is_said_to_be_gone(tab: Tab, hub: Dashbo
     calls = HeldTool()
     async with ToolWorker(hub.server.address, [calls.wait], worker_id="w2"):
         await hub.open(tab, "workers", worker="w2")
-        await expect(tab.page.get_by_text("● connected. It takes calls.")).to_be_visible()
+        await expect(tab.page.get_by_text("● connected. It accepts calls.")).to_be_visible()
     await expect(tab.page.get_by_text("✕ gone. It has disconnected.")).to_be_visible()
     await expect(tab.page.get_by_text("Disconnected", exact=True)).to_be_visible()
     assert tab.complaints == []

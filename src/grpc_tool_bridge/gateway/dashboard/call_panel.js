@@ -148,7 +148,7 @@ export class CallPanel {
     this.say("failed", `Failed after ${this.took()}: ${info.type}`);
     const ended = ["SessionNotFound", "SessionExpired"].includes(info.type) || error.status === 410;
     this.output.append(failure(info, info.retryable ? "The same call may succeed later." : ""));
-    const instead = link("Call in the page's own session instead", { session: "" });
+    const instead = link("Call in the dashboard's own session", { session: "" });
     if (ended) this.output.append(h("p", null, "The session has ended. ", instead, "."));
     if (info.type === "ValidationError") this.tell(info.details ?? {});
   }
@@ -166,7 +166,7 @@ export class CallPanel {
     if (!call && this.named === id) return;
     this.named = id;
     if (call) this.linked = id;
-    const see = call ? [" · ", link("see the call", { view: "calls", call: call.id })] : null;
+    const see = call ? [" · ", link("Show the call", { view: "calls", call: call.id })] : null;
     replace(this.id, "Request ", h("code", null, id), see);
   }
 }

@@ -166,7 +166,7 @@ export class Chart {
       if (isOn) set(this.dots[index], { cx: x(point.at), cy: y(number) });
       setText(this.legend[index].value, this.written(number));
     });
-    setText(this.moment, point ? `${isShown ? "at" : "last, at"} ${timeOf(point.at)}` : "");
+    setText(this.moment, point ? `${isShown ? "at" : "latest:"} ${timeOf(point.at)}` : "");
     set(this.plot, { "aria-valuemax": Math.max(0, last), "aria-valuenow": Math.max(0, place) });
     const told = point && this.lines.map(({ title, value }) => `${title} ${this.written(value(point))}`).join(", ");
     // Said while somebody goes from moment to moment, and not whenever a point comes.

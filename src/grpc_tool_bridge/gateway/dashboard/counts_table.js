@@ -132,8 +132,8 @@ export class CountsTable {
     if (kind !== this.kind) return;
     this.rows.show(rows, order);
     const one = kind === "tools" ? "tool" : "worker";
-    const found = url.get("find") ? " with such a name" : "";
-    if (!rows.length) setText(this.note, `No ${one} ${found ? "with such a name " : ""}had a call in the last ten minutes.`);
+    const found = url.get("find") ? " with this in the name" : "";
+    if (!rows.length) setText(this.note, `No ${one} ${found ? "with this in its name " : ""}had a call in the last ten minutes.`);
     else if (all > rows.length) setText(this.note, `${count(rows.length)} of ${counted(all, one)}${found}, over the last ten minutes`);
     else setText(this.note, `${counted(rows.length, one)}${found}, over the last ten minutes`);
     this.more.hidden = !(all > rows.length && limit < MOST) && limit < MOST;

@@ -25,11 +25,11 @@ export function duration(us) {
 /** Milliseconds as `duration`; null: a dash. */
 export const milliseconds = (ms) => (ms === null || ms === undefined ? "–" : duration(ms * 1_000));
 
-/** A part of a number as "3 %"; less than one is not 0. */
+/** A part of a number as "3%"; less than one is not 0. */
 export function percent(part, all) {
-  if (!all || !part) return "0 %";
+  if (!all || !part) return "0%";
   const number = (100 * part) / all;
-  return `${number >= 10 ? Math.round(number) : Number(number.toPrecision(1))} %`;
+  return `${number >= 10 ? Math.round(number) : Number(number.toPrecision(1))}%`;
 }
 
 /** Calls a second, with three digits at most: "0.012", "3.4", "1,234". */

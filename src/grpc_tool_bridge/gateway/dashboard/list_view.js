@@ -117,7 +117,7 @@ export class ListView {
     if (this.closed) return;
     const all = this.all();
     const found = this.sort(this.search.found(all, this.texts));
-    setText(this.list.empty, this.live.loaded ? this.nothing(this.search.words.length > 0) : "Asking the hub…");
+    setText(this.list.empty, this.live.loaded ? this.nothing(this.search.words.length > 0) : "Loading…");
     this.list.show(found);
     this.list.select(this.key);
     setText(this.summary, this.sum(found, all));
@@ -129,6 +129,6 @@ export class ListView {
 
   /** Returns what is wrong, if anything is, and what one can do about it. */
   trouble() {
-    return [this.live.error, this.live.loaded ? "The list is as it was before." : ""];
+    return [this.live.error, this.live.loaded ? "The list may be out of date." : ""];
   }
 }

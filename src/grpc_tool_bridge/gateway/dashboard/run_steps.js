@@ -17,11 +17,11 @@ const STOPPED = {
 const STATES = {
   attaching: "Attaching to the run…",
   running: marked("running", "Running"),
-  lost: "The connection is lost; trying again…",
+  lost: "Connection lost, trying again…",
   done: marked("done", "Done"),
   failed: marked("failed", "Failed"),
   cancelled: marked("cancelled", "Cancelled"),
-  gone: "Not known any more",
+  gone: "Not found",
 };
 
 /**

@@ -10,7 +10,7 @@ import { parseExact } from "./raw_json.js";
 import { isMap, typeName } from "./schema.js";
 import { SchemaForm } from "./schema_form.js";
 import { commandLine, curl, python } from "./snippets.js";
-import { url } from "./url.js";
+import { link, url } from "./url.js";
 
 /** Characters of arguments that an address can have. */
 const MOST_ARGS = 6_000;
@@ -89,8 +89,7 @@ export class ToolDetail {
     const limits = Object.entries(spec.limits ?? {})
       .filter(([, value]) => value)
       .map(([name, value]) => LIMITS[name]?.(value) ?? `${name} ${value}`);
-    const { url } = this.app;
-    const linked = (worker) => h("a", { href: url.href({ view: "workers", worker }) }, worker);
+    const linked = (worker) => link(worker, { view: "workers", worker });
     const others = workers.length > 10 ? ` and ${counted(workers.length - 10, "other")}` : null;
     return h(
       "div",
@@ -102,8 +101,8 @@ export class ToolDetail {
       h(
         "p.links",
         null,
-        h("a", { href: url.href({ view: "calls", tool: spec.name }) }, "Calls"),
-        h("a", { href: url.href({ view: "performance", tool: spec.name }) }, "Performance"),
+        link("Calls", { view: "calls", tool: spec.name }),
+        link("Performance", { view: "performance", tool: spec.name }),
       ),
       facts([
         ["Kind", KINDS[NUMBERS[spec.type]] ?? String(spec.type)],
@@ -125,9 +124,9 @@ export class ToolDetail {
       return folded(title, text, () => setText(text, pretty(value)));
     };
     return [
-      later(`Result: ${typeName(result, result)}`, result),
-      later("Schema of the arguments", schema),
-      later("All that the hub knows of it", this.spec),
+      later(`Result schema: ${typeName(result, result)}`, result),
+      later("Argument schema", schema),
+      later("Full specification", this.spec),
     ];
   }
 

@@ -4,7 +4,7 @@ import { newRequestId, ofSession, send, stream } from "../api.js";
 import { ask } from "../dialog.js";
 import { button, Facts, facts, h, pre, replace, setText } from "../dom.js";
 import { Problem } from "../failure.js";
-import { clock, count, cut } from "../format.js";
+import { clock, count, cut, marked, moment } from "../format.js";
 import { RunSteps } from "../run_steps.js";
 import { inputsOf, inputValue } from "../signature.js";
 import { link, toolLink, url } from "../url.js";
@@ -35,7 +35,7 @@ export class AgentPanel {
     if (agent && !this.agent) this.draw(agent);
     this.button.disabled = this.busy || !agent;
     const isGone = !agent && this.agents.loaded;
-    const gone = `There is no such agent (any more): its session “${cut(this.session, 80)}” has ended, or the hub was restarted.`;
+    const gone = `No such agent. Its session “${cut(this.session, 80)}” may have ended, or the hub has restarted.`;
     setText(this.state, isGone ? gone : "");
     const own = [...this.all.entries.values()].filter((run) => run.agent_id === this.title && run.session_id === this.session);
     own.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
@@ -43,8 +43,8 @@ export class AgentPanel {
     if (stamp === this.stamp) return;
     this.stamp = stamp;
     const item = ({ run_id: run, started_at: started, state }) =>
-      h("li", null, link(`${clock(started)} ${state}`, { agent: "", run, of: this.session }));
-    const none = h("li.quiet-text", null, "None that is still remembered.");
+      h("li", null, link(`${clock(started)} ${marked(state)}`, { agent: "", run, of: this.session }));
+    const none = h("li.quiet-text", null, "No recent runs.");
     replace(this.runs, own.length ? own.slice(0, MAX_RUNS).map(item) : none);
   }
 
@@ -55,7 +55,7 @@ export class AgentPanel {
     const more = tools.length < agent.tool_count ? ` (${count(agent.tool_count)} in all)` : "";
     const fields = inputsOf(agent.signature).map((input) => ({ ...input, field: fieldOf(input) }));
     const labels = fields.map(({ name, type, isOptional, field }) => {
-      const said = h("span", null, h("strong", null, name), type ? ` ${type}` : "", isOptional ? " (may be left out)" : "");
+      const said = h("span", null, h("strong", null, name), type ? ` ${type}` : "", isOptional ? " (optional)" : "");
       return h("label.field", null, said, field);
     });
     replace(
@@ -63,7 +63,7 @@ export class AgentPanel {
       facts([
         ["Session", link(session, { view: "sessions", session })],
         ["Steps", `at most ${count(agent.max_iters)}`],
-        ["Tools", tools.length ? h("span.links", null, tools, more) : `all ${count(agent.tool_count)} that its session sees`],
+        ["Tools", tools.length ? h("span.links", null, tools, more) : `all ${count(agent.tool_count)} of its session`],
       ]),
       h("h3", null, "Signature"),
       pre(cut(agent.signature, 20_000)),
@@ -117,8 +117,8 @@ export class RunPanel {
     this.links = h(
       "p.links",
       null,
-      link("Its call", { view: "calls", call: id }),
-      link("Its session", { view: "sessions", session }),
+      link("Call", { view: "calls", call: id }),
+      link("Session", { view: "sessions", session }),
     );
     this.cancel = button("Cancel the run…", () => this.askToCancel(), ".danger");
     this.steps = new RunSteps(session, id);
@@ -136,7 +136,7 @@ export class RunPanel {
   update() {
     const run = this.runs.entries.get(`${this.session}\n${this.id}`);
     if (!run) return;
-    if (this.title === "Run") this.links.prepend(link("Its agent", { run: "", agent: run.agent_id, of: this.session }));
+    if (this.title === "Run") this.links.prepend(link("Agent", { run: "", agent: run.agent_id, of: this.session }));
     this.title = `Run of ${run.agent_id}`;
     this.facts.set({
       Run: this.id,

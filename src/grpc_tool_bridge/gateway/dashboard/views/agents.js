@@ -7,7 +7,6 @@ import { LiveList } from "../live_list.js";
 import { link, url } from "../url.js";
 import { VirtualList } from "../virtual_list.js";
 import { AgentPanel, RunPanel } from "./agent_panels.js";
-import { MARKS } from "./call_detail.js";
 
 const AGENTS_MS = 5_000;
 const RUNS_MS = 3_000;
@@ -77,7 +76,7 @@ class AgentsView extends ListView {
     const session = url.get("session");
     const all = link("Show all", { session: "" });
     this.filter.hidden = !session;
-    replace(this.filter, session ? [`Only those of session “${oneLine(session, 80)}”. `, all] : null);
+    replace(this.filter, session ? [`Of session “${oneLine(session, 80)}” only. `, all] : null);
     this.runs.follow();
     super.show();
   }
@@ -128,8 +127,8 @@ class AgentsView extends ListView {
     if (this.closed) return;
     const texts = (run) => [run.run_id, run.agent_id, run.session_id, run.state];
     const found = this.search.found([...this.runs.entries.values()], texts);
-    const none = "No runs, or none with these words that is still remembered.";
-    setText(this.runList.empty, this.runs.loaded ? none : "Asking the hub…");
+    const none = this.search.words.length ? "No run matches." : "No runs yet.";
+    setText(this.runList.empty, this.runs.loaded ? none : "Loading…");
     this.runList.show(found.sort((a, b) => (a.started_at < b.started_at ? 1 : -1)));
     const [kind, ...key] = this.key.split("\n");
     this.list.select(kind === "agent" ? key.join("\n") : "");

@@ -5,28 +5,15 @@ import { DetailPane } from "../detail_pane.js";
 import { ask } from "../dialog.js";
 import { button, Facts, h, pre, replace, setAttribute, setText } from "../dom.js";
 import { failure } from "../failure.js";
-import { clock, count, counted, cut, duration, marked } from "../format.js";
+import { count, counted, cut, duration, marked, moment } from "../format.js";
 import { copyButton } from "../output.js";
 import { Progress } from "../progress.js";
 import { readable } from "../raw_json.js";
 import { RunSteps } from "../run_steps.js";
 import { url } from "../url.js";
 
-const WORDS = { unknown: "ended, and nobody told this page how" };
-const FACTS = [
-  "State",
-  "Tool",
-  "Agent",
-  "Session",
-  "Worker",
-  "Started",
-  "Waited",
-  "Took",
-  "Time left",
-  "Request",
-  "Call",
-  "Called by",
-];
+const WORDS = { unknown: "ended, outcome not known" };
+const FACTS = ["State", "Tool", "Agent", "Session", "Worker", "Started", "Waited", "Duration", "Time left", "Called by", "Request id", "Call id"];
 /** Calls under one that are listed. */
 const MAX_CHILDREN = 50;
 /** Characters of arguments that are put into a link. */
@@ -80,7 +67,7 @@ export class CallDetail extends DetailPane {
     const shown = `${id} ${isLooking}`;
     if (this.shown === shown) return;
     this.shown = shown;
-    setText(this.heading, isLooking ? "Looking for the call…" : "Call not known");
+    setText(this.heading, isLooking ? "Looking for the call…" : "Call not found");
     replace(
       this.body,
       isLooking
@@ -88,8 +75,8 @@ export class CallDetail extends DetailPane {
         : h(
             "p",
             null,
-            `The call ${cut(id, 200)} is not known any more, or was never told to this page. ` +
-              "Of calls that have ended, the hub remembers those that failed or were slow, for ten minutes.",
+            `This page does not know the call ${cut(id, 200)}. ` +
+              "Of calls that have ended, the hub keeps those that failed or were slow, for ten minutes.",
           ),
     );
   }
@@ -105,6 +92,7 @@ export class CallDetail extends DetailPane {
     this.said = h("p.said", { role: "status", hidden: true });
     this.progress = new Progress();
     this.facts = new Facts(FACTS);
+    this.facts.rows.get("State").lastChild.classList.add("state");
     this.children = new Children();
     this.note = h("p.summary", { hidden: true });
     this.parts = { args: new Part("Arguments"), result: new Part("Result") };
@@ -147,17 +135,17 @@ export class CallDetail extends DetailPane {
     const parent = call.parent ?? (call.parentId ? calls.get(call.parentId, call.epoch) : null);
     const to = (text, changes) => ({ text, href: url.href(changes) });
     this.facts.set({
-      State: `${marked(call.state, WORDS[call.state])}${call.epoch === calls.epoch ? "" : " (before the hub was started anew)"}`,
+      State: `${marked(call.state, WORDS[call.state])}${call.epoch === calls.epoch ? "" : " (before the hub restarted)"}`,
       Tool: to(run ? "" : tool, { view: "tools", tool, session }),
       Agent: to(run ? tool : "", { view: "agents", of: session, agent: tool, run }),
       Session: to(session, { view: "sessions", session }),
-      Worker: worker ? to(worker, { view: "workers", worker }) : run ? "" : "the hub itself",
-      Started: clock(call.startedAt),
+      Worker: worker ? to(worker, { view: "workers", worker }) : run ? "" : "the hub",
+      Started: moment(call.startedAt),
       Waited: call.ranAt === null ? "" : duration(Math.max(0, call.ranAt - call.startedAt) * 1_000),
-      Took: elapsed === null ? "" : `${duration(elapsed)}${call.over ? "" : " so far"}`,
+      Duration: elapsed === null ? "" : `${duration(elapsed)}${call.over ? "" : " so far"}`,
       "Time left": left === null ? "" : left > 0 ? duration(left * 1_000) : "none",
-      Request: call.requestId,
-      Call: call.id,
+      "Request id": call.requestId,
+      "Call id": call.id,
       "Called by": to(call.parentId && (parent?.tool ?? call.parentId), { call: call.parentId, epoch: call.epoch }),
     });
     this.children.show(call);
@@ -267,8 +255,8 @@ class Children {
     setText(
       this.title,
       children.length > shown.length
-        ? `The last ${MAX_CHILDREN} of ${count(children.length)} calls made by it`
-        : `${counted(children.length, "call")} made by it`,
+        ? `The last ${MAX_CHILDREN} of ${count(children.length)} nested calls`
+        : counted(children.length, "nested call"),
     );
     while (this.list.children.length > shown.length) this.list.lastChild.remove();
     while (this.list.children.length < shown.length) this.list.append(h("li", null, h("a"), h("span")));

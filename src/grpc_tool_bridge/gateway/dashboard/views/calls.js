@@ -5,7 +5,7 @@ import { FILTERS, filterOf, isFiltered, SLOW_MS, STATES, slowOf } from "../call_
 import { rowsOf } from "../calls.js";
 import { atMost, button, h, setAttribute, setText } from "../dom.js";
 import { clock, count, counted, duration, MARKS, oneLine, progressed } from "../format.js";
-import { TimeLine } from "../timeline.js";
+import { Timeline } from "../timeline.js";
 import { url } from "../url.js";
 import { VirtualList } from "../virtual_list.js";
 import { CallDetail } from "./call_detail.js";
@@ -92,7 +92,7 @@ class CallsView {
     this.lineBar = h("span", null, span.root, by.root);
     const lineBar = h("span.line-bar", null, this.drawLine, this.lineBar);
     return [
-      h("div.bar", null, q.root, this.failed, this.slow, this.pause, this.more),
+      h("div.bar", null, q.root, this.running, this.failed, this.slow, this.pause, this.more),
       h("div.bar.more", { id: "calls-more" }, state.root, tool.root, session.root, worker.root, this.clear, lineBar),
     ];
   }

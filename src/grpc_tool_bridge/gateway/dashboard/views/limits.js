@@ -82,7 +82,7 @@ class LimitsView {
       this.problem.show(null);
       this.draw();
     } catch (error) {
-      this.problem.show(error, "The page goes on asking.");
+      this.problem.show(error, "Not up to date. Trying again…");
     }
   }
 

@@ -66,8 +66,8 @@ class PerformanceView {
       h(
         "p.summary",
         null,
-        "p50, p95 and p99 are estimates: half, 95 % and 99 % of the calls took no longer. The hub counts " +
-          "durations in buckets (… 1, 2, 5, 10, 20, 50 ms …), so one may be off by as much as its bucket is wide.",
+        "p50, p95 and p99 are the latencies that 50%, 95% and 99% of the calls did not exceed, estimated from " +
+          "buckets (… 1, 2, 5, 10, 20, 50 ms …).",
       ),
       h(
         "div.tables",
@@ -160,7 +160,7 @@ class PerformanceView {
       // Time goes on, and a gap shows it.
       this.draw();
     }
-    this.problems[name].show(failed, "The page goes on asking.");
+    this.problems[name].show(failed, "Not up to date. Trying again…");
   }
 
   draw() {

@@ -4,7 +4,7 @@ import { ApiError, all, get, isReachable, ofSession, send } from "../api.js";
 import { ask } from "../dialog.js";
 import { button, Facts, facts, folded, h, replace, setText } from "../dom.js";
 import { failure, Problem } from "../failure.js";
-import { ago, clock, count, counted, cut } from "../format.js";
+import { ago, count, counted, cut, moment } from "../format.js";
 import { Poll } from "../poll.js";
 import { link, toolLink } from "../url.js";
 import { VariablesPanel } from "./variables.js";
@@ -18,14 +18,14 @@ export class SessionPanel {
     this.title = id;
     this.ended = false;
     this.problem = new Problem();
-    this.facts = new Facts(["In flight", "Variables", "Tools it sees", "Last activity", "Created"]);
+    this.facts = new Facts(["In flight", "Variables", "Visible tools", "Last activity", "Created"]);
     this.metadata = h("div");
     const links = h(
       "p.links",
       null,
-      link("Its calls", { view: "calls", session: id }),
-      link("Its tools", { view: "tools", session: id }),
-      link("Its agents and runs", { view: "agents", session: id }),
+      link("Calls", { view: "calls", session: id }),
+      link("Tools", { view: "tools", session: id }),
+      link("Agents and runs", { view: "agents", session: id }),
     );
     const end = button("End session…", () => this.askToEnd(), ".danger");
     this.living = h("div", { hidden: true }, h("div.bar", null, links, end), this.facts.root, this.metadata);
@@ -60,7 +60,7 @@ export class SessionPanel {
     } catch (error) {
       if (this.ended) return;
       const isGone = error.status === 410;
-      const advice = isGone ? "Its variables, tools and agents are gone. If a client opens it again, it is here again." : "";
+      const advice = isGone ? "Its variables, tools and agents are gone. It is shown again if a client opens it again." : "";
       if (isGone || error.status === 404) this.finish(error, advice);
       else this.problem.show(error);
     }
@@ -77,7 +77,7 @@ export class SessionPanel {
       replace(this.metadata, entries.length ? [h("h3", null, "Metadata"), facts(entries)] : null);
     }
     this.info = info;
-    const own = info.active_operations ? ", with the watch of this page" : "";
+    const own = info.active_operations ? ", including this page" : "";
     this.facts.set({
       "In flight": `${counted(info.active_operations, "call or watch", "calls and watches")}${own}`,
       Variables: count(info.variable_count),
@@ -127,13 +127,13 @@ export class SessionPanel {
     const note = (text) => replace(body, h("p.quiet-text", null, text));
     const item = ({ name, description }) =>
       h("li", null, toolLink(name, this.title), description ? ` ${cut(description, 200)}` : "");
-    return folded("Tools of its own", body, async () => {
-      note("Asking the hub…");
+    return folded("Own tools", body, async () => {
+      note("Loading…");
       try {
         const found = [];
         for await (const tool of all("/api/tools", "tools", { session_id: this.title })) if (tool.of_session) found.push(tool);
         if (found.length) replace(body, h("ul.plain", null, found.map(item)));
-        else note("None: it uses those of the hub.");
+        else note("None: it uses the hub's tools.");
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         replace(body, failure(error.info));

@@ -84,7 +84,7 @@ class SessionsView extends ListView {
 
   sum(found, all) {
     const busy = all.filter((session) => session.active_operations).length;
-    return `${this.counted(found, all, "session")} · ${count(busy)} with calls or watches in flight`;
+    return `${this.counted(found, all, "session")} · ${count(busy)} active`;
   }
 
   nothing(hasWords) {

@@ -17,6 +17,7 @@ const COLUMNS = [
   { title: "Runs in", name: "where" },
   { title: "What it does", name: "about" },
 ];
+const NONE = "No tools yet. Start the hub with: grpc-tool-bridge serve --tools my_tools.py, or connect a worker.";
 const MOST_SESSIONS = 1_000;
 /** What belongs to a tool that was selected before. */
 const NOTHING = { args: "", form: "", timeout: "", key: "" };
@@ -26,7 +27,7 @@ class ToolsView extends ListView {
     super(app, {
       name: "toolbox",
       title: "Tools",
-      placeholder: "Words of a name or a description",
+      placeholder: "A name, a description",
       selection: "The selected tool",
       closes: { tool: "", ...NOTHING },
       columns: COLUMNS,
@@ -38,7 +39,7 @@ class ToolsView extends ListView {
         every: EVERY_MS,
       },
       select: (tool) => url.go({ tool: tool.name, ...(tool.name === url.get("tool") ? {} : NOTHING) }),
-      fields: [new NameField("Session", "session", "the hub's own tools", sessionIds)],
+      fields: [new NameField("Session", "session", "Hub tools", sessionIds)],
     });
   }
 
@@ -61,12 +62,12 @@ class ToolsView extends ListView {
   }
 
   nothing(hasWords) {
-    return hasWords ? "No tool has these words." : "No tools here.";
+    return hasWords ? "No tool matches." : NONE;
   }
 
   trouble() {
     const [error, advice] = super.trouble();
-    return [error, url.get("session") && !this.live.loaded ? link("Show the hub's own tools", { session: "" }) : advice];
+    return [error, url.get("session") && !this.live.loaded ? link("Show the hub's tools", { session: "" }) : advice];
   }
 
   draw() {

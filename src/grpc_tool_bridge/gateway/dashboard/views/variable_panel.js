@@ -5,9 +5,9 @@ import { ask } from "../dialog.js";
 import { button, Facts, facts, h, pre, replace, setText } from "../dom.js";
 import { Problem } from "../failure.js";
 import { written } from "../fields.js";
-import { bytes, clock, count, cut } from "../format.js";
+import { bytes, count, cut, moment } from "../format.js";
 import { arranged } from "../raw_json.js";
-import { link, url } from "../url.js";
+import { url } from "../url.js";
 
 /** Characters of a value that are shown; a longer one cannot be changed here. */
 const MAX_CHARS = 100_000;
@@ -19,7 +19,7 @@ export class VariablePanel {
     this.shown = undefined;
     this.base = null;
     this.heading = h("h3.variable-name", null, name);
-    this.close = link("Close", { variable: "" });
+    this.close = h("a.close", { "aria-label": "Close" }, "×");
     this.facts = new Facts(["Type", "Revision", "Created", "Updated", "By", "Size", "Secret"]);
     this.tags = h("div");
     this.value = pre("", "Value");
@@ -62,7 +62,7 @@ export class VariablePanel {
   }
 
   words(entry) {
-    if (!entry) return this.store.isLive ? "There is no variable with this name (any more)." : "";
+    if (!entry) return this.store.isLive ? "No such variable." : "";
     if (entry.secret) return "Its value is secret and is not shown here.";
     if (!isReachable(this.name))
       return "A browser cannot change a variable with this name, since it means a folder in an address. Use a client.";
@@ -76,9 +76,9 @@ export class VariablePanel {
     const now = entry && {
       Type: entry.details?.type,
       Revision: count(entry.revision),
-      Updated: clock(entry.updatedAt),
+      Updated: moment(entry.updatedAt),
       Secret: entry.secret ? "yes" : "",
-      Created: metadata && clock(metadata.created_at),
+      Created: metadata && moment(metadata.created_at),
       By: metadata?.created_by,
       Size: entry.details && bytes(entry.details.size_bytes),
     };

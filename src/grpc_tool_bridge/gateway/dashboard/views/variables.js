@@ -99,11 +99,11 @@ export class VariablesPanel {
     this.list.holder.style.height = `${Math.min(10, Math.max(3, found.length + 1)) * this.list.rowHeight + 18}px`;
     this.list.show(found);
     this.list.select(url.get("variable"));
-    setText(this.list.empty, isSearched ? "No variable has this in its name." : "No variables.");
+    setText(this.list.empty, isSearched ? "No variable matches." : "No variables.");
     setText(this.title, `Variables (${count(this.store.count)})`);
     const few = isSearched ? `${counted(found.length, "variable")} found · ` : "";
-    const live = `${few}Changes appear as they happen. While you watch them, the session does not end by being idle.`;
-    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? live : "Connecting to the changes…");
+    const live = `${few}Live. The session does not expire while this is open.`;
+    setText(this.state, this.store.ended ? "No longer watched." : this.store.isLive ? live : "Connecting…");
     this.panel?.update();
   }
 
@@ -127,7 +127,7 @@ export class VariablesPanel {
       body: [
         h("label.field", null, "Name", name),
         h("div.field", null, "Value (JSON)", value.root),
-        h("label.check", null, secret, " Secret: the dashboard, listings and logs do not show its value."),
+        h("label.check", null, secret, " Secret: its value is not shown in the dashboard, listings and logs."),
       ],
       work: async () => {
         const body = `{"value":${value.control.value},"metadata":${secret.checked ? '{"secret":true}' : "{}"}}`;

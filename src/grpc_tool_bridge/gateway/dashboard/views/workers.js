@@ -1,7 +1,7 @@
 // The workers: which are connected, how busy they are, and what they offer.
 
 import { Facts, h, replace, setAttribute, setText } from "../dom.js";
-import { ago, clock, count, counted, cut, oneLine, timeOf } from "../format.js";
+import { ago, count, counted, cut, moment, oneLine, timeOf } from "../format.js";
 import { ListView } from "../list_view.js";
 import { link, toolLink, url } from "../url.js";
 
@@ -135,8 +135,8 @@ class WorkerPanel {
       h(
         "p.links",
         null,
-        link("Its calls", { view: "calls", worker: id }),
-        link("Its performance", { view: "performance", worker: id }),
+        link("Calls", { view: "calls", worker: id }),
+        link("Performance", { view: "performance", worker: id }),
       ),
       h("h3", null, "Calls in flight"),
       load,
