@@ -205,7 +205,7 @@ async def test_the_tools_of_a_session_alone_are_listed_with_it(tab: Tab, hub: Hu
 
     async with ToolWorker(hub.server.address, [own], session_id="demo"):
         await hub.open(tab, "sessions", session="demo")
-        await tab.page.get_by_text("Tools of its own").click()
+        await tab.page.get_by_text("Own tools").click()
         tools = tab.page.locator(".session details").get_by_role("listitem")
         await expect(tools).to_have_text(["own Is the session's alone."])
         href = await tools.get_by_role("link").get_attribute("href")
