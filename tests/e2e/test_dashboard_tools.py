@@ -336,7 +336,8 @@ async def test_a_form_is_made_of_whatever_a_tool_says_of_itself(tab: Tab, hub: H
         await route.fulfill(json={**told, "arguments": HOSTILE_SCHEMAS[kind]})
 
     await tab.page.route("**/api/tools/starred", change)
-    for value in ("a" * 100 + "!", {"p0": {"p1": [[], {}]}}):
+    values: list[Any] = ["a" * 100 + "!", {"p0": {"p1": [[], {}]}}]
+    for value in values:
         panel = await with_tool(tab, hub, "starred", args={"p0": value})
         await panel.get_by_role("button", name="Call", exact=True).wait_for()
         await panel.locator(".name", has_text=re.compile("^p0$")).first.wait_for()
