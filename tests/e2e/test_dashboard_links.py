@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Request
 
 from grpc_tool_bridge import BridgeServer
 from support.browser import Tab
@@ -51,7 +52,12 @@ async def origin() -> AsyncIterator[str]:
 def watch(tab: Tab) -> list[str]:
     """Returns the requests from now on that are no plain questions."""
     others: list[str] = []
-    tab.context.on("request", lambda told: told.method != "GET" and others.append(f"{told.method} {told.url}"))
+
+    def take(told: Request) -> None:
+        if told.method != "GET":
+            others.append(f"{told.method} {told.url}")
+
+    tab.context.on("request", take)
     return others
 
 

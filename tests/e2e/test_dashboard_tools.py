@@ -316,6 +316,7 @@ def nested(names: int) -> dict[str, Any]:
 
 
 ITSELF = {"$ref": "#/$defs/a"}
+CHAIN = {f"{at}": {"$ref": f"#/$defs/{at + 1}"} for at in range(3_000)}
 HOSTILE_SCHEMAS = {
     "objects": {"$defs": {"a": nested(20)}, **nested(20)},
     "lists": {"$defs": {"a": {"type": "array", "minItems": 20, "items": ITSELF}}, **nested(20)},
@@ -323,7 +324,7 @@ HOSTILE_SCHEMAS = {
     "unions of types": {"$defs": {"a": {"type": ["object", "array", "string"], "anyOf": [ITSELF] * 3}}, **nested(5)},
     "options": {"$defs": {"a": {"enum": [*range(15_000)]}}, **nested(250)},
     "names": {**nested(1), "$defs": {"a": {**nested(8_000), "$defs": {}}}},
-    "references": {"$defs": {"a": {"$ref": "#/$defs/0"}, **{f"{at}": {"$ref": f"#/$defs/{at + 1}"} for at in range(3_000)}}, **nested(1)},
+    "references": {"$defs": {"a": {"$ref": "#/$defs/0"}, **CHAIN}, **nested(1)},
     "patterns": {"$defs": {"a": {"type": "string", "pattern": "^(a+)+$"}}, **nested(5)},
 }  # fmt: skip
 
@@ -335,7 +336,8 @@ async def test_a_form_is_made_of_whatever_a_tool_says_of_itself(tab: Tab, hub: H
         await route.fulfill(json={**told, "arguments": HOSTILE_SCHEMAS[kind]})
 
     await tab.page.route("**/api/tools/starred", change)
-    for value in ("a" * 100 + "!", {"p0": {"p1": [[], {}]}}):
+    values: list[Any] = ["a" * 100 + "!", {"p0": {"p1": [[], {}]}}]
+    for value in values:
         panel = await with_tool(tab, hub, "starred", args={"p0": value})
         await panel.get_by_role("button", name="Call", exact=True).wait_for()
         await panel.locator(".name", has_text=re.compile("^p0$")).first.wait_for()

@@ -11,7 +11,7 @@ const SCALARS = new Set(["text", "bytes", "integer", "number"]);
 /** Levels that are there before anybody asks for them; a schema may need itself. */
 const MOST_SEEDED = 5;
 /** Fields that are there before anybody asks for more, and options that count as one of them; a schema may have any number. */
-const MOST_FIELDS = 2_000;
+const MOST_FIELDS = 600;
 const OPTIONS = 20;
 /** Unions that are kinds of a union; one may be a kind of itself. */
 const MOST_UNIONS = 5;

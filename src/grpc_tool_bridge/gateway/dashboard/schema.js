@@ -13,6 +13,7 @@ const MOST_LINKS = 500;
 const MOST_NAMES = 1_000;
 const MOST_VARIANTS = 200;
 const MOST_NAMED = 8;
+const MOST_NAME_CHARS = 200;
 const CONDITIONS = ["type", "$ref", "properties", "const", "enum", "items", "prefixItems", "anyOf", "oneOf", "allOf"];
 /** Tags of values that are a text where the schema asks for a text. */
 const TEXT_TAGS = new Set(["date", "datetime", "time", "UUID", "Decimal"]);
@@ -136,9 +137,11 @@ export function typeName(given, root, depth = 0) {
   const shape = shapeOf(given, root);
   if (!named.has(shape)) named.set(shape, []);
   const names = named.get(shape);
-  names[depth] ??= nameOf(shape, root, depth);
+  names[depth] ??= shortened(nameOf(shape, root, depth));
   return names[depth];
 }
+
+const shortened = (name) => (typeof name === "string" && name.length > MOST_NAME_CHARS ? `${name.slice(0, MOST_NAME_CHARS)}…` : name);
 
 function nameOf({ kind, schema, variants }, root, depth) {
   if (kind === "union") {
