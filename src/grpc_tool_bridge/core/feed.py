@@ -244,7 +244,7 @@ class Feed:
         if parent is None:
             return sample.take(call.session.id)
         if parent.watched is None:
-            # It started when nobody watched. Who comes now finds it in the list of calls, and wants to see what it calls.
+            # It started when nobody watched; who comes now finds it in the list of calls, and wants to see its own.
             parent.watched = self._is_told(parent, sample)
         return parent.watched
 
