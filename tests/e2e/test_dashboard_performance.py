@@ -12,6 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
 from grpc_tool_bridge import ToolWorker
+from grpc_tool_bridge.core import history
 from support.browser import Tab
 from support.dashboard import BROWSER_TESTS, Dashboard, dashboard
 from support.patience import PATIENCE
@@ -41,8 +42,9 @@ Serve = Callable[..., Awaitable[Dashboard]]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def serve() -> AsyncIterator[Serve]:
-    """Starts hubs with a session "demo"; gives what calls their tools."""
+async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
+    """Starts hubs with a session "demo", which count often; gives what calls their tools."""
+    monkeypatch.setattr(history, "INTERVAL_SECONDS", 0.25)
     async with AsyncExitStack() as stack:
 
         async def start(*tools: Any, worker: Any = None) -> Dashboard:
@@ -253,7 +255,11 @@ async def test_a_call_that_the_page_was_not_told_of_is_known_where_its_link_lead
 # --------------------------------------------------------------------------------------------------------- the charts
 
 
-async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(tab: Tab, serve: Serve) -> None:
+async def test_a_chart_is_read_by_keyboard_and_all_of_them_show_the_same_moment(
+    tab: Tab, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two points are never of the same second, which is what is shown of them.
+    monkeypatch.setattr(history, "INTERVAL_SECONDS", 1.1)
     calls = await serve()
     await calls.call("fail")
     await tab.page.goto(f"{calls.origin}/?view=performance")

@@ -84,9 +84,10 @@ async def test_a_file_is_packed_for_who_can_unpack_it(client: httpx.AsyncClient)
     async with client.stream("GET", "/dashboard/main.js", headers={"accept-encoding": "gzip"}) as packed:
         assert packed.headers["content-encoding"] == "gzip"
         raw = b"".join([part async for part in packed.aiter_raw()])
-    plain = await client.get("/dashboard/main.js", headers={"accept-encoding": "identity"})
-    assert "content-encoding" not in plain.headers
-    assert gzip.decompress(raw) == plain.content
+    for refused in ("identity", "gzip;q=0", "gzip; q=0.0, br"):
+        plain = await client.get("/dashboard/main.js", headers={"accept-encoding": refused})
+        assert "content-encoding" not in plain.headers
+        assert gzip.decompress(raw) == plain.content
 
 
 @pytest.mark.parametrize("name", OTHERS)

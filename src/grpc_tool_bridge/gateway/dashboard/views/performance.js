@@ -13,8 +13,8 @@ import { url } from "../url.js";
 
 const MINUTES = [1, 5, 10];
 const DEFAULT_MINUTES = 5;
+// Until the hub has said how often it counts.
 const POLL_MS = 2_000;
-const LISTS_POLL_MS = 4_000;
 const NONE = "No calls in this time.";
 
 /** Milliseconds beside an axis: "500 ms", "2 s". */
@@ -81,7 +81,7 @@ class PerformanceView {
       ),
     );
     this.poll = new Poll(app.events, POLL_MS, () => this.told("charts", () => this.read()));
-    this.listsPoll = new Poll(app.events, LISTS_POLL_MS, () => this.told("lists", () => this.readLists()));
+    this.listsPoll = new Poll(app.events, 2 * POLL_MS, () => this.told("lists", () => this.readLists()));
   }
 
   get range() {
@@ -143,6 +143,8 @@ class PerformanceView {
     const { points, chosen } = this;
     const answer = await get("/api/history", { ...points.query, ...chosen });
     if (points === this.points) points.take(answer);
+    this.poll.milliseconds = answer.interval_ms;
+    this.listsPoll.milliseconds = 2 * answer.interval_ms;
     this.draw();
   }
 
@@ -172,7 +174,7 @@ class PerformanceView {
     const failed = errors ? `${count(errors)} failed (${percent(errors, calls)})` : "none failed";
     const time = this.range === 1 ? "the last minute" : `the last ${this.range} minutes`;
     if (!this.points.epoch) setText(this.summary, "…");
-    else if (!shown.length) setText(this.summary, "Waiting for the first numbers: the hub counts every 2 seconds.");
+    else if (!shown.length) setText(this.summary, "Waiting for the first numbers from the hub.");
     else if (!calls) setText(this.summary, `No calls ended in ${time} · ${count(active)} in flight`);
     else setText(this.summary, `${counted(calls, "call")} in ${time}, ${failed} · ${count(active)} in flight`);
   }
