@@ -16,9 +16,9 @@ CALLS_PER_SECOND = 2_000
 _TICK_SECONDS = 0.001
 # By then the burst of a new watch is used up, at this rate.
 _WARM_UP_SECONDS = 0.75
-_POLL_SECONDS = 2.0
-_EVENTS = "/api/events?calls_per_second=25&arguments=true"
-_HISTORY = "/api/history"
+_POLL_SECONDS = 3.0
+_EVENTS = "/api/events?kinds=call,worker,session&calls_per_second=25&arguments=true"
+_LONG = "/api/calls?page_size=200&arguments=true"
 _READ_BYTES = 256 * 1024
 _TURNS = 2
 
@@ -26,7 +26,8 @@ _TURNS = 2
 async def cpu(plan: Plan) -> dict[str, Sample]:
     """Processor time of a hub for each call, while a page watches a sample of its calls, against without.
 
-    The calls come at a steady pace over the link. The page reads events, and polls the history every two seconds.
+    The calls come at a steady pace over the link. The page reads events, and asks every three
+    seconds which calls go on for long, as the view of calls does.
     """
     seconds = plan.amount(3, 2)
     async with running("exposed") as hub, link_bridge(hub.address) as bridge:
@@ -78,10 +79,10 @@ async def _page(address: str) -> AsyncGenerator[None, None]:
     """Does what a page that shows the calls does, until the context ends."""
     host, _, port = address.rpartition(":")
     readers = [await asyncio.open_connection(host, int(port), limit=_READ_BYTES) for _ in range(2)]
-    (events, asking), (history, polling) = readers
+    (events, asking), (answers, polling) = readers
     asking.write(_get(_EVENTS))
     await events.readuntil(b"\r\n\r\n")
-    tasks = [asyncio.create_task(_read(events)), asyncio.create_task(_poll(history, polling))]
+    tasks = [asyncio.create_task(_read(events)), asyncio.create_task(_poll(answers, polling))]
     try:
         yield
     finally:
@@ -102,14 +103,14 @@ async def _read(events: asyncio.StreamReader) -> None:
 
 
 async def _poll(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Asks for the history again and again, unless the hub keeps none."""
+    """Asks for the calls in flight again and again."""
     while True:
-        writer.write(_get(_HISTORY))
+        writer.write(_get(_LONG))
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
         await reader.readexactly(length)
         if b" 200 " not in head.partition(b"\r\n")[0]:
-            return
+            raise ConnectionError(f"the hub answers {head[:40]!r}")
         await asyncio.sleep(_POLL_SECONDS)
 
 
