@@ -113,24 +113,19 @@ def worker_info(worker: Worker) -> pb.WorkerInfo:
 
 def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:
     """Describes a call that waits or runs, without its arguments."""
-    now = time.monotonic()
-    info = pb.CallInfo(
-        call_id=ids.of(call),
-        session_id=call.session.id,
-        tool_id=call.tool.id,
-        request_id=call.request_id,
-        parent_id=ids.of(call.parent) if call.parent is not None else "",
-        worker_id=call.worker.id if isinstance(call.worker, Worker) else "",
-        state="waiting" if call.is_waiting else "running",
-        time_left_ms=max(0, int((call.deadline - now) * 1000)),
-        progress=call.progress,
-    )
-    set_time(info.started_at, _clock.time_of(call.opened_at))
-    return info
+    left = max(0, int((call.deadline - time.monotonic()) * 1000))
+    state = "waiting" if call.is_waiting else "running"
+    return _info_of(call, call.worker, ids, state=state, time_left_ms=left, progress=call.progress)
 
 
 def started_call_info(call: HubCall, worker: object | None, ids: CallIds) -> pb.CallInfo:
     """Describes a call as it was when it started, perhaps at this worker; it may have gone on since."""
+    left = int((call.deadline - call.opened_at) * 1000)
+    return _info_of(call, worker, ids, state="running", time_left_ms=left)
+
+
+def _info_of(call: HubCall, worker: object | None, ids: CallIds, **now: Any) -> pb.CallInfo:
+    """Describes a call by what stays the same while it goes on, and by the fields that do not."""
     info = pb.CallInfo(
         call_id=ids.of(call),
         session_id=call.session.id,
@@ -138,8 +133,7 @@ def started_call_info(call: HubCall, worker: object | None, ids: CallIds) -> pb.
         request_id=call.request_id,
         parent_id=ids.of(call.parent) if call.parent is not None else "",
         worker_id=worker.id if isinstance(worker, Worker) else "",
-        state="running",
-        time_left_ms=int((call.deadline - call.opened_at) * 1000),
+        **now,
     )
     set_time(info.started_at, _clock.time_of(call.opened_at))
     return info

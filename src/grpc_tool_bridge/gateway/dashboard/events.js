@@ -4,15 +4,15 @@ import { get, retryAfter } from "./api.js";
 import { Tabs } from "./tabs.js";
 
 /** New calls a second that the hub tells of at most; the others it counts. */
-export const CALLS_PER_SECOND = 25;
+const CALLS_PER_SECOND = 25;
 /** Milliseconds that a page that nobody sees stays connected. */
 const HIDDEN_MS = 60_000;
 
 /**
  * The connection to the hub.
  *
- * It tells "event" (`detail`: an AdminEvent; `text`: as it was written), "state" (it is "connecting", "live", "lost", "paused" or "refused") and
- * "open" (a connection was made; `detail.restarted`: the hub is another one than before, and remembers nothing).
+ * It tells "event" (`detail`: an AdminEvent; `text`: as it was written), "state" (it is "connecting", "live", "lost", "paused"
+ * or "refused") and "open" (a connection was made; another `epoch` than before is another hub, which remembers nothing).
  */
 export class Events extends EventTarget {
   constructor() {
@@ -79,12 +79,11 @@ export class Events extends EventTarget {
   }
 
   opened(hub) {
-    const restarted = this.epoch !== "" && this.epoch !== hub.epoch;
     this.hub = hub;
     this.epoch = hub.epoch;
     this.retries = 0;
     this.become("live");
-    this.dispatchEvent(new CustomEvent("open", { detail: { restarted } }));
+    this.dispatchEvent(new Event("open"));
   }
 
   took(text) {

@@ -1,7 +1,7 @@
 // The other pages of this hub in the same browser, which has but six connections to a hub for all of them.
 
 /** Pages that stay connected though nobody sees them all; of more, those are asked to let go that were seen longest ago. */
-export const MAX_CONNECTED = 3;
+const MAX_CONNECTED = 3;
 
 /** What a page knows of the others. Pages tell each other whether they are connected, and since when nobody sees them. */
 export class Tabs {

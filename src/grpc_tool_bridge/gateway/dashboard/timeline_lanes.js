@@ -2,7 +2,7 @@
 
 /** Lanes of one group at most; what overlaps more lies on others. */
 const MAX_LANES = 4;
-export const OTHERS = "others";
+const OTHERS = "others";
 
 /**
  * Gives each bar a row.
