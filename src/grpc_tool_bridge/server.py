@@ -16,11 +16,12 @@ from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.interfaces import Recorder
+from grpc_tool_bridge.core.interfaces import DurableStore, Recorder
 from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
+from grpc_tool_bridge.stores.urls import make_store
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
@@ -49,6 +50,9 @@ class BridgeServer:
         chaos: Faults to inject on purpose: the path of a TOML file, or a dict of the same form. None: none.
         sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the server, and ended
             with it.
+        store: Keeps sessions, variables, kept answers, agents and runs beyond the life of the process: a URL such as
+            ``sqlite:////absolute/path/hub.db``, or a DurableStore. None: the setting ``store``, which by default keeps
+            nothing.
         recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
             None: nothing is recorded.
 
@@ -74,11 +78,13 @@ class BridgeServer:
         chaos: ChaosSource | None = None,
         recorder: Recorder | None = None,
         sources: Iterable[ToolSource] = (),
+        store: DurableStore | str | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
-        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects)
+        durable = _make_store(store, self.settings)
+        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects, durable=durable)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
         self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
@@ -113,16 +119,19 @@ class BridgeServer:
             ProtocolError: It was started before.
             ValidationError: The address is not loopback, and TLS and a token are not set.
             OSError: The address is in use, or a TLS file cannot be read.
+            StoreError: The store cannot be used.
             ToolBridgeError: A source can never offer any tools.
         """
         if self._started:
             raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
-        # First: who connects sees their tools at once.
-        await self._sources.start()
+        # First: who connects sees what was kept, and the tools of the sources, at once.
+        await self.hub.restore()
         try:
+            await self._sources.start()
             await self._server.start()
         except BaseException:
             await self._sources.aclose()
+            await self.hub.aclose()
             raise
         self._started = self._running = True
         self.hub.address = self._server.address
@@ -212,7 +221,8 @@ class LocalToolBridge(ToolBridge):
     Args:
         tools: Functions and tools.
         settings: Limits. None: the defaults.
-        follow_tools, on_tools_changed: As for ``ToolBridge``.
+        store: As for ``BridgeServer``.
+        keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
 
     Raises:
@@ -225,14 +235,23 @@ class LocalToolBridge(ToolBridge):
         tools: Iterable[Any] = (),
         *,
         settings: Settings | None = None,
+        store: DurableStore | str | None = None,
+        keep_session: bool = False,
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
     ) -> None:
-        self.hub = Hub(settings_of(settings), list_of("tools", tools, A_LIST_OF_TOOLS))
-        super().__init__(_local_client(self.hub, on_ask), follow_tools=follow_tools, on_tools_changed=on_tools_changed)
+        given = settings_of(settings)
+        self.hub = Hub(given, list_of("tools", tools, A_LIST_OF_TOOLS), durable=_make_store(store, given))
+        super().__init__(
+            _local_client(self.hub, on_ask),
+            keep_session=keep_session,
+            follow_tools=follow_tools,
+            on_tools_changed=on_tools_changed,
+        )
 
     async def __aenter__(self) -> Self:
+        await self.hub.restore()
         await self.hub.start()
         return await super().__aenter__()
 
@@ -266,6 +285,12 @@ def _make_http(hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | No
     except ImportError as error:
         raise ImportError(f'the HTTP gateway needs pip install "grpc-tool-bridge[http]": {error}') from None
     return gateway.HttpServer(hub, address, mcp_agents=mcp_agents)
+
+
+def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:
+    if store is not None and not isinstance(store, str):
+        return store
+    return make_store(settings.store if store is None else store)
 
 
 def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:

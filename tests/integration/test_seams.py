@@ -115,33 +115,6 @@ async def test_a_tracer_follows_calls_and_those_within_them(transport: Any) -> N
     assert counts.ended == [("add", True), ("twice", True), ("add", False), ("add", True)]
 
 
-class Notes(list[tuple[str, str]]):
-    """A journal: what changed, in order."""
-
-    def append(self, record: Any) -> None:
-        super().append((record.kind, record.name))
-
-    def replay(self) -> Any:
-        return iter(())
-
-
-async def test_a_journal_is_told_of_sessions_and_variables(transport: Any) -> None:
-    async with BridgeServer(tools=[add]) as server:
-        notes = server.hub.store.journal = Notes()
-        async with GRPCToolBridge(server.address, transport=transport) as bridge:
-            await bridge.initialize()
-            await soon(bridge.session_context.set_variable("x", 1))
-            await soon(bridge.session_context.set_variable("x", 2))
-            await soon(bridge.session_context.delete_variable("x"))
-    assert notes == [
-        ("session-created", ""),
-        ("variable-set", "x"),
-        ("variable-set", "x"),
-        ("variable-deleted", "x"),
-        ("session-ended", ""),
-    ]
-
-
 async def test_the_token_makes_the_principal_of_a_call(transport: Any) -> None:
     seen: list[Any] = []
 

@@ -180,6 +180,16 @@ class Settings(BaseModel):
     )
     ended_sessions: Count = Field(default=10_000, description="ended sessions that are remembered")
 
+    # What outlives the hub's process.
+    store: str = Field(
+        default="memory:",
+        description="where sessions, variables, kept answers, agents and runs are kept: memory: (they end with the "
+        "process), or sqlite:////absolute/path/hub.db",
+    )
+    max_store_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=10 * 1024 * 1024 * 1024, description="file of the store, without its log; 0: unlimited"
+    )
+
     # What tools may take.
     max_tools: Count = Field(default=20_000, description="tools that every session sees")
     max_tool_bytes: Count = Field(

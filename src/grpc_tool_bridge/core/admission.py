@@ -96,6 +96,28 @@ class Admission:
             )
         return session
 
+    def session_to_watch(self, session_id: str) -> Session:
+        """Returns a session for a watch.
+
+        Raises:
+            UnavailableError: The hub is shutting down.
+            SessionError: There is no such session.
+        """
+        self.refuse_while_draining()
+        return self._store.find(session_id)
+
+    def check_watches(self, session: Session, watches: int) -> None:
+        """Refuses a further watch of a session that has as many as it may have; raises ResourceExhaustedError."""
+        if watches >= self._settings.max_session_watches:
+            raise ResourceExhaustedError(
+                f"session {session.id!r} has {watches} watches open, which is its limit; end one first"
+            )
+
+    def refuse_while_draining(self) -> None:
+        """Raises UnavailableError if the hub is shutting down."""
+        if self.draining:
+            raise UnavailableError("the hub is shutting down; connect again when it is back")
+
     def find(
         self,
         session_id: str,

@@ -198,9 +198,12 @@ class Executor:
             check_request(request)
             session = self._store.find(request.session_id)
             if session.keyed is None:
-                session.keyed = KeyedCalls(self.settings, self._store.memory_of(session))
+                memory = self._store.memory_of(session)
+                session.keyed = KeyedCalls(session.id, self.settings, memory, self._store.durable)
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
-            return await session.keyed.run(request, call, until=until)
+            tool = self._store.tool_of(session, request.tool_id)
+            again = tool is not None and tool.spec.idempotent
+            return await session.keyed.run(request, call, until=until, again=again)
         except ToolBridgeError as error:
             return ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -23,19 +22,21 @@ from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.feed import Feed
 from grpc_tool_bridge.core.infos import session_info
+from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.restoring import restore
 from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
-from grpc_tool_bridge.core.variables import Change, Revisions, Variable, Variables, listing
+from grpc_tool_bridge.core.statuses import failed_status
+from grpc_tool_bridge.core.variable_methods import VariableMethods
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import WorkerLink
 from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     NotFoundError,
-    ResourceExhaustedError,
     SessionError,
     ToolBridgeError,
     UnavailableError,
@@ -48,7 +49,6 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
-from grpc_tool_bridge.values.serialization import serialize_value
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
@@ -95,8 +95,11 @@ class Hub:
         settings: Limits; None: the defaults.
         tools: Tools that every session sees.
         chaos: The faults to inject; None: none.
+        durable: Keeps its state beyond the life of the process; None: it ends with it.
 
     Attributes:
+        get_session_variable, set_session_variable, delete_session_variable, list_session_variables,
+            watch_session_variables: As in ``VariableMethods``.
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
@@ -115,16 +118,18 @@ class Hub:
         tools: Iterable[ToolSource] = (),
         *,
         chaos: Chaos | None = None,
+        durable: DurableStore | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
         self.memory = Budget(self.settings.max_hub_bytes, owner="the hub", setting="max_hub_bytes")
-        self.store = SessionStore(self.settings, revisions=Revisions(), on_end=self._session_ended, memory=self.memory)
+        self.store = SessionStore(self.settings, on_end=self._session_ended, memory=self.memory)
         self.registry = ToolRegistry(self.store, self.metrics)
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry)
         self.admission = self.executor.admission
         self.chaos = chaos
+        self.durable = durable
         self.wrappers = BackendWrappers(self.executor.local, self.settings, chaos)
         self.registry.wrap = self.wrappers.wrap
         self.registry.register_batch("", tools)
@@ -132,6 +137,10 @@ class Hub:
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
         self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
+        methods = VariableMethods(self.store, self.admission, self.executor.check_size)
+        self.get_session_variable, self.set_session_variable = methods.get, methods.set
+        self.delete_session_variable, self.list_session_variables = methods.delete, methods.select
+        self.watch_session_variables = methods.watch
         ids = self.admission.ids
         admin = Admin(self.registry, self.workers, self.agents, ids)
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
@@ -152,6 +161,15 @@ class Hub:
         self.serving = False
         # The event loop that it was started in.
         self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def restore(self) -> None:
+        """Takes over what the durable store has kept, if there is one; before ``start``.
+
+        Raises:
+            StoreError: The store cannot be used.
+        """
+        if self.durable is not None:
+            restore(await self.durable.open(self.settings), self.durable, self.store, self.registry, self.agents)
 
     async def start(self) -> None:
         """Starts to serve."""
@@ -190,6 +208,9 @@ class Hub:
         await self.agents.aclose()
         await self.executor.aclose()
         await self.workers.aclose()
+        if self.durable is not None:
+            self.store.revisions.release()
+            await self.durable.aclose()
 
     def abandon(self) -> None:
         """Frees what was left in an event loop that has ended."""
@@ -198,6 +219,8 @@ class Hub:
         self._tasks.abandon()
         self._feed.abandon()
         self.executor.abandon()
+        if self.durable is not None:
+            self.durable.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` when the hub starts or stops serving."""
@@ -209,7 +232,7 @@ class Hub:
         """Creates a session, or attaches to an existing one."""
         try:
             check_request(request)
-            self._refuse_while_draining()
+            self.admission.refuse_while_draining()
             session, resumed = await self._open(request)
         except ToolBridgeError as error:
             return pb.InitializeSessionResponse(session_id=clip(request.session_id), error=error_info(error))
@@ -227,10 +250,11 @@ class Hub:
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
         if request.session_id:
-            try:
-                return self.store.find(request.session_id), True
-            except SessionError:
-                pass  # a new id, or that of a session that has ended
+            known = self.store.find_or_none(request.session_id)
+            if known is not None:
+                await self.store.stored(known)
+                return known, True
+            # A new id, or that of a session that has ended.
         metadata = dict(request.metadata)
         if request.callback_address:
             if metadata.get("callback_address", request.callback_address) != request.callback_address:
@@ -270,7 +294,7 @@ class Hub:
                     session.closing -= 1
             await self.store.cleanup_session(request.session_id)
         except ToolBridgeError as error:
-            return _failed(error)
+            return failed_status(error)
         return pb.StatusResponse(success=True, message=f"session {request.session_id!r} has ended")
 
     def _session_ended(self, session: Session, error: ToolBridgeError) -> None:
@@ -315,7 +339,7 @@ class Hub:
         link: WorkerLink | None = context.peer
         try:
             check_request(request)
-            self._refuse_while_draining()
+            self.admission.refuse_while_draining()
             if link is None:
                 raise ValidationError(
                     f"{len(request.tools)} tools were not registered: RegisterTools works over a link, "
@@ -354,14 +378,14 @@ class Hub:
                 )
             removed = self.registry.unregister(session.id, request.tool_ids)
         except ToolBridgeError as error:
-            return _failed(error)
+            return failed_status(error)
         return pb.StatusResponse(success=True, message=f"{len(removed)} tools removed")
 
     async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
         """Yields the changes of the tools that a session sees."""
         check_request(request)
-        session = self._find_to_watch(request.session_id)
-        self._check_watches(session, session.tool_watches)
+        session = self.admission.session_to_watch(request.session_id)
+        self.admission.check_watches(session, session.tool_watches)
         # Counted separately: a client that only follows the tools must not keep its session from becoming idle.
         session.tool_watches += 1
         changes = self.registry.watch(session, request.from_revision)
@@ -401,88 +425,6 @@ class Hub:
     async def cancel_agent_run(self, request: pb.CancelAgentRunRequest) -> pb.StatusResponse:
         """Cancels a run, with the model request and the tool that it waits for."""
         return _status(request, lambda: self.agents.cancel(request))
-
-    # ----------------------------------------------------------------------------------------------- variables
-
-    async def get_session_variable(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
-        """Reads a variable; a missing one is not an error."""
-        check_request(request)
-        variables = self.store.variables(request.session_id)
-        try:
-            variable = variables.get(request.variable_name)
-        except NotFoundError:
-            return pb.VariableResponse()
-        metadata = variable.metadata() if request.include_metadata else None
-        return pb.VariableResponse(exists=True, value=_encoded(variable.value), metadata=metadata)
-
-    async def set_session_variable(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
-        """Sets a variable."""
-
-        def set_it() -> str:
-            size = request.ByteSize()
-            if not request.HasField("value"):
-                raise ValidationError(f"variable {shown(request.variable_name)}: the request has no value")
-            self.executor.check_size(f"variable {shown(request.variable_name)}", size)
-            variable = self.store.set_encoded(
-                request.session_id,
-                request.variable_name,
-                request.value,
-                metadata=request.metadata if request.HasField("metadata") else None,
-                create=request.create_if_missing,
-                expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
-            )
-            return str(variable.revision)
-
-        return _status(request, set_it)
-
-    async def delete_session_variable(self, request: pb.DeleteVariableRequest) -> pb.StatusResponse:
-        """Deletes a variable."""
-
-        def delete_it() -> str:
-            expected = request.expected_revision if request.HasField("expected_revision") else None
-            self.store.variables(request.session_id).delete(request.variable_name, expected_revision=expected)
-            return f"variable {request.variable_name!r} was deleted"
-
-        return _status(request, delete_it)
-
-    async def list_session_variables(self, request: pb.ListVariablesRequest) -> pb.ListVariablesResponse:
-        """Lists variables by name."""
-        check_request(request)
-        if request.limit < 0:
-            raise ValidationError(f"limit must be 0 (all) or more, not {request.limit}")
-        chosen: list[Variable] = await self.store.variables(request.session_id).select(
-            prefix=request.prefix, tags=request.tags, limit=request.limit
-        )
-        return await listing(chosen, self.settings.max_message_bytes)
-
-    async def watch_session_variables(
-        self, request: pb.WatchVariablesRequest
-    ) -> AsyncGenerator[pb.VariableUpdate, None]:
-        """Yields the changes of a session's variables."""
-        check_request(request)
-        variables: Variables = self.store.variables(request.session_id)
-        session = self._find_to_watch(request.session_id)
-        self._check_watches(session, session.watches)
-        session.watches += 1
-        changes = variables.watch(
-            request.variable_names, initial=request.include_initial, after=request.from_revision, epoch=request.epoch
-        )
-        try:
-            async for change in changes:
-                yield _variable_update(change, self.store.revisions.epoch)
-        finally:
-            session.watches -= 1
-            await changes.aclose()
-
-    def _find_to_watch(self, session_id: str) -> Session:
-        self._refuse_while_draining()
-        return self.store.find(session_id)
-
-    def _check_watches(self, session: Session, watches: int) -> None:
-        if watches >= self.settings.max_session_watches:
-            raise ResourceExhaustedError(
-                f"session {session.id!r} has {watches} watches open, which is its limit; end one first"
-            )
 
     # --------------------------------------------------------------------------------------------- the hub itself
 
@@ -525,6 +467,7 @@ class Hub:
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
+            **({} if self.durable is None else {f"hub.{name}": value for name, value in self.durable.counts().items()}),
         }
 
     def _memory_of_holders(self) -> dict[str, int]:
@@ -547,10 +490,6 @@ class Hub:
             )
         return found
 
-    def _refuse_while_draining(self) -> None:
-        if self.admission.draining:
-            raise UnavailableError("the hub is shutting down; connect again when it is back")
-
     def _set_serving(self, *, serving: bool) -> None:
         self.serving = serving
         for callback in self._on_serving:
@@ -562,12 +501,7 @@ def _status(request: Message, action: Callable[[], str]) -> pb.StatusResponse:
         check_request(request)
         return pb.StatusResponse(success=True, message=action())
     except ToolBridgeError as error:
-        return _failed(error)
-
-
-def _failed(error: ToolBridgeError) -> pb.StatusResponse:
-    info = error_info(error)
-    return pb.StatusResponse(message=info.message, error=info)
+        return failed_status(error)
 
 
 async def _put_specs(tools: Iterable[RegisteredTool], specs: Any) -> None:
@@ -584,16 +518,3 @@ def _seconds(name: str, moment: Timestamp) -> float:
         return moment.ToMicroseconds() / 1e6
     except ValueError as error:
         raise ValidationError(f"{name} is not a valid time: {str(error)[:100]}") from None
-
-
-def _encoded(value: object) -> any_pb2.Any:
-    return value if isinstance(value, any_pb2.Any) else serialize_value(value)
-
-
-def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
-    update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
-    update.secret = change.secret
-    if change.operation in {"set", "update"}:
-        update.value.CopyFrom(_encoded(change.value))
-    update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))
-    return update

@@ -1,6 +1,7 @@
 """Calls with an idempotency key, which run once per session."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -8,19 +9,24 @@ from typing import NamedTuple
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.expiring_lru import ExpiringLRU
 from grpc_tool_bridge.core.fingerprint import fingerprint
+from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
-from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError
+from grpc_tool_bridge.core.stored import StoredCall
+from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.budgets import Budget
 
+_log = logging.getLogger(__name__)
+
 
 class _Running:
-    """A running call: the digest of its request and, once it has ended, its outcome."""
+    """A running call: the digest of its request and, once it has ended, its outcome and whether that is kept."""
 
-    __slots__ = ("ended", "outcome", "used_for")
+    __slots__ = ("ended", "is_kept", "outcome", "used_for")
 
     def __init__(self, used_for: bytes) -> None:
         self.used_for = used_for
+        self.is_kept = False
         self.ended = asyncio.Event()
         self.outcome: ToolCallResponse | None = None
 
@@ -33,12 +39,22 @@ class _Answered(NamedTuple):
 class KeyedCalls:
     """The calls of one session that have a key: running calls and kept answers.
 
+    With a durable store, the beginning of a call is stored before its tool runs, and its answer before its caller gets
+    it. So a key has one effect also if the hub ends meanwhile: whether a call that was running then had its effect is
+    not known, and its key is refused, unless the tool is idempotent.
+
     Args:
+        session_id: The session.
         settings: Time, number and bytes of answers to keep, and the number of calls that may wait.
         memory: The session's budget.
+        durable: Keeps beginnings and answers, if set.
     """
 
-    def __init__(self, settings: Settings, memory: Budget | None = None) -> None:
+    def __init__(
+        self, session_id: str, settings: Settings, memory: Budget | None = None, durable: DurableStore | None = None
+    ) -> None:
+        self._session_id = session_id
+        self._durable = durable
         self._running: dict[str, _Running] = {}
         self._answered: ExpiringLRU[str, _Answered] = ExpiringLRU(
             ttl=settings.answer_ttl,
@@ -46,11 +62,17 @@ class KeyedCalls:
             max_bytes=settings.max_session_answer_bytes,
             memory=memory,
         )
+        self._max_bytes = settings.max_session_answer_bytes
         self._waiting = 0
         self._max_waiting = settings.max_session_waiting
 
     async def run(
-        self, request: ToolCallRequest, call: Callable[[], Awaitable[ToolCallResponse]], *, until: float
+        self,
+        request: ToolCallRequest,
+        call: Callable[[], Awaitable[ToolCallResponse]],
+        *,
+        until: float,
+        again: bool = False,
     ) -> ToolCallResponse:
         """Makes the call, or returns the answer of an earlier call with the same key.
 
@@ -64,9 +86,11 @@ class KeyedCalls:
             request: The call, with its key.
             call: Makes the call.
             until: Time of the monotonic clock until which to wait for a running call with this key.
+            again: Whether the call may run again if the hub ended while it ran: its tool is idempotent.
 
         Raises:
-            ConflictError: The key was used for another tool or other arguments (IdempotencyConflict).
+            ConflictError: The key was used for another tool or other arguments, or for a call that was running when
+                the hub ended (IdempotencyConflict).
             DeadlineExceededError: The running call with this key did not end in time.
             ResourceExhaustedError: Too many calls of the session wait for one with their key.
             ValidationError: The key is not valid.
@@ -76,29 +100,70 @@ class KeyedCalls:
         asked_for = fingerprint(request)
         while (known := self._running.get(key) or self._answered.get(key)) is not None:
             if known.used_for != asked_for:
-                raise ConflictError(
-                    f"the idempotency key {key!r} was used for another tool or other arguments; use a new key",
-                    error_type="IdempotencyConflict",
-                )
+                raise _used_otherwise(key)
             answer = known.answer if isinstance(known, _Answered) else await self._outcome(known, request, until)
             if answer is not None:
                 return _repeated(answer, request.request_id)
-        return await self._run(key, asked_for, call)
-
-    async def _run(
-        self, key: str, asked_for: bytes, call: Callable[[], Awaitable[ToolCallResponse]]
-    ) -> ToolCallResponse:
         running = self._running[key] = _Running(asked_for)
         try:
-            answer = await call()
-            if _is_of_the_tool(answer):
-                running.outcome = _repeated(answer, "")
-                if not answer.error.retryable:
-                    self._answered.keep(key, _Answered(asked_for, running.outcome), answer.ByteSize())
+            if self._durable is None:
+                return await self._run(key, running, call)
+            earlier = await self._durable.begin_call(self._session_id, key, asked_for, again=again)
+            if earlier is not None:
+                return _repeated(self._answer_of(key, running, earlier), request.request_id)
+            return await self._run_durably(key, running, call, self._durable)
         finally:
             del self._running[key]
             running.ended.set()
+
+    async def _run(
+        self, key: str, running: _Running, call: Callable[[], Awaitable[ToolCallResponse]]
+    ) -> ToolCallResponse:
+        """Makes the call, and keeps its outcome."""
+        answer = await call()
+        if _is_of_the_tool(answer):
+            running.outcome = _repeated(answer, "")
+            if not answer.error.retryable:
+                self._answered.keep(key, _Answered(running.used_for, running.outcome), answer.ByteSize())
+                running.is_kept = answer.ByteSize() <= self._max_bytes
         return answer
+
+    async def _run_durably(
+        self,
+        key: str,
+        running: _Running,
+        call: Callable[[], Awaitable[ToolCallResponse]],
+        durable: DurableStore,
+    ) -> ToolCallResponse:
+        """Makes a call whose beginning is stored, and returns once its outcome is."""
+        try:
+            answer = await self._run(key, running, call)
+        finally:
+            if running.is_kept and running.outcome is not None:
+                ending = durable.keep_answer(self._session_id, key, running.outcome)
+            else:
+                ending = durable.free_call(self._session_id, key)
+        try:
+            await ending
+        except ToolBridgeError as error:
+            # The tool has run, and its caller has more from its answer than from an error.
+            _log.warning("the answer of a call with an idempotency key is kept in memory only: %s", error)
+        return answer
+
+    def _answer_of(self, key: str, running: _Running, earlier: StoredCall) -> ToolCallResponse:
+        """Returns the answer of a call that an earlier life of the hub began."""
+        if earlier.used_for != running.used_for:
+            raise _used_otherwise(key)
+        if earlier.answer is None:
+            raise ConflictError(
+                f"the hub ended while the call with the idempotency key {key!r} ran, and whether its tool had its "
+                "effect is not known; find out, then call with a new key",
+                error_type="IdempotencyConflict",
+                details={"outcome": "unknown"},
+            )
+        running.outcome = earlier.answer
+        self._answered.keep(key, _Answered(running.used_for, earlier.answer), earlier.answer.ByteSize())
+        return earlier.answer
 
     async def _outcome(self, running: _Running, request: ToolCallRequest, until: float) -> ToolCallResponse | None:
         """Waits until the call ends; returns the outcome of its tool, or None if there is none."""
@@ -121,6 +186,13 @@ class KeyedCalls:
         finally:
             self._waiting -= 1
         return running.outcome
+
+
+def _used_otherwise(key: str) -> ConflictError:
+    return ConflictError(
+        f"the idempotency key {key!r} was used for another tool or other arguments; use a new key",
+        error_type="IdempotencyConflict",
+    )
 
 
 def _is_of_the_tool(answer: ToolCallResponse) -> bool:

@@ -3,12 +3,16 @@
 Each is a protocol with few methods, and the hub uses no others.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.eager import Done
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.stored import StoredCall, StoredRun, StoredSession, StoredState
+from grpc_tool_bridge.core.variable import Change, Variable
+from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    CreateReActAgentRequest,
     LogRecord,
     Progress,
     ToolCallItem,
@@ -164,37 +168,129 @@ class CallObserver(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One change of the hub's state, for a journal.
+class DurableStore(Protocol):
+    """Keeps the state of a hub beyond the life of its process. There is none by default.
 
-    Attributes:
-        kind: "session-created", "session-ended", "variable-set" or "variable-deleted".
-        session_id: The session.
-        name: The variable's name; empty for a session.
-        value: The new state, a Session or a Variable; None if it was deleted.
+    Sessions are served from memory; a store takes each change, in order. What a verb returns can be awaited until the
+    change is stored, and no caller is answered before that. If a change cannot be stored, so cannot those that came
+    after it and are not stored yet: what was built on it in memory is undone with it.
+
+    All verbs are called in the hub's event loop, and none of them blocks it. A change that could not be stored raises,
+    where it is awaited, ResourceExhaustedError if the store is full, else StoreError. The changes that only take away
+    (``end_session``, ``free_call``, ``drop_chunks``, ``drop_run``) are tried again with later ones until they are
+    stored.
+
+    Several hubs may share a store that checks ``previous`` of a change itself: then a change that another hub came
+    before is a ConflictError.
     """
 
-    kind: str
-    session_id: str
-    name: str = ""
-    value: Any = None
+    async def open(self, settings: Settings) -> StoredState:
+        """Takes the store for this hub, and returns what is in it.
 
+        Args:
+            settings: How long and how much of what has ended is kept.
 
-class Journal(Protocol):
-    """Stores the hub's state beyond the life of its process. There is none by default.
-
-    Sessions are still served from memory; a journal receives each change, in order, once it is in effect.
-    """
-
-    def append(self, record: Record) -> None:
-        """Records a change.
-
-        It is called in the event loop, so it must not block. Nor may it raise: the change is not undone.
+        Raises:
+            StoreError: Another hub has it, it cannot be read or written, or a newer version wrote it.
         """
 
-    def replay(self) -> Iterable[Record]:
-        """Returns the changes that lead to the current state, in order."""
+    async def aclose(self) -> None:
+        """Stores what is on its way, and gives the store back."""
+
+    def abandon(self) -> None:
+        """Gives the store back from an event loop that has ended; changes on their way are lost."""
+
+    def reserve_revisions(self, up_to: int) -> Write:
+        """Lets no later life of the hub give a revision up to this one again."""
+
+    # ----------------------------------------------------------------------------------------------- sessions
+
+    def create_session(self, session: StoredSession, settled: Settled | None = None) -> Write:
+        """Keeps a new session."""
+
+    def end_session(self, session_id: str, why: str) -> Write:
+        """Removes a session and all that belongs to it, and remembers why it ended."""
+
+    # ---------------------------------------------------------------------------------------------- variables
+
+    def set_variable(
+        self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
+    ) -> Write:
+        """Keeps the next state of a variable, and the change for watches.
+
+        Args:
+            session_id: Its session.
+            variable: The new state, whose value is encoded.
+            previous: Revision of the state that it replaces; 0: it is new.
+            hides: Whether it became secret, and with it what it was before.
+            settled: Told first when it is stored or not.
+        """
+
+    def delete_variable(self, session_id: str, change: Change, *, settled: Settled) -> Write:
+        """Removes a variable, and keeps the change for watches; ``change.previous`` is the state that it removes."""
+
+    async def changes_after(self, session_id: str, revision: int) -> list[Change] | None:
+        """Returns the stored changes of a session's variables after a revision, in order.
+
+        Returns:
+            None if some of them are no longer kept (``watch_history``, ``watch_history_bytes``).
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+
+    # ---------------------------------------------------------------------------- calls with an idempotency key
+
+    async def begin_call(self, session_id: str, key: str, used_for: bytes, *, again: bool) -> StoredCall | None:
+        """Notes that a call with a key begins, unless one with that key has begun before.
+
+        Args:
+            session_id: Its session.
+            key: Its key.
+            used_for: Digest of its request.
+            again: Whether to begin it also if an earlier one with the same request has no answer.
+
+        Returns:
+            None if it may begin; otherwise the earlier one, which is not older than ``answer_ttl``.
+
+        Raises:
+            ResourceExhaustedError: The store is full.
+            StoreError: It could not be stored.
+        """
+
+    def keep_answer(self, session_id: str, key: str, answer: ToolCallResponse) -> Write:
+        """Keeps the answer of a call that ``begin_call`` let begin, for ``answer_ttl`` seconds."""
+
+    def free_call(self, session_id: str, key: str) -> Write:
+        """Forgets a call that ``begin_call`` let begin: it has no answer to keep."""
+
+    # ------------------------------------------------------------------------------------------ agents and runs
+
+    def add_agent(self, session_id: str, agent_id: str, definition: CreateReActAgentRequest) -> Write:
+        """Keeps an agent; one that is there already stays as it is."""
+
+    def begin_run(self, session_id: str, run: StoredRun) -> Write:
+        """Keeps a new run, which has no chunks."""
+
+    def add_chunk(
+        self, session_id: str, run_id: str, sequence: int, data: bytes, *, is_last: bool, settled: Settled | None = None
+    ) -> Write:
+        """Keeps the next chunk of a run."""
+
+    def drop_chunks(self, session_id: str, run_id: str, before: int) -> Write:
+        """Forgets the chunks of a run before one."""
+
+    def drop_run(self, session_id: str, run_id: str) -> Write:
+        """Forgets a run."""
+
+    # -------------------------------------------------------------------------------------------------- itself
+
+    @property
+    def failure(self) -> str:
+        """Why the last change could not be stored; empty once one could."""
+
+    def counts(self) -> dict[str, int | float | str]:
+        """Returns the store's metrics by name, each beginning with "store."."""
 
 
 class Recorder(Protocol):

@@ -11,7 +11,7 @@ from grpc_tool_bridge.core.fingerprint import spec_digest
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
-from grpc_tool_bridge.core.variables import Revisions
+from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,

@@ -100,6 +100,10 @@ class ToolRegistry:
         self._wake(self.store.peek(session_id) if session_id else None)
         return added
 
+    def begin_anew(self) -> None:
+        """Makes every watch that resumes after an earlier revision begin with all tools."""
+        self._global_revision = self._global_removed_at = self.store.revisions.next()
+
     def set_backend(self, tool: RegisteredTool, backend: Backend[Any] | None) -> None:
         """Sets what runs the calls of a tool; None: this process does."""
         tool.backend = backend if self.wrap is None else self.wrap(tool, backend)

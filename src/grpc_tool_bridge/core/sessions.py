@@ -6,6 +6,7 @@ import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from google.protobuf import any_pb2
@@ -14,13 +15,17 @@ from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.idempotency import KeyedCalls
-from grpc_tool_bridge.core.interfaces import Journal, Record
+from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolScope, ToolSource, register_in
 from grpc_tool_bridge.core.result_cache import ResultCache
+from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
-from grpc_tool_bridge.core.variables import Revisions, Variable, Variables, session_budget, type_name
+from grpc_tool_bridge.core.stored import StoredSession, StoredState
+from grpc_tool_bridge.core.variable import Variable, type_name
+from grpc_tool_bridge.core.variables import Variables, session_budget
+from grpc_tool_bridge.core.writes import STORED, Write
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -34,6 +39,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetad
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.values.serialization import serialize_value
 
 # Smaller metadata is not charged: most sessions have a few words.
 SMALL_METADATA_CHARS = 256
@@ -168,7 +174,7 @@ class SessionStore:
     Attributes:
         tools: The tools that every session sees, by id.
         tool_bytes: Bytes of the tools of the hub and all sessions.
-        journal: Records each change, if set.
+        durable: Keeps each change beyond the life of the process, if set.
         on_change: Called with "started" or "ended", and the session, while the hub is watched; otherwise None.
     """
 
@@ -192,7 +198,9 @@ class SessionStore:
         self._ended: OrderedDict[str, str] = OrderedDict()
         self.tools = ToolScope()
         self.tool_bytes = 0
-        self.journal: Journal | None = None
+        self.durable: DurableStore | None = None
+        # The sessions that are not stored yet.
+        self._unstored: dict[str, Write] = {}
         self.on_change: Callable[[str, Session], None] | None = None
 
     def __len__(self) -> int:
@@ -244,17 +252,48 @@ class SessionStore:
                 details={"retry_after": "1"},
             )
         session = Session(session_id, metadata or {}, config)
-        size = sum(len(key) + len(value) for key, value in session.metadata.items())
+        size = _metadata_chars(session)
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         self._sessions[session_id] = session
         self._ages.add((session.created_at, session_id))
         self._ended.pop(session_id, None)
-        if self.journal is not None:
-            self.journal.append(Record("session-created", session_id, value=session))
         if self.on_change is not None:
             self.on_change("started", session)
+        if self.durable is not None:
+            stored = StoredSession(session_id, session.created_at, dict(session.metadata), config)
+            self._unstored[session_id] = self.durable.create_session(stored, partial(self._settled, session))
+            await self.stored(session)
         return session
+
+    def _settled(self, session: Session, error: ToolBridgeError | None) -> None:
+        """Ends a session that could not be stored."""
+        del self._unstored[session.id]
+        if error is not None and self._sessions.get(session.id) is session:
+            self._end(session, "it could not be stored")
+
+    async def stored(self, session: Session) -> None:
+        """Waits until a durable store has a session.
+
+        Raises:
+            ToolBridgeError: It could not be stored.
+        """
+        if session.id in self._unstored:
+            await self._unstored[session.id]
+
+    def restore(self, state: StoredState) -> None:
+        """Takes over the sessions that a durable store has kept; their idle time starts now."""
+        for stored in state.sessions:
+            session = Session(stored.session_id, stored.metadata, stored.config)
+            session.created_at = stored.created_at
+            size = _metadata_chars(session)
+            if size > SMALL_METADATA_CHARS:
+                self.memory_of(session).charge(2 * size)
+            self._sessions[session.id] = session
+            self._ages.add((session.created_at, session.id))
+            if stored.variables or stored.revision:
+                self.variables(session.id).restore(stored.variables, stored.revision, stored.deleted_at)
+        self._ended.update(state.ended)
 
     async def get_session(self, session_id: str) -> Session:
         """Returns the session.
@@ -273,6 +312,10 @@ class SessionStore:
         session.last_activity = time.monotonic()
         self._sessions.move_to_end(session_id)
         return session
+
+    def find_or_none(self, session_id: str) -> Session | None:
+        """Returns the session and counts as its activity; None if there is none."""
+        return self.find(session_id) if session_id in self._sessions else None
 
     def find_open(self, session_id: str) -> Session | None:
         """Returns a session that takes calls, and counts as its activity; None if there is none."""
@@ -330,7 +373,7 @@ class SessionStore:
             SessionNotFoundError: There is no session with this id.
             SessionExpiredError: The session has ended already.
         """
-        self._end(self.find(session_id), "it was removed")
+        await self._end(self.find(session_id), "it was removed")
 
     def expire_idle(self) -> int:
         """Ends the sessions that were idle for too long, and returns their number."""
@@ -355,7 +398,8 @@ class SessionStore:
             self._end(session, f"it was idle for {self.settings.session_idle_timeout:g} s")
             yield True
 
-    def _end(self, session: Session, why: str) -> None:
+    def _end(self, session: Session, why: str) -> Write:
+        """Ends a session; what it returns can be awaited until that is stored."""
         del self._sessions[session.id]
         self._ages.end()
         self._ended[session.id] = why
@@ -364,8 +408,7 @@ class SessionStore:
         if session.tools:
             self.tools_removed(session.tools.values())
         error = session.ended = self._missing(session.id)
-        if self.journal is not None:
-            self.journal.append(Record("session-ended", session.id))
+        write = STORED if self.durable is None else self.durable.end_session(session.id, why)
         if self.on_change is not None:
             self.on_change("ended", session)
         if session.variables is not None:
@@ -375,6 +418,7 @@ class SessionStore:
             session.memory.close()
         if self._on_end is not None:
             self._on_end(session, error)
+        return write
 
     def _missing(self, session_id: str) -> ToolBridgeError:
         why = self._ended.get(session_id)
@@ -474,11 +518,11 @@ class SessionStore:
         session = self.find(session_id)
         if session.variables is None:
             session.variables = Variables(
-                session_id, self.revisions, self.settings, self.memory_of(session), self.journal
+                session_id, self.revisions, self.settings, self.memory_of(session), self.durable
             )
         return session.variables
 
-    def set_encoded(
+    async def set_encoded(
         self,
         session_id: str,
         name: str,
@@ -488,9 +532,13 @@ class SessionStore:
         create: bool = True,
         expected_revision: int | None = None,
     ) -> Variable:
-        """Sets a variable to a copy of an encoded value: a part of a message would keep the whole message alive."""
+        """Sets a variable to a copy of an encoded value: a part of a message would keep the whole message alive.
+
+        Arguments and errors as for ``Variables.set``; it returns when the variable is stored.
+        """
         copy = any_pb2.Any(type_url=value.type_url, value=value.value)
-        return self.variables(session_id).set(
+        variables = self.variables(session_id)
+        variable = variables.set(
             name,
             copy,
             size=copy.ByteSize(),
@@ -499,6 +547,16 @@ class SessionStore:
             create=create,
             expected_revision=expected_revision,
         )
+        if self.durable is not None:
+            await variables.last_write
+        return variable
+
+    async def delete_variable(self, session_id: str, name: str, *, expected_revision: int | None = None) -> None:
+        """Deletes a variable; raises as ``Variables.delete`` does, and returns when that is stored."""
+        variables = self.variables(session_id)
+        variables.delete(name, expected_revision=expected_revision)
+        if self.durable is not None:
+            await variables.last_write
 
     async def set_variable(
         self,
@@ -509,6 +567,8 @@ class SessionStore:
     ) -> Variable:
         """Sets a variable; ``metadata`` is the message or a mapping of its fields. Raises as ``Variables.set`` does."""
         message = metadata if isinstance(metadata, VariableMetadata | None) else VariableMetadata(**metadata)
+        if self.durable is not None:
+            return await self.set_encoded(session_id, name, serialize_value(value), metadata=message)
         return self.variables(session_id).set(name, value, metadata=message, type_name=type(value).__name__)
 
     async def get_variable(self, session_id: str, name: str) -> Any:
@@ -519,6 +579,10 @@ class SessionStore:
         """Returns a variable's value and its metadata; raises NotFoundError (VariableNotFound)."""
         variable = self.variables(session_id).get(name)
         return variable.value, variable.metadata()
+
+
+def _metadata_chars(session: Session) -> int:
+    return sum(len(key) + len(value) for key, value in session.metadata.items())
 
 
 def _bytes_of(tools: Iterable[RegisteredTool]) -> int:

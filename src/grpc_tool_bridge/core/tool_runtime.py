@@ -67,13 +67,14 @@ class HubRuntime:
     async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
         """Sets a variable and returns its new revision; raises ConflictError."""
         encoded = await written(value, max_nodes=self._most)
-        return self._store.set_encoded(
+        variable = await self._store.set_encoded(
             self._call.session.id, name, encoded, expected_revision=expected_revision
-        ).revision
+        )
+        return variable.revision
 
     async def delete_variable(self, name: str, expected_revision: int | None) -> None:
         """Deletes the variable; raises NotFoundError, ConflictError."""
-        self._store.variables(self._call.session.id).delete(name, expected_revision=expected_revision)
+        await self._store.delete_variable(self._call.session.id, name, expected_revision=expected_revision)
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         """Lists the session's variables, sorted by name."""

@@ -1,18 +1,20 @@
 """A session's variables: revisions, compare-and-set, tags, listing, watches."""
 
-import itertools
 import time
-import uuid
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.interfaces import Journal, Record
+from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name, clip
+from grpc_tool_bridge.core.revisions import Revisions
+from grpc_tool_bridge.core.variable import Change, Variable, WantedTag, wanted_tag
+from grpc_tool_bridge.core.variable_history import VariableHistory
+from grpc_tool_bridge.core.writes import STORED, Write
 from grpc_tool_bridge.errors import (
     ConflictError,
     MessageTooLargeError,
@@ -20,154 +22,51 @@ from grpc_tool_bridge.errors import (
     ResourceExhaustedError,
     ToolBridgeError,
 )
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, VariableInfo, VariableMetadata
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListVariablesResponse, VariableMetadata
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # Memory of a tag, besides its texts.
 TAG_BYTES = 100
 
-# Memory of a variable besides its value and metadata, and of a change besides its value.
+# Memory of a variable besides its value and metadata.
 VARIABLE_BYTES = 1024
-CHANGE_BYTES = 256
-
-_TYPE_NAMES = {
-    "google.protobuf.StringValue": "str",
-    "google.protobuf.Int64Value": "int",
-    "google.protobuf.DoubleValue": "float",
-    "google.protobuf.BoolValue": "bool",
-    "google.protobuf.BytesValue": "bytes",
-    "google.protobuf.Value": "NoneType",
-    "google.protobuf.ListValue": "list",
-    "google.protobuf.Struct": "dict",
-}
-
-
-class Revisions:
-    """Numbers all changes of one hub in ascending order, and so those of each session.
-
-    Attributes:
-        epoch: Identifies this run of the hub; a restarted hub has another.
-    """
-
-    def __init__(self) -> None:
-        self.epoch = uuid.uuid4().hex
-        self.next: Callable[[], int] = itertools.count(1).__next__
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One variable at one revision. A change creates a new object, so that a list of variables stays consistent.
-
-    Attributes:
-        value: The value, which the store does not inspect. It may be secret, so the repr does not show it.
-        size: Bytes charged for the value.
-        held: Bytes charged for the value and the metadata.
-        created_at, updated_at: Seconds since the epoch.
-        revision: The revision of the last change.
-        secret: Whether listings, logs and dashboards hide its value; once set, it stays set until the variable is
-            deleted.
-    """
-
-    name: str
-    value: Any = field(repr=False)
-    type: str
-    size: int
-    created_at: float
-    updated_at: float
-    revision: int
-    held: int = 0
-    created_by: str = ""
-    secret: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def metadata(self) -> VariableMetadata:
-        """Returns the metadata as a message."""
-        message = VariableMetadata()
-        self._fill(message)
-        return message
-
-    def info(self) -> VariableInfo:
-        """Returns the entry of a listing."""
-        message = VariableInfo()
-        self.describe(message)
-        return message
-
-    def describe(self, info: VariableInfo) -> None:
-        """Fills in the entry of a listing."""
-        info.name, info.type, info.size_bytes = self.name, self.type, self.size
-        self._fill(info.metadata)
-
-    def _fill(self, message: VariableMetadata) -> None:
-        message.type, message.revision = self.type, self.revision
-        message.created_by, message.secret = self.created_by, self.secret
-        if self.tags:
-            message.tags.update(self.tags)
-        for stamp, seconds in ((message.created_at, self.created_at), (message.updated_at, self.updated_at)):
-            micros = int(seconds * 1e6)
-            stamp.seconds, stamp.nanos = micros // 1_000_000, micros % 1_000_000 * 1_000
-
-    def has_tags(self, tags: Collection["WantedTag"]) -> bool:
-        """Returns whether it has all of ``tags``."""
-        own = self.tags
-        return all(key in own and (value is None or own[key] == value) for key, value in tags)
-
-
-# A key and a value; None: any value.
-WantedTag = tuple[str, str | None]
-
-
-def wanted_tag(text: str) -> WantedTag:
-    """Parses a tag to search for, "key" or "key=value"."""
-    key, equals, value = text.partition("=")
-    return key, value if equals else None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One change of a variable, as a watch reports it.
-
-    Attributes:
-        operation: "set" (new), "update", "delete", or "reset": the current values follow as "set".
-        timestamp: Seconds since the epoch.
-        previous: The variable's previous revision; 0 if it is new.
-        secret: Whether the variable is secret. Where it became secret later, this is true as well.
-    """
-
-    operation: str
-    name: str
-    value: Any = field(repr=False)
-    revision: int
-    timestamp: float
-    size: int = 0
-    previous: int = 0
-    secret: bool = False
 
 
 class Variables:
     """The variables of one session.
+
+    With a durable store, a change is checked at once and takes effect when it is stored: readers and watches see what
+    is stored, and further changes are checked against what is about to be.
 
     Args:
         session_id: For error texts.
         revisions: Numbers the changes.
         settings: Limits on variables, their bytes and the history.
         memory: The session's budget; None: a new one.
-        journal: Records each change, if set.
+        durable: Keeps each change, if set.
+
+    Attributes:
+        revision: Revision of the last change.
+        last_write: The last change on its way into the durable store; it says whether it has arrived.
     """
 
     __slots__ = (
         "_bytes",
         "_closed",
+        "_count",
         "_deleted_at",
+        "_durable",
         "_history",
         "_history_lease",
         "_items",
-        "_journal",
         "_lease",
+        "_pending",
         "_revisions",
         "_session_id",
         "_settings",
         "_waiters",
+        "last_write",
         "revision",
     )
 
@@ -177,7 +76,7 @@ class Variables:
         revisions: Revisions,
         settings: Settings,
         memory: Budget | None = None,
-        journal: Journal | None = None,
+        durable: DurableStore | None = None,
     ) -> None:
         memory = memory or session_budget(session_id, settings, None)
         self._lease = Lease(memory, "a variable")
@@ -185,15 +84,28 @@ class Variables:
         self._session_id = session_id
         self._revisions = revisions
         self._settings = settings
-        self._journal = journal
+        self._durable = durable
         self._items: dict[str, Variable] = {}
+        # What the last changes on their way into the store will make of variables, with their revisions; None: deleted.
+        self._pending: dict[str, tuple[int, Variable | None]] = {}
+        # Of the variables as they will be.
+        self._count = 0
         self._bytes = 0
-        self._history: _History | None = None
+        self._history: VariableHistory | None = None
         # Revision of the last deletion.
         self._deleted_at = 0
         self._waiters = Notifier()
         self._closed: ToolBridgeError | None = None
         self.revision = 0
+        self.last_write: Write = STORED
+
+    def restore(self, variables: Iterable[Variable], revision: int, deleted_at: int) -> None:
+        """Takes over what a durable store has kept, with the revisions of the last change and the last deletion."""
+        self._items = {variable.name: variable for variable in variables}
+        self._count = len(self._items)
+        self._bytes = sum(variable.held for variable in self._items.values())
+        self._lease.set(self._bytes + VARIABLE_BYTES * self._count)
+        self.revision, self._deleted_at = revision, deleted_at
 
     def __len__(self) -> int:
         return len(self._items)
@@ -212,9 +124,11 @@ class Variables:
         try:
             return self._items[name]
         except KeyError:
-            raise NotFoundError(
-                f"session {self._session_id!r} has no variable {shown(name)}", error_type="VariableNotFound"
-            ) from None
+            raise self._missing(name) from None
+
+    def _missing(self, name: str) -> NotFoundError:
+        text = f"session {self._session_id!r} has no variable {shown(name)}"
+        return NotFoundError(text, error_type="VariableNotFound")
 
     def set(
         self,
@@ -246,24 +160,57 @@ class Variables:
             ConflictError: The current revision is not the expected one.
             ResourceExhaustedError: The session has too many variables or bytes.
         """
-        known = self._items.get(name)
+        known = self._next(name)
         if known is None:
             check_name(name, "a variable's name")
         self._expect(name, known, expected_revision)
         if known is None and not create:
-            self.get(name)
+            raise self._missing(name)
         variable = self._made(known, name, value, size, type_name, metadata or _NO_METADATA)
         self._bytes += variable.held - (known.held if known else 0)
+        self._count += known is None
+        if self._durable is None:
+            self._take(known, variable)
+        else:
+            self._pending[name] = (variable.revision, variable)
+            self.last_write = self._durable.set_variable(
+                self._session_id,
+                variable,
+                previous=known.revision if known else 0,
+                hides=variable.secret and known is not None and not known.secret,
+                settled=partial(self._settled, known, variable),
+            )
+        return variable
+
+    def _settled(self, known: Variable | None, variable: Variable, error: ToolBridgeError | None) -> None:
+        """Takes a change that was stored, or undoes one that was not; those that were built on it fail, too."""
+        self._no_longer_pending(variable.name, variable.revision)
+        if error is None:
+            self._take(known, variable)
+        else:
+            self._bytes -= variable.held - (known.held if known else 0)
+            self._count -= known is None
+            self._lease.set(self._bytes + VARIABLE_BYTES * self._count)
+
+    def _take(self, known: Variable | None, variable: Variable) -> None:
+        name = variable.name
         self._items[name] = variable
-        previous = known.revision if known else 0
-        if self._journal is not None:
-            self._journal.append(Record("variable-set", self._session_id, name, variable))
         if variable.secret and known is not None and not known.secret and self._history is not None:
             # An earlier value may be the one that is secret now.
             self._history.hide(name)
-        operation, at = "update" if known else "set", variable.updated_at
-        self._changed(Change(operation, name, value, variable.revision, at, size, previous, variable.secret))
-        return variable
+        operation, previous = ("update", known.revision) if known else ("set", 0)
+        at, size = variable.updated_at, variable.size
+        self._changed(Change(operation, name, variable.value, variable.revision, at, size, previous, variable.secret))
+
+    def _next(self, name: str) -> Variable | None:
+        """Returns what a variable will be after the changes on their way; None: there will be none."""
+        pending = self._pending.get(name)
+        return self._items.get(name) if pending is None else pending[1]
+
+    def _no_longer_pending(self, name: str, revision: int) -> None:
+        pending = self._pending.get(name)
+        if pending is not None and pending[0] == revision:
+            del self._pending[name]
 
     def _made(
         self, known: Variable | None, name: str, value: Any, size: int, type_name: str, given: VariableMetadata
@@ -295,16 +242,36 @@ class Variables:
             NotFoundError: There is no variable with this name.
             ConflictError: The current revision is not the expected one.
         """
-        variable = self.get(name)
+        variable = self._next(name)
+        if variable is None:
+            raise self._missing(name)
         self._expect(name, variable, expected_revision)
-        del self._items[name]
+        revision, at = self._revisions.next(), time.time()
+        change = Change("delete", name, None, revision, at, 0, variable.revision, variable.secret)
+        self._count -= 1
         self._bytes -= variable.held
-        self._lease.set(self._bytes + VARIABLE_BYTES * len(self._items))
-        self._deleted_at = self._revisions.next()
-        if self._journal is not None:
-            self._journal.append(Record("variable-deleted", self._session_id, name))
-        before = variable.revision
-        self._changed(Change("delete", name, None, self._deleted_at, time.time(), 0, before, variable.secret))
+        if self._durable is None:
+            self._take_away(change)
+        else:
+            self._pending[name] = (revision, None)
+            self.last_write = self._durable.delete_variable(
+                self._session_id, change, settled=partial(self._deletion_settled, variable, change)
+            )
+
+    def _deletion_settled(self, variable: Variable, change: Change, error: ToolBridgeError | None) -> None:
+        self._no_longer_pending(change.name, change.revision)
+        if error is None:
+            self._take_away(change)
+        else:
+            self._count += 1
+            self._bytes += variable.held
+            self._lease.set(self._bytes + VARIABLE_BYTES * self._count)
+
+    def _take_away(self, change: Change) -> None:
+        del self._items[change.name]
+        self._lease.set(self._bytes + VARIABLE_BYTES * self._count)
+        self._deleted_at = change.revision
+        self._changed(change)
 
     async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
         """Returns a consistent list of variables, sorted by name; yields to other tasks if there are many.
@@ -344,6 +311,14 @@ class Variables:
         """
         wanted = frozenset(names)
         cursor = self._begin(after, epoch, wanted)
+        if self._durable is not None and not self._reaches(cursor):
+            # The history in memory begins with the first watch of this life; that in the store, long before.
+            missed = await self._durable.changes_after(self._session_id, cursor)
+            for change in missed or ():
+                if not wanted or change.name in wanted:
+                    yield replace(change, secret=True) if self._is_secret(change.name) else change
+            if missed:
+                cursor = missed[-1].revision
         if initial and not after:
             for change in self._present(wanted):
                 yield replace(change, secret=True) if self._is_secret(change.name) else change
@@ -365,7 +340,7 @@ class Variables:
     def _begin(self, after: int, epoch: str, wanted: frozenset[str]) -> int:
         """Returns the revision from which a watch resumes; -1 if the changes after it are no longer known."""
         if self._history is None:
-            self._history = _History(self._settings, self.revision, self._deleted_at)
+            self._history = VariableHistory(self._settings, self.revision, self._deleted_at)
         if not after:
             return self.revision
         other_life = bool(epoch) and epoch != self._revisions.epoch
@@ -374,6 +349,9 @@ class Variables:
         if not self._history.reaches(after) and self._is_unchanged(after, wanted):
             return self._history.floor
         return after
+
+    def _reaches(self, cursor: int) -> bool:
+        return cursor < 0 or self._history is None or self._history.reaches(cursor)
 
     def _is_unchanged(self, after: int, wanted: frozenset[str]) -> bool:
         """Returns whether the changes that the history has lost since a revision concern other variables only."""
@@ -428,9 +406,9 @@ class Variables:
 
     def _check_room(self, known: Variable | None, held: int) -> None:
         settings = self._settings
-        if known is None and len(self._items) >= settings.max_session_variables:
+        if known is None and self._count >= settings.max_session_variables:
             raise ResourceExhaustedError(
-                f"session {self._session_id!r} has {len(self._items):,} variables, which is its limit; delete some"
+                f"session {self._session_id!r} has {self._count:,} variables, which is its limit; delete some"
             )
         total = self._bytes + held - (known.held if known else 0)
         if total > settings.max_session_variable_bytes:
@@ -438,57 +416,7 @@ class Variables:
                 f"the variables of session {self._session_id!r} would take {total:,} bytes, "
                 f"the limit is {settings.max_session_variable_bytes:,}; delete some"
             )
-        self._lease.resize(total + VARIABLE_BYTES * (len(self._items) + (known is None)))
-
-
-class _History:
-    """The last changes, bounded by number and by the bytes that their values hold."""
-
-    __slots__ = ("_bytes", "_changes", "_max_bytes", "_max_changes", "floor", "lost_delete")
-
-    def __init__(self, settings: Settings, floor: int, lost_delete: int) -> None:
-        self._max_changes = settings.watch_history
-        self._max_bytes = settings.watch_history_bytes
-        self._changes: deque[Change] = deque()
-        self._bytes = 0
-        # Every change after this revision is in the history.
-        self.floor = floor
-        # Revision of the last deletion before it.
-        self.lost_delete = lost_delete
-
-    @property
-    def size(self) -> int:
-        """Bytes that the changes hold."""
-        return self._bytes + CHANGE_BYTES * len(self._changes)
-
-    def add(self, change: Change) -> None:
-        self._changes.append(change)
-        self._bytes += change.size
-        while len(self._changes) > self._max_changes or (self._bytes > self._max_bytes and len(self._changes) > 1):
-            dropped = self._changes.popleft()
-            self._bytes -= dropped.size
-            self.floor = dropped.revision
-            if dropped.operation == "delete":
-                self.lost_delete = dropped.revision
-
-    def hide(self, name: str) -> None:
-        """Marks the changes of a variable as those of a secret one."""
-        for index, change in enumerate(self._changes):
-            if change.name == name:
-                self._changes[index] = replace(change, secret=True)
-
-    def reaches(self, revision: int) -> bool:
-        return revision >= self.floor
-
-    def after(self, revision: int) -> list[Change]:
-        """Returns the changes after ``revision``, oldest first; searches from the end, where most watches are."""
-        newer = list(itertools.takewhile(lambda change: change.revision > revision, reversed(self._changes)))
-        newer.reverse()
-        return newer
-
-    def first_previous(self) -> dict[str, int]:
-        """Returns, for each changed variable, its revision before the first change in the history."""
-        return {change.name: change.previous for change in reversed(self._changes)}
+        self._lease.resize(total + VARIABLE_BYTES * (self._count + (known is None)))
 
 
 def session_budget(session_id: str, settings: Settings, memory: Budget | None) -> Budget:
@@ -538,9 +466,3 @@ async def listing(variables: Collection[Variable], max_bytes: int) -> ListVariab
 _ENTRY_BYTES = 4
 _NO_METADATA = VariableMetadata()
 _NO_TAGS: Mapping[str, str] = {}
-
-
-def type_name(type_url: str) -> str:
-    """Returns the type name of an encoded value: its Python name, or the last part of its type URL."""
-    full_name = type_url.rpartition("/")[2]
-    return _TYPE_NAMES.get(full_name, full_name)

@@ -22,6 +22,7 @@
     ├── DeadlineExceededError         TimeoutError (also a TimeoutError)
     ├── CallCancelledError            Cancelled
     ├── UnavailableError              WorkerUnavailable
+    │   └── StoreError                … because the hub's durable store cannot be used
     ├── AccessError                   PermissionDenied, Unauthenticated
     ├── UnimplementedError            Unimplemented
     └── InternalError                 a fault of the bridge
@@ -337,6 +338,10 @@ class UnavailableError(ToolBridgeError):
     """There is currently no worker to run the call."""
 
     default_type = "WorkerUnavailable"
+
+
+class StoreError(UnavailableError):
+    """The hub's durable store cannot be used: another hub has it, or it cannot be read or written."""
 
 
 class AccessError(ToolBridgeError):

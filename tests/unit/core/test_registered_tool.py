@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.registered_tool import (
     register_in,
     tool_not_found,
 )
-from grpc_tool_bridge.core.variables import Revisions
+from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, ToolSpec
 from grpc_tool_bridge.tools.tool import tool

@@ -260,7 +260,7 @@ async def test_a_value_of_the_wire_is_copied_out_of_its_message() -> None:
     store = SessionStore()
     await store.create_session("s")
     message = serialize_value("text")
-    variable = store.set_encoded("s", "x", message)
+    variable = await store.set_encoded("s", "x", message)
     assert variable.value == message
     assert variable.value is not message
     assert isinstance(variable.value, any_pb2.Any)

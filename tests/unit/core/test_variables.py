@@ -11,7 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.names import clip
-from grpc_tool_bridge.core.variables import Change, Revisions, Variables, type_name
+from grpc_tool_bridge.core.revisions import Revisions
+from grpc_tool_bridge.core.variable import Change, type_name
+from grpc_tool_bridge.core.variables import Variables
 from grpc_tool_bridge.errors import (
     ConflictError,
     NotFoundError,

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -21,10 +21,12 @@ from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.agents.runtimes import AgentRuntimes
 from grpc_tool_bridge.core.calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -101,6 +103,7 @@ class Agents:
         self._runtimes = AgentRuntimes(workers)
         self._executor = executor
         self._memory = RunMemory(self._settings.max_agent_run_bytes, store.memory)
+        self._durable: DurableStore | None = None
         self._tasks = TaskSet()
         # Called with the id of a session whose agents have changed.
         self._watchers: list[Callable[[str], None]] = []
@@ -110,6 +113,22 @@ class Agents:
     def of(self, session: Session) -> SessionAgents:
         """Returns the agents and runs of a session."""
         return self._of.setdefault(session, SessionAgents())
+
+    def restore(self, sessions: Iterable[StoredSession], durable: DurableStore) -> None:
+        """Takes over the agents and runs that a durable store has kept; runs that were going on end with an error.
+
+        Args:
+            sessions: What the store has kept.
+            durable: Keeps all further changes.
+        """
+        self._durable = durable
+        for stored in sessions:
+            if stored.agents:
+                agents = self.of(self._store.peek(stored.session_id)).agents
+                agents.update(
+                    (agent_id, Agent(agent_id, definition, self._settings))
+                    for agent_id, definition in stored.agents.items()
+                )
 
     def definitions(self, session_id: str) -> dict[str, pb.CreateReActAgentRequest]:
         """Returns the agents of a session by id, as they were created; empty if there is no such session."""

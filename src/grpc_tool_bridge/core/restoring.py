@@ -1,0 +1,27 @@
+"""Takes over in a new hub what a durable store has kept of an earlier life of it."""
+
+from grpc_tool_bridge.core.agents.agents import Agents
+from grpc_tool_bridge.core.interfaces import DurableStore
+from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.sessions import SessionStore
+from grpc_tool_bridge.core.stored import StoredState
+
+
+def restore(
+    state: StoredState, durable: DurableStore, store: SessionStore, registry: ToolRegistry, agents: Agents
+) -> None:
+    """Takes over a state, and has the store keep all further changes.
+
+    Args:
+        state: What the store has kept.
+        durable: The store.
+        store: The sessions; there are none.
+        registry: The tools.
+        agents: The agents; there are none.
+    """
+    store.durable = durable
+    store.revisions.resume(state.epoch, state.revision, durable.reserve_revisions)
+    # Tools are not kept, but offered again: who followed those of an earlier life is told all of them.
+    registry.begin_anew()
+    store.restore(state)
+    agents.restore(state.sessions, durable)

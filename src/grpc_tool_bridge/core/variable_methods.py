@@ -1,0 +1,120 @@
+"""The methods of the service for the variables of sessions."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.core.admission import Admission
+from grpc_tool_bridge.core.sessions import SessionStore
+from grpc_tool_bridge.core.statuses import failed_status
+from grpc_tool_bridge.core.variable import Change, Variable
+from grpc_tool_bridge.core.variables import Variables, listing
+from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.values.serialization import serialize_value
+
+
+class VariableMethods:
+    """The methods for variables; each returns when what it did is stored.
+
+    Args:
+        store: The sessions.
+        admission: Says whether the hub takes watches.
+        check_size: Refuses what is too large.
+    """
+
+    def __init__(self, store: SessionStore, admission: Admission, check_size: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._admission = admission
+        self._check_size = check_size
+
+    async def get(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
+        """Reads a variable; a missing one is not an error."""
+        check_request(request)
+        variables = self._store.variables(request.session_id)
+        try:
+            variable = variables.get(request.variable_name)
+        except NotFoundError:
+            return pb.VariableResponse()
+        metadata = variable.metadata() if request.include_metadata else None
+        return pb.VariableResponse(exists=True, value=_encoded(variable.value), metadata=metadata)
+
+    async def set(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
+        """Sets a variable."""
+
+        async def set_it() -> str:
+            size = request.ByteSize()
+            if not request.HasField("value"):
+                raise ValidationError(f"variable {shown(request.variable_name)}: the request has no value")
+            self._check_size(f"variable {shown(request.variable_name)}", size)
+            variable = await self._store.set_encoded(
+                request.session_id,
+                request.variable_name,
+                request.value,
+                metadata=request.metadata if request.HasField("metadata") else None,
+                create=request.create_if_missing,
+                expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
+            )
+            return str(variable.revision)
+
+        return await _status(request, set_it)
+
+    async def delete(self, request: pb.DeleteVariableRequest) -> pb.StatusResponse:
+        """Deletes a variable."""
+
+        async def delete_it() -> str:
+            expected = request.expected_revision if request.HasField("expected_revision") else None
+            await self._store.delete_variable(request.session_id, request.variable_name, expected_revision=expected)
+            return f"variable {request.variable_name!r} was deleted"
+
+        return await _status(request, delete_it)
+
+    async def select(self, request: pb.ListVariablesRequest) -> pb.ListVariablesResponse:
+        """Lists variables by name."""
+        check_request(request)
+        if request.limit < 0:
+            raise ValidationError(f"limit must be 0 (all) or more, not {request.limit}")
+        chosen: list[Variable] = await self._store.variables(request.session_id).select(
+            prefix=request.prefix, tags=request.tags, limit=request.limit
+        )
+        return await listing(chosen, self._store.settings.max_message_bytes)
+
+    async def watch(self, request: pb.WatchVariablesRequest) -> AsyncGenerator[pb.VariableUpdate, None]:
+        """Yields the changes of a session's variables."""
+        check_request(request)
+        variables: Variables = self._store.variables(request.session_id)
+        session = self._admission.session_to_watch(request.session_id)
+        self._admission.check_watches(session, session.watches)
+        session.watches += 1
+        changes = variables.watch(
+            request.variable_names, initial=request.include_initial, after=request.from_revision, epoch=request.epoch
+        )
+        try:
+            async for change in changes:
+                yield _variable_update(change, self._store.revisions.epoch)
+        finally:
+            session.watches -= 1
+            await changes.aclose()
+
+
+async def _status(request: Message, action: Callable[[], Awaitable[str]]) -> pb.StatusResponse:
+    try:
+        check_request(request)
+        return pb.StatusResponse(success=True, message=await action())
+    except ToolBridgeError as error:
+        return failed_status(error)
+
+
+def _encoded(value: object) -> any_pb2.Any:
+    return value if isinstance(value, any_pb2.Any) else serialize_value(value)
+
+
+def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
+    update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
+    update.secret = change.secret
+    if change.operation in {"set", "update"}:
+        update.value.CopyFrom(_encoded(change.value))
+    update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))
+    return update

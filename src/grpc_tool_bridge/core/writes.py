@@ -1,0 +1,53 @@
+"""Changes on their way into a durable store."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from typing import Any
+
+from grpc_tool_bridge.errors import ToolBridgeError
+
+# Called in the loop when a change is stored, with None, or when it could not be stored, with the error.
+Settled = Callable[[ToolBridgeError | None], None]
+
+
+class Write:
+    """One change on its way into a durable store. Awaiting it waits until it is stored.
+
+    Args:
+        settled: Called once, before any who await it continue; None: nobody is told.
+
+    Raises (when it is awaited):
+        ToolBridgeError: It could not be stored.
+    """
+
+    __slots__ = ("_settled", "_waiters", "error", "is_settled")
+
+    def __init__(self, settled: Settled | None = None) -> None:
+        self._settled = settled
+        self._waiters: list[asyncio.Future[None]] = []
+        self.is_settled = False
+        self.error: ToolBridgeError | None = None
+
+    def settle(self, error: ToolBridgeError | None) -> None:
+        """Says that it is stored, or why it could not be; a second time does nothing."""
+        if self.is_settled:
+            return
+        self.is_settled, self.error = True, error
+        if self._settled is not None:
+            self._settled(error)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if not self.is_settled:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            yield from waiter
+        if self.error is not None:
+            raise self.error
+
+
+# For what is stored already, or need not be.
+STORED = Write()
+STORED.settle(None)

@@ -1,0 +1,141 @@
+"""Reads from an SQLite store what a hub begins with."""
+
+import gc
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.protobuf.any_pb2 import Any
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
+from grpc_tool_bridge.core.variable import Change, Variable
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
+
+
+def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
+    """Reads the whole state; forgets the calls without an answer that are too old to be asked for again."""
+    connection.execute("DELETE FROM calls WHERE answer IS NULL AND began_at < ?", (time.time() - settings.answer_ttl,))
+    with _without_collector():
+        sessions = _sessions(connection)
+        _add_variables(connection, sessions)
+        _add_agents(connection, sessions)
+        _add_runs(connection, sessions)
+    ended = connection.execute("SELECT session_id, why FROM ended_sessions ORDER BY number")
+    facts = dict(connection.execute("SELECT name, value FROM facts"))
+    if "epoch" not in facts:
+        facts["epoch"] = uuid.uuid4().hex
+        connection.execute("INSERT INTO facts VALUES ('epoch', ?)", (facts["epoch"],))
+    (last,) = connection.execute("SELECT max(revision) FROM changes").fetchone()
+    revision = max(facts.get("revision", 0), last or 0)
+    return StoredState(facts["epoch"], revision, list(sessions.values()), dict(ended))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Reads without searching for garbage: nothing of what is read is any, and the search would take longest."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _sessions(connection: sqlite3.Connection) -> dict[str, StoredSession]:
+    found = {}
+    rows = connection.execute(
+        "SELECT session_id, created_at, request, history_floor, lost_delete FROM sessions "
+        "ORDER BY created_at, session_id"
+    )
+    for session_id, created_at, request, floor, lost_delete in rows:
+        asked = InitializeSessionRequest.FromString(request)
+        config = asked.config if asked.HasField("config") else None
+        session = StoredSession(session_id, created_at, dict(asked.metadata), config)
+        session.revision, session.deleted_at = floor, lost_delete
+        found[session_id] = session
+    return found
+
+
+def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
+    rows = connection.execute(
+        "SELECT session_id, name, type_url, value, type, size, created_at, at, revision, held, created_by, secret, "
+        "tags FROM present JOIN changes USING (revision) ORDER BY revision"
+    )
+    for session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags in rows:
+        sessions[session_id].variables.append(
+            Variable(
+                name,
+                Any(type_url=type_url, value=value),
+                kind,
+                size,
+                created,
+                at,
+                revision,
+                held,
+                created_by,
+                bool(secret),
+                json.loads(tags) if tags else {},
+            )
+        )
+    for session_id, last in connection.execute("SELECT session_id, max(revision) FROM changes GROUP BY session_id"):
+        session = sessions[session_id]
+        session.revision = max(session.revision, last)
+    rows = connection.execute(
+        "SELECT session_id, max(revision) FROM changes WHERE operation = 'delete' GROUP BY session_id"
+    )
+    for session_id, last in rows:
+        session = sessions[session_id]
+        session.deleted_at = max(session.deleted_at, last)
+
+
+def _add_agents(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
+    for session_id, agent_id, definition in connection.execute(
+        "SELECT session_id, agent_id, definition FROM agents ORDER BY number"
+    ):
+        sessions[session_id].agents[agent_id] = CreateReActAgentRequest.FromString(definition)
+
+
+def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
+    runs: dict[tuple[str, str], StoredRun] = {}
+    for session_id, *facts in connection.execute(
+        "SELECT session_id, run_id, agent_id, digest, started_at FROM runs ORDER BY number"
+    ):
+        run = runs[session_id, facts[0]] = StoredRun(*facts)
+        sessions[session_id].runs.append(run)
+    for session_id, run_id, sequence, is_last, data in connection.execute(
+        "SELECT session_id, run_id, sequence, is_last, data FROM chunks ORDER BY session_id, run_id, sequence"
+    ):
+        run = runs[session_id, run_id]
+        if not run.chunks:
+            run.first = sequence
+        run.chunks.append((data, bool(is_last)))
+
+
+def history_after(connection: sqlite3.Connection, *, session_id: str, revision: int) -> list[Change] | None:
+    """Returns the changes of a session's variables after a revision; None if some are no longer kept."""
+    floor = connection.execute("SELECT history_floor FROM sessions WHERE session_id = ?", (session_id,)).fetchone()
+    if floor is None or revision < floor[0]:
+        return None
+    rows = connection.execute(
+        "SELECT operation, name, type_url, value, revision, at, size, previous, secret FROM changes "
+        "WHERE session_id = ? AND revision > ? ORDER BY revision",
+        (session_id, revision),
+    )
+    return [
+        Change(
+            operation,
+            name,
+            None if type_url is None else Any(type_url=type_url, value=value),
+            changed_at,
+            at,
+            size or 0,
+            previous,
+            bool(secret),
+        )
+        for operation, name, type_url, value, changed_at, at, size, previous, secret in rows
+    ]

@@ -1,0 +1,22 @@
+"""The statements that write an SQLite store."""
+
+RESERVE = "INSERT OR REPLACE INTO facts VALUES ('revision', ?)"
+CREATE_SESSION = "INSERT OR REPLACE INTO sessions (session_id, created_at, request) VALUES (?, ?, ?)"
+SET = (
+    "INSERT INTO changes (revision, session_id, name, operation, previous, at, secret, type_url, value, "
+    "type, size, held, created_at, created_by, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+DELETE = (
+    "INSERT INTO changes (revision, session_id, name, operation, previous, at, secret) "
+    "VALUES (?, ?, ?, 'delete', ?, ?, ?)"
+)
+HIDE = "UPDATE changes SET secret = 1 WHERE session_id = ? AND name = ?"
+KEEP_ANSWER = "UPDATE calls SET answer = ?, ends_at = ? WHERE session_id = ? AND key = ?"
+FREE_CALL = "DELETE FROM calls WHERE session_id = ? AND key = ? AND answer IS NULL"
+ADD_AGENT = "INSERT OR IGNORE INTO agents (session_id, agent_id, definition) VALUES (?, ?, ?)"
+BEGIN_RUN = "INSERT INTO runs (session_id, run_id, agent_id, digest, started_at) VALUES (?, ?, ?, ?, ?)"
+ADD_CHUNK = "INSERT INTO chunks (session_id, run_id, sequence, is_last, data) VALUES (?, ?, ?, ?, ?)"
+DROP_CHUNKS = "DELETE FROM chunks WHERE session_id = ? AND run_id = ? AND sequence < ?"
+
+# What belongs to a session.
+OF_SESSION = ("sessions", "changes", "calls", "agents", "runs", "chunks")

@@ -1,0 +1,286 @@
+"""The durable store in an SQLite file."""
+
+import asyncio
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.stored import StoredCall, StoredRun, StoredSession, StoredState
+from grpc_tool_bridge.core.variable import Change as VariableChange
+from grpc_tool_bridge.core.variable import Variable
+from grpc_tool_bridge.core.writes import Settled
+from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest, ToolCallResponse
+from grpc_tool_bridge.stores.sqlite import statements
+from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
+from grpc_tool_bridge.stores.sqlite.failures import reason
+from grpc_tool_bridge.stores.sqlite.file import StoreFile
+from grpc_tool_bridge.stores.sqlite.loading import history_after, load
+from grpc_tool_bridge.stores.sqlite.retention import Retention
+from grpc_tool_bridge.stores.sqlite.writer import AtPoint, Change, Writer
+
+
+class SqliteStore:
+    """The durable store in an SQLite file; see ``DurableStore``.
+
+    Args:
+        path: The file; it is made if it is not there.
+        at_point: See ``AtPoint``; for tests.
+    """
+
+    def __init__(self, path: Path, *, at_point: AtPoint | None = None) -> None:
+        self.path = path
+        self._at_point = at_point
+        self._file = StoreFile(path)
+        self._metrics = CommitMetrics()
+        self._writer: Writer | None = None
+        self._settings = Settings()
+        self._reader: sqlite3.Connection | None = None
+        self._reading = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({str(self.path)!r})"
+
+    async def open(self, settings: Settings) -> StoredState:
+        """See ``DurableStore``."""
+        if self._writer is not None:
+            raise StoreError(f"{self!r} serves a hub already; make another for another file")
+        self._settings = settings
+        connection, state = await asyncio.to_thread(self._open, settings)
+        retention = Retention(connection, settings)
+        self._writer = Writer(
+            connection,
+            self.path,
+            limit=partial(self._file.reached_limit, connection),
+            metrics=self._metrics,
+            after_commit=retention.tidy,
+            at_point=self._at_point,
+        )
+        return state
+
+    def _open(self, settings: Settings) -> tuple[sqlite3.Connection, StoredState]:
+        connection = self._file.open(settings.max_store_bytes)
+        try:
+            return connection, load(connection, settings)
+        except sqlite3.Error as error:
+            connection.close()
+            self._file.close()
+            raise StoreError(reason(error, self.path)) from None
+        except BaseException:
+            connection.close()
+            self._file.close()
+            raise
+
+    async def aclose(self) -> None:
+        """See ``DurableStore``."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await writer.aclose()
+            self._release()
+
+    def abandon(self) -> None:
+        """See ``DurableStore``."""
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            writer.abandon()
+            self._release()
+
+    def _release(self) -> None:
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+        self._file.close()
+
+    @property
+    def failure(self) -> str:
+        """See ``DurableStore``."""
+        return self._writer.failure if self._writer is not None else ""
+
+    def counts(self) -> dict[str, int | float | str]:
+        """See ``DurableStore``."""
+        metrics = self._metrics
+        return {
+            "store.commits": metrics.commits,
+            "store.commit_seconds": metrics.seconds,
+            "store.commit_most_seconds": metrics.most_seconds,
+            "store.changes": metrics.changes,
+            "store.failures": metrics.failures,
+            "store.waiting": self._writer.waiting if self._writer is not None else 0,
+            **self._file.sizes(),
+        }
+
+    def _submit(self, sql: str, *parameters: Any, settled: Settled | None = None, owed: bool = False) -> Change:
+        return self._submitted(Change(sql, parameters, settled, owed=owed))
+
+    def _work(self, work: Callable[[sqlite3.Connection], Any], *, owed: bool = False) -> Change:
+        return self._submitted(Change("", (), owed=owed, work=work))
+
+    def _submitted(self, change: Change) -> Change:
+        if self._writer is None:
+            change.settle(StoreError(f"nothing was changed: the store {self.path} is not open"))
+            return change
+        return self._writer.submit(change)
+
+    def reserve_revisions(self, up_to: int) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(statements.RESERVE, up_to, owed=True)
+
+    # ----------------------------------------------------------------------------------------------- sessions
+
+    def create_session(self, session: StoredSession, settled: Settled | None = None) -> Change:
+        """See ``DurableStore``."""
+        request = InitializeSessionRequest(metadata=session.metadata, config=session.config)
+        return self._submit(
+            statements.CREATE_SESSION,
+            session.session_id,
+            session.created_at,
+            request.SerializeToString(),
+            settled=settled,
+        )
+
+    def end_session(self, session_id: str, why: str) -> Change:
+        """See ``DurableStore``."""
+        ended_at, kept = time.time(), self._settings.ended_sessions
+
+        def end(connection: sqlite3.Connection) -> None:
+            for table in statements.OF_SESSION:
+                connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 - a name of ours
+            connection.execute(
+                "INSERT OR REPLACE INTO ended_sessions (session_id, why, ended_at) VALUES (?, ?, ?)",
+                (session_id, why, ended_at),
+            )
+            connection.execute(
+                "DELETE FROM ended_sessions WHERE number <= (SELECT max(number) FROM ended_sessions) - ?", (kept,)
+            )
+
+        return self._work(end, owed=True)
+
+    # ---------------------------------------------------------------------------------------------- variables
+
+    def set_variable(
+        self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
+    ) -> Change:
+        """See ``DurableStore``."""
+        if hides:
+            self._submit(statements.HIDE, session_id, variable.name)
+        return self._submit(
+            statements.SET,
+            variable.revision,
+            session_id,
+            variable.name,
+            "update" if previous else "set",
+            previous,
+            variable.updated_at,
+            variable.secret,
+            variable.value.type_url,
+            variable.value.value,
+            variable.type,
+            variable.size,
+            variable.held,
+            variable.created_at,
+            variable.created_by,
+            json.dumps(dict(variable.tags)) if variable.tags else None,
+            settled=settled,
+        )
+
+    def delete_variable(self, session_id: str, change: VariableChange, *, settled: Settled) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(
+            statements.DELETE,
+            change.revision,
+            session_id,
+            change.name,
+            change.previous,
+            change.timestamp,
+            change.secret,
+            settled=settled,
+        )
+
+    async def changes_after(self, session_id: str, revision: int) -> list[VariableChange] | None:
+        """See ``DurableStore``."""
+        return await asyncio.to_thread(self._read, partial(history_after, session_id=session_id, revision=revision))
+
+    def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Reads what is stored, from any thread."""
+        with self._reading:
+            try:
+                if self._reader is None:
+                    self._reader = self._file.reader()
+                return read(self._reader)
+            except sqlite3.Error as error:
+                raise StoreError(reason(error, self.path)) from None
+
+    # ---------------------------------------------------------------------------- calls with an idempotency key
+
+    async def begin_call(self, session_id: str, key: str, used_for: bytes, *, again: bool) -> StoredCall | None:
+        """See ``DurableStore``."""
+        now = time.time()
+
+        def begin(connection: sqlite3.Connection) -> StoredCall | None:
+            row = connection.execute(
+                "SELECT used_for, answer, ends_at FROM calls WHERE session_id = ? AND key = ?", (session_id, key)
+            ).fetchone()
+            if row is not None:
+                known, answer, ends_at = row
+                if answer is not None and ends_at > now:
+                    return StoredCall(known, ToolCallResponse.FromString(answer))
+                if answer is None and not (again and known == used_for):
+                    return StoredCall(known, None)
+            connection.execute(
+                "INSERT OR REPLACE INTO calls (session_id, key, used_for, began_at) VALUES (?, ?, ?, ?)",
+                (session_id, key, used_for, now),
+            )
+            return None
+
+        change = self._work(begin)
+        await change
+        found: StoredCall | None = change.result
+        return found
+
+    def keep_answer(self, session_id: str, key: str, answer: ToolCallResponse) -> Change:
+        """See ``DurableStore``."""
+        ends_at = time.time() + self._settings.answer_ttl
+        return self._submit(statements.KEEP_ANSWER, answer.SerializeToString(), ends_at, session_id, key)
+
+    def free_call(self, session_id: str, key: str) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(statements.FREE_CALL, session_id, key, owed=True)
+
+    # ------------------------------------------------------------------------------------------ agents and runs
+
+    def add_agent(self, session_id: str, agent_id: str, definition: CreateReActAgentRequest) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(statements.ADD_AGENT, session_id, agent_id, definition.SerializeToString())
+
+    def begin_run(self, session_id: str, run: StoredRun) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(statements.BEGIN_RUN, session_id, run.run_id, run.agent_id, run.digest, run.started_at)
+
+    def add_chunk(
+        self, session_id: str, run_id: str, sequence: int, data: bytes, *, is_last: bool, settled: Settled | None = None
+    ) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(statements.ADD_CHUNK, session_id, run_id, sequence, is_last, data, settled=settled)
+
+    def drop_chunks(self, session_id: str, run_id: str, before: int) -> Change:
+        """See ``DurableStore``."""
+        return self._submit(statements.DROP_CHUNKS, session_id, run_id, before, owed=True)
+
+    def drop_run(self, session_id: str, run_id: str) -> Change:
+        """See ``DurableStore``."""
+
+        def drop(connection: sqlite3.Connection) -> None:
+            for table in ("runs", "chunks"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE session_id = ? AND run_id = ?",  # noqa: S608 - a name of ours
+                    (session_id, run_id),
+                )
+
+        return self._work(drop, owed=True)
