@@ -14,7 +14,8 @@ from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.agents.runtimes import MAX_TELLINGS
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     AccessError,
