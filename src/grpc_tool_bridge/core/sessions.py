@@ -463,13 +463,15 @@ class SessionStore:
         name: str,
         value: any_pb2.Any,
         *,
+        kind: str = "",
         metadata: VariableMetadata | None = None,
         create: bool = True,
         expected_revision: int | None = None,
     ) -> Variable:
         """Sets a variable to a copy of an encoded value: a part of a message would keep the whole message alive.
 
-        Arguments and errors as for ``Variables.set``; it returns when the variable is stored.
+        ``kind`` is its type if ``metadata`` has none; empty: as the encoding says. Other arguments and errors as for
+        ``Variables.set``; it returns when the variable is stored.
         """
         copy = any_pb2.Any(type_url=value.type_url, value=value.value)
         variables = await self._changeable(session_id, name, create, expected_revision)
@@ -477,7 +479,7 @@ class SessionStore:
             name,
             copy,
             size=copy.ByteSize(),
-            type_name=type_name(copy.type_url),
+            type_name=kind or type_name(copy.type_url),
             metadata=metadata,
             create=create,
             expected_revision=expected_revision,
@@ -525,9 +527,10 @@ class SessionStore:
             SerializationError: A durable store cannot keep such a value.
         """
         message = metadata if isinstance(metadata, VariableMetadata | None) else VariableMetadata(**metadata)
+        kind = type(value).__name__
         if self.durable is not None:
-            return await self.set_encoded(session_id, name, serialize_value(value), metadata=message)
-        return self.variables(session_id).set(name, value, metadata=message, type_name=type(value).__name__)
+            return await self.set_encoded(session_id, name, serialize_value(value), kind=kind, metadata=message)
+        return self.variables(session_id).set(name, value, metadata=message, type_name=kind)
 
     async def get_variable(self, session_id: str, name: str) -> Any:
         """Returns the value of a variable as Python has it, whoever set it; raises NotFoundError (VariableNotFound)."""
