@@ -14,7 +14,7 @@ from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.stored import StoredCall
-from grpc_tool_bridge.core.writes import Write
+from grpc_tool_bridge.core.writes import STORED, Write
 from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.budgets import Budget
@@ -157,7 +157,7 @@ class KeyedCalls:
                 earlier = await asyncio.shield(beginning)
         except (TimeoutError, asyncio.CancelledError) as error:
             # It may begin all the same, and nobody else can have the key before that is known.
-            beginning.add_done_callback(partial(self._begun_in_vain, key, durable))
+            beginning.add_done_callback(partial(self._begun_in_vain, key))
             if isinstance(error, TimeoutError):
                 raise DeadlineExceededError(
                     f"{request.tool_id}: the hub could not store in time that the call begins; call again later",
@@ -176,22 +176,23 @@ class KeyedCalls:
             answer = await self._run(key, running, call)
         finally:
             # Whoever wants the key next finds there what became of this call, also if its caller has gone.
-            ending = self._ended(key, running, durable)
+            ending = self._ended(key, running)
         with contextlib.suppress(ToolBridgeError):
             await ending
         return answer
 
-    def _begun_in_vain(self, key: str, durable: DurableStore, beginning: "asyncio.Future[StoredCall | None]") -> None:
+    def _begun_in_vain(self, key: str, beginning: "asyncio.Future[StoredCall | None]") -> None:
         """Frees a key for which a call began whose caller had gone before."""
-        if not beginning.cancelled() and beginning.exception() is None and beginning.result() is None:
-            durable.free_call(self._session_id, key)
+        failed = beginning.cancelled() or beginning.exception() is not None
+        if not failed and beginning.result() is None and self.durable is not None:
+            self.durable.free_call(self._session_id, key)
         self._release(key)
 
-    def _ended(self, key: str, running: _Running, durable: DurableStore) -> Write:
+    def _ended(self, key: str, running: _Running) -> Write:
         """Stores the outcome of a call, or that it has none; then others have its key."""
-        if running.outcome is None or not running.is_kept:
+        if self.durable is None or running.outcome is None or not running.is_kept:
             self._release(key)
-            return durable.free_call(self._session_id, key)
+            return STORED if self.durable is None else self.durable.free_call(self._session_id, key)
 
         def settled(error: ToolBridgeError | None) -> None:
             if error is not None:
@@ -199,7 +200,7 @@ class KeyedCalls:
                 _log.warning("the answer of a call with an idempotency key is kept in memory only: %s", error)
             self._release(key)
 
-        return durable.keep_answer(self._session_id, key, running.outcome, settled)
+        return self.durable.keep_answer(self._session_id, key, running.outcome, settled)
 
     def _answer_of(self, key: str, running: _Running, earlier: StoredCall) -> ToolCallResponse:
         """Returns the answer of a call that an earlier life of the hub began."""
