@@ -134,8 +134,8 @@ class Hub:
         self.executor = Executor(self.store, self.registry)
         self.admission = self.executor.admission
         self.chaos = chaos
-        # Until it is restored, nothing can be changed.
-        self.durable = self.store.durable = durable
+        self.durable = durable
+        self._restoring = asyncio.Lock()
         self.wrappers = BackendWrappers(self.executor.local, self.settings, chaos)
         self.registry.wrap = self.wrappers.wrap
         self.registry.register_batch("", tools)
@@ -169,22 +169,23 @@ class Hub:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def restore(self) -> None:
-        """Takes over what the durable store has kept, if there is one; before ``start``.
+        """Takes over what the durable store has kept, if there is one and it was not done; before ``start``.
 
         Raises:
             StoreError: The store cannot be used.
         """
-        if self.durable is None:
-            return
-        state = await self.durable.open(self.settings)
-        try:
-            restore(state, self.durable, self.store, self.registry, self.agents)
-            # A store that is full serves what it has, and is told again later.
-            with contextlib.suppress(ToolBridgeError):
-                await self.store.revisions.reservation
-        except BaseException:
-            await self.durable.aclose()
-            raise
+        async with self._restoring:
+            if self.durable is None or self.store.durable is not None:
+                return
+            state = await self.durable.open(self.settings)
+            try:
+                restore(state, self.durable, self.store, self.registry, self.agents)
+                # A store that is full serves what it has, and is told again later.
+                with contextlib.suppress(ToolBridgeError):
+                    await self.store.revisions.reservation
+            except BaseException:
+                await self.durable.aclose()
+                raise
 
     async def start(self) -> None:
         """Starts to serve."""
@@ -273,6 +274,8 @@ class Hub:
         return response
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
+        if self.durable is not None and self.store.durable is None:
+            raise UnavailableError("the hub has not opened its store; start it first")
         if request.session_id:
             # Another client may be creating or removing it.
             await self.store.settle(request.session_id)

@@ -1,7 +1,6 @@
 """What a new hub takes over of an earlier life."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.errors import SessionExpiredError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.stores import make_store
 from grpc_tool_bridge.values.serialization import serialize_value
 from support.held_store import HeldStore
 from support.waiting import soon, turns
@@ -93,11 +91,16 @@ async def test_who_followed_the_tools_of_an_earlier_life_is_told_all_of_them() -
     await watch.aclose()
 
 
-async def test_a_hub_changes_nothing_before_it_was_restored(tmp_path: Path) -> None:
-    hub = Hub(durable=make_store(f"sqlite:///{tmp_path}/hub.db"))
-    response = await hub.initialize_session(pb.InitializeSessionRequest(session_id="s"))
-    assert "is not open; its hub has not started" in response.error.message
-    assert len(hub.store) == 0
+async def test_a_hub_changes_nothing_before_it_was_restored_and_is_restored_once() -> None:
+    store = HeldStore(StoredState("e", 0, [_session("s", 1)], {}), is_quick=True)
+    hub = Hub(durable=store)
+    request = pb.InitializeSessionRequest(session_id="t")
+    assert "start it first" in (await hub.initialize_session(request)).error.message
+    assert (len(hub.store), store.done) == (0, [])
+    for _ in range(2):
+        await hub.restore()
+    assert store.done == ["reserve_revisions"]
+    assert (await hub.initialize_session(request)).success
 
 
 async def test_a_store_that_takes_no_reservation_serves_what_it_has() -> None:
