@@ -28,6 +28,8 @@ class Stage:
         self.held = HeldStore()
         self.hub = Hub(Settings(**settings), tools, durable=self.held)
         self.sessions: SessionStore = self.hub.store
+        # As if it had been restored.
+        self.sessions.durable = self.held
 
     async def stored(self, awaitable: Any) -> Any:
         """Awaits what the store has to take first."""
