@@ -306,8 +306,8 @@ class Variables:
         cursor = self._begin(after, epoch, wanted)
         if self._durable is not None and not self._reaches(cursor):
             # The history in memory begins with the first watch of this life; that in the store, long before.
-            missed = await self._durable.changes_after(self._session_id, cursor)
-            for change in missed or ():
+            missed = await self._missed(self._durable, cursor)
+            for change in missed:
                 if not wanted or change.name in wanted:
                     yield replace(change, secret=True) if self._is_secret(change.name) else change
             if missed:
@@ -320,6 +320,16 @@ class Variables:
             for change in changes:
                 # The reader may have taken so long that it has become secret meanwhile.
                 yield replace(change, secret=True) if self._is_secret(change.name) else change
+
+    async def _missed(self, durable: DurableStore, cursor: int) -> list[Change]:
+        """Returns the stored changes after a revision; none if a history in memory would not have had all of them."""
+        found = await durable.changes_after(self._session_id, cursor) or []
+        # A store need not drop at once what the settings no longer keep.
+        settings = self._settings
+        held = sum(change.size for change in found)
+        if len(found) > settings.watch_history or (held > settings.watch_history_bytes and len(found) > 1):
+            return []
+        return found
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""

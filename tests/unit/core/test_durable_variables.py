@@ -209,8 +209,20 @@ async def test_a_history_that_goes_further_back_is_read_from_the_store(names: tu
     await watch.aclose()
 
 
-async def test_a_watch_gets_a_reset_where_the_store_has_forgotten_too() -> None:
-    stage = Stage()
+@pytest.mark.parametrize(
+    ("settings", "history"),
+    [
+        ({}, None),
+        ({"watch_history": 2}, [6, 7, 8]),
+        ({"watch_history_bytes": 29}, [7, 8, 9]),
+    ],
+)
+async def test_a_watch_gets_a_reset_where_the_store_has_forgotten_or_might_have(
+    settings: dict[str, int], history: list[int] | None
+) -> None:
+    stage = Stage(**settings)
+    if history is not None:
+        stage.store.history = [Change("update", "x", 4, revision, 1.0, 10) for revision in history]
     variable = Variable("x", 5, "", 1, 1.0, 1.0, 9, 1)
     stage.variables.restore([variable], 9, 0)
     watch = stage.variables.watch(after=5)
