@@ -20,6 +20,7 @@ class HeldStore:
         history: What ``changes_after`` returns.
         state: What ``open`` returns.
         is_quick: Whether each change is stored at once.
+        failing: The error that each change fails with at once; None: it does not.
         closed: Whether it was closed.
     """
 
@@ -32,6 +33,7 @@ class HeldStore:
         self.known: dict[str, StoredCall] = {}
         self.history: list[Change] | None = None
         self.is_quick = is_quick
+        self.failing: ToolBridgeError | None = None
         self.closed = False
 
     @property
@@ -55,7 +57,9 @@ class HeldStore:
     def _hold(self, verb: str, *args: Any, settled: Settled | None = None) -> Write:
         write = Write(settled)
         self.held.append((verb, args, write))
-        if self.is_quick:
+        if self.failing is not None:
+            self.fail(self.failing)
+        elif self.is_quick:
             self.store()
         return write
 
