@@ -35,7 +35,9 @@ class Desk:
         self.run = Run(
             "mine",
             "agent",
+            "s",
             cast("HubCall", self.call),
+            started_at=1.5,
             digest=b"",
             max_bytes=max_bytes,
             memory=memory or RunMemory(1_000_000),
