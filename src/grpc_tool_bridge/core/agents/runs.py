@@ -14,7 +14,6 @@ from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
     ToolBridgeError,
-    UnavailableError,
     ValidationError,
     error_info,
 )
@@ -241,7 +240,7 @@ class Run:
     def _not_stored(self, error: ToolBridgeError) -> None:
         """Ends the run in memory: the durable store does not take more of it."""
         self._give_up_unstored()
-        self.fail(self._failure or _could_not_be_stored(error))
+        self.fail(self._failure or _interrupted(f"the run was ended, since it could not be stored ({error.message})"))
         if self.call is not None:
             self.call.cancel(error)
 
@@ -316,7 +315,7 @@ class Run:
                 self._note_content(AgentExecutionChunk.FromString(data))
             self._take(len(data))
             self._show(data, is_last=is_last)
-        self.fail(_hub_ended())
+        self.fail(_interrupted("the hub ended while the run was going on"))
 
     def cancel(self, error: ToolBridgeError) -> None:
         """Cancels the run, with the model request and the tool that it waits for."""
@@ -403,26 +402,14 @@ class Run:
         )
 
 
-def _hub_ended() -> ErrorInfo:
-    """Returns the error of a run that was going on when its hub ended."""
-    error = UnavailableError(
-        "the hub ended while the run was going on; its tools may have had their effects: find out before you start "
-        "another run",
-        details={"outcome": "unknown"},
-        # What its tools have done, the next one would do again.
-        retryable=False,
-    )
-    return error_info(error)
+def _interrupted(why: str) -> ErrorInfo:
+    """Returns the error of a run that had begun and cannot go on, through no fault of its own.
 
-
-def _could_not_be_stored(error: ToolBridgeError) -> ErrorInfo:
-    """Returns the error of a run that has begun and that the durable store takes no more of."""
-    info = error_info(error)
-    info.message = f"the run was ended, since a chunk of it could not be stored; {info.message}"
-    info.details.pop("retry_after", None)
-    # Likewise.
-    info.retryable = False
-    return info
+    Its type is none of the error table: those that are about the hub's state are retryable, and what the tools of the
+    run have done, another run would do again.
+    """
+    text = f"{why}; its tools may have had their effects: find out before you start another run"
+    return error_info(ToolBridgeError(text, error_type="RunInterrupted", details={"outcome": "unknown"}))
 
 
 class RunReader(AsyncGenerator[Any, None]):
