@@ -196,9 +196,10 @@ class Agents:
         """Ends the runs of a session that has ended."""
         state = self._of.pop(session, None)
         for run in list(state.runs.values()) if state is not None else ():
-            run.cancel(session_ended(error))
-            # With its session, the durable store forgets it.
+            # With its session, the durable store forgets it. What is on its way there is given up, even if it is the
+            # last chunk; then there is something left to cancel.
             run.close()
+            run.cancel(session_ended(error))
         if state is not None and state.agents:
             self._note_change(session)
 
