@@ -87,9 +87,9 @@ class StoreFile:
     def sizes(self) -> dict[str, int | float | str]:
         """Returns the bytes of the file and of its write-ahead log."""
         return {
-            "store.bytes": _size(self._path),
-            "store.wal_bytes": _size(beside(self._path, "-wal")),
-            "store.limit_bytes": self._limit,
+            "store_bytes": _size(self._path),
+            "store_log_bytes": _size(beside(self._path, "-wal")),
+            "store_limit_bytes": self._limit,
         }
 
     def _take(self) -> None:
