@@ -147,9 +147,9 @@ def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
     if server.hub.http_url:
         text.append(f"Dashboard: {reachable_url(server.hub.http_url, server.address)}\n", style="not bold")
     if server.hub.restored is not None:
-        count = server.hub.restored.sessions
-        kept = f"{count:,} session{'' if count == 1 else 's'} restored"
-        text.append(f"State is kept in {sqlite_path(settings.store)} ({kept})\n", style="not bold")
+        number = server.hub.restored.sessions
+        restored = f"{number:,} session{'' if number == 1 else 's'} restored"
+        text.append(f"State is kept in {sqlite_path(settings.store)} ({restored})\n", style="not bold")
     if server.hub.chaos is not None:
         warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
         text.append(warning, style="bold red")
