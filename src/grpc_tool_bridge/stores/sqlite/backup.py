@@ -1,6 +1,7 @@
 """Copies an SQLite store into a backup, while a hub has it, and a backup into a store."""
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -122,24 +123,35 @@ def _set_aside(path: Path) -> Path | None:
 
     At each moment there is a whole store under its own name, unless it is damaged.
     """
-    logs = [beside(path, suffix) for suffix in LOGS if beside(path, suffix).exists()]
-    if not path.exists() and not logs:
+    log, is_there = beside(path, "-wal"), path.exists()
+    if not is_there and not size_of(log):
         return None
     kept = _free_name(path)
-    if path.exists():
-        # It may be damaged, which is why it is replaced: then its log stays with it.
-        with suppress(StoreError):
-            fold(path)
+    if size_of(log):
+        # SQLite removes the log of a file that it cannot read, as one that belongs to nothing.
+        _link(log, beside(kept, "-wal"))
+    # The store may be damaged, which is why it is replaced: then its log stays with it.
+    with suppress(StoreError):
+        fold(path)
+        beside(kept, "-wal").unlink(missing_ok=True)
+    if is_there:
+        _link(path, kept)
     for suffix in LOGS:
-        if beside(path, suffix).exists():
-            beside(path, suffix).rename(beside(kept, suffix))
-    if path.exists():
-        try:
-            os.link(path, kept)
-        except OSError:
-            path.rename(kept)
+        beside(path, suffix).unlink(missing_ok=True)
     flush(path.parent)
     return kept
+
+
+def _link(path: Path, name: Path) -> None:
+    """Gives a file another name, too; where files have only one, a copy gets it."""
+    try:
+        os.link(path, name)
+    except OSError:
+        with new_file(name, size_of(path)) as new:
+            shutil.copyfile(path, new)
+            own_as(new, path)
+            flush(new)
+            place(new, name, replace=False)
 
 
 def _free_name(path: Path) -> Path:

@@ -103,7 +103,13 @@ def problems_of(connection: sqlite3.Connection, *, full: bool) -> list[str]:
         sqlite3.Error: It cannot even be read.
     """
     name = "integrity_check" if full else "quick_check"
-    lines = [line for (text,) in connection.execute(f"PRAGMA {name}({MAX_PROBLEMS})") for line in text.splitlines()]
+    try:
+        found = [text for (text,) in connection.execute(f"PRAGMA {name}({MAX_PROBLEMS})")]
+    except sqlite3.DatabaseError as error:
+        if primary_code(error) != sqlite3.SQLITE_CORRUPT:
+            raise
+        return [str(error)]
+    lines = [line for text in found for line in text.splitlines()]
     return [] if lines == ["ok"] else [line.strip() for line in lines[:MAX_PROBLEMS]]
 
 
