@@ -87,3 +87,8 @@ def damage(path: Path) -> None:
 async def in_thread(work: Callable[[], Any]) -> Any:
     """Does what blocks, while a store in this loop goes on."""
     return await asyncio.to_thread(work)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Returns the names of all files in a directory, in order."""
+    return sorted(file.name for file in folder.iterdir())

@@ -13,10 +13,10 @@ import pytest
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ValidationError
-from grpc_tool_bridge.stores.sqlite import backup
+from grpc_tool_bridge.stores.sqlite import backup, file
 from grpc_tool_bridge.stores.sqlite.backup import back_up, restore
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import change, damage, fill, filled, in_thread, rows, state_of
+from support.stores import change, damage, fill, filled, in_thread, names_in, rows, state_of
 
 TABLES = ("sessions", "ended_sessions", "changes", "present", "calls", "agents", "runs", "chunks")
 
@@ -55,7 +55,7 @@ async def test_a_backup_of_a_store_that_a_hub_has_is_all_of_it(tmp_path: Path) -
     await store.aclose()
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert made.size == target.stat().st_size
-    assert sorted(os.listdir(tmp_path)) == ["backup.db", "hub.db", "hub.db.lock"]
+    assert names_in(tmp_path) == ["backup.db", "hub.db", "hub.db.lock"]
     kept = contents(target)
     change(path, "DELETE FROM sessions WHERE session_id = 'later'")
     assert kept == contents(path)
@@ -66,7 +66,7 @@ async def test_a_backup_of_a_store_that_nobody_has_leaves_nothing_else_beside_it
     before = path.read_bytes()
     back_up(path, tmp_path / "backup.db")
     assert path.read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == ["backup.db", "hub.db", "hub.db.lock"]
+    assert names_in(tmp_path) == ["backup.db", "hub.db", "hub.db.lock"]
 
 
 async def test_a_backup_has_what_a_killed_hub_has_left_in_its_log(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_a_backup_of_a_damaged_store_fails_and_leaves_no_file(tmp_path: Pa
     damage(path)
     with pytest.raises(StoreError, match="damaged"):
         back_up(path, tmp_path / "backup.db")
-    assert sorted(os.listdir(tmp_path)) == ["hub.db", "hub.db.lock"]
+    assert names_in(tmp_path) == ["hub.db", "hub.db.lock"]
 
 
 # ------------------------------------------------------------------------------------------------------------ restore
@@ -150,7 +150,7 @@ async def test_a_store_that_is_there_is_replaced_only_if_it_may_be_and_is_kept(t
         made = restore(tmp_path / "backup.db", path, replace=True)
         assert made.kept is not None
         assert made.kept.name.startswith("hub.db.replaced-")
-    kept = [tmp_path / name for name in os.listdir(tmp_path) if ".replaced-" in name]
+    kept = [tmp_path / name for name in names_in(tmp_path) if ".replaced-" in name]
     assert sorted(len(rows(file, "SELECT * FROM sessions")) for file in kept) == [1, 2]
     assert len((await state_of(path)).sessions) == 2
 
@@ -189,7 +189,10 @@ async def test_a_damaged_store_is_replaced_and_kept_with_its_log(
     assert len((await state_of(path)).sessions) == 2
 
 
-async def test_a_store_that_another_program_reads_is_kept_with_its_log(tmp_path: Path) -> None:
+async def test_a_store_that_another_program_reads_is_kept_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "LOCK_SECONDS", 0.05)
     other = await filled(tmp_path / "other.db")
     change(other, "DELETE FROM sessions WHERE session_id = 'two'")
     path = await killed(tmp_path)
@@ -245,7 +248,7 @@ async def test_a_backup_that_cannot_be_used_replaces_nothing(spoil: Callable[[Pa
     with pytest.raises(StoreError):
         restore(tmp_path / "backup.db", path, replace=True)
     assert path.read_bytes() == before
-    assert {name for name in os.listdir(tmp_path)} - {"backup.db"} == {"hub.db", "hub.db.lock"}
+    assert set(names_in(tmp_path)) - {"backup.db"} == {"hub.db", "hub.db.lock"}
 
 
 async def test_a_store_is_no_backup_of_itself(tmp_path: Path) -> None:
@@ -271,7 +274,7 @@ async def test_what_a_link_leads_to_is_replaced_and_not_the_link(tmp_path: Path)
     link.symlink_to(real)
     restore(other, link, replace=True)
     assert link.is_symlink()
-    assert any(".replaced-" in name for name in os.listdir(folder))
+    assert any(".replaced-" in name for name in names_in(folder))
 
 
 async def test_a_crash_at_any_step_of_replacing_leaves_a_whole_store(
@@ -289,4 +292,4 @@ async def test_a_crash_at_any_step_of_replacing_leaves_a_whole_store(
             with pytest.raises(KeyboardInterrupt):
                 restore(tmp_path / "backup.db", path, replace=True)
         assert len((await state_of(path)).sessions) == 2, name
-        assert [each for each in os.listdir(tmp_path) if each.endswith(".part")] == []
+        assert [each for each in names_in(tmp_path) if each.endswith(".part")] == []

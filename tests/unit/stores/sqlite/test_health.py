@@ -1,6 +1,5 @@
 """Whether a store and its disk are well."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import health
 from grpc_tool_bridge.stores.sqlite.health import Mount
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import change, damage, fill, filled, in_thread
+from support.stores import change, damage, fill, filled, in_thread, names_in
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -101,6 +100,6 @@ def test_flushes_are_measured_and_leave_no_file(tmp_path: Path) -> None:
     took = health.flush_seconds(tmp_path, 3)
     assert len(took) == 3
     assert list(took) == sorted(took)
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
     with pytest.raises(OSError, match="No such file"):
         health.flush_seconds(tmp_path / "none", 1)

@@ -13,7 +13,7 @@ import pytest
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, StoreError
 from grpc_tool_bridge.stores.sqlite import placing
 from grpc_tool_bridge.stores.sqlite.placing import copy_failure, copy_into, new_file, place, problems_of, verify
-from support.stores import damage, filled, rows
+from support.stores import damage, filled, names_in, rows
 
 
 def test_a_new_file_can_be_read_by_this_user_alone_and_is_gone_unless_it_is_placed(tmp_path: Path) -> None:
@@ -25,10 +25,10 @@ def test_a_new_file_can_be_read_by_this_user_alone_and_is_gone_unless_it_is_plac
             new.with_name(f"{new.name}-journal").touch()
     finally:
         os.umask(before)
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
     with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "hub.db", 0):
         raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_a_disk_without_enough_room_is_said_before_anything_is_written(
@@ -37,7 +37,7 @@ def test_a_disk_without_enough_room_is_said_before_anything_is_written(
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=999))
     with pytest.raises(ResourceExhaustedError, match="999 bytes left, and 1,000 are needed"):
         new_file(tmp_path / "hub.db", 1_000).__enter__()
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_file_is_placed_over_another_only_if_it_may(
     with new_file(target, 0) as new, pytest.raises(AlreadyExistsError, match="with --force"):
         place(new, target, replace=False)
     assert target.read_text() == "second"
-    assert os.listdir(tmp_path) == ["hub.db"]
+    assert names_in(tmp_path) == ["hub.db"]
 
 
 def test_a_file_gets_its_name_by_a_link_where_there_are_links(tmp_path: Path) -> None:
@@ -73,16 +73,20 @@ def test_a_file_gets_its_name_by_a_link_where_there_are_links(tmp_path: Path) ->
         place(new, target, replace=False)
     with new_file(target, 0) as new, pytest.raises(AlreadyExistsError):
         place(new, target, replace=False)
-    assert (target.read_text(), os.listdir(tmp_path)) == ("it", ["hub.db"])
+    assert (target.read_text(), names_in(tmp_path)) == ("it", ["hub.db"])
 
 
 async def test_a_copy_has_everything_and_needs_no_log(tmp_path: Path) -> None:
     path = await filled(tmp_path / "hub.db")
     copy = tmp_path / "copy.db"
     copy.touch()
+
+    def finish(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO facts VALUES ('x', 1)")
+
     with closing(sqlite3.connect(path)) as source:
-        copy_into(copy, source, lambda connection: connection.execute("INSERT INTO facts VALUES ('x', 1)"))
-    assert sorted(os.listdir(tmp_path)) == ["copy.db", "hub.db", "hub.db.lock"]
+        copy_into(copy, source, finish)
+    assert names_in(tmp_path) == ["copy.db", "hub.db", "hub.db.lock"]
     assert rows(copy, "PRAGMA journal_mode") == [("delete",)]
     assert rows(copy, "SELECT * FROM changes") == rows(path, "SELECT * FROM changes")
     assert rows(copy, "SELECT value FROM facts WHERE name = 'x'") == [(1,)]

@@ -1,7 +1,6 @@
 """Reading a store at one moment."""
 
 import asyncio
-import os
 import shutil
 import signal
 import sqlite3
@@ -16,7 +15,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
 from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file, read_snapshot
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import change, fill, filled, in_thread
+from support.stores import change, fill, filled, in_thread, names_in
 
 
 def sessions(connection: sqlite3.Connection) -> list[str]:
@@ -25,13 +24,13 @@ def sessions(connection: sqlite3.Connection) -> list[str]:
 
 async def test_a_store_that_nobody_has_is_read_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = await filled(tmp_path / "hub.db")
-    before = path.read_bytes(), sorted(os.listdir(tmp_path))
+    before = path.read_bytes(), names_in(tmp_path)
     assert read_snapshot(path, sessions) == ["one", "two"]
-    assert (path.read_bytes(), sorted(os.listdir(tmp_path))) == before
+    assert (path.read_bytes(), names_in(tmp_path)) == before
 
 
-async def test_a_store_that_cannot_be_written_is_read(tmp_path: Path) -> None:
-    path = await filled(tmp_path / "hub.db")
+def test_a_store_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    path = asyncio.run(filled(tmp_path / "hub.db"))
     path.chmod(0o400)
     tmp_path.chmod(0o500)
     try:

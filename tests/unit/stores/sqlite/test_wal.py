@@ -1,6 +1,5 @@
 """The log beside a store that no hub has."""
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,9 +9,10 @@ import pytest
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.stores.sqlite import file
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from grpc_tool_bridge.stores.sqlite.wal import fold
-from support.stores import fill, filled, rows, state_of
+from support.stores import fill, filled, names_in, rows, state_of
 
 
 async def left_by_a_kill(tmp_path: Path) -> Path:
@@ -31,11 +31,12 @@ async def left_by_a_kill(tmp_path: Path) -> Path:
 async def test_a_log_is_carried_over_into_the_file(tmp_path: Path) -> None:
     path = await left_by_a_kill(tmp_path)
     fold(path)
-    assert os.listdir(path.parent) == ["hub.db"]
+    assert names_in(path.parent) == ["hub.db"]
     assert [session.session_id for session in (await state_of(path)).sessions] == ["one", "two"]
 
 
-async def test_a_log_that_another_program_reads_stays(tmp_path: Path) -> None:
+async def test_a_log_that_another_program_reads_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "LOCK_SECONDS", 0.05)
     path = await left_by_a_kill(tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
