@@ -172,17 +172,19 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     yield Check("token", "ok", "accepted" if hub.token() is not None else "no token required")
     if not serving:
         yield Check("health", "fail", "the hub answered, but is not serving; is it shutting down?")
+        for check in await _budgets(bridge):
+            if check.name == "store":
+                yield check
         return
     yield Check("health", "ok", "the hub serves")
     try:
-        for check in await _round_trips(bridge):
+        # The budgets before the session: once that is stored, the store works again.
+        for check in [*await _round_trips(bridge), *await _budgets(bridge)]:
             yield check
         count = len(await bridge.initialize(connect_timeout=hub.connect_timeout))
     except ToolBridgeError as error:
         yield Check("session", "fail", one_line(str(error)))
         return
-    for check in await _budgets(bridge):
-        yield check
     yield await _link(hub)
     some = f"{count} tool{'s' if count > 1 else ''}"
     yield Check("tools", "ok" if count else "warn", some if count else "none; offer some with serve --tools …")
@@ -222,6 +224,8 @@ def _store(numbers: Mapping[str, int], failing: str) -> Check:
     size, limit = numbers.get("hub.store_bytes", 0), numbers.get("hub.store_limit_bytes", 0)
     text = f"{numbers['hub.store_changes']:,} changes stored since the hub started; {_mib(size)}"
     text += f" of {_mib(limit)} MiB" if limit else " MiB"
+    failures = numbers.get("hub.store_failures", 0)
+    text += f"; {failures:,} commits failed, but not the last" if failures else ""
     if limit and size > limit * FULL_PART:
         return Check("store", "warn", f"{text}; raise max_store_bytes, or end sessions")
     return Check("store", "ok", text)
