@@ -1,5 +1,6 @@
 """Makes a whole file beside where it belongs, and then puts it there: nobody ever sees half of one."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,9 @@ PAGES = 256
 
 # Problems of a damaged file that are told.
 MAX_PROBLEMS = 5
+
+# What a file system answers that cannot flush a directory.
+_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP)
 
 _JOURNALS = ("-journal", "-wal", "-shm")
 
@@ -158,6 +162,10 @@ def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems have nothing to flush of a directory.
+        if error.errno not in _NO_FLUSH or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

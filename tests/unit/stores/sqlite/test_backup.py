@@ -1,5 +1,6 @@
 """Backups of a store, and stores of backups."""
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -59,6 +60,22 @@ async def test_a_backup_of_a_store_that_a_hub_has_is_all_of_it(tmp_path: Path) -
     kept = contents(target)
     change(path, "DELETE FROM sessions WHERE session_id = 'later'")
     assert kept == contents(path)
+
+
+def test_a_backup_is_on_the_disk_before_it_gets_its_name_and_its_name_before_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, target = asyncio.run(filled(tmp_path / "hub.db")), tmp_path / "backup.db"
+    flushed: list[tuple[int, bool]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, target.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    back_up(path, target)
+    assert flushed == [(target.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
 
 
 async def test_a_backup_of_a_store_that_nobody_has_leaves_nothing_else_beside_it(tmp_path: Path) -> None:
