@@ -20,7 +20,7 @@ from grpc_tool_bridge.cli import main, store_text
 from grpc_tool_bridge.stores.sqlite import health, holding
 from grpc_tool_bridge.values.serialization import deserialize_value
 from integration.test_cli import PATIENCE, TOOLS, doctor, popen, read_line, runner, serving
-from support.stores import SECRET, damage, filled, names_in, rows, state_of
+from support.store_files import SECRET, damage, filled, names_in, rows, state_of
 from support.waiting import soon, until
 
 PAUSED = Path(__file__).with_name("paused_copy.py")

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from grpc_tool_bridge.stores.sqlite import anew
-from support.stores import change, filled, rows, state_of
+from support.store_files import change, filled, rows, state_of
 
 
 def begin_anew(path: Path) -> str:

@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ValidationEr
 from grpc_tool_bridge.stores.sqlite import backup, file
 from grpc_tool_bridge.stores.sqlite.backup import back_up, restore
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import change, damage, fill, filled, in_thread, names_in, rows, state_of
+from support.store_files import change, damage, fill, filled, in_thread, names_in, rows, state_of
 
 TABLES = ("sessions", "ended_sessions", "changes", "present", "calls", "agents", "runs", "chunks")
 

@@ -9,7 +9,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import health
 from grpc_tool_bridge.stores.sqlite.health import Mount
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import change, damage, fill, filled, in_thread, names_in
+from support.store_files import change, damage, fill, filled, in_thread, names_in
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import holding
 from grpc_tool_bridge.stores.sqlite.holding import held, holder, own_as
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import filled
+from support.store_files import filled
 
 needs_locks = pytest.mark.skipif(not holding.LOCKS.exists(), reason="the system does not tell who has a lock")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

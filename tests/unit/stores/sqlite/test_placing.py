@@ -14,7 +14,7 @@ import pytest
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, StoreError
 from grpc_tool_bridge.stores.sqlite import placing
 from grpc_tool_bridge.stores.sqlite.placing import copy_failure, copy_into, flush, new_file, place, problems_of, verify
-from support.stores import damage, filled, names_in, rows
+from support.store_files import damage, filled, names_in, rows
 
 
 def test_a_new_file_can_be_read_by_this_user_alone_and_is_gone_unless_it_is_placed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from grpc_tool_bridge.errors import SessionNotFoundError, StoreError
 from grpc_tool_bridge.stores.sqlite import holding
 from grpc_tool_bridge.stores.sqlite.report import Amounts, report
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import SECRET, change, fill, filled, in_thread, state_of
+from support.store_files import SECRET, change, fill, filled, in_thread, state_of
 
 
 async def test_each_kind_is_counted_by_session_and_no_value_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
 from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file, read_snapshot
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.stores import change, fill, filled, in_thread, names_in
+from support.store_files import change, fill, filled, in_thread, names_in
 
 
 def sessions(connection: sqlite3.Connection) -> list[str]:

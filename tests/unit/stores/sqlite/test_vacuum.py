@@ -11,7 +11,7 @@ from grpc_tool_bridge.stores.sqlite import placing
 from grpc_tool_bridge.stores.sqlite import vacuum as module
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from grpc_tool_bridge.stores.sqlite.vacuum import vacuum
-from support.stores import change, damage, filled, in_thread, names_in, rows, state_of
+from support.store_files import change, damage, filled, in_thread, names_in, rows, state_of
 
 
 async def once_larger(tmp_path: Path) -> Path:

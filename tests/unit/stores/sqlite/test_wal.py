@@ -12,7 +12,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import file
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from grpc_tool_bridge.stores.sqlite.wal import fold
-from support.stores import fill, filled, names_in, rows, state_of
+from support.store_files import fill, filled, names_in, rows, state_of
 
 
 async def left_by_a_kill(tmp_path: Path) -> Path:
