@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Self
 
 from benchmarks.callers import Crowds, in_microseconds, per_second, rates
 from benchmarks.peers.raw_sqlite import Disk, RawSqlite
@@ -189,7 +190,7 @@ class _Thread:
             self._do(number)
             self._loop.call_soon_threadsafe(done.set_result, None)
 
-    def __enter__(self) -> "_Thread":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
