@@ -68,17 +68,17 @@ async def test_a_timer_ends_the_wait_in_its_loop(monkeypatch: pytest.MonkeyPatch
 
 
 def test_each_loop_has_its_own_timers() -> None:
-    async def ended() -> bool:
-        wait = Wait()
-        expire_after(0.0, wait)
-        async with asyncio.timeout(PATIENCE):
-            await wait.over.wait()
-        return True
+    async def timers() -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), "time", lambda: 100.0)
+            timers = Timers(patch)
+            expire_after(20.0, Wait())
+            return len(timers.set)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared_timers, "_GRAIN", 0.01)
-        assert asyncio.run(ended())
-        assert asyncio.run(ended())
+    loops = [asyncio.new_event_loop() for _ in range(2)]
+    assert [loop.run_until_complete(timers()) for loop in loops] == [1, 1]
+    for loop in loops:
+        loop.close()
 
 
 async def test_a_long_timeout_costs_no_timer_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,5 +93,6 @@ async def test_a_long_timeout_ends_what_takes_longer(monkeypatch: pytest.MonkeyP
     waiting = asyncio.ensure_future(within(asyncio.get_running_loop().create_future(), SHARED_FROM))
     await turns(2)
     timers.end()
-    with pytest.raises(ExpiredError):
-        await waiting
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(ExpiredError):
+            await waiting
