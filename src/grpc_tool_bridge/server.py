@@ -12,6 +12,7 @@ from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
@@ -21,6 +22,7 @@ from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.stores.urls import make_store
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
@@ -249,6 +251,22 @@ class LocalToolBridge(ToolBridge):
             follow_tools=follow_tools,
             on_tools_changed=on_tools_changed,
         )
+
+    async def initialize(
+        self,
+        session_id: str | None = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        config: SessionConfig | None = None,
+        connect_timeout: float = 5.0,
+    ) -> dict[str, AsyncGRPCProxyTool]:
+        """Opens the session, as for ``ToolBridge``, of a hub that has opened its store.
+
+        Raises:
+            StoreError: The store cannot be used.
+        """
+        await self.hub.restore()
+        return await super().initialize(session_id, metadata=metadata, config=config, connect_timeout=connect_timeout)
 
     async def __aenter__(self) -> Self:
         await self.hub.restore()

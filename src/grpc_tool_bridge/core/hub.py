@@ -130,6 +130,7 @@ class Hub:
         self.admission = self.executor.admission
         self.chaos = chaos
         self.durable = durable
+        self._restoring = asyncio.Lock()
         self.wrappers = BackendWrappers(self.executor.local, self.settings, chaos)
         self.registry.wrap = self.wrappers.wrap
         self.registry.register_batch("", tools)
@@ -163,13 +164,15 @@ class Hub:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def restore(self) -> None:
-        """Takes over what the durable store has kept, if there is one; before ``start``.
+        """Takes over what the durable store has kept, if there is one and it was not done; before ``start``.
 
         Raises:
             StoreError: The store cannot be used.
         """
-        if self.durable is not None:
-            restore(await self.durable.open(self.settings), self.durable, self.store, self.registry, self.agents)
+        async with self._restoring:
+            if self.durable is not None and self.store.durable is None:
+                state = await self.durable.open(self.settings)
+                restore(state, self.durable, self.store, self.registry, self.agents)
 
     async def start(self) -> None:
         """Starts to serve."""
@@ -249,6 +252,8 @@ class Hub:
         return response
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
+        if self.durable is not None and self.store.durable is None:
+            raise UnavailableError("the hub has not opened its store; start it first")
         if request.session_id:
             known = self.store.find_or_none(request.session_id)
             if known is not None:
