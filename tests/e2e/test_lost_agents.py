@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, UnavailableError
+from failure_modes.durable_hub import DurableHub
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolWorker, UnavailableError
 from grpc_tool_bridge.testing import ModelServer, ToxicProxy
 from grpc_tool_bridge.testing.model_script import Answer, Held, Prompt, arithmetic
 from integration.connections import read
@@ -141,3 +143,25 @@ async def test_a_runtime_that_is_told_to_end_finishes_its_run(server: BridgeServ
         await soon(reading.task)
         assert reading.seen[-1]["stop_reason"] == "finished"
         assert await asyncio.to_thread(process.wait, PATIENCE) == 0
+
+
+async def test_a_hub_that_is_killed_in_the_middle_of_a_run_has_its_steps_in_its_next_life_and_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k3y-of-the-test")
+    model = Model()
+    with ModelServer(model.answer) as served, ExitStack() as stack:
+        hub = DurableHub(tmp_path / "hub.db", stack)
+        # The agents run in the hub, and end with it.
+        words = ["--agents", "--model", "openai/scripted", "--api-base", served.url]
+        await hub.begin(*words)
+        async with ToolWorker(hub.address, tools=[calculate]), GRPCToolBridge(hub.address) as bridge:
+            reading = Reading(bridge)
+            await reading.begin(model)
+            await hub.kill()
+            await hub.begin(*words)
+            with pytest.raises(ToolBridgeError, match="the hub ended while the run was going on") as caught:
+                await soon(reading.task)
+            assert caught.value.error_type == "RunInterrupted"
+            assert reading.kinds() == ["thought", "action", "observation"]
+            assert [chunk["sequence"] for chunk in reading.seen] == [0, 1, 2]

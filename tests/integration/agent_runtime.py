@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from grpc_tool_bridge import LocalToolBridge, ToolWorker
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError, error_info
+from grpc_tool_bridge.link.listener import LinkServer
+from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import serialize_value
@@ -113,3 +117,8 @@ class ObedientAgents:
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+def runtime_of(bridge: LocalToolBridge, agents: ObedientAgents) -> AbstractAsyncContextManager[Any]:
+    """Runs agents for the hub that a bridge has in this process."""
+    return ToolWorker(MemoryConnection(LinkServer(bridge.hub, bridge.hub.settings).serve), agents=agents)

@@ -100,12 +100,19 @@ class Admin:
         wanted = self._store.peek(request.session_id) if request.session_id else None
 
         def position(run: Run) -> tuple[float, str]:
-            return run.call.opened_at, self._ids.of(run.call)
+            # No name has a line break.
+            return run.started_at, f"{run.session_id}\n{run.run_id}"
+
+        def write(run: Run) -> pb.RunInfo:
+            if run.call is not None:
+                # It can be cancelled by the id that is listed.
+                self._ids.of(run.call)
+            return infos.run_info(run)
 
         page = await page_of(
-            (run for run in self._agents.runs() if wanted is None or run.call.session is wanted),
+            (run for run in self._agents.runs() if wanted is None or run.session_id == wanted.id),
             position,
-            infos.run_info,
+            write,
             what="runs",
             token=request.page_token,
             size=request.page_size,

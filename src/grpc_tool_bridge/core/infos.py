@@ -259,12 +259,12 @@ def run_info(run: Run) -> pb.RunInfo:
     info = pb.RunInfo(
         run_id=run.run_id,
         agent_id=run.agent_id,
-        session_id=run.call.session.id,
+        session_id=run.session_id,
         state=state,
         chunks=run.due,
         readers=run.readers,
     )
-    set_time(info.started_at, _clock.time_of(run.call.opened_at))
+    set_time(info.started_at, run.started_at)
     return info
 
 

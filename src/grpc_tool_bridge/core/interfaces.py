@@ -266,7 +266,14 @@ class DurableStore(Protocol):
 
     # ------------------------------------------------------------------------------------------ agents and runs
 
-    def add_agent(self, session_id: str, agent_id: str, definition: CreateReActAgentRequest) -> Write:
+    def add_agent(
+        self,
+        session_id: str,
+        agent_id: str,
+        definition: CreateReActAgentRequest,
+        *,
+        settled: Settled | None = None,
+    ) -> Write:
         """Keeps an agent; one that is there already stays as it is."""
 
     def begin_run(self, session_id: str, run: StoredRun) -> Write:

@@ -252,7 +252,8 @@ async def test_a_run_tells_how_far_it_is(over: bool, succeeded: bool, error_type
     run: Any = SimpleNamespace(
         run_id="r",
         agent_id="a",
-        call=make_call(),
+        session_id="s",
+        started_at=1.5,
         over=over,
         succeeded=succeeded,
         error_type=error_type,
@@ -261,7 +262,7 @@ async def test_a_run_tells_how_far_it_is(over: bool, succeeded: bool, error_type
     )
     info = infos.run_info(run)
     assert (info.run_id, info.agent_id, info.session_id, info.chunks, info.readers) == ("r", "a", "s", 3, 2)
-    assert info.state == state
+    assert (info.state, info.started_at.ToMicroseconds()) == (state, 1_500_000)
 
 
 def test_the_bounds_leave_room_for_what_stands_beside_them() -> None:

@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -21,12 +22,13 @@ from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.agents.runtimes import AgentRuntimes
 from grpc_tool_bridge.core.calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.infos import time_of
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
-from grpc_tool_bridge.core.stored import StoredSession
+from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -76,13 +78,15 @@ class SessionAgents:
 
     Attributes:
         agents: Agents by id.
+        unstored: The ids of those on their way into the durable store.
         runs: Runs by id, including ended ones that are kept.
     """
 
-    __slots__ = ("agents", "runs")
+    __slots__ = ("agents", "runs", "unstored")
 
     def __init__(self) -> None:
         self.agents: dict[str, Agent] = {}
+        self.unstored: set[str] = set()
         self.runs: dict[str, Run] = {}
 
 
@@ -123,12 +127,14 @@ class Agents:
         """
         self._durable = durable
         for stored in sessions:
-            if stored.agents:
-                agents = self.of(self._store.peek(stored.session_id)).agents
-                agents.update(
+            if stored.agents or stored.runs:
+                session = self._store.peek(stored.session_id)
+                self.of(session).agents.update(
                     (agent_id, Agent(agent_id, definition, self._settings))
                     for agent_id, definition in stored.agents.items()
                 )
+                for run in stored.runs:
+                    self._add_run(session, run).restore(run.first, run.chunks)
 
     def definitions(self, session_id: str) -> dict[str, pb.CreateReActAgentRequest]:
         """Returns the agents of a session by id, as they were created; empty if there is no such session."""
@@ -178,20 +184,22 @@ class Agents:
         self._runtimes.on_model = report
 
     async def aclose(self) -> None:
-        """Cancels every run."""
+        """Cancels every run; what a durable store has of them stays there."""
         # A task that is cancelled before its first step would never end its run's readers.
         await asyncio.sleep(0)
         await self._tasks.aclose()
-        for state in list(self._of.values()):
-            for run in list(state.runs.values()):
-                run.evict()
+        for run in list(self.runs()):
+            await run.settled()
+            run.close()
 
     def session_ended(self, session: Session, error: ToolBridgeError) -> None:
         """Ends the runs of a session that has ended."""
         state = self._of.pop(session, None)
         for run in list(state.runs.values()) if state is not None else ():
+            # With its session, the durable store forgets it. What is on its way there is given up, even if it is the
+            # last chunk; then there is something left to cancel.
+            run.close()
             run.cancel(session_ended(error))
-            run.evict()
         if state is not None and state.agents:
             self._note_change(session)
 
@@ -226,12 +234,11 @@ class Agents:
         self._check_room(session, agent_id)
         agent = Agent(agent_id, definition, self._settings)
         response = await self._checked(session, agent)
+        if session.ended is not None:
+            raise session_ended(session.ended)
         # Other agents may have been created meanwhile.
         self._check_room(session, agent_id)
-        agents = self.of(session).agents
-        if agent_id not in agents:
-            agents[agent_id] = agent
-            self._note_change(session)
+        await self._add(session, agent)
         return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=tool_count, capabilities=response.capabilities)
 
     def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> tuple[list[str], int]:
@@ -247,11 +254,34 @@ class Agents:
         return list(names), len(by_name if chosen.patterns is not None else names)
 
     def _check_room(self, session: Session, agent_id: str) -> None:
-        known = self.of(session).agents
+        known = self.of(session).agents.keys() | self.of(session).unstored
         if agent_id not in known and len(known) >= self._settings.max_session_agents:
             raise ResourceExhaustedError(
                 f"session {session.id!r} has {len(known)} agents, which is its limit (max_session_agents)"
             )
+
+    async def _add(self, session: Session, agent: Agent) -> None:
+        """Adds an agent to its session, once it is stored, unless it is there already."""
+        state = self.of(session)
+        if agent.id in state.agents:
+            return
+        if self._durable is None:
+            self._added(session, agent, None)
+            return
+        state.unstored.add(agent.id)
+        settled = partial(self._added, session, agent)
+        await self._durable.add_agent(session.id, agent.id, agent.definition, settled=settled)
+
+    def _added(self, session: Session, agent: Agent, error: ToolBridgeError | None) -> None:
+        """Lets a session have an agent that is stored, or need not be; if its caller has gone meanwhile, too."""
+        state = self._of.get(session)
+        if state is None:
+            # It has ended.
+            return
+        state.unstored.discard(agent.id)
+        if error is None and agent.id not in state.agents:
+            state.agents[agent.id] = agent
+            self._note_change(session)
 
     async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
         """Has a runtime check an agent."""
@@ -314,7 +344,7 @@ class Agents:
         run = self.of(session).runs.get(request.run_id)
         if run is None:
             raise _no_run(session, request.run_id)
-        if run.over:
+        if run.ended:
             return f"run {run.run_id!r} was over already"
         run.cancel(CallCancelledError("the run was cancelled by its caller"))
         return f"run {run.run_id!r} is cancelled"
@@ -355,61 +385,77 @@ class Agents:
         if request.run_id:
             # Every chunk carries it.
             check_name(request.run_id, "a run id")
-        runs = self.of(session).runs
-        self._make_room(session, runs)
+        self._make_room(session, self.of(session).runs)
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
         call = executor.admission.make(session, agent.tool, context, timeout_ms=timeout_ms)
         call.run_id = call.request_id = request.run_id or uuid.uuid4().hex
         executor.admission.enter(call, context)
-        run = Run(
-            call.run_id,
-            agent.id,
+        run = self._add_run(session, StoredRun(call.run_id, agent.id, _asked(request), time_of(call.opened_at)), call)
+        run.begin()
+        self._tasks.spawn(self._drive(run, call, agent, request), f"run {run.run_id}")
+        return run
+
+    def _add_run(self, session: Session, stored: StoredRun, call: HubCall | None = None) -> Run:
+        """Adds a run to its session: one that begins, or one that a durable store has kept."""
+        runs, settings = self.of(session).runs, self._settings
+        run = runs[stored.run_id] = Run(
+            stored.run_id,
+            stored.agent_id,
+            session.id,
             call,
-            digest=_asked(request),
+            started_at=stored.started_at,
+            digest=stored.digest,
             max_bytes=settings.agent_run_bytes,
             memory=self._memory,
             ttl=settings.agent_run_ttl,
             on_evicted=lambda evicted: _drop(runs, evicted),
+            durable=self._durable,
         )
-        runs[run.run_id] = run
-        run.begin()
-        self._tasks.spawn(self._drive(run, agent, request), f"run {run.run_id}")
         return run
 
     def _make_room(self, session: Session, runs: dict[str, Run]) -> None:
-        if len(runs) < self._settings.max_session_runs:
-            return
-        evictable = next((run for run in runs.values() if run.is_evictable), None)
-        if evictable is None:
-            raise ResourceExhaustedError(
-                f"session {session.id!r} has {len(runs)} runs, which is its limit (max_session_runs); "
-                "read or cancel some first",
-                details={"retry_after": "1"},
-            )
-        evictable.evict()
+        # An earlier life of the hub may have had a higher limit.
+        while len(runs) >= self._settings.max_session_runs:
+            evictable = next((run for run in runs.values() if run.is_evictable), None)
+            if evictable is None:
+                raise ResourceExhaustedError(
+                    f"session {session.id!r} has {len(runs)} runs, which is its limit (max_session_runs); "
+                    "read or cancel some first",
+                    details={"retry_after": "1"},
+                )
+            evictable.evict()
 
-    async def _drive(self, run: Run, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
+    async def _drive(self, run: Run, call: HubCall, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
         """Executes the run on a runtime, and keeps its chunks."""
-        executor, call = self._executor, run.call
+        executor = self._executor
         error = error_info(ProtocolError("the agent runtime ended the run without a result or an error"))
         permits: Permits = ()
         try:
             call.check()
             permits = await executor.admission.acquire(call)
+            if run.writer is not None:
+                # Otherwise, who comes back with its id after a crash could begin it a second time.
+                await call.step(run.writer.begun())
             asked = pb.ExecuteAgentRequest()
             asked.CopyFrom(request)
             # Readers that attach later may want the steps, even if this one does not.
             asked.run_id, asked.from_sequence, asked.stream, asked.timeout_ms = run.run_id, 0, True, 0
             async with aclosing(self._runtimes.run(call, agent.definition, asked)) as chunks:
-                while not run.over:
+                while not run.ended:
                     try:
                         data = await call.step(cast("Any", chunks.__anext__()))
                     except StopAsyncIteration:
                         break
                     executor.check_size("a chunk of an agent's run", len(data))
                     run.put(data)
-                    if not run.over:
+                    if run.is_ahead:
+                        await call.step(run.room())
+                    if not run.ended:
                         call.check()
+            await run.settled()
+            if not run.ended:
+                # Its session may have ended meanwhile, and with it what was on its way.
+                call.check()
         except Exception as failure:  # noqa: BLE001 - every failure ends the run with an error
             error = executor.error_of(failure)
         except BaseException:

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
+from grpc_tool_bridge.core.agents.run_writer import RunWriter
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.interfaces import DurableStore
+from grpc_tool_bridge.core.stored import StoredRun
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
     ToolBridgeError,
     ValidationError,
+    error_info,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ErrorInfo
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
@@ -19,6 +23,10 @@ from grpc_tool_bridge.rpc.nodes import read_message
 
 # Chunks of one run that are kept, regardless of their size.
 MAX_CHUNKS = 10_000
+
+# Chunks of one run that may be on their way into a durable store; beyond that, its runtime waits.
+MAX_UNSTORED = 1_000
+MAX_UNSTORED_BYTES = 1024 * 1024
 
 _LAST = frozenset({"result", "error"})
 
@@ -46,10 +54,13 @@ class RunMemory:
         self.held = 0
 
     def take(self, run: "Run", size: int) -> None:
-        """Counts a kept chunk of ``size`` bytes, and makes room for it."""
+        """Counts a chunk of ``size`` bytes."""
         self._runs[run] = None
         self.held += size
         self._lease.set(self.held)
+
+    def make_room(self) -> None:
+        """Makes room for what was counted."""
         while self.held > self._max_bytes or self._memory.is_over() is not None:
             evictable = next((other for other in self._over if other.is_evictable), None)
             if evictable is not None:
@@ -79,41 +90,55 @@ class Run:
     It continues without a reader for a while, so that a reader whose connection was lost can attach again; then it is
     cancelled, or evicted if it is over.
 
+    With a durable store, readers get a chunk when it is stored, so that nobody has seen what a crash could take back.
+    The runtime goes on meanwhile.
+
     Args:
         run_id: Its id.
         agent_id: The agent.
-        call: The run as a call of the hub.
+        session_id: The session.
+        call: The run as a call of the hub; None if an earlier life of the hub had it.
+        started_at: Seconds since the epoch.
         digest: Digest of the request.
         max_bytes: Bytes of chunks to keep; the oldest are dropped.
         memory: The memory of all runs.
         ttl: Seconds to continue, or to be kept, without a reader.
         on_evicted: Called with the run when no reader can attach to it any more.
+        durable: Keeps it beyond the life of the process, if set.
 
     Attributes:
-        run_id, agent_id, call, digest: As given.
-        over: Whether it has its last chunk.
+        run_id, agent_id, session_id, call, started_at, digest: As given.
+        ended: Whether it has its last chunk, which may be on its way into the durable store.
+        over: Whether readers have its last chunk.
         succeeded: Whether that chunk is a result.
         error_type: Type of the error that it ended with; empty if there is none.
         readers: Number of readers.
-        held: Bytes of its kept chunks.
+        held: Bytes of its chunks.
+        writer: Writes it to the durable store; None: there is none.
     """
 
     def __init__(
         self,
         run_id: str,
         agent_id: str,
-        call: HubCall,
+        session_id: str,
+        call: HubCall | None,
         *,
+        started_at: float,
         digest: bytes,
         max_bytes: int,
         memory: RunMemory,
         ttl: float,
         on_evicted: Callable[["Run"], None],
+        durable: DurableStore | None = None,
     ) -> None:
         self.run_id = run_id
         self.agent_id = agent_id
+        self.session_id = session_id
         self.call = call
+        self.started_at = started_at
         self.digest = digest
+        self.ended = False
         self.over = False
         self.succeeded = False
         self.error_type = ""
@@ -121,6 +146,11 @@ class Run:
         # Serialized chunks, each with whether it is the last.
         self._chunks: deque[tuple[bytes, bool]] = deque()
         self._first = 0
+        # The number of the next chunk, and the bytes of those that readers do not have yet.
+        self._next = 0
+        self._unstored_bytes = 0
+        # The error that it was ended with.
+        self._failure: ErrorInfo | None = None
         self.held = 0
         self._max_bytes = max_bytes
         self._memory = memory
@@ -129,6 +159,9 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._evicted = False
         self._changed = Notifier()
+        self.writer: RunWriter | None = None
+        if durable is not None:
+            self.writer = RunWriter(durable, session_id, run_id, on_stored=self._stored, on_failed=self._not_stored)
 
     @property
     def is_evictable(self) -> bool:
@@ -137,8 +170,13 @@ class Run:
 
     @property
     def due(self) -> int:
-        """The number of the next chunk."""
+        """The number of the next chunk for readers."""
         return self._first + len(self._chunks)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so much of it is on its way into the durable store that its runtime has to wait."""
+        return self._unstored_bytes > MAX_UNSTORED_BYTES or self._next - self.due > MAX_UNSTORED
 
     # ------------------------------------------------------------------------------------------------- writing
 
@@ -155,32 +193,73 @@ class Run:
                 f"a chunk of an agent's run, which a runtime sent, cannot be read: {str(failure)[:200]}"
             ) from None
         if chunk.WhichOneof("content") is None:
-            raise ProtocolError(f"chunk {self.due} of the agent runtime is empty")
-        if chunk.sequence != self.due:
+            raise ProtocolError(f"chunk {self._next} of the agent runtime is empty")
+        if chunk.sequence != self._next:
             raise ProtocolError(
-                f"the agent runtime's stream has a gap: chunk {chunk.sequence} came where {self.due} was due"
+                f"the agent runtime's stream has a gap: chunk {chunk.sequence} came where {self._next} was due"
             )
         self._put(chunk)
 
     def fail(self, error: ErrorInfo) -> None:
-        """Ends the run with ``error``, unless it is over."""
-        if not self.over:
+        """Ends the run with ``error``, unless it has ended."""
+        if not self.ended:
+            self._failure = error
             self._put(AgentExecutionChunk(error=error))
 
     def _put(self, chunk: AgentExecutionChunk) -> None:
-        chunk.agent_id, chunk.run_id, chunk.sequence = self.agent_id, self.run_id, self.due
-        is_last = chunk.WhichOneof("content") in _LAST
+        sequence = self._next
+        chunk.agent_id, chunk.run_id, chunk.sequence = self.agent_id, self.run_id, sequence
+        is_last = self._note_content(chunk)
         data = chunk.SerializeToString()
-        self._chunks.append((data, is_last))
-        self.held += len(data)
+        self._take(len(data))
+        if self.writer is None or self.writer.stopped:
+            self._show(data, is_last=is_last)
+        else:
+            self._unstored_bytes += len(data)
+            self.writer.add(sequence, data, is_last=is_last)
+
+    def _note_content(self, chunk: AgentExecutionChunk) -> bool:
+        """Notes how the run ends if a chunk is its last, and returns whether it is."""
+        if chunk.WhichOneof("content") not in _LAST:
+            return False
+        self.ended = True
+        self.succeeded = chunk.HasField("result")
+        self.error_type = chunk.error.type
+        return True
+
+    def _take(self, size: int) -> None:
+        self._next += 1
+        self.held += size
         if not self._evicted:
-            self._memory.take(self, len(data))
+            self._memory.take(self, size)
+
+    def _stored(self, data: bytes, is_last: bool) -> None:
+        self._unstored_bytes -= len(data)
+        self._show(data, is_last=is_last)
+
+    def _not_stored(self, error: ToolBridgeError) -> None:
+        """Ends the run in memory: the durable store does not take more of it."""
+        self._give_up_unstored()
+        self.fail(self._failure or _interrupted(f"the run was ended, since it could not be stored ({error.message})"))
+        if self.call is not None:
+            self.call.cancel(error)
+
+    def _give_up_unstored(self) -> None:
+        """Forgets the chunks that readers do not have yet."""
+        self._give_back(self._unstored_bytes)
+        self._unstored_bytes = 0
+        self._next = self.due
+        self.ended = self.over
+
+    def _show(self, data: bytes, *, is_last: bool) -> None:
+        """Gives a chunk to readers."""
+        self._chunks.append((data, is_last))
+        if not self._evicted:
+            self._memory.make_room()
         while (self.held > self._max_bytes or len(self._chunks) > MAX_CHUNKS) and self.drop_oldest():
             pass
         if is_last:
             self.over = True
-            self.succeeded = chunk.HasField("result")
-            self.error_type = chunk.error.type
             if not self._evicted:
                 self._memory.note_over(self)
             if not self.readers:
@@ -194,28 +273,71 @@ class Run:
             return False
         dropped, _ = self._chunks.popleft()
         self._first += 1
-        self.held -= len(dropped)
-        if not self._evicted:
-            self._memory.give_back(len(dropped))
+        self._give_back(len(dropped))
+        if self.writer is not None:
+            self.writer.drop_before(self._first)
         return True
+
+    def _give_back(self, size: int) -> None:
+        self.held -= size
+        if not self._evicted:
+            self._memory.give_back(size)
+
+    async def room(self) -> None:
+        """Waits until the durable store has caught up so far that the runtime may go on."""
+        while self.is_ahead:
+            await self._changed.wait()
+
+    async def settled(self) -> None:
+        """Waits until readers have all chunks."""
+        while self._next > self.due:
+            await self._changed.wait()
 
     # ------------------------------------------------------------------------------------------------- its life
 
     def begin(self) -> None:
-        """Starts the timer for a run without a reader."""
+        """Starts the timer for a run without a reader, and writes to the durable store that it begins."""
         self._keep()
+        if self.writer is not None:
+            self.writer.begin(StoredRun(self.run_id, self.agent_id, self.digest, self.started_at))
+
+    def restore(self, first: int, chunks: Iterable[tuple[bytes, bool]]) -> None:
+        """Takes over what an earlier life of the hub has stored; if the run was going on, it ends with an error.
+
+        Args:
+            first: Number of the first chunk.
+            chunks: The serialized chunks, each with whether it is the last.
+        """
+        self._first = self._next = first
+        self._keep()
+        for data, is_last in chunks:
+            if is_last:
+                self._note_content(AgentExecutionChunk.FromString(data))
+            self._take(len(data))
+            self._show(data, is_last=is_last)
+        self.fail(_interrupted("the hub ended while the run was going on"))
 
     def cancel(self, error: ToolBridgeError) -> None:
         """Cancels the run, with the model request and the tool that it waits for."""
-        if not self.over:
+        if not self.ended and self.call is not None:
             self.call.cancel(error)
 
     def evict(self) -> None:
-        """Evicts the run: no reader can attach to it any more."""
+        """Evicts the run: no reader can attach to it any more, and the durable store forgets it."""
+        if self.writer is not None and not self._evicted:
+            self.writer.drop()
+        self.close()
+
+    def close(self) -> None:
+        """Lets no reader attach any more; what the durable store has of it stays as it is."""
         self._stop()
         if not self._evicted:
             self._evicted = True
             self._memory.evict(self)
+        if self.writer is not None:
+            self.writer.stop()
+            self._give_up_unstored()
+            self._changed.notify_all()
         self._on_evicted(self)
 
     def _keep(self) -> None:
@@ -278,6 +400,16 @@ class Run:
             "(agent_run_bytes, max_agent_run_bytes)",
             details={"first_sequence": str(self._first)},
         )
+
+
+def _interrupted(why: str) -> ErrorInfo:
+    """Returns the error of a run that had begun and cannot go on, through no fault of its own.
+
+    Its type is none of the error table: those that are about the hub's state are retryable, and what the tools of the
+    run have done, another run would do again.
+    """
+    text = f"{why}; its tools may have had their effects: find out before you start another run"
+    return error_info(ToolBridgeError(text, error_type="RunInterrupted", details={"outcome": "unknown"}))
 
 
 class RunReader(AsyncGenerator[Any, None]):

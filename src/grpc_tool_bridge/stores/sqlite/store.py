@@ -255,9 +255,16 @@ class SqliteStore:
 
     # ------------------------------------------------------------------------------------------ agents and runs
 
-    def add_agent(self, session_id: str, agent_id: str, definition: CreateReActAgentRequest) -> Change:
+    def add_agent(
+        self,
+        session_id: str,
+        agent_id: str,
+        definition: CreateReActAgentRequest,
+        *,
+        settled: Settled | None = None,
+    ) -> Change:
         """See ``DurableStore``."""
-        return self._submit(statements.ADD_AGENT, session_id, agent_id, definition.SerializeToString())
+        return self._submit(statements.ADD_AGENT, session_id, agent_id, definition.SerializeToString(), settled=settled)
 
     def begin_run(self, session_id: str, run: StoredRun) -> Change:
         """See ``DurableStore``."""

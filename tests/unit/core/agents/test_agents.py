@@ -3,18 +3,22 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core import infos
+from grpc_tool_bridge.core.agents import runs
 from grpc_tool_bridge.core.agents import runtimes as module
 from grpc_tool_bridge.core.agents.agents import MAX_DEFINITION_BYTES, Agents
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.agents.runtimes import MAX_TELLINGS
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     AccessError,
@@ -26,6 +30,7 @@ from grpc_tool_bridge.errors import (
     ProtocolError,
     ResourceExhaustedError,
     SessionExpiredError,
+    StoreError,
     ToolBridgeError,
     UnavailableError,
     ValidationError,
@@ -35,7 +40,9 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
-from support.waiting import soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, turns, until
+from unit.core.agents.held_store import HeldStore
 from unit.core.workers.test_pool import CALM, FakeLink
 
 SIGNATURE = "Question -> Answer"
@@ -658,3 +665,276 @@ async def test_the_end_of_the_hub_ends_every_run_with_a_word(world: World) -> No
     assert "the hub is shutting down" in error.message
     await world.quiet()
     assert not world.agents.of(world.session).runs
+
+
+# -------------------------------------------------------------------------------------------------- a durable store
+
+
+class StoredWorld(World):
+    """A hub's inner parts whose agents and runs a durable store keeps."""
+
+    def __init__(self, *kept: StoredSession, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.durable = HeldStore()
+        self._kept = kept
+
+    async def open(self) -> None:
+        await super().open()
+        self.agents.restore(self._kept, cast("DurableStore", self.durable))
+
+    async def close(self) -> None:
+        closing = asyncio.create_task(super().close())
+        while not closing.done():
+            self.durable.store()
+            await turns(1)
+        await closing
+
+    async def agent(self, runtime: FakeRuntime, **fields: Any) -> str:
+        creating = self.creating(**fields)
+        await runtime.take_agent()
+        await until(lambda: self.durable.taken)
+        self.durable.store()
+        return str((await soon(creating)).agent_id)
+
+
+@pytest.fixture
+async def stored_world() -> AsyncIterator[StoredWorld]:
+    world = StoredWorld()
+    await world.open()
+    yield world
+    await world.close()
+
+
+async def test_an_agent_is_there_and_its_caller_answered_once_it_is_stored(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    told: list[str] = []
+    world.agents.watch(told.append)
+    creating = [world.creating(), world.creating()]
+    await runtime.asked(2)
+    for _ in creating:
+        await runtime.take_agent()
+    await until(lambda: len(world.durable.taken) == 2)
+    assert world.agents.definitions("s") == {}
+    world.durable.store()
+    (agent_id,) = {response.agent_id for response in await soon(asyncio.gather(*creating))}
+    assert world.durable.done[0] == ("agent", "s", agent_id, world.agents.definitions("s")[agent_id])
+    assert told == ["s"]
+    # Once it is there, nothing is written.
+    again = world.creating()
+    await runtime.take_agent()
+    assert (await soon(again)).agent_id == agent_id
+    assert not world.durable.taken
+
+
+async def test_an_agent_that_cannot_be_stored_is_not_there(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    creating = world.creating()
+    await runtime.take_agent()
+    await until(lambda: world.durable.taken)
+    world.durable.fail("the disk is full")
+    with pytest.raises(StoreError, match="the disk is full"):
+        await soon(creating)
+    assert world.agents.definitions("s") == {}
+    assert await world.agent(runtime) in world.agents.definitions("s")
+
+
+async def test_an_agent_whose_caller_has_gone_is_there_once_it_is_stored() -> None:
+    world = StoredWorld(max_session_agents=1)
+    await world.open()
+    runtime = world.runtime()
+    creating = world.creating()
+    await runtime.take_agent()
+    await until(lambda: world.durable.taken)
+    creating.cancel()
+    await asyncio.wait((creating,))
+    # It has its place while it is on its way.
+    with pytest.raises(ResourceExhaustedError, match="has 1 agents"):
+        await world.agents.create(definition(max_iters=7))
+    world.durable.store()
+    assert len(world.agents.definitions("s")) == 1
+    await world.close()
+
+
+async def test_an_agent_whose_session_ends_while_it_is_on_its_way_is_nowhere(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    creating = world.creating()
+    await runtime.take_agent()
+    await until(lambda: world.durable.taken)
+    await world.store.cleanup_session("s")
+    world.agents.session_ended(world.session, SessionExpiredError("it ended"))
+    world.durable.store()
+    await soon(creating)
+    assert not list(world.agents.agents())
+
+
+async def test_a_runtime_gets_a_run_once_it_is_stored_that_it_begins(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    agent_id = await world.agent(runtime)
+    running = world.running(agent_id, run_id="mine")
+    await until(lambda: world.durable.taken)
+    await turns()
+    assert not runtime.open
+    (((name, session_id, run), _),) = world.durable.taken
+    assert (name, session_id, run.run_id, run.agent_id) == ("run", "s", "mine", agent_id)
+    assert abs(run.started_at - time.time()) < PATIENCE
+    world.durable.store()
+    call = await runtime.take_run()
+    call.on_message(thought())
+    call.on_message(result(1))
+    await until(lambda: len(world.durable.taken) == 2)
+    await turns()
+    # The run goes on until readers have its result.
+    assert (world.agents.active, running.done()) == (1, False)
+    world.durable.store()
+    assert [chunk.sequence for chunk in await soon(running)] == [0, 1]
+    await world.quiet()
+
+
+async def test_a_run_whose_beginning_cannot_be_stored_reaches_no_runtime(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    running = world.running(await world.agent(runtime))
+    await until(lambda: world.durable.taken)
+    world.durable.fail("the disk is full")
+    error = error_of(await soon(running))
+    assert (type(error), error.message) == (UnavailableError, "the disk is full")
+    assert not runtime.open
+    assert not world.durable.taken
+    await world.quiet()
+
+
+async def test_a_run_that_cannot_be_stored_ends_with_one_error_and_its_runtime_is_told(
+    stored_world: StoredWorld,
+) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    running = world.running(await world.agent(runtime))
+    await until(lambda: world.durable.taken)
+    world.durable.store()
+    call = await runtime.take_run()
+    call.on_message(thought())
+    await until(lambda: world.durable.taken)
+    world.durable.fail()
+    error = error_of(await soon(running))
+    assert (error.error_type, error.retryable) == ("RunInterrupted", False)
+    await world.quiet()
+    assert call not in runtime.waiting
+    assert not world.durable.taken
+
+
+async def test_a_runtime_that_is_faster_than_the_store_waits_for_it(
+    stored_world: StoredWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MAX_UNSTORED", 1)
+    world, runtime = stored_world, stored_world.runtime()
+    running = world.running(await world.agent(runtime))
+    await until(lambda: world.durable.taken)
+    world.durable.store()
+    call = await runtime.take_run()
+    for number in range(4):
+        call.on_message(thought(number))
+    call.on_message(result(4))
+    await until(lambda: len(world.durable.taken) == 2)
+    await turns()
+    assert len(world.durable.taken) == 2
+    while not running.done():
+        world.durable.store(1)
+        await turns()
+    assert len(await running) == 5
+    await world.quiet()
+
+
+async def test_the_end_of_a_session_ends_a_run_whose_result_is_on_its_way(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    running = world.running(await world.agent(runtime))
+    await until(lambda: world.durable.taken)
+    world.durable.store()
+    (await runtime.take_run()).on_message(result())
+    await until(lambda: world.durable.taken)
+    world.agents.session_ended(world.session, SessionExpiredError("session 's' was removed"))
+    error = error_of(await soon(running))
+    assert isinstance(error, CallCancelledError)
+    await world.quiet()
+    # The store forgets its runs together with the session.
+    assert world.durable.names() == ["chunk"]
+
+
+async def test_the_end_of_the_hub_stores_how_every_run_ended_and_drops_nothing(stored_world: StoredWorld) -> None:
+    world, runtime = stored_world, stored_world.runtime()
+    running = world.running(await world.agent(runtime))
+    await until(lambda: world.durable.taken)
+    world.durable.store()
+    await runtime.take_run()
+    closing = asyncio.create_task(world.agents.aclose())
+    await until(lambda: world.durable.taken)
+    assert not closing.done()
+    world.durable.store()
+    await soon(closing)
+    chunks = await soon(running)
+    assert "the hub is shutting down" in error_of(chunks).message
+    assert world.durable.done[-1][4:] == (chunks[-1].SerializeToString(), True)
+    assert not world.durable.taken
+
+
+def kept_session(*run_ids: str, agent_id: str = "agent-1", going_on: bool = False) -> StoredSession:
+    """Returns a session of an earlier life, with an agent and runs that are over, or are going on."""
+    agents = {agent_id: pb.CreateReActAgentRequest(session_id="s", signature=SIGNATURE)}
+    kept = [StoredRun(run_id, agent_id, b"", 1_000.5 + number) for number, run_id in enumerate(run_ids)]
+    for run in kept:
+        run.chunks = [(thought(), False), *([] if going_on else [(result(1), True)])]
+    return StoredSession("s", 1_000.0, {}, agents=agents, runs=kept)
+
+
+async def test_runs_and_agents_of_an_earlier_life_are_there() -> None:
+    world = StoredWorld(kept_session("first", "second"))
+    await world.open()
+    assert not world.durable.taken
+    assert list(world.agents.definitions("s")) == ["agent-1"]
+    assert world.agents.held_bytes == 2 * (len(thought()) + len(result(1)))
+    attached = world.agents.execute(
+        pb.ExecuteAgentRequest(session_id="s", run_id="second", stream=True, from_sequence=1)
+    )
+    assert [chunk.WhichOneof("content") for chunk in await _all(attached)] == ["result"]
+    cancelled = world.agents.cancel(pb.CancelAgentRunRequest(session_id="s", run_id="first"))
+    assert cancelled == "run 'first' was over already"
+    listed = [infos.run_info(run) for run in world.agents.runs()]
+    assert [(info.run_id, info.session_id, info.state, info.chunks) for info in listed] == [
+        ("first", "s", "done", 2),
+        ("second", "s", "done", 2),
+    ]
+    assert [info.started_at.ToMilliseconds() for info in listed] == [1_000_500, 1_001_500]
+    await world.close()
+
+
+async def test_a_run_of_an_earlier_life_that_was_going_on_has_ended() -> None:
+    world = StoredWorld(kept_session("first", going_on=True))
+    await world.open()
+    attached = world.begin(
+        _all(world.agents.execute(pb.ExecuteAgentRequest(session_id="s", run_id="first", stream=True)))
+    )
+    await until(lambda: any(run.readers for run in world.agents.runs()))
+    assert world.agents.cancel(pb.CancelAgentRunRequest(session_id="s", run_id="first")).endswith("was over already")
+    assert world.durable.names() == ["chunk"]
+    world.durable.store()
+    chunks = await soon(attached)
+    assert [chunk.sequence for chunk in chunks] == [0, 1]
+    assert error_of(chunks).error_type == "RunInterrupted"
+    (info,) = [infos.run_info(run) for run in world.agents.runs()]
+    assert (info.state, info.chunks) == ("failed", 2)
+    await world.quiet()
+    await world.close()
+
+
+async def test_runs_of_an_earlier_life_make_room_for_a_lower_limit() -> None:
+    world = StoredWorld(kept_session("first", "second", "third"), max_session_runs=2)
+    await world.open()
+    runtime = world.runtime()
+    agent_id = await world.agent(runtime)
+    running = world.running(agent_id, run_id="new")
+    await until(lambda: world.durable.taken)
+    assert world.durable.names() == ["drop run", "drop run", "run"]
+    assert [run.run_id for run in world.agents.runs()] == ["third", "new"]
+    world.durable.store()
+    (await runtime.take_run()).on_message(result())
+    await until(lambda: world.durable.taken)
+    world.durable.store()
+    await soon(running)
+    await world.close()

@@ -8,14 +8,19 @@ import pytest
 from grpc_tool_bridge.core.agents import runs
 from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.interfaces import DurableStore
+from grpc_tool_bridge.core.stored import StoredRun
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     ProtocolError,
+    StoreError,
     ValidationError,
+    error_from_info,
     error_info,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import AgentExecutionChunk, ResultChunk, ThoughtChunk
-from support.waiting import soon, until
+from support.waiting import soon, turns, until
+from unit.core.agents.held_store import HeldStore
 
 
 class FakeCall:
@@ -29,26 +34,37 @@ class FakeCall:
 class Desk:
     """A run, and who is told of its end."""
 
-    def __init__(self, *, max_bytes: int = 1_000_000, ttl: float = 3_600, memory: RunMemory | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 1_000_000,
+        ttl: float = 3_600,
+        memory: RunMemory | None = None,
+        store: HeldStore | None = None,
+        is_restored: bool = False,
+    ) -> None:
         self.call = FakeCall()
         self.forgotten: list[Run] = []
         self.run = Run(
             "mine",
             "agent",
-            cast("HubCall", self.call),
+            "s",
+            None if is_restored else cast("HubCall", self.call),
+            started_at=1.5,
             digest=b"",
             max_bytes=max_bytes,
             memory=memory or RunMemory(1_000_000),
             ttl=ttl,
             on_evicted=self.forgotten.append,
+            durable=cast("DurableStore", store),
         )
 
     def think(self, count: int = 1) -> None:
         for _ in range(count):
-            self.run.put(thought(self.run.due))
+            self.run.put(thought(self.run._next))
 
     def finish(self) -> None:
-        self.run.put(AgentExecutionChunk(sequence=self.run.due, result=ResultChunk()).SerializeToString())
+        self.run.put(AgentExecutionChunk(sequence=self.run._next, result=ResultChunk()).SerializeToString())
 
     async def read(self, sequence: int = 0, *, steps: bool = True) -> list[AgentExecutionChunk]:
         return [AgentExecutionChunk.FromString(data) async for data in self.run.read(sequence, steps=steps)]
@@ -300,6 +316,224 @@ async def test_what_comes_after_a_run_was_forgotten_counts_no_more() -> None:
     assert memory.held == 0
     desk.run.evict()
     assert memory.held == 0
+
+
+# ------------------------------------------------------------------------------------------------- a durable store
+
+
+def kinds(chunks: list[AgentExecutionChunk]) -> list[str | None]:
+    return [chunk.WhichOneof("content") for chunk in chunks]
+
+
+def stored(store: HeldStore) -> list[tuple[bytes, bool]]:
+    """Lists the chunks that a store has, as a hub begins with them."""
+    return [what[4:6] for what in store.done if what[0] == "chunk"]
+
+
+async def test_a_reader_gets_a_chunk_when_it_is_stored_and_the_runtime_goes_on_meanwhile() -> None:
+    store = HeldStore()
+    desk = Desk(store=store)
+    desk.run.begin()
+    reading = asyncio.create_task(desk.read())
+    desk.think(2)
+    desk.finish()
+    desk.run.fail(error_info(ValidationError("too late")))
+    assert store.taken[0][0] == ("run", "s", StoredRun("mine", "agent", b"", 1.5))
+    await turns()
+    assert (desk.run.due, desk.run.ended, desk.run.over) == (0, True, False)
+    store.store(3)
+    await turns()
+    assert (desk.run.due, desk.run.over) == (2, False)
+    with pytest.raises(ValidationError, match="has 2 chunks so far"):
+        await desk.read(3)
+    settled = asyncio.create_task(desk.run.settled())
+    await turns()
+    assert not settled.done()
+    store.store()
+    await soon(settled)
+    chunks = await soon(reading)
+    assert kinds(chunks) == ["thought", "thought", "result"]
+    assert [chunk.SerializeToString() for chunk in chunks] == [data for data, _ in stored(store)]
+    desk.run.evict()
+    assert store.names() == ["drop run"]
+
+
+async def test_a_runtime_waits_while_too_much_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in (("MAX_UNSTORED", 2), ("MAX_UNSTORED_BYTES", 150)):
+        monkeypatch.setattr(runs, name, most)
+        store = HeldStore()
+        desk = Desk(store=store)
+        desk.think(2)
+        await soon(desk.run.room())
+        desk.think()
+        waiting = asyncio.create_task(desk.run.room())
+        await turns()
+        assert not waiting.done()
+        store.store(1)
+        await soon(waiting)
+        monkeypatch.undo()
+        desk.run.close()
+
+
+async def test_a_chunk_that_cannot_be_stored_ends_the_run_with_one_error_in_memory() -> None:
+    store, memory = HeldStore(), RunMemory(1_000_000)
+    desk = Desk(store=store, memory=memory)
+    desk.think(3)
+    desk.finish()
+    store.store(1)
+    store.fail("the disk is full")
+    chunks = await desk.read()
+    assert kinds(chunks) == ["thought", "error"]
+    assert [chunk.sequence for chunk in chunks] == [0, 1]
+    error = error_from_info(chunks[1].error)
+    assert "could not be stored (the disk is full)" in error.message
+    assert (error.error_type, error.retryable) == ("RunInterrupted", False), "its tools may have had effects"
+    assert isinstance(desk.call.cause, StoreError)
+    assert (desk.run.over, desk.run.succeeded, desk.run.error_type) == (True, False, "RunInterrupted")
+    assert desk.run.held == memory.held == held_by(desk)
+    desk.run.fail(error_info(desk.call.cause))
+    assert desk.run.due == 2
+    assert not store.taken
+    desk.run.evict()
+    assert store.names() == ["drop run"]
+    assert memory.held == 0
+
+
+async def test_an_error_that_cannot_be_stored_still_says_why_the_run_ended() -> None:
+    store = HeldStore()
+    desk = Desk(store=store)
+    desk.think()
+    desk.run.fail(error_info(CallCancelledError("it took too long")))
+    store.store(1)
+    store.fail()
+    (_, last) = await desk.read()
+    assert (last.error.type, last.error.message) == ("Cancelled", "it took too long")
+    desk.run.evict()
+
+
+async def test_a_run_that_could_not_begin_ends_in_memory_only() -> None:
+    store = HeldStore()
+    desk = Desk(store=store)
+    desk.run.begin()
+    assert desk.run.writer is not None
+    beginning = asyncio.create_task(desk.run.writer.begun())
+    await turns()
+    store.fail("no")
+    (failure,) = await asyncio.gather(beginning, return_exceptions=True)
+    assert isinstance(failure, StoreError)
+    desk.run.fail(error_info(failure))
+    assert kinds(await desk.read()) == ["error"]
+    assert not store.taken
+    desk.run.evict()
+
+
+async def test_chunks_that_give_way_are_dropped_in_the_store_too() -> None:
+    store = HeldStore()
+    desk = Desk(store=store, max_bytes=200)
+    desk.think(6)
+    store.store()
+    await turns(1)
+    (dropped,) = [what for what, _ in store.taken]
+    assert dropped == ("drop chunks", "s", "mine", desk.run._first)
+    assert desk.run._first > 1
+    desk.run.evict()
+
+
+async def test_what_is_on_its_way_counts_as_held() -> None:
+    store, memory = HeldStore(), RunMemory(250)
+    over, desk = Desk(memory=memory), Desk(store=store, memory=memory)
+    over.finish()
+    desk.think(4)
+    assert memory.held > 250
+    assert not over.forgotten
+    store.store(1)
+    assert over.forgotten
+    store.store()
+    assert memory.held == held_by(desk) <= 250
+    desk.run.evict()
+    assert memory.held == 0
+
+
+async def test_a_run_whose_session_ends_gives_up_what_is_on_its_way_and_writes_no_more() -> None:
+    store, memory = HeldStore(), RunMemory(1_000_000)
+    desk = Desk(store=store, memory=memory)
+    desk.think()
+    store.store()
+    reading = asyncio.create_task(desk.read())
+    desk.finish()
+    settled = asyncio.create_task(desk.run.settled())
+    await turns()
+    desk.run.close()
+    await soon(settled)
+    desk.run.fail(error_info(CallCancelledError("the session has ended")))
+    assert kinds(await soon(reading)) == ["thought", "error"]
+    assert store.names() == ["chunk"]
+    store.store()
+    assert (desk.run.due, memory.held) == (2, 0)
+
+
+async def test_a_run_that_is_over_comes_back_as_it_was_for_its_ttl() -> None:
+    store = HeldStore()
+    before = Desk(store=store)
+    before.think(2)
+    before.finish()
+    store.store()
+    chunks = await before.read()
+    before.run.close()
+    after = Desk(store=store, is_restored=True, ttl=0.01)
+    reading = after.run.read(1, steps=True)
+    after.run.restore(0, stored(store))
+    assert not store.taken
+    assert (after.run.over, after.run.succeeded, after.run.is_evictable) == (True, True, True)
+    # The reader stops the clock, which would end the run.
+    assert [AgentExecutionChunk.FromString(data) async for data in reading] == chunks[1:]
+    await until(lambda: after.forgotten == [after.run])
+    assert store.names() == ["drop run"]
+
+
+async def test_a_run_that_was_going_on_comes_back_and_ends_with_one_error_once_it_is_stored() -> None:
+    store = HeldStore()
+    before = Desk(store=store)
+    before.think(2)
+    store.store()
+    before.run.close()
+    kept = stored(store)
+    after = Desk(store=store, is_restored=True)
+    after.run.restore(0, kept)
+    reading = asyncio.create_task(after.read(1))
+    await turns()
+    assert (after.run.due, after.run.over, reading.done()) == (2, False, False)
+    after.run.cancel(CallCancelledError("nobody runs it"))
+    store.store()
+    chunks = await soon(reading)
+    assert kinds(chunks) == ["thought", "error"]
+    error = error_from_info(chunks[1].error)
+    assert error.message.startswith("the hub ended while the run was going on")
+    assert (error.error_type, error.retryable, error.details["outcome"]) == ("RunInterrupted", False, "unknown")
+    after.run.close()
+    # Another life adds nothing.
+    third = Desk(store=store, is_restored=True)
+    third.run.restore(0, stored(store))
+    assert not store.taken
+    assert (await third.read())[1:] == chunks
+    assert (third.run.succeeded, third.run.error_type) == (False, "RunInterrupted")
+    third.run.evict()
+
+
+async def test_a_run_comes_back_from_its_first_kept_chunk_on_within_the_present_limits() -> None:
+    store, memory = HeldStore(), RunMemory(1_000_000)
+    kept = [(thought(number), False) for number in range(7, 10)]
+    desk = Desk(store=store, is_restored=True, memory=memory, max_bytes=150)
+    desk.run.restore(7, kept)
+    store.store()
+    assert desk.run.due == 11
+    with pytest.raises(ValidationError, match=f"the oldest kept chunk is {desk.run._first}"):
+        await desk.read(7)
+    assert desk.run._first > 7
+    await turns(1)
+    assert store.names() == ["drop chunks"]
+    assert memory.held == held_by(desk)
+    desk.run.evict()
 
 
 def held_by(desk: Desk) -> int:
