@@ -15,7 +15,7 @@ from grpc_tool_bridge import BridgeServer, GRPCToolBridge, SessionConfig, Settin
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.core import forwarded
 from grpc_tool_bridge.core.direct_calls import DirectCalls
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ListCallsRequest, ToolCallResponse
 from grpc_tool_bridge.worker.service import ToolService
 from support.waiting import soon, until

@@ -18,7 +18,8 @@ from grpc_tool_bridge.core.notable_calls import NotableCalls
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
     CallCancelledError,

@@ -5,7 +5,7 @@ import asyncio
 from grpc_tool_bridge.core.chaos.injections import Injection
 from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker

@@ -14,7 +14,8 @@ from grpc_tool_bridge.core.admission import Admission, Permits
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.backend import WorkerBackend
 from grpc_tool_bridge.rpc.buffers import SERIALIZED
 from grpc_tool_bridge.rpc.context import RequestContext

@@ -23,7 +23,7 @@ from grpc_tool_bridge.core.log_lines import LogLines, Report
 from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.watcher import MAX_EVENT_BYTES, Watcher
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import Worker

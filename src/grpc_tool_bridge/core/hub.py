@@ -1,6 +1,7 @@
 """The hub: all methods of the services, with messages as requests and responses."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -28,7 +29,8 @@ from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.restoring import restore
-from grpc_tool_bridge.core.sessions import Session, SessionHold, SessionStore, expire_forever
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.variable_methods import VariableMethods
 from grpc_tool_bridge.core.workers.pool import WorkerPool
@@ -52,6 +54,9 @@ from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
+
+# Seconds for calls that were cancelled to end.
+_SETTLE_SECONDS = 1.0
 
 CAPABILITIES = ("streaming", "batch", "variables", "link")
 
@@ -170,9 +175,17 @@ class Hub:
             StoreError: The store cannot be used.
         """
         async with self._restoring:
-            if self.durable is not None and self.store.durable is None:
-                state = await self.durable.open(self.settings)
+            if self.durable is None or self.store.durable is not None:
+                return
+            state = await self.durable.open(self.settings)
+            try:
                 restore(state, self.durable, self.store, self.registry, self.agents)
+                # A store that is full serves what it has, and is told again later.
+                with contextlib.suppress(ToolBridgeError):
+                    await self.store.revisions.reservation
+            except BaseException:
+                await self.durable.aclose()
+                raise
 
     async def start(self) -> None:
         """Starts to serve."""
@@ -212,8 +225,17 @@ class Hub:
         await self.executor.aclose()
         await self.workers.aclose()
         if self.durable is not None:
+            await self._settle_keys()
             self.store.revisions.release()
             await self.durable.aclose()
+
+    async def _settle_keys(self) -> None:
+        """Waits until the calls with an idempotency key that were cancelled have said what became of them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                for session in self.store.sessions():
+                    if session.keyed is not None:
+                        await session.keyed.settle()
 
     def abandon(self) -> None:
         """Frees what was left in an event loop that has ended."""
@@ -255,9 +277,10 @@ class Hub:
         if self.durable is not None and self.store.durable is None:
             raise UnavailableError("the hub has not opened its store; start it first")
         if request.session_id:
+            # Another client may be creating or removing it.
+            await self.store.settle(request.session_id)
             known = self.store.find_or_none(request.session_id)
             if known is not None:
-                await self.store.stored(known)
                 return known, True
             # A new id, or that of a session that has ended.
         metadata = dict(request.metadata)
@@ -289,6 +312,7 @@ class Hub:
         """Ends a session; without ``force``, after its calls in flight have finished."""
         try:
             check_request(request)
+            await self.store.settle(request.session_id)
             session = self.store.find(request.session_id)
             if not request.force:
                 session.closing += 1
@@ -319,11 +343,9 @@ class Hub:
         check_request(request)
         response = pb.HeartbeatResponse()
         response.server_time.GetCurrentTime()
-        try:
-            self.store.find(request.session_id)
-        except SessionError:
-            return response
-        response.session_valid = True
+        with contextlib.suppress(SessionError):
+            self.store.touch(self.store.peek(request.session_id))
+            response.session_valid = True
         return response
 
     # --------------------------------------------------------------------------------------------------- tools

@@ -1,9 +1,11 @@
 """Calls with an idempotency key, which run once per session."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from grpc_tool_bridge.config import Settings
@@ -12,6 +14,7 @@ from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.stored import StoredCall
+from grpc_tool_bridge.core.writes import STORED, Write
 from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.budgets import Budget
@@ -48,13 +51,16 @@ class KeyedCalls:
         settings: Time, number and bytes of answers to keep, and the number of calls that may wait.
         memory: The session's budget.
         durable: Keeps beginnings and answers, if set.
+
+    Attributes:
+        durable: As given; None once the end of the session is on its way into the store, which takes all of it.
     """
 
     def __init__(
         self, session_id: str, settings: Settings, memory: Budget | None = None, durable: DurableStore | None = None
     ) -> None:
         self._session_id = session_id
-        self._durable = durable
+        self.durable = durable
         self._running: dict[str, _Running] = {}
         self._answered: ExpiringLRU[str, _Answered] = ExpiringLRU(
             ttl=settings.answer_ttl,
@@ -105,16 +111,21 @@ class KeyedCalls:
             if answer is not None:
                 return _repeated(answer, request.request_id)
         running = self._running[key] = _Running(asked_for)
+        if self.durable is not None:
+            return await self._run_durably(request, running, call, self.durable, until=until, again=again)
         try:
-            if self._durable is None:
-                return await self._run(key, running, call)
-            earlier = await self._durable.begin_call(self._session_id, key, asked_for, again=again)
-            if earlier is not None:
-                return _repeated(self._answer_of(key, running, earlier), request.request_id)
-            return await self._run_durably(key, running, call, self._durable)
+            return await self._run(key, running, call)
         finally:
-            del self._running[key]
-            running.ended.set()
+            self._release(key)
+
+    async def settle(self) -> None:
+        """Waits until no call runs, and what became of each is with the store."""
+        while self._running:
+            await next(iter(self._running.values())).ended.wait()
+
+    def _release(self, key: str) -> None:
+        """Lets others have a key."""
+        self._running.pop(key).ended.set()
 
     async def _run(
         self, key: str, running: _Running, call: Callable[[], Awaitable[ToolCallResponse]]
@@ -130,25 +141,66 @@ class KeyedCalls:
 
     async def _run_durably(
         self,
-        key: str,
+        request: ToolCallRequest,
         running: _Running,
         call: Callable[[], Awaitable[ToolCallResponse]],
         durable: DurableStore,
+        *,
+        until: float,
+        again: bool,
     ) -> ToolCallResponse:
-        """Makes a call whose beginning is stored, and returns once its outcome is."""
+        """Makes a call once its beginning is stored, and returns once its outcome is."""
+        key = request.idempotency_key
+        beginning = asyncio.ensure_future(durable.begin_call(self._session_id, key, running.used_for, again=again))
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                earlier = await asyncio.shield(beginning)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            # It may begin all the same, and nobody else can have the key before that is known.
+            beginning.add_done_callback(partial(self._begun_in_vain, key))
+            if isinstance(error, TimeoutError):
+                raise DeadlineExceededError(
+                    f"{request.tool_id}: the hub could not store in time that the call begins; call again later",
+                    details={"started": "false"},
+                ) from None
+            raise
+        except BaseException:
+            self._release(key)
+            raise
+        if earlier is not None:
+            try:
+                return _repeated(self._answer_of(key, running, earlier), request.request_id)
+            finally:
+                self._release(key)
         try:
             answer = await self._run(key, running, call)
         finally:
-            if running.is_kept and running.outcome is not None:
-                ending = durable.keep_answer(self._session_id, key, running.outcome)
-            else:
-                ending = durable.free_call(self._session_id, key)
-        try:
+            # Whoever wants the key next finds there what became of this call, also if its caller has gone.
+            ending = self._ended(key, running)
+        with contextlib.suppress(ToolBridgeError):
             await ending
-        except ToolBridgeError as error:
-            # The tool has run, and its caller has more from its answer than from an error.
-            _log.warning("the answer of a call with an idempotency key is kept in memory only: %s", error)
         return answer
+
+    def _begun_in_vain(self, key: str, beginning: "asyncio.Future[StoredCall | None]") -> None:
+        """Frees a key for which a call began whose caller had gone before."""
+        failed = beginning.cancelled() or beginning.exception() is not None
+        if not failed and beginning.result() is None and self.durable is not None:
+            self.durable.free_call(self._session_id, key)
+        self._release(key)
+
+    def _ended(self, key: str, running: _Running) -> Write:
+        """Stores the outcome of a call, or that it has none; then others have its key."""
+        if self.durable is None or running.outcome is None or not running.is_kept:
+            self._release(key)
+            return STORED if self.durable is None else self.durable.free_call(self._session_id, key)
+
+        def settled(error: ToolBridgeError | None) -> None:
+            if error is not None:
+                # The tool has run, and its caller has more from its answer than from an error.
+                _log.warning("the answer of a call with an idempotency key is kept in memory only: %s", error)
+            self._release(key)
+
+        return self.durable.keep_answer(self._session_id, key, running.outcome, settled)
 
     def _answer_of(self, key: str, running: _Running, earlier: StoredCall) -> ToolCallResponse:
         """Returns the answer of a call that an earlier life of the hub began."""

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_tool_bridge.core.agents.runs import Run
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb

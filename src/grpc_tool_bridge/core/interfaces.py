@@ -177,7 +177,7 @@ class DurableStore(Protocol):
 
     All verbs are called in the hub's event loop, and none of them blocks it. A change that could not be stored raises,
     where it is awaited, ResourceExhaustedError if the store is full, else StoreError. The changes that only take away
-    (``end_session``, ``free_call``, ``drop_chunks``, ``drop_run``) are tried again with later ones until they are
+    (``free_call``, ``drop_chunks``, ``drop_run``) are tried again with later ones until they are
     stored.
 
     Several hubs may share a store that checks ``previous`` of a change itself: then a change that another hub came
@@ -208,7 +208,7 @@ class DurableStore(Protocol):
     def create_session(self, session: StoredSession, settled: Settled | None = None) -> Write:
         """Keeps a new session."""
 
-    def end_session(self, session_id: str, why: str) -> Write:
+    def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Write:
         """Removes a session and all that belongs to it, and remembers why it ended."""
 
     # ---------------------------------------------------------------------------------------------- variables
@@ -258,7 +258,7 @@ class DurableStore(Protocol):
             StoreError: It could not be stored.
         """
 
-    def keep_answer(self, session_id: str, key: str, answer: ToolCallResponse) -> Write:
+    def keep_answer(self, session_id: str, key: str, answer: ToolCallResponse, settled: Settled | None = None) -> Write:
         """Keeps the answer of a call that ``begin_call`` let begin, for ``answer_ttl`` seconds."""
 
     def free_call(self, session_id: str, key: str) -> Write:

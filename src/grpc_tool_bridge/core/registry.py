@@ -11,7 +11,8 @@ from grpc_tool_bridge.aio.turns import SharedTurns
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolScope, ToolSource, tool_not_found
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
 from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
 from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError

@@ -4,6 +4,8 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator
 
+from grpc_tool_bridge.core.writes import STORED, Write
+
 # A hub with a durable store reserves so many revisions at once: a new life of it gives none of them again, though not
 # all that were given may have been stored.
 RESERVED = 100_000
@@ -15,16 +17,18 @@ class Revisions:
     Attributes:
         epoch: Identifies this run of the hub; a restarted hub has another, unless a durable store kept it.
         next: Returns the next revision.
+        reservation: The last reservation of revisions; it says whether it is stored.
     """
 
     def __init__(self) -> None:
         self.epoch = uuid.uuid4().hex
         self.next: Callable[[], int] = itertools.count(1).__next__
-        self._reserve: Callable[[int], object] | None = None
+        self.reservation: Write = STORED
+        self._reserve: Callable[[int], Write] | None = None
         self._reserved = 0
         self._count: Iterator[int] = iter(())
 
-    def resume(self, epoch: str, after: int, reserve: Callable[[int], object]) -> None:
+    def resume(self, epoch: str, after: int, reserve: Callable[[int], Write]) -> None:
         """Goes on as an earlier run of the hub, after a revision.
 
         Args:
@@ -36,17 +40,17 @@ class Revisions:
         self._reserve = reserve
         self._count = itertools.count(after + 1)
         self._reserved = after + RESERVED
-        reserve(self._reserved)
+        self.reservation = reserve(self._reserved)
         self.next = self._next_reserved
 
     def _next_reserved(self) -> int:
         revision = next(self._count)
         if revision > self._reserved - RESERVED // 2 and self._reserve is not None:
             self._reserved += RESERVED
-            self._reserve(self._reserved)
+            self.reservation = self._reserve(self._reserved)
         return revision
 
     def release(self) -> None:
         """Gives back what was reserved and not given, before the hub ends."""
         if self._reserve is not None:
-            self._reserve(next(self._count))
+            self.reservation = self._reserve(next(self._count))

@@ -1,31 +1,30 @@
 """Sessions, in memory."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from google.protobuf import any_pb2
 
-from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import DurableStore
-from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolScope, ToolSource, register_in
-from grpc_tool_bridge.core.result_cache import ResultCache
 from grpc_tool_bridge.core.revisions import Revisions
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
+from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable, type_name
 from grpc_tool_bridge.core.variables import Variables, session_budget
-from grpc_tool_bridge.core.writes import STORED, Write
+from grpc_tool_bridge.core.writes import STORED
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
@@ -38,100 +37,11 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
-from grpc_tool_bridge.runner.calls import Call
+from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import serialize_value
 
 # Smaller metadata is not charged: most sessions have a few words.
 SMALL_METADATA_CHARS = 256
-
-_NO_METADATA: Mapping[str, str] = {}
-
-
-class Session:
-    """A session. Parts that most sessions do not use are created on first use, so that an idle session stays small.
-
-    Attributes:
-        id: Its id.
-        created_at: Seconds since the epoch.
-        last_activity: Time of the monotonic clock.
-        metadata: As given when it was created.
-        call_timeout: Default timeout of a call in seconds; None: the hub's.
-        max_calls: Maximum number of concurrent calls; 0: the hub's.
-        tools: The session's own tools by id.
-        tools_revision: Revision of the last change to its own tools.
-        tools_removed_at: Revision at which a tool of its own was last removed.
-        keyed: Its calls with an idempotency key.
-        caching: Whether results of idempotent tools are kept.
-        cache: The kept results.
-        watches: Open watches of variables; they count as activity.
-        tool_watches: Open watches of tools; they do not count as activity.
-        links: Open links of clients that use the session.
-        closing: Number of requests that wait to remove it; new calls are refused meanwhile.
-        ended: Why it has ended; None: it has not.
-        idle: Notified when its last call ends; None until it is first needed.
-        memory: The session's budget; None until something is charged (``SessionStore.memory_of``).
-        variables: Its variables; None until they are first used (``SessionStore.variables``).
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "cache",
-        "caching",
-        "call_timeout",
-        "calls",
-        "closing",
-        "created_at",
-        "ended",
-        "id",
-        "idle",
-        "keyed",
-        "last_activity",
-        "limiter",
-        "links",
-        "max_calls",
-        "memory",
-        "metadata",
-        "tool_watches",
-        "tools",
-        "tools_removed_at",
-        "tools_revision",
-        "variables",
-        "watches",
-    )
-
-    def __init__(self, session_id: str, metadata: Mapping[str, str], config: SessionConfig | None) -> None:
-        self.id = session_id
-        self.created_at = time.time()
-        self.last_activity = time.monotonic()
-        self.metadata = dict(metadata) if metadata else _NO_METADATA
-        self.call_timeout = config.default_timeout_ms / 1000 if config and config.default_timeout_ms else None
-        self.max_calls = config.max_concurrent_tools if config else 0
-        self.tools: ToolScope | None = None
-        self.tools_revision = 0
-        self.tools_removed_at = 0
-        self.limiter: ConcurrencyLimiter | None = None
-        self.calls: set[Call] | None = None
-        self.keyed: KeyedCalls | None = None
-        self.caching = bool(config and config.enable_caching)
-        self.cache: ResultCache | None = None
-        self.watches = 0
-        self.tool_watches = 0
-        self.links = 0
-        self.closing = 0
-        self.ended: ToolBridgeError | None = None
-        self.idle: Notifier | None = None
-        self.memory: Budget | None = None
-        self.variables: Variables | None = None
-
-    @property
-    def active(self) -> int:
-        """Calls and streams that run or wait for a permit."""
-        return self.limiter.used + self.limiter.waiting if self.limiter else 0
-
-    @property
-    def variable_count(self) -> int:
-        """Number of its variables."""
-        return len(self.variables) if self.variables else 0
 
 
 class SessionHold:
@@ -199,24 +109,24 @@ class SessionStore:
         self.tools = ToolScope()
         self.tool_bytes = 0
         self.durable: DurableStore | None = None
-        # The sessions that are not stored yet.
-        self._unstored: dict[str, Write] = {}
+        # What of the sessions is not stored yet.
+        self._writes = SessionWrites()
         self.on_change: Callable[[str, Session], None] | None = None
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._sessions) + len(self._writes.ending)
 
     def sessions(self) -> list[Session]:
         """Returns the sessions, the least recently active first."""
-        return list(self._sessions.values())
+        return [*self._writes.ending.values(), *self._sessions.values()]
 
     def from_oldest(self, after: Age | None = None) -> Iterator[Session]:
         """Yields the sessions that were created after one, the oldest first; for None, all."""
         for _, session_id in self._ages.after(after):
-            yield self._sessions[session_id]
+            yield self.peek(session_id)
 
     def _exists(self, age: Age) -> bool:
-        session = self._sessions.get(age[1])
+        session = self._sessions.get(age[1]) or self._writes.ending.get(age[1])
         return session is not None and session.created_at == age[0]
 
     # ----------------------------------------------------------------------------------------------- sessions
@@ -241,13 +151,14 @@ class SessionStore:
         """
         session_id = session_id or uuid.uuid4().hex
         check_name(session_id, "a session id")
+        await self.settle(session_id)
         if session_id in self._sessions:
             raise AlreadyExistsError(f"session {session_id!r} exists already; attach to it, or choose another id")
         if config is not None and (config.max_concurrent_tools < 0 or config.default_timeout_ms < 0):
             raise ValidationError("max_concurrent_tools and default_timeout_ms of a session must be 0 or more")
-        if len(self._sessions) >= self.settings.max_sessions:
+        if len(self._sessions) + len(self._writes) >= self.settings.max_sessions:
             raise ResourceExhaustedError(
-                f"the hub has {len(self._sessions):,} sessions, which is its limit (max_sessions); "
+                f"the hub has {len(self._sessions) + len(self._writes):,} sessions, which is its limit (max_sessions); "
                 "end some, or wait until idle ones expire",
                 details={"retry_after": "1"},
             )
@@ -255,31 +166,28 @@ class SessionStore:
         size = _metadata_chars(session)
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
-        self._sessions[session_id] = session
-        self._ages.add((session.created_at, session_id))
-        self._ended.pop(session_id, None)
-        if self.on_change is not None:
-            self.on_change("started", session)
-        if self.durable is not None:
+        if self.durable is None:
+            self._begun(session, None)
+        else:
             stored = StoredSession(session_id, session.created_at, dict(session.metadata), config)
-            self._unstored[session_id] = self.durable.create_session(stored, partial(self._settled, session))
-            await self.stored(session)
+            await self._writes.begin(self.durable, session, stored, self._begun)
         return session
 
-    def _settled(self, session: Session, error: ToolBridgeError | None) -> None:
-        """Ends a session that could not be stored."""
-        del self._unstored[session.id]
-        if error is not None and self._sessions.get(session.id) is session:
-            self._end(session, "it could not be stored")
+    def _begun(self, session: Session, error: ToolBridgeError | None) -> None:
+        """Adds a session, unless it could not be stored."""
+        if error is not None:
+            self._free(session)
+            return
+        session.last_activity = time.monotonic()
+        self._sessions[session.id] = session
+        self._ages.add((session.created_at, session.id))
+        self._ended.pop(session.id, None)
+        if self.on_change is not None:
+            self.on_change("started", session)
 
-    async def stored(self, session: Session) -> None:
-        """Waits until a durable store has a session.
-
-        Raises:
-            ToolBridgeError: It could not be stored.
-        """
-        if session.id in self._unstored:
-            await self._unstored[session.id]
+    async def settle(self, session_id: str) -> None:
+        """Waits until the beginning or the end of a session that a durable store does not have yet is stored or not."""
+        await self._writes.settle(session_id)
 
     def restore(self, state: StoredState) -> None:
         """Takes over the sessions that a durable store has kept; their idle time starts now."""
@@ -293,7 +201,9 @@ class SessionStore:
             self._ages.add((session.created_at, session.id))
             if stored.variables or stored.revision:
                 self.variables(session.id).restore(stored.variables, stored.revision, stored.deleted_at)
-        self._ended.update(state.ended)
+        for session_id, why in state.ended.items():
+            if session_id not in self._sessions:
+                self._remember(session_id, why)
 
     async def get_session(self, session_id: str) -> Session:
         """Returns the session.
@@ -343,7 +253,7 @@ class SessionStore:
 
     def peek(self, session_id: str) -> Session:
         """Returns the session without counting as its activity; raises as ``get_session`` does."""
-        session = self._sessions.get(session_id)
+        session = self._sessions.get(session_id) or self._writes.ending.get(session_id)
         if session is None:
             raise self._missing(session_id)
         return session
@@ -362,7 +272,7 @@ class SessionStore:
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends the watches of every session with ``error``."""
-        for session in self._sessions.values():
+        for session in self.sessions():
             if session.variables is not None:
                 session.variables.close(error)
 
@@ -373,6 +283,7 @@ class SessionStore:
             SessionNotFoundError: There is no session with this id.
             SessionExpiredError: The session has ended already.
         """
+        await self.settle(session_id)
         await self._end(self.find(session_id), "it was removed")
 
     def expire_idle(self) -> int:
@@ -398,29 +309,53 @@ class SessionStore:
             self._end(session, f"it was idle for {self.settings.session_idle_timeout:g} s")
             yield True
 
-    def _end(self, session: Session, why: str) -> Write:
-        """Ends a session; what it returns can be awaited until that is stored."""
+    def _end(self, session: Session, why: str) -> Awaitable[None]:
+        """Ends a session, with a durable store once that is stored, which can be awaited."""
         del self._sessions[session.id]
+        if self.durable is None:
+            self._finish(why, session, None)
+            return STORED
+        # What its calls write from now on would come after its end.
+        if session.keyed is not None:
+            session.keyed.durable = None
+        return self._writes.end(self.durable, session, why, partial(self._finish, why))
+
+    def _finish(self, why: str, session: Session, error: ToolBridgeError | None) -> None:
+        """Removes a session that has ended; if that could not be stored, it goes on."""
+        if error is not None:
+            if session.keyed is not None:
+                session.keyed.durable = self.durable
+            session.last_activity = time.monotonic()
+            self._sessions[session.id] = session
+            return
         self._ages.end()
-        self._ended[session.id] = why
-        while len(self._ended) > self.settings.ended_sessions:
-            self._ended.popitem(last=False)
+        self._remember(session.id, why)
         if session.tools:
             self.tools_removed(session.tools.values())
-        error = session.ended = self._missing(session.id)
-        write = STORED if self.durable is None else self.durable.end_session(session.id, why)
+        gone = session.ended = self._missing(session.id)
         if self.on_change is not None:
             self.on_change("ended", session)
         if session.variables is not None:
-            session.variables.close(error)
+            session.variables.close(gone)
+        self._free(session)
+        if self._on_end is not None:
+            self._on_end(session, gone)
+
+    def _remember(self, session_id: str, why: str) -> None:
+        self._ended[session_id] = why
+        while len(self._ended) > self.settings.ended_sessions:
+            self._ended.popitem(last=False)
+
+    def _free(self, session: Session) -> None:
         if session.memory is not None:
             self._refused += session.memory.refused
             session.memory.close()
-        if self._on_end is not None:
-            self._on_end(session, error)
-        return write
 
     def _missing(self, session_id: str) -> ToolBridgeError:
+        if session_id in self._writes.ending:
+            return SessionExpiredError(
+                f"session {session_id!r} is being removed and takes no new calls; start a new one"
+            )
         why = self._ended.get(session_id)
         if why is not None:
             return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
@@ -528,21 +463,23 @@ class SessionStore:
         name: str,
         value: any_pb2.Any,
         *,
+        kind: str = "",
         metadata: VariableMetadata | None = None,
         create: bool = True,
         expected_revision: int | None = None,
     ) -> Variable:
         """Sets a variable to a copy of an encoded value: a part of a message would keep the whole message alive.
 
-        Arguments and errors as for ``Variables.set``; it returns when the variable is stored.
+        ``kind`` is its type if ``metadata`` has none; empty: as the encoding says. Other arguments and errors as for
+        ``Variables.set``; it returns when the variable is stored.
         """
         copy = any_pb2.Any(type_url=value.type_url, value=value.value)
-        variables = self.variables(session_id)
+        variables = await self._changeable(session_id, name, create, expected_revision)
         variable = variables.set(
             name,
             copy,
             size=copy.ByteSize(),
-            type_name=type_name(copy.type_url),
+            type_name=kind or type_name(copy.type_url),
             metadata=metadata,
             create=create,
             expected_revision=expected_revision,
@@ -553,10 +490,23 @@ class SessionStore:
 
     async def delete_variable(self, session_id: str, name: str, *, expected_revision: int | None = None) -> None:
         """Deletes a variable; raises as ``Variables.delete`` does, and returns when that is stored."""
-        variables = self.variables(session_id)
+        variables = await self._changeable(session_id, name, None, expected_revision)
         variables.delete(name, expected_revision=expected_revision)
         if self.durable is not None:
             await variables.last_write
+
+    async def _changeable(self, session_id: str, name: str, create: bool | None, expected: int | None) -> Variables:
+        """Returns the session's variables once it is known whether a change may be made; as for ``in_the_way``.
+
+        A change that another one refuses which is not stored yet waits for it: it may fail, and if it does not, who is
+        refused can read it.
+        """
+        variables = self.variables(session_id)
+        while (write := variables.in_the_way(name, create, expected)) is not None:
+            with contextlib.suppress(ToolBridgeError):
+                await write
+            variables = self.variables(session_id)
+        return variables
 
     async def set_variable(
         self,
@@ -565,20 +515,40 @@ class SessionStore:
         value: Any,
         metadata: VariableMetadata | Mapping[str, Any] | None = None,
     ) -> Variable:
-        """Sets a variable; ``metadata`` is the message or a mapping of its fields. Raises as ``Variables.set`` does."""
+        """Sets a variable; raises as ``Variables.set`` does.
+
+        Args:
+            session_id: The session.
+            name: 1 to 256 printable characters.
+            value: Any value; a durable store keeps it as ``serialize_value`` encodes it.
+            metadata: The message, or a mapping of its fields.
+
+        Raises:
+            SerializationError: A durable store cannot keep such a value.
+        """
         message = metadata if isinstance(metadata, VariableMetadata | None) else VariableMetadata(**metadata)
+        kind = type(value).__name__
         if self.durable is not None:
-            return await self.set_encoded(session_id, name, serialize_value(value), metadata=message)
-        return self.variables(session_id).set(name, value, metadata=message, type_name=type(value).__name__)
+            return await self.set_encoded(session_id, name, serialize_value(value), kind=kind, metadata=message)
+        return self.variables(session_id).set(name, value, metadata=message, type_name=kind)
 
     async def get_variable(self, session_id: str, name: str) -> Any:
-        """Returns a variable's value; raises NotFoundError (VariableNotFound)."""
-        return self.variables(session_id).get(name).value
+        """Returns the value of a variable as Python has it, whoever set it; raises NotFoundError (VariableNotFound)."""
+        return await self._read(self.variables(session_id).get(name))
 
     async def get_variable_with_metadata(self, session_id: str, name: str) -> tuple[Any, VariableMetadata]:
-        """Returns a variable's value and its metadata; raises NotFoundError (VariableNotFound)."""
+        """Returns a variable's value and its metadata, as ``get_variable`` does."""
         variable = self.variables(session_id).get(name)
-        return variable.value, variable.metadata()
+        return await self._read(variable), variable.metadata()
+
+    async def _read(self, variable: Variable) -> Any:
+        value = variable.value
+        # Code in this process may have set it without encoding.
+        return (
+            await read_value(value, max_nodes=self.settings.max_message_nodes)
+            if isinstance(value, any_pb2.Any)
+            else value
+        )
 
 
 def _metadata_chars(session: Session) -> int:

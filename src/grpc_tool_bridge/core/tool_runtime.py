@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from google.protobuf import any_pb2
-
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.variables import listing
@@ -60,9 +58,7 @@ class HubRuntime:
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value of a variable; raises NotFoundError."""
-        value = self._store.variables(self._call.session.id).get(name).value
-        # Code in the hub's process may have set it without encoding.
-        return await read_value(value, max_nodes=self._most) if isinstance(value, any_pb2.Any) else value
+        return await self._store.get_variable(self._call.session.id, name)
 
     async def set_variable(self, name: str, value: Any, expected_revision: int | None) -> int:
         """Sets a variable and returns its new revision; raises ConflictError."""

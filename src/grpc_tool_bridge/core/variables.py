@@ -160,12 +160,7 @@ class Variables:
             ConflictError: The current revision is not the expected one.
             ResourceExhaustedError: The session has too many variables or bytes.
         """
-        known = self._next(name)
-        if known is None:
-            check_name(name, "a variable's name")
-        self._expect(name, known, expected_revision)
-        if known is None and not create:
-            raise self._missing(name)
+        known = self._state_to_change(name, create, expected_revision)
         variable = self._made(known, name, value, size, type_name, metadata or _NO_METADATA)
         self._bytes += variable.held - (known.held if known else 0)
         self._count += known is None
@@ -242,10 +237,8 @@ class Variables:
             NotFoundError: There is no variable with this name.
             ConflictError: The current revision is not the expected one.
         """
-        variable = self._next(name)
-        if variable is None:
-            raise self._missing(name)
-        self._expect(name, variable, expected_revision)
+        variable = self._state_to_change(name, None, expected_revision)
+        assert variable is not None  # noqa: S101 - what is not there cannot be deleted
         revision, at = self._revisions.next(), time.time()
         change = Change("delete", name, None, revision, at, 0, variable.revision, variable.secret)
         self._count -= 1
@@ -313,8 +306,8 @@ class Variables:
         cursor = self._begin(after, epoch, wanted)
         if self._durable is not None and not self._reaches(cursor):
             # The history in memory begins with the first watch of this life; that in the store, long before.
-            missed = await self._durable.changes_after(self._session_id, cursor)
-            for change in missed or ():
+            missed = await self._missed(self._durable, cursor)
+            for change in missed:
                 if not wanted or change.name in wanted:
                     yield replace(change, secret=True) if self._is_secret(change.name) else change
             if missed:
@@ -327,6 +320,16 @@ class Variables:
             for change in changes:
                 # The reader may have taken so long that it has become secret meanwhile.
                 yield replace(change, secret=True) if self._is_secret(change.name) else change
+
+    async def _missed(self, durable: DurableStore, cursor: int) -> list[Change]:
+        """Returns the stored changes after a revision; none if a history in memory would not have had all of them."""
+        found = await durable.changes_after(self._session_id, cursor) or []
+        # A store need not drop at once what the settings no longer keep.
+        settings = self._settings
+        held = sum(change.size for change in found)
+        if len(found) > settings.watch_history or (held > settings.watch_history_bytes and len(found) > 1):
+            return []
+        return found
 
     def close(self, error: ToolBridgeError) -> None:
         """Ends every watch with ``error``."""
@@ -395,14 +398,48 @@ class Variables:
             self._history_lease.set(self._history.size)
         self._waiters.notify_all()
 
-    def _expect(self, name: str, known: Variable | None, expected: int | None) -> None:
+    def in_the_way(self, name: str, create: bool | None, expected: int | None) -> Write | None:
+        """Returns the write that decides whether a change may be made, if one that is not stored yet refuses it.
+
+        Args:
+            name: The variable.
+            create: Whether the change creates it if it does not exist; None: the change deletes it.
+            expected: The revision that it must have; None: any.
+
+        Returns:
+            None if the change may be made, or will be refused whatever becomes of what is on its way.
+        """
+        pending = self._pending.get(name)
+        if pending is None or self._refusal(name, pending[1], create, expected) is None:
+            return None
+        return None if self._refusal(name, self._items.get(name), create, expected) else self.last_write
+
+    def _state_to_change(self, name: str, create: bool | None, expected: int | None) -> Variable | None:
+        """Returns the state that a change is made to, or raises why it may not be made; as for ``in_the_way``."""
+        known = self._next(name)
+        refusal = self._refusal(name, known, create, expected)
+        if refusal is None:
+            return known
+        if name in self._pending:
+            # Nobody is told of what is not stored, unless it alone refuses the change.
+            refusal = self._refusal(name, self._items.get(name), create, expected) or refusal
+        raise refusal
+
+    def _refusal(
+        self, name: str, known: Variable | None, create: bool | None, expected: int | None
+    ) -> ToolBridgeError | None:
+        if known is None:
+            if create is None:
+                return self._missing(name)
+            check_name(name, "a variable's name")
         present = known.revision if known else 0
         if expected is not None and expected != present:
             state = f"is at revision {present}" if known else "does not exist"
-            raise ConflictError(
+            return ConflictError(
                 f"variable {shown(name)} {state}, not at revision {expected}; read it again before you retry",
                 details={"revision": str(present), "expected_revision": str(expected)},
             )
+        return self._missing(name) if known is None and not create else None
 
     def _check_room(self, known: Variable | None, held: int) -> None:
         settings = self._settings

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from grpc_tool_bridge.core.agents.agents import Agent
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.pages import page_of
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, count_of, fields_of, name_of, path_name, timeout_of, whole_number
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, status_response

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.backend import backend_of
 from grpc_tool_bridge.gateway.errors import JsonResponse
 from grpc_tool_bridge.gateway.metrics import HttpCounts

@@ -9,7 +9,7 @@ from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.pages import names_of_page
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, tool_not_found
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.backend import workers_of
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 from grpc_tool_bridge.gateway.bodies import count_of, name_of, path_name

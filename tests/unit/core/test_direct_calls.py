@@ -16,7 +16,8 @@ from grpc_tool_bridge.core.forwarder import Forwarded
 from grpc_tool_bridge.core.observers import Observers
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     RegisterToolsRequest,

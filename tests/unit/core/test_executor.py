@@ -14,7 +14,8 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.errors import CallCancelledError, ToolExecutionError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LogRecord,

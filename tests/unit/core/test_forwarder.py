@@ -14,7 +14,8 @@ from grpc_tool_bridge.core import forwarder as module
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.forwarder import MAX_BYTES, Forwarded
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import CallCancelledError, UnavailableError

@@ -22,7 +22,8 @@ from grpc_tool_bridge.core.notable_calls import (
     NotableCalls,
 )
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import NotFoundError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb

@@ -7,7 +7,8 @@ import pytest
 
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.registry import ToolChange, ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,

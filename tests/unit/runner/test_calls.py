@@ -13,7 +13,7 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, SessionExpiredError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.runner import calls as module

@@ -18,7 +18,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.backend import backend_of, workers_of
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.registration import offer, offered_by

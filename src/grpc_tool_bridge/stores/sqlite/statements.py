@@ -13,9 +13,19 @@ DELETE = (
 HIDE = "UPDATE changes SET secret = 1 WHERE session_id = ? AND name = ?"
 KEEP_ANSWER = "UPDATE calls SET answer = ?, ends_at = ? WHERE session_id = ? AND key = ?"
 FREE_CALL = "DELETE FROM calls WHERE session_id = ? AND key = ? AND answer IS NULL"
-ADD_AGENT = "INSERT OR IGNORE INTO agents (session_id, agent_id, definition) VALUES (?, ?, ?)"
-BEGIN_RUN = "INSERT INTO runs (session_id, run_id, agent_id, digest, started_at) VALUES (?, ?, ?, ?, ?)"
-ADD_CHUNK = "INSERT INTO chunks (session_id, run_id, sequence, is_last, data) VALUES (?, ?, ?, ?, ?)"
+# What a session or a run gets while its end is on its way belongs to nothing.
+ADD_AGENT = (
+    "INSERT OR IGNORE INTO agents (session_id, agent_id, definition) SELECT ?1, ?2, ?3 "
+    "WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"
+)
+BEGIN_RUN = (
+    "INSERT INTO runs (session_id, run_id, agent_id, digest, started_at) SELECT ?1, ?2, ?3, ?4, ?5 "
+    "WHERE EXISTS (SELECT 1 FROM sessions WHERE session_id = ?1)"
+)
+ADD_CHUNK = (
+    "INSERT INTO chunks (session_id, run_id, sequence, is_last, data) SELECT ?1, ?2, ?3, ?4, ?5 "
+    "WHERE EXISTS (SELECT 1 FROM runs WHERE session_id = ?1 AND run_id = ?2)"
+)
 DROP_CHUNKS = "DELETE FROM chunks WHERE session_id = ? AND run_id = ? AND sequence < ?"
 
 # What belongs to a session.

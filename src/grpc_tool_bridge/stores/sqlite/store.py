@@ -119,12 +119,16 @@ class SqliteStore:
     def _submit(self, sql: str, *parameters: Any, settled: Settled | None = None, owed: bool = False) -> Change:
         return self._submitted(Change(sql, parameters, settled, owed=owed))
 
-    def _work(self, work: Callable[[sqlite3.Connection], Any], *, owed: bool = False) -> Change:
-        return self._submitted(Change("", (), owed=owed, work=work))
+    def _work(
+        self, work: Callable[[sqlite3.Connection], Any], *, settled: Settled | None = None, owed: bool = False
+    ) -> Change:
+        return self._submitted(Change("", (), settled, owed=owed, work=work))
 
     def _submitted(self, change: Change) -> Change:
         if self._writer is None:
-            change.settle(StoreError(f"nothing was changed: the store {self.path} is not open"))
+            change.settle(
+                StoreError(f"nothing was changed: the store {self.path} is not open; its hub has not started, or ended")
+            )
             return change
         return self._writer.submit(change)
 
@@ -145,7 +149,7 @@ class SqliteStore:
             settled=settled,
         )
 
-    def end_session(self, session_id: str, why: str) -> Change:
+    def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Change:
         """See ``DurableStore``."""
         ended_at, kept = time.time(), self._settings.ended_sessions
 
@@ -160,7 +164,7 @@ class SqliteStore:
                 "DELETE FROM ended_sessions WHERE number <= (SELECT max(number) FROM ended_sessions) - ?", (kept,)
             )
 
-        return self._work(end, owed=True)
+        return self._work(end, settled=settled)
 
     # ---------------------------------------------------------------------------------------------- variables
 
@@ -244,10 +248,14 @@ class SqliteStore:
         found: StoredCall | None = change.result
         return found
 
-    def keep_answer(self, session_id: str, key: str, answer: ToolCallResponse) -> Change:
+    def keep_answer(
+        self, session_id: str, key: str, answer: ToolCallResponse, settled: Settled | None = None
+    ) -> Change:
         """See ``DurableStore``."""
         ends_at = time.time() + self._settings.answer_ttl
-        return self._submit(statements.KEEP_ANSWER, answer.SerializeToString(), ends_at, session_id, key)
+        return self._submit(
+            statements.KEEP_ANSWER, answer.SerializeToString(), ends_at, session_id, key, settled=settled
+        )
 
     def free_call(self, session_id: str, key: str) -> Change:
         """See ``DurableStore``."""

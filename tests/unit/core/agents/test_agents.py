@@ -17,7 +17,8 @@ from grpc_tool_bridge.core.agents.runtimes import MAX_TELLINGS
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (

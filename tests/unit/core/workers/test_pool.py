@@ -12,7 +12,8 @@ from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.sessions import Session, SessionStore
+from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of, workers_of
 from grpc_tool_bridge.core.workers.dispatch import MAX_LOSSES
 from grpc_tool_bridge.core.workers.pool import MAX_WORKER_TOOLS, WorkerPool
