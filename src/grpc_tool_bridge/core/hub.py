@@ -28,7 +28,7 @@ from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.restoring import restore
+from grpc_tool_bridge.core.restoring import Restored, restore
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.statuses import failed_status
@@ -165,6 +165,8 @@ class Hub:
         self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
         self.serving = False
+        # What was kept of an earlier life; None: nothing is kept.
+        self.restored: Restored | None = None
         # The event loop that it was started in.
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -177,6 +179,7 @@ class Hub:
         async with self._restoring:
             if self.durable is None or self.store.durable is not None:
                 return
+            began = time.monotonic()
             state = await self.durable.open(self.settings)
             try:
                 restore(state, self.durable, self.store, self.registry, self.agents)
@@ -186,6 +189,7 @@ class Hub:
             except BaseException:
                 await self.durable.aclose()
                 raise
+            self.restored = Restored(len(state.sessions), time.monotonic() - began)
 
     async def start(self) -> None:
         """Starts to serve."""
@@ -494,8 +498,20 @@ class Hub:
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
-            **({} if self.durable is None else {f"hub.{name}": value for name, value in self.durable.counts().items()}),
+            **self._store_counts(),
         }
+
+    def _store_counts(self) -> dict[str, int | float | str]:
+        """Returns the metrics of the durable store; none if there is none."""
+        if self.durable is None:
+            return {}
+        found: dict[str, int | float | str] = {f"hub.{name}": value for name, value in self.durable.counts().items()}
+        if self.durable.failure:
+            found["hub.store_failure"] = self.durable.failure
+        if self.restored is not None:
+            found["hub.store_restored_sessions"] = self.restored.sessions
+            found["hub.store_restore_seconds"] = self.restored.seconds
+        return found
 
     def _memory_of_holders(self) -> dict[str, int]:
         """Returns the memory metrics of sessions and connections."""

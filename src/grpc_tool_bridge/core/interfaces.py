@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.stored import StoredCall, StoredRun, StoredSession, StoredState
+from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -297,7 +297,15 @@ class DurableStore(Protocol):
         """Why the last change could not be stored; empty once one could."""
 
     def counts(self) -> dict[str, int | float | str]:
-        """Returns the store's metrics by name, each beginning with "store."."""
+        """Returns the store's metrics by name, each beginning with "store_".
+
+        A store that has nothing to say of one leaves it out: ``store_changes`` that were stored, and ``store_failures``
+        to do so; ``store_waiting``, changes that are not stored yet; ``store_bytes`` and ``store_log_bytes``, its size,
+        and ``store_limit_bytes``, how large it may become, 0 for any size.
+        """
+
+    def commit_times(self) -> CommitTimes:
+        """Returns how long its commits took."""
 
 
 class Recorder(Protocol):

@@ -44,7 +44,7 @@ class StoreFile:
         Raises:
             StoreError: Another hub has it, it cannot be used, or a newer version wrote it.
         """
-        self._take()
+        self.take()
         try:
             self._make()
             connection = connect(self._path)
@@ -87,12 +87,17 @@ class StoreFile:
     def sizes(self) -> dict[str, int | float | str]:
         """Returns the bytes of the file and of its write-ahead log."""
         return {
-            "store.bytes": _size(self._path),
-            "store.wal_bytes": _size(beside(self._path, "-wal")),
-            "store.limit_bytes": self._limit,
+            "store_bytes": size_of(self._path),
+            "store_log_bytes": size_of(beside(self._path, "-wal")),
+            "store_limit_bytes": self._limit,
         }
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Takes the file for this process, without opening it.
+
+        Raises:
+            StoreError: Another hub has it, or the lock beside it cannot be made.
+        """
         path = beside(self._path, ".lock")
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
@@ -179,7 +184,8 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Returns the bytes of a file; 0 if it is not there."""
     try:
         return path.stat().st_size
     except OSError:

@@ -14,6 +14,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
+from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
 
 
 def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
@@ -25,6 +26,8 @@ def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
         _add_agents(connection, sessions)
         _add_runs(connection, sessions)
     ended = connection.execute("SELECT session_id, why FROM ended_sessions ORDER BY number")
+    if is_backup(connection):
+        begin_anew(connection)
     facts = dict(connection.execute("SELECT name, value FROM facts"))
     if "epoch" not in facts:
         facts["epoch"] = uuid.uuid4().hex

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.stored import StoredCall, StoredRun, StoredSession, StoredState
+from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change as VariableChange
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.core.writes import Settled
@@ -107,14 +107,18 @@ class SqliteStore:
         """See ``DurableStore``."""
         metrics = self._metrics
         return {
-            "store.commits": metrics.commits,
-            "store.commit_seconds": metrics.seconds,
-            "store.commit_most_seconds": metrics.most_seconds,
-            "store.changes": metrics.changes,
-            "store.failures": metrics.failures,
-            "store.waiting": self._writer.waiting if self._writer is not None else 0,
+            "store_commits": metrics.commits,
+            "store_commit_seconds": metrics.seconds,
+            "store_commit_most_seconds": metrics.most_seconds,
+            "store_changes": metrics.changes,
+            "store_failures": metrics.failures,
+            "store_waiting": self._writer.waiting if self._writer is not None else 0,
             **self._file.sizes(),
         }
+
+    def commit_times(self) -> CommitTimes:
+        """See ``DurableStore``."""
+        return self._metrics.times()
 
     def _submit(self, sql: str, *parameters: Any, settled: Settled | None = None, owed: bool = False) -> Change:
         return self._submitted(Change(sql, parameters, settled, owed=owed))
