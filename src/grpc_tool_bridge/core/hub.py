@@ -143,7 +143,7 @@ class Hub:
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
         self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
-        methods = VariableMethods(self.store, self.admission, self.executor.check_size)
+        methods = VariableMethods(self.store, self.admission)
         self.get_session_variable, self.set_session_variable = methods.get, methods.set
         self.delete_session_variable, self.list_session_variables = methods.delete, methods.select
         self.watch_session_variables = methods.watch

@@ -178,8 +178,8 @@ class SqliteStore:
         """See ``DurableStore``."""
         if hides:
             self._submit(statements.HIDE, session_id, variable.name)
-        return self._submit(
-            statements.SET,
+        value, tags = variable.value, variable.tags
+        row = (
             variable.revision,
             session_id,
             variable.name,
@@ -187,16 +187,16 @@ class SqliteStore:
             previous,
             variable.updated_at,
             variable.secret,
-            variable.value.type_url,
-            variable.value.value,
+            value.type_url,
+            value.value,
             variable.type,
             variable.size,
             variable.held,
             variable.created_at,
             variable.created_by,
-            json.dumps(dict(variable.tags)) if variable.tags else None,
-            settled=settled,
+            json.dumps(dict(tags)) if tags else None,
         )
+        return self._submitted(Change(statements.SET, row, settled))
 
     def delete_variable(self, session_id: str, change: VariableChange, *, settled: Settled) -> Change:
         """See ``DurableStore``."""

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -18,6 +18,7 @@ from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
 from grpc_tool_bridge.stores.sqlite.failures import write_failure
+from grpc_tool_bridge.stores.sqlite.statements import ROWS, of_rows
 
 # More changes than this wait for the next commit, so that the first ones are answered soon.
 MAX_BATCH = 2_000
@@ -58,7 +59,7 @@ class Change(Write):
         owed: bool = False,
         work: Callable[[sqlite3.Connection], Any] | None = None,
     ) -> None:
-        super().__init__(settled)
+        Write.__init__(self, settled)
         self.sql = sql
         self.parameters = parameters
         self.owed = owed
@@ -247,11 +248,22 @@ class Writer:
 
     def _execute(self, sql: str, changes: Sequence[Change]) -> None:
         if sql:
-            self._connection.executemany(sql, [change.parameters for change in changes])
+            rows = [change.parameters for change in changes]
+            self._connection.executemany(sql, self._insert(sql, rows) if sql.startswith("INSERT") else rows)
             return
         for change in changes:
             if change.work is not None:
                 change.result = change.work(self._connection)
+
+    def _insert(self, sql: str, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Inserts many rows with few statements; returns those that are left."""
+        done = 0
+        for size in ROWS:
+            while len(rows) - done >= size:
+                parameters = tuple(chain.from_iterable(rows[done : done + size]))
+                self._connection.execute(of_rows(sql, size), parameters)
+                done += size
+        return rows[done:] if done else rows
 
     def _roll_back(self) -> None:
         try:
