@@ -4,7 +4,7 @@ from typing import Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
-from grpc_tool_bridge.core.stored import StoredCall, StoredState
+from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredState
 from grpc_tool_bridge.core.variable import Change
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
@@ -118,8 +118,11 @@ class HeldStore:
     def drop_run(self, session_id: str, run_id: str) -> Write:
         return self._hold("drop_run", session_id, run_id)
 
+    def commit_times(self) -> CommitTimes:
+        return CommitTimes([(float("inf"), 0)], 0.0)
+
     def counts(self) -> dict[str, int | float | str]:
-        return {"store.waiting": len(self.held)}
+        return {"store_waiting": len(self.held)}
 
 
 def _has_all_verbs(store: HeldStore) -> DurableStore:

@@ -39,6 +39,12 @@ ROWS = (64, 16, 4)
 
 
 @cache
+def takes_rows(sql: str) -> bool:
+    """Returns whether a statement inserts a row, and could insert many."""
+    return sql.startswith("INSERT") and " VALUES (" in sql
+
+
+@cache
 def of_rows(insert: str, rows: int) -> str:
     """Returns the statement that inserts so many rows at once, in order, instead of one."""
     head, values, row = insert.partition(" VALUES ")

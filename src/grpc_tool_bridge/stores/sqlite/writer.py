@@ -18,7 +18,7 @@ from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
 from grpc_tool_bridge.stores.sqlite.failures import write_failure
-from grpc_tool_bridge.stores.sqlite.statements import ROWS, of_rows
+from grpc_tool_bridge.stores.sqlite.statements import ROWS, of_rows, takes_rows
 
 # More changes than this wait for the next commit, so that the first ones are answered soon.
 MAX_BATCH = 2_000
@@ -249,7 +249,7 @@ class Writer:
     def _execute(self, sql: str, changes: Sequence[Change]) -> None:
         if sql:
             rows = [change.parameters for change in changes]
-            self._connection.executemany(sql, self._insert(sql, rows) if sql.startswith("INSERT") else rows)
+            self._connection.executemany(sql, self._insert(sql, rows) if takes_rows(sql) else rows)
             return
         for change in changes:
             if change.work is not None:
