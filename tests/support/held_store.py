@@ -1,5 +1,6 @@
 """A durable store that stores when a test says so, and fails when a test says so."""
 
+from collections.abc import Callable
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
@@ -117,6 +118,9 @@ class HeldStore:
 
     def drop_run(self, session_id: str, run_id: str) -> Write:
         return self._hold("drop_run", session_id, run_id)
+
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        self.on_failure = changed
 
     def commit_times(self) -> CommitTimes:
         return CommitTimes([(float("inf"), 0)], 0.0)

@@ -3,7 +3,7 @@
 Each is a protocol with few methods, and the hub uses no others.
 """
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.eager import Done
@@ -294,7 +294,13 @@ class DurableStore(Protocol):
 
     @property
     def failure(self) -> str:
-        """Why the last change could not be stored; empty once one could."""
+        """Why nothing can be stored, without values of anybody; empty while something can.
+
+        A store that has no room by a setting still takes what frees some, and does not fail.
+        """
+
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` in the loop when ``failure`` has changed."""
 
     def counts(self) -> dict[str, int | float | str]:
         """Returns the store's metrics by name, each beginning with "store_".
