@@ -261,14 +261,14 @@ class Hub:
     @property
     def serving(self) -> bool:
         """Whether it serves: it takes calls, and its durable store, if there is one, does not fail."""
-        return self._has_started and (self.durable is None or not self.durable.failure)
+        return self._has_started and (self.durable is None or not self.durable.is_failing)
 
     @property
     def not_serving_reason(self) -> str:
         """Why it does not serve; empty if it does."""
         if not self._has_started:
             return "the hub is starting or shutting down"
-        return self.durable.failure if self.durable is not None else ""
+        return self.durable.failure if self.durable is not None and self.durable.is_failing else ""
 
     # ------------------------------------------------------------------------------------------------ sessions
 
@@ -482,7 +482,7 @@ class Hub:
         status = _health(ok=self.serving)
         if self.durable is None:
             return pb.HealthCheckResponse(status=status)
-        return pb.HealthCheckResponse(status=status, dependencies={"store": _health(ok=not self.durable.failure)})
+        return pb.HealthCheckResponse(status=status, dependencies={"store": _health(ok=not self.durable.is_failing)})
 
     async def get_metrics(self, request: pb.GetMetricsRequest) -> pb.MetricsResponse:
         """Returns the metrics of the hub and its tools."""

@@ -294,13 +294,14 @@ class DurableStore(Protocol):
 
     @property
     def failure(self) -> str:
-        """Why nothing can be stored, without values of anybody; empty while something can.
+        """Why the last change could not be stored, without a value; empty once one could."""
 
-        A store that has no room by a setting still takes what frees some, and does not fail.
-        """
+    @property
+    def is_failing(self) -> bool:
+        """Whether nothing can be stored. A store that has reached its limit still takes what frees room."""
 
     def watch_failure(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` in the loop when ``failure`` has changed."""
+        """Calls ``changed`` in the loop when ``is_failing`` has changed."""
 
     def counts(self) -> dict[str, int | float | str]:
         """Returns the store's metrics by name, each beginning with "store_".

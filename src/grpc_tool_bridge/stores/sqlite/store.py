@@ -127,6 +127,11 @@ class SqliteStore:
         """See ``DurableStore``."""
         return self._writer.failure if self._writer is not None else ""
 
+    @property
+    def is_failing(self) -> bool:
+        """See ``DurableStore``."""
+        return self._writer is not None and self._writer.is_failing
+
     def counts(self) -> dict[str, int | float | str]:
         """See ``DurableStore``."""
         metrics = self._metrics

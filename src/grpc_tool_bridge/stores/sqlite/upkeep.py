@@ -35,6 +35,11 @@ class FileUpkeep:
         """See ``Upkeep``."""
         return self._room.left is not None and self._room.refuses(change.size)
 
+    @property
+    def is_short(self) -> bool:
+        """See ``Upkeep``."""
+        return self._room.is_short
+
     def is_over_limit(self, size: int) -> bool:
         """See ``Upkeep``."""
         return self._room.is_over_limit(size)

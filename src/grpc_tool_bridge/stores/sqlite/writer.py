@@ -90,7 +90,7 @@ class Change(Write):
 
 
 class Upkeep(Protocol):
-    """Keeps the file tidy between commits; all but ``refuses`` is called in the writer's thread."""
+    """Keeps the file tidy between commits; all but ``refuses`` and ``is_short`` is called in the writer's thread."""
 
     def refuses(self, change: Change) -> bool:
         """Returns whether the store has no room for a change. Called in the loop."""
@@ -98,6 +98,10 @@ class Upkeep(Protocol):
     @property
     def limit(self) -> int:
         """Bytes that the file may have; 0: any number."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is hardly any room. Called in the loop."""
 
     def is_over_limit(self, size: int) -> bool:
         """Returns whether it is the limit, and not the disk, that so many bytes more have no room."""
@@ -132,9 +136,9 @@ class Writer:
         at_point: See ``AtPoint``; None in production.
 
     Attributes:
-        failure: Why nothing can be stored; empty while something can. A store that has reached its limit still takes
-            what frees room, and does not fail.
-        on_failure: Called in the loop when ``failure`` has changed, if set.
+        failure: Why the last change could not be stored; empty once one could.
+        is_failing: Whether nothing can be stored. A store that has reached its limit still takes what frees room.
+        on_failure: Called in the loop when ``is_failing`` has changed, if set.
         waiting: Number of changes that are not stored yet.
     """
 
@@ -162,6 +166,7 @@ class Writer:
         self._idle: asyncio.Future[None] | None = None
         self._throttled = ThrottledLog(_log)
         self.failure = ""
+        self.is_failing = False
         self.on_failure: Callable[[], None] | None = None
         self.waiting = 0
         self._changes: SimpleQueue[Change | None] = SimpleQueue()
@@ -233,6 +238,7 @@ class Writer:
 
     def _full(self) -> ToolBridgeError:
         failure = at_limit(self._upkeep.limit)
+        self._fail(failure)
         self._throttled.warning("a change was refused: %s (%s)", failure.text, self._name)
         return failure.error()
 
@@ -242,7 +248,7 @@ class Writer:
             self._retry.cancel()
             self._retry = None
         again, self._owed = self._owed, []
-        if self.failure and not self._is_trying:
+        if self.is_failing and not self._is_trying:
             self._is_trying = True
             # Whatever is written shows it, but what is the same as before is not written.
             again.append(Change(TRY, (time.time(),), self._tried, frees=True))
@@ -257,8 +263,8 @@ class Writer:
     def _committed(self, batch: Sequence[Change]) -> None:
         for change in batch:
             _settle(change, None)
-        if self.failure:
-            self._fail("")
+        if self.failure and (self.is_failing or not self._upkeep.is_short):
+            self._works_again()
         self._no_longer_waiting(len(batch))
 
     def _failed(self, batch: Sequence[Change], refused: Sequence[Change], failure: WriteFailure) -> None:
@@ -268,8 +274,7 @@ class Writer:
         # Nothing that waits is left, so what these undo cannot be built on.
         for change in reversed(lost):
             _settle(change, failure.error())
-        if failure.is_of_store:
-            self._fail(failure.text)
+        self._fail(failure)
         # Callers may have submitted more meanwhile, which comes after what is owed. What SQLite never takes would fail
         # all that comes with it.
         never = set() if failure.is_of_store or failure.is_full else {id(change) for change in refused}
@@ -279,7 +284,7 @@ class Writer:
             for change in (*again, *later):
                 self._changes.put(change)
             self.waiting += len(again)
-        elif self._refusal is None and (again or self.failure):
+        elif self._refusal is None and (again or self.is_failing):
             self._owed = again
             self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
         self._handled.put(True)
@@ -292,14 +297,22 @@ class Writer:
         lost = [*self._batch, *_all_of(self._changes)]
         for change in reversed(lost):
             _settle(change, failure.error())
-        self._fail(failure.text)
+        self._fail(failure)
         self._no_longer_waiting(self.waiting)
 
-    def _fail(self, why: str) -> None:
-        if why == self.failure:
+    def _fail(self, failure: WriteFailure) -> None:
+        self.failure = failure.text
+        self._set_failing(is_failing=failure.is_of_store)
+
+    def _works_again(self) -> None:
+        self.failure = ""
+        self._set_failing(is_failing=False)
+
+    def _set_failing(self, *, is_failing: bool) -> None:
+        if is_failing == self.is_failing:
             return
-        self.failure = why
-        if not why:
+        self.is_failing = is_failing
+        if not is_failing:
             _log.info("the store %s can be written again", self._name)
         if self.on_failure is not None:
             self.on_failure()
