@@ -72,7 +72,11 @@ class StoreLock:
             raise StoreError(f"other programs remove {self.path} again and again; end them")
         self._file = file
         self._noted = _read(file).partition("\n")[2].strip()
-        self._write()
+        try:
+            self._write()
+        except OSError as error:
+            self.remove()
+            raise cannot_open(self._store, self.path, error) from None
         forks.watch(self)
 
     def _open(self) -> tuple[int, bool]:
@@ -160,6 +164,8 @@ def cannot_open(store: Path, path: Path, error: OSError) -> StoreError:
         errno.EROFS: "mount its file system so that it can be written",
         errno.ENOSPC: "make room on its disk",
         errno.EDQUOT: "make room on its disk",
+        errno.EFBIG: "raise the limit of the size of files",
+        errno.EIO: "see whether its disk is well",
         errno.EMFILE: "raise the limit of open files",
         errno.ELOOP: "remove the link, which may lead to a file of somebody else",
         errno.ENAMETOOLONG: "give it a shorter name",

@@ -258,7 +258,7 @@ async def test_a_change_that_sqlite_does_not_take_fails_and_the_thread_goes_on(
 async def test_work_that_raises_anything_fails_alone_and_its_text_is_not_told(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    value = "-".join(("secret", "value"))
+    value = f"secret-{os.getpid()}"
 
     def work(connection: sqlite3.Connection) -> None:
         raise RuntimeError(value)
@@ -472,7 +472,7 @@ async def test_a_forked_process_has_no_writer_and_is_told(stage: Stage) -> None:
         os.write(write, type(refused_with).__name__.encode())
         os._exit(0)
     assert (await asyncio.to_thread(os.read, read, 100)).decode() == ProtocolError.__name__
-    os.waitpid(child, 0)
+    await asyncio.to_thread(os.waitpid, child, 0)
     os.close(read)
     os.close(write)
     await soon(stage.add("c"))
