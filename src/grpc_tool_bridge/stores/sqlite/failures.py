@@ -126,6 +126,11 @@ def primary_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def is_unflushed(error: sqlite3.Error) -> bool:
+    """Returns whether all was written, but could not be flushed to the disk."""
+    return getattr(error, "sqlite_errorcode", 0) in {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+
+
 def name_of(error: sqlite3.Error) -> str:
     """Returns SQLite's name of an error, such as "SQLITE_IOERR_WRITE"."""
     return str(getattr(error, "sqlite_errorname", type(error).__name__))

@@ -23,6 +23,7 @@ from grpc_tool_bridge.stores.sqlite.failures import (
     at_limit,
     closed_error,
     ended_failure,
+    is_unflushed,
     primary_code,
     write_failure,
 )
@@ -408,14 +409,14 @@ class Writer:
             return write_failure(error)
         is_full = primary_code(error) == sqlite3.SQLITE_FULL
         failure = write_failure(error, limit=self._limit_reached(batch) if is_full else 0)
-        if is_ending and primary_code(error) == sqlite3.SQLITE_IOERR and not self._is_overwritten():
+        if is_ending and is_unflushed(error) and not self._is_overwritten():
             return WriteFailure(failure.text, is_known=False)
         return failure
 
     def _is_overwritten(self) -> bool:
-        """Writes over what a commit has left in the log that may have been written and not flushed.
+        """Writes over what a commit has left in the log that was written and could not be flushed.
 
-        After a crash, SQLite would take it for a commit like others.
+        After a crash, SQLite might find it whole, and take it for a commit like others.
         """
         try:
             self._connection.execute(TRY, (time.time(),))
