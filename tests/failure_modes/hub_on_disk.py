@@ -7,6 +7,7 @@ after the failure.
 """
 
 import asyncio
+import os
 import resource
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import ResourceExhaustedError, StoreError, ToolBridgeError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
@@ -28,7 +30,8 @@ class FullDisk:
     """A small file system that something else fills."""
 
     said = "the disk of the store is full"
-    error = ResourceExhaustedError
+    error: type[ToolBridgeError] = ResourceExhaustedError
+    outcome = "nothing was changed"
 
     def __init__(self, folder: Path) -> None:
         self._filler = folder / "filler"
@@ -49,7 +52,8 @@ class LimitedFiles:
     """A disk that fails to write beyond a place."""
 
     said = "SQLITE_IOERR"
-    error = StoreError
+    error: type[ToolBridgeError] = StoreError
+    outcome = "nothing was changed"
 
     def __init__(self, folder: Path) -> None:
         del folder
@@ -61,7 +65,32 @@ class LimitedFiles:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-KINDS: dict[str, Callable[[Path], FullDisk | LimitedFiles]] = {"full": FullDisk, "limited": LimitedFiles}
+class UnflushedDisk:
+    """A disk that takes what is written and cannot flush it; see ``unflushed.c``."""
+
+    said = "SQLITE_IOERR_FSYNC"
+    error = StoreError
+    # A loss of power now might leave it there.
+    outcome = "it is not known whether the hub will have the change"
+
+    def __init__(self, folder: Path) -> None:
+        del folder
+        self._flag = Path(os.environ["UNFLUSHED"])
+
+    def spoil(self) -> None:
+        self._flag.touch()
+
+    def mend(self) -> None:
+        self._flag.unlink()
+
+    @property
+    def is_spoilt(self) -> bool:
+        return self._flag.exists()
+
+
+Spoilt = FullDisk | LimitedFiles | UnflushedDisk
+
+KINDS: dict[str, Callable[[Path], Spoilt]] = {"full": FullDisk, "limited": LimitedFiles, "unflushed": UnflushedDisk}
 
 
 class Life:
@@ -69,13 +98,18 @@ class Life:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.hub = Hub(Settings(), durable=SqliteStore(path))
+        self.durable = SqliteStore(path)
+        self.hub = Hub(Settings(), durable=self.durable)
         self.acknowledged: dict[str, int] = {}
         self.revisions: list[int] = []
 
     async def start(self) -> None:
         await self.hub.restore()
         await self.hub.start()
+
+    async def end(self) -> None:
+        await self.hub.drain(0)
+        await self.hub.aclose()
 
     async def set(self, name: str, value: str = VALUE) -> None:
         request = pb.SetVariableRequest(session_id="s", variable_name=name, create_if_missing=True)
@@ -103,20 +137,8 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def scenario(kind: str, folder: Path) -> None:
-    disk, path = KINDS[kind](folder), folder / "hub.db"
-    life = Life(path)
-    await life.start()
-    hub = life.hub
-    assert hub.durable is not None
-    await hub.store.create_session("s")
-    await hub.store.create_session("ends")
-    await life.set("secret", SECRET)
-    for number in range(5):
-        await life.set(f"v{number}")
-    life.check()
-
-    disk.spoil()
+async def fail(life: Life, disk: Spoilt) -> None:
+    """Changes things until they cannot be stored, one at a time and many at once, and checks what callers are told."""
     told: list[ToolBridgeError] = []
     while not told:
         try:
@@ -125,19 +147,35 @@ async def scenario(kind: str, folder: Path) -> None:
             told.append(error)
         assert len(life.acknowledged) < 1_000
     life.check()
-    # Many at once, some of them on what others have just changed.
+    # Some of them on what others have just changed.
     results = await asyncio.gather(*(life.set(f"v{number % 5}") for number in range(50)), return_exceptions=True)
     told.extend(result for result in results if isinstance(result, ToolBridgeError))
     assert not [result for result in results if isinstance(result, BaseException) and result not in told]
     assert len(told) > 10
-    for error in told:
-        assert isinstance(error, disk.error), error
-        assert disk.said in error.message
-        assert "nothing was changed" in error.message
-        assert SECRET not in error.message
-        assert str(folder) not in error.message
+    for refusal in told:
+        assert isinstance(refusal, disk.error), refusal
+        assert disk.said in refusal.message
+        assert disk.outcome in refusal.message
+        assert SECRET not in refusal.message
+        assert str(life.path.parent) not in refusal.message
     life.check()
-    await until(lambda: hub.durable is not None and hub.durable.is_failing)
+
+
+async def scenario(kind: str, folder: Path) -> None:
+    """A hub whose disk fails and is mended, and that begins once more."""
+    disk, life = KINDS[kind](folder), Life(folder / "hub.db")
+    await life.start()
+    hub, durable = life.hub, life.durable
+    for session_id in ("s", "ends"):
+        await hub.store.create_session(session_id)
+    await life.set("secret", SECRET)
+    for number in range(5):
+        await life.set(f"v{number}")
+    life.check()
+
+    disk.spoil()
+    await fail(life, disk)
+    await until(lambda: durable.is_failing)
     assert not hub.serving
     assert disk.said in hub.not_serving_reason
     try:
@@ -147,28 +185,46 @@ async def scenario(kind: str, folder: Path) -> None:
 
     disk.mend()
     await until(lambda: hub.serving)
-    await life.set("v0")
-    await life.set("after")
+    for name in ("v0", "after"):
+        await life.set(name)
     assert life.revisions[-1] == max(life.revisions)
     await hub.store.cleanup_session("ends")
     life.check()
-    before = life.acknowledged
-    epoch = hub.store.revisions.epoch
-    await hub.drain(0)
-    await hub.aclose()
+    await life.end()
 
-    again = Life(path)
+    again = Life(life.path)
     await again.start()
-    again.acknowledged = before
+    again.acknowledged = life.acknowledged
     again.check()
     sessions = [session.id for session in again.hub.store.sessions()]
-    assert "s" in sessions
-    assert "ends" not in sessions
-    assert again.hub.store.revisions.epoch == epoch
+    assert ("s" in sessions, "ends" in sessions) == (True, False)
+    assert again.hub.store.revisions.epoch == hub.store.revisions.epoch
     assert again.hub.store.revisions.next() > max(life.revisions)
-    await again.hub.drain(0)
-    await again.hub.aclose()
+    await again.end()
+
+
+async def ghost(path: Path) -> None:
+    """One flush fails, the one after it does not, and the process is killed: the change must not be there later."""
+    disk = UnflushedDisk(path.parent)
+
+    def mend_before_the_next(sql: str) -> None:
+        if "'tried'" in sql and disk.is_spoilt:
+            disk.mend()
+
+    store = SqliteStore(path)
+    await store.open(Settings())
+    await store.create_session(StoredSession("there", 1.0, {}))
+    assert store._writer is not None
+    store._writer._connection.set_trace_callback(mend_before_the_next)
+    disk.spoil()
+    (told,) = await asyncio.gather(write(store, "ghost"), return_exceptions=True)
+    os._exit(0 if isinstance(told, StoreError) and "nothing was changed" in told.message else 1)
+
+
+async def write(store: SqliteStore, session_id: str) -> None:
+    await store.create_session(StoredSession(session_id, 2.0, {}))
 
 
 if __name__ == "__main__":
-    asyncio.run(scenario(sys.argv[1], Path(sys.argv[2])))
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+    asyncio.run(ghost(folder / "hub.db") if kind == "ghost" else scenario(kind, folder))

@@ -8,8 +8,11 @@ from google.protobuf.any_pb2 import Any
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.variable import Change
 
-# What of a history is read to see how long it is: the newest first.
-_LENGTH = "SELECT revision, size FROM changes WHERE session_id = ? AND revision > ? ORDER BY revision DESC"
+# A history after a revision, the newest first.
+_NEWEST = "SELECT revision, size FROM changes WHERE session_id = ? AND revision > ? ORDER BY revision DESC"
+# The newest change beyond so many, and the bytes of those after a revision: nearly always, no others are looked at.
+_BEYOND = _NEWEST + " LIMIT 1 OFFSET ?"
+_BYTES = "SELECT total(size) FROM changes WHERE session_id = ? AND revision > ?"
 
 
 def history_after(
@@ -51,8 +54,14 @@ def floor_of(connection: sqlite3.Connection, session_id: str, settings: Settings
     found = connection.execute("SELECT history_floor FROM sessions WHERE session_id = ?", (session_id,)).fetchone()
     if found is None:
         return None
-    (floor,) = found
-    return first_dropped(connection.execute(_LENGTH, (session_id, floor)), settings) or int(floor)
+    floor = int(found[0])
+    beyond = connection.execute(_BEYOND, (session_id, floor, settings.watch_history)).fetchone()
+    if beyond is not None:
+        floor = beyond[0]
+    (held,) = connection.execute(_BYTES, (session_id, floor)).fetchone()
+    if held <= settings.watch_history_bytes:
+        return floor
+    return first_dropped(connection.execute(_NEWEST, (session_id, floor)), settings) or floor
 
 
 def first_dropped(newest_first: Iterable[tuple[int, int | None]], settings: Settings) -> int:

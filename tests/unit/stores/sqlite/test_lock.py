@@ -1,6 +1,7 @@
 """The lock beside an SQLite store."""
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -100,14 +101,16 @@ def test_of_many_that_begin_at_once_one_has_the_store(path: Path) -> None:
 
 def test_a_lock_that_was_removed_by_who_had_it_is_made_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise two could have it: one the file that is there, one a file that has no name any more."""
-    flock, removed = lock_module.fcntl.flock, []
+    flock = fcntl.flock
+    removed: list[Path] = []
 
     def remove_first(file: int, how: int) -> None:
         flock(file, how)
         if not removed:
-            removed.append(path.with_name("hub.db.lock").unlink())
+            removed.append(path.with_name("hub.db.lock"))
+            removed[0].unlink()
 
-    monkeypatch.setattr(lock_module.fcntl, "flock", remove_first)
+    monkeypatch.setattr(fcntl, "flock", remove_first)
     lock = StoreLock(path)
     lock.take()
     assert lock.path.exists()
@@ -245,6 +248,6 @@ def test_a_file_system_without_locks_is_named(path: Path, monkeypatch: pytest.Mo
     def refuse(file: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock_module.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(StoreError, match="has no locks"):
         StoreLock(path).take()

@@ -1,8 +1,8 @@
 """The tables of an SQLite store, and the way from each version to the next."""
 
+import asyncio
 import sqlite3
 import stat
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,8 +16,8 @@ from grpc_tool_bridge.stores.sqlite import file as file_module
 from grpc_tool_bridge.stores.sqlite import schema
 from grpc_tool_bridge.stores.sqlite.file import StoreFile
 from grpc_tool_bridge.stores.sqlite.schema import MIGRATIONS, VERSION, migrate, statements_of
-from support.patience import PATIENCE
 from support.store_files import SECRET, names_in, rows, state_of
+from support.waiting import soon
 from unit.stores.sqlite.versions import dump_of, store_of, tables
 
 NEXT = """
@@ -158,8 +158,8 @@ def statements(script):
 schema.statements_of = statements
 file.StoreFile(Path(sys.argv[1])).open(0)
 """
-        done = subprocess.run([sys.executable, "-c", program, str(path)], timeout=PATIENCE, check=False)
-        assert done.returncode == 9
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(path))
+        assert await soon(process.wait()) == 9
         assert version_in(path) == VERSION
         assert "owner" not in columns(path, "sessions")
     await check_data(path)

@@ -4,7 +4,7 @@ import asyncio
 import math
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
-from grpc_tool_bridge.core.variable import Variable
-from grpc_tool_bridge.core.variables import Change
+from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.errors import ResourceExhaustedError, StoreError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, ToolCallResponse
-from grpc_tool_bridge.stores.sqlite import store as store_module
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
+from support.patience import PATIENCE
 from support.store_files import names_in, rows
-from support.waiting import soon, until
+from support.waiting import soon, turns, until
+from unit.stores.sqlite.writing import disk_error
 
 
 class Lives:
@@ -34,13 +34,12 @@ class Lives:
     async def begin(self, **settings: Any) -> StoredState:
         """Ends this life, and begins another one."""
         await self.store.aclose()
-
-        def at(point: str) -> None:
-            if point == self.failing:
-                raise sqlite3.OperationalError("disk I/O error")
-
-        self.store = SqliteStore(self.path, at_point=at)
+        self.store = SqliteStore(self.path, at_point=self.at)
         return await self.store.open(Settings(**settings))
+
+    def at(self, point: str) -> None:
+        if point == self.failing:
+            raise disk_error(sqlite3.SQLITE_IOERR_WRITE, "SQLITE_IOERR_WRITE")
 
     async def session(self, session_id: str = "s", **given: Any) -> None:
         await self.store.create_session(StoredSession(session_id, 1.0, **{"metadata": {}, **given}))
@@ -55,6 +54,13 @@ class Lives:
         await self.store.set_variable(
             "s", Variable(revision=revision, **fields), previous=previous, hides=hides, settled=told.append
         )
+
+
+async def once(attempt: Callable[[], Awaitable[object]], until_not: type[ToolBridgeError]) -> None:
+    """Tries something until it no longer fails with an error."""
+    async with asyncio.timeout(PATIENCE):
+        while isinstance((await asyncio.gather(attempt(), return_exceptions=True))[0], until_not):
+            await turns()
 
 
 @pytest.fixture
@@ -84,7 +90,7 @@ async def lives(tmp_path: Path) -> AsyncIterator[Lives]:
         {"size": 2**62, "held": 2**62},
         {"secret": True},
     ],
-    ids=lambda given: ",".join(given),
+    ids=",".join,
 )
 async def test_a_variable_comes_back_as_it_was_given(lives: Lives, given: dict[str, Any]) -> None:
     await lives.session()
@@ -143,7 +149,7 @@ async def test_answers_are_given_until_they_expire_and_then_the_key_is_free(
         assert found.answer == ToolCallResponse(request_id="r")
         await lives.begin()
     now = time.time()
-    monkeypatch.setattr(store_module.time, "time", lambda: now + 601)
+    monkeypatch.setattr(time, "time", lambda: now + 601)
     assert await lives.store.begin_call("s", "k", b"other", again=False) is None
 
 
@@ -157,7 +163,7 @@ async def test_a_call_without_an_answer_is_in_doubt_after_a_restart_as_long_as_i
     assert found is not None
     assert (found.answer, found.used_for) == (None, b"d")
     now = time.time()
-    monkeypatch.setattr(store_module.time, "time", lambda: now + 601)
+    monkeypatch.setattr(time, "time", lambda: now + 601)
     assert await lives.store.begin_call("s", "k", b"d", again=False) is None
 
 
@@ -170,34 +176,29 @@ async def test_an_answer_that_cannot_be_kept_leaves_its_call_in_doubt_and_then_f
         await lives.store.keep_answer("s", "k", ToolCallResponse(), told.append)
     assert isinstance(told[0], StoreError)
     lives.failing = ""
-    await lives.session("t")
-    assert rows(lives.path, "SELECT ends_at IS NOT NULL, answer FROM calls") == [(1, None)]
+    await until(lambda: rows(lives.path, "SELECT ends_at IS NOT NULL, answer FROM calls") == [(1, None)])
 
 
 async def test_what_fails_is_told_to_who_follows_it_whenever_they_began(lives: Lives) -> None:
     told: list[bool] = []
     lives.store.watch_failure(lambda: told.append(lives.store.is_failing))
     lives.failing = "begun"
-    error = sqlite3.OperationalError("disk I/O error")
-    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-
-    def fail(point: str) -> None:
-        if lives.failing:
-            raise error
-
-    await lives.store.aclose()
-    store = SqliteStore(lives.path, at_point=fail)
-    store.watch_failure(lambda: told.append(store.is_failing))
-    lives.failing = ""
-    await store.open(Settings())
-    lives.store = store
-    lives.failing = "begun"
     with pytest.raises(StoreError):
         await lives.session()
-    assert (told, store.is_failing, store.failure != "") == ([True], True, True)
+    assert (told, lives.store.is_failing, lives.store.failure != "") == ([True], True, True)
     lives.failing = ""
     await until(lambda: told == [True, False])
-    assert store.failure == ""
+    assert lives.store.failure == ""
+    # One that is followed before it is opened.
+    await lives.store.aclose()
+    again = SqliteStore(lives.path, at_point=lives.at)
+    again.watch_failure(lambda: told.append(again.is_failing))
+    await again.open(Settings())
+    lives.store, lives.failing = again, "begun"
+    with pytest.raises(StoreError):
+        await lives.session()
+    assert told == [True, False, True]
+    lives.failing = ""
 
 
 async def test_a_store_that_is_not_open_says_so(lives: Lives) -> None:
@@ -228,16 +229,7 @@ async def test_opening_that_is_cancelled_gives_the_store_back(lives: Lives) -> N
         await opening
     again = SqliteStore(lives.path)
 
-    async def try_again() -> bool:
-        try:
-            await again.open(Settings())
-        except StoreError:
-            return False
-        return True
-
-    async with asyncio.timeout(60):
-        while not await try_again():
-            await asyncio.sleep(0.01)
+    await once(lambda: again.open(Settings()), StoreError)
     await again.aclose()
 
 
@@ -258,9 +250,14 @@ async def test_a_store_at_its_limit_keeps_what_it_has_and_takes_what_frees_room(
     await lives.session()
     value = AnyMessage(type_url="t", value=bytes(50_000))
     revision = 0
-    with pytest.raises(ResourceExhaustedError, match=r"limit of 2,000,000 bytes \(max_store_bytes\)"):
+
+    async def fill() -> None:
+        nonlocal revision
         for revision in range(1, 100):
             await soon(lives.set(revision, name=f"v{revision}", value=value, size=50_000))
+
+    with pytest.raises(ResourceExhaustedError, match=r"limit of 2,000,000 bytes \(max_store_bytes\)"):
+        await fill()
     assert 25 < revision < 45
     assert lives.path.stat().st_size <= limit
     # What was there is there, and is read.
@@ -273,13 +270,7 @@ async def test_a_store_at_its_limit_keeps_what_it_has_and_takes_what_frees_room(
     for number in range(1, 11):
         change = Change("delete", f"v{number}", None, 1_000 + number, 1.0, 0, number)
         await soon(lives.store.delete_variable("s", change, settled=told))
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await lives.set(2_000, name="new", value=value, size=50_000)
-                break
-            except ResourceExhaustedError:
-                await asyncio.sleep(0.01)
+    await once(lambda: lives.set(2_000, name="new", value=value, size=50_000), ResourceExhaustedError)
     assert lives.path.stat().st_size <= limit
     await soon(lives.store.end_session("s", "over"))
     await lives.session("t")
