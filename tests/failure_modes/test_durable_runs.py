@@ -18,6 +18,7 @@ from grpc_tool_bridge import (
     GRPCToolBridge,
     LocalToolBridge,
     NotFoundError,
+    Settings,
     ToolBridgeError,
     ToolWorker,
     ValidationError,
@@ -237,3 +238,29 @@ async def test_a_run_that_goes_on_when_its_bridge_is_closed_ends_with_a_word(tmp
         error = await failure(read_of(bridge, again, run_id="run"))
         assert "the hub is shutting down" in error.message
         assert again == seen
+
+
+async def test_a_run_that_fills_the_store_ends_with_one_error_and_when_it_is_evicted_others_have_room(
+    tmp_path: Path,
+) -> None:
+    store, agents = f"sqlite:///{tmp_path / 'hub.db'}", ObedientAgents()
+    limits = Settings(max_store_bytes=300_000)
+    async with LocalToolBridge(store=store, keep_session=True, settings=limits) as bridge, runtime_of(bridge, agents):
+        await bridge.initialize("mine")
+        agent_id = await bridge.create_react_agent(SIGNATURE)
+        seen: list[Any] = []
+        error = await failure(read_of(bridge, seen, agent_id=agent_id, input={"think": 9_000}, run_id="large"))
+        assert (error.error_type, error.retryable) == ("RunInterrupted", False)
+        assert "could not be stored" in error.message
+        assert sequences(seen) == list(range(len(seen)))
+        await agents.quiet()
+        again: list[Any] = []
+        same = await failure(read_of(bridge, again, run_id="large"))
+        assert (again, same.message) == (seen, error.message)
+        (large,) = bridge.hub.agents.runs()
+        large.evict()
+        small: list[Any] = []
+        await soon(read_of(bridge, small, agent_id=agent_id, input={}, run_id="small"))
+        assert [chunk["type"] for chunk in small] == ["thought", "result"]
+    async with LocalToolBridge(store=store, keep_session=True, settings=limits) as bridge:
+        assert [(run.run_id, run.over) for run in bridge.hub.agents.runs()] == [("small", True)]

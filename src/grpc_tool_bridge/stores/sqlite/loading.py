@@ -4,7 +4,7 @@ import gc
 import json
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from google.protobuf.any_pb2 import Any
@@ -14,6 +14,8 @@ from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
+
+_NO_TAGS: Mapping[str, str] = {}
 
 
 def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
@@ -72,6 +74,8 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
         "SELECT session_id, name, type_url, value, type, size, created_at, at, revision, held, created_by, secret, "
         "tags FROM present JOIN changes USING (revision) ORDER BY revision"
     )
+    # There are few types, and each row has a text of its own for its type.
+    kinds: dict[str, str] = {}
     for session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags in rows:
         session = sessions.get(session_id)
         # What a session has left that has ended is removed later.
@@ -81,7 +85,7 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
             Variable(
                 name,
                 Any(type_url=type_url, value=value),
-                kind,
+                kinds.setdefault(kind, kind),
                 size,
                 created,
                 at,
@@ -89,7 +93,7 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
                 held,
                 created_by,
                 bool(secret),
-                json.loads(tags) if tags else {},
+                json.loads(tags) if tags else _NO_TAGS,
             )
         )
     for session_id, last in connection.execute("SELECT session_id, max(revision) FROM changes GROUP BY session_id"):

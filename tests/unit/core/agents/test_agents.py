@@ -684,11 +684,15 @@ class StoredWorld(World):
         self.agents.restore(self._kept, cast("DurableStore", self.durable))
 
     async def close(self) -> None:
-        closing = asyncio.create_task(super().close())
-        while not closing.done():
-            self.durable.store()
-            await turns(1)
-        await closing
+        await self.storing(asyncio.create_task(super().close()))
+
+    async def storing(self, task: "asyncio.Task[Any]") -> Any:
+        """Stores one change after another until a task is done."""
+        async with asyncio.timeout(PATIENCE):
+            while not task.done():
+                self.durable.store(1)
+                await turns()
+        return task.result()
 
     async def agent(self, runtime: FakeRuntime, **fields: Any) -> str:
         creating = self.creating(**fields)
@@ -836,10 +840,7 @@ async def test_a_runtime_that_is_faster_than_the_store_waits_for_it(
     await until(lambda: len(world.durable.taken) == 2)
     await turns()
     assert len(world.durable.taken) == 2
-    while not running.done():
-        world.durable.store(1)
-        await turns()
-    assert len(await running) == 5
+    assert len(await world.storing(running)) == 5
     await world.quiet()
 
 
