@@ -1,6 +1,7 @@
 """A timeout that costs nothing if there is nothing to wait for."""
 
 import asyncio
+import math
 import types
 from collections.abc import Awaitable, Generator
 from typing import Any
@@ -28,7 +29,7 @@ class TimeLimit:
     second more.
 
     Args:
-        seconds: For all of them in total.
+        seconds: For all of them in total; may be infinite.
     """
 
     __slots__ = ("_expired", "_seconds", "_timer", "_together", "_waiting")
@@ -97,10 +98,10 @@ class TimeLimit:
         raise asyncio.CancelledError(*cancelled)
 
     def _start(self) -> None:
-        if self._seconds < SHARED_FROM:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.expire)
-        else:
+        if SHARED_FROM <= self._seconds < math.inf:
             self._together = expire_after(self._seconds, self)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.expire)
 
     def expire(self) -> None:
         """Ends the wait: its time is over."""

@@ -1,6 +1,7 @@
 """Time-outs of the path of every call."""
 
 import asyncio
+import math
 from collections.abc import Generator
 from typing import Any
 
@@ -45,6 +46,11 @@ async def test_what_waits_is_given_its_result_and_its_timer_is_cancelled(monkeyp
     timers = Timers(monkeypatch)
     assert await within(turns(3), 10) == 3
     assert [handle.cancelled() for handle in timers.handles] == [True]
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 2_000_000.0])
+async def test_a_timeout_may_be_endless_or_days_away(seconds: float) -> None:
+    assert await within(turns(3), seconds) == 3
 
 
 async def test_what_takes_too_long_is_cancelled_and_reported_as_expired() -> None:
