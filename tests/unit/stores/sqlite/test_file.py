@@ -334,6 +334,16 @@ def test_a_log_that_is_lost_can_be_done_without_by_who_says_so(path: Path) -> No
     assert get(path, "x") is None
 
 
+def test_an_earlier_file_may_be_put_in_the_place_of_one_that_was_closed_in_order(path: Path) -> None:
+    make(path, 1)
+    early = path.read_bytes()
+    with opened(path) as connection:
+        put(connection, "x", 1)
+    # In place, so that it is the same file to the system.
+    path.write_bytes(early)
+    assert get(path, "x") is None
+
+
 def test_the_log_of_another_store(path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -15,7 +15,7 @@ from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, Store
 from grpc_tool_bridge.stores.sqlite import writer as writer_module
 from grpc_tool_bridge.stores.sqlite.statements import TRY
 from support.waiting import soon, until
-from unit.stores.sqlite.writing import Stage, disk_error
+from unit.stores.sqlite.writing import REMOVE, Stage, disk_error
 
 IOERR = disk_error(sqlite3.SQLITE_IOERR_WRITE, "SQLITE_IOERR_WRITE")
 UNFLUSHED = disk_error(sqlite3.SQLITE_IOERR_FSYNC, "SQLITE_IOERR_FSYNC")
@@ -143,6 +143,19 @@ async def test_what_is_owed_is_tried_again_in_order_and_before_what_comes_later(
     await soon(stage.add("x", 2))
     assert stage.facts() == {"x": 2}
     assert seen == ["second"]
+
+
+async def test_what_is_owed_comes_before_what_was_submitted_because_it_failed(stage: Stage) -> None:
+    await soon(stage.add("x"))
+    fail_at(stage, "BEGIN", times=1)
+    written: list[Any] = []
+    stage.writer.submit(
+        writer_module.Change(REMOVE, ("x",), lambda error: written.append(stage.add("x", 2)), owed=True, frees=True)
+    )
+    await until(lambda: bool(written))
+    # Otherwise there would be two of its name.
+    await soon(written[0])
+    assert stage.facts() == {"x": 2}
 
 
 async def test_what_is_owed_is_tried_again_by_itself(stage: Stage) -> None:
