@@ -20,7 +20,7 @@ GIVE_UP_SECONDS = 1.0
 # What one transaction removes at most, and how long the search for more may take, so that no caller has to wait for
 # long: some milliseconds.
 MAX_ROWS = 1_000
-MAX_BYTES = 2 * 1024 * 1024
+MAX_BYTES = 1024 * 1024
 MAX_SECONDS = 0.002
 
 # Where the parameters of the statements have what is counted.

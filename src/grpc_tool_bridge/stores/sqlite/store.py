@@ -159,9 +159,7 @@ class SqliteStore:
 
     def _submitted(self, change: Change) -> Change:
         if self._writer is None:
-            change.settle(
-                StoreError(f"nothing was changed: the store {self.path} is not open; its hub has not started, or ended")
-            )
+            change.settle(StoreError("nothing was changed: the store is not open; its hub has not started, or ended"))
             return change
         return self._writer.submit(change)
 
@@ -239,13 +237,13 @@ class SqliteStore:
         """Reads what is stored, from any thread."""
         with self._reading:
             if self._writer is None:
-                raise StoreError(f"the store {self.path} is not open; its hub has not started, or ended")
+                raise StoreError("the store is not open; its hub has not started, or ended")
             try:
                 if self._reader is None:
                     self._reader = self._file.reader()
                 return read(self._reader)
             except sqlite3.Error as error:
-                raise StoreError(reason(error, self.path)) from None
+                raise StoreError(reason(error)) from None
 
     # ---------------------------------------------------------------------------- calls with an idempotency key
 
