@@ -199,7 +199,9 @@ class Writer:
             make_error = self._commit(batch)
             if make_error is None:
                 self._tell(self._committed, batch)
+                self._pass("told")
                 self._tidy(batch)
+                self._pass("tidied")
             elif not self._tell(self._failed, batch, make_error) or not self._handled.get():
                 break
         self._connection.close()

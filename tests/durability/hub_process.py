@@ -1,0 +1,79 @@
+"""Lives of a hub, one after the other, each in a fork of this process, which has imported all that a hub needs.
+
+Its arguments: the file of the store, the address, and the file that tools write their effects to. Each line of its
+input is a ``Kill`` and begins a life; of each life it prints the process, whether it is ready, and how it ended.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import sys
+import traceback
+from pathlib import Path
+
+from durability.kills import Kill, KilledStore, Killer
+from durability.tools import Effects
+from grpc_tool_bridge import BridgeServer, Settings
+from grpc_tool_bridge.core import revisions
+
+SETTINGS = Settings(
+    watch_history=1_000_000,
+    watch_history_bytes=1 << 30,
+    max_session_answers=100_000,
+    agent_run_ttl=3_600.0,
+    max_session_runs=100_000,
+    max_session_agents=100_000,
+    shutdown_grace=0.2,
+)
+
+
+def say(**facts: object) -> None:
+    """Prints a line, in one piece also beside those of other processes."""
+    os.write(1, f"{json.dumps(facts)}\n".encode())
+
+
+async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
+    """Serves until it is told to end, or kills itself."""
+    killer = Killer(kill)
+    sqlite3.connect = killer.connect  # type: ignore[assignment]
+    # Otherwise a new block of revisions would hardly ever be reserved.
+    revisions.RESERVED = 20
+    durable = KilledStore(store, at_point=killer.at_point)
+    durable.killer = killer
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    tools = Effects(effects)
+    server = BridgeServer(address, tools=[tools.append, tools.append_again], settings=SETTINGS, store=durable)
+    await server.start()
+    loop.add_signal_handler(signal.SIGTERM, end.set)
+    say(ready=server.address)
+    await end.wait()
+    killer.close()
+    await server.stop()
+
+
+def main(store: str, address: str, effects: str) -> None:
+    """Begins a life for each line of input."""
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            code = 1
+            try:
+                asyncio.run(live(Path(store), address, Path(effects), Kill.from_json(line)))
+                code = 0
+            except BaseException:  # noqa: BLE001 - this process has to end here
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        say(process=process)
+        # Nobody else gets its number until it has been told that it ended.
+        ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        say(ended=ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status)
+        os.waitpid(process, 0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
