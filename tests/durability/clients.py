@@ -9,10 +9,7 @@ from typing import Any
 
 from durability.history import OK, REFUSED, UNKNOWN, History, Operation
 from grpc_tool_bridge import (
-    ConflictError,
     NotFoundError,
-    SessionExpiredError,
-    SessionNotFoundError,
     ToolBridge,
     ToolBridgeError,
     ToolCommunicationError,
@@ -31,18 +28,19 @@ def refusal(error: ToolBridgeError) -> dict[str, Any] | None:
     Raises:
         ToolBridgeError: The error is none that a hub gives that is killed now and then.
     """
-    if isinstance(error, ToolCommunicationError | UnavailableError) or error.error_type in _LOST:
+    kind = error.error_type
+    if isinstance(error, ToolCommunicationError | UnavailableError) or kind in _LOST:
         return None
-    if isinstance(error, ConflictError):
-        if error.error_type == "IdempotencyConflict":
-            return {"in_doubt": error.details.get("outcome") == "unknown"}
+    if kind == "IdempotencyConflict":
+        return {"in_doubt": error.details.get("outcome") == "unknown"}
+    if kind == "RevisionConflict":
         return {"revision": int(error.details["revision"])}
-    if isinstance(error, SessionExpiredError):
-        return {"ended": "is being removed" not in error.message}
-    if isinstance(error, SessionNotFoundError):
-        return {"session": False}
-    if isinstance(error, NotFoundError) and error.error_type == "VariableNotFound":
+    if kind == "VariableNotFound":
         return {"revision": 0}
+    if kind == "SessionExpired":
+        return {"ended": "is being removed" not in error.message}
+    if kind == "SessionNotFound":
+        return {"session": False}
     raise error
 
 
@@ -74,7 +72,7 @@ class Client:
         self.name = name
         self.bridge = bridge
         self.is_over = False
-        # Whether it waits for an answer, and not for the hub to come back.
+        # Whether it waits for an answer, or for the hub to come back.
         self.waits = False
         self._history = history
         self._rng = rng
@@ -118,7 +116,9 @@ class Client:
             learned = refusal(error)
             if learned is None:
                 self._history.end(operation, UNKNOWN, error=str(error)[:200])
+                self.waits = True
                 await self._again()
+                self.waits = False
                 return False
             self._history.end(operation, REFUSED, **learned)
         return True
@@ -300,11 +300,17 @@ class Watcher:
 
     async def run(self, bridge: ToolBridge) -> None:
         """Watches until it is cancelled."""
-        changes = bridge.session_context.watch_variables(
-            *self.names, include_initial=self.after is None, from_revision=self.after or 0
-        )
-        async for change in changes:
-            self.take(change)
+        while True:
+            changes = bridge.session_context.watch_variables(
+                *self.names, include_initial=self.after is None, from_revision=self.after or 0
+            )
+            try:
+                async for change in changes:
+                    self.take(change)
+            except ToolCommunicationError:
+                # Only a watch that has begun resumes.
+                if self.seen:
+                    raise
 
     def take(self, change: VariableChange) -> None:
         """Notes a change."""
