@@ -49,7 +49,7 @@ _LOST = ("WorkerUnavailable", "Cancelled", "TimeoutError")
 
 
 class Client:
-    """One client; it has one operation at a time.
+    """One client; it has mostly one operation at a time.
 
     Args:
         name: Its name in the history.
@@ -72,8 +72,8 @@ class Client:
         self.name = name
         self.bridge = bridge
         self.is_over = False
-        # Whether it waits for an answer, or for the hub to come back.
-        self.waits = False
+        # Number of its operations that wait for an answer, or for the hub to come back.
+        self.waiting = 0
         self._history = history
         self._rng = rng
         self._values = values
@@ -106,21 +106,18 @@ class Client:
 
     async def note(self, operation: Operation, make: Callable[[], Awaitable[dict[str, Any]]]) -> bool:
         """Makes an operation and notes its outcome; returns whether that is known."""
+        self.waiting += 1
         try:
-            self.waits = True
-            answer = await make()
-            self.waits = False
-            self._history.end(operation, OK, **answer)
+            self._history.end(operation, OK, **(await make()))
         except ToolBridgeError as error:
-            self.waits = False
             learned = refusal(error)
             if learned is None:
                 self._history.end(operation, UNKNOWN, error=str(error)[:200])
-                self.waits = True
                 await self._again()
-                self.waits = False
                 return False
             self._history.end(operation, REFUSED, **learned)
+        finally:
+            self.waiting -= 1
         return True
 
     # ---------------------------------------------------------------------------------------------- variables

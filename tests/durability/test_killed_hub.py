@@ -194,7 +194,7 @@ async def end(lives: Lives, crew: Crew, kill: Kill, rng: random.Random, ended: "
     way = rng.choice(WAYS) if not kill.point else WAYS[0]
     if way != WAYS[0]:
         lives.signal(SIGSTOP)
-        await until(lambda: ended.done() or all(client.waits for client in crew.clients), "for all to wait")
+        await until(lambda: ended.done() or all(client.waiting for client in crew.clients), "for all to wait")
     if way == WAYS[2]:
         lives.signal(SIGCONT)
         await acknowledged(crew, 5, ended)
