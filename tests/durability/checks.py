@@ -250,7 +250,7 @@ def check_sessions(operations: Sequence[Operation]) -> Iterable[str]:
 def check_runs(operations: Sequence[Operation]) -> Iterable[str]:
     """Finds agents and runs that were lost, and chunks that were lost, repeated or replaced."""
     for read in operations:
-        if read.kind == "agent" and read.outcome == REFUSED:
+        if read.kind in {"agent", "run"} and read.outcome == REFUSED:
             yield f"refused: {read}"
     for (session, run), reads in sorted(by_target(each for each in operations if each.kind == "run").items()):
         chunks: dict[int, str] = {}

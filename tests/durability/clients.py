@@ -39,6 +39,8 @@ def refusal(error: ToolBridgeError) -> dict[str, Any] | None:
         return {"revision": 0}
     if kind == "SessionExpired":
         return {"ended": "is being removed" not in error.message}
+    if kind == "AgentNotFound":
+        return {"agent": False}
     if kind == "SessionNotFound":
         return {"session": False}
     raise error
@@ -81,6 +83,9 @@ class Client:
         # The revisions at which it knows variables.
         self._known: dict[str, int] = {}
         self._kept_keys: list[tuple[str, str]] = []
+        self._agents: list[str] = []
+        # Of which there was a chunk.
+        self.runs: list[str] = []
 
     @property
     def session(self) -> str:
@@ -100,6 +105,8 @@ class Client:
             (self.call_without_key, 1),
             (self.come_and_go, 1),
         ]
+        if self.bridge.client.resumes:
+            ways.append((self.run_agent, 1))
         while not self.is_over:
             (way,) = self._rng.choices([way for way, _ in ways], [weight for _, weight in ways])
             await way()
@@ -226,6 +233,44 @@ class Client:
             return {"effect": await self.bridge.execute_tool("append", key)}
 
         await self.note(operation, make)
+
+    # --------------------------------------------------------------------------------------------------- agents
+
+    async def run_agent(self) -> None:
+        """Has an agent run, and reads the run, now and then a second time."""
+        if not self._agents or self._rng.random() < 0.2:
+            operation = self._history.begin(self.name, "agent", self.session)
+
+            async def make() -> dict[str, Any]:
+                self._agents.append(await self.bridge.create_react_agent("Question -> Answer"))
+                return {"agent": self._agents[-1]}
+
+            if not await self.note(operation, make):
+                return
+        asked = {"agent_id": self._rng.choice(self._agents), "input": {"think": self._rng.randint(1, 9)}}
+        run = f"run-{next(self._values)}"
+        for _ in range(self._rng.randint(1, 3)):
+            await self.read_run(run, **asked)
+
+    async def read_run(self, run: str, **asked: Any) -> None:
+        """Reads a run, which begins if there is none and ``asked`` says what to do."""
+        operation, chunks = self._history.begin(self.name, "run", self.session, run), []
+
+        async def make() -> dict[str, Any]:
+            end = "result"
+            try:
+                async for chunk in self.bridge.execute_agent_streaming({**asked, "run_id": run}):
+                    chunks.append((chunk["sequence"], str(chunk)))
+            except ToolBridgeError as error:
+                if error.error_type != "RunInterrupted":
+                    raise
+                end = error.error_type
+            return {"end": end}
+
+        await self.note(operation, make)
+        operation.answer["chunks"] = chunks
+        if chunks:
+            self.runs.append(run)
 
     # ------------------------------------------------------------------------------------------------- sessions
 

@@ -6,6 +6,7 @@ input is a ``Kill`` and begins a life; of each life it prints the process, wheth
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -36,6 +37,8 @@ def say(**facts: object) -> None:
 
 async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
     """Serves until it is told to end, or kills itself."""
+    if os.environ.get("DBG"):
+        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(process)d %(name)s %(message)s")
     killer = Killer(kill)
     sqlite3.connect = killer.connect  # type: ignore[assignment]
     # Otherwise a new block of revisions would hardly ever be reserved.
@@ -47,6 +50,8 @@ async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
     server = BridgeServer(address, tools=[tools.append, tools.append_again], settings=SETTINGS, store=durable)
     await server.start()
     loop.add_signal_handler(signal.SIGTERM, end.set)
+    # Nobody writes while a life goes on: the test has ended.
+    loop.add_reader(sys.stdin.fileno(), os._exit, 1)
     say(ready=server.address)
     await end.wait()
     killer.close()
