@@ -15,9 +15,11 @@ RUN python -m venv --without-pip /opt/tool-bridge \
        --build-constraint requirements.lock --constraint requirements.lock ".[data,http]"
 
 FROM python:${PYTHON_VERSION}-slim-trixie AS runtime
-# No shell, no home and a fixed id, so that a cluster can see that it is not root.
+# No shell, no home and a fixed id, so that a cluster can see that it is not root. A volume for the store of a hub gets
+# the owner and the mode of the directory.
 RUN groupadd --gid 10001 tool-bridge \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tool-bridge
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tool-bridge \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/tool-bridge
 COPY --from=build /opt/tool-bridge /opt/tool-bridge
 ENV PATH=/opt/tool-bridge/bin:$PATH \
     PYTHONUNBUFFERED=1

@@ -174,6 +174,24 @@ FIGURES = (
     Figure("search", "p99 of a search among 10,000 tools", "searching:search", 10, 5, unit="ms"),
     _more("scale", "calls/s with 1,000 tools, 10,000 sessions / with 1 and 1", "crowds:scale", 0.9, 1),
     Figure("session-memory", "hub's memory per idle session, of 10,000", "resources:session_memory", 4, 2, unit="KiB"),
+    Figure(
+        "durable-write",
+        "a durable variable, one at a time, less the same in memory / one commit of sqlite3, p50",
+        "durable:writes",
+        1.3,
+    ),
+    _more("durable-writes-100", "durable variables/s, 100 at once / commits/s of sqlite3", "durable:writes", 5, 20),
+    Figure(
+        "durable-call",
+        "calls/s without a key, 100 at once, at a hub with a store / without",
+        "durable:call",
+        0.95,
+        more_is_better=True,
+    ),
+    Figure(
+        "durable-restart", "a hub serves again with 10,000 sessions, 100,000 variables", "durable:restart", 3, unit="s"
+    ),
+    Figure("durable-memory", "hub's memory per idle session with a store / without", "durable:memory", 1),
     Figure("growth", "memory that 100,000 calls over the link leave taken", "resources:link_growth", 5, 0, unit="MB"),
     Figure("plain-growth", "memory that 100,000 plain RPCs leave taken", "resources:plain_growth", 5, 0, unit="MB"),
     Figure("waiting-memory", "most memory that 10,000 calls take while they wait", "resources:waiting", 100, unit="MB"),

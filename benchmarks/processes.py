@@ -67,7 +67,7 @@ class ServerProcess:
 
 @contextlib.asynccontextmanager
 async def running(
-    kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True
+    kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True, store: str = "memory:"
 ) -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
@@ -76,8 +76,9 @@ async def running(
         tools: How many tools that add the hub has; 0: no tools at all.
         hub: That of a worker or of agents.
         local_socket: Whether a hub offers its unix socket to the processes of its machine; if not, they use gRPC.
+        store: The URL of a hub's store.
     """
-    command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub]
+    command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub, "--store", store]
     if not local_socket:
         command.append("--no-local-socket")
     async with _started(command) as server:

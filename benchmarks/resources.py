@@ -37,9 +37,9 @@ async def session_memory(plan: Plan) -> dict[str, Sample]:
             await _warm_up(bridge)
             await hub.ask("open sessions", SESSIONS)
             before = await hub.ask("rss")
-            await _for_each(SESSIONS, lambda index: _open(bridge, SESSIONS + index))
+            await for_each(SESSIONS, lambda index: open_session(bridge, SESSIONS + index))
             opened = await hub.ask("rss")
-            await _for_each(SESSIONS, lambda index: _call(bridge, SESSIONS + index))
+            await for_each(SESSIONS, lambda index: _call(bridge, SESSIONS + index))
             idle.append((opened - before) / SESSIONS / 1024)
             used.append((await hub.ask("rss") - before) / SESSIONS / 1024)
     return {"session-memory": Sample(idle, {"after a call of each, KiB": statistics.median(used)})}
@@ -134,7 +134,8 @@ async def _warm_up(bridge: ToolBridge) -> None:
     await at_once(itertools.repeat(bridge.tools["add"]), pairs(), 2_000, width=WIDTH)
 
 
-async def _open(bridge: ToolBridge, index: int) -> None:
+async def open_session(bridge: ToolBridge, index: int) -> None:
+    """Opens a session over the link."""
     await bridge.client.call("InitializeSession", InitializeSessionRequest(session_id=session_name(index)))
 
 
@@ -142,7 +143,7 @@ async def _call(bridge: ToolBridge, index: int) -> None:
     check_sum(index, 1, await of_session(bridge, session_name(index))(index, 1))
 
 
-async def _for_each(number: int, do: Any) -> None:
+async def for_each(number: int, do: Any) -> None:
     """Does something for each number below ``number``, 50 concurrently."""
     indices = itertools.count()
 

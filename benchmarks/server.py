@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from benchmarks import victim
 from benchmarks.peers import KINDS, server_of
 from benchmarks.work import Gate, add, add_up, adder_names, count_up, make_tools
-from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, serialize_value, tool
 
 Command = Callable[[int], Awaitable[Any]]
 
@@ -31,7 +31,7 @@ Command = Callable[[int], Awaitable[Any]]
 _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
 
-async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True) -> None:
+async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True, store: str = "memory:") -> None:
     """Serves until the standard input ends.
 
     Args:
@@ -41,9 +41,10 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
         local_socket: Whether the hub offers its unix socket.
+        store: The URL of the hub's store.
     """
     if kind == "hub":
-        await _serve_hub(tools, local_socket=local_socket)
+        await _serve_hub(tools, local_socket=local_socket, store=store)
     elif kind == "gateway":
         await _serve_gateway()
     elif kind == "mcp-in":
@@ -63,10 +64,12 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
             await _answer(peer.address, {})
 
 
-async def _serve_hub(tools: int, *, local_socket: bool) -> None:
+async def _serve_hub(tools: int, *, local_socket: bool, store: str) -> None:
     gate = Gate()
-    settings = _SETTINGS.model_copy(update={"local_socket": local_socket})
+    settings = _SETTINGS.model_copy(update={"local_socket": local_socket, "store": store})
+    begun = time.perf_counter()
     async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=settings) as hub:
+        seconds = time.perf_counter() - begun
 
         async def inside(_: int) -> int:
             return gate.inside
@@ -74,12 +77,21 @@ async def _serve_hub(tools: int, *, local_socket: bool) -> None:
         async def let_out(_: int) -> None:
             gate.let_out()
 
+        async def restoring(_: int) -> float:
+            return seconds
+
+        async def variables(_: int) -> int:
+            return sum(session.variable_count for session in hub.hub.store.sessions())
+
         commands: dict[str, Command] = {
             "rss": _rss,
             "peak": _peak,
             "cpu": _cpu,
             "times": _times,
             "open sessions": partial(_open_sessions, hub),
+            "set variables": partial(_set_variables, hub),
+            "restoring": restoring,
+            "variables": variables,
             "inside": inside,
             "let out": let_out,
         }
@@ -98,9 +110,32 @@ async def _serve_exposed(tools: int) -> None:
 
 
 async def _open_sessions(hub: BridgeServer, number: int) -> int:
-    for index in range(number):
-        await hub.hub.store.create_session(session_name(index))
+    await _for_each(number, lambda index: hub.hub.store.create_session(session_name(index)))
     return len(hub.hub.store)
+
+
+async def _set_variables(hub: BridgeServer, number: int) -> None:
+    """Sets so many variables, spread over all sessions."""
+    store, sessions = hub.hub.store, len(hub.hub.store)
+
+    async def set_one(index: int) -> None:
+        value = serialize_value(index)
+        await store.set_encoded(session_name(index % sessions), f"variable-{index // sessions}", value)
+
+    await _for_each(number, set_one)
+
+
+async def _for_each(number: int, do: Callable[[int], Awaitable[object]]) -> None:
+    """Does something for each number below ``number``, 100 at once."""
+    indices = iter(range(number))
+
+    async def one_after_another() -> None:
+        for index in indices:
+            await do(index)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(one_after_another())
 
 
 async def _serve_gateway() -> None:
@@ -205,5 +240,14 @@ if __name__ == "__main__":
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     parser.add_argument("--no-local-socket", dest="local_socket", action="store_false")
+    parser.add_argument("--store", default="memory:", metavar="URL")
     options = parser.parse_args()
-    asyncio.run(serve(options.kind, tools=options.tools, hub=options.hub, local_socket=options.local_socket))
+    asyncio.run(
+        serve(
+            options.kind,
+            tools=options.tools,
+            hub=options.hub,
+            local_socket=options.local_socket,
+            store=options.store,
+        )
+    )

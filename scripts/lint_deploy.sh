@@ -16,13 +16,13 @@ trap 'rm -rf "$copies"' EXIT
 
 have hadolint "make install" && hadolint Dockerfile Dockerfile.test
 if have check-jsonschema "make install"; then
-  check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.test.yml
+  check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.test.yml deploy/compose/*.yaml
   check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
   check-jsonschema --quiet --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
 fi
 have actionlint "make tools" && actionlint
 if have kustomize "make tools" && have kubeconform "make tools"; then
-  for overlay in base tls; do
+  for overlay in base tls durable; do
     kustomize build "deploy/kubernetes/$overlay" >"$copies/$overlay.yaml"
   done
   kubeconform -strict -schema-location 'deploy/schemas/{{.ResourceKind}}{{.KindSuffix}}.json' \
@@ -34,6 +34,7 @@ if have systemd-analyze "apt install systemd"; then
     name=$(basename "$unit")
     sed "s|/opt/tool-bridge/bin|$PWD/.venv/bin|" "$unit" >"$copies/${name/@./@tools.}"
   done
+  cp -r deploy/systemd/*.service.d "$copies"
   systemd-analyze verify --man=no --recursive-errors=no "$copies"/*.service
   systemd-analyze security --offline=true --no-pager --threshold=20 "$copies"/*.service >"$copies/exposure" ||
     { cat "$copies/exposure" >&2; exit 1; }

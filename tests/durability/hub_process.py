@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import signal
-import sqlite3
 import sys
 import traceback
 from pathlib import Path
@@ -40,7 +39,7 @@ async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
     if os.environ.get("DBG"):
         logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(process)d %(name)s %(message)s")
     killer = Killer(kill)
-    sqlite3.connect = killer.connect  # type: ignore[assignment]
+    killer.listen()
     # Otherwise a new block of revisions would hardly ever be reserved.
     revisions.RESERVED = 20
     durable = KilledStore(store, at_point=killer.at_point)

@@ -5,10 +5,11 @@ import os
 import random
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from grpc_tool_bridge.stores.sqlite import log
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 
 # On the way of a commit, in the writer's thread; "committed" is before callers are told, "told" after that.
@@ -28,7 +29,8 @@ VERBS = (
     "reserve_revisions",
 )
 
-# Beside the points: at an SQL statement of any connection since the process began, or since it was told to close.
+# Beside the points: before an SQL statement of any connection, or a change of a file beside the store, since the process
+# began, or since it was told to close.
 STATEMENT, CLOSING = "statement", "closing"
 
 
@@ -41,13 +43,13 @@ class Kill:
         number: Which passing of it kills.
         verb: Only passings after a change by this verb was given to the store, of which ``number`` counts those; empty:
             all passings.
-        pages: Pages in the log from which on a commit carries it over to the file.
+        pages: Pages of the log from which on it is carried over to the file.
     """
 
     point: str = ""
     number: int = 1
     verb: str = ""
-    pages: int = 1_000
+    pages: int = 900
 
     def __str__(self) -> str:
         return f"{self.point or 'nowhere'} {self.number} {self.verb}".strip()
@@ -67,14 +69,14 @@ def deck(rng: random.Random) -> Iterator[Kill]:
     while True:
         ways = [(point, verb) for point in POINTS for verb in VERBS]
         ways += [(point, "") for point in POINTS]
-        ways += [(STATEMENT, "")] * 6 + [(CLOSING, "")] * 4 + [("", "")] * 6
+        ways += [(STATEMENT, "")] * 6 + [(CLOSING, "")] * 6 + [("", "")] * 6
         rng.shuffle(ways)
         for point, verb in ways:
-            most = {STATEMENT: 120, CLOSING: 8}.get(point, 3 if verb else 40)
+            most = {STATEMENT: 160, CLOSING: 14}.get(point, 3 if verb else 40)
             if verb == "reserve_revisions":
                 # The first one is that of the opening.
                 most = 2
-            yield Kill(point, rng.randint(1, most), verb, pages=rng.choice((1, 4, 16, 1_000)))
+            yield Kill(point, rng.randint(1, most), verb, pages=rng.choice((4, 16, 900)))
 
 
 class Killer:
@@ -106,12 +108,26 @@ class Killer:
         """Notes that the process was told to close."""
         self._closing = True
 
-    def connect(self, *args: Any, **options: Any) -> sqlite3.Connection:
-        """Opens a connection whose statements are counted."""
-        connection = _connect(*args, **options)
-        connection.execute(f"PRAGMA wal_autocheckpoint = {self._kill.pages}")
-        connection.set_trace_callback(self._at_statement)
-        return connection
+    def listen(self) -> None:
+        """Counts the statements of all connections and the changes of files in this process from now on."""
+        connect = sqlite3.connect
+
+        def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+            connection = connect(*args, **options)
+            connection.set_trace_callback(self._at_statement)
+            return connection
+
+        sqlite3.connect = traced  # type: ignore[assignment]
+        for name in ("pwrite", "ftruncate", "fsync", "replace", "unlink"):
+            setattr(os, name, self._counted(getattr(os, name)))
+        log.PAGES = self._kill.pages
+
+    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*args: Any, **options: Any) -> Any:
+            self._at_statement(function.__name__)
+            return function(*args, **options)
+
+        return count
 
     def _at_statement(self, _: str) -> None:
         if self._kill.point == STATEMENT or (self._closing and self._kill.point == CLOSING):
@@ -121,9 +137,6 @@ class Killer:
         self._passed += 1
         if at_once or self._passed >= self._kill.number:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-_connect = sqlite3.connect
 
 
 class KilledStore(SqliteStore):

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -145,6 +146,22 @@ async def test_bytes_are_written_for_people_and_every_limit_says_what_happens(ta
         assert len(await shown.inner_text()) > len(limit["name"]) + 10, limit["name"]
     for sentence in await tab.page.locator(".what").all_inner_texts():
         assert re.search(r"[a-z]\.$", sentence)
+    assert tab.complaints == []
+
+
+async def test_a_store_is_shown_with_its_limit_and_its_last_failure(tab: Tab, serve: Serve, tmp_path: Path) -> None:
+    client = await serve(store=f"sqlite:///{tmp_path}/hub.db", max_store_bytes=2**18)
+    await begin(client, "demo")
+    await tab.page.goto(f"{client.base_url}/?view=limits")
+    store = meter(tab.page, "File of the store", "max_store_bytes")
+    await expect(store).to_contain_text("of 256 KiB")
+    await expect(store.locator(".what").first).to_contain_text("Changes are refused")
+    facts = tab.page.get_by_role("region", name="This hub")
+    await expect(facts).to_contain_text("in a store, when it restarts, too")
+    await expect(facts).not_to_contain_text("nothing was changed")
+    refused = await client.put("/api/sessions/demo/variables/x", json={"value": "x" * 300_000})
+    assert refused.status_code == 429
+    await expect(facts).to_contain_text("nothing was changed")
     assert tab.complaints == []
 
 

@@ -16,6 +16,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_tool_bridge import GRPCToolBridge, Settings
+from grpc_tool_bridge.stores.urls import sqlite_path
 from support.dockerfiles import last, stages
 from support.needs import needs
 from support.patience import PATIENCE
@@ -41,6 +42,7 @@ class Files:
 
     def here(self, value: str) -> str:
         """Leads a path of a mounted secret, of the tools, or an address, to what stands for it here."""
+        value = value.replace("sqlite:////var/lib/tool-bridge", f"sqlite:///{self.root}")
         mounted = re.fullmatch(r"/(?:run/secrets/[\w-]+|tools|etc/tool-bridge(?:/tools)?)/([\w.]+)", value)
         return str(self.root / mounted[1]) if mounted else value
 
@@ -123,7 +125,7 @@ def probe(wanted: Mapping[str, Any], told: Mapping[str, Any], files: Files) -> N
 
 
 @needs("kustomize")
-@pytest.mark.parametrize("overlay", ["base", "tls"])
+@pytest.mark.parametrize("overlay", ["base", "tls", "durable"])
 def test_every_pod_is_restricted_and_has_time_to_drain(overlay: str) -> None:
     for deployment in (each for each in manifests(overlay) if each["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
@@ -143,6 +145,50 @@ def test_every_pod_is_restricted_and_has_time_to_drain(overlay: str) -> None:
         assert settings <= set(Settings.model_fields) | {"address"}
         waits = int(only.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", 0])[-1])
         assert pod["terminationGracePeriodSeconds"] > waits + float(env["TOOL_BRIDGE_SHUTDOWN_GRACE"])
+
+
+@needs("kustomize")
+async def test_the_sessions_of_the_durable_hub_are_there_when_its_pod_is(files: Files) -> None:
+    hub = container(manifests("durable"), "hub")
+    for restored in (0, 1):
+        with started("hub", hub, files, TOOL_BRIDGE_ADDRESS="127.0.0.1:0") as serving:
+            told = announced(serving)
+            assert (told["store"], told["sessions_restored"]) == (str(files.root / "hub.db"), restored)
+            async with GRPCToolBridge(told["address"], token=TOKEN, keep_session=True) as bridge:
+                await bridge.initialize("s")
+
+
+@needs("kustomize")
+def test_the_store_of_the_durable_hub_is_on_a_volume_of_one_pod() -> None:
+    found = manifests("durable")
+    hub = container(found, "hub")
+    (claim,) = [each for each in found if each["kind"] == "PersistentVolumeClaim"]
+    (pod,) = [
+        each["spec"]["template"]["spec"]
+        for each in found
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == "tool-bridge-hub"
+    ]
+    (volume,) = [each for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    (mount,) = [each["mountPath"] for each in hub["volumeMounts"] if each["name"] == volume["name"]]
+    (store,) = [each["value"] for each in hub["env"] if each["name"] == "TOOL_BRIDGE_STORE"]
+    assert sqlite_path(store).parent == Path(mount)
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+
+
+def test_the_compose_file_and_the_drop_in_keep_the_store_where_it_lasts() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose" / "durable.yaml").read_text(encoding="utf-8"))
+    hub = compose["services"]["hub"]
+    mounts = dict(volume.split(":")[:2] for volume in hub["volumes"])
+    assert sqlite_path(hub["environment"]["TOOL_BRIDGE_STORE"]).parent == Path(mounts["store"])
+    assert "store" in compose["volumes"]
+    settings = {name.removeprefix("TOOL_BRIDGE_").lower() for name in hub["environment"]}
+    assert settings <= set(Settings.model_fields)
+    made = f"install --directory --owner=10001 --group=10001 --mode=0700 {mounts['store']}"
+    assert made in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    dropped = unit("tool-bridge.service.d/durable.conf")
+    store = dropped["Environment"].removeprefix("TOOL_BRIDGE_STORE=")
+    assert sqlite_path(store).parent == Path("/var/lib") / dropped["StateDirectory"]
 
 
 @needs("kustomize")

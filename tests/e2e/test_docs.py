@@ -3,7 +3,10 @@
 import ast
 import asyncio
 import inspect
+import os
 import re
+import shlex
+import socket
 import subprocess
 import sys
 import textwrap
@@ -17,14 +20,26 @@ from openai.types.chat import ChatCompletionMessage
 from pydantic_ai import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, Tool, ToolContext, ToolExecutionError, tool
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    LocalToolBridge,
+    Settings,
+    Tool,
+    ToolContext,
+    ToolExecutionError,
+    tool,
+)
+from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.core.chaos.draws import uniform
 from grpc_tool_bridge.core.chaos.reading import read_chaos
+from grpc_tool_bridge.stores.sqlite import health
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
 from grpc_tool_bridge.values import serialization as values
 from support.patience import PATIENCE
+from support.programs import environment
 from support.pytests import PYTEST
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -438,6 +453,72 @@ async def test_carry_your_own_types_does_what_it_says(monkeypatch: pytest.Monkey
         await page.run(text)
 
     assert "Point" in page.names
+
+
+def without_numbers(text: str) -> list[str]:
+    """Splits a text into lines, with one word for each epoch and each number, and single spaces and lines."""
+    text = re.sub(r"\b[0-9a-f]{32}\b|\d[\d.,]*", "N", text)
+    return [re.sub(r"[ ─]+", " ", line).strip() for line in text.strip().splitlines()]
+
+
+def test_what_durable_lets_a_shell_do_keeps_a_variable(tmp_path: Path) -> None:
+    first, *_ = blocks(DOCS / "how-to" / "durable.md", "sh")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "grpc-tool-bridge"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m grpc_tool_bridge.cli "$@"\n')
+    program.chmod(0o755)
+    more = {"TOOL_BRIDGE_ADDRESS": address, "TOOL_BRIDGE_CONNECT_TIMEOUT": str(PATIENCE)}
+    env = {**environment(**more), "PATH": f"{programs}:{os.environ['PATH']}"}
+    paths = [str(Path(path).resolve()) for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+    env["PYTHONPATH"] = os.pathsep.join(paths)
+    # Its hubs end with the block: nothing reads what they print.
+    script = first.replace(" &\n", " >>log 2>&1 &\n")
+    words = ["bash", "-c", script]
+    ran = subprocess.run(
+        words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
+    )
+    assert ran.returncode == 0, (ran.stderr, (tmp_path / "log").read_text())
+    assert ran.stdout.splitlines()[-1] == "0.95"
+
+
+async def test_durable_does_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page("durable", {"/var/lib/tool-bridge": str(tmp_path)})
+    for text in page.texts:
+        await page.run(text)
+    monkeypatch.setattr(health, "mount_of", lambda folder: health.Mount("ext4", "/"))
+    doctor, info = (
+        text.replace("/var/lib/tool-bridge", str(tmp_path)) for text in blocks(DOCS / "how-to" / "durable.md", "text")
+    )
+    store = f"sqlite:///{tmp_path}/hub.db"
+    async with LocalToolBridge(store=store, keep_session=True) as local:
+        await local.initialize("orders")
+        await local.client.session_context.set_variable("threshold", 0.95)
+        assert await asyncio.to_thread(main, ["doctor", "--store", store]) == 0
+        assert without_numbers(capsys.readouterr().out) == without_numbers(doctor)
+        assert await asyncio.to_thread(main, ["store", "info", store]) == 0
+        told = without_numbers(capsys.readouterr().out)
+        assert told[: len(info.strip().splitlines())] == without_numbers(info)
+    for line in blocks(DOCS / "how-to" / "durable.md", "sh")[1:]:
+        words = shlex.split(line.replace("/var/lib/tool-bridge", str(tmp_path)).replace("/backups", str(tmp_path)))
+        assert words[0] == "grpc-tool-bridge"
+        assert await asyncio.to_thread(main, words[1:]) == 0, line
+
+
+def test_the_errors_that_durable_explains_are_those_of_stores() -> None:
+    page = (DOCS / "how-to" / "durable.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| the error says.*?\n\n", page, re.DOTALL | re.MULTILINE)
+    sources = (DOCS.parent / "src" / "grpc_tool_bridge" / "stores").rglob("*.py")
+    told = " ".join(re.sub(r'"\s+f?"', "", source.read_text(encoding="utf-8")) for source in sources)
+    quoted = [text for line in table.strip().splitlines()[2:] for text in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert len(quoted) > 10
+    for text in quoted:
+        for part in re.split(r" ?\(process \d+\) ?", text):
+            assert part in told, part
 
 
 # ---------------------------------------------------------------------------------------- pages that are tests

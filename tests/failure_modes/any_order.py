@@ -83,14 +83,23 @@ class Client:
         self.number = number
         self.bridge = bridge
         self.variables = Variables()
-        self.effects: Counter[tuple[int, str]] = Counter()
+        self.effects: Counter[tuple[float, str]] = Counter()
         self.closed = False
 
 
 class World:
-    """Everything that runs; its methods are called in its event loop."""
+    """Everything that runs; its methods are called in its event loop.
 
-    def __init__(self) -> None:
+    Args:
+        store: URL of the hub's store; None: a hub that restarts has forgotten everything.
+
+    Attributes:
+        restarts: How often the hub was replaced.
+        hubs: How many hubs there have been that knew nothing.
+    """
+
+    def __init__(self, store: str | None = None) -> None:
+        self._store = store
         self.stack = AsyncExitStack()
         self.clients: list[Client] = []
         self.workers: dict[str, ToolWorker] = {}
@@ -98,8 +107,7 @@ class World:
         self.watches: set[asyncio.Task[None]] = set()
         self._starting: list[asyncio.Task[None]] = []
         self.failures: list[str] = []
-        # How many hubs there have been.
-        self.hubs = 0
+        self.restarts = self.hubs = 0
         self._before: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
@@ -114,14 +122,18 @@ class World:
             shutdown_grace=0.0, worker_ping_interval=0.1, worker_suspect_after=0.5, worker_grace_period=0.5
         )
         tools = [self.echo, self.once, self.count, self.nested]
-        self.server = await self.stack.enter_async_context(BridgeServer(tools=tools, settings=settings))
+        self.server = await self.stack.enter_async_context(
+            BridgeServer(tools=tools, settings=settings, store=self._store)
+        )
 
     async def restart(self) -> None:
-        """Replaces the hub by another one, which knows nothing of the sessions."""
+        """Replaces the hub by another one, which knows of the sessions what its store has kept."""
         await soon(self.server.stop(0))
-        self.hubs += 1
-        for client in self.clients:
-            client.variables.forget()
+        self.restarts += 1
+        if self._store is None:
+            self.hubs += 1
+            for client in self.clients:
+                client.variables.forget()
         await self._start_hub()
         for network in self.networks():
             network.target = self.server.address
@@ -138,8 +150,10 @@ class World:
         """Has an effect at its last moment, so that it is known whether it came so far."""
         await asyncio.sleep(0)
         client = next(client for client in self.clients if client.bridge.session_id == ctx.session_id)
-        client.effects[self.hubs, key] += 1
-        return f"{key} {client.effects[self.hubs, key]}"
+        # A client whose link comes back while its session ends may begin it anew.
+        life = self.server.hub.store.peek(ctx.session_id).created_at
+        client.effects[life, key] += 1
+        return f"{key} {client.effects[life, key]}"
 
     async def count(self, number: int) -> AsyncIterator[int]:
         for value in range(number):

@@ -3,9 +3,11 @@
 Hypothesis picks the steps from a seed. A failing seed is printed with the command that repeats it, and its steps.
 """
 
+import itertools
 import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -32,11 +34,15 @@ _timeouts = st.sampled_from([0.02, 0.2, LONG, LONG])
 class AnyOrder(RuleBasedStateMachine):
     """The steps."""
 
+    def make_world(self) -> World:
+        """Makes the world that they happen in."""
+        return World()
+
     def __init__(self) -> None:
         super().__init__()
         self._portal = start_blocking_portal()
         self._loop = self._portal.__enter__()
-        self.world = World()
+        self.world = self.make_world()
 
     def _do(self, function: Any, *args: Any) -> Any:
         return self._loop.call(partial(function, *args))
@@ -129,7 +135,7 @@ class AnyOrder(RuleBasedStateMachine):
             self._do(self.world.drain_worker, name)
 
     # Hypothesis likes a rule without arguments, and a hub that has just been replaced has little to lose.
-    @precondition(lambda self: self.world.hubs < 2)
+    @precondition(lambda self: self.world.restarts < 2)
     @rule()
     def restart(self) -> None:
         self._do(self.world.restart)
@@ -181,6 +187,24 @@ def report() -> Iterator[None]:
 @pytest.mark.seeded
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_happens_in_any_order_each_caller_is_told_the_truth(seed: int) -> None:
+    _play(AnyOrder, seed)
+
+
+@pytest.mark.seeded
+@pytest.mark.parametrize("seed", SEEDS[: max(len(SEEDS) // 3, 1)])
+def test_a_hub_that_restarts_with_its_store_has_lost_nothing_that_was_acknowledged(seed: int, tmp_path: Path) -> None:
+    worlds = itertools.count()
+
+    class AnyOrderKept(AnyOrder):
+        """The steps, at a hub that keeps what it holds."""
+
+        def make_world(self) -> World:
+            return World(f"sqlite:///{tmp_path / str(next(worlds))}.db")
+
+    _play(AnyOrderKept, seed)
+
+
+def _play(machine: type[AnyOrder], seed: int) -> None:
     steps = settings(
         max_examples=RUNS,
         stateful_step_count=30,
@@ -190,7 +214,7 @@ def test_whatever_happens_in_any_order_each_caller_is_told_the_truth(seed: int) 
         suppress_health_check=list(HealthCheck),
     )
     try:
-        run_state_machine_as_test(hypothesis.seed(seed)(AnyOrder), settings=steps)
+        run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=steps)
     except BaseException as error:
         error.add_note(f"repeat it with: TEST_SEED={seed} .venv/bin/python -m pytest {os.path.relpath(__file__)}")
         raise

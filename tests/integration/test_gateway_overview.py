@@ -260,7 +260,8 @@ async def test_the_hub_says_what_it_is(serve: Serve, servers: list[BridgeServer]
         assert found == {
             "epoch": server.hub.store.revisions.epoch, "python": platform.python_version(), "address": server.address,
             "serving": True, "needs_token": False, "injects_faults": False, "sessions": 1, "tools": 4, "workers": 1,
-            "connections": 1, "active_calls": 1, "agent_runs": 0, "event_watches": 0,
+            "durable": False, "store_failure": "", "connections": 1, "active_calls": 1, "agent_runs": 0,
+            "event_watches": 0,
         }  # fmt: skip
     async with client.stream("GET", "/api/events"):
         await until(server.hub.event_watches)

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from grpc_tool_bridge import BridgeServer, Settings, ToolExecutionError, ToolWorker
+from grpc_tool_bridge import BridgeServer, ResourceExhaustedError, Settings, ToolExecutionError, ToolWorker
 from grpc_tool_bridge.core.metrics import OTHER_TOOLS
 from grpc_tool_bridge.gateway import metrics as module
 from support.needs import needs
@@ -99,6 +99,45 @@ async def test_workers_and_links_are_counted() -> None:
     assert found["tool_bridge_connections", ()] == 1
 
 
+async def test_what_a_store_does_is_counted(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/hub.db"
+    async with serving(store=store) as server, server.bridge(keep_session=True) as bridge:
+        await bridge.initialize("s")
+        await bridge.client.session_context.set_variable("x", 1)
+        found = await values(server)
+    commits = found["tool_bridge_store_commit_duration_seconds_count", ()]
+    assert commits >= 2
+    assert found["tool_bridge_store_commit_duration_seconds_bucket", ("+Inf",)] == commits
+    assert found["tool_bridge_store_commit_duration_seconds_sum", ()] > 0
+    assert found["tool_bridge_store_changes_total", ()] >= 2
+    assert found["tool_bridge_store_bytes", ()] + found["tool_bridge_store_log_bytes", ()] > 0
+    assert found["tool_bridge_store_limit_bytes", ()] == Settings().max_store_bytes
+    for name in ("changes_waiting", "failures_total", "failing", "restored_sessions"):
+        assert found[f"tool_bridge_store_{name}", ()] == 0
+    async with serving(store=store) as server:
+        found = await values(server)
+    assert found["tool_bridge_store_restored_sessions", ()] == 1
+    assert found["tool_bridge_store_restore_seconds", ()] > 0
+
+
+async def test_a_store_that_fails_is_told(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/hub.db"
+    async with serving(store=store, max_store_bytes=200_000) as server, server.bridge(keep_session=True) as bridge:
+        await bridge.initialize("s")
+        with pytest.raises(ResourceExhaustedError):
+            await bridge.client.session_context.set_variable("x", "x" * 300_000)
+        found = await values(server)
+        told = await bridge.client.get_metrics("hub.store_*")
+    assert (found["tool_bridge_store_failing", ()], found["tool_bridge_store_failures_total", ()]) == (1, 1)
+    assert told["hub.store_failure"].string_value.startswith("nothing was changed: ")
+
+
+async def test_a_hub_without_a_store_has_no_metrics_of_one() -> None:
+    async with serving() as server:
+        found = await values(server)
+    assert [name for name, _ in found if "store" in name] == []
+
+
 async def test_past_the_bound_all_further_tools_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_TOOLS", 1)
     async with serving(add, divide) as server, server.bridge() as bridge:
@@ -133,8 +172,8 @@ async def test_metrics_need_the_token_where_there_is_one() -> None:
 
 
 @needs("promtool")
-async def test_promtool_finds_nothing_in_what_a_hub_tells() -> None:
-    async with serving(add) as server, server.bridge() as bridge:
+async def test_promtool_finds_nothing_in_what_a_hub_tells(tmp_path: Path) -> None:
+    async with serving(add, store=f"sqlite:///{tmp_path}/hub.db") as server, server.bridge() as bridge:
         await bridge.initialize()
         await bridge.tools["add"](1, 2)
         _, text = await scrape(server)
@@ -160,9 +199,9 @@ def expressions() -> Iterator[str]:
             yield re.sub(r"^label_values\((.*), \w+\)$", r"\1", variable["definition"])
 
 
-async def test_the_dashboard_names_only_metrics_that_a_hub_has() -> None:
+async def test_the_dashboard_names_only_metrics_that_a_hub_has(tmp_path: Path) -> None:
     chaos = {"rules": [{"tool": "divide", "error": "WorkerUnavailable"}]}
-    settings = Settings(shutdown_grace=0.0, breaker_failures=1)
+    settings = Settings(shutdown_grace=0.0, breaker_failures=1, store=f"sqlite:///{tmp_path}/hub.db")
     server = BridgeServer(tools=[add, divide], http_address="127.0.0.1:0", settings=settings, chaos=chaos)
     async with server, server.bridge() as bridge:
         await bridge.initialize()

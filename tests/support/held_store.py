@@ -1,10 +1,11 @@
 """A durable store that stores when a test says so, and fails when a test says so."""
 
+from collections.abc import Callable
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
-from grpc_tool_bridge.core.stored import StoredCall, StoredState
+from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredState
 from grpc_tool_bridge.core.variable import Change
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
@@ -20,10 +21,12 @@ class HeldStore:
         history: What ``changes_after`` returns.
         state: What ``open`` returns.
         is_quick: Whether each change is stored at once.
+        failing: The error that each change fails with at once; None: it does not.
         closed: Whether it was closed.
     """
 
     failure = ""
+    is_failing = False
 
     def __init__(self, state: StoredState | None = None, *, is_quick: bool = False) -> None:
         self.state = state or StoredState("epoch", 0, [], {})
@@ -32,6 +35,7 @@ class HeldStore:
         self.known: dict[str, StoredCall] = {}
         self.history: list[Change] | None = None
         self.is_quick = is_quick
+        self.failing: ToolBridgeError | None = None
         self.closed = False
 
     @property
@@ -55,7 +59,9 @@ class HeldStore:
     def _hold(self, verb: str, *args: Any, settled: Settled | None = None) -> Write:
         write = Write(settled)
         self.held.append((verb, args, write))
-        if self.is_quick:
+        if self.failing is not None:
+            self.fail(self.failing)
+        elif self.is_quick:
             self.store()
         return write
 
@@ -114,8 +120,14 @@ class HeldStore:
     def drop_run(self, session_id: str, run_id: str) -> Write:
         return self._hold("drop_run", session_id, run_id)
 
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        self.on_failure = changed
+
+    def commit_times(self) -> CommitTimes:
+        return CommitTimes([(float("inf"), 0)], 0.0)
+
     def counts(self) -> dict[str, int | float | str]:
-        return {"store.waiting": len(self.held)}
+        return {"store_waiting": len(self.held)}
 
 
 def _has_all_verbs(store: HeldStore) -> DurableStore:

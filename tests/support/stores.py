@@ -29,7 +29,7 @@ def _sqlite_copied(source: Path, target: Path) -> str:
     # The file first: what a checkpoint moves into it meanwhile is in the log, too.
     for name in ("hub.db", "hub.db-wal"):
         if (source / name).exists():
-            shutil.copyfile(source / name, target / name)
+            shutil.copy(source / name, target / name)
     return _sqlite(target)
 
 

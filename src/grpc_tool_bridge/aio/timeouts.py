@@ -5,6 +5,8 @@ import types
 from collections.abc import Awaitable, Generator
 from typing import Any
 
+from grpc_tool_bridge.aio.shared_timers import SHARED_FROM, Expiring, expire_after
+
 
 class ExpiredError(Exception):
     """A timeout of this module. Not a TimeoutError, so that it cannot be confused with one raised inside."""
@@ -22,15 +24,20 @@ def was_cancelled() -> bool:
 class TimeLimit:
     """A timeout that several consecutive awaits share, with one timer.
 
-    The clock starts when one of them first suspends.
+    The clock starts when one of them first suspends. A long timeout shares its timer with others, and may take half a
+    second more.
 
     Args:
         seconds: For all of them in total.
     """
 
+    __slots__ = ("_expired", "_seconds", "_timer", "_together", "_waiting")
+
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._timer: asyncio.TimerHandle | None = None
+        # Those that share a timer with this one.
+        self._together: set[Expiring] | None = None
         self._waiting: asyncio.Task[Any] | None = None
         self._expired = False
 
@@ -50,15 +57,17 @@ class TimeLimit:
 
     def close(self) -> None:
         """Stops the clock."""
-        if self._timer is not None:
+        if self._together is not None:
+            self._together.discard(self)
+        elif self._timer is not None:
             self._timer.cancel()
 
     def _drive(self, steps: Any, waits_for: Any) -> Generator[Any, Any, Any]:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - what suspends is run by a task
         cancelling = task.cancelling()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        if self._together is None and self._timer is None:
+            self._start()
         self._waiting = task
         if self._expired:
             task.cancel()
@@ -87,7 +96,14 @@ class TimeLimit:
             del task, steps, waits_for
         raise asyncio.CancelledError(*cancelled)
 
-    def _expire(self) -> None:
+    def _start(self) -> None:
+        if self._seconds < SHARED_FROM:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.expire)
+        else:
+            self._together = expire_after(self._seconds, self)
+
+    def expire(self) -> None:
+        """Ends the wait: its time is over."""
         self._expired = True
         if self._waiting is not None:
             self._waiting.cancel()

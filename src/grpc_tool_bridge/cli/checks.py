@@ -8,7 +8,7 @@ import ssl
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -172,16 +172,19 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     yield Check("token", "ok", "accepted" if hub.token() is not None else "no token required")
     if not serving:
         yield Check("health", "fail", "the hub answered, but is not serving; is it shutting down?")
+        for check in await _budgets(bridge):
+            if check.name == "store":
+                yield check
         return
     yield Check("health", "ok", "the hub serves")
     try:
-        for check in await _round_trips(bridge):
+        # The budgets before the session: once that is stored, the store works again.
+        for check in [*await _round_trips(bridge), *await _budgets(bridge)]:
             yield check
         count = len(await bridge.initialize(connect_timeout=hub.connect_timeout))
     except ToolBridgeError as error:
         yield Check("session", "fail", one_line(str(error)))
         return
-    yield await _memory(bridge)
     yield await _link(hub)
     some = f"{count} tool{'s' if count > 1 else ''}"
     yield Check("tools", "ok" if count else "warn", some if count else "none; offer some with serve --tools …")
@@ -200,13 +203,35 @@ async def _agents(bridge: GRPCToolBridge) -> Check:
     )
 
 
-async def _memory(bridge: GRPCToolBridge) -> Check:
-    """Checks how full the hub's memory budgets are."""
+async def _budgets(bridge: GRPCToolBridge) -> list[Check]:
+    """Checks how full the hub's memory budgets are, and its store if it has one."""
     try:
         found = await bridge.client.get_metrics("hub.*")
     except ToolBridgeError as error:
-        return Check("memory", "fail", one_line(str(error)))
+        return [Check("memory", "fail", one_line(str(error)))]
     numbers = {name: int(getattr(value, "integer_value", 0)) for name, value in found.items()}
+    checks = [_memory(numbers)]
+    if "hub.store_changes" in numbers:
+        failing = found["hub.store_failure"].string_value if "hub.store_failure" in found else ""
+        checks.append(_store(numbers, failing))
+    return checks
+
+
+def _store(numbers: Mapping[str, int], failing: str) -> Check:
+    """Checks whether the hub can store changes, and how full its store is."""
+    if failing:
+        return Check("store", "fail", f"the hub cannot store changes: {one_line(failing)}")
+    size, limit = numbers.get("hub.store_bytes", 0), numbers.get("hub.store_limit_bytes", 0)
+    text = f"{numbers['hub.store_changes']:,} changes stored since the hub started; {_mib(size)}"
+    text += f" of {_mib(limit)} MiB" if limit else " MiB"
+    failures = numbers.get("hub.store_failures", 0)
+    text += f"; {failures:,} commits failed, but not the last" if failures else ""
+    if limit and size > limit * FULL_PART:
+        return Check("store", "warn", f"{text}; raise max_store_bytes, or end sessions")
+    return Check("store", "ok", text)
+
+
+def _memory(numbers: Mapping[str, int]) -> Check:
     if "hub.memory_limit_bytes" not in numbers:
         return Check("memory", "ok", "the hub does not report it")
     parts, full = [], False

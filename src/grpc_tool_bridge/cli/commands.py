@@ -72,6 +72,17 @@ def _admin() -> Mapping[str, Command]:
     }
 
 
+def _store() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import store
+
+    return {
+        "info": Command(store.store_info),
+        "backup": Command(store.back_up),
+        "restore": Command(store.restore),
+        "vacuum": Command(store.vacuum),
+    }
+
+
 def _mcp() -> Command:
     from grpc_tool_bridge.cli import mcp
 
@@ -93,7 +104,7 @@ def _bench() -> Command:
 def _doctor() -> Command:
     from grpc_tool_bridge.cli import doctor
 
-    return client_command(doctor.doctor)
+    return client_command(doctor.doctor, check=doctor.check)
 
 
 def _approve() -> Command:
@@ -123,6 +134,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "vars": _variables,
     "agent": _agent,
     "admin": _admin,
+    "store": _store,
     "open": _open,
     "mcp": _mcp,
     "bench": _bench,
@@ -136,4 +148,5 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
 GROUPS: Mapping[str, str] = {
     "vars": "List, read, write and watch the variables of a session.",
     "admin": "See what is going on in the hub, and cancel calls.",
+    "store": "See what is in the store of a hub, and make and restore backups.",
 }

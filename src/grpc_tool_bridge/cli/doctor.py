@@ -1,30 +1,82 @@
-"""``doctor``: finds problems between this machine and the hub."""
+"""``doctor``: finds problems between this machine and the hub, or of the hub's store on this machine."""
 
-from grpc_tool_bridge.cli.failures import CommandError
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated
+
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
+from grpc_tool_bridge.cli.parameters import Option
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.cli.checks import Check
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-async def doctor(hub: HubOptions, as_json: JsonOption = False) -> None:
+def check(store: str | None = None, *, full: bool = False, as_json: bool = False) -> None:
+    """Checks the options that do not need the hub; raises ArgumentError."""
+    del as_json
+    if store is None:
+        if full:
+            raise ArgumentError("--full: of a store only; give --store, too")
+        return
+    from grpc_tool_bridge.errors import ValidationError
+    from grpc_tool_bridge.stores.urls import store_path
+
+    try:
+        store_path(store)
+    except ValidationError as error:
+        raise ArgumentError(f"--store: {error.message}") from None
+
+
+async def doctor(
+    hub: HubOptions,
+    store: Annotated[
+        str | None,
+        Option(
+            "--store",
+            metavar="STORE",
+            help="Check this store, sqlite:////absolute/path/hub.db or the path of its file, and its disk, instead of "
+            "the connection to the hub.",
+        ),
+    ] = None,
+    *,
+    full: Annotated[
+        bool, Option("--full", help="With --store: compare its indexes with its tables, too; takes longer.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check the connection to the hub, step by step, and list what is installed."""
     from dataclasses import asdict
 
     from rich.text import Text
 
-    from grpc_tool_bridge.cli.checks import examine
     from grpc_tool_bridge.cli.consoles import console
 
     checks = []
     out = console()
-    async for check in examine(hub):
-        checks.append(check)
+    async for found in _examine(hub, store, full=full):
+        checks.append(found)
         if not as_json:
-            line = Text.assemble((f"{check.status:<5}", _STYLES[check.status]), f"{check.name:<9} {check.text}")
+            line = Text.assemble((f"{found.status:<5}", _STYLES[found.status]), f"{found.name:<9} {found.text}")
             out.print(line, soft_wrap=True)
-    failed = [check.name for check in checks if check.status == "fail"]
+    failed = [found.name for found in checks if found.status == "fail"]
     if as_json:
-        print_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
+        print_json({"ok": not failed, "checks": [asdict(found) for found in checks]})
     if failed:
-        raise CommandError(f"{hub.address}: {', '.join(failed)} failed; the lines above say why")
+        raise CommandError(f"{store or hub.address}: {', '.join(failed)} failed; the lines above say why")
+
+
+async def _examine(hub: HubOptions, store: str | None, *, full: bool) -> "AsyncIterator[Check]":
+    if store is None:
+        from grpc_tool_bridge.cli.checks import examine
+
+        async for found in examine(hub):
+            yield found
+        return
+    from grpc_tool_bridge.cli.store_checks import examine_store
+    from grpc_tool_bridge.stores.urls import store_path
+
+    for found in examine_store(store_path(store), full=full):
+        yield found

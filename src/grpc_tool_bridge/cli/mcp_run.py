@@ -24,6 +24,7 @@ from grpc_tool_bridge.cli.streams import taken_streams
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.argument_checks import MAX_SECONDS
+from grpc_tool_bridge.config.defaults import MEMORY_STORE
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.optional import missing
 
@@ -161,7 +162,8 @@ async def _clients(
     from grpc_tool_bridge.server import LocalToolBridge
 
     # The session lasts as long as the process.
-    lasting = settings.model_copy(update={"session_idle_timeout": MAX_SECONDS})
+    # A store in the environment is that of a hub.
+    lasting = settings.model_copy(update={"session_idle_timeout": MAX_SECONDS, "store": MEMORY_STORE})
     with construction("mcp"):
         bridge = LocalToolBridge(offered, settings=lasting)
     async with bridge:

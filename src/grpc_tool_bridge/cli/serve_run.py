@@ -22,6 +22,7 @@ from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.stores.urls import sqlite_path
 from grpc_tool_bridge.transport.open_files import allow_connections
 
 _log = logging.getLogger(__name__)
@@ -126,7 +127,14 @@ def _facts(server: BridgeServer, record: Path | None) -> dict[str, object]:
     chaos = server.hub.chaos
     faults = {} if chaos is None else {"chaos": chaos.source, "chaos_seed": chaos.seed}
     recording = {} if record is None else {"recording": str(record)}
-    return {"address": server.address, **http, **needed, **faults, **recording}
+    return {"address": server.address, **http, **needed, **_store_facts(server), **faults, **recording}
+
+
+def _store_facts(server: BridgeServer) -> dict[str, object]:
+    restored = server.hub.restored
+    if restored is None:
+        return {}
+    return {"store": str(sqlite_path(server.settings.store)), "sessions_restored": restored.sessions}
 
 
 def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
@@ -138,6 +146,10 @@ def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
     if server.hub.http_url:
         text.append(f"Dashboard: {reachable_url(server.hub.http_url, server.address)}\n", style="not bold")
+    if server.hub.restored is not None:
+        number = server.hub.restored.sessions
+        restored = f"{number:,} session{'' if number == 1 else 's'} restored"
+        text.append(f"State is kept in {sqlite_path(settings.store)} ({restored})\n", style="not bold")
     if server.hub.chaos is not None:
         warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
         text.append(warning, style="bold red")

@@ -153,18 +153,17 @@ class SessionContext(AsyncApi):
         check_text("name", name, _A_NAME, may_be_empty=True)
         check_flag("create_if_missing", create_if_missing)
         _check_revision(expected_revision)
-        message = VariableMetadata()
-        if metadata is not None:
-            message.CopyFrom(message_of("metadata", metadata, VariableMetadata))
-        message.type = message.type or type(value).__name__
+        given = None if metadata is None else message_of("metadata", metadata, VariableMetadata)
         request = SetVariableRequest(
             session_id=self.caller.require_session(),
             variable_name=name,
             value=await written(value, max_nodes=self.caller.options.max_message_nodes),
-            metadata=message,
+            metadata=given,
             create_if_missing=create_if_missing,
             expected_revision=expected_revision,
         )
+        if given is None or not given.type:
+            request.metadata.type = type(value).__name__
         response = await self.caller.call("SetSessionVariable", request)
         try:
             return int(response.message)

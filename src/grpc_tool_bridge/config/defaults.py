@@ -1,6 +1,8 @@
 """Defaults that both ends know. Durations are in seconds, sizes in bytes."""
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+# The store of a hub that keeps nothing beyond its process.
+MEMORY_STORE = "memory:"
 # Concurrent calls of a worker that sets no capacity.
 DEFAULT_CAPACITY = 100
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024

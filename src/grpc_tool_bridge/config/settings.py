@@ -14,6 +14,7 @@ from grpc_tool_bridge.config.defaults import (
     MAX_MESSAGE_NODES,
     MAX_PEER_BYTES,
     MAX_SESSION_BYTES,
+    MEMORY_STORE,
     REQUEST_TIMEOUT,
     STREAM_TIMEOUT,
 )
@@ -182,7 +183,7 @@ class Settings(BaseModel):
 
     # What outlives the hub's process.
     store: str = Field(
-        default="memory:",
+        default=MEMORY_STORE,
         description="where sessions, variables, kept answers, agents and runs are kept: memory: (they end with the "
         "process), or sqlite:////absolute/path/hub.db",
     )

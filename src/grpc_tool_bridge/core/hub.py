@@ -28,7 +28,7 @@ from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.restoring import restore
+from grpc_tool_bridge.core.restoring import Restored, restore
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionHold, SessionStore, expire_forever
 from grpc_tool_bridge.core.statuses import failed_status
@@ -143,7 +143,7 @@ class Hub:
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
         self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
-        methods = VariableMethods(self.store, self.admission, self.executor.check_size)
+        methods = VariableMethods(self.store, self.admission)
         self.get_session_variable, self.set_session_variable = methods.get, methods.set
         self.delete_session_variable, self.list_session_variables = methods.delete, methods.select
         self.watch_session_variables = methods.watch
@@ -164,7 +164,9 @@ class Hub:
         self._tasks = TaskSet()
         self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
-        self.serving = False
+        self._has_started = False
+        # What was kept of an earlier life; None: nothing is kept.
+        self.restored: Restored | None = None
         # The event loop that it was started in.
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -177,6 +179,7 @@ class Hub:
         async with self._restoring:
             if self.durable is None or self.store.durable is not None:
                 return
+            began = time.monotonic()
             state = await self.durable.open(self.settings)
             try:
                 restore(state, self.durable, self.store, self.registry, self.agents)
@@ -186,6 +189,8 @@ class Hub:
             except BaseException:
                 await self.durable.aclose()
                 raise
+            self.durable.watch_failure(self._tell_serving)
+            self.restored = Restored(len(state.sessions), time.monotonic() - began)
 
     async def start(self) -> None:
         """Starts to serve."""
@@ -196,12 +201,14 @@ class Hub:
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
         keep_freed_memory()
         self._tasks.spawn(trim_forever(self.memory), "give memory back")
-        self._set_serving(serving=True)
+        self._has_started = True
+        self._tell_serving()
 
     async def drain(self, grace: float) -> None:
         """Refuses new calls, ends all watches, and cancels the calls that do not finish within ``grace`` seconds."""
         self.admission.draining = True
-        self._set_serving(serving=False)
+        self._has_started = False
+        self._tell_serving()
         gone = UnavailableError("the hub is shutting down; watch again when it is back")
         self.store.close(gone)
         self.registry.close(gone)
@@ -240,7 +247,7 @@ class Hub:
     def abandon(self) -> None:
         """Frees what was left in an event loop that has ended."""
         self.admission.draining = True
-        self.serving = False
+        self._has_started = False
         self._tasks.abandon()
         self._feed.abandon()
         self.executor.abandon()
@@ -250,6 +257,18 @@ class Hub:
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` when the hub starts or stops serving."""
         self._on_serving.append(callback)
+
+    @property
+    def serving(self) -> bool:
+        """Whether it serves: it takes calls, and its durable store, if there is one, does not fail."""
+        return self._has_started and (self.durable is None or not self.durable.is_failing)
+
+    @property
+    def not_serving_reason(self) -> str:
+        """Why it does not serve; empty if it does."""
+        if not self._has_started:
+            return "the hub is starting or shutting down"
+        return self.durable.failure if self.durable is not None and self.durable.is_failing else ""
 
     # ------------------------------------------------------------------------------------------------ sessions
 
@@ -460,8 +479,10 @@ class Hub:
         check_request(request)
         if request.service not in {"", *SERVICE_NAMES}:
             return pb.HealthCheckResponse(status=pb.HealthCheckResponse.UNKNOWN)
-        serving = pb.HealthCheckResponse.SERVING if self.serving else pb.HealthCheckResponse.NOT_SERVING
-        return pb.HealthCheckResponse(status=serving)
+        status = _health(ok=self.serving)
+        if self.durable is None:
+            return pb.HealthCheckResponse(status=status)
+        return pb.HealthCheckResponse(status=status, dependencies={"store": _health(ok=not self.durable.is_failing)})
 
     async def get_metrics(self, request: pb.GetMetricsRequest) -> pb.MetricsResponse:
         """Returns the metrics of the hub and its tools."""
@@ -494,8 +515,20 @@ class Hub:
             "hub.workers": len(self.workers),
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
-            **({} if self.durable is None else {f"hub.{name}": value for name, value in self.durable.counts().items()}),
+            **self._store_counts(),
         }
+
+    def _store_counts(self) -> dict[str, int | float | str]:
+        """Returns the metrics of the durable store; none if there is none."""
+        if self.durable is None:
+            return {}
+        found: dict[str, int | float | str] = {f"hub.{name}": value for name, value in self.durable.counts().items()}
+        if self.durable.failure:
+            found["hub.store_failure"] = self.durable.failure
+        if self.restored is not None:
+            found["hub.store_restored_sessions"] = self.restored.sessions
+            found["hub.store_restore_seconds"] = self.restored.seconds
+        return found
 
     def _memory_of_holders(self) -> dict[str, int]:
         """Returns the memory metrics of sessions and connections."""
@@ -517,10 +550,14 @@ class Hub:
             )
         return found
 
-    def _set_serving(self, *, serving: bool) -> None:
-        self.serving = serving
+    def _tell_serving(self) -> None:
+        serving = self.serving
         for callback in self._on_serving:
             callback(serving)
+
+
+def _health(*, ok: bool) -> Any:
+    return pb.HealthCheckResponse.SERVING if ok else pb.HealthCheckResponse.NOT_SERVING
 
 
 def _status(request: Message, action: Callable[[], str]) -> pb.StatusResponse:

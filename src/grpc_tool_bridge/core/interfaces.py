@@ -3,12 +3,12 @@
 Each is a protocol with few methods, and the hub uses no others.
 """
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.stored import StoredCall, StoredRun, StoredSession, StoredState
+from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -294,10 +294,25 @@ class DurableStore(Protocol):
 
     @property
     def failure(self) -> str:
-        """Why the last change could not be stored; empty once one could."""
+        """Why the last change could not be stored, without a value; empty once one could."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether nothing can be stored. A store that has reached its limit still takes what frees room."""
+
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` in the loop when ``is_failing`` has changed."""
 
     def counts(self) -> dict[str, int | float | str]:
-        """Returns the store's metrics by name, each beginning with "store."."""
+        """Returns the store's metrics by name, each beginning with "store_".
+
+        A store that has nothing to say of one leaves it out: ``store_changes`` that were stored, and ``store_failures``
+        to do so; ``store_waiting``, changes that are not stored yet; ``store_bytes`` and ``store_log_bytes``, its size,
+        and ``store_limit_bytes``, how large it may become, 0 for any size.
+        """
+
+    def commit_times(self) -> CommitTimes:
+        """Returns how long its commits took."""
 
 
 class Recorder(Protocol):

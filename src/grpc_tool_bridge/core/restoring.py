@@ -1,10 +1,25 @@
 """Takes over in a new hub what a durable store has kept of an earlier life of it."""
 
+from dataclasses import dataclass
+
 from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.stored import StoredState
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a hub took over when it started.
+
+    Attributes:
+        sessions: How many sessions.
+        seconds: How long it took.
+    """
+
+    sessions: int
+    seconds: float
 
 
 def restore(

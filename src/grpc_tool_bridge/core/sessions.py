@@ -474,7 +474,10 @@ class SessionStore:
         ``Variables.set``; it returns when the variable is stored.
         """
         copy = any_pb2.Any(type_url=value.type_url, value=value.value)
-        variables = await self._changeable(session_id, name, create, expected_revision)
+        if self.durable is None:
+            variables = self.variables(session_id)
+        else:
+            variables = await self._changeable(session_id, name, create, expected_revision)
         variable = variables.set(
             name,
             copy,
@@ -490,10 +493,12 @@ class SessionStore:
 
     async def delete_variable(self, session_id: str, name: str, *, expected_revision: int | None = None) -> None:
         """Deletes a variable; raises as ``Variables.delete`` does, and returns when that is stored."""
+        if self.durable is None:
+            self.variables(session_id).delete(name, expected_revision=expected_revision)
+            return
         variables = await self._changeable(session_id, name, None, expected_revision)
         variables.delete(name, expected_revision=expected_revision)
-        if self.durable is not None:
-            await variables.last_write
+        await variables.last_write
 
     async def _changeable(self, session_id: str, name: str, create: bool | None, expected: int | None) -> Variables:
         """Returns the session's variables once it is known whether a change may be made; as for ``in_the_way``.

@@ -70,6 +70,19 @@ class StoredState:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitTimes:
+    """How long the commits of a store took.
+
+    Attributes:
+        within: How many took at most so many seconds, by ascending bounds; the last bound is infinite.
+        seconds: All of them together.
+    """
+
+    within: Sequence[tuple[float, int]]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCall:
     """A call with an idempotency key that began before.
 

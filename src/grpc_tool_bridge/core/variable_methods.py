@@ -1,16 +1,15 @@
 """The methods of the service for the variables of sessions."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
 
 from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.variables import Variables, listing
-from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.errors import MessageTooLargeError, NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.values.serialization import serialize_value
@@ -22,13 +21,11 @@ class VariableMethods:
     Args:
         store: The sessions.
         admission: Says whether the hub takes watches.
-        check_size: Refuses what is too large.
     """
 
-    def __init__(self, store: SessionStore, admission: Admission, check_size: Callable[[str, int], None]) -> None:
+    def __init__(self, store: SessionStore, admission: Admission) -> None:
         self._store = store
         self._admission = admission
-        self._check_size = check_size
 
     async def get(self, request: pb.GetVariableRequest) -> pb.VariableResponse:
         """Reads a variable; a missing one is not an error."""
@@ -43,12 +40,13 @@ class VariableMethods:
 
     async def set(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
         """Sets a variable."""
-
-        async def set_it() -> str:
-            size = request.ByteSize()
+        try:
+            check_request(request)
+            size, most = request.ByteSize(), self._store.settings.max_message_bytes
             if not request.HasField("value"):
                 raise ValidationError(f"variable {shown(request.variable_name)}: the request has no value")
-            self._check_size(f"variable {shown(request.variable_name)}", size)
+            if size > most:
+                raise MessageTooLargeError.of(f"variable {shown(request.variable_name)}", size, most)
             variable = await self._store.set_encoded(
                 request.session_id,
                 request.variable_name,
@@ -57,19 +55,19 @@ class VariableMethods:
                 create=request.create_if_missing,
                 expected_revision=request.expected_revision if request.HasField("expected_revision") else None,
             )
-            return str(variable.revision)
-
-        return await _status(request, set_it)
+        except ToolBridgeError as error:
+            return failed_status(error)
+        return pb.StatusResponse(success=True, message=str(variable.revision))
 
     async def delete(self, request: pb.DeleteVariableRequest) -> pb.StatusResponse:
         """Deletes a variable."""
-
-        async def delete_it() -> str:
+        try:
+            check_request(request)
             expected = request.expected_revision if request.HasField("expected_revision") else None
             await self._store.delete_variable(request.session_id, request.variable_name, expected_revision=expected)
-            return f"variable {request.variable_name!r} was deleted"
-
-        return await _status(request, delete_it)
+        except ToolBridgeError as error:
+            return failed_status(error)
+        return pb.StatusResponse(success=True, message=f"variable {request.variable_name!r} was deleted")
 
     async def select(self, request: pb.ListVariablesRequest) -> pb.ListVariablesResponse:
         """Lists variables by name."""
@@ -97,14 +95,6 @@ class VariableMethods:
         finally:
             session.watches -= 1
             await changes.aclose()
-
-
-async def _status(request: Message, action: Callable[[], Awaitable[str]]) -> pb.StatusResponse:
-    try:
-        check_request(request)
-        return pb.StatusResponse(success=True, message=await action())
-    except ToolBridgeError as error:
-        return failed_status(error)
 
 
 def _encoded(value: object) -> any_pb2.Any:

@@ -193,9 +193,12 @@ class Variables:
         if variable.secret and known is not None and not known.secret and self._history is not None:
             # An earlier value may be the one that is secret now.
             self._history.hide(name)
-        operation, previous = ("update", known.revision) if known else ("set", 0)
-        at, size = variable.updated_at, variable.size
-        self._changed(Change(operation, name, variable.value, variable.revision, at, size, previous, variable.secret))
+        change = None
+        if self._history is not None:
+            operation, previous = ("update", known.revision) if known else ("set", 0)
+            value, at, size = variable.value, variable.updated_at, variable.size
+            change = Change(operation, name, value, variable.revision, at, size, previous, variable.secret)
+        self._changed(variable.revision, change)
 
     def _next(self, name: str) -> Variable | None:
         """Returns what a variable will be after the changes on their way; None: there will be none."""
@@ -213,7 +216,9 @@ class Variables:
         """Returns the next state of a variable, after checking that there is room for it."""
         created_by = given.created_by or (known.created_by if known else "")
         tags = dict(given.tags) if given.tags else (known.tags if known else _NO_TAGS)
-        held = size + len(created_by) + sum(len(key) + len(text) + TAG_BYTES for key, text in tags.items())
+        held = size + len(created_by)
+        if tags:
+            held += sum(len(key) + len(text) + TAG_BYTES for key, text in tags.items())
         self._check_room(known, held)
         now = time.time()
         return Variable(
@@ -264,7 +269,7 @@ class Variables:
         del self._items[change.name]
         self._lease.set(self._bytes + VARIABLE_BYTES * self._count)
         self._deleted_at = change.revision
-        self._changed(change)
+        self._changed(change.revision, change)
 
     async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
         """Returns a consistent list of variables, sorted by name; yields to other tasks if there are many.
@@ -391,9 +396,10 @@ class Variables:
                 raise self._closed
             await self._waiters.wait()
 
-    def _changed(self, change: Change) -> None:
-        self.revision = change.revision
-        if self._history is not None:
+    def _changed(self, revision: int, change: Change | None) -> None:
+        """Notes a change; None if no history needs it."""
+        self.revision = revision
+        if self._history is not None and change is not None:
             self._history.add(change)
             self._history_lease.set(self._history.size)
         self._waiters.notify_all()

@@ -24,7 +24,8 @@ class Write:
 
     def __init__(self, settled: Settled | None = None) -> None:
         self._settled = settled
-        self._waiters: list[asyncio.Future[None]] = []
+        # Most writes have one who awaits them, or none.
+        self._waiters: list[asyncio.Future[None]] | None = None
         self.is_settled = False
         self.error: ToolBridgeError | None = None
 
@@ -35,17 +36,30 @@ class Write:
         self.is_settled, self.error = True, error
         if self._settled is not None:
             self._settled(error)
+        if self._waiters is None:
+            return
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_result(None)
+                _end(waiter, error)
 
     def __await__(self) -> Generator[Any, None, None]:
-        if not self.is_settled:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.is_settled:
+            _end(waiter, self.error)
+        elif self._waiters is None:
+            self._waiters = [waiter]
+        else:
             self._waiters.append(waiter)
-            yield from waiter
-        if self.error is not None:
-            raise self.error
+        return waiter.__await__()
+
+
+def _end(waiter: asyncio.Future[None], error: ToolBridgeError | None) -> None:
+    if error is None:
+        waiter.set_result(None)
+        return
+    waiter.set_exception(error)
+    # Who waits may have been cancelled meanwhile; that is no reason for asyncio to log the error.
+    waiter.exception()
 
 
 # For what is stored already, or need not be.

@@ -27,7 +27,7 @@ class HubFactRoutes:
     async def read(self, request: Request) -> Response:
         """Returns what the hub is, where it listens, since when, and how much it has of everything.
 
-        ``epoch`` is another one after each restart.
+        ``epoch`` is another one after each restart, unless a durable store keeps it.
         """
         del request
         hub = self._hub
@@ -41,6 +41,8 @@ class HubFactRoutes:
                 "serving": hub.serving,
                 "needs_token": self._needs_token,
                 "injects_faults": hub.chaos is not None,
+                "durable": hub.durable is not None,
+                "store_failure": "" if hub.durable is None else hub.durable.failure,
                 "sessions": len(hub.store),
                 "tools": len(hub.store.tools),
                 "workers": len(hub.workers),

@@ -98,6 +98,11 @@ def _hub_limits(hub: Hub) -> Iterator[Limit]:
     held = hub.agents.held_bytes
     yield Limit("max_agent_run_bytes", "Steps of agent runs", held, settings.max_agent_run_bytes, unit=BYTES)
     yield Limit("max_admin_watches", "Event watches", hub.event_watches(), settings.max_admin_watches)
+    if hub.durable is not None:
+        counts = hub.durable.counts()
+        most = int(counts.get("store_limit_bytes", 0))
+        if most:
+            yield Limit("max_store_bytes", "File of the store", int(counts.get("store_bytes", 0)), most, unit=BYTES)
     peers = hub.peer_memory
     if peers is not None:
         most = connection_limit(settings.max_connections)

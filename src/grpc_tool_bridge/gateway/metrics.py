@@ -1,6 +1,5 @@
 """What the hub counts, as Prometheus reads it."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from starlette.responses import Response
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.metrics import OTHER_TOOLS, ToolMetrics
 from grpc_tool_bridge.core.wrappers import BackendWrappers
+from grpc_tool_bridge.gateway.store_metrics import StoreCollector, bound_text
 from grpc_tool_bridge.values.offload import in_reader
 
 # Tools that are told apart; each has about two dozen time series. All others are one.
@@ -82,7 +82,9 @@ class MetricsRoute:
         if others.calls or others.active:
             told[OTHER_TOOLS] = others
         registry = CollectorRegistry()
-        registry.register(HubCollector(self._hub.counts(), told, self._http(), self._version))
+        counts = self._hub.counts()
+        registry.register(HubCollector(counts, told, self._http(), self._version))
+        registry.register(StoreCollector(counts, self._hub.durable))
         registry.register(WrapperCollector(self._hub.wrappers))
         ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -149,7 +151,7 @@ class HubCollector(Collector):
             calls.add_metric([tool, "success"], counts.calls - counts.errors)
             calls.add_metric([tool, "error"], counts.errors)
             active.add_metric([tool], counts.active)
-            buckets = [(_bound_text(bound), float(count)) for bound, count in counts.cumulative_buckets()]
+            buckets = [(bound_text(bound), float(count)) for bound, count in counts.cumulative_buckets()]
             durations.add_metric([tool], buckets, counts.total_us / 1_000_000)
         yield from (calls, active, durations)
 
@@ -189,7 +191,3 @@ class WrapperCollector(Collector):
             for (rule, fault), count in self._injected.items():
                 injected.add_metric([rule, fault], count)
             yield injected
-
-
-def _bound_text(bound: float) -> str:
-    return "+Inf" if math.isinf(bound) else str(bound)

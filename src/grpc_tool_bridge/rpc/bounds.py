@@ -5,7 +5,7 @@ that is added to a request is bounded from the start. Checking a bound takes no 
 count of a list, so it is done before any work.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -107,18 +107,26 @@ Check = Callable[[Any], None]
 
 @cache
 def _checks_of(descriptor: Descriptor) -> tuple[Check, ...]:
-    return tuple(check for field in descriptor.fields if (check := _check_of(field)) is not None)
+    texts = [(field.name, _bound_of(field).chars) for field in descriptor.fields if _is_text(field)]
+    others = [check for field in descriptor.fields if (check := _check_of(field)) is not None]
+    return (_texts_check(texts), *others) if texts else tuple(others)
+
+
+def _bound_of(field: FieldDescriptor) -> Bound:
+    owner = field.containing_type
+    return _BOUNDS.get(f"{owner.name}.{field.name}", _BOUND) if owner is not None else _BOUND
+
+
+def _is_text(field: FieldDescriptor) -> bool:
+    return field.type == FieldDescriptor.TYPE_STRING and not isinstance(field.default_value, list)
 
 
 def _check_of(field: FieldDescriptor) -> Check | None:
-    owner = field.containing_type
-    bound = _BOUNDS.get(f"{owner.name}.{field.name}", _BOUND) if owner is not None else _BOUND
+    bound = _bound_of(field)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return _map_check(field.name, field.message_type.fields_by_name["value"], bound)
     if isinstance(field.default_value, list):
         return _list_check(field, bound)
-    if field.type == FieldDescriptor.TYPE_STRING:
-        return _text_check(field.name, bound)
     if field.message_type is not None and _is_ours(field.message_type):
         return _part_check(field.name, field.message_type)
     return None
@@ -128,13 +136,12 @@ def _is_ours(descriptor: Descriptor) -> bool:
     return descriptor.file.package == "dspex.bridge" and descriptor.name not in _UNCHECKED
 
 
-def _text_check(name: str, bound: Bound) -> Check:
-    most = bound.chars
-
+def _texts_check(bounds: Sequence[tuple[str, int]]) -> Check:
     def check(message: Any) -> None:
-        text = getattr(message, name)
-        if len(text) > most:
-            raise _too_long(name, text, most)
+        for name, most in bounds:
+            text = getattr(message, name)
+            if len(text) > most:
+                raise _too_long(name, text, most)
 
     return check
 

@@ -169,7 +169,7 @@ class Lease:
         more = size - self.size
         if more > 0:
             self._budget.take(more, self._what)
-        else:
+        elif more:
             self._budget.give_back(-more)
         self.size = size
 

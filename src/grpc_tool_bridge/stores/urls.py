@@ -3,11 +3,10 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from grpc_tool_bridge.config.defaults import MEMORY_STORE
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 
-MEMORY = "memory:"
 FORMS = "memory: (nothing is kept), or sqlite:////absolute/path/hub.db"
 
 
@@ -17,7 +16,27 @@ def make_store(url: str) -> DurableStore | None:
     Raises:
         ValidationError: No store has such a URL.
     """
-    return None if url == MEMORY else SqliteStore(sqlite_path(url))
+    if url == MEMORY_STORE:
+        return None
+    path = sqlite_path(url)
+    from grpc_tool_bridge.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - who keeps nothing needs no SQLite
+
+    return SqliteStore(path)
+
+
+def store_path(named: str) -> Path:
+    """Returns the file of a store that is named by its URL or by the path of its file.
+
+    Raises:
+        ValidationError: It is neither.
+    """
+    if named == MEMORY_STORE:
+        raise ValidationError(f"{MEMORY_STORE} keeps nothing; name the store of a hub, {FORMS.partition('or ')[2]}")
+    if "://" in named or named.startswith("sqlite:"):
+        return sqlite_path(named)
+    if not named or named.endswith("/") or "\0" in named:
+        raise ValidationError(f"{named!r} names no file; give the path of a store, or its URL")
+    return Path(named)
 
 
 def sqlite_path(url: str) -> Path:

@@ -13,6 +13,7 @@ from grpc_tool_bridge.errors import ResourceExhaustedError
 from grpc_tool_bridge.rpc.large_messages import LargeValue
 from grpc_tool_bridge.rpc.nodes import is_slow
 from grpc_tool_bridge.values.foreign import ForeignCodeError
+from grpc_tool_bridge.values.scalars import SCALARS
 from grpc_tool_bridge.values.serialization import Writing, deserialize_value, pack_value
 
 T = TypeVar("T")
@@ -73,6 +74,10 @@ async def written(value: Any, *, max_depth: int = 100, max_nodes: int | None = M
         max_depth: Levels of nested containers allowed.
         max_nodes: Elements, keys, texts and numbers allowed; None for any.
     """
-    how = Writing(max_depth=max_depth, max_nodes=max_nodes)
-    type_url, payload = await outside_loop(lambda: pack_value(value, how))
+    scalar = SCALARS.get(type(value))
+    if scalar is not None:
+        type_url, payload = scalar(value)
+    else:
+        how = Writing(max_depth=max_depth, max_nodes=max_nodes)
+        type_url, payload = await outside_loop(lambda: pack_value(value, how))
     return AnyMessage(type_url=type_url, value=payload)

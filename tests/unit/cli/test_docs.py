@@ -20,7 +20,8 @@ SETTINGS = (REFERENCE / "settings.md").read_text(encoding="utf-8")
 ROOT: Any = typer.main.get_command(make_app())
 SHARED = "Connection options"
 # Commands that connect to no hub, and have options of their own.
-LISTENING = {"serve", "approve", "replay", "chaos-proxy"}
+STORE = {"store info", "store backup", "store restore", "store vacuum"}
+LISTENING = {"serve", "approve", "replay", "chaos-proxy", *STORE}
 
 
 def commands(group: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -43,7 +43,7 @@ def imported(words: Sequence[str], code: int = 0, **environment: str) -> set[str
 
 
 def test_the_version_needs_no_library() -> None:
-    assert imported(["--version"]) & {*GRPC, *FRAMEWORKS, *MODELS, *LOOKS, "importlib.metadata"} == set()
+    assert imported(["--version"]) & {*GRPC, *FRAMEWORKS, *MODELS, *LOOKS, "importlib.metadata", "sqlite3"} == set()
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,10 @@ def test_the_version_needs_no_library() -> None:
         (["bench", "1"], 2),
         (["serve", "--call-timeout", "0"], 2),
         (["serve", "--redact", "x"], 2),
+        (["store", "--help"], 0),
+        (["store", "backup", "--help"], 0),
+        (["store", "info"], 2),
+        (["doctor", "--full"], 2),
         (["worker"], 2),
     ],
 )
@@ -91,7 +95,7 @@ async def test_a_call_imports_nothing_that_it_does_not_need() -> None:
         words = ["call", "add", "2", "3", "--address", server.address]
         modules = await asyncio.to_thread(imported, words)
     assert "grpc.aio" in modules
-    assert modules & {*FRAMEWORKS, *MODELS, *LOOKS, "grpc_health.v1", "grpc_reflection.v1alpha"} == set()
+    assert modules & {*FRAMEWORKS, *MODELS, *LOOKS, "grpc_health.v1", "grpc_reflection.v1alpha", "sqlite3"} == set()
 
 
 @pytest.mark.parametrize("name", ["GRPCToolBridge", "ToolBridgeError", "SessionContext"])

@@ -11,6 +11,7 @@ const MEANINGS = {
   max_threads: "Calls of synchronous tools wait for a thread.",
   max_processes: "Calls of tools that run in processes wait for one.",
   max_agent_run_bytes: "The steps of the oldest run that has ended are forgotten.",
+  max_store_bytes: "Changes are refused until sessions end or variables are deleted.",
   max_admin_watches: "Another watch of events is refused, and so is another page like this one.",
   max_session_calls: "Further calls of the session wait, in order.",
   max_session_waiting: "Further calls of the session are refused.",

@@ -1,6 +1,9 @@
 """Counts the commits of a store and how long they take."""
 
 from bisect import bisect_left
+from itertools import accumulate
+
+from grpc_tool_bridge.core.stored import CommitTimes
 
 # Upper bounds of commit times in seconds: from a fast disk that flushes at once to one that hangs.
 BOUNDS = (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -33,3 +36,7 @@ class CommitMetrics:
         self.seconds += seconds
         self.most_seconds = max(self.most_seconds, seconds)
         self.within[bisect_left(BOUNDS, seconds)] += 1
+
+    def times(self) -> CommitTimes:
+        """Returns how long the commits took."""
+        return CommitTimes(list(zip((*BOUNDS, float("inf")), accumulate(self.within), strict=True)), self.seconds)

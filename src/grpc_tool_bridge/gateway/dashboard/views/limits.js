@@ -25,6 +25,8 @@ const FACTS = {
   uptime_seconds: ["Uptime", (seconds) => duration(Math.floor(seconds) * 1e6).replace(/^[\d.]+ ms$/, "0 s").replace(/\.0+ s$/, " s")],
   serving: ["Accepts calls", (is) => (is ? "yes" : "no: starting or shutting down")],
   injects_faults: ["Injects faults", yesOrNo],
+  durable: ["Keeps sessions", (is) => (is ? "in a store, when it restarts, too" : "until it ends")],
+  store_failure: ["Store failure", (failure) => failure || "none"],
   active_calls: ["Calls in flight", count],
   sessions: ["Sessions", count],
   tools: ["Hub tools", count],

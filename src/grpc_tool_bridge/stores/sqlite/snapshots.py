@@ -1,0 +1,118 @@
+"""Reads an SQLite store as it is at one moment, whether a hub has it or not, and changes nothing."""
+
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.stores.sqlite.failures import reason
+from grpc_tool_bridge.stores.sqlite.file import LOCK_SECONDS, beside, check
+
+# SQLite calls back after so many steps of its machine, and so notices Ctrl-C.
+STEPS_BETWEEN_SIGNALS = 50_000
+
+T = TypeVar("T")
+
+
+class _State(NamedTuple):
+    """What shows whether somebody has written: size and time of change of the file and of its log."""
+
+    file: tuple[int, int]
+    log: tuple[int, int]
+
+
+def read_snapshot(path: Path, use: Callable[[sqlite3.Connection], T]) -> T:
+    """Reads a store at one moment. A hub that has it goes on writing; its log grows until the reading ends.
+
+    Args:
+        path: The file.
+        use: Reads what is wanted, by a connection in a transaction. It may be called a second time, if a hub began to
+            write meanwhile.
+
+    Raises:
+        StoreError: There is no such store, it cannot be read, or a newer version wrote it.
+    """
+    require_store(path)
+    before = _state(path)
+    if not before.log[0]:
+        # Nothing is in a log, so the file is all there is. Opened otherwise, it would get a log and an index of it,
+        # which a reader cannot take away again.
+        try:
+            found = _read(path, use, "immutable=1")
+        except StoreError:
+            if _state(path) == before:
+                raise
+        else:
+            if _state(path) == before:
+                return found
+    return _read(path, use, "mode=ro")
+
+
+def require_store(path: Path) -> None:
+    """Checks that there is a file.
+
+    Raises:
+        StoreError: There is none, or not for this user.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        text = f"there is no store {path}; give the path that its hub serves with --store"
+    except OSError as error:
+        text = f"the store {path} cannot be read ({error.strerror}); run this as the user of its hub"
+    else:
+        if stat.S_ISREG(mode):
+            return
+        text = f"{path} is no file; give the path of a store"
+    raise StoreError(text, retryable=False)
+
+
+def open_file(path: Path, mode: str) -> sqlite3.Connection:
+    """Opens the file, with a parameter of SQLite's URIs, such as ``mode=ro``."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=LOCK_SECONDS, isolation_level=None
+    )
+    stop_at_signals(connection)
+    return connection
+
+
+def stop_at_signals(connection: sqlite3.Connection) -> None:
+    """Lets a signal whose handler raises end a statement that takes long; ``failure`` raises KeyboardInterrupt then."""
+    connection.set_progress_handler(lambda: 0, STEPS_BETWEEN_SIGNALS)
+
+
+def failure(error: sqlite3.Error, path: Path) -> StoreError:
+    """Returns the error for what went wrong with a file.
+
+    Raises:
+        KeyboardInterrupt: A signal stopped the statement.
+    """
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+        raise KeyboardInterrupt from None
+    return StoreError(reason(error, path))
+
+
+def _read(path: Path, use: Callable[[sqlite3.Connection], T], mode: str) -> T:
+    try:
+        with closing(open_file(path, mode)) as connection:
+            connection.execute("BEGIN")
+            if not check(connection, path):
+                raise StoreError(f"the store {path} is empty: no hub has used it yet", retryable=False)
+            return use(connection)
+    except sqlite3.Error as error:
+        raise failure(error, path) from None
+
+
+def _state(path: Path) -> _State:
+    return _State(_size_and_time(path), _size_and_time(beside(path, "-wal")))
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns

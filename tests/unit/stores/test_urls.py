@@ -1,0 +1,58 @@
+"""The stores that URLs and paths name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.stores.sqlite.store import SqliteStore
+from grpc_tool_bridge.stores.urls import make_store, sqlite_path, store_path
+from support.patience import PATIENCE
+
+
+def test_the_url_of_nothing_makes_no_store() -> None:
+    assert make_store("memory:") is None
+
+
+def test_four_slashes_begin_an_absolute_path() -> None:
+    made = make_store("sqlite:////srv/hub.db")
+    assert isinstance(made, SqliteStore)
+    assert made.path == Path("/srv/hub.db")
+    assert sqlite_path("sqlite:////srv/a%20b%3F.db") == Path("/srv/a b?.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgres://host/hub", "is no store; give memory:"),
+        ("/srv/hub.db", "is no store; give memory:"),
+        ("sqlite://host/hub.db", "names a host; three slashes"),
+        ("sqlite:////srv/hub.db?mode=ro", "has a '\\?' or '#'"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:////srv/", "names no file"),
+    ],
+)
+def test_any_other_url_is_refused_with_the_form_that_it_needs(url: str, text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
+        make_store(url)
+
+
+def test_a_store_is_named_by_its_url_or_by_its_path() -> None:
+    assert store_path("sqlite:////srv/hub.db") == store_path("/srv/hub.db") == Path("/srv/hub.db")
+    assert store_path("hub.db") == Path("hub.db")
+
+
+@pytest.mark.parametrize("named", ["memory:", "", "folder/", "postgres://host/hub", "sqlite:hub.db"])
+def test_what_names_no_file_is_refused(named: str) -> None:
+    with pytest.raises(ValidationError):
+        store_path(named)
+
+
+@pytest.mark.parametrize("module", ["grpc_tool_bridge.server", "grpc_tool_bridge.cli.serve_run"])
+def test_a_hub_that_keeps_nothing_imports_no_sqlite(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert "sqlite3" not in ran.stdout.split()
