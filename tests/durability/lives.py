@@ -46,11 +46,14 @@ class Lives:
         """Begins a life; returns None once it serves, or how it ended before it did."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{kill.to_json()}\n".encode())
-        self.pid = (await self._line())["process"]
         self.number += 1
-        line = await self._line()
-        self.is_serving = "ready" in line
-        return None if self.is_serving else int(line["ended"])
+        said: dict[str, Any] = {}
+        # A life may be ready before its parent says which process it is.
+        while "process" not in said or not said.keys() & {"ready", "ended"}:
+            said |= await self._line()
+        self.pid = said["process"]
+        self.is_serving = "ended" not in said
+        return None if self.is_serving else int(said["ended"])
 
     async def ended(self) -> int:
         """Waits until the present life has ended; returns its exit code, or minus the signal that ended it."""
