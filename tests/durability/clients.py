@@ -83,6 +83,8 @@ class Client:
         # The revisions at which it knows variables.
         self._known: dict[str, int] = {}
         self._kept_keys: list[tuple[str, str]] = []
+        # Whether an operation has got no answer since it last asked for the answer of a key again.
+        self._has_lost = False
         self._agents: list[str] = []
         # Of which there was a chunk.
         self.runs: list[str] = []
@@ -109,6 +111,10 @@ class Client:
             ways.append((self.run_agent, 1))
         while not self.is_over:
             (way,) = self._rng.choices([way for way, _ in ways], [weight for _, weight in ways])
+            if self._has_lost and self._kept_keys:
+                # What was answered just before is what a crash takes away first.
+                self._has_lost = False
+                await self.call_until_answered(*self._kept_keys[-1])
             await way()
 
     async def note(self, operation: Operation, make: Callable[[], Awaitable[dict[str, Any]]]) -> bool:
@@ -120,6 +126,7 @@ class Client:
             learned = refusal(error)
             if learned is None:
                 self._history.end(operation, UNKNOWN, error=str(error)[:200])
+                self._has_lost = True
                 await self._again()
                 return False
             self._history.end(operation, REFUSED, **learned)
