@@ -107,7 +107,7 @@ class Client:
             (self.call_without_key, 1),
             (self.come_and_go, 1),
         ]
-        if self.bridge.client.resumes:
+        if self.bridge.client.is_linked:
             ways.append((self.run_agent, 1))
         while not self.is_over:
             (way,) = self._rng.choices([way for way, _ in ways], [weight for _, weight in ways])

@@ -6,7 +6,6 @@ input is a ``Kill`` and begins a life; of each life it prints the process, wheth
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
@@ -34,16 +33,20 @@ def say(**facts: object) -> None:
     os.write(1, f"{json.dumps(facts)}\n".encode())
 
 
-async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
-    """Serves until it is told to end, or kills itself."""
-    if os.environ.get("DBG"):
-        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(process)d %(name)s %(message)s")
+def prepare(store: Path, kill: Kill) -> tuple[KilledStore, Killer]:
+    """Returns the store of this process, which kills itself as it was told to."""
     killer = Killer(kill)
     killer.listen()
     # Otherwise a new block of revisions would hardly ever be reserved.
     revisions.RESERVED = 20
     durable = KilledStore(store, at_point=killer.at_point)
     durable.killer = killer
+    return durable, killer
+
+
+async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
+    """Serves until it is told to end, or kills itself."""
+    durable, killer = prepare(store, kill)
     loop, end = asyncio.get_running_loop(), asyncio.Event()
     tools = Effects(effects)
     server = BridgeServer(address, tools=[tools.append, tools.append_again], settings=SETTINGS, store=durable)
