@@ -91,22 +91,11 @@ def _parts(listing: Operation, names: Sequence[str]) -> Iterable[Operation]:
 def check_revisions(operations: Sequence[Operation], watchers: Sequence[Watcher]) -> Iterable[str]:
     """Finds revisions that were given to two changes, and changes with a lower one than a change before them."""
     owners: dict[int, tuple[Any, ...]] = {}
-
-    def note(revision: int, *owner: Any) -> Iterable[str]:
-        known = owners.setdefault(revision, owner)
-        if known != owner:
+    for revision, *owner in _owners(operations, watchers):
+        known = owners.setdefault(revision, tuple(owner))
+        if known != tuple(owner):
             yield f"revision {revision} is that of {known} and of {owner}"
-
     acknowledged = [each for each in operations if each.kind == "set" and each.outcome == OK]
-    for write in acknowledged:
-        yield from note(write.answer["revision"], write.session, write.name, write.asked["value"])
-    for read in operations:
-        if read.kind == "get" and read.outcome == OK and read.answer["value"] is not None:
-            yield from note(read.answer["revision"], read.session, read.name, read.answer["value"])
-    for watcher in watchers:
-        for operation, name, value, revision in watcher.seen:
-            if operation != "reset":
-                yield from note(revision, watcher.session, name, value)
     highest, ended = 0, sorted(acknowledged, key=lambda each: each.closed)
     for write in sorted(acknowledged, key=lambda each: each.start):
         while ended and ended[0].closed <= write.start:
@@ -115,8 +104,21 @@ def check_revisions(operations: Sequence[Operation], watchers: Sequence[Watcher]
             yield f"a change before it had revision {highest}: {write}"
 
 
+def _owners(operations: Sequence[Operation], watchers: Sequence[Watcher]) -> Iterable[tuple[Any, ...]]:
+    """Yields each revision that anybody was told, with the session, the variable and the value."""
+    for each in operations:
+        if each.outcome == OK and each.kind == "set":
+            yield each.answer["revision"], each.session, each.name, each.asked["value"]
+        elif each.outcome == OK and each.kind == "get" and each.answer["value"] is not None:
+            yield each.answer["revision"], each.session, each.name, each.answer["value"]
+    for watcher in watchers:
+        for operation, name, value, revision in watcher.seen:
+            if operation != "reset":
+                yield revision, watcher.session, name, value
+
+
 def check_stored(operations: Sequence[Operation], stored: Sequence[Stored]) -> Iterable[str]:
-    """Finds acknowledged changes that are not stored; ``stored`` has the changes of all sessions that have not ended."""
+    """Finds acknowledged changes that are not stored; ``stored`` has those of all sessions that have not ended."""
     found = {(session, name, value): revision for session, revision, _, name, value in stored if value is not None}
     sessions = {session for session, *_ in stored}
     for write in operations:
@@ -140,11 +142,8 @@ def check_watch(watcher: Watcher, stored: Sequence[Stored]) -> Iterable[str]:
         for session, revision, operation, name, value in stored
         if session == watcher.session
     ]
-    if watcher.after is not None:
-        begins = [watcher.after]
-    else:
-        # With the values that were present when it began.
-        begins = [0, *(revision for *_, revision in changes)]
+    # Otherwise it began with the values that were present then.
+    begins = [watcher.after] if watcher.after is not None else [0, *(revision for *_, revision in changes)]
     due: list[Seen] = []
     for begin in begins:
         initial = _present(changes, begin) if watcher.after is None else []
@@ -153,6 +152,8 @@ def check_watch(watcher: Watcher, stored: Sequence[Stored]) -> Iterable[str]:
             for change in [*initial, *(change for change in changes if change[3] > begin)]
             if not watcher.names or change[1] in watcher.names
         ]
+        if watcher.is_stopped:
+            due = due[: len(watcher.seen)]
         if due == watcher.seen:
             return
     if watcher.after is None:
@@ -253,18 +254,22 @@ def check_runs(operations: Sequence[Operation]) -> Iterable[str]:
         if read.kind in {"agent", "run"} and read.outcome == REFUSED:
             yield f"refused: {read}"
     for (session, run), reads in sorted(by_target(each for each in operations if each.kind == "run").items()):
-        chunks: dict[int, str] = {}
-        ends = set()
-        for read in reads:
-            seen = read.answer.get("chunks", [])
-            if [sequence for sequence, _ in seen] != list(range(len(seen))):
-                yield f"run {run} of {session} has gaps: {read}"
-            for sequence, chunk in seen:
-                if chunks.setdefault(sequence, chunk) != chunk:
-                    yield f"run {run} of {session} has another chunk {sequence}: {_told(reads)}"
-            if read.outcome == OK:
-                ends.add((len(seen), read.answer["end"]))
-        if len(ends) > 1:
-            yield f"run {run} of {session} ends in several ways: {_told(reads)}"
-        if ends and max(chunks, default=-1) >= max(ends)[0]:
-            yield f"run {run} of {session} goes on after its end: {_told(reads)}"
+        for wrong in _check_run(reads):
+            yield f"run {run} of {session} {wrong}: {_told(reads)}"
+
+
+def _check_run(reads: Sequence[Operation]) -> Iterable[str]:
+    chunks: dict[int, str] = {}
+    ends = set()
+    for read in reads:
+        seen = read.answer.get("chunks", [])
+        if [sequence for sequence, _ in seen] != list(range(len(seen))):
+            yield "has gaps"
+        if any(chunks.setdefault(sequence, chunk) != chunk for sequence, chunk in seen):
+            yield "has another chunk"
+        if read.outcome == OK:
+            ends.add((len(seen), read.answer["end"]))
+    if len(ends) > 1:
+        yield "ends in several ways"
+    if ends and max(chunks, default=-1) >= max(ends)[0]:
+        yield "goes on after its end"

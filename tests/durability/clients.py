@@ -96,7 +96,7 @@ class Client:
 
     async def run(self) -> None:
         """Goes on until it is over."""
-        ways = [
+        ways: list[tuple[Callable[[], Awaitable[object]], int]] = [
             (self.set, 4),
             (self.compare_and_set, 4),
             (self.delete, 1),
@@ -261,13 +261,15 @@ class Client:
 
     async def read_run(self, run: str, **asked: Any) -> None:
         """Reads a run, which begins if there is none and ``asked`` says what to do."""
-        operation, chunks = self._history.begin(self.name, "run", self.session, run), []
+        operation = self._history.begin(self.name, "run", self.session, run)
+        chunks: list[tuple[int, str]] = []
 
         async def make() -> dict[str, Any]:
             end = "result"
             try:
                 async for chunk in self.bridge.execute_agent_streaming({**asked, "run_id": run}):
-                    chunks.append((chunk["sequence"], str(chunk)))
+                    # A comprehension would lose those before an error.
+                    chunks.append((chunk["sequence"], str(chunk)))  # noqa: PERF401
             except ToolBridgeError as error:
                 if error.error_type != "RunInterrupted":
                     raise
@@ -339,6 +341,7 @@ class Watcher:
         after: The revision after which it began; None: with the current values.
         epochs: The epochs that it was told.
         seen: What it was told.
+        is_stopped: Whether it was ended before it could see all.
     """
 
     session: str
@@ -346,6 +349,7 @@ class Watcher:
     after: int | None = None
     epochs: set[str] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
+    is_stopped: bool = False
 
     async def run(self, bridge: ToolBridge) -> None:
         """Watches until it is cancelled."""

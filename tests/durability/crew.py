@@ -14,6 +14,10 @@ from integration.agent_runtime import ObedientAgents
 from support.waiting import soon, until
 
 
+# More watches of one session would soon be more than a hub takes.
+MAX_WATCHES = 20
+
+
 class Crew:
     """The clients of a hub.
 
@@ -93,6 +97,10 @@ class Crew:
             seen = [change for change in self.watchers[0].seen if change[0] != "reset"]
             if seen:
                 self._watch(Watcher("one", after=self._rng.choice(seen)[3]))
+            if len(self._watching) > MAX_WATCHES:
+                # The first ones are those that began before everything.
+                self._watching.pop(MAX_WATCHES // 2).cancel()
+                next(each for each in self.watchers[MAX_WATCHES // 2 :] if not each.is_stopped).is_stopped = True
 
     @property
     def running(self) -> list["asyncio.Task[None]"]:
@@ -143,7 +151,7 @@ class Crew:
             bridge = next(each for each in self._bridges if each.session_id == session)
             last = await bridge.session_context.set_variable(NAMES[0], next(self._values))
             for watcher in self.watchers:
-                if watcher.session == session:
+                if watcher.session == session and not watcher.is_stopped:
                     await until(lambda: watcher.seen and watcher.seen[-1][3] == last, f"for {last}")  # noqa: B023
         self.check_running()
         await self._cancel()

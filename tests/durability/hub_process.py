@@ -18,6 +18,8 @@ from grpc_tool_bridge import BridgeServer, Settings
 from grpc_tool_bridge.core import revisions
 
 SETTINGS = Settings(
+    max_sessions=100_000,
+    session_idle_timeout=86_400.0,
     watch_history=1_000_000,
     watch_history_bytes=1 << 30,
     max_session_answers=100_000,
@@ -69,7 +71,7 @@ def main(store: str, address: str, effects: str) -> None:
             try:
                 asyncio.run(live(Path(store), address, Path(effects), Kill.from_json(line)))
                 code = 0
-            except BaseException:  # noqa: BLE001 - this process has to end here
+            except BaseException:
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()

@@ -29,8 +29,8 @@ VERBS = (
     "reserve_revisions",
 )
 
-# Beside the points: before an SQL statement of any connection, or a change of a file beside the store, since the process
-# began, or since it was told to close.
+# Beside the points: before an SQL statement of any connection, or a change of a file beside the store, since the
+# process began, or since it was told to close.
 STATEMENT, CLOSING = "statement", "closing"
 
 
@@ -113,7 +113,7 @@ class Killer:
         connect = sqlite3.connect
 
         def traced(*args: Any, **options: Any) -> sqlite3.Connection:
-            connection = connect(*args, **options)
+            connection: sqlite3.Connection = connect(*args, **options)
             connection.set_trace_callback(self._at_statement)
             return connection
 

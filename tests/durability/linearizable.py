@@ -49,9 +49,7 @@ def first_violation(operations: Sequence[Operation], initial: Hashable, step: St
         configurations = _all_orders(configurations, [by_number[other] for other in under_way], step)
         under_way.remove(number)
         may_have_none = by_number[number].outcome in ("", UNKNOWN)
-        configurations = {
-            (state, done - {number}) for state, done in configurations if number in done or may_have_none
-        }
+        configurations = {(state, done - {number}) for state, done in configurations if number in done or may_have_none}
         if not configurations:
             return by_number[number]
     return None

@@ -21,7 +21,6 @@ from durability.logs import Copy, copy_of, digest, digest_of
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from support.soak import examples
-from support.waiting import soon
 
 # Those that nobody ends.
 SESSIONS = ("one", "two")
@@ -53,7 +52,7 @@ async def take(lives: Lives, crew: Crew, store: Path) -> Copy:
     try:
         assert await crew.acknowledged(12, ended)
         lives.signal(SIGSTOP)
-        return await soon(asyncio.to_thread(lambda: copy_of(store, time.monotonic_ns())))
+        return copy_of(store, time.monotonic_ns())
     finally:
         lives.signal(SIGCONT)
         ended.cancel()

@@ -97,7 +97,7 @@ def kills(rng: random.Random) -> Iterator[Kill]:
 
 @pytest.mark.seeded
 async def test_a_bridge_of_its_own_loses_nothing_acknowledged_however_often_it_is_killed(tmp_path: Path) -> None:
-    record, calls = Record(), []
+    record, calls, code = Record(), list[tuple[str, str]](), 0
     store, effects = tmp_path / "hub.db", tmp_path / "effects"
     ways = [*itertools.islice(kills(random.Random("bridge")), KILLS), Kill()]
     for seed, kill in enumerate(ways):
