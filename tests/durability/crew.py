@@ -13,7 +13,6 @@ from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker
 from integration.agent_runtime import ObedientAgents
 from support.waiting import soon, until
 
-
 # More watches of one session would soon be more than a hub takes.
 MAX_WATCHES = 20
 

@@ -28,6 +28,7 @@ SETTINGS = Settings(
     max_session_agents=100_000,
     shutdown_grace=0.2,
 )
+KEEPS_LITTLE = SETTINGS.model_copy(update={"watch_history": 10, "ended_sessions": 3})
 
 
 def say(**facts: object) -> None:
@@ -51,7 +52,8 @@ async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
     durable, killer = prepare(store, kill)
     loop, end = asyncio.get_running_loop(), asyncio.Event()
     tools = Effects(effects)
-    server = BridgeServer(address, tools=[tools.append, tools.append_again], settings=SETTINGS, store=durable)
+    settings = KEEPS_LITTLE if kill.keeps_little else SETTINGS
+    server = BridgeServer(address, tools=[tools.append, tools.append_again], settings=settings, store=durable)
     await server.start()
     loop.add_signal_handler(signal.SIGTERM, end.set)
     # Nobody writes while a life goes on: the test has ended.

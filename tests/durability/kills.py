@@ -44,12 +44,14 @@ class Kill:
         verb: Only passings after a change by this verb was given to the store, of which ``number`` counts those; empty:
             all passings.
         pages: Pages of the log from which on it is carried over to the file.
+        keeps_little: Whether the store soon removes what is over.
     """
 
     point: str = ""
     number: int = 1
     verb: str = ""
     pages: int = 900
+    keeps_little: bool = False
 
     def __str__(self) -> str:
         return f"{self.point or 'nowhere'} {self.number} {self.verb}".strip()
