@@ -28,7 +28,7 @@ SETTINGS = Settings(
     max_session_agents=100_000,
     shutdown_grace=0.2,
 )
-KEEPS_LITTLE = SETTINGS.model_copy(update={"watch_history": 10, "ended_sessions": 3})
+KEEPS_LITTLE = SETTINGS.model_copy(update={"watch_history": 10, "ended_sessions": 1})
 
 
 def say(**facts: object) -> None:
