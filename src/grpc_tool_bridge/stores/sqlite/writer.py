@@ -342,6 +342,7 @@ class Writer:
             failure = self._commit(batch)
             if failure is None:
                 self._tell(self._committed, batch)
+                self._pass("told")
                 self._batch = []
                 self._upkeep.note(batch)
             elif not self._tell(self._failed, batch, self._at, failure) or not self._handled.get():
@@ -351,6 +352,7 @@ class Writer:
         """Waits for a change, and tidies meanwhile; None: there will be none."""
         while True:
             seconds = self._tidy()
+            self._pass("tidied")
             try:
                 return self._changes.get(timeout=seconds)
             except Empty:
