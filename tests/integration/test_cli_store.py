@@ -469,7 +469,7 @@ async def test_doctor_says_that_a_hub_cannot_store_changes(tmp_path: Path) -> No
         out, _ = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     assert checks["store"]["status"] == "fail"
-    assert "the hub cannot store changes: nothing was changed" in checks["store"]["text"]
+    assert "the hub cannot store changes: the store has reached its limit of 200,000 bytes" in checks["store"]["text"]
 
 
 def test_doctor_names_what_is_wrong_with_a_store(

@@ -5,8 +5,10 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
+import grpc.aio
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_tool_bridge import (
     BridgeServer,
@@ -22,6 +24,7 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.core.stored import StoredCall, StoredState
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from integration.connections import TRANSPORTS
 from integration.mcp_clients import NEW, sdk_client
 from support.held_store import HeldStore
@@ -250,3 +253,33 @@ async def test_an_open_hub_has_the_state_that_its_store_gives_it() -> None:
         assert server.hub.counts()["hub.epoch"] == "kept"
     assert store.closed
     assert store.done[0] == store.done[-1] == "reserve_revisions"
+
+
+@pytest.mark.parametrize("stage", ["http"], indirect=True)
+async def test_a_hub_whose_store_cannot_be_written_is_not_ready_and_says_why(stage: Stage) -> None:
+    hub, store = stage.server.hub, stage.store
+
+    async def told() -> tuple[int, dict[str, str], dict[str, Any], int]:
+        async with (
+            httpx.AsyncClient(base_url=f"http://{stage.server.http_address}") as client,
+            grpc.aio.insecure_channel(stage.server.address) as channel,
+        ):
+            ready, alive = await client.get("/readyz"), await client.get("/healthz")
+            assert alive.status_code == 200
+            checked = await hub.health_check(pb.HealthCheckRequest())
+            standard = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            return ready.status_code, ready.json(), dict(checked.dependencies), standard.status
+
+    assert await told() == (200, {"status": "ok"}, {"store": 1}, 1)
+    store.failure, store.is_failing = "the disk of the store is full; make room on it", True
+    store.on_failure()
+    assert await told() == (503, {"status": "not serving", "reason": store.failure}, {"store": 2}, 2)
+    assert not await stage.bridge.client.health_check()
+    # Calls go on meanwhile.
+    assert await stage.bridge.tools["work"]() == 1
+    store.failure, store.is_failing = "", False
+    store.on_failure()
+    assert await told() == (200, {"status": "ok"}, {"store": 1}, 1)
+    # A store at its limit still takes what frees room: that is no reason to send nobody here.
+    store.failure = "the store has reached its limit"
+    assert (await told())[0] == 200

@@ -1,10 +1,11 @@
 """A durable store that stores when a test says so, and fails when a test says so."""
 
+from collections.abc import Callable
 from typing import Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
-from grpc_tool_bridge.core.stored import StoredCall, StoredState
+from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredState
 from grpc_tool_bridge.core.variable import Change
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
@@ -25,6 +26,7 @@ class HeldStore:
     """
 
     failure = ""
+    is_failing = False
 
     def __init__(self, state: StoredState | None = None, *, is_quick: bool = False) -> None:
         self.state = state or StoredState("epoch", 0, [], {})
@@ -118,8 +120,14 @@ class HeldStore:
     def drop_run(self, session_id: str, run_id: str) -> Write:
         return self._hold("drop_run", session_id, run_id)
 
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        self.on_failure = changed
+
+    def commit_times(self) -> CommitTimes:
+        return CommitTimes([(float("inf"), 0)], 0.0)
+
     def counts(self) -> dict[str, int | float | str]:
-        return {"store.waiting": len(self.held)}
+        return {"store_waiting": len(self.held)}
 
 
 def _has_all_verbs(store: HeldStore) -> DurableStore:

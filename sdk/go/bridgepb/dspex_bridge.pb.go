@@ -99,7 +99,7 @@ type HealthCheckResponse_Status int32
 const (
 	HealthCheckResponse_UNKNOWN HealthCheckResponse_Status = 0
 	HealthCheckResponse_SERVING HealthCheckResponse_Status = 1
-	// Starting or draining.
+	// Starting or draining, or the hub's store cannot be written.
 	HealthCheckResponse_NOT_SERVING HealthCheckResponse_Status = 2
 )
 

@@ -164,7 +164,7 @@ class Hub:
         self._tasks = TaskSet()
         self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
-        self.serving = False
+        self._has_started = False
         # What was kept of an earlier life; None: nothing is kept.
         self.restored: Restored | None = None
         # The event loop that it was started in.
@@ -189,6 +189,7 @@ class Hub:
             except BaseException:
                 await self.durable.aclose()
                 raise
+            self.durable.watch_failure(self._tell_serving)
             self.restored = Restored(len(state.sessions), time.monotonic() - began)
 
     async def start(self) -> None:
@@ -200,12 +201,14 @@ class Hub:
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")
         keep_freed_memory()
         self._tasks.spawn(trim_forever(self.memory), "give memory back")
-        self._set_serving(serving=True)
+        self._has_started = True
+        self._tell_serving()
 
     async def drain(self, grace: float) -> None:
         """Refuses new calls, ends all watches, and cancels the calls that do not finish within ``grace`` seconds."""
         self.admission.draining = True
-        self._set_serving(serving=False)
+        self._has_started = False
+        self._tell_serving()
         gone = UnavailableError("the hub is shutting down; watch again when it is back")
         self.store.close(gone)
         self.registry.close(gone)
@@ -244,7 +247,7 @@ class Hub:
     def abandon(self) -> None:
         """Frees what was left in an event loop that has ended."""
         self.admission.draining = True
-        self.serving = False
+        self._has_started = False
         self._tasks.abandon()
         self._feed.abandon()
         self.executor.abandon()
@@ -254,6 +257,18 @@ class Hub:
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` when the hub starts or stops serving."""
         self._on_serving.append(callback)
+
+    @property
+    def serving(self) -> bool:
+        """Whether it serves: it takes calls, and its durable store, if there is one, does not fail."""
+        return self._has_started and (self.durable is None or not self.durable.is_failing)
+
+    @property
+    def not_serving_reason(self) -> str:
+        """Why it does not serve; empty if it does."""
+        if not self._has_started:
+            return "the hub is starting or shutting down"
+        return self.durable.failure if self.durable is not None and self.durable.is_failing else ""
 
     # ------------------------------------------------------------------------------------------------ sessions
 
@@ -464,8 +479,10 @@ class Hub:
         check_request(request)
         if request.service not in {"", *SERVICE_NAMES}:
             return pb.HealthCheckResponse(status=pb.HealthCheckResponse.UNKNOWN)
-        serving = pb.HealthCheckResponse.SERVING if self.serving else pb.HealthCheckResponse.NOT_SERVING
-        return pb.HealthCheckResponse(status=serving)
+        status = _health(ok=self.serving)
+        if self.durable is None:
+            return pb.HealthCheckResponse(status=status)
+        return pb.HealthCheckResponse(status=status, dependencies={"store": _health(ok=not self.durable.is_failing)})
 
     async def get_metrics(self, request: pb.GetMetricsRequest) -> pb.MetricsResponse:
         """Returns the metrics of the hub and its tools."""
@@ -533,10 +550,14 @@ class Hub:
             )
         return found
 
-    def _set_serving(self, *, serving: bool) -> None:
-        self.serving = serving
+    def _tell_serving(self) -> None:
+        serving = self.serving
         for callback in self._on_serving:
             callback(serving)
+
+
+def _health(*, ok: bool) -> Any:
+    return pb.HealthCheckResponse.SERVING if ok else pb.HealthCheckResponse.NOT_SERVING
 
 
 def _status(request: Message, action: Callable[[], str]) -> pb.StatusResponse:

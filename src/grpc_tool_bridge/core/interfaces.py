@@ -3,7 +3,7 @@
 Each is a protocol with few methods, and the hub uses no others.
 """
 
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from grpc_tool_bridge.aio.eager import Done
@@ -294,7 +294,14 @@ class DurableStore(Protocol):
 
     @property
     def failure(self) -> str:
-        """Why the last change could not be stored; empty once one could."""
+        """Why the last change could not be stored, without a value; empty once one could."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether nothing can be stored. A store that has reached its limit still takes what frees room."""
+
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` in the loop when ``is_failing`` has changed."""
 
     def counts(self) -> dict[str, int | float | str]:
         """Returns the store's metrics by name, each beginning with "store_".

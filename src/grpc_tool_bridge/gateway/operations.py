@@ -66,10 +66,12 @@ class OperationRoutes:
         return JsonResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Answers 200 while the hub takes calls, and 503 while it drains."""
+        """Answers 200 while the hub serves, and 503 with the reason while it drains or its store cannot be written."""
         del request
-        serving = self._calls.hub.serving
-        return JsonResponse({"status": "ok" if serving else "not serving"}, 200 if serving else 503)
+        hub = self._calls.hub
+        if hub.serving:
+            return JsonResponse({"status": "ok"})
+        return JsonResponse({"status": "not serving", "reason": hub.not_serving_reason}, 503)
 
 
 async def _events(events: AsyncGenerator[Any, None]) -> AsyncGenerator[Event, None]:

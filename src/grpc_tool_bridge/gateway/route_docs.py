@@ -372,8 +372,9 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "POST /api/logout": RouteDoc(name="logOut", tag="access", answer=status, is_open=True),
         "GET /healthz": RouteDoc(name="isAlive", tag="operations", answer=status, is_open=True),
         "GET /readyz": RouteDoc(
-            name="isReady", tag="operations", answer=status, is_open=True,
-            answers={200: "The hub takes calls.", 503: "It does not: it drains."},
+            name="isReady", tag="operations", is_open=True,
+            answer=object_of({"status": TEXT, "reason": TEXT}, "status"),
+            answers={200: "The hub serves.", 503: "It does not: it drains, or its store cannot be written."},
         ),
         "GET /metrics": RouteDoc(name="readMetrics", tag="operations", answer=TEXT, media_type="text/plain"),
         "GET /openapi.json": RouteDoc(

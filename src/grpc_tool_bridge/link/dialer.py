@@ -219,6 +219,8 @@ class Dialer:
         self._tasks = TaskSet()
         self._pending = PendingCalls(self._no_link)
         self._current: DialledLink | None = None
+        # The link over which the session is being resumed.
+        self._resuming: DialledLink | None = None
         self.send_request: Callable[[LinkCall, Any], None] = self._send_later
         self.try_send_bytes: Callable[[LinkCall, bytes], bool] = _refuse
         # Sends calls to a hub that does not support Link.
@@ -440,6 +442,11 @@ class Dialer:
             self._links.discard(link)
             if self._current is link:
                 self._use(None)
+        if link is self._resuming:
+            # Over the next link they would wait for themselves: that one is dialled when they are over.
+            for call, _ in unsent:
+                call.fail(link_error(Code.UNAVAILABLE, f"the link to {self.where} was lost"))
+            return
         self._pending.put_back(unsent, CALL_TIMEOUT)
         if unsent:
             self._want()
@@ -448,12 +455,18 @@ class Dialer:
     async def _take_up(self, link: DialledLink) -> None:
         """Starts to use a link, once the session was resumed over it."""
         if self._linked_before:
+            self._resuming = link
             try:
                 await within(self._relinked(link), CALL_TIMEOUT)
             except (ToolBridgeError, ExpiredError) as error:
-                _log.warning("the session could not be resumed at %s: %s", self.where, error)
+                why = f"no answer within {CALL_TIMEOUT:g} s" if isinstance(error, ExpiredError) else error
+                # If the link was lost, it is resumed over the next one.
+                level = logging.DEBUG if link.unusable.is_set() else logging.WARNING
+                _log.log(level, "the session could not be resumed at %s: %s", self.where, why)
             except Exception:  # noqa: BLE001 - a fault of the callback; the link is good, and calls wait for it
                 _log.exception("resuming the session at %s failed", self.where)
+            finally:
+                self._resuming = None
         self._linked_before = True
         if not link.unusable.is_set():
             _log.debug("the link to %s goes over %s", self.where, link.over)

@@ -1,7 +1,7 @@
 """The store that a URL names."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from grpc_tool_bridge.config.defaults import MEMORY_STORE
 from grpc_tool_bridge.core.interfaces import DurableStore
@@ -58,5 +58,11 @@ def sqlite_path(url: str) -> Path:
     if not path or path == ":memory:" or path.endswith("/") or "\0" in path:
         raise ValidationError(
             f"{url!r} names no file; give sqlite:////absolute/path/hub.db, or memory: to keep nothing"
+        )
+    if not Path(path).is_absolute():
+        # A service that is started elsewhere would begin with another, empty store.
+        raise ValidationError(
+            f"{url!r} is relative to the directory that the hub is started in; four slashes come before an absolute "
+            f"path, such as sqlite:///{quote(str(Path(path).absolute()))}"
         )
     return Path(path)

@@ -534,6 +534,49 @@ async def test_a_link_that_is_lost_while_who_was_told_is_at_work_is_not_used(des
     assert desk.link.calls == [call]
 
 
+async def test_a_call_of_who_was_told_that_a_lost_link_has_not_sent_fails_and_another_link_is_dialled(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures: list[AioRpcError] = []
+
+    async def relinked(stub: Any) -> None:
+        try:
+            await stub.GetSessionInfo(pb.GetSessionInfoRequest())
+        except AioRpcError as error:
+            failures.append(error)
+            raise
+
+    desk.transport.on_relinked = relinked
+    await (await desk.linked()).lose()
+    call = desk.call()
+    await desk.link.greet()
+    # Over the next link it would wait for itself: that one is dialled when it is over.
+    await desk.link.lose(tuple(desk.link.sent))
+    assert [(error.code(), error.details()) for error in failures] == [
+        (grpc.StatusCode.UNAVAILABLE, f"the link to {desk.transport.where} was lost")
+    ]
+    assert len(desk.links) == 3
+    # Nothing is wrong yet.
+    assert caplog.text == ""
+    desk.transport.on_relinked = None
+    await desk.link.greet()
+    assert desk.link.calls == [call]
+
+
+async def test_who_was_told_of_a_link_and_does_not_end_is_waited_for_no_longer_than_a_call(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def relinked(stub: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(dialer, "CALL_TIMEOUT", 0.01)
+    desk.transport.on_relinked = relinked
+    await (await desk.linked()).lose()
+    await desk.link.greet()
+    await until(lambda: desk.transport.is_linked)
+    assert "could not be resumed at the hub: no answer within 0.01 s" in caplog.text
+
+
 # ---------------------------------------------------------------------------------------------------------- closing
 
 

@@ -206,7 +206,7 @@ async def test_the_last_sessions_that_ended_are_remembered_in_their_order(lives:
     for number in (4, 1, 3, 2, 4):
         await lives.session(f"s{number}")
         await lives.store.end_session(f"s{number}", f"why {number}")
-    assert list((await lives.again(ended_sessions=2)).ended.items())[-3:] == [
+    assert list((await lives.again(ended_sessions=3)).ended.items())[-3:] == [
         ("s3", "why 3"),
         ("s2", "why 2"),
         ("s4", "why 4"),

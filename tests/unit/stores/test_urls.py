@@ -31,6 +31,7 @@ def test_four_slashes_begin_an_absolute_path() -> None:
         ("sqlite://host/hub.db", "names a host; three slashes"),
         ("sqlite:////srv/hub.db?mode=ro", "has a '\\?' or '#'"),
         ("sqlite:///", "names no file"),
+        ("sqlite:///hub.db", "is relative to the directory that the hub is started in; four slashes"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:////srv/", "names no file"),
     ],
@@ -38,6 +39,14 @@ def test_four_slashes_begin_an_absolute_path() -> None:
 def test_any_other_url_is_refused_with_the_form_that_it_needs(url: str, text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         make_store(url)
+
+
+def test_a_relative_url_is_refused_with_the_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValidationError) as caught:
+        make_store("sqlite:///a%20b.db")
+    given = caught.value.message.rpartition("such as ")[2]
+    assert sqlite_path(given) == tmp_path / "a b.db"
 
 
 def test_a_store_is_named_by_its_url_or_by_its_path() -> None:

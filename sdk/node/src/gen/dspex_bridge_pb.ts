@@ -2261,7 +2261,7 @@ export enum HealthCheckResponse_Status {
   SERVING = 1,
 
   /**
-   * Starting or draining.
+   * Starting or draining, or the hub's store cannot be written.
    *
    * @generated from enum value: NOT_SERVING = 2;
    */

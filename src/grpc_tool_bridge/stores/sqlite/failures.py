@@ -1,7 +1,7 @@
 """What went wrong in SQLite, as errors of the bridge."""
 
 import sqlite3
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from grpc_tool_bridge.errors import ResourceExhaustedError, StoreError, ToolBridgeError
@@ -9,45 +9,116 @@ from grpc_tool_bridge.errors import ResourceExhaustedError, StoreError, ToolBrid
 # After this many seconds, some of it may have been deleted.
 RETRY_AFTER = "5"
 
+# What to do about a store that is damaged.
+RESTORE = "bring back a backup with grpc-tool-bridge store restore"
+
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+# What the disk or the system answers.
+_DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL)
 
 
-def reason(error: sqlite3.Error, path: Path, *, limit: int = 0) -> str:
-    """Returns what went wrong with a store, and what to do.
+@dataclass(frozen=True, slots=True)
+class WriteFailure:
+    """Why changes could not be stored.
+
+    Attributes:
+        text: What went wrong, and what to do.
+        is_of_store: Whether it is the store that fails, and not a change that it cannot take, or its limit.
+        is_full: Whether there is no room.
+        mends_itself: Whether it may work later without anybody's help.
+        is_known: Whether it is known that nothing was changed.
+    """
+
+    text: str
+    is_of_store: bool = True
+    is_full: bool = False
+    mends_itself: bool = True
+    is_known: bool = True
+
+    def error(self) -> ToolBridgeError:
+        """Returns the error for one caller."""
+        if not self.is_known:
+            text = f"it is not known whether the hub will have the change after a restart: {self.text}"
+            return StoreError(text, details={"outcome": "unknown"})
+        text = f"nothing was changed: {self.text}"
+        if self.is_full:
+            return ResourceExhaustedError(text, details={"retry_after": RETRY_AFTER})
+        return StoreError(text, retryable=self.mends_itself and self.is_of_store)
+
+
+def reason(error: sqlite3.Error, path: Path | None = None) -> str:
+    """Returns what went wrong with a store, and what to do. SQLite's texts have no values.
 
     Args:
         error: The error of SQLite.
-        path: The store's file.
-        limit: Bytes that the file has reached as its limit; 0: it has not.
+        path: The store's file; None: it is not named, as for callers.
     """
+    store = "the store" if path is None else f"the store {path}"
     code = primary_code(error)
     if code == sqlite3.SQLITE_FULL:
-        if limit:
-            return (
-                f"the store {path} has reached its limit of {limit:,} bytes (max_store_bytes); end sessions, delete "
-                "variables, or raise the limit"
-            )
-        return f"the disk of the store {path} is full; make room on it"
+        return f"the disk of {store} is full; make room on it"
     if code == sqlite3.SQLITE_READONLY:
-        return f"the store {path} cannot be written; let this user write the file and its directory"
-    if code in _CORRUPT:
-        return (
-            f"the store {path} is damaged ({error}); stop the hub, and bring back a backup with "
-            "grpc-tool-bridge store restore"
-        )
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return f"another program has locked the store {path}; end what has it open"
-    return f"the store {path} cannot be used ({_name(error)}: {error}); see whether its disk is well"
+        return f"{store} cannot be written; let this user write the file and its directory"
+    if code == sqlite3.SQLITE_NOTADB:
+        return f"{store} is no SQLite file, or its beginning is damaged; {_restore(path)}"
+    if code == sqlite3.SQLITE_CORRUPT:
+        return f"{store} is damaged ({error}); {_restore(path)}"
+    if code in _LOCKED:
+        return f"another program has locked {store}; end what has it open"
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return f"{store} cannot be opened; let this user write the file and its directory"
+    if code in _DISK:
+        return f"{store} cannot be used ({name_of(error)}: {error}); see whether its disk is well"
+    return f"{store} cannot be used ({name_of(error)}: {error}); its tables may not be those of a hub"
 
 
-def write_failure(error: sqlite3.Error, path: Path, *, limit: int = 0) -> Callable[[], ToolBridgeError]:
-    """Returns what makes the error for each caller whose change could not be stored; arguments as for ``reason``."""
-    text = f"nothing was changed: {reason(error, path, limit=limit)}"
-    if primary_code(error) == sqlite3.SQLITE_FULL:
-        return lambda: ResourceExhaustedError(text, details={"retry_after": RETRY_AFTER})
-    # A store that is damaged or cannot be written stays so until somebody mends it.
-    mends_itself = primary_code(error) not in (*_CORRUPT, sqlite3.SQLITE_READONLY)
-    return lambda: StoreError(text, retryable=mends_itself)
+def _restore(path: Path | None) -> str:
+    return RESTORE if path is not None else f"stop the hub, and {RESTORE}"
+
+
+def write_failure(error: Exception, *, limit: int = 0) -> WriteFailure:
+    """Returns why changes could not be stored.
+
+    Args:
+        error: What a commit raised.
+        limit: Bytes that the file has reached as its limit; 0: it has not.
+    """
+    if not isinstance(error, sqlite3.Error):
+        # The text may have a value in it.
+        text = f"the store cannot take it ({type(error).__name__}); the hub's log has where"
+        return WriteFailure(text, is_of_store=False, mends_itself=False)
+    code = primary_code(error)
+    if code == sqlite3.SQLITE_FULL:
+        return at_limit(limit) if limit else WriteFailure(reason(error), is_full=True)
+    if code in {*_CORRUPT, sqlite3.SQLITE_READONLY}:
+        # It stays so until somebody mends it.
+        return WriteFailure(reason(error), mends_itself=False)
+    if code in {*_LOCKED, *_DISK}:
+        return WriteFailure(reason(error))
+    return WriteFailure(f"the store cannot take it ({name_of(error)})", is_of_store=False, mends_itself=False)
+
+
+def at_limit(limit: int) -> WriteFailure:
+    """Returns the failure of a store that has reached its limit, in bytes. What takes away is stored still."""
+    return WriteFailure(
+        f"the store has reached its limit of {limit:,} bytes (max_store_bytes); end sessions, delete variables, or "
+        "raise the limit",
+        is_of_store=False,
+        is_full=True,
+    )
+
+
+def ended_failure() -> WriteFailure:
+    """Returns the failure of a store whose thread has ended by a fault of the bridge."""
+    return WriteFailure(
+        "the thread that writes the store has ended; restart the hub, and report its log", is_known=False
+    )
+
+
+def closed_error() -> ToolBridgeError:
+    """Returns the error for a change that comes after the store was closed."""
+    return StoreError("nothing was changed: the store is closed")
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -55,5 +126,11 @@ def primary_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _name(error: sqlite3.Error) -> str:
+def is_unflushed(error: sqlite3.Error) -> bool:
+    """Returns whether all was written, but could not be flushed to the disk."""
+    return getattr(error, "sqlite_errorcode", 0) in {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
+
+
+def name_of(error: sqlite3.Error) -> str:
+    """Returns SQLite's name of an error, such as "SQLITE_IOERR_WRITE"."""
     return str(getattr(error, "sqlite_errorname", type(error).__name__))

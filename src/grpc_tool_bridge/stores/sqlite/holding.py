@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError
-from grpc_tool_bridge.stores.sqlite.file import StoreFile, beside
+from grpc_tool_bridge.stores.sqlite.file import StoreFile
 
 # What the system says of the locks that processes hold; on Linux alone.
 LOCKS = Path("/proc/locks")
@@ -20,10 +20,10 @@ def holder(path: Path) -> int | None:
     Args:
         path: The store's file.
     """
-    lock = beside(path, ".lock")
+    lock = StoreFile(path).lock_path
     try:
         found = lock.stat()
-        noted = lock.read_text(encoding="ascii", errors="replace").strip()
+        noted = lock.read_text(encoding="ascii", errors="replace").partition("\n")[0]
         lines = LOCKS.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
@@ -50,7 +50,7 @@ def held(path: Path) -> Iterator[None]:
         StoreError: A hub has it.
     """
     file = StoreFile(path)
-    lock = beside(path, ".lock")
+    lock = file.lock_path
     is_new = not lock.exists()
     file.take()
     try:

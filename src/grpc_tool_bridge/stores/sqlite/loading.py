@@ -3,7 +3,6 @@
 import gc
 import json
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from google.protobuf.any_pb2 import Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
-from grpc_tool_bridge.core.variable import Change, Variable
+from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
 
@@ -20,14 +19,18 @@ _NO_TAGS: Mapping[str, str] = {}
 
 
 def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
-    """Reads the whole state; forgets the calls without an answer that are too old to be asked for again."""
-    connection.execute("DELETE FROM calls WHERE answer IS NULL AND began_at < ?", (time.time() - settings.answer_ttl,))
+    """Reads the whole state. Calls that an earlier life left without an answer are forgotten after ``answer_ttl``."""
+    connection.execute(
+        "UPDATE calls SET ends_at = began_at + ? WHERE answer IS NULL AND ends_at IS NULL", (settings.answer_ttl,)
+    )
     with _without_collector():
         sessions = _sessions(connection)
         _add_variables(connection, sessions)
         _add_agents(connection, sessions)
         _add_runs(connection, sessions)
-    ended = connection.execute("SELECT session_id, why FROM ended_sessions ORDER BY number")
+    ended = connection.execute(
+        "SELECT session_id, why FROM ended_sessions ORDER BY number DESC LIMIT ?", (settings.ended_sessions,)
+    ).fetchall()
     if is_backup(connection):
         begin_anew(connection)
     facts = dict(connection.execute("SELECT name, value FROM facts"))
@@ -36,7 +39,7 @@ def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
         connection.execute("INSERT INTO facts VALUES ('epoch', ?)", (facts["epoch"],))
     (last,) = connection.execute("SELECT max(revision) FROM changes").fetchone()
     revision = max(facts.get("revision", 0), last or 0)
-    return StoredState(facts["epoch"], revision, list(sessions.values()), dict(ended))
+    return StoredState(facts["epoch"], revision, list(sessions.values()), dict(reversed(ended)))
 
 
 @contextmanager
@@ -74,7 +77,11 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
     # There are few types, and each row has a text of its own for its type.
     kinds: dict[str, str] = {}
     for session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags in rows:
-        sessions[session_id].variables.append(
+        session = sessions.get(session_id)
+        # What a session has left that has ended is removed later.
+        if session is None:
+            continue
+        session.variables.append(
             Variable(
                 name,
                 Any(type_url=type_url, value=value),
@@ -90,21 +97,24 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
             )
         )
     for session_id, last in connection.execute("SELECT session_id, max(revision) FROM changes GROUP BY session_id"):
-        session = sessions[session_id]
-        session.revision = max(session.revision, last)
+        if session_id in sessions:
+            session = sessions[session_id]
+            session.revision = max(session.revision, last)
     rows = connection.execute(
         "SELECT session_id, max(revision) FROM changes WHERE operation = 'delete' GROUP BY session_id"
     )
     for session_id, last in rows:
-        session = sessions[session_id]
-        session.deleted_at = max(session.deleted_at, last)
+        if session_id in sessions:
+            session = sessions[session_id]
+            session.deleted_at = max(session.deleted_at, last)
 
 
 def _add_agents(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
     for session_id, agent_id, definition in connection.execute(
         "SELECT session_id, agent_id, definition FROM agents ORDER BY number"
     ):
-        sessions[session_id].agents[agent_id] = CreateReActAgentRequest.FromString(definition)
+        if session_id in sessions:
+            sessions[session_id].agents[agent_id] = CreateReActAgentRequest.FromString(definition)
 
 
 def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
@@ -112,37 +122,15 @@ def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]
     for session_id, *facts in connection.execute(
         "SELECT session_id, run_id, agent_id, digest, started_at FROM runs ORDER BY number"
     ):
-        run = runs[session_id, facts[0]] = StoredRun(*facts)
-        sessions[session_id].runs.append(run)
+        if session_id in sessions:
+            begun = runs[session_id, facts[0]] = StoredRun(*facts)
+            sessions[session_id].runs.append(begun)
     for session_id, run_id, sequence, is_last, data in connection.execute(
         "SELECT session_id, run_id, sequence, is_last, data FROM chunks ORDER BY session_id, run_id, sequence"
     ):
-        run = runs[session_id, run_id]
+        run = runs.get((session_id, run_id))
+        if run is None:
+            continue
         if not run.chunks:
             run.first = sequence
         run.chunks.append((data, bool(is_last)))
-
-
-def history_after(connection: sqlite3.Connection, *, session_id: str, revision: int) -> list[Change] | None:
-    """Returns the changes of a session's variables after a revision; None if some are no longer kept."""
-    floor = connection.execute("SELECT history_floor FROM sessions WHERE session_id = ?", (session_id,)).fetchone()
-    if floor is None or revision < floor[0]:
-        return None
-    rows = connection.execute(
-        "SELECT operation, name, type_url, value, revision, at, size, previous, secret FROM changes "
-        "WHERE session_id = ? AND revision > ? ORDER BY revision",
-        (session_id, revision),
-    )
-    return [
-        Change(
-            operation,
-            name,
-            None if type_url is None else Any(type_url=type_url, value=value),
-            changed_at,
-            at,
-            size or 0,
-            previous,
-            bool(secret),
-        )
-        for operation, name, type_url, value, changed_at, at, size, previous, secret in rows
-    ]

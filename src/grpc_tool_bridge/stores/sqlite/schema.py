@@ -28,9 +28,26 @@ MIGRATIONS: Sequence[str] = (
         ended_at REAL NOT NULL
     );
 
+    -- A session begins with nothing: what is left of one with the same id that has ended is removed first.
+    CREATE TRIGGER session_begun AFTER INSERT ON sessions
+    BEGIN
+        DELETE FROM ended_sessions WHERE session_id = NEW.session_id;
+        DELETE FROM changes WHERE session_id = NEW.session_id;
+        DELETE FROM calls WHERE session_id = NEW.session_id;
+        DELETE FROM agents WHERE session_id = NEW.session_id;
+        DELETE FROM runs WHERE session_id = NEW.session_id;
+        DELETE FROM chunks WHERE session_id = NEW.session_id;
+    END;
+    CREATE TRIGGER session_ended AFTER INSERT ON ended_sessions
+    BEGIN
+        DELETE FROM sessions WHERE session_id = NEW.session_id;
+    END;
+
     -- Each change of a variable. The present ones are the states of the variables that exist; they are listed beside
-    -- them, since marking a row would write its value again.
+    -- them, since marking a row would write its value again. One that the history of its session no longer reaches is
+    -- there as long as it is present.
     -- previous: the revision of the state that it replaced, 0 if there was none. tags: JSON, NULL if there are none.
+    -- The value is the last column: what is before it is read without it.
     CREATE TABLE changes (
         revision INTEGER PRIMARY KEY,
         session_id TEXT NOT NULL,
@@ -39,29 +56,32 @@ MIGRATIONS: Sequence[str] = (
         previous INTEGER NOT NULL,
         at REAL NOT NULL,
         secret INTEGER NOT NULL,
-        type_url TEXT,
-        value BLOB,
         type TEXT,
         size INTEGER,
         held INTEGER,
         created_at REAL,
         created_by TEXT,
-        tags TEXT
+        tags TEXT,
+        type_url TEXT,
+        value BLOB
     );
-    CREATE INDEX changes_by_session ON changes (session_id);
+    CREATE INDEX changes_by_session ON changes (session_id, revision, size);
     CREATE INDEX deletions ON changes (session_id) WHERE operation = 'delete';
     CREATE TABLE present (revision INTEGER PRIMARY KEY);
     CREATE TRIGGER change_added AFTER INSERT ON changes
     BEGIN
         DELETE FROM present WHERE revision = NEW.previous;
         INSERT INTO present SELECT NEW.revision WHERE NEW.operation <> 'delete';
+        DELETE FROM changes WHERE revision = NEW.previous
+            AND revision <= (SELECT history_floor FROM sessions WHERE session_id = NEW.session_id);
     END;
     CREATE TRIGGER change_removed AFTER DELETE ON changes
     BEGIN
         DELETE FROM present WHERE revision = OLD.revision;
     END;
 
-    -- answer: a ToolCallResponse; NULL while the call runs, or if its hub ended meanwhile.
+    -- answer: a ToolCallResponse; NULL while the call runs, or if what became of it is not known.
+    -- ends_at: when it is forgotten; NULL while the call runs.
     CREATE TABLE calls (
         number INTEGER PRIMARY KEY,
         session_id TEXT NOT NULL,

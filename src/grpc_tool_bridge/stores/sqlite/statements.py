@@ -2,8 +2,12 @@
 
 from functools import cache
 
+# Shows whether the store can be written; with another value each time, since SQLite writes no page that stays the same.
+TRY = "INSERT OR REPLACE INTO facts VALUES ('tried', ?)"
 RESERVE = "INSERT OR REPLACE INTO facts VALUES ('revision', ?)"
 CREATE_SESSION = "INSERT OR REPLACE INTO sessions (session_id, created_at, request) VALUES (?, ?, ?)"
+# A trigger removes the session. What belongs to it is removed later, in slices.
+END_SESSION = "INSERT OR REPLACE INTO ended_sessions (session_id, why, ended_at) VALUES (?, ?, ?)"
 SET = (
     "INSERT INTO changes (revision, session_id, name, operation, previous, at, secret, type_url, value, "
     "type, size, held, created_at, created_by, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -14,6 +18,8 @@ DELETE = (
 )
 HIDE = "UPDATE changes SET secret = 1 WHERE session_id = ? AND name = ?"
 KEEP_ANSWER = "UPDATE calls SET answer = ?, ends_at = ? WHERE session_id = ? AND key = ?"
+# A call whose answer could not be kept: what became of it is not known.
+GIVE_UP_CALL = "UPDATE calls SET ends_at = ? WHERE session_id = ? AND key = ? AND answer IS NULL"
 FREE_CALL = "DELETE FROM calls WHERE session_id = ? AND key = ? AND answer IS NULL"
 # What a session or a run gets while its end is on its way belongs to nothing.
 ADD_AGENT = (
@@ -30,12 +36,24 @@ ADD_CHUNK = (
 )
 DROP_CHUNKS = "DELETE FROM chunks WHERE session_id = ? AND run_id = ? AND sequence < ?"
 
-# What belongs to a session.
-OF_SESSION = ("sessions", "changes", "calls", "agents", "runs", "chunks")
+# What belongs to a session, and what its rows are known by and hold, besides a few bytes.
+OF_SESSION = {
+    "changes": ("revision", "size"),
+    "calls": ("number", "length(answer)"),
+    "agents": ("number", "length(definition)"),
+    "runs": ("number", "0"),
+    "chunks": ("number", "length(data)"),
+}
 
 # Rows that one statement inserts, the most first: each statement gives the interpreter away and takes it back, which
 # costs more than a row.
 ROWS = (64, 16, 4)
+
+
+@cache
+def takes_rows(sql: str) -> bool:
+    """Returns whether a statement inserts a row, and could insert many."""
+    return sql.startswith("INSERT") and " VALUES (" in sql
 
 
 @cache

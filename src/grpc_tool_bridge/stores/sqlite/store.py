@@ -15,14 +15,15 @@ from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, Sto
 from grpc_tool_bridge.core.variable import Change as VariableChange
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.core.writes import Settled
-from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest, ToolCallResponse
 from grpc_tool_bridge.stores.sqlite import statements
 from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
-from grpc_tool_bridge.stores.sqlite.failures import reason
+from grpc_tool_bridge.stores.sqlite.failures import RESTORE, reason
 from grpc_tool_bridge.stores.sqlite.file import StoreFile
-from grpc_tool_bridge.stores.sqlite.loading import history_after, load
-from grpc_tool_bridge.stores.sqlite.retention import Retention
+from grpc_tool_bridge.stores.sqlite.history import history_after
+from grpc_tool_bridge.stores.sqlite.loading import load
+from grpc_tool_bridge.stores.sqlite.upkeep import FileUpkeep
 from grpc_tool_bridge.stores.sqlite.writer import AtPoint, Change, Writer
 
 
@@ -32,14 +33,18 @@ class SqliteStore:
     Args:
         path: The file; it is made if it is not there.
         at_point: See ``AtPoint``; for tests.
+
+    Attributes:
+        path: The file itself, where ``path`` is a link.
     """
 
     def __init__(self, path: Path, *, at_point: AtPoint | None = None) -> None:
-        self.path = path
-        self._at_point = at_point
         self._file = StoreFile(path)
+        self.path = self._file.path
+        self._at_point = at_point
         self._metrics = CommitMetrics()
         self._writer: Writer | None = None
+        self._on_failure: Callable[[], None] | None = None
         self._settings = Settings()
         self._reader: sqlite3.Connection | None = None
         self._reading = threading.Lock()
@@ -52,56 +57,80 @@ class SqliteStore:
         if self._writer is not None:
             raise StoreError(f"{self!r} serves a hub already; make another for another file")
         self._settings = settings
-        connection, state = await asyncio.to_thread(self._open, settings)
-        retention = Retention(connection, settings)
-        self._writer = Writer(
-            connection,
-            self.path,
-            limit=partial(self._file.reached_limit, connection),
-            metrics=self._metrics,
-            after_commit=retention.tidy,
-            at_point=self._at_point,
-        )
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open, settings))
+        try:
+            connection, state, upkeep = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on; what it has opened is nobody's.
+            opening.add_done_callback(self._opened_in_vain)
+            raise
+        self._writer = Writer(connection, str(self.path), metrics=self._metrics, upkeep=upkeep, at_point=self._at_point)
+        self._writer.on_failure = self._on_failure
         return state
 
-    def _open(self, settings: Settings) -> tuple[sqlite3.Connection, StoredState]:
+    def _open(self, settings: Settings) -> tuple[sqlite3.Connection, StoredState, FileUpkeep]:
         connection = self._file.open(settings.max_store_bytes)
         try:
-            return connection, load(connection, settings)
-        except sqlite3.Error as error:
+            state = load(connection, settings)
+            assert self._file.log is not None  # noqa: S101 - it is open
+            return connection, state, FileUpkeep(connection, settings, self._file.log)
+        except BaseException as error:
             connection.close()
             self._file.close()
-            raise StoreError(reason(error, self.path)) from None
-        except BaseException:
-            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(reason(error, self.path)) from None
+            if not isinstance(error, Exception):
+                raise
+            # What is in a row is not what was written there.
+            raise StoreError(f"the store {self.path} is damaged ({type(error).__name__}); {RESTORE}") from None
+
+    def _opened_in_vain(self, opening: "asyncio.Future[tuple[sqlite3.Connection, StoredState, FileUpkeep]]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            opening.result()[0].close()
             self._file.close()
-            raise
 
     async def aclose(self) -> None:
         """See ``DurableStore``."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            await writer.aclose()
-            self._release()
+            # SQLite carries the log over when the last connection is closed: the writer's.
+            self._close_reader()
+            try:
+                await writer.aclose()
+            finally:
+                self._file.close()
 
     def abandon(self) -> None:
         """See ``DurableStore``."""
         if self._writer is not None:
             writer, self._writer = self._writer, None
-            writer.abandon()
-            self._release()
+            self._close_reader()
+            try:
+                writer.abandon()
+            finally:
+                self._file.close()
 
-    def _release(self) -> None:
+    def _close_reader(self) -> None:
         with self._reading:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
-        self._file.close()
+
+    def watch_failure(self, changed: Callable[[], None]) -> None:
+        """See ``DurableStore``."""
+        self._on_failure = changed
+        if self._writer is not None:
+            self._writer.on_failure = changed
 
     @property
     def failure(self) -> str:
         """See ``DurableStore``."""
         return self._writer.failure if self._writer is not None else ""
+
+    @property
+    def is_failing(self) -> bool:
+        """See ``DurableStore``."""
+        return self._writer is not None and self._writer.is_failing
 
     def counts(self) -> dict[str, int | float | str]:
         """See ``DurableStore``."""
@@ -120,19 +149,17 @@ class SqliteStore:
         """See ``DurableStore``."""
         return self._metrics.times()
 
-    def _submit(self, sql: str, *parameters: Any, settled: Settled | None = None, owed: bool = False) -> Change:
-        return self._submitted(Change(sql, parameters, settled, owed=owed))
-
-    def _work(
-        self, work: Callable[[sqlite3.Connection], Any], *, settled: Settled | None = None, owed: bool = False
+    def _submit(
+        self, sql: str, *parameters: Any, settled: Settled | None = None, owed: bool = False, frees: bool = False
     ) -> Change:
-        return self._submitted(Change("", (), settled, owed=owed, work=work))
+        return self._submitted(Change(sql, parameters, settled, owed=owed, frees=frees or owed))
+
+    def _work(self, work: Callable[[sqlite3.Connection], Any], *, owed: bool = False) -> Change:
+        return self._submitted(Change("", (), owed=owed, frees=owed, work=work))
 
     def _submitted(self, change: Change) -> Change:
         if self._writer is None:
-            change.settle(
-                StoreError(f"nothing was changed: the store {self.path} is not open; its hub has not started, or ended")
-            )
+            change.settle(StoreError("nothing was changed: the store is not open; its hub has not started, or ended"))
             return change
         return self._writer.submit(change)
 
@@ -155,20 +182,7 @@ class SqliteStore:
 
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Change:
         """See ``DurableStore``."""
-        ended_at, kept = time.time(), self._settings.ended_sessions
-
-        def end(connection: sqlite3.Connection) -> None:
-            for table in statements.OF_SESSION:
-                connection.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608 - a name of ours
-            connection.execute(
-                "INSERT OR REPLACE INTO ended_sessions (session_id, why, ended_at) VALUES (?, ?, ?)",
-                (session_id, why, ended_at),
-            )
-            connection.execute(
-                "DELETE FROM ended_sessions WHERE number <= (SELECT max(number) FROM ended_sessions) - ?", (kept,)
-            )
-
-        return self._work(end, settled=settled)
+        return self._submit(statements.END_SESSION, session_id, why, time.time(), settled=settled, frees=True)
 
     # ---------------------------------------------------------------------------------------------- variables
 
@@ -176,8 +190,6 @@ class SqliteStore:
         self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
     ) -> Change:
         """See ``DurableStore``."""
-        if hides:
-            self._submit(statements.HIDE, session_id, variable.name)
         value, tags = variable.value, variable.tags
         row = (
             variable.revision,
@@ -196,7 +208,10 @@ class SqliteStore:
             variable.created_by,
             json.dumps(dict(tags)) if tags else None,
         )
-        return self._submitted(Change(statements.SET, row, settled))
+        change = Change(statements.SET, row, settled)
+        if hides and self._writer is not None and not self._writer.refuses(change):
+            self._submit(statements.HIDE, session_id, variable.name, frees=True)
+        return self._submitted(change)
 
     def delete_variable(self, session_id: str, change: VariableChange, *, settled: Settled) -> Change:
         """See ``DurableStore``."""
@@ -209,21 +224,26 @@ class SqliteStore:
             change.timestamp,
             change.secret,
             settled=settled,
+            frees=True,
         )
 
     async def changes_after(self, session_id: str, revision: int) -> list[VariableChange] | None:
         """See ``DurableStore``."""
-        return await asyncio.to_thread(self._read, partial(history_after, session_id=session_id, revision=revision))
+        return await asyncio.to_thread(
+            self._read, partial(history_after, session_id=session_id, revision=revision, settings=self._settings)
+        )
 
     def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:
         """Reads what is stored, from any thread."""
         with self._reading:
+            if self._writer is None:
+                raise StoreError("the store is not open; its hub has not started, or ended")
             try:
                 if self._reader is None:
                     self._reader = self._file.reader()
                 return read(self._reader)
             except sqlite3.Error as error:
-                raise StoreError(reason(error, self.path)) from None
+                raise StoreError(reason(error)) from None
 
     # ---------------------------------------------------------------------------- calls with an idempotency key
 
@@ -237,10 +257,11 @@ class SqliteStore:
             ).fetchone()
             if row is not None:
                 known, answer, ends_at = row
-                if answer is not None and ends_at > now:
-                    return StoredCall(known, ToolCallResponse.FromString(answer))
-                if answer is None and not (again and known == used_for):
-                    return StoredCall(known, None)
+                if ends_at is None or ends_at > now:
+                    if answer is not None:
+                        return StoredCall(known, ToolCallResponse.FromString(answer))
+                    if not (again and known == used_for):
+                        return StoredCall(known, None)
             connection.execute(
                 "INSERT OR REPLACE INTO calls (session_id, key, used_for, began_at) VALUES (?, ?, ?, ?)",
                 (session_id, key, used_for, now),
@@ -257,9 +278,15 @@ class SqliteStore:
     ) -> Change:
         """See ``DurableStore``."""
         ends_at = time.time() + self._settings.answer_ttl
-        return self._submit(
-            statements.KEEP_ANSWER, answer.SerializeToString(), ends_at, session_id, key, settled=settled
-        )
+
+        def kept(error: ToolBridgeError | None) -> None:
+            if error is not None:
+                # After a restart, what became of the call is not known, as long as its answer would have been kept.
+                self._submit(statements.GIVE_UP_CALL, ends_at, session_id, key, owed=True)
+            if settled is not None:
+                settled(error)
+
+        return self._submit(statements.KEEP_ANSWER, answer.SerializeToString(), ends_at, session_id, key, settled=kept)
 
     def free_call(self, session_id: str, key: str) -> Change:
         """See ``DurableStore``."""

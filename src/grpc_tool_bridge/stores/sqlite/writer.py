@@ -5,31 +5,45 @@ import logging
 import sqlite3
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import chain, groupby
 from operator import attrgetter
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
+from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loops import has_ended
 from grpc_tool_bridge.core.writes import Settled, Write
-from grpc_tool_bridge.errors import StoreError, ToolBridgeError
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
-from grpc_tool_bridge.stores.sqlite.failures import write_failure
-from grpc_tool_bridge.stores.sqlite.statements import ROWS, of_rows
+from grpc_tool_bridge.stores.sqlite.failures import (
+    WriteFailure,
+    at_limit,
+    closed_error,
+    ended_failure,
+    is_unflushed,
+    primary_code,
+    write_failure,
+)
+from grpc_tool_bridge.stores.sqlite.statements import ROWS, TRY, of_rows, takes_rows
 
 # More changes than this wait for the next commit, so that the first ones are answered soon.
 MAX_BATCH = 2_000
 
-# What could not be stored and must not be lost is tried again after this many seconds, or with the next change.
+# What could not be stored and must not be lost is tried again after this many seconds, or with the next change; and so
+# is whether a store that failed can be written again.
 RETRY_SECONDS = 1.0
+
+# The same for what keeps the file tidy.
+TIDY_AGAIN_SECONDS = 5.0
+
+# Bytes of a row besides its values.
+_ROW_BYTES = 200
 
 # Called with the name of each point on the way of a commit, in the writer's thread; for tests.
 AtPoint = Callable[[str], None]
-
-MakeError = Callable[[], ToolBridgeError]
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +56,15 @@ class Change(Write):
         parameters: Its parameters.
         settled: As for ``Write``.
         owed: Whether it is tried again until it is stored: it only takes away, so nothing is built on it.
+        frees: Whether it takes away, or replaces what is as large, and so is taken by a store that has reached its
+            limit.
         work: Done instead of the statement; its result is kept in ``result``.
 
     Attributes:
         result: What ``work`` returned.
     """
 
-    __slots__ = ("owed", "parameters", "result", "sql", "work")
+    __slots__ = ("frees", "owed", "parameters", "result", "sql", "work")
 
     def __init__(
         self,
@@ -57,14 +73,53 @@ class Change(Write):
         settled: Settled | None = None,
         *,
         owed: bool = False,
+        frees: bool = False,
         work: Callable[[sqlite3.Connection], Any] | None = None,
     ) -> None:
         Write.__init__(self, settled)
         self.sql = sql
         self.parameters = parameters
         self.owed = owed
+        self.frees = frees
         self.work = work
         self.result: Any = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that it adds to the file, about."""
+        return _ROW_BYTES + sum(len(value) for value in self.parameters if isinstance(value, bytes | str))
+
+
+class Upkeep(Protocol):
+    """Keeps the file tidy between commits; all but ``refuses`` and ``is_short`` is called in the writer's thread."""
+
+    def refuses(self, change: Change) -> bool:
+        """Returns whether the store has no room for a change. Called in the loop."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes that the file may have; 0: any number."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there is hardly any room. Called in the loop."""
+
+    def is_over_limit(self, size: int) -> bool:
+        """Returns whether it is the limit, and not the disk, that so many bytes more have no room."""
+
+    def note(self, batch: Sequence[Change]) -> None:
+        """Notes what was committed."""
+
+    def step(self) -> float | None:
+        """Does a small part of what is to be done.
+
+        Returns:
+            Seconds until there is more to do; None: there is nothing until the next commit.
+
+        Raises:
+            sqlite3.Error: It could not be done.
+            OSError: Likewise.
+        """
 
 
 class Writer:
@@ -76,52 +131,65 @@ class Writer:
 
     Args:
         connection: The file; from now on only the writer uses it.
-        path: Its path, for error texts.
-        limit: Returns the bytes that the file is limited to if it has reached them, else 0; called in the thread.
+        name: The file, for logs.
         metrics: Counts the commits.
-        after_commit: Called in the thread after a commit with what was committed; it keeps the file tidy.
+        upkeep: Keeps the file tidy.
         at_point: See ``AtPoint``; None in production.
 
     Attributes:
-        failure: Why the last commit failed; empty after one that did not.
+        failure: Why the last change could not be stored; empty once one could.
+        is_failing: Whether nothing can be stored. A store that has reached its limit still takes what frees room.
+        on_failure: Called in the loop when ``is_failing`` has changed, if set.
         waiting: Number of changes that are not stored yet.
     """
 
     def __init__(
         self,
         connection: sqlite3.Connection,
-        path: Path,
+        name: str,
         *,
-        limit: Callable[[], int],
         metrics: CommitMetrics,
-        after_commit: Callable[[Sequence[Change]], None],
+        upkeep: Upkeep,
         at_point: AtPoint | None = None,
     ) -> None:
         self._connection = connection
-        self._path = path
-        self._limit = limit
+        self._name = name
         self._metrics = metrics
-        self._after_commit = after_commit
+        self._upkeep = upkeep
         self._at_point = at_point
         self._loop = asyncio.get_running_loop()
         # Stored with the next commit.
         self._owed: list[Change] = []
         self._retry: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._is_trying = False
+        # What all further changes fail with.
+        self._refusal: Callable[[], ToolBridgeError] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._throttled = ThrottledLog(_log)
         self.failure = ""
+        self.is_failing = False
+        self.on_failure: Callable[[], None] | None = None
         self.waiting = 0
         self._changes: SimpleQueue[Change | None] = SimpleQueue()
         # After a failure the thread waits until the loop has handled it.
         self._handled: SimpleQueue[bool] = SimpleQueue()
+        # What the thread is about to commit, and those of it that SQLite refused.
+        self._batch: list[Change] = []
+        self._at: Sequence[Change] = ()
+        # When to tidy again, after it failed.
+        self._tidy_at = 0.0
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
+        forks.watch(self)
 
     def submit(self, change: Change) -> Change:
         """Takes a change; it is committed together with the others of this turn of the loop."""
-        if self._closed:
-            change.settle(StoreError("nothing was changed: the store is closed"))
+        if self._refusal is not None:
+            _settle(change, self._refusal())
+            return change
+        if not change.frees and self.refuses(change):
+            # Before anything can be built on it.
+            _settle(change, self._full())
             return change
         if self._owed:
             self._try_again()
@@ -129,61 +197,126 @@ class Writer:
         self._changes.put(change)
         return change
 
+    def refuses(self, change: Change) -> bool:
+        """Returns whether the store has no room for a change."""
+        return self._upkeep.refuses(change)
+
     async def aclose(self) -> None:
         """Commits what waits, and ends the thread; what is owed and fails once more is left."""
-        self._try_again()
-        self._closed = True
-        while self.waiting:
-            self._idle = self._loop.create_future()
-            await self._idle
-        self._changes.put(None)
-        await asyncio.to_thread(self._thread.join)
+        if self._owed:
+            self._try_again()
+        self._close()
+        try:
+            while self.waiting:
+                self._idle = self._loop.create_future()
+                await self._idle
+            self._changes.put(None)
+            await asyncio.to_thread(self._thread.join)
+        except asyncio.CancelledError:
+            # The file must not be given back while it is written.
+            self.abandon()
+            raise
 
     def abandon(self) -> None:
         """Commits what waits, and ends the thread; nobody is told any more."""
-        self._closed = True
+        self._close()
         self._changes.put(None)
         self._handled.put(False)
         self._thread.join()
 
+    def forked(self) -> None:
+        """Refuses what is submitted in a process that was forked, which has no thread to write it."""
+        self._refusal = lambda: forks.refusal("the store")
+
     # ---------------------------------------------------------------------------------------------- in the loop
 
-    def _try_again(self) -> None:
-        """Submits what is owed."""
+    def _close(self) -> None:
+        if self._refusal is None:
+            self._refusal = closed_error
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        owed, self._owed = self._owed, []
-        self.waiting += len(owed)
-        for change in owed:
+
+    def _full(self) -> ToolBridgeError:
+        failure = at_limit(self._upkeep.limit)
+        self._fail(failure)
+        self._throttled.warning("a change was refused: %s (%s)", failure.text, self._name)
+        return failure.error()
+
+    def _try_again(self) -> None:
+        """Submits what is owed, and sees whether a store that failed can be written."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        again, self._owed = self._owed, []
+        if self.is_failing and not self._is_trying:
+            self._is_trying = True
+            # Whatever is written shows it, but what is the same as before is not written.
+            again.append(Change(TRY, (time.time(),), self._tried, frees=True))
+        self.waiting += len(again)
+        for change in again:
             self._changes.put(change)
 
+    def _tried(self, error: ToolBridgeError | None) -> None:
+        del error
+        self._is_trying = False
+
     def _committed(self, batch: Sequence[Change]) -> None:
-        self.failure = ""
         for change in batch:
-            change.settle(None)
+            _settle(change, None)
+        if self.failure and (self.is_failing or not self._upkeep.is_short):
+            self._works_again()
         self._no_longer_waiting(len(batch))
 
-    def _failed(self, batch: Sequence[Change], make_error: MakeError) -> None:
+    def _failed(self, batch: Sequence[Change], refused: Sequence[Change], failure: WriteFailure) -> None:
         """Fails a batch and all that waits, and lets the thread go on."""
         lost = [*batch, *_all_of(self._changes)]
-        self.failure = make_error().message
-        self._throttled.warning("%d changes could not be stored: %s", len(lost), self.failure)
+        self._throttled.warning("%d changes could not be stored in %s: %s", len(lost), self._name, failure.text)
         # Nothing that waits is left, so what these undo cannot be built on.
         for change in reversed(lost):
-            change.settle(make_error())
-        # Callers may have submitted more meanwhile, which comes after what is owed.
+            _settle(change, failure.error())
+        self._fail(failure)
+        # Callers may have submitted more meanwhile, which comes after what is owed. What SQLite never takes would fail
+        # all that comes with it.
+        never = set() if failure.is_of_store or failure.is_full else {id(change) for change in refused}
+        again = [change for change in lost if change.owed and id(change) not in never]
         later = _all_of(self._changes)
-        again = [change for change in lost if change.owed]
-        if later and not self._closed:
+        if later and self._refusal is None:
             for change in (*again, *later):
                 self._changes.put(change)
             self.waiting += len(again)
-        elif again and not self._closed:
+        elif self._refusal is None and (again or self.is_failing):
             self._owed = again
             self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
         self._handled.put(True)
         self._no_longer_waiting(len(lost))
+
+    def _died(self) -> None:
+        """Fails everything: the thread has ended by a fault."""
+        failure = ended_failure()
+        self._refusal = failure.error
+        lost = [*self._batch, *_all_of(self._changes)]
+        for change in reversed(lost):
+            _settle(change, failure.error())
+        self._fail(failure)
+        self._no_longer_waiting(self.waiting)
+
+    def _fail(self, failure: WriteFailure) -> None:
+        self.failure = failure.text
+        self._set_failing(is_failing=failure.is_of_store)
+
+    def _works_again(self) -> None:
+        self.failure = ""
+        self._set_failing(is_failing=False)
+
+    def _set_failing(self, *, is_failing: bool) -> None:
+        if is_failing == self.is_failing:
+            return
+        self.is_failing = is_failing
+        if not is_failing:
+            _log.info("the store %s can be written again", self._name)
+        if self.on_failure is not None:
+            self.on_failure()
 
     def _no_longer_waiting(self, count: int) -> None:
         self.waiting -= count
@@ -193,17 +326,37 @@ class Writer:
     # --------------------------------------------------------------------------------------------- in the thread
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except BaseException:  # noqa: BLE001 - it is logged, and nobody waits for ever
+            _log.exception("the thread that writes the store %s has ended", self._name)
+            self._tell(self._died)
+        finally:
+            self._connection.close()
+
+    def _serve(self) -> None:
         goes_on = True
-        while goes_on and (change := self._changes.get()) is not None:
-            batch = [change]
+        while goes_on and (change := self._next()) is not None:
+            batch = self._batch = [change]
             goes_on = self._take_more(batch)
-            make_error = self._commit(batch)
-            if make_error is None:
+            failure = self._commit(batch)
+            if failure is None:
                 self._tell(self._committed, batch)
-                self._tidy(batch)
-            elif not self._tell(self._failed, batch, make_error) or not self._handled.get():
+                self._pass("told")
+                self._batch = []
+                self._upkeep.note(batch)
+            elif not self._tell(self._failed, batch, self._at, failure) or not self._handled.get():
                 break
-        self._connection.close()
+
+    def _next(self) -> Change | None:
+        """Waits for a change, and tidies meanwhile; None: there will be none."""
+        while True:
+            seconds = self._tidy()
+            self._pass("tidied")
+            try:
+                return self._changes.get(timeout=seconds)
+            except Empty:
+                continue
 
     def _take_more(self, batch: list[Change]) -> bool:
         """Takes what waits into a batch; returns whether it goes on after it."""
@@ -227,31 +380,67 @@ class Writer:
             return False
         return True
 
-    def _commit(self, batch: Sequence[Change]) -> MakeError | None:
-        """Commits changes; returns None, or what makes the errors of their callers."""
+    def _commit(self, batch: Sequence[Change]) -> WriteFailure | None:
+        """Commits changes; returns None, or why it could not."""
         connection, began = self._connection, time.perf_counter()
+        is_ending = False
         try:
             self._pass("received")
             connection.execute("BEGIN IMMEDIATE")
             self._pass("begun")
             for sql, changes in groupby(batch, attrgetter("sql")):
                 self._execute(sql, list(changes))
+            self._at = ()
             self._pass("written")
+            is_ending = True
             connection.execute("COMMIT")
             self._pass("committed")
-        except sqlite3.Error as error:
-            self._roll_back()
-            self._metrics.failures += 1
-            return write_failure(error, self._path, limit=self._limit())
+        except Exception as error:  # noqa: BLE001 - whatever a change does, the thread goes on
+            return self._failure_of(error, batch, is_ending=is_ending)
         self._metrics.note(len(batch), time.perf_counter() - began)
         return None
 
+    def _failure_of(self, error: Exception, batch: Sequence[Change], *, is_ending: bool) -> WriteFailure:
+        """Undoes what a commit has begun, and returns why it failed."""
+        self._metrics.failures += 1
+        self._roll_back()
+        if not isinstance(error, sqlite3.Error):
+            # Its text may have a value in it.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("a change cannot be stored in %s: %s\n%s", self._name, type(error).__name__, where)
+            return write_failure(error)
+        is_full = primary_code(error) == sqlite3.SQLITE_FULL
+        failure = write_failure(error, limit=self._limit_reached(batch) if is_full else 0)
+        if is_ending and is_unflushed(error) and not self._is_overwritten():
+            return WriteFailure(failure.text, is_known=False)
+        return failure
+
+    def _is_overwritten(self) -> bool:
+        """Writes over what a commit has left in the log that was written and could not be flushed.
+
+        After a crash, SQLite might find it whole, and take it for a commit like others.
+        """
+        try:
+            self._connection.execute(TRY, (time.time(),))
+        except sqlite3.Error:
+            self._roll_back()
+            return False
+        return True
+
+    def _limit_reached(self, batch: Sequence[Change]) -> int:
+        try:
+            return self._upkeep.limit if self._upkeep.is_over_limit(sum(change.size for change in batch)) else 0
+        except sqlite3.Error:
+            return 0
+
     def _execute(self, sql: str, changes: Sequence[Change]) -> None:
+        self._at = changes
         if sql:
             rows = [change.parameters for change in changes]
-            self._connection.executemany(sql, self._insert(sql, rows) if sql.startswith("INSERT") else rows)
+            self._connection.executemany(sql, self._insert(sql, rows) if takes_rows(sql) else rows)
             return
         for change in changes:
+            self._at = (change,)
             if change.work is not None:
                 change.result = change.work(self._connection)
 
@@ -272,16 +461,33 @@ class Writer:
         except sqlite3.Error as error:
             _log.debug("rolling back failed: %s", error)
 
-    def _tidy(self, batch: Sequence[Change]) -> None:
+    def _tidy(self) -> float | None:
+        """Does a part of the upkeep; returns seconds until there is more, None: not before the next commit."""
+        wait = self._tidy_at - time.monotonic()
+        if wait > 0:
+            return wait
         try:
-            self._after_commit(batch)
-        except sqlite3.Error as error:
-            self._roll_back()
-            _log.debug("tidying the store failed: %s", error)
+            return self._upkeep.step()
+        except (sqlite3.Error, OSError) as error:
+            self._throttled.warning("the store %s could not be tidied, and will be later: %s", self._name, error)
+        except Exception:  # noqa: BLE001 - it is logged, and what is stored is stored
+            if self._throttled.admits("tidying"):
+                _log.exception("the store %s could not be tidied", self._name)
+        self._roll_back()
+        self._tidy_at = time.monotonic() + TIDY_AGAIN_SECONDS
+        return TIDY_AGAIN_SECONDS
 
     def _pass(self, point: str) -> None:
         if self._at_point is not None:
             self._at_point(point)
+
+
+def _settle(change: Change, error: ToolBridgeError | None) -> None:
+    """Settles a change; a fault of who is told must not keep the others from being told."""
+    try:
+        change.settle(error)
+    except Exception:  # noqa: BLE001 - it is logged
+        _log.exception("a change in the store has a fault")
 
 
 def _all_of(changes: "SimpleQueue[Change | None]") -> list[Change]:

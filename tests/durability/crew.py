@@ -1,0 +1,167 @@
+"""The clients of a hub that is killed now and then."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+from contextlib import AsyncExitStack
+
+from durability.clients import NAMES, Client, Watcher
+from durability.history import History
+from durability.lives import Lives
+from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker
+from integration.agent_runtime import ObedientAgents
+from support.waiting import soon, until
+
+# More watches of one session would soon be more than a hub takes.
+MAX_WATCHES = 20
+
+
+class Crew:
+    """The clients of a hub.
+
+    Args:
+        lives: The hub.
+        rng: Says what they do.
+        stack: Ends them.
+    """
+
+    def __init__(self, lives: Lives, rng: random.Random, stack: AsyncExitStack) -> None:
+        self.history = History()
+        self.watchers: list[Watcher] = []
+        self.clients: list[Client] = []
+        self.epochs: set[str] = set()
+        self.renewed: list[str] = []
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self._lives = lives
+        self._rng = rng
+        self._stack = stack
+        self._values = itertools.count(1)
+        self._bridges: list[GRPCToolBridge] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watching: list[asyncio.Task[None]] = []
+
+    async def join(self) -> None:
+        """Begins all of them, with two sessions."""
+        for number, (session, transport) in enumerate(
+            [("one", "link"), ("one", "link"), ("one", "rpc"), ("two", "link"), ("two", "rpc")]
+        ):
+            await self._add(f"client{number}", session, transport)
+        # Its runs have other chunks than those that the store has only if these were lost.
+        await self._stack.enter_async_context(ToolWorker(self._lives.address, agents=ObedientAgents()))
+        for session, names in (("one", ()), ("one", NAMES[:1]), ("two", ())):
+            self._watch(Watcher(session, names))
+        self._tasks = [asyncio.create_task(client.run()) for client in self.clients]
+        self._stack.push_async_callback(self._cancel)
+
+    async def _cancel(self) -> None:
+        for task in self.running:
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+
+    async def _add(self, name: str, session: str, transport: str) -> None:
+        bridge = GRPCToolBridge(
+            self._lives.address,
+            transport=transport,  # type: ignore[arg-type] # one of them
+            keep_session=True,
+            follow_tools=False,
+            on_session_renewed=lambda: self.renewed.append(name),
+        )
+        await self._stack.enter_async_context(bridge)
+        await bridge.initialize(session)
+        self._bridges.append(bridge)
+
+        async def again() -> None:
+            # A hub that was told to end answers some questions, but does nothing any more.
+            await soon(self.goes_on.wait())
+            await soon(until_it_answers(bridge))
+
+        rng = random.Random(self._rng.random())
+        self.clients.append(Client(name, bridge, self.history, rng, self._values, again))
+
+    def _watch(self, watcher: Watcher) -> None:
+        bridge = next(
+            bridge for bridge in self._bridges if bridge.session_id == watcher.session and bridge.client.resumes
+        )
+        self.watchers.append(watcher)
+        self._watching.append(asyncio.create_task(watcher.run(bridge)))
+
+    async def look(self) -> None:
+        """Sees what a new life has: its epoch, and the changes after one long ago."""
+        # It may end meanwhile.
+        with contextlib.suppress(ToolBridgeError):
+            metrics = await self._bridges[0].client.get_metrics("hub.epoch")
+            self.epochs.add(metrics["hub.epoch"].string_value)
+            seen = [change for change in self.watchers[0].seen if change[0] != "reset"]
+            if seen:
+                self._watch(Watcher("one", after=self._rng.choice(seen)[3]))
+            if len(self._watching) > MAX_WATCHES:
+                # The first ones are those that began before everything.
+                self._watching.pop(MAX_WATCHES // 2).cancel()
+                next(each for each in self.watchers[MAX_WATCHES // 2 :] if not each.is_stopped).is_stopped = True
+
+    @property
+    def running(self) -> list["asyncio.Task[None]"]:
+        """The clients and watches, none of which ends by itself."""
+        return [*self._tasks, *self._watching]
+
+    def __str__(self) -> str:
+        unanswered = [str(each) for each in self.history.operations if not each.outcome]
+        watches = [f"{each.session} after {each.after}: {each.seen[-1:]}" for each in self.watchers]
+        linked = [f"{client.name} {client.waiting} {client.bridge.client.is_linked}" for client in self.clients]
+        return "\n".join(["unanswered:", *unanswered, "watches:", *watches, "clients:", *linked])
+
+    def check_running(self) -> None:
+        """Raises what a client or a watch failed with."""
+        for task in self.running:
+            if task.done():
+                task.result()
+                assert self.clients[0].is_over, "a watch has ended"
+
+    async def acknowledged(self, count: int, ended: "asyncio.Task[int]") -> bool:
+        """Waits until so much more was acknowledged, which it returns, or a life has ended."""
+        reached = asyncio.get_running_loop().create_future()
+        history = self.history
+        count += history.acknowledged
+
+        def look() -> None:
+            if history.acknowledged >= count and not reached.done():
+                reached.set_result(None)
+
+        history.on_acknowledged = look
+        await soon(asyncio.wait([reached, ended, *self.running], return_when=asyncio.FIRST_COMPLETED))
+        self.check_running()
+        return reached.done() and not ended.done()
+
+    async def leave(self) -> None:
+        """Lets them end what they are at, and read all."""
+        for client in self.clients:
+            client.is_over = True
+        await soon(asyncio.gather(*self._tasks))
+        for client in self.clients:
+            for name in NAMES:
+                await client.get(name)
+            for run in client.runs[-20:]:
+                await client.read_run(run)
+        for session in {each.session for each in self.history.of("create", "remove")}:
+            await self.clients[0].look(session)
+        for session in ("one", "two"):
+            bridge = next(each for each in self._bridges if each.session_id == session)
+            last = await bridge.session_context.set_variable(NAMES[0], next(self._values))
+            for watcher in self.watchers:
+                if watcher.session == session and not watcher.is_stopped:
+                    await until(lambda: watcher.seen and watcher.seen[-1][3] == last, f"for {last}")  # noqa: B023
+        self.check_running()
+        await self._cancel()
+
+
+async def until_it_answers(bridge: GRPCToolBridge) -> None:
+    """Asks until a hub is there."""
+    while True:
+        try:
+            await bridge.client.get_metrics("hub.epoch")
+        except ToolBridgeError:
+            await asyncio.sleep(0.01)
+        else:
+            return
