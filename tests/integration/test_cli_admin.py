@@ -130,7 +130,7 @@ def has_line(process: "subprocess.Popen[str]") -> bool:
 def test_events_are_lines_for_people(cli: Cli, start: Start, hub: dict[str, Any]) -> None:
     sampled = ("--calls-per-second", "50")
     process = start("admin", "events", "--count", "4", *sampled, "--address", hub["address"])
-    # The command may begin to watch in the midst of a call: what it is told of that one may be less than four.
+    # One call may be too few: the command sees only the rest of one that is going on when it begins to watch.
     while process.poll() is None:
         cli("call", "add", "1", "2")
     out, err = process.communicate(timeout=PATIENCE)
