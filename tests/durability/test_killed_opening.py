@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGKILL, SIGTERM, Signals
 
 import pytest
 
@@ -54,7 +54,7 @@ async def fill(lives: Lives) -> None:
     await end(lives, SIGKILL)
 
 
-async def end(lives: Lives, signal: int) -> None:
+async def end(lives: Lives, signal: Signals) -> None:
     """Ends a life."""
     lives.signal(signal)
     assert await lives.ended() == (-SIGKILL if signal == SIGKILL else 0)
@@ -76,7 +76,7 @@ async def test_a_store_that_is_being_made_is_made_by_the_next_hub(tmp_path: Path
 
 @pytest.mark.seeded
 @pytest.mark.parametrize("ending", [SIGKILL, SIGTERM])
-async def test_a_store_that_is_being_opened_has_all_that_it_had(ending: int, tmp_path: Path) -> None:
+async def test_a_store_that_is_being_opened_has_all_that_it_had(ending: Signals, tmp_path: Path) -> None:
     kept, spare = tmp_path / "kept", tmp_path / "spare"
     kept.mkdir()
     async with lives_of(tmp_path / "hub.db", tmp_path / "effects") as lives:
