@@ -2060,13 +2060,13 @@ class HealthCheckResponse(google.protobuf.message.Message):
         UNKNOWN: HealthCheckResponse._Status.ValueType  # 0
         SERVING: HealthCheckResponse._Status.ValueType  # 1
         NOT_SERVING: HealthCheckResponse._Status.ValueType  # 2
-        """Starting or draining."""
+        """Starting or draining, or the hub's store cannot be written."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
     UNKNOWN: HealthCheckResponse.Status.ValueType  # 0
     SERVING: HealthCheckResponse.Status.ValueType  # 1
     NOT_SERVING: HealthCheckResponse.Status.ValueType  # 2
-    """Starting or draining."""
+    """Starting or draining, or the hub's store cannot be written."""
 
     @typing.final
     class DependenciesEntry(google.protobuf.message.Message):
