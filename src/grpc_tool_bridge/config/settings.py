@@ -185,7 +185,7 @@ class Settings(BaseModel):
     store: str = Field(
         default=MEMORY_STORE,
         description="where sessions, variables, kept answers, agents and runs are kept: memory: (they end with the "
-        "process), or sqlite:////absolute/path/hub.db",
+        "process), or sqlite:/// and the absolute path of a file",
     )
     max_store_bytes: Annotated[int, Field(ge=0)] = Field(
         default=10 * 1024 * 1024 * 1024, description="file of the store, without its log; 0: unlimited"

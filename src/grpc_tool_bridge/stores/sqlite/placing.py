@@ -150,11 +150,13 @@ def already_there(target: Path) -> AlreadyExistsError:
     return AlreadyExistsError(f"there is a file {target} already; give another name, or replace it with --force")
 
 
-def copy_failure(error: sqlite3.Error, path: Path, target: Path) -> StoreError | ResourceExhaustedError:
+def copy_failure(
+    error: sqlite3.Error, path: Path, target: Path, *, is_backup: bool = False
+) -> StoreError | ResourceExhaustedError:
     """Returns the error for a copy of a store that could not be made beside ``target``."""
     if primary_code(error) == sqlite3.SQLITE_FULL:
         return ResourceExhaustedError(f"the disk of {target.parent} is full; make room on it")
-    return failure(error, path)
+    return failure(error, path, is_backup=is_backup)
 
 
 def flush(path: Path) -> None:
