@@ -117,7 +117,7 @@ def _copy(
             raise copy_failure(error, path, target, is_backup=is_backup) from None
 
     read_snapshot(path, copy, is_backup=is_backup)
-    verify(new)
+    verify(new, is_restored=is_backup)
 
 
 def _set_aside(path: Path) -> Path | None:

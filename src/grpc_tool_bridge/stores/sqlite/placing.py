@@ -80,8 +80,12 @@ def copy_into(new: Path, source: sqlite3.Connection, finish: Callable[[sqlite3.C
         finish(connection)
 
 
-def verify(new: Path) -> None:
+def verify(new: Path, *, is_restored: bool = False) -> None:
     """Checks that a new file is whole, and flushes it to the disk.
+
+    Args:
+        new: The file.
+        is_restored: Whether it was copied from a backup, and not from a store.
 
     Raises:
         StoreError: It is damaged.
@@ -92,7 +96,8 @@ def verify(new: Path) -> None:
     except sqlite3.Error as error:
         raise failure(error, new) from None
     if problems:
-        raise StoreError(f"the copy is damaged ({'; '.join(problems)}); see whether the store and its disk are well")
+        advice = "take another backup" if is_restored else "see whether the store and its disk are well"
+        raise StoreError(f"the copy is damaged ({'; '.join(problems)}); {advice}")
     flush(new)
 
 
