@@ -60,21 +60,29 @@ async def command(*words: str, code: int = 0) -> dict[str, Any]:
 async def test_a_hub_that_was_killed_says_what_it_has_restored(tmp_path: Path) -> None:
     path = tmp_path / "hub.db"
     with serving("--store", url(path), ends_with=-signal.SIGKILL) as (told, process):
-        assert (told["store"], told["sessions_restored"]) == (str(path), 0)
+        assert (told["store"], told["store_is_new"], told["sessions_restored"]) == (str(path), True, 0)
         async with client(told["address"]) as bridge:
             await bridge.client.session_context.set_variable("x", 1)
         process.kill()
     with hub(path) as told:
-        assert told["sessions_restored"] == 1
+        assert (told["store_is_new"], told["sessions_restored"]) == (False, 1)
         async with client(told["address"]) as bridge:
             assert await bridge.client.session_context.get_variable("x") == 1
 
 
-def test_a_hub_says_to_people_where_its_state_is_kept(tmp_path: Path) -> None:
-    process = popen("serve", "--address", "127.0.0.1:0", "--store", url(tmp_path / "hub.db"))
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_hub_says_to_people_where_its_state_is_kept_and_whether_it_began_there(
+    is_new: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "hub.db"
+    if not is_new:
+        with hub(path) as told:
+            async with client(told["address"]):
+                pass
+    process = popen("serve", "--address", "127.0.0.1:0", "--store", url(path))
     try:
         read_line(process)
-        assert read_line(process) == f"State is kept in {tmp_path}/hub.db (0 sessions restored)\n"
+        assert read_line(process) == f"State is kept in {path} ({'a new store' if is_new else '1 session restored'})\n"
     finally:
         process.kill()
         process.communicate()

@@ -29,8 +29,7 @@ def _split(value: Any) -> Any:
 
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-# A session may wait for weeks where a store keeps it. Clients have timers of a third of this, and those of JavaScript end
-# at 24 days.
+# A store may keep a session for weeks. Clients have timers of a third of this, and those of JavaScript end at 24 days.
 IdleSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
 Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
