@@ -70,6 +70,27 @@ async def test_a_hub_that_was_killed_says_what_it_has_restored(tmp_path: Path) -
             assert await bridge.client.session_context.get_variable("x") == 1
 
 
+async def test_a_watch_of_the_command_goes_on_when_its_hub_was_killed_and_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    words = ["vars", "watch", "--session", "s", "--json", "--connect-timeout", str(PATIENCE)]
+    with serving("--store", url(path), ends_with=-signal.SIGKILL) as (told, process):
+        address = told["address"]
+        async with client(address) as bridge:
+            await bridge.client.session_context.set_variable("x", 1)
+        watching = popen(*words, "--address", address)
+        seen = [json.loads(await asyncio.to_thread(read_line, watching))]
+        process.kill()
+    try:
+        with serving("--store", url(path), "--address", address):
+            async with client(address) as bridge:
+                await bridge.client.session_context.set_variable("x", 2)
+            seen.append(json.loads(await asyncio.to_thread(read_line, watching)))
+    finally:
+        watching.kill()
+        watching.communicate(timeout=PATIENCE)
+    assert [(change["operation"], change["value"]) for change in seen] == [("set", 1), ("update", 2)]
+
+
 @pytest.mark.parametrize("is_new", [True, False])
 async def test_a_hub_says_to_people_where_its_state_is_kept_and_whether_it_began_there(
     is_new: bool, tmp_path: Path
@@ -155,7 +176,7 @@ async def test_info_tells_what_a_hub_has_stored_while_it_runs_and_no_value(
     assert SECRET not in json.dumps(found)
     run = runner(capsys)
     text = run("store", "info", str(path))
-    assert f"{path}\nformat 1, epoch {epoch}, last change at revision " in text
+    assert f"{path}\nformat 1, epoch {epoch}, variables at revision " in text
     assert "no process is known to have it" in text
     assert "1 session; 0 that have ended are remembered\n" in text
     (answers,) = [line.split() for line in text.splitlines() if line.startswith("kept answers")]
