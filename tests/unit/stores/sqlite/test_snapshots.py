@@ -1,6 +1,7 @@
 """Reading a store at one moment."""
 
 import asyncio
+import os
 import shutil
 import signal
 import sqlite3
@@ -12,7 +13,6 @@ import pytest
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import StoreError
-from grpc_tool_bridge.stores.sqlite import snapshots
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
 from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file, read_snapshot, require_store
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
@@ -156,7 +156,7 @@ def test_a_file_that_this_user_cannot_read_says_whose_it_is(
     path = tmp_path / "hub.db"
     path.write_bytes(b"")
     # Root can read all files.
-    monkeypatch.setattr(snapshots.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(StoreError) as caught:
         require_store(path, is_backup=is_backup)
     assert caught.value.message == (
