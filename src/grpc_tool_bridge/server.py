@@ -14,7 +14,7 @@ from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
-from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
+from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, refuse_type, settings_of
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.interfaces import DurableStore, Recorder
@@ -23,7 +23,7 @@ from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationEr
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
-from grpc_tool_bridge.stores.urls import make_store
+from grpc_tool_bridge.stores.urls import A_STORE, make_store
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
@@ -306,9 +306,11 @@ def _make_http(hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | No
 
 
 def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:
-    if store is not None and not isinstance(store, str):
-        return store
-    return make_store(settings.store if store is None else store)
+    if store is None or isinstance(store, str):
+        return make_store(settings.store if store is None else store)
+    if isinstance(store, type) or not isinstance(store, DurableStore):
+        refuse_type("store", store, A_STORE)
+    return store
 
 
 def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:

@@ -117,6 +117,13 @@ def runner(capsys: pytest.CaptureFixture[str]) -> Cli:
 # ------------------------------------------------------------------------------------------------------- the program
 
 
+def test_the_package_is_run_as_the_command_is() -> None:
+    for module in ("grpc_tool_bridge", "grpc_tool_bridge.cli"):
+        words = [sys.executable, "-m", module, "--version"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert re.fullmatch(r"grpc-tool-bridge \d+\.\d+\.\d+\n", done.stdout), done.stderr
+
+
 def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"grpc-tool-bridge \d+\.\d+\.\d+\n", capsys.readouterr().out)

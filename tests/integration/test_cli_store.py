@@ -60,21 +60,50 @@ async def command(*words: str, code: int = 0) -> dict[str, Any]:
 async def test_a_hub_that_was_killed_says_what_it_has_restored(tmp_path: Path) -> None:
     path = tmp_path / "hub.db"
     with serving("--store", url(path), ends_with=-signal.SIGKILL) as (told, process):
-        assert (told["store"], told["sessions_restored"]) == (str(path), 0)
+        assert (told["store"], told["store_is_new"], told["sessions_restored"]) == (str(path), True, 0)
         async with client(told["address"]) as bridge:
             await bridge.client.session_context.set_variable("x", 1)
         process.kill()
     with hub(path) as told:
-        assert told["sessions_restored"] == 1
+        assert (told["store_is_new"], told["sessions_restored"]) == (False, 1)
         async with client(told["address"]) as bridge:
             assert await bridge.client.session_context.get_variable("x") == 1
 
 
-def test_a_hub_says_to_people_where_its_state_is_kept(tmp_path: Path) -> None:
-    process = popen("serve", "--address", "127.0.0.1:0", "--store", url(tmp_path / "hub.db"))
+async def test_a_watch_of_the_command_goes_on_when_its_hub_was_killed_and_is_back(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    words = ["vars", "watch", "--session", "s", "--json", "--connect-timeout", str(PATIENCE)]
+    with serving("--store", url(path), ends_with=-signal.SIGKILL) as (told, process):
+        address = told["address"]
+        async with client(address) as bridge:
+            await bridge.client.session_context.set_variable("x", 1)
+        watching = popen(*words, "--address", address)
+        seen = [json.loads(await asyncio.to_thread(read_line, watching))]
+        process.kill()
+    try:
+        with serving("--store", url(path), "--address", address):
+            async with client(address) as bridge:
+                await bridge.client.session_context.set_variable("x", 2)
+            seen.append(json.loads(await asyncio.to_thread(read_line, watching)))
+    finally:
+        watching.kill()
+        watching.communicate(timeout=PATIENCE)
+    assert [(change["operation"], change["value"]) for change in seen] == [("set", 1), ("update", 2)]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_hub_says_to_people_where_its_state_is_kept_and_whether_it_began_there(
+    is_new: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "hub.db"
+    if not is_new:
+        with hub(path) as told:
+            async with client(told["address"]):
+                pass
+    process = popen("serve", "--address", "127.0.0.1:0", "--store", url(path))
     try:
         read_line(process)
-        assert read_line(process) == f"State is kept in {tmp_path}/hub.db (0 sessions restored)\n"
+        assert read_line(process) == f"State is kept in {path} ({'a new store' if is_new else '1 session restored'})\n"
     finally:
         process.kill()
         process.communicate()
@@ -147,11 +176,15 @@ async def test_info_tells_what_a_hub_has_stored_while_it_runs_and_no_value(
     assert SECRET not in json.dumps(found)
     run = runner(capsys)
     text = run("store", "info", str(path))
-    assert f"{path}\nformat 1, epoch {epoch}, revision " in text
+    assert f"{path}\nformat 1, epoch {epoch}, variables at revision " in text
     assert "no process is known to have it" in text
     assert "1 session; 0 that have ended are remembered\n" in text
     (answers,) = [line.split() for line in text.splitlines() if line.startswith("kept answers")]
     assert answers[2] == "1"
+    lines = text.splitlines()
+    (heading,) = [line for line in lines if line.startswith("kind ")]
+    (row,) = [line for line in lines if line.startswith("kept answers")]
+    assert len(row) == len(heading), "numbers are under the end of their heading"
     assert "session s, started " in run("store", "info", str(path), "--session", "s")
     assert SECRET not in text
 
@@ -176,7 +209,7 @@ def test_info_shows_people_the_largest_sessions(
         (["info"], "missing argument 'STORE'", 2),
         (["backup", "/no/where.db"], "missing argument 'FILE'", 2),
         (["backup", "/no/where.db", "x.db"], "there is no store /no/where.db", 1),
-        (["restore", "/no/where.db", "x.db"], "there is no store /no/where.db", 1),
+        (["restore", "/no/where.db", "x.db"], "there is no backup /no/where.db", 1),
         (["vacuum", "/no/where.db"], "there is no store /no/where.db", 1),
         (["vacuum", "/"], "names no file", 2),
     ],
@@ -394,8 +427,20 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path, capsys: pytest.Capture
         runner(capsys)("store", "backup", str(path), str(target))
     damage(target)
     before = names_in(tmp_path)
-    assert "damaged" in runner(capsys)("store", "restore", str(target), str(path), "--force", code=1)
+    text = runner(capsys)("store", "restore", str(target), str(path), "--force", code=1)
+    assert "damaged" in text
+    assert text.endswith("take another backup\n")
     assert names_in(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "words", [["restore", "{none}", "{new}"], ["restore", "{other}", "{new}"], ["vacuum", "{other}"]]
+)
+def test_what_fails_leaves_no_lock_behind(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = {name: str(tmp_path / f"{name}.db") for name in ("none", "new", "other")}
+    Path(paths["other"]).write_text("no database at all " * 1_000)
+    assert runner(capsys)("store", *(word.format(**paths) for word in words), code=1)
+    assert names_in(tmp_path) == ["other.db"]
 
 
 def test_a_restore_that_is_stopped_leaves_the_store_as_it_was(
@@ -477,7 +522,8 @@ def test_doctor_names_what_is_wrong_with_a_store(
 ) -> None:
     path = tmp_path / "hub.db"
     assert doctor(capsys, "--store", str(path), code=0)["store"][0] == "warn"
-    assert "there is no directory" in doctor(capsys, "--store", "/no/where.db", code=1)["store"][1]
+    missing = doctor(capsys, "--store", "/no/where.db", code=1)["store"][1]
+    assert missing == "there is no directory /no; make it: mkdir -m 700 /no"
     with hub(path):
         pass
     path.chmod(0o644)
@@ -492,6 +538,9 @@ def test_doctor_names_what_is_wrong_with_a_store(
     assert checks["integrity"][0] == "fail" if "integrity" in checks else checks["store"][0] == "fail"
     path.write_text("no database at all " * 1_000)
     assert doctor(capsys, "--store", str(path), code=1)["store"][0] == "fail"
+    checks = doctor(capsys, "--store", str(tmp_path), code=1)
+    assert checks["store"] == ("fail", f"{tmp_path} is no file; give the path of a store")
+    assert "files" not in checks, "chmod 600 is no advice for a directory"
 
 
 def test_doctor_refuses_options_that_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import Field, fields
@@ -12,6 +13,9 @@ from grpc_tool_bridge.cli.exit_codes import INTERRUPTED
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, say_warning
 from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
 from grpc_tool_bridge.cli.streams import PipeClosedError, require_stdout
+
+# A line break inside a paragraph.
+_LINE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
 
 # File names may hold any bytes.
 _FILE_ARGUMENTS = frozenset({"sources", "tools"})
@@ -39,7 +43,8 @@ class Command:
         self._groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}
         self._function = function
         self.takes_inputs = takes_inputs
-        self.help = inspect.getdoc(function) or ""
+        # What one line break separates is one paragraph, as wide as the terminal.
+        self.help = _LINE_BREAK.sub(" ", inspect.getdoc(function) or "")
         self.parameters = [
             item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in given if item.name not in self._groups
         ]

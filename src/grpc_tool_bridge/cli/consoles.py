@@ -17,6 +17,8 @@ from grpc_tool_bridge.values import tables
 
 # People do not read more rows, and a table is laid out in memory; --json prints all.
 MAX_ROWS = 200
+# The cell of a row that has no number there.
+_NOTHING = Text("")
 # The width for a file or a pipe, so that nothing is cut off.
 _PIPE_WIDTH = 1_000
 
@@ -76,7 +78,8 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], index: Seq
     if index is not None:
         table.add_column("", style="dim")
     for number, column in enumerate(columns):
-        is_number = bool(rows) and all(type(row[number]) in (int, float) for row in rows)
+        filled = [row[number] for row in rows if row[number] != _NOTHING]
+        is_number = bool(filled) and all(type(value) in (int, float) for value in filled)
         table.add_column(Text(visible(column)), justify="right" if is_number else "left", overflow="fold")
     for number, row in enumerate(rows):
         label = [] if index is None else [Text(visible(str(index[number])))]

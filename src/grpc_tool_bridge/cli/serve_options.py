@@ -57,7 +57,7 @@ class ServeOptions(ServingOptions):
     allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None
     link_address: Annotated[str | None, setting("link_address")] = None
     local_socket: Annotated[bool | None, setting("local_socket")] = None
-    store: Annotated[str | None, setting("store")] = None
+    store: Annotated[str | None, setting("store", metavar="URL")] = None
     max_store_bytes: Annotated[int | None, setting("max_store_bytes")] = None
     max_batch_items: Annotated[int | None, setting("max_batch_items")] = None
     call_timeout: Annotated[float | None, setting("call_timeout")] = None

@@ -134,7 +134,8 @@ def _store_facts(server: BridgeServer) -> dict[str, object]:
     restored = server.hub.restored
     if restored is None:
         return {}
-    return {"store": str(sqlite_path(server.settings.store)), "sessions_restored": restored.sessions}
+    path = str(sqlite_path(server.settings.store))
+    return {"store": path, "store_is_new": restored.is_new, "sessions_restored": restored.sessions}
 
 
 def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
@@ -149,6 +150,9 @@ def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
     if server.hub.restored is not None:
         number = server.hub.restored.sessions
         restored = f"{number:,} session{'' if number == 1 else 's'} restored"
+        if server.hub.restored.is_new:
+            # Who has mistyped the path of another store sees it here.
+            restored = "a new store"
         text.append(f"State is kept in {sqlite_path(settings.store)} ({restored})\n", style="not bold")
     if server.hub.chaos is not None:
         warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"

@@ -16,7 +16,7 @@ from grpc_tool_bridge.config import Settings, load_settings
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 
 
-def setting(name: str, flag: str = "") -> Any:
+def setting(name: str, flag: str = "", *, metavar: str | None = None) -> Any:
     """Makes the option of a field of ``Settings``, named like the field or by its ``flag``.
 
     It has no default, so that the environment and the file apply if it is not given.
@@ -26,7 +26,7 @@ def setting(name: str, flag: str = "") -> Any:
     declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
     about = field.description or name
     text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
-    return Option(declaration, help=text, show_default=False, panel=_PANEL)
+    return Option(declaration, help=text, metavar=metavar, show_default=False, panel=_PANEL)
 
 
 def default_text(field: FieldInfo) -> str:

@@ -1,6 +1,7 @@
 """The checks of ``doctor --store``: finds problems of a store, and of the disk that it is on."""
 
 import os
+import shlex
 import shutil
 import stat
 import statistics
@@ -34,11 +35,16 @@ def examine_store(path: Path, *, full: bool) -> Iterator[Check]:
         full: Whether to check all of it, which reads the whole file.
     """
     if not path.parent.is_dir():
-        yield Check("store", "fail", f"there is no directory {path.parent}; make it, for the hub's user alone")
+        yield Check(
+            "store",
+            "fail",
+            f"there is no directory {path.parent}; make it: mkdir -m 700 {shlex.quote(str(path.parent))}",
+        )
         return
     if os.path.lexists(path):
         yield from _contents(path, full=full)
-        yield _files(path)
+        if path.is_file():
+            yield _files(path)
     else:
         yield Check("store", "warn", f"there is no store {path} yet; a hub makes it: serve --store")
     yield _disk(path.parent)

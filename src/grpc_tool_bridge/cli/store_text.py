@@ -67,7 +67,8 @@ def show_report(report: StoreReport, *, one: bool) -> None:
     out = console()
     out.print(Text(str(report.path), style="bold"), soft_wrap=True)
     had = f"process {report.process} has it" if report.process is not None else "no process is known to have it"
-    out.print(f"format {report.format}, epoch {report.epoch or 'none'}, revision {report.revision}; {had}")
+    last = f"variables at revision {report.revision}" if report.revision else "no variables"
+    out.print(f"format {report.format}, epoch {report.epoch or 'none'}, {last}; {had}")
     sizes = (
         f"file {size_text(report.size)}, of which {size_text(report.free)} are free; log {size_text(report.log_size)}"
     )

@@ -29,6 +29,8 @@ def _split(value: Any) -> Any:
 
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+# A store may keep a session for weeks. Clients have timers of a third of this, and those of JavaScript end at 24 days.
+IdleSeconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
 Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 # A comma may be a part of a pattern.
@@ -148,7 +150,9 @@ class Settings(BaseModel):
 
     # What a session may take.
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] = Field(default=1_000, description="concurrent sessions")
-    session_idle_timeout: Seconds = Field(default=300.0, description="an idle session ends after this time")
+    session_idle_timeout: IdleSeconds = Field(
+        default=300.0, description="an idle session ends after this time, at most 30 days (2592000)"
+    )
     max_session_calls: Count = Field(default=100, description="concurrent calls of a session; more wait in order")
     max_session_waiting: Count = Field(default=10_000, description="waiting calls of a session; more are refused")
     max_session_tools: Count = Field(default=10_000, description="tools that belong to one session")
@@ -185,7 +189,7 @@ class Settings(BaseModel):
     store: str = Field(
         default=MEMORY_STORE,
         description="where sessions, variables, kept answers, agents and runs are kept: memory: (they end with the "
-        "process), or sqlite:////absolute/path/hub.db",
+        "process), or sqlite:/// and the absolute path of a file",
     )
     max_store_bytes: Annotated[int, Field(ge=0)] = Field(
         default=10 * 1024 * 1024 * 1024, description="file of the store, without its log; 0: unlimited"

@@ -190,7 +190,8 @@ class Hub:
                 await self.durable.aclose()
                 raise
             self.durable.watch_failure(self._tell_serving)
-            self.restored = Restored(len(state.sessions), time.monotonic() - began)
+            is_new = not (state.revision or state.sessions or state.ended)
+            self.restored = Restored(len(state.sessions), time.monotonic() - began, is_new)
 
     async def start(self) -> None:
         """Starts to serve."""

@@ -4,7 +4,7 @@ Each is a protocol with few methods, and the hub uses no others.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
@@ -168,6 +168,7 @@ class CallObserver(Protocol):
         """
 
 
+@runtime_checkable
 class DurableStore(Protocol):
     """Keeps the state of a hub beyond the life of its process. There is none by default.
 

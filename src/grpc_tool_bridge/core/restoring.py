@@ -16,10 +16,12 @@ class Restored:
     Attributes:
         sessions: How many sessions.
         seconds: How long it took.
+        is_new: Whether the store has never had anything, as one that has just been made.
     """
 
     sessions: int
     seconds: float
+    is_new: bool
 
 
 def restore(

@@ -306,7 +306,7 @@ class SessionStore:
                 self._sessions.move_to_end(session.id)
                 yield False
                 continue
-            self._end(session, f"it was idle for {self.settings.session_idle_timeout:g} s")
+            self._end(session, f"it was idle for {self.settings.session_idle_timeout:,.10g} s")
             yield True
 
     def _end(self, session: Session, why: str) -> Awaitable[None]:

@@ -7,7 +7,9 @@ from grpc_tool_bridge.config.defaults import MEMORY_STORE
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.errors import ValidationError
 
-FORMS = "memory: (nothing is kept), or sqlite:////absolute/path/hub.db"
+ABSOLUTE = "sqlite:////absolute/path/hub.db"
+FORMS = f"memory: (nothing is kept), or {ABSOLUTE}"
+A_STORE = f"the URL of a store, such as {ABSOLUTE}, or a DurableStore"
 
 
 def make_store(url: str) -> DurableStore | None:
@@ -45,24 +47,34 @@ def sqlite_path(url: str) -> Path:
     Raises:
         ValidationError: It is no such URL.
     """
+    scheme, _, rest = url.partition(":")
+    if scheme != "sqlite":
+        raise ValidationError(_no_store(url))
+    if not rest.startswith("///"):
+        what = f"names the host {urlsplit(url).netloc!r}" if rest.strip("/") and rest.startswith("//") else "is short"
+        raise ValidationError(f"{url!r} {what}; three slashes come before the path: {ABSOLUTE}")
     parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        raise ValidationError(f"{url!r} is no store; give {FORMS}")
-    if parts.netloc or not url.startswith("sqlite:///"):
-        raise ValidationError(
-            f"{url!r} names a host; three slashes come before the path: sqlite:////absolute/path/hub.db"
-        )
     if parts.query or parts.fragment:
         raise ValidationError(f"{url!r} has a '?' or '#'; write them as %3F and %23 in a path")
     path = unquote(url.removeprefix("sqlite:///"))
     if not path or path == ":memory:" or path.endswith("/") or "\0" in path:
-        raise ValidationError(
-            f"{url!r} names no file; give sqlite:////absolute/path/hub.db, or memory: to keep nothing"
-        )
+        raise ValidationError(f"{url!r} names no file; give {ABSOLUTE}, or memory: to keep nothing")
     if not Path(path).is_absolute():
         # A service that is started elsewhere would begin with another, empty store.
         raise ValidationError(
             f"{url!r} is relative to the directory that the hub is started in; four slashes come before an absolute "
-            f"path, such as sqlite:///{quote(str(Path(path).absolute()))}"
+            f"path: {_url(Path('/', path))}, or here {_url(Path(path).absolute())}"
         )
-    return Path(path)
+    return Path(f"/{path.lstrip('/')}")
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{quote(str(path))}"
+
+
+def _no_store(named: str) -> str:
+    # A URL of a server may have a password in it.
+    scheme, _, rest = named.partition("://")
+    shown = repr(f"{scheme}://…") if rest else repr(named)
+    for_path = f"; the URL of that file is {_url(Path(named))}" if named.startswith("/") else ""
+    return f"{shown} is no store{for_path or f'; give {FORMS}'}"

@@ -36,6 +36,19 @@ def run(words: list[str], function: Any, **defaults: Any) -> Any:
     return CliRunner().invoke(app, words)
 
 
+def test_a_paragraph_of_the_help_is_broken_where_the_terminal_ends_alone() -> None:
+    def function() -> None:
+        """Does it.
+
+        A paragraph
+        in two lines.
+
+        Another one.
+        """
+
+    assert Command(function).help == "Does it.\n\nA paragraph in two lines.\n\nAnother one."
+
+
 def test_a_command_gets_the_options_of_its_groups_as_objects() -> None:
     got: list[object] = []
 

@@ -28,6 +28,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     [
         ({"max_message_bytes": 0}, "max_message_bytes"),
         ({"call_timeout": 0}, "call_timeout"),
+        ({"session_idle_timeout": 30 * 86_400 + 1}, "session_idle_timeout"),
         ({"max_sessions": 100_001}, "max_sessions"),
         ({"max_depth": 501}, "max_depth"),
         ({"shutdown_grace": -1}, "shutdown_grace"),

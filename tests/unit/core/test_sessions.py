@@ -172,6 +172,18 @@ async def test_idle_sessions_end_and_active_ones_stay(monkeypatch: pytest.Monkey
         store.find("a")
 
 
+async def test_a_session_can_wait_for_weeks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, module)
+    store = SessionStore(Settings(session_idle_timeout=30 * 86_400))
+    await store.create_session("s")
+    clock.now += 29 * 86_400
+    assert store.expire_idle() == 0
+    clock.now += 2 * 86_400
+    assert store.expire_idle() == 1
+    with pytest.raises(SessionExpiredError, match="it was idle for 2,592,000 s"):
+        store.find("s")
+
+
 async def test_calls_and_watches_count_as_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, module)
     store = SessionStore(Settings(session_idle_timeout=10))

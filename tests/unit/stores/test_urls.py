@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge import BridgeServer, LocalToolBridge
+from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from grpc_tool_bridge.stores.urls import make_store, sqlite_path, store_path
 from support.patience import PATIENCE
@@ -26,9 +28,14 @@ def test_four_slashes_begin_an_absolute_path() -> None:
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("postgres://host/hub", "is no store; give memory:"),
-        ("/srv/hub.db", "is no store; give memory:"),
-        ("sqlite://host/hub.db", "names a host; three slashes"),
+        ("postgres://host/hub", "'postgres://…' is no store; give memory:"),
+        ("hub.db", "'hub.db' is no store; give memory:"),
+        ("/srv/a b.db", "is no store; the URL of that file is sqlite:////srv/a%20b.db$"),
+        ("sqlite://host/hub.db", "names the host 'host'; three slashes"),
+        ("sqlite:", "is short; three slashes"),
+        ("sqlite://", "is short; three slashes"),
+        ("sqlite:/srv/hub.db", "is short; three slashes"),
+        ("sqlite:///srv/hub.db", "four slashes come before an absolute path: sqlite:////srv/hub.db, or here "),
         ("sqlite:////srv/hub.db?mode=ro", "has a '\\?' or '#'"),
         ("sqlite:///", "names no file"),
         ("sqlite:///hub.db", "is relative to the directory that the hub is started in; four slashes"),
@@ -41,11 +48,28 @@ def test_any_other_url_is_refused_with_the_form_that_it_needs(url: str, text: st
         make_store(url)
 
 
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    with pytest.raises(ValidationError) as caught:
+        make_store("postgresql://user:hunter2@host/hub")
+    assert "hunter2" not in caught.value.message
+
+
+def test_more_slashes_than_needed_are_one_path() -> None:
+    assert str(sqlite_path("sqlite://///srv/hub.db")) == "/srv/hub.db"
+
+
+@pytest.mark.parametrize("make", [BridgeServer, LocalToolBridge])
+@pytest.mark.parametrize("given", [Path("/srv/hub.db"), 5, SqliteStore])
+def test_what_is_neither_a_url_nor_a_store_is_refused(make: Callable[..., object], given: object) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"^store is .*; it must be the URL of a store, such as sqlite:////"):
+        make(store=given)
+
+
 def test_a_relative_url_is_refused_with_the_absolute_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValidationError) as caught:
         make_store("sqlite:///a%20b.db")
-    given = caught.value.message.rpartition("such as ")[2]
+    given = caught.value.message.rpartition("or here ")[2]
     assert sqlite_path(given) == tmp_path / "a b.db"
 
 

@@ -65,7 +65,7 @@ def back_up(path: Path, target: Path, *, replace: bool = False) -> Copied:
     if os.path.lexists(target) and not replace:
         raise already_there(target)
     with new_file(target, size_of(path) + size_of(beside(path, "-wal"))) as new:
-        _copy(path, new, target, note_backup)
+        _copy(path, new, target, note_backup, is_backup=False)
         size = new.stat().st_size
         place(new, target, replace=replace)
     return Copied(size, time.perf_counter() - began)
@@ -86,7 +86,7 @@ def restore(file: Path, path: Path, *, replace: bool = False) -> Copied:
         ValidationError: Both are the same file.
     """
     began = time.perf_counter()
-    require_store(file)
+    require_store(file, is_backup=True)
     path = Path(path)
     if _is_same(file, path):
         raise ValidationError(f"{file} is the store itself; name a backup of it")
@@ -99,7 +99,7 @@ def restore(file: Path, path: Path, *, replace: bool = False) -> Copied:
             raise already_there(path)
         with new_file(target, size_of(file)) as new:
             epochs: list[str] = []
-            _copy(file, new, target, lambda connection: epochs.append(begin_anew(connection)))
+            _copy(file, new, target, lambda connection: epochs.append(begin_anew(connection)), is_backup=True)
             own_as(new, target if target.exists() else target.parent)
             size = new.stat().st_size
             kept = _set_aside(target)
@@ -107,15 +107,17 @@ def restore(file: Path, path: Path, *, replace: bool = False) -> Copied:
     return Copied(size, time.perf_counter() - began, kept, epochs[-1])
 
 
-def _copy(path: Path, new: Path, target: Path, finish: Callable[[sqlite3.Connection], None]) -> None:
+def _copy(
+    path: Path, new: Path, target: Path, finish: Callable[[sqlite3.Connection], None], *, is_backup: bool
+) -> None:
     def copy(source: sqlite3.Connection) -> None:
         try:
             copy_into(new, source, finish)
         except sqlite3.Error as error:
-            raise copy_failure(error, path, target) from None
+            raise copy_failure(error, path, target, is_backup=is_backup) from None
 
-    read_snapshot(path, copy)
-    verify(new)
+    read_snapshot(path, copy, is_backup=is_backup)
+    verify(new, is_restored=is_backup)
 
 
 def _set_aside(path: Path) -> Path | None:

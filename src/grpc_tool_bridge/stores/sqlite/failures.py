@@ -47,23 +47,26 @@ class WriteFailure:
         return StoreError(text, retryable=self.mends_itself and self.is_of_store)
 
 
-def reason(error: sqlite3.Error, path: Path | None = None) -> str:
+def reason(error: sqlite3.Error, path: Path | None = None, *, is_backup: bool = False) -> str:
     """Returns what went wrong with a store, and what to do. SQLite's texts have no values.
 
     Args:
         error: The error of SQLite.
         path: The store's file; None: it is not named, as for callers.
+        is_backup: Whether it is a backup that is read to be restored.
     """
-    store = "the store" if path is None else f"the store {path}"
+    store = "the store" if path is None else f"the {'backup' if is_backup else 'store'} {path}"
+    mend = "take another backup" if is_backup else RESTORE if path is not None else f"stop the hub, and {RESTORE}"
     code = primary_code(error)
     if code == sqlite3.SQLITE_FULL:
         return f"the disk of {store} is full; make room on it"
     if code == sqlite3.SQLITE_READONLY:
         return f"{store} cannot be written; let this user write the file and its directory"
     if code == sqlite3.SQLITE_NOTADB:
-        return f"{store} is no SQLite file, or its beginning is damaged; {_restore(path)}"
+        other = "" if path is None or is_backup else "give another path, or "
+        return f"{store} is no SQLite file, or its beginning is damaged; {other}{mend}"
     if code == sqlite3.SQLITE_CORRUPT:
-        return f"{store} is damaged ({error}); {_restore(path)}"
+        return f"{store} is damaged ({error}); {mend}"
     if code in _LOCKED:
         return f"another program has locked {store}; end what has it open"
     if code == sqlite3.SQLITE_CANTOPEN:
@@ -71,10 +74,6 @@ def reason(error: sqlite3.Error, path: Path | None = None) -> str:
     if code in _DISK:
         return f"{store} cannot be used ({name_of(error)}: {error}); see whether its disk is well"
     return f"{store} cannot be used ({name_of(error)}: {error}); its tables may not be those of a hub"
-
-
-def _restore(path: Path | None) -> str:
-    return RESTORE if path is not None else f"stop the hub, and {RESTORE}"
 
 
 def write_failure(error: Exception, *, limit: int = 0) -> WriteFailure:

@@ -67,13 +67,15 @@ class StoreFile:
                 "for any size"
             )
         self._check_kind()
-        self.take()
+        self._lock.take()
         connection: sqlite3.Connection | None = None
         was_empty = not size_of(self.path)
         made = False
         try:
             made = self._make()
             known = 0 if was_empty else self._inspect()
+            # Not before: the file of another program stays as it is.
+            self._close_to_others()
             connection = connect(self.path)
             self._prepare(connection, known)
             self.log = WriteAheadLog(connection, self.path, self._lock.note)
@@ -113,12 +115,16 @@ class StoreFile:
         }
 
     def take(self) -> None:
-        """Takes the file for this process, without opening it.
+        """Takes the file for this process, which is no hub, without opening it.
 
         Raises:
-            StoreError: Another hub has it, or the lock beside it cannot be made.
+            StoreError: A hub has it, or the lock beside it cannot be made.
         """
-        self._lock.take()
+        self._lock.take(for_hub=False)
+
+    def give_up(self) -> None:
+        """Gives the file back that was taken in vain; no lock stays beside it that was not there before."""
+        self._lock.remove()
 
     def _undo(self, connection: sqlite3.Connection | None, *, was_empty: bool, made: bool) -> None:
         """Leaves nothing that was not there before."""
@@ -164,7 +170,7 @@ class StoreFile:
             )
 
     def _make(self) -> bool:
-        """Makes the file if it is not there, and lets only its owner read it; returns whether it was made.
+        """Makes the file if it is not there; returns whether it was made.
 
         All is closed again before SQLite opens it: to close it later would give back the locks that SQLite has on it.
 
@@ -190,21 +196,22 @@ class StoreFile:
                 is_new = True
         except OSError as error:
             raise cannot_open(self.path, self.path, error) from None
-        for suffix in ("", *_LOGS):
-            self._close_to_others(beside(self.path, suffix))
         return is_new
 
-    def _close_to_others(self, path: Path) -> None:
-        try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-        except OSError:
-            return
-        if mode & 0o077:
-            _log.warning("others could read %s (mode %o); now only its owner can", path, mode)
+    def _close_to_others(self) -> None:
+        """Lets only their owner read the files of the store."""
+        for suffix in ("", *_LOGS):
+            path = beside(self.path, suffix)
             try:
-                path.chmod(MODE)
-            except OSError as error:
-                raise cannot_open(self.path, path, error) from None
+                mode = stat.S_IMODE(path.stat().st_mode)
+            except OSError:
+                continue
+            if mode & 0o077:
+                _log.warning("others could read %s (mode %o); now only its owner can", path, mode)
+                try:
+                    path.chmod(MODE)
+                except OSError as error:
+                    raise cannot_open(self.path, path, error) from None
 
     def _inspect(self) -> int:
         """Checks, without a change, that the file is a whole store with the log that belongs to it.

@@ -57,6 +57,9 @@ def held(path: Path) -> Iterator[None]:
         if is_new:
             own_as(lock, path if path.exists() else path.parent)
         yield
+    except BaseException:
+        file.give_up()
+        raise
     finally:
         file.close()
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -48,8 +49,11 @@ class StoreLock:
         """Whether this process has the store by it."""
         return self._file is not None
 
-    def take(self) -> None:
+    def take(self, *, for_hub: bool = True) -> None:
         """Takes the store for this process.
+
+        Args:
+            for_hub: Whether a hub will serve it, and not a command that needs the store for itself.
 
         Raises:
             StoreError: Another hub has it, or the file cannot be made.
@@ -63,7 +67,7 @@ class StoreLock:
             except OSError as error:
                 holder = _read(file).partition("\n")[0]
                 os.close(file)
-                raise self._refusal(error, holder) from None
+                raise self._refusal(error, holder, for_hub=for_hub) from None
             if _is_at(file, self.path):
                 break
             # Whoever had it has removed it meanwhile.
@@ -98,12 +102,16 @@ class StoreLock:
                 os.fchmod(file, MODE)
         return file, is_new
 
-    def _refusal(self, error: OSError, holder: str) -> StoreError:
+    def _refusal(self, error: OSError, holder: str, *, for_hub: bool) -> StoreError:
         if error.errno not in {errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN}:
             return StoreError(
                 f"the file system of the store {self._store} has no locks ({error.strerror}); put it on a local disk"
             )
         named = f" (process {holder})" if holder.isdigit() else ""
+        if holder == str(os.getpid()):
+            named = " of this process"
+        if not for_hub:
+            return StoreError(f"a hub{named} has the store {self._store}; stop it first")
         return StoreError(
             f"another hub{named} has the store {self._store}; stop it first, or give this one another file"
         )
@@ -158,7 +166,7 @@ class StoreLock:
 def cannot_open(store: Path, path: Path, error: OSError) -> StoreError:
     """Returns the error for a file of a store that cannot be opened, with what to do."""
     advice = {
-        errno.ENOENT: "make its directory first",
+        errno.ENOENT: f"make its directory first: mkdir -m 700 {shlex.quote(str(store.parent))}",
         errno.ENOTDIR: "give a path whose directory is one",
         errno.EISDIR: "give the path of a file in it",
         errno.EROFS: "mount its file system so that it can be written",

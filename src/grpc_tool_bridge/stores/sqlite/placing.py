@@ -80,8 +80,12 @@ def copy_into(new: Path, source: sqlite3.Connection, finish: Callable[[sqlite3.C
         finish(connection)
 
 
-def verify(new: Path) -> None:
+def verify(new: Path, *, is_restored: bool = False) -> None:
     """Checks that a new file is whole, and flushes it to the disk.
+
+    Args:
+        new: The file.
+        is_restored: Whether it was copied from a backup, and not from a store.
 
     Raises:
         StoreError: It is damaged.
@@ -92,7 +96,8 @@ def verify(new: Path) -> None:
     except sqlite3.Error as error:
         raise failure(error, new) from None
     if problems:
-        raise StoreError(f"the copy is damaged ({'; '.join(problems)}); see whether the store and its disk are well")
+        advice = "take another backup" if is_restored else "see whether the store and its disk are well"
+        raise StoreError(f"the copy is damaged ({'; '.join(problems)}); {advice}")
     flush(new)
 
 
@@ -150,11 +155,13 @@ def already_there(target: Path) -> AlreadyExistsError:
     return AlreadyExistsError(f"there is a file {target} already; give another name, or replace it with --force")
 
 
-def copy_failure(error: sqlite3.Error, path: Path, target: Path) -> StoreError | ResourceExhaustedError:
+def copy_failure(
+    error: sqlite3.Error, path: Path, target: Path, *, is_backup: bool = False
+) -> StoreError | ResourceExhaustedError:
     """Returns the error for a copy of a store that could not be made beside ``target``."""
     if primary_code(error) == sqlite3.SQLITE_FULL:
         return ResourceExhaustedError(f"the disk of {target.parent} is full; make room on it")
-    return failure(error, path)
+    return failure(error, path, is_backup=is_backup)
 
 
 def flush(path: Path) -> None:

@@ -74,7 +74,7 @@ class StoreReport:
         path: Its file.
         format: Version of its tables.
         epoch: The epoch of its hub; empty: no hub has begun one.
-        revision: The last revision that was stored.
+        revision: That of the last change of a variable that is kept; 0: none is. The hub may have given later ones.
         size, log_size: Bytes of the file and of its write-ahead log.
         free: Bytes in the file that nothing is in; they are used again, or given back by ``vacuum``.
         process: The process that has it; None: none, or the system does not tell.

@@ -1,5 +1,7 @@
 """Reads an SQLite store as it is at one moment, whether a hub has it or not, and changes nothing."""
 
+import errno
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -24,49 +26,55 @@ class _State(NamedTuple):
     log: tuple[int, int]
 
 
-def read_snapshot(path: Path, use: Callable[[sqlite3.Connection], T]) -> T:
+def read_snapshot(path: Path, use: Callable[[sqlite3.Connection], T], *, is_backup: bool = False) -> T:
     """Reads a store at one moment. A hub that has it goes on writing; its log grows until the reading ends.
 
     Args:
         path: The file.
         use: Reads what is wanted, by a connection in a transaction. It may be called a second time, if a hub began to
             write meanwhile.
+        is_backup: Whether it is a backup, which errors then say.
 
     Raises:
         StoreError: There is no such store, it cannot be read, or a newer version wrote it.
     """
-    require_store(path)
+    require_store(path, is_backup=is_backup)
     before = _state(path)
     if not before.log[0]:
         # Nothing is in a log, so the file is all there is. Opened otherwise, it would get a log and an index of it,
         # which a reader cannot take away again.
         try:
-            found = _read(path, use, "immutable=1")
+            found = _read(path, use, "immutable=1", is_backup=is_backup)
         except StoreError:
             if _state(path) == before:
                 raise
         else:
             if _state(path) == before:
                 return found
-    return _read(path, use, "mode=ro")
+    return _read(path, use, "mode=ro", is_backup=is_backup)
 
 
-def require_store(path: Path) -> None:
-    """Checks that there is a file.
+def require_store(path: Path, *, is_backup: bool = False) -> None:
+    """Checks that there is a file, which this user can read.
 
     Raises:
         StoreError: There is none, or not for this user.
     """
+    called = "backup" if is_backup else "store"
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
-        text = f"there is no store {path}; give the path that its hub serves with --store"
-    except OSError as error:
-        text = f"the store {path} cannot be read ({error.strerror}); run this as the user of its hub"
-    else:
         if stat.S_ISREG(mode):
-            return
-        text = f"{path} is no file; give the path of a store"
+            # Not by opening it: to close it would give back the locks of a hub in this process.
+            if os.access(path, os.R_OK):
+                return
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except FileNotFoundError:
+        advice = "the path that store backup wrote" if is_backup else "the path that its hub serves with --store"
+        text = f"there is no {called} {path}; give {advice}"
+    except OSError as error:
+        text = f"the {called} {path} cannot be read ({error.strerror}); run this as the user of its hub"
+    else:
+        text = f"{path} is no file; give the path of a {called}"
     raise StoreError(text, retryable=False)
 
 
@@ -84,7 +92,7 @@ def stop_at_signals(connection: sqlite3.Connection) -> None:
     connection.set_progress_handler(lambda: 0, STEPS_BETWEEN_SIGNALS)
 
 
-def failure(error: sqlite3.Error, path: Path) -> StoreError:
+def failure(error: sqlite3.Error, path: Path, *, is_backup: bool = False) -> StoreError:
     """Returns the error for what went wrong with a file.
 
     Raises:
@@ -92,10 +100,10 @@ def failure(error: sqlite3.Error, path: Path) -> StoreError:
     """
     if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
         raise KeyboardInterrupt from None
-    return StoreError(reason(error, path))
+    return StoreError(reason(error, path, is_backup=is_backup))
 
 
-def _read(path: Path, use: Callable[[sqlite3.Connection], T], mode: str) -> T:
+def _read(path: Path, use: Callable[[sqlite3.Connection], T], mode: str, *, is_backup: bool) -> T:
     try:
         with closing(open_file(path, mode)) as connection:
             connection.execute("BEGIN")
@@ -103,7 +111,7 @@ def _read(path: Path, use: Callable[[sqlite3.Connection], T], mode: str) -> T:
                 raise StoreError(f"the store {path} is empty: no hub has used it yet", retryable=False)
             return use(connection)
     except sqlite3.Error as error:
-        raise failure(error, path) from None
+        raise failure(error, path, is_backup=is_backup) from None
 
 
 def _state(path: Path) -> _State:

@@ -271,7 +271,8 @@ class Writer:
     def _failed(self, batch: Sequence[Change], refused: Sequence[Change], failure: WriteFailure) -> None:
         """Fails a batch and all that waits, and lets the thread go on."""
         lost = [*batch, *_all_of(self._changes)]
-        self._throttled.warning("%d changes could not be stored in %s: %s", len(lost), self._name, failure.text)
+        what = f"{len(lost):,} changes" if len(lost) != 1 else "a change"
+        self._throttled.warning("%s could not be stored in %s: %s", what, self._name, failure.text)
         # Nothing that waits is left, so what these undo cannot be built on.
         for change in reversed(lost):
             _settle(change, failure.error())

@@ -25,7 +25,10 @@ PATH = Path("/data/hub.db")
         (sqlite3.SQLITE_FULL, "the disk of the store /data/hub.db is full; make room"),
         (sqlite3.SQLITE_READONLY, "the store /data/hub.db cannot be written; let this user"),
         (sqlite3.SQLITE_READONLY_DIRECTORY, "the store /data/hub.db cannot be written; let this user"),
-        (sqlite3.SQLITE_NOTADB, "is no SQLite file, or its beginning is damaged; bring back a backup"),
+        (
+            sqlite3.SQLITE_NOTADB,
+            "is no SQLite file, or its beginning is damaged; give another path, or bring back a backup",
+        ),
         (sqlite3.SQLITE_CORRUPT, "is damaged"),
         (sqlite3.SQLITE_BUSY, "another program has locked the store /data/hub.db; end what has it open"),
         (sqlite3.SQLITE_LOCKED, "another program has locked"),
@@ -37,6 +40,13 @@ PATH = Path("/data/hub.db")
 def test_each_error_says_what_to_do(code: int, says: str) -> None:
     assert says in reason(disk_error(code, "NAME"), PATH)
     assert "/data" not in reason(disk_error(code, "NAME"))
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT])
+def test_a_damaged_backup_is_called_so_and_another_is_asked_for(code: int) -> None:
+    text = reason(disk_error(code, "NAME"), PATH, is_backup=True)
+    assert text.startswith("the backup /data/hub.db is ")
+    assert text.endswith("; take another backup")
 
 
 def test_callers_are_not_told_where_the_file_is() -> None:

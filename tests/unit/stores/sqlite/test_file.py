@@ -207,8 +207,10 @@ def test_a_link_in_place_of_its_log(path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("text", ["no database", "no database at all " * 1_000])
 def test_what_is_no_database(path: Path, text: str) -> None:
     path.write_text(text, encoding="ascii")
+    path.chmod(0o644)
     assert "is no SQLite file, or its beginning is damaged" in refused(path)
     assert names_in(path.parent) == ["hub.db"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
@@ -216,8 +218,10 @@ def test_the_database_of_another_program(path: Path, mode: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute("CREATE TABLE t (v)")
+    path.chmod(0o664)
     assert "is an SQLite file of another program" in refused(path)
     assert names_in(path.parent) == ["hub.db"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664, "that program's users can read it still"
 
 
 def test_the_database_of_another_program_that_has_it_open(path: Path) -> None:
@@ -242,7 +246,7 @@ def test_a_damaged_header(path: Path) -> None:
     make(path)
     with path.open("r+b") as file:
         file.write(b"\xff" * 100)
-    assert "beginning is damaged; bring back a backup" in refused(path)
+    assert "beginning is damaged; give another path, or bring back a backup" in refused(path)
 
 
 def test_a_damaged_page_anywhere(path: Path, tmp_path: Path) -> None:

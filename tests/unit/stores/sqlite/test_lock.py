@@ -66,8 +66,10 @@ def test_another_hub_is_named_by_its_process_and_a_killed_one_gives_the_store_ba
 def test_a_store_is_not_taken_twice_in_one_process(path: Path) -> None:
     first, second = StoreLock(path), StoreLock(path)
     first.take()
-    with pytest.raises(StoreError, match="has the store"):
+    with pytest.raises(StoreError, match=r"another hub of this process has the store .* give this one another file"):
         second.take()
+    with pytest.raises(StoreError, match=r"^a hub of this process has the store .*; stop it first$"):
+        second.take(for_hub=False)
     second.remove()
     first.release()
     second.take()
@@ -228,7 +230,7 @@ def test_what_is_no_note_is_none(path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (errno.ENOENT, "make its directory first"),
+        (errno.ENOENT, "make its directory first: mkdir -m 700 "),
         (errno.EACCES, "let this user write the file and its directory"),
         (errno.EROFS, "mount its file system so that it can be written"),
         (errno.ENOSPC, "make room on its disk"),

@@ -1,6 +1,7 @@
 """Reading a store at one moment."""
 
 import asyncio
+import os
 import shutil
 import signal
 import sqlite3
@@ -13,7 +14,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
-from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file, read_snapshot
+from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file, read_snapshot, require_store
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from support.store_files import change, fill, filled, in_thread, names_in
 
@@ -146,3 +147,18 @@ def test_a_signal_whose_handler_raises_ends_a_statement_that_takes_long(tmp_path
         connection.close()
     with pytest.raises(KeyboardInterrupt):
         failure(caught.value, tmp_path)
+
+
+@pytest.mark.parametrize(("is_backup", "called"), [(False, "store"), (True, "backup")])
+def test_a_file_that_this_user_cannot_read_says_whose_it_is(
+    is_backup: bool, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hub.db"
+    path.write_bytes(b"")
+    # Root can read all files.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StoreError) as caught:
+        require_store(path, is_backup=is_backup)
+    assert caught.value.message == (
+        f"the {called} {path} cannot be read (Permission denied); run this as the user of its hub"
+    )

@@ -473,6 +473,7 @@ async def test_failures_are_logged_a_few_times_only(stage: Stage, caplog: pytest
         await refused(stage.add(str(number)))
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert 0 < len(lines) < 15
+    assert lines[0].getMessage().startswith("a change could not be stored in ")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -1,0 +1,7 @@
+"""``python -m grpc_tool_bridge`` is ``grpc-tool-bridge``."""
+
+import sys
+
+from grpc_tool_bridge.cli import main
+
+sys.exit(main())
