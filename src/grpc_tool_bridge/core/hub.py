@@ -231,10 +231,11 @@ class Hub:
         await self.agents.aclose()
         await self.executor.aclose()
         await self.workers.aclose()
-        if self.durable is not None:
+        # It may be another hub's store, which this one could not take.
+        if (durable := self.store.durable) is not None:
             await self._settle_keys()
             self.store.revisions.release()
-            await self.durable.aclose()
+            await durable.aclose()
 
     async def _settle_keys(self) -> None:
         """Waits until the calls with an idempotency key that were cancelled have said what became of them."""
@@ -251,8 +252,8 @@ class Hub:
         self._tasks.abandon()
         self._feed.abandon()
         self.executor.abandon()
-        if self.durable is not None:
-            self.durable.abandon()
+        if self.store.durable is not None:
+            self.store.durable.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` when the hub starts or stops serving."""
