@@ -39,6 +39,9 @@ RETRY_SECONDS = 1.0
 # The same for what keeps the file tidy.
 TIDY_AGAIN_SECONDS = 5.0
 
+# A longer wait is looked at again: a row may say any time, and Python takes no wait of centuries.
+MAX_WAIT_SECONDS = 3_600.0
+
 # Bytes of a row besides its values.
 _ROW_BYTES = 200
 
@@ -233,6 +236,9 @@ class Writer:
     def _close(self) -> None:
         if self._refusal is None:
             self._refusal = closed_error
+        self._stop_retry()
+
+    def _stop_retry(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -245,9 +251,7 @@ class Writer:
 
     def _try_again(self) -> None:
         """Submits what is owed, and sees whether a store that failed can be written."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._stop_retry()
         again, self._owed = self._owed, []
         if self.is_failing and not self._is_trying:
             self._is_trying = True
@@ -287,6 +291,7 @@ class Writer:
             self.waiting += len(again)
         elif self._refusal is None and (again or self.is_failing):
             self._owed = again
+            self._stop_retry()
             self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
         self._handled.put(True)
         self._no_longer_waiting(len(lost))
@@ -354,7 +359,7 @@ class Writer:
             seconds = self._tidy()
             self._pass("tidied")
             try:
-                return self._changes.get(timeout=seconds)
+                return self._changes.get(timeout=seconds if seconds is None else min(seconds, MAX_WAIT_SECONDS))
             except Empty:
                 continue
 

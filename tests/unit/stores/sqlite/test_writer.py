@@ -453,6 +453,14 @@ async def test_tidying_goes_on_between_commits_and_while_nothing_comes(stage: St
     await until(lambda: not stage.upkeep.steps)
 
 
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+async def test_tidying_may_be_due_at_any_time(stage: Stage, seconds: float) -> None:
+    stage.upkeep.steps = [seconds, seconds]
+    for name in ("a", "b", "c"):
+        await soon(stage.add(name))
+    assert not stage.upkeep.steps
+
+
 @pytest.mark.parametrize("error", [IOERR, OSError(28, "No space left on device"), ZeroDivisionError()])
 async def test_tidying_that_fails_is_tried_later_and_keeps_nobody_waiting(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
