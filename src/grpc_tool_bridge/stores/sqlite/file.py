@@ -120,6 +120,10 @@ class StoreFile:
         """
         self._lock.take()
 
+    def leave(self) -> None:
+        """Gives the file back that was taken without being opened, with no lock that was not there before."""
+        self._lock.remove()
+
     def _undo(self, connection: sqlite3.Connection | None, *, was_empty: bool, made: bool) -> None:
         """Leaves nothing that was not there before."""
         if self.log is not None:

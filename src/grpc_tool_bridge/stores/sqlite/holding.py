@@ -41,7 +41,7 @@ def holder(path: Path) -> int | None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Has a store, as a hub has it: no hub can open it meanwhile.
+    """Has a store, as a hub has it: no hub can open it meanwhile. What fails leaves no lock that was not there before.
 
     Args:
         path: The store's file.
@@ -57,6 +57,9 @@ def held(path: Path) -> Iterator[None]:
         if is_new:
             own_as(lock, path if path.exists() else path.parent)
         yield
+    except BaseException:
+        file.leave()
+        raise
     finally:
         file.close()
 

@@ -42,7 +42,10 @@ class DamagedRowError(Exception):
     """
 
     def __init__(self, table: str) -> None:
-        super().__init__(f"a row of its table {table!r} is not what a hub writes")
+        super().__init__(table)
+
+    def __str__(self) -> str:
+        return f"a row of its table {self.args[0]!r} is not what a hub writes"
 
 
 def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
