@@ -160,8 +160,8 @@ class SqliteStore:
     ) -> Change:
         return self._submitted(Change(sql, parameters, settled, owed=owed, frees=frees or owed))
 
-    def _work(self, work: Callable[[sqlite3.Connection], Any], *, owed: bool = False) -> Change:
-        return self._submitted(Change("", (), owed=owed, frees=owed, work=work))
+    def _work(self, work: Callable[[sqlite3.Connection], Any], *written: Any, owed: bool = False) -> Change:
+        return self._submitted(Change("", written, owed=owed, frees=owed, work=work))
 
     def _submitted(self, change: Change) -> Change:
         if self._writer is None:
@@ -276,7 +276,7 @@ class SqliteStore:
             )
             return None
 
-        change = self._work(begin)
+        change = self._work(begin, session_id, key, used_for)
         await change
         found: StoredCall | None = change.result
         return found

@@ -56,7 +56,7 @@ class Change(Write):
 
     Args:
         sql: The statement.
-        parameters: Its parameters.
+        parameters: Its parameters; with ``work``, what that writes.
         settled: As for ``Write``.
         owed: Whether it is tried again until it is stored: it only takes away, so nothing is built on it.
         frees: Whether it takes away, or replaces what is as large, and so is taken by a store that has reached its

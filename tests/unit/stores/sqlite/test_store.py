@@ -370,6 +370,27 @@ async def test_many_that_write_to_a_full_store_are_told_at_once_and_those_that_d
     assert (await lives.begin()).sessions[0].variables == []
 
 
+async def test_many_calls_that_begin_at_once_in_a_full_store_are_told_of_its_limit_and_not_of_its_disk(
+    lives: Lives,
+) -> None:
+    await lives.begin(max_store_bytes=1_000_000)
+    session_id = "s" * 256
+    await lives.session(session_id)
+    for turn in range(3):
+        keys = [f"{turn} {number} ".ljust(256, "k") for number in range(2_000)]
+        results = await soon(
+            asyncio.gather(
+                *(lives.store.begin_call(session_id, key, bytes(32), again=False) for key in keys),
+                return_exceptions=True,
+            )
+        )
+        texts = {result.message for result in results if isinstance(result, ResourceExhaustedError)}
+        assert all("limit of 1,000,000 bytes" in text for text in texts)
+        # A store that is merely full is no reason for the hub not to be ready.
+        assert not lives.store.is_failing
+    assert texts
+
+
 async def test_counts_have_sizes_and_commits(lives: Lives) -> None:
     await lives.session()
     counts = lives.store.counts()
