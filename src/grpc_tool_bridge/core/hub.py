@@ -354,8 +354,12 @@ class Hub:
         self.registry.session_ended(session)
 
     async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
-        """Describes a session without counting as its activity."""
+        """Describes a session without counting as its activity; of one whose end is being stored, says that it ended.
+
+        A client that comes back asks this before it opens the session, which would otherwise begin it anew.
+        """
         check_request(request)
+        await self.store.settle(request.session_id)
         return session_info(self.store.peek(request.session_id), self.registry)
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
