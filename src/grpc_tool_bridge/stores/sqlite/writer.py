@@ -13,7 +13,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.aio.loops import has_ended
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
@@ -376,9 +375,10 @@ class Writer:
         return True
 
     def _tell(self, what: Callable[..., None], *args: Any) -> bool:
-        """Calls a method in the loop; returns False if that has ended, and nobody waits."""
-        if has_ended(self._loop):
-            return False
+        """Calls a method in the loop; returns False if that is closed, and nobody waits.
+
+        One that merely does not run now may run again, as between two calls of ``asyncio.Runner.run``.
+        """
         try:
             self._loop.call_soon_threadsafe(what, *args)
         except RuntimeError:

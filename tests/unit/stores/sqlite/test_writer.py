@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, StoreError, ToolBridgeError
 from grpc_tool_bridge.stores.sqlite import writer as writer_module
 from grpc_tool_bridge.stores.sqlite.statements import TRY
+from grpc_tool_bridge.stores.sqlite.writer import Change
+from support.patience import PATIENCE
 from support.waiting import soon, until
 from unit.stores.sqlite.writing import REMOVE, Stage, disk_error
 
@@ -402,6 +405,46 @@ def test_abandoned_with_its_loop_it_stores_what_waits_and_ends(tmp_path: Path) -
     stage.writer.abandon()
     assert not stage.writer._thread.is_alive()
     assert stage.facts() == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_loop_that_does_not_run_for_a_while_is_told_when_it_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    with asyncio.Runner() as runner:
+
+        async def begin() -> tuple[Stage, Change]:
+            stage = Stage(tmp_path / "hub.db")
+            stage.hold()
+            if fails:
+                fail_at(stage, "COMMIT", times=1)
+            write = stage.add("a")
+            await stage.is_held()
+            return stage, write
+
+        async def go_on() -> None:
+            if fails:
+                await refused(write)
+            else:
+                await soon(write)
+            await soon(stage.add("b"))
+            await soon(stage.writer.aclose())
+
+        stage, write = runner.run(begin())
+        told, tell = threading.Event(), stage.writer._tell
+
+        def told_of(*args: Any) -> bool:
+            try:
+                return tell(*args)
+            finally:
+                told.set()
+
+        monkeypatch.setattr(stage.writer, "_tell", told_of)
+        # The commit ends while the loop does not run.
+        stage.release()
+        assert told.wait(PATIENCE)
+        runner.run(go_on())
+    assert set(stage.facts()) == ({"b"} if fails else {"a", "b"})
 
 
 def test_abandoned_while_it_fails_it_ends(tmp_path: Path) -> None:
