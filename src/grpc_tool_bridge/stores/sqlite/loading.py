@@ -1,7 +1,7 @@
 """Reads from an SQLite store what a hub begins with.
 
-Each row is checked, since the file may have been written by others, or be damaged where SQLite does not see it: a hub that
-begins with what no hub has written would fail later, and where its callers see it.
+Each row is checked, since the file may have been written by others, or be damaged where SQLite does not see it: a hub
+that begins with what no hub has written would fail later, and where its callers see it.
 """
 
 import gc
@@ -29,7 +29,9 @@ _MOST_SECONDS = 253_402_300_800.0
 
 # The types of what is read of a row.
 _SESSION = (str, float, bytes, int, int)
-_VARIABLES = frozenset((str, str, str, bytes, str, int, float, float, int, int, str, int, tags) for tags in (str, NoneType))
+_VARIABLES = frozenset(
+    (str, str, str, bytes, str, int, float, float, int, int, str, int, tags) for tags in (str, NoneType)
+)
 _RUN = (str, str, bytes, float)
 _CHUNK = (int, int, bytes)
 

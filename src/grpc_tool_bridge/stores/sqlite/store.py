@@ -340,7 +340,7 @@ class SqliteStore:
         return self._work(drop, owed=True)
 
 
-def _read_answer(answer: object) -> ToolCallResponse | None:
+def _read_answer(answer: Any) -> ToolCallResponse | None:
     """Returns an answer that was kept; None if it is damaged: then nobody knows what it was."""
     try:
         return ToolCallResponse.FromString(answer)

@@ -291,7 +291,10 @@ async def test_a_row_that_is_not_what_was_written_is_damage(lives: Lives) -> Non
     [
         ("UPDATE facts SET value = 'x' WHERE name = 'log'", r"damaged \(the number of its log is none\)"),
         ("UPDATE facts SET value = NULL WHERE name = 'log'", r"damaged \(the number of its log is none\)"),
-        ("UPDATE facts SET value = 9223372036854775807 WHERE name = 'log'", r"damaged \(the number of its log is none\)"),
+        (
+            "UPDATE facts SET value = 9223372036854775807 WHERE name = 'log'",
+            r"damaged \(the number of its log is none\)",
+        ),
         ("UPDATE facts SET value = NULL WHERE name = 'epoch'", r"damaged \(a row of its table 'facts' is not"),
         # Without it, what is set would not be there after a restart.
         ("DROP TRIGGER change_added", r"damaged \(it has no trigger change_added\)"),
@@ -376,6 +379,7 @@ async def test_many_calls_that_begin_at_once_in_a_full_store_are_told_of_its_lim
     await lives.begin(max_store_bytes=1_000_000)
     session_id = "s" * 256
     await lives.session(session_id)
+    texts: set[str] = set()
     for turn in range(3):
         keys = [f"{turn} {number} ".ljust(256, "k") for number in range(2_000)]
         results = await soon(
