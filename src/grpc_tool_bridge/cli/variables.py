@@ -120,17 +120,13 @@ async def watch_variables(
     show_secrets: SecretsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the current values, and then each change.
-
-    If the hub restarts, it goes on when that is back within 30 s. A hub with a store misses no change.
-    """
+    """Print the current values, and then each change."""
     from contextlib import aclosing
 
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.variable_text import SECRET, Secrets, print_change
 
-    # Over a link it goes on when the hub has restarted.
-    async with open_bridge(hub, session, transport="link") as bridge:
+    async with open_bridge(hub, session) as bridge:
         variables = bridge.session_context
         secrets = Secrets(variables)
         async with aclosing(variables.watch_variables(*names or ())) as changes:

@@ -73,6 +73,7 @@ class StoreFile:
         made = False
         try:
             made = self._make()
+            self._lock.hold_store()
             known = 0 if was_empty else self._inspect()
             connection = connect(self.path)
             self._prepare(connection, known)
