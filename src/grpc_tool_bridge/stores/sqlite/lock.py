@@ -1,7 +1,7 @@
 """Which process has an SQLite store: a locked file beside it, which the system unlocks however that process ends.
 
-On Linux the store's file itself is locked, too: whoever uses it by another name, a hard link or a mount of the file alone,
-has another file beside it, and another log, and two of them damage what they have in common.
+On Linux the store's file itself is locked, too: whoever uses it by another name, a hard link or a mount of the file
+alone, has another file beside it, and another log, and two of them damage what they have in common.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ class StoreLock:
     def hold_store(self) -> None:
         """Locks the store's file itself, if it is there and the lock can be had beside those of SQLite.
 
-        It stays open until the store is given back: to close it earlier would give back the locks that SQLite has on it.
+        It stays open until the store is given back: closed earlier, it would give back the locks that SQLite has on it.
 
         Raises:
             StoreError: Another hub has it by another name. Then the store is given back.
