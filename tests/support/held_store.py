@@ -21,7 +21,8 @@ class HeldStore:
         history: What ``changes_after`` returns.
         state: What ``open`` returns.
         is_quick: Whether each change is stored at once.
-        failing: The error that each change fails with at once; None: it does not.
+        failing: The error that each change fails with at once, and what is on its way with it; None: it does not.
+        refusing: The error that each change is refused with at once, as by a store at its limit; None: it is not.
         closed: Whether it was closed.
     """
 
@@ -36,6 +37,7 @@ class HeldStore:
         self.history: list[Change] | None = None
         self.is_quick = is_quick
         self.failing: ToolBridgeError | None = None
+        self.refusing: ToolBridgeError | None = None
         self.closed = False
 
     @property
@@ -58,6 +60,9 @@ class HeldStore:
 
     def _hold(self, verb: str, *args: Any, settled: Settled | None = None) -> Write:
         write = Write(settled)
+        if self.refusing is not None:
+            write.settle(self.refusing)
+            return write
         self.held.append((verb, args, write))
         if self.failing is not None:
             self.fail(self.failing)

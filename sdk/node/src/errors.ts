@@ -339,8 +339,9 @@ export function errorFromInfo(info: ErrorInfo, tool?: string): ToolBridgeError {
   if (!info.type)
     return new ProtocolError(`the answer to ${tool ?? "a call"} reports a failure, but has no error.type`);
   const facts: ErrorFacts = { type: info.type, details: { ...info.details }, remoteStack: info.stacktrace };
-  // The types of the table have this flag even if a peer leaves it out.
+  // The types of the table have this flag even if a peer leaves it out, unless it says that this error has it not.
   if (info.retryable) facts.retryable = true;
+  else if (info.details.retryable === "false") facts.retryable = false;
   if (tool !== undefined) {
     const timedOut = info.type === "TimeoutError" && info.details.origin !== "tool";
     return new (timedOut ? ToolTimeoutError : ToolExecutionError)(tool, info.message, facts);

@@ -23,7 +23,7 @@ from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import CacheEntry, ResultCache
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_runtime import HubRuntime
-from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, error_info
+from grpc_tool_bridge.errors import ConflictError, NotFoundError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     LogRecord,
@@ -203,7 +203,13 @@ class Executor:
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
             tool = self._store.tool_of(session, request.tool_id)
             again = tool is not None and tool.spec.idempotent
-            return await session.keyed.run(request, call, until=until, again=again)
+            try:
+                return await session.keyed.run(request, call, until=until, again=again)
+            except ConflictError as error:
+                if tool is None and error.details.get("outcome") == "unknown":
+                    # Whether it may run again is known once whoever offers it is back.
+                    raise self._registry.not_found(session, request.tool_id) from None
+                raise
         except ToolBridgeError as error:
             return ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
 

@@ -232,10 +232,11 @@ class Hub:
         await self.agents.aclose()
         await self.executor.aclose()
         await self.workers.aclose()
-        if self.durable is not None:
+        # It may be another hub's store, which this one could not take.
+        if (durable := self.store.durable) is not None:
             await self._settle_keys()
             self.store.revisions.release()
-            await self.durable.aclose()
+            await durable.aclose()
 
     async def _settle_keys(self) -> None:
         """Waits until the calls with an idempotency key that were cancelled have said what became of them."""
@@ -252,8 +253,8 @@ class Hub:
         self._tasks.abandon()
         self._feed.abandon()
         self.executor.abandon()
-        if self.durable is not None:
-            self.durable.abandon()
+        if self.store.durable is not None:
+            self.store.durable.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` when the hub starts or stops serving."""
@@ -354,8 +355,12 @@ class Hub:
         self.registry.session_ended(session)
 
     async def get_session_info(self, request: pb.GetSessionInfoRequest) -> pb.SessionInfo:
-        """Describes a session without counting as its activity."""
+        """Describes a session without counting as its activity; of one whose end is being stored, says that it ended.
+
+        A client that comes back asks this before it opens the session, which would otherwise begin it anew.
+        """
         check_request(request)
+        await self.store.settle(request.session_id)
         return session_info(self.store.peek(request.session_id), self.registry)
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:

@@ -37,7 +37,12 @@ class SessionWrites:
     def begin(self, durable: DurableStore, session: Session, stored: StoredSession, outcome: Outcome) -> Write:
         """Stores a new session; ``outcome`` is called once it is or cannot be, before any who wait continue."""
         self.beginning[session.id] = session
-        write = durable.create_session(stored, partial(self._settled, self.beginning, session, outcome))
+        try:
+            write = durable.create_session(stored, partial(self._settled, self.beginning, session, outcome))
+        except BaseException:
+            # It has metadata that cannot be written.
+            del self.beginning[session.id]
+            raise
         return self._follow(self.beginning, session, write)
 
     def end(self, durable: DurableStore, session: Session, why: str, outcome: Outcome) -> Write:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
@@ -33,6 +33,14 @@ TAG_BYTES = 100
 VARIABLE_BYTES = 1024
 
 
+class _Pending(NamedTuple):
+    """The last change of a variable that is on its way into the store; ``becomes`` is None if it deletes it."""
+
+    revision: int
+    becomes: Variable | None
+    write: Write
+
+
 class Variables:
     """The variables of one session.
 
@@ -48,7 +56,7 @@ class Variables:
 
     Attributes:
         revision: Revision of the last change.
-        last_write: The last change on its way into the durable store; it says whether it has arrived.
+        last_write: The last change that the durable store was given; it says whether it has arrived.
     """
 
     __slots__ = (
@@ -86,8 +94,8 @@ class Variables:
         self._settings = settings
         self._durable = durable
         self._items: dict[str, Variable] = {}
-        # What the last changes on their way into the store will make of variables, with their revisions; None: deleted.
-        self._pending: dict[str, tuple[int, Variable | None]] = {}
+        # What the last changes on their way into the store will make of variables, by name.
+        self._pending: dict[str, _Pending] = {}
         # Of the variables as they will be.
         self._count = 0
         self._bytes = 0
@@ -167,15 +175,21 @@ class Variables:
         if self._durable is None:
             self._take(known, variable)
         else:
-            self._pending[name] = (variable.revision, variable)
-            self.last_write = self._durable.set_variable(
+            write = self._durable.set_variable(
                 self._session_id,
                 variable,
                 previous=known.revision if known else 0,
                 hides=variable.secret and known is not None and not known.secret,
                 settled=partial(self._settled, known, variable),
             )
+            self._follow(name, variable.revision, variable, write)
         return variable
+
+    def _follow(self, name: str, revision: int, becomes: Variable | None, write: Write) -> None:
+        """Has further changes of a variable build on one that is on its way; one that was refused at once is not."""
+        self.last_write = write
+        if not write.is_settled:
+            self._pending[name] = _Pending(revision, becomes, write)
 
     def _settled(self, known: Variable | None, variable: Variable, error: ToolBridgeError | None) -> None:
         """Takes a change that was stored, or undoes one that was not; those that were built on it fail, too."""
@@ -203,11 +217,11 @@ class Variables:
     def _next(self, name: str) -> Variable | None:
         """Returns what a variable will be after the changes on their way; None: there will be none."""
         pending = self._pending.get(name)
-        return self._items.get(name) if pending is None else pending[1]
+        return self._items.get(name) if pending is None else pending.becomes
 
     def _no_longer_pending(self, name: str, revision: int) -> None:
         pending = self._pending.get(name)
-        if pending is not None and pending[0] == revision:
+        if pending is not None and pending.revision == revision:
             del self._pending[name]
 
     def _made(
@@ -251,10 +265,10 @@ class Variables:
         if self._durable is None:
             self._take_away(change)
         else:
-            self._pending[name] = (revision, None)
-            self.last_write = self._durable.delete_variable(
+            write = self._durable.delete_variable(
                 self._session_id, change, settled=partial(self._deletion_settled, variable, change)
             )
+            self._follow(name, revision, None, write)
 
     def _deletion_settled(self, variable: Variable, change: Change, error: ToolBridgeError | None) -> None:
         self._no_longer_pending(change.name, change.revision)
@@ -416,9 +430,9 @@ class Variables:
             None if the change may be made, or will be refused whatever becomes of what is on its way.
         """
         pending = self._pending.get(name)
-        if pending is None or self._refusal(name, pending[1], create, expected) is None:
+        if pending is None or self._refusal(name, pending.becomes, create, expected) is None:
             return None
-        return None if self._refusal(name, self._items.get(name), create, expected) else self.last_write
+        return None if self._refusal(name, self._items.get(name), create, expected) else pending.write
 
     def _state_to_change(self, name: str, create: bool | None, expected: int | None) -> Variable | None:
         """Returns the state that a change is made to, or raises why it may not be made; as for ``in_the_way``."""

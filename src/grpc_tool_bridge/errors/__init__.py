@@ -50,6 +50,9 @@ MAX_STACKTRACE_CHARS = 65_536
 MAX_DETAIL_CHARS = 4_096
 MAX_DETAILS = 64
 
+# The detail that is "false" if an error may not be retried though its type is retryable by the table.
+NOT_RETRYABLE = "retryable"
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
@@ -449,6 +452,9 @@ def _info_of(error: BaseException, *, raised_by_tool: bool, show_traceback: bool
     )
     for name, value in details.items():
         info.details[wire_text(name, 256)] = wire_text(value, MAX_DETAIL_CHARS)
+    if of_bridge is not None and not info.retryable and error_rule(info.type, origin=details["origin"]).retryable:
+        # The flag alone cannot say so: it is false where a peer leaves it out, too.
+        info.details[NOT_RETRYABLE] = "false"
     info.timestamp.GetCurrentTime()
     return info
 
@@ -522,9 +528,9 @@ def error_from_info(info: Any, tool_name: str | None = None) -> ToolBridgeError:
         "remote_traceback": stacktrace if isinstance(stacktrace, str) else "",
         "retryable": retryable if isinstance(retryable, bool) else None,
     }
-    # The types of the table have this flag even if a peer leaves it out.
+    # The types of the table have this flag even if a peer leaves it out, unless it says that this error has it not.
     if facts["retryable"] is False and error_rule(error_type, origin=details.get("origin", "bridge")).retryable:
-        facts["retryable"] = True
+        facts["retryable"] = details.pop(NOT_RETRYABLE, "") != "false"
     if tool_name is not None:
         of_bridge = details.get("origin", "bridge") == "bridge"
         timed_out = error_type == "TimeoutError" and of_bridge

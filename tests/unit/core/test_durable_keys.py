@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.fingerprint import fingerprint
+from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.idempotency import KeyedCalls
-from grpc_tool_bridge.core.stored import StoredCall
+from grpc_tool_bridge.core.stored import StoredCall, StoredSession, StoredState
 from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, StoreError, error_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.values.serialization import serialize_value
@@ -248,3 +250,19 @@ async def test_a_session_that_ends_writes_nothing_more() -> None:
     await soon(running)
     await soon(waiting)
     assert stage.store.waiting == []
+
+
+async def test_a_call_in_doubt_whose_tool_is_not_there_yet_is_told_that_and_stays_in_doubt() -> None:
+    # Its worker may not be back after a restart, and whether it may run again is known with it.
+    request = ToolCallRequest(session_id="s", tool_id="add", idempotency_key="k")
+    store = HeldStore(StoredState("e", 0, [StoredSession("s", 1.0, {})], {}), is_quick=True)
+    store.known["k"] = StoredCall(fingerprint(request), None)
+    hub = Hub(durable=store)
+    await hub.restore()
+    answer = await soon(hub.execute_tool(request))
+    assert (answer.error.type, "sees no tool 'add'" in answer.error.message) == ("ToolNotFound", True)
+    assert "free_call" not in store.done
+    # Another call with this key is refused as ever.
+    other = ToolCallRequest(session_id="s", tool_id="add", idempotency_key="k", timeout_ms=1)
+    other.args.add().CopyFrom(serialize_value(1))
+    assert (await soon(hub.execute_tool(other))).error.type == "IdempotencyConflict"

@@ -263,3 +263,23 @@ async def test_drain_and_close_wait_for_what_is_on_its_way() -> None:
     assert (await soon(calls[0])).error.type == "Cancelled"
     # Both keys are free: neither call has had its effect as far as its caller knows, who was told.
     assert stage.held.done.count("free_call") == 2
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_who_comes_back_while_a_session_is_removed_is_told_what_became_of_it(is_stored: bool) -> None:
+    # A client that is told that it is there opens it, and so would begin it anew.
+    stage = Stage()
+    await stage.session()
+    ending = asyncio.ensure_future(stage.clean_up())
+    await turns()
+    asked = asyncio.ensure_future(stage.hub.get_session_info(pb.GetSessionInfoRequest(session_id="s")))
+    await turns()
+    assert not asked.done()
+    if is_stored:
+        stage.held.store()
+        with pytest.raises(SessionExpiredError):
+            await soon(asked)
+    else:
+        stage.held.fail()
+        assert (await soon(asked)).session_id == "s"
+    assert (await soon(ending)).success is is_stored

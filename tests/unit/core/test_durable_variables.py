@@ -354,3 +354,31 @@ async def test_the_error_of_a_store_reaches_each_who_waits(writers: Writers) -> 
     found: list[Any] = await asyncio.gather(*writes, return_exceptions=True)
     assert all(isinstance(each, ToolBridgeError) and each.retry_after == 5 for each in found)
     assert len(writers.store.variables("s")) == 0
+
+
+FULL = ResourceExhaustedError("nothing was changed: the store has reached its limit")
+
+
+@pytest.mark.parametrize("refused", ["the same variable", "another one", "a deletion of it"])
+async def test_a_change_that_a_store_refuses_at_once_leaves_what_is_on_its_way_before_it(refused: str) -> None:
+    # Otherwise two would win the compare-and-set from one revision.
+    stage = Stage()
+    first = stage.set("x", 1)
+    stage.set("y", 1)
+    stage.store.store()
+    winner = stage.set("x", 2, expected_revision=first.revision)
+    stage.store.refusing = FULL
+    if refused == "a deletion of it":
+        stage.delete("x")
+    else:
+        stage.set("x" if refused == "the same variable" else "y", 3)
+    stage.store.refusing = None
+    with pytest.raises(ConflictError):
+        stage.set("x", 4, expected_revision=first.revision)
+    # Who waits to know whether it may be made waits for what decides that, and for nothing that is over: awaiting what
+    # is over does not let anybody else run.
+    decides = stage.variables.in_the_way("x", create=True, expected=first.revision)
+    assert decides is stage.store.held[0][2]
+    stage.store.store()
+    assert stage.variables.get("x") is winner
+    assert stage.variables._pending == {}

@@ -1,16 +1,18 @@
 """What a new hub takes over of an earlier life."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.restoring import restore
-from grpc_tool_bridge.core.stored import StoredSession, StoredState
+from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
-from grpc_tool_bridge.errors import SessionExpiredError
+from grpc_tool_bridge.errors import SessionExpiredError, StoreError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from grpc_tool_bridge.values.serialization import serialize_value
 from support.held_store import HeldStore
 from support.waiting import soon, turns
@@ -119,6 +121,27 @@ async def test_a_hub_that_cannot_take_over_gives_the_store_back() -> None:
     hub = Hub(durable=store)
     with pytest.raises(AttributeError):
         await hub.restore()
+    assert store.closed
+
+
+async def test_a_hub_that_could_not_take_a_store_leaves_it_to_the_hub_that_has_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "hub.db")
+    first, second = (Hub(durable=store) for _ in range(2))
+    await first.restore()
+    with pytest.raises(StoreError, match="serves a hub already"):
+        await second.restore()
+    await second.aclose()
+    second.abandon()
+    assert (await soon(first.initialize_session(pb.InitializeSessionRequest(session_id="s")))).success
+    await first.aclose()
+
+
+async def test_the_end_of_a_run_that_cannot_be_read_is_damage_of_the_store() -> None:
+    damaged = StoredRun("r", "a", b"", 1.0, 0, [(b"\xff\xff", True)])
+    state = StoredState("e", 0, [StoredSession("s", 1.0, {}, runs=[damaged])], {})
+    store = HeldStore(state, is_quick=True)
+    with pytest.raises(StoreError, match="is damaged"):
+        await Hub(durable=store).restore()
     assert store.closed
 
 

@@ -73,3 +73,17 @@ async def test_a_store_that_answers_at_once_leaves_nothing_on_its_way() -> None:
     await writes.begin(HeldStore(is_quick=True), SESSION, STORED, outcomes)
     assert (outcomes.of, len(writes)) == ([("s", True)], 0)
     await writes.settle("s")
+
+
+class Unwritable(HeldStore):
+    """A store that cannot even write a session down."""
+
+    def create_session(self, session: Any, settled: Any = None) -> Any:
+        raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+
+
+async def test_a_session_that_cannot_be_written_down_leaves_nothing_on_its_way() -> None:
+    writes = SessionWrites()
+    with pytest.raises(UnicodeEncodeError):
+        writes.begin(Unwritable(), SESSION, STORED, Outcomes())
+    assert len(writes) == 0

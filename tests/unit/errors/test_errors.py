@@ -38,6 +38,7 @@ from grpc_tool_bridge.errors import (
     SerializationError,
     SessionExpiredError,
     SessionNotFoundError,
+    StoreError,
     ToolBridgeError,
     ToolCommunicationError,
     ToolExecutionError,
@@ -293,6 +294,19 @@ def test_the_table_knows_what_is_retryable_where_a_peer_left_the_flag_out() -> N
     assert error_from_info(ErrorInfo(type="WorkerUnavailable", message="m")).retryable
     assert error_from_info(ErrorInfo(type="Strange", message="m", retryable=True)).retryable
     assert not error_from_info(ErrorInfo(type="Strange", message="m")).retryable
+
+
+@pytest.mark.parametrize("tool", [None, "add"])
+def test_an_error_that_may_not_be_retried_says_so_though_its_type_may(tool: str | None) -> None:
+    damaged = StoreError("the store is damaged", retryable=False, details={"outcome": "unknown"})
+    for error in (damaged, error_from_info(error_info(damaged), tool)):
+        info = error_info(error)
+        back = error_from_info(info, tool)
+        assert (info.type, info.retryable, back.retryable) == ("WorkerUnavailable", False, False)
+        assert back.details == {"origin": "bridge", "outcome": "unknown"}
+    # Only where the table says otherwise.
+    assert "retryable" not in error_info(ValidationError("no")).details
+    assert "retryable" not in error_info(StoreError("it is busy")).details
 
 
 def test_an_unknown_type_is_an_error_of_the_base_class() -> None:

@@ -166,7 +166,8 @@ def _refuse_store(target: Path, path: Path) -> None:
     """Refuses to write a backup over a store that is in use, or where a log would be applied to it."""
     if target.is_dir():
         raise ValidationError(f"{target} is a directory; give the path of a file in it")
-    names = {os.path.realpath(beside(path, suffix)) for suffix in ("", *LOGS, ".lock")}
+    # SQLite removes what it takes for the journal of an interrupted change.
+    names = {os.path.realpath(beside(path, suffix)) for suffix in ("", *LOGS, "-journal", ".lock")}
     if os.path.realpath(target) in names or _is_same(target, path):
         raise ValidationError(f"{target} belongs to the store itself; give another name")
     if size_of(beside(target, "-wal")) or holder(target) is not None:

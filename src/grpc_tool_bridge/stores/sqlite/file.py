@@ -12,7 +12,7 @@ from grpc_tool_bridge.stores.sqlite.failures import RESTORE, reason
 from grpc_tool_bridge.stores.sqlite.lock import MODE, StoreLock, cannot_open
 from grpc_tool_bridge.stores.sqlite.log import WriteAheadLog, continues
 from grpc_tool_bridge.stores.sqlite.room import MIN_LIMIT
-from grpc_tool_bridge.stores.sqlite.schema import APPLICATION_ID, VERSION, migrate, version_of
+from grpc_tool_bridge.stores.sqlite.schema import APPLICATION_ID, VERSION, migrate, missing, version_of
 from grpc_tool_bridge.stores.sqlite.upgrades import keep_copy
 
 # Seconds to wait for another program that has the file locked for a moment, such as a vacuum.
@@ -73,6 +73,7 @@ class StoreFile:
         made = False
         try:
             made = self._make()
+            self._lock.hold_store()
             known = 0 if was_empty else self._inspect()
             # Not before: the file of another program stays as it is.
             self._close_to_others()
@@ -283,6 +284,8 @@ class StoreFile:
             )
         if known < VERSION:
             migrate(connection, known)
+        if lost := missing(connection):
+            raise StoreError(f"the store {self.path} is damaged (it has no {', no '.join(lost)}); {RESTORE}")
 
 
 def _facts(connection: sqlite3.Connection) -> dict[str, str | int]:

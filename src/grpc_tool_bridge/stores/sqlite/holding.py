@@ -41,7 +41,7 @@ def holder(path: Path) -> int | None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Has a store, as a hub has it: no hub can open it meanwhile.
+    """Has a store, as a hub has it: no hub can open it meanwhile. What fails leaves no lock that was not there before.
 
     Args:
         path: The store's file.

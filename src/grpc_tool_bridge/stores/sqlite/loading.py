@@ -1,11 +1,17 @@
-"""Reads from an SQLite store what a hub begins with."""
+"""Reads from an SQLite store what a hub begins with.
+
+Each row is checked, since the file may have been written by others, or be damaged where SQLite does not see it: a hub
+that begins with what no hub has written would fail later, and where its callers see it.
+"""
 
 import gc
 import json
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import NoneType
 
 from google.protobuf.any_pb2 import Any
 
@@ -17,11 +23,45 @@ from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
 
 _NO_TAGS: Mapping[str, str] = {}
 
+# No hub comes near: SQLite's integers have 63 bits, a protobuf Timestamp ends with the year 9999.
+_MOST = 2**62
+_MOST_SECONDS = 253_402_300_800.0
+
+# The types of what is read of a row.
+_SESSION = (str, float, bytes, int, int)
+_VARIABLES = frozenset(
+    (str, str, str, bytes, str, int, float, float, int, int, str, int, tags) for tags in (str, NoneType)
+)
+_RUN = (str, str, bytes, float)
+_CHUNK = (int, int, bytes)
+
+
+class DamagedRowError(Exception):
+    """A row is not what a hub writes.
+
+    Args:
+        table: Its table.
+    """
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+
+    def __str__(self) -> str:
+        return f"a row of its table {self.args[0]!r} is not what a hub writes"
+
 
 def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
-    """Reads the whole state. Calls that an earlier life left without an answer are forgotten after ``answer_ttl``."""
+    """Reads the whole state.
+
+    Calls that an earlier life left without an answer are forgotten ``answer_ttl`` seconds from now: however long they
+    ran, and however long there was no hub, callers have that time to come back.
+
+    Raises:
+        DamagedRowError: A row is not what a hub writes.
+        sqlite3.Error: It cannot be read.
+    """
     connection.execute(
-        "UPDATE calls SET ends_at = began_at + ? WHERE answer IS NULL AND ends_at IS NULL", (settings.answer_ttl,)
+        "UPDATE calls SET ends_at = ? WHERE answer IS NULL AND ends_at IS NULL", (time.time() + settings.answer_ttl,)
     )
     with _without_collector():
         sessions = _sessions(connection)
@@ -38,6 +78,10 @@ def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
         facts["epoch"] = uuid.uuid4().hex
         connection.execute("INSERT INTO facts VALUES ('epoch', ?)", (facts["epoch"],))
     (last,) = connection.execute("SELECT max(revision) FROM changes").fetchone()
+    if not (_is_text(facts["epoch"]) and _is_count(facts.get("revision", 0))):
+        raise DamagedRowError("facts")
+    if not _is_count(last or 0):
+        raise DamagedRowError("changes")
     revision = max(facts.get("revision", 0), last or 0)
     return StoredState(facts["epoch"], revision, list(sessions.values()), dict(reversed(ended)))
 
@@ -60,7 +104,15 @@ def _sessions(connection: sqlite3.Connection) -> dict[str, StoredSession]:
         "SELECT session_id, created_at, request, history_floor, lost_delete FROM sessions "
         "ORDER BY created_at, session_id"
     )
-    for session_id, created_at, request, floor, lost_delete in rows:
+    for row in rows:
+        session_id, created_at, request, floor, lost_delete = row
+        if not (
+            tuple(map(type, row)) == _SESSION
+            and 0 <= created_at < _MOST_SECONDS
+            and 0 <= floor < _MOST
+            and 0 <= lost_delete < _MOST
+        ):
+            raise DamagedRowError("sessions")
         asked = InitializeSessionRequest.FromString(request)
         config = asked.config if asked.HasField("config") else None
         session = StoredSession(session_id, created_at, dict(asked.metadata), config)
@@ -76,11 +128,21 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
     )
     # There are few types, and each row has a text of its own for its type.
     kinds: dict[str, str] = {}
-    for session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags in rows:
+    for row in rows:
+        session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags = row
         session = sessions.get(session_id)
         # What a session has left that has ended is removed later.
         if session is None:
             continue
+        if not (
+            tuple(map(type, row)) in _VARIABLES
+            and 0 < revision < _MOST
+            and 0 <= size < _MOST
+            and 0 <= held < _MOST
+            and 0 <= created < _MOST_SECONDS
+            and 0 <= at < _MOST_SECONDS
+        ):
+            raise DamagedRowError("changes")
         session.variables.append(
             Variable(
                 name,
@@ -93,7 +155,7 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
                 held,
                 created_by,
                 bool(secret),
-                json.loads(tags) if tags else _NO_TAGS,
+                _read_tags(tags) if tags else _NO_TAGS,
             )
         )
     for session_id, last in connection.execute("SELECT session_id, max(revision) FROM changes GROUP BY session_id"):
@@ -107,6 +169,13 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
         if session_id in sessions:
             session = sessions[session_id]
             session.deleted_at = max(session.deleted_at, last)
+
+
+def _read_tags(text: str) -> Mapping[str, str]:
+    tags = json.loads(text)
+    if type(tags) is not dict or not all(map(_is_text, tags.values())):
+        raise DamagedRowError("changes")
+    return tags
 
 
 def _add_agents(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
@@ -123,6 +192,8 @@ def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]
         "SELECT session_id, run_id, agent_id, digest, started_at FROM runs ORDER BY number"
     ):
         if session_id in sessions:
+            if not (tuple(map(type, facts)) == _RUN and 0 <= facts[3] < _MOST_SECONDS):
+                raise DamagedRowError("runs")
             begun = runs[session_id, facts[0]] = StoredRun(*facts)
             sessions[session_id].runs.append(begun)
     for session_id, run_id, sequence, is_last, data in connection.execute(
@@ -133,4 +204,18 @@ def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]
             continue
         if not run.chunks:
             run.first = sequence
+        if not (
+            (type(sequence), type(is_last), type(data)) == _CHUNK
+            and 0 <= sequence < _MOST
+            and sequence == run.first + len(run.chunks)
+        ):
+            raise DamagedRowError("chunks")
         run.chunks.append((data, bool(is_last)))
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < _MOST

@@ -1,4 +1,8 @@
-"""Which process has an SQLite store: a locked file beside it, which the system unlocks however that process ends."""
+"""Which process has an SQLite store: a locked file beside it, which the system unlocks however that process ends.
+
+On Linux the store's file itself is locked, too: whoever uses it by another name, a hard link or a mount of the file
+alone, has another file beside it, and another log, and two of them damage what they have in common.
+"""
 
 import contextlib
 import errno
@@ -41,6 +45,8 @@ class StoreLock:
         self._store = path
         self.path = path.with_name(path.name + ".lock")
         self._file: int | None = None
+        # The store's file, for its lock alone.
+        self._held: int | None = None
         self._is_new = False
         self._noted = ""
 
@@ -82,6 +88,36 @@ class StoreLock:
             self.remove()
             raise cannot_open(self._store, self.path, error) from None
         forks.watch(self)
+        self.hold_store()
+
+    def hold_store(self) -> None:
+        """Locks the store's file itself, if it is there and the lock can be had beside those of SQLite.
+
+        It stays open until the store is given back: closed earlier, it would give back the locks that SQLite has on it.
+
+        Raises:
+            StoreError: Another hub has it by another name. Then the store is given back.
+        """
+        # Elsewhere, a lock of this kind keeps off those of SQLite.
+        if self._held is not None or sys.platform != "linux":
+            return
+        try:
+            file = os.open(self._store, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            # It is not there yet, or SQLite says what is wrong with it.
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(file)
+            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                self.remove()
+                raise StoreError(
+                    f"another hub has the store {self._store} by another name, such as a hard link or a mount of the "
+                    "file alone; stop it first, and mount its directory instead of the file"
+                ) from None
+            return
+        self._held = file
 
     def _open(self) -> tuple[int, bool]:
         # A link would lead to a file of somebody else, which would be written.
@@ -134,9 +170,10 @@ class StoreLock:
 
     def release(self) -> None:
         """Gives the store back."""
-        if self._file is not None:
-            file, self._file = self._file, None
-            os.close(file)
+        for file in (self._held, self._file):
+            if file is not None:
+                os.close(file)
+        self._held = self._file = None
 
     def remove(self) -> None:
         """Gives the store back, and removes the file if it was not there before."""

@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
+from grpc_tool_bridge.stores.sqlite.failures import RESTORE
 
 # The log is carried over when it has so many pages.
 PAGES = 900
@@ -26,6 +28,9 @@ LENGTH_PAGES = 1_000
 
 # It is said that something keeps the log from being carried over when it has so many times the pages.
 MANY = 16
+
+# No hub begins so many logs.
+_MOST = 2**62
 
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -53,6 +58,7 @@ class WriteAheadLog:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, note: Callable[[int], None]) -> None:
         self._connection = connection
+        self._store = path
         self._path = path.with_name(path.name + "-wal")
         self._note = note
         (self._page,) = connection.execute("PRAGMA page_size").fetchone()
@@ -67,13 +73,17 @@ class WriteAheadLog:
         Raises:
             sqlite3.Error: It cannot be written.
             OSError: Likewise.
+            StoreError: What the store says of its log is not what a hub writes.
         """
         # SQLite would carry the log over within a commit.
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
         # One that became longer is cut back to this many bytes.
         self._connection.execute("PRAGMA journal_size_limit = 67108864")
         found = self._connection.execute(_NUMBER).fetchone()
-        self._number = (found[0] if found else 0) & ~1
+        number = found[0] if found else 0
+        if type(number) is not int or not 0 <= number < _MOST:
+            raise StoreError(f"the store {self._store} is damaged (the number of its log is none); {RESTORE}")
+        self._number = number & ~1
         self._connection.execute(_IDENTIFY, (uuid.uuid4().hex,))
         self.turn_over()
         # To close it gives back no locks: SQLite has those on other files.

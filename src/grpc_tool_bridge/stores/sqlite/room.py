@@ -8,6 +8,9 @@ RESERVED_PART = 16
 MIN_RESERVED = 32 * 1024
 MAX_RESERVED = 4 * 1024 * 1024
 
+# Names are in indexes as well, and pages are not filled: a change takes at most so many times its bytes.
+INDEXED = 4
+
 # With less than this left, each change is looked at before it is taken.
 NEAR = 128 * 1024 * 1024
 
@@ -56,7 +59,7 @@ class Room:
 
     def is_over_limit(self, size: int) -> bool:
         """Returns whether it is the limit, and not the disk, that so many bytes more have no room."""
-        return bool(self.limit) and self._used() + size + self._reserved >= self.limit
+        return bool(self.limit) and self._used() + INDEXED * size + self._reserved >= self.limit
 
     def look_if_due(self) -> None:
         """Looks after some commits, or after each if little is left."""

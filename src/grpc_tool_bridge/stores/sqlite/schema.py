@@ -2,6 +2,8 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
+from functools import cache
 
 # "gtbs": tells a store from other SQLite files.
 APPLICATION_ID = 0x67746273
@@ -149,6 +151,26 @@ def migrate(connection: sqlite3.Connection, known: int) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def missing(connection: sqlite3.Connection) -> list[str]:
+    """Returns the tables, indexes and triggers that a store of the present version lacks.
+
+    Without a trigger, for instance, it would take changes that its next hub does not find.
+    """
+    found = set(connection.execute(_PARTS))
+    return [f"{kind} {name}" for kind, name in _parts() if (kind, name) not in found]
+
+
+_PARTS = "SELECT type, name FROM sqlite_master ORDER BY type, name"
+
+
+@cache
+def _parts() -> Sequence[tuple[str, str]]:
+    """Returns the kind and the name of all that a store of the present version has."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, 0)
+        return connection.execute(_PARTS).fetchall()
 
 
 def statements_of(script: str) -> list[str]:

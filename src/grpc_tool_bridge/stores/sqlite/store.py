@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change as VariableChange
@@ -22,7 +24,7 @@ from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
 from grpc_tool_bridge.stores.sqlite.failures import RESTORE, reason
 from grpc_tool_bridge.stores.sqlite.file import StoreFile
 from grpc_tool_bridge.stores.sqlite.history import history_after
-from grpc_tool_bridge.stores.sqlite.loading import load
+from grpc_tool_bridge.stores.sqlite.loading import DamagedRowError, load
 from grpc_tool_bridge.stores.sqlite.upkeep import FileUpkeep
 from grpc_tool_bridge.stores.sqlite.writer import AtPoint, Change, Writer
 
@@ -69,20 +71,24 @@ class SqliteStore:
         return state
 
     def _open(self, settings: Settings) -> tuple[sqlite3.Connection, StoredState, FileUpkeep]:
-        connection = self._file.open(settings.max_store_bytes)
         try:
-            state = load(connection, settings)
-            assert self._file.log is not None  # noqa: S101 - it is open
-            return connection, state, FileUpkeep(connection, settings, self._file.log)
-        except BaseException as error:
-            connection.close()
-            self._file.close()
-            if isinstance(error, sqlite3.Error):
-                raise StoreError(reason(error, self.path)) from None
-            if not isinstance(error, Exception):
+            connection = self._file.open(settings.max_store_bytes)
+            try:
+                state = load(connection, settings)
+                assert self._file.log is not None  # noqa: S101 - it is open
+                return connection, state, FileUpkeep(connection, settings, self._file.log)
+            except BaseException:
+                connection.close()
+                self._file.close()
                 raise
-            # What is in a row is not what was written there.
-            raise StoreError(f"the store {self.path} is damaged ({type(error).__name__}); {RESTORE}") from None
+        except ToolBridgeError:
+            raise
+        except sqlite3.Error as error:
+            raise StoreError(reason(error, self.path)) from None
+        except Exception as error:  # noqa: BLE001 - what is in a row is not what was written there
+            # Other texts may have a value in them.
+            what = str(error) if isinstance(error, DamagedRowError) else type(error).__name__
+            raise StoreError(f"the store {self.path} is damaged ({what}); {RESTORE}") from None
 
     def _opened_in_vain(self, opening: "asyncio.Future[tuple[sqlite3.Connection, StoredState, FileUpkeep]]") -> None:
         if not opening.cancelled() and opening.exception() is None:
@@ -154,8 +160,8 @@ class SqliteStore:
     ) -> Change:
         return self._submitted(Change(sql, parameters, settled, owed=owed, frees=frees or owed))
 
-    def _work(self, work: Callable[[sqlite3.Connection], Any], *, owed: bool = False) -> Change:
-        return self._submitted(Change("", (), owed=owed, frees=owed, work=work))
+    def _work(self, work: Callable[[sqlite3.Connection], Any], *written: Any, owed: bool = False) -> Change:
+        return self._submitted(Change("", written, owed=owed, frees=owed, work=work))
 
     def _submitted(self, change: Change) -> Change:
         if self._writer is None:
@@ -210,6 +216,8 @@ class SqliteStore:
         )
         change = Change(statements.SET, row, settled)
         if hides and self._writer is not None and not self._writer.refuses(change):
+            # It has its room: were it refused now, what it was before would be secret all the same.
+            change.frees = True
             self._submit(statements.HIDE, session_id, variable.name, frees=True)
         return self._submitted(change)
 
@@ -257,9 +265,9 @@ class SqliteStore:
             ).fetchone()
             if row is not None:
                 known, answer, ends_at = row
-                if ends_at is None or ends_at > now:
+                if not isinstance(ends_at, float) or ends_at > now:
                     if answer is not None:
-                        return StoredCall(known, ToolCallResponse.FromString(answer))
+                        return StoredCall(known, _read_answer(answer))
                     if not (again and known == used_for):
                         return StoredCall(known, None)
             connection.execute(
@@ -268,7 +276,7 @@ class SqliteStore:
             )
             return None
 
-        change = self._work(begin)
+        change = self._work(begin, session_id, key, used_for)
         await change
         found: StoredCall | None = change.result
         return found
@@ -330,3 +338,11 @@ class SqliteStore:
                 )
 
         return self._work(drop, owed=True)
+
+
+def _read_answer(answer: Any) -> ToolCallResponse | None:
+    """Returns an answer that was kept; None if it is damaged: then nobody knows what it was."""
+    try:
+        return ToolCallResponse.FromString(answer)
+    except (DecodeError, TypeError):
+        return None

@@ -13,7 +13,6 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.aio.loops import has_ended
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
@@ -39,6 +38,9 @@ RETRY_SECONDS = 1.0
 # The same for what keeps the file tidy.
 TIDY_AGAIN_SECONDS = 5.0
 
+# A longer wait is looked at again: a row may say any time, and Python takes no wait of centuries.
+MAX_WAIT_SECONDS = 3_600.0
+
 # Bytes of a row besides its values.
 _ROW_BYTES = 200
 
@@ -53,7 +55,7 @@ class Change(Write):
 
     Args:
         sql: The statement.
-        parameters: Its parameters.
+        parameters: Its parameters; with ``work``, what that writes.
         settled: As for ``Write``.
         owed: Whether it is tried again until it is stored: it only takes away, so nothing is built on it.
         frees: Whether it takes away, or replaces what is as large, and so is taken by a store that has reached its
@@ -233,6 +235,9 @@ class Writer:
     def _close(self) -> None:
         if self._refusal is None:
             self._refusal = closed_error
+        self._stop_retry()
+
+    def _stop_retry(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -245,9 +250,7 @@ class Writer:
 
     def _try_again(self) -> None:
         """Submits what is owed, and sees whether a store that failed can be written."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._stop_retry()
         again, self._owed = self._owed, []
         if self.is_failing and not self._is_trying:
             self._is_trying = True
@@ -288,6 +291,7 @@ class Writer:
             self.waiting += len(again)
         elif self._refusal is None and (again or self.is_failing):
             self._owed = again
+            self._stop_retry()
             self._retry = self._loop.call_later(RETRY_SECONDS, self._try_again)
         self._handled.put(True)
         self._no_longer_waiting(len(lost))
@@ -355,7 +359,7 @@ class Writer:
             seconds = self._tidy()
             self._pass("tidied")
             try:
-                return self._changes.get(timeout=seconds)
+                return self._changes.get(timeout=seconds if seconds is None else min(seconds, MAX_WAIT_SECONDS))
             except Empty:
                 continue
 
@@ -372,9 +376,10 @@ class Writer:
         return True
 
     def _tell(self, what: Callable[..., None], *args: Any) -> bool:
-        """Calls a method in the loop; returns False if that has ended, and nobody waits."""
-        if has_ended(self._loop):
-            return False
+        """Calls a method in the loop; returns False if that is closed, and nobody waits.
+
+        One that merely does not run now may run again, as between two calls of ``asyncio.Runner.run``.
+        """
         try:
             self._loop.call_soon_threadsafe(what, *args)
         except RuntimeError:

@@ -102,7 +102,7 @@ async def test_a_backup_replaces_another_file_only_if_it_may(tmp_path: Path) -> 
     assert contents(target) == contents(path)
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal", ".lock"])
 async def test_a_backup_never_replaces_a_file_of_the_store_itself(suffix: str, tmp_path: Path) -> None:
     path = await filled(tmp_path / "hub.db")
     with pytest.raises(ValidationError, match="belongs to the store itself"):

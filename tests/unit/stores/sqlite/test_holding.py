@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import holding
 from grpc_tool_bridge.stores.sqlite.holding import held, holder, own_as
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from support.store_files import filled
+from support.store_files import filled, names_in
 
 needs_locks = pytest.mark.skipif(not holding.LOCKS.exists(), reason="the system does not tell who has a lock")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -50,6 +50,16 @@ async def test_a_file_that_has_another_device_there_is_known_by_its_process(
     assert holder(path) is None
     locks.write_text(f"1: FLOCK  ADVISORY  WRITE 4242 ff:ff:{number} 0 EOF\n")
     assert holder(path) == 4242
+
+
+async def test_what_fails_leaves_no_lock_that_was_not_there(tmp_path: Path) -> None:
+    path = await filled(tmp_path / "hub.db")
+    for name, left in (("hub.db", ["hub.db", "hub.db.lock"]), ("new.db", ["hub.db", "hub.db.lock"])):
+        with pytest.raises(ZeroDivisionError), held(path.with_name(name)):
+            raise ZeroDivisionError
+        assert names_in(tmp_path) == left
+    with held(path):
+        pass
 
 
 async def test_nobody_else_has_a_store_that_is_held(tmp_path: Path) -> None:

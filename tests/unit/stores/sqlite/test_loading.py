@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from grpc_tool_bridge.stores.sqlite.loading import load
+from grpc_tool_bridge.stores.sqlite.loading import DamagedRowError, load
 from unit.stores.sqlite.rows import Kept
 
 
@@ -83,6 +83,78 @@ def test_chunks_come_in_order_from_the_first_that_is_kept(kept: Kept) -> None:
         )
     (run,) = load(kept.connection, kept.settings).sessions[0].runs
     assert (run.first, run.chunks) == (3, [(b"\3", False), (b"\4", False), (b"\5", True)])
+
+
+# What others than a hub may have written, or a fault of the disk that SQLite does not see.
+DAMAGE = {
+    "facts": [
+        "UPDATE facts SET value = 5 WHERE name = 'epoch'",
+        "UPDATE facts SET value = NULL WHERE name = 'epoch'",
+        "INSERT INTO facts VALUES ('revision', 'z')",
+        "INSERT INTO facts VALUES ('revision', -5)",
+        "INSERT INTO facts VALUES ('revision', 9223372036854775807)",
+    ],
+    "sessions": [
+        "UPDATE sessions SET session_id = x'00ff'",
+        "UPDATE sessions SET request = 'text'",
+        "UPDATE sessions SET created_at = 'text'",
+        "UPDATE sessions SET created_at = 9e999",
+        "UPDATE sessions SET created_at = -1e20",
+        "UPDATE sessions SET history_floor = 'text'",
+        "UPDATE sessions SET lost_delete = 9223372036854775807",
+    ],
+    "changes": [
+        f"UPDATE changes SET {change}"
+        for change in (
+            "name = x'00ff'",
+            "size = 'text'",
+            "size = -1",
+            "size = 9223372036854775807",
+            "held = NULL",
+            "type = NULL",
+            "type_url = NULL",
+            "value = 'text'",
+            "value = NULL",
+            "at = 'text'",
+            "created_at = 9e999",
+            "created_by = NULL",
+            "secret = 'text'",
+            "tags = x'00'",
+            "tags = '[1]'",
+            "tags = '{\"a\": 1}'",
+            "revision = 9223372036854775807",
+        )
+    ],
+    "runs": ["UPDATE runs SET started_at = 'text'", "UPDATE runs SET agent_id = x'00'", "UPDATE runs SET digest = 'd'"],
+    "chunks": [
+        "UPDATE chunks SET sequence = -1",
+        "UPDATE chunks SET sequence = 9223372036854775807",
+        "UPDATE chunks SET data = 'text'",
+        "UPDATE chunks SET is_last = 'text'",
+        "INSERT INTO chunks (session_id, run_id, sequence, is_last, data) VALUES ('s', 'r', 2, 0, x'')",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "damage"), [(table, damage) for table, all_of_it in DAMAGE.items() for damage in all_of_it]
+)
+def test_a_row_that_no_hub_has_written_is_damage(kept: Kept, table: str, damage: str) -> None:
+    kept.session("s")
+    kept.set("s", "x", 1)
+    kept.connection.execute(
+        "INSERT INTO runs (session_id, run_id, agent_id, digest, started_at) VALUES ('s', 'r', 'a', x'', 1.0)"
+    )
+    kept.connection.execute(
+        "INSERT INTO chunks (session_id, run_id, sequence, is_last, data) VALUES ('s', 'r', 0, 0, x'')"
+    )
+    load(kept.connection, kept.settings)
+    kept.connection.execute("INSERT OR IGNORE INTO present SELECT revision FROM changes")
+    kept.connection.execute(damage)
+    if "revision = 9" in damage:
+        kept.connection.execute("UPDATE present SET revision = 9223372036854775807")
+    with pytest.raises(DamagedRowError, match=f"'{table}'"):
+        load(kept.connection, kept.settings)
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])

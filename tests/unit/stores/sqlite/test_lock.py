@@ -48,6 +48,22 @@ def hold(path: Path, more: str = "", told: str = "taken\n") -> "subprocess.Popen
     return process
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lock would keep off those of SQLite")
+def test_a_hub_that_has_the_file_by_another_name_has_the_store(path: Path) -> None:
+    path.write_bytes(b"")
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+    process = hold(path)
+    lock = StoreLock(other)
+    with pytest.raises(StoreError, match=r"by another name, such as a hard link or a mount of the file alone"):
+        lock.take()
+    assert (lock.is_held, lock.path.exists()) == (False, False)
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    lock.take()
+    lock.release()
+
+
 def test_another_hub_is_named_by_its_process_and_a_killed_one_gives_the_store_back(path: Path) -> None:
     process = hold(path)
     lock = StoreLock(path)

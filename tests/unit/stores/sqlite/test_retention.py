@@ -225,17 +225,23 @@ def test_a_call_that_an_earlier_life_left_without_an_answer_is_forgotten_in_the_
     monkeypatch.setattr(retention, "SWEEP_SECONDS", 0.0)
     kept = Kept(path, answer_ttl=600.0)
     kept.session("s")
-    for key, began_at in (("old", time.time() - 700), ("young", time.time() - 10)):
-        kept.connection.execute(
-            "INSERT INTO calls (session_id, key, used_for, began_at) VALUES ('s', ?, x'00', ?)", (key, began_at)
-        )
+    # It ran for longer than an answer is kept, or there was no hub for so long: who comes back must not run it again.
+    kept.connection.execute(
+        "INSERT INTO calls (session_id, key, used_for, began_at) VALUES ('s', 'k', x'00', ?)", (time.time() - 7_000,)
+    )
     load(kept.connection, kept.settings)
     kept.retention.begin()
     kept.tidy()
-    assert kept.all("SELECT key FROM calls") == ["young"]
+    assert kept.all("SELECT key FROM calls") == ["k"]
     wait = kept.retention.step()
     assert wait is not None
     assert 500 < wait <= 600
+    # A further restart does not begin its time anew.
+    kept.connection.execute("UPDATE calls SET ends_at = 1.0")
+    load(kept.connection, kept.settings)
+    kept.retention.begin()
+    kept.tidy()
+    assert kept.all("SELECT key FROM calls") == []
 
 
 def test_nothing_to_do_is_nothing_to_wait_for(path: Path) -> None:

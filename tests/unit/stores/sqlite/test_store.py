@@ -84,10 +84,10 @@ async def lives(tmp_path: Path) -> AsyncIterator[Lives]:
         {"tags": {"": "", "k": "\0", "ü\u2028": '"\\'}},
         {"tags": {f"tag {number}": "t" * 1_000 for number in range(1_000)}},
         {"created_at": 0.1 + 0.2, "updated_at": math.nextafter(1.8e9, 2e9)},
-        {"created_at": 0.0, "updated_at": 1e300},
-        {"created_at": 1.0, "updated_at": -5e-324},
-        {"revision": 2**63 - 1, "previous": 0},
-        {"size": 2**62, "held": 2**62},
+        {"created_at": 0.0, "updated_at": 253_402_300_799.0},
+        {"created_at": 1.0, "updated_at": 5e-324},
+        {"revision": 2**62 - 1, "previous": 0},
+        {"size": 2**62 - 1, "held": 2**62 - 1},
         {"secret": True},
     ],
     ids=",".join,
@@ -135,6 +135,48 @@ async def test_a_variable_that_becomes_secret_hides_what_it_was(lives: Lives) ->
     await lives.set(2, previous=1, hides=True, secret=True)
     changes = await lives.store.changes_after("s", 0)
     assert [change.secret for change in changes or ()] == [True, True]
+
+
+async def test_a_variable_that_a_full_store_refuses_to_make_secret_hides_nothing(lives: Lives) -> None:
+    await lives.begin(max_store_bytes=1_000_000)
+    await lives.session()
+    await lives.set(1)
+    # There is room for it once, and not twice.
+    value = AnyMessage(type_url="t", value=bytes(600_000))
+    await lives.set(2, previous=1, hides=True, secret=True, value=value, size=600_000)
+    assert rows(lives.path, "SELECT revision, secret FROM changes ORDER BY revision") == [(1, 1), (2, 1)]
+    with pytest.raises(ResourceExhaustedError):
+        await lives.set(3, name="y", value=value, size=600_000)
+
+
+@pytest.mark.parametrize("damage", ["answer = x'ffffff'", "answer = 'text'", "answer = 5, ends_at = 'text'"])
+async def test_an_answer_that_cannot_be_read_is_one_that_nobody_knows(lives: Lives, damage: str) -> None:
+    await lives.session()
+    await lives.store.begin_call("s", "k", b"d", again=False)
+    await lives.store.keep_answer("s", "k", ToolCallResponse(request_id="r"))
+    await lives.store.aclose()
+    with sqlite3.connect(lives.path) as connection:
+        connection.execute(f"UPDATE calls SET {damage}")
+    connection.close()
+    await lives.begin()
+    other = asyncio.ensure_future(lives.session("t"))
+    found = await lives.store.begin_call("s", "k", b"d", again=False)
+    assert found is not None
+    assert (found.answer, found.used_for) == (None, b"d")
+    await soon(other)
+
+
+async def test_a_time_beyond_all_times_in_a_row_does_not_stop_the_store(lives: Lives) -> None:
+    await lives.session()
+    await lives.store.begin_call("s", "k", b"d", again=False)
+    await lives.store.keep_answer("s", "k", ToolCallResponse(request_id="r"))
+    await lives.store.aclose()
+    with sqlite3.connect(lives.path) as connection:
+        connection.execute("UPDATE calls SET ends_at = 9e999")
+    connection.close()
+    await lives.begin()
+    for number in range(3):
+        await soon(lives.session(f"s{number}"))
 
 
 async def test_answers_are_given_until_they_expire_and_then_the_key_is_free(
@@ -244,6 +286,33 @@ async def test_a_row_that_is_not_what_was_written_is_damage(lives: Lives) -> Non
             await SqliteStore(lives.path).open(Settings())
 
 
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("UPDATE facts SET value = 'x' WHERE name = 'log'", r"damaged \(the number of its log is none\)"),
+        ("UPDATE facts SET value = NULL WHERE name = 'log'", r"damaged \(the number of its log is none\)"),
+        (
+            "UPDATE facts SET value = 9223372036854775807 WHERE name = 'log'",
+            r"damaged \(the number of its log is none\)",
+        ),
+        ("UPDATE facts SET value = NULL WHERE name = 'epoch'", r"damaged \(a row of its table 'facts' is not"),
+        # Without it, what is set would not be there after a restart.
+        ("DROP TRIGGER change_added", r"damaged \(it has no trigger change_added\)"),
+        ("DROP TABLE chunks", r"damaged \(it has no .*, no table chunks\)"),
+    ],
+)
+async def test_what_no_hub_has_written_is_damage(lives: Lives, damage: str, what: str) -> None:
+    await lives.session()
+    await lives.set()
+    await lives.store.aclose()
+    with sqlite3.connect(lives.path) as connection:
+        connection.execute(damage)
+    connection.close()
+    for _ in range(2):
+        with pytest.raises(StoreError, match=what):
+            await SqliteStore(lives.path).open(Settings())
+
+
 async def test_a_store_at_its_limit_keeps_what_it_has_and_takes_what_frees_room(lives: Lives) -> None:
     limit = 2_000_000
     await lives.begin(max_store_bytes=limit)
@@ -302,6 +371,28 @@ async def test_many_that_write_to_a_full_store_are_told_at_once_and_those_that_d
     for write in writes:
         await soon(write)
     assert (await lives.begin()).sessions[0].variables == []
+
+
+async def test_many_calls_that_begin_at_once_in_a_full_store_are_told_of_its_limit_and_not_of_its_disk(
+    lives: Lives,
+) -> None:
+    await lives.begin(max_store_bytes=1_000_000)
+    session_id = "s" * 256
+    await lives.session(session_id)
+    texts: set[str] = set()
+    for turn in range(3):
+        keys = [f"{turn} {number} ".ljust(256, "k") for number in range(2_000)]
+        results = await soon(
+            asyncio.gather(
+                *(lives.store.begin_call(session_id, key, bytes(32), again=False) for key in keys),
+                return_exceptions=True,
+            )
+        )
+        texts = {result.message for result in results if isinstance(result, ResourceExhaustedError)}
+        assert all("limit of 1,000,000 bytes" in text for text in texts)
+        # A store that is merely full is no reason for the hub not to be ready.
+        assert not lives.store.is_failing
+    assert texts
 
 
 async def test_counts_have_sizes_and_commits(lives: Lives) -> None:

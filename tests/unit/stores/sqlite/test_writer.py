@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, StoreError, ToolBridgeError
 from grpc_tool_bridge.stores.sqlite import writer as writer_module
 from grpc_tool_bridge.stores.sqlite.statements import TRY
+from grpc_tool_bridge.stores.sqlite.writer import Change
+from support.patience import PATIENCE
 from support.waiting import soon, until
 from unit.stores.sqlite.writing import REMOVE, Stage, disk_error
 
@@ -404,6 +407,46 @@ def test_abandoned_with_its_loop_it_stores_what_waits_and_ends(tmp_path: Path) -
     assert stage.facts() == {"a": 1, "b": 1}
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_loop_that_does_not_run_for_a_while_is_told_when_it_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    with asyncio.Runner() as runner:
+
+        async def begin() -> tuple[Stage, Change]:
+            stage = Stage(tmp_path / "hub.db")
+            stage.hold()
+            if fails:
+                fail_at(stage, "COMMIT", times=1)
+            write = stage.add("a")
+            await stage.is_held()
+            return stage, write
+
+        async def go_on() -> None:
+            if fails:
+                await refused(write)
+            else:
+                await soon(write)
+            await soon(stage.add("b"))
+            await soon(stage.writer.aclose())
+
+        stage, write = runner.run(begin())
+        told, tell = threading.Event(), stage.writer._tell
+
+        def told_of(*args: Any) -> bool:
+            try:
+                return tell(*args)
+            finally:
+                told.set()
+
+        monkeypatch.setattr(stage.writer, "_tell", told_of)
+        # The commit ends while the loop does not run.
+        stage.release()
+        assert told.wait(PATIENCE)
+        runner.run(go_on())
+    assert set(stage.facts()) == ({"b"} if fails else {"a", "b"})
+
+
 def test_abandoned_while_it_fails_it_ends(tmp_path: Path) -> None:
     async def begin() -> Stage:
         stage = Stage(tmp_path / "hub.db")
@@ -451,6 +494,14 @@ async def test_tidying_goes_on_between_commits_and_while_nothing_comes(stage: St
     stage.upkeep.steps = [0.0, 0.001, 0.0, None]
     await soon(stage.add("a"))
     await until(lambda: not stage.upkeep.steps)
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+async def test_tidying_may_be_due_at_any_time(stage: Stage, seconds: float) -> None:
+    stage.upkeep.steps = [seconds, seconds]
+    for name in ("a", "b", "c"):
+        await soon(stage.add(name))
+    assert not stage.upkeep.steps
 
 
 @pytest.mark.parametrize("error", [IOERR, OSError(28, "No space left on device"), ZeroDivisionError()])
