@@ -42,6 +42,8 @@ TIDY_AGAIN_SECONDS = 5.0
 # Bytes of a row besides its values.
 _ROW_BYTES = 200
 
+_FAULT = "a change in the store has a fault"
+
 # Called with the name of each point on the way of a commit, in the writer's thread; for tests.
 AtPoint = Callable[[str], None]
 
@@ -76,7 +78,7 @@ class Change(Write):
         frees: bool = False,
         work: Callable[[sqlite3.Connection], Any] | None = None,
     ) -> None:
-        Write.__init__(self, settled)
+        super().__init__(settled)
         self.sql = sql
         self.parameters = parameters
         self.owed = owed
@@ -187,7 +189,7 @@ class Writer:
         if self._refusal is not None:
             _settle(change, self._refusal())
             return change
-        if not change.frees and self.refuses(change):
+        if not change.frees and self._upkeep.refuses(change):
             # Before anything can be built on it.
             _settle(change, self._full())
             return change
@@ -263,7 +265,10 @@ class Writer:
 
     def _committed(self, batch: Sequence[Change]) -> None:
         for change in batch:
-            _settle(change, None)
+            try:
+                change.settle(None)
+            except Exception:  # noqa: BLE001 - as in _settle, which would take longer
+                _log.exception(_FAULT)
         if self.failure and (self.is_failing or not self._upkeep.is_short):
             self._works_again()
         self._no_longer_waiting(len(batch))
@@ -487,7 +492,7 @@ def _settle(change: Change, error: ToolBridgeError | None) -> None:
     try:
         change.settle(error)
     except Exception:  # noqa: BLE001 - it is logged
-        _log.exception("a change in the store has a fault")
+        _log.exception(_FAULT)
 
 
 def _all_of(changes: "SimpleQueue[Change | None]") -> list[Change]:
