@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.stores.sqlite import statements
 from grpc_tool_bridge.stores.sqlite.history import floor_of, forget
-from grpc_tool_bridge.stores.sqlite.tallies import SLACK_PART, Tally
+from grpc_tool_bridge.stores.sqlite.tallies import Tally
 from grpc_tool_bridge.stores.sqlite.writer import Change
 
 # Expired answers are forgotten at least so often, in seconds.
 SWEEP_SECONDS = 10.0
+
+# Ended sessions are forgotten when there are this part of their number more.
+ENDED_SLACK_PART = 8
 
 # While room is short, all histories are searched at most so often, in seconds.
 GIVE_UP_SECONDS = 1.0
@@ -116,7 +119,7 @@ class Retention:
             self._trim_histories(until)
         elif self._answers.is_due:
             self._trim_answers(until)
-        elif self._ended > self._settings.ended_sessions + self._settings.ended_sessions // SLACK_PART:
+        elif self._ended > self._settings.ended_sessions + self._settings.ended_sessions // ENDED_SLACK_PART:
             self._trim_ended()
         elif self._sweep_in() == 0:
             self._sweep()
