@@ -184,16 +184,20 @@ class Retention:
             floor = floor_of(connection, session_id, self._settings)
             if floor is None:
                 continue
-            rows = connection.execute(
-                "SELECT revision, size FROM changes WHERE session_id = ? AND revision <= ? AND revision > "
-                "(SELECT history_floor FROM sessions WHERE session_id = ?) ORDER BY revision LIMIT ?",
-                (session_id, floor, session_id, MAX_ROWS),
+            dropped = (
+                "FROM changes WHERE session_id = ? AND revision <= ? AND revision > "
+                "(SELECT history_floor FROM sessions WHERE session_id = ?)"
             )
-            revisions, _ = _slice(rows, MAX_ROWS, MAX_BYTES)
-            if not revisions:
+            found = (session_id, floor, session_id)
+            count, held = connection.execute(f"SELECT count(*), total(size) {dropped}", found).fetchone()
+            if not count:
                 continue
-            self._forget({session_id: revisions[-1]})
-            if revisions[-1] < floor:
+            up_to = floor
+            if count > MAX_ROWS or held > MAX_BYTES:
+                rows = connection.execute(f"SELECT revision, size {dropped} ORDER BY revision LIMIT {MAX_ROWS}", found)
+                up_to = _slice(rows, MAX_ROWS, MAX_BYTES)[0][-1]
+            self._forget({session_id: up_to})
+            if up_to < floor:
                 self._changes.look_at(session_id)
             return
 

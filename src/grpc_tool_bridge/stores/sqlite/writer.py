@@ -39,6 +39,13 @@ RETRY_SECONDS = 1.0
 # The same for what keeps the file tidy.
 TIDY_AGAIN_SECONDS = 5.0
 
+# The file is tidied when no change has come for so many seconds, so that it is not what callers wait for who write
+# again as soon as they are answered; or after so many changes, where a commit counts as some, for the pages that it
+# writes anyway.
+IDLE_SECONDS = 0.001
+UNTIDY_CHANGES = 256
+_COMMIT_AS_CHANGES = 16
+
 # Bytes of a row besides its values.
 _ROW_BYTES = 200
 
@@ -180,6 +187,8 @@ class Writer:
         self._at: Sequence[Change] = ()
         # When to tidy again, after it failed.
         self._tidy_at = 0.0
+        # Changes since the file was tidied.
+        self._untidy = UNTIDY_CHANGES
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
         forks.watch(self)
@@ -350,13 +359,21 @@ class Writer:
                 self._pass("told")
                 self._batch = []
                 self._upkeep.note(batch)
+                self._untidy += _COMMIT_AS_CHANGES + len(batch)
             elif not self._tell(self._failed, batch, self._at, failure) or not self._handled.get():
                 break
 
     def _next(self) -> Change | None:
         """Waits for a change, and tidies meanwhile; None: there will be none."""
+        if self._untidy < UNTIDY_CHANGES:
+            try:
+                return self._changes.get(timeout=IDLE_SECONDS)
+            except Empty:
+                pass
         while True:
             seconds = self._tidy()
+            # If there is more to be done, some of it is after each commit.
+            self._untidy = UNTIDY_CHANGES if seconds == 0.0 else 0
             self._pass("tidied")
             try:
                 return self._changes.get(timeout=seconds)

@@ -14,6 +14,7 @@ import pytest
 from grpc_tool_bridge.errors import ProtocolError, ResourceExhaustedError, StoreError, ToolBridgeError
 from grpc_tool_bridge.stores.sqlite import writer as writer_module
 from grpc_tool_bridge.stores.sqlite.statements import TRY
+from support.patience import PATIENCE
 from support.waiting import soon, until
 from unit.stores.sqlite.writing import REMOVE, Stage, disk_error
 
@@ -451,6 +452,18 @@ async def test_tidying_goes_on_between_commits_and_while_nothing_comes(stage: St
     stage.upkeep.steps = [0.0, 0.001, 0.0, None]
     await soon(stage.add("a"))
     await until(lambda: not stage.upkeep.steps)
+
+
+async def test_what_comes_soon_is_committed_before_the_file_is_tidied(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", PATIENCE)
+    monkeypatch.setattr(writer_module, "UNTIDY_CHANGES", 40)
+    for name in "abcdefg":
+        await soon(stage.add(name))
+    await until(lambda: len(stage.upkeep.noted) == 7)
+    # A commit of one change counts as 17. The first look is before any.
+    assert [noted for noted in stage.upkeep.stepped if noted < 7] == [0, 3, 6]
 
 
 @pytest.mark.parametrize("error", [IOERR, OSError(28, "No space left on device"), ZeroDivisionError()])
