@@ -85,7 +85,7 @@ class Change(Write):
         frees: bool = False,
         work: Callable[[sqlite3.Connection], Any] | None = None,
     ) -> None:
-        super().__init__(settled)
+        Write.__init__(self, settled)
         self.sql = sql
         self.parameters = parameters
         self.owed = owed
