@@ -367,9 +367,15 @@ class Writer:
         """Waits for a change, and tidies meanwhile; None: there will be none."""
         if self._untidy < UNTIDY_CHANGES:
             try:
-                return self._changes.get(timeout=IDLE_SECONDS)
+                change = self._changes.get(timeout=IDLE_SECONDS)
             except Empty:
                 pass
+            else:
+                if change is None:
+                    # What was removed last is not left in the file.
+                    self._tidy()
+                    self._pass("tidied")
+                return change
         while True:
             seconds = self._tidy()
             # If there is more to be done, some of it is after each commit.

@@ -466,6 +466,14 @@ async def test_what_comes_soon_is_committed_before_the_file_is_tidied(
     assert [noted for noted in stage.upkeep.stepped if noted < 7] == [0, 3, 6]
 
 
+async def test_the_file_is_tidied_before_it_is_closed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", PATIENCE)
+    await soon(stage.add("a"))
+    await soon(stage.add("b"))
+    await soon(stage.writer.aclose())
+    assert stage.upkeep.stepped[-1] == 2
+
+
 @pytest.mark.parametrize("error", [IOERR, OSError(28, "No space left on device"), ZeroDivisionError()])
 async def test_tidying_that_fails_is_tried_later_and_keeps_nobody_waiting(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
