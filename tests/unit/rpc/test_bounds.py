@@ -51,8 +51,42 @@ def test_what_is_within_its_bounds_passes(request_: Any) -> None:
 def test_what_is_over_a_bound_is_refused_by_its_field_and_the_bound(request_: Any, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         check_request(request_)
+    with pytest.raises(ValidationError) as known_size:
+        check_request(request_, request_.ByteSize())
+    assert caught.value.message == known_size.value.message
     assert caught.value.message.startswith(text)
     assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pb.SetVariableRequest(metadata=pb.VariableMetadata(tags={"": "", **{chr(n): "" for n in range(33, 133)}})),
+        pb.ListVariablesRequest(tags=[""] * 33),
+        pb.HeartbeatRequest(session_id="x" * 257),
+    ],
+    ids=lambda request: request.DESCRIPTOR.name,
+)
+def test_a_message_over_a_bound_is_not_taken_for_a_small_one_however_few_bytes_it_has(request_: Any) -> None:
+    with pytest.raises(ValidationError):
+        check_request(request_, request_.ByteSize())
+
+
+def test_a_small_message_is_not_looked_at() -> None:
+    looked_at: list[str] = []
+
+    class Small:
+        DESCRIPTOR = pb.HeartbeatRequest.DESCRIPTOR
+
+        def __getattr__(self, name: str) -> str:
+            looked_at.append(name)
+            return ""
+
+    small: Any = Small()
+    check_request(small, 256)
+    assert not looked_at
+    check_request(small, 257)
+    assert looked_at
 
 
 @pytest.mark.parametrize("text", ["", "short", "ä" * 200, "x" * 10_000, "\U000e0001" * 10_000, "\x00" * 200])

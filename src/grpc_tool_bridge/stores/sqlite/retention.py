@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.stores.sqlite import statements
 from grpc_tool_bridge.stores.sqlite.history import floor_of, forget
-from grpc_tool_bridge.stores.sqlite.tallies import SLACK_PART, Tally
+from grpc_tool_bridge.stores.sqlite.tallies import Tally
 from grpc_tool_bridge.stores.sqlite.writer import Change
 
 # Expired answers are forgotten at least so often, in seconds.
 SWEEP_SECONDS = 10.0
+
+# Ended sessions are forgotten when there are this part of their number more.
+ENDED_SLACK_PART = 8
 
 # While room is short, all histories are searched at most so often, in seconds.
 GIVE_UP_SECONDS = 1.0
@@ -116,7 +119,7 @@ class Retention:
             self._trim_histories(until)
         elif self._answers.is_due:
             self._trim_answers(until)
-        elif self._ended > self._settings.ended_sessions + self._settings.ended_sessions // SLACK_PART:
+        elif self._ended > self._settings.ended_sessions + self._settings.ended_sessions // ENDED_SLACK_PART:
             self._trim_ended()
         elif self._sweep_in() == 0:
             self._sweep()
@@ -181,16 +184,20 @@ class Retention:
             floor = floor_of(connection, session_id, self._settings)
             if floor is None:
                 continue
-            rows = connection.execute(
-                "SELECT revision, size FROM changes WHERE session_id = ? AND revision <= ? AND revision > "
-                "(SELECT history_floor FROM sessions WHERE session_id = ?) ORDER BY revision LIMIT ?",
-                (session_id, floor, session_id, MAX_ROWS),
+            dropped = (
+                "FROM changes WHERE session_id = ? AND revision <= ? AND revision > "
+                "(SELECT history_floor FROM sessions WHERE session_id = ?)"
             )
-            revisions, _ = _slice(rows, MAX_ROWS, MAX_BYTES)
-            if not revisions:
+            found = (session_id, floor, session_id)
+            count, held = connection.execute(f"SELECT count(*), total(size) {dropped}", found).fetchone()
+            if not count:
                 continue
-            self._forget({session_id: revisions[-1]})
-            if revisions[-1] < floor:
+            up_to = floor
+            if count > MAX_ROWS or held > MAX_BYTES:
+                rows = connection.execute(f"SELECT revision, size {dropped} ORDER BY revision LIMIT {MAX_ROWS}", found)
+                up_to = _slice(rows, MAX_ROWS, MAX_BYTES)[0][-1]
+            self._forget({session_id: up_to})
+            if up_to < floor:
                 self._changes.look_at(session_id)
             return
 

@@ -5,8 +5,12 @@ from collections import OrderedDict
 # Sessions that are counted at once. One that falls out is looked at.
 MAX_SESSIONS = 2_048
 
-# A session may exceed a limit by this part of it before it is looked at.
-SLACK_PART = 8
+# A session may have this part more things than it may keep before it is looked at: what that takes is shared by more
+# writes then.
+SLACK_PART = 2
+
+# The same for its bytes, since the file becomes larger by them.
+BYTES_SLACK_PART = 8
 
 
 class Tally:
@@ -19,7 +23,7 @@ class Tally:
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most = max(1, most // SLACK_PART)
-        self._most_bytes = most_bytes // SLACK_PART
+        self._most_bytes = most_bytes // BYTES_SLACK_PART
         # The longest known first: their things and bytes.
         self._since: OrderedDict[str, tuple[int, int]] = OrderedDict()
         self._due: OrderedDict[str, None] = OrderedDict()

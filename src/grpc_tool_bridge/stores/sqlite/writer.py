@@ -41,8 +41,17 @@ TIDY_AGAIN_SECONDS = 5.0
 # A longer wait is looked at again: a row may say any time, and Python takes no wait of centuries.
 MAX_WAIT_SECONDS = 3_600.0
 
+# The file is tidied when no change has come for so many seconds, so that it is not what callers wait for who write
+# again as soon as they are answered; or after so many changes, where a commit counts as some, for the pages that it
+# writes anyway.
+IDLE_SECONDS = 0.001
+UNTIDY_CHANGES = 256
+_COMMIT_AS_CHANGES = 16
+
 # Bytes of a row besides its values.
 _ROW_BYTES = 200
+
+_FAULT = "a change in the store has a fault"
 
 # Called with the name of each point on the way of a commit, in the writer's thread; for tests.
 AtPoint = Callable[[str], None]
@@ -180,6 +189,8 @@ class Writer:
         self._at: Sequence[Change] = ()
         # When to tidy again, after it failed.
         self._tidy_at = 0.0
+        # Changes since the file was tidied.
+        self._untidy = UNTIDY_CHANGES
         self._thread = threading.Thread(target=self._work, name="store", daemon=True)
         self._thread.start()
         forks.watch(self)
@@ -189,7 +200,7 @@ class Writer:
         if self._refusal is not None:
             _settle(change, self._refusal())
             return change
-        if not change.frees and self.refuses(change):
+        if not change.frees and self._upkeep.refuses(change):
             # Before anything can be built on it.
             _settle(change, self._full())
             return change
@@ -266,7 +277,10 @@ class Writer:
 
     def _committed(self, batch: Sequence[Change]) -> None:
         for change in batch:
-            _settle(change, None)
+            try:
+                change.settle(None)
+            except Exception:  # noqa: BLE001 - as in _settle, which would take longer
+                _log.exception(_FAULT)
         if self.failure and (self.is_failing or not self._upkeep.is_short):
             self._works_again()
         self._no_longer_waiting(len(batch))
@@ -350,13 +364,27 @@ class Writer:
                 self._pass("told")
                 self._batch = []
                 self._upkeep.note(batch)
+                self._untidy += _COMMIT_AS_CHANGES + len(batch)
             elif not self._tell(self._failed, batch, self._at, failure) or not self._handled.get():
                 break
 
     def _next(self) -> Change | None:
         """Waits for a change, and tidies meanwhile; None: there will be none."""
+        if self._untidy < UNTIDY_CHANGES:
+            try:
+                change = self._changes.get(timeout=IDLE_SECONDS)
+            except Empty:
+                pass
+            else:
+                if change is None:
+                    # What was removed last is not left in the file.
+                    self._tidy()
+                    self._pass("tidied")
+                return change
         while True:
             seconds = self._tidy()
+            # If there is more to be done, some of it is after each commit.
+            self._untidy = UNTIDY_CHANGES if seconds == 0.0 else 0
             self._pass("tidied")
             try:
                 return self._changes.get(timeout=seconds if seconds is None else min(seconds, MAX_WAIT_SECONDS))
@@ -493,7 +521,7 @@ def _settle(change: Change, error: ToolBridgeError | None) -> None:
     try:
         change.settle(error)
     except Exception:  # noqa: BLE001 - it is logged
-        _log.exception("a change in the store has a fault")
+        _log.exception(_FAULT)
 
 
 def _all_of(changes: "SimpleQueue[Change | None]") -> list[Change]:

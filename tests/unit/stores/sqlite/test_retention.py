@@ -63,7 +63,7 @@ def test_a_history_is_what_one_in_memory_would_be_at_any_time_and_after_a_restar
     check(kept, histories, present, deleted)
     # All that is neither present nor in a history is gone, up to what a session may have more.
     rows = len(kept.all(REVISIONS))
-    assert rows <= 4 * (limits["watch_history"] + max(1, limits["watch_history"] // 8) + 3)
+    assert rows <= 4 * (limits["watch_history"] + max(1, limits["watch_history"] // 2) + 3)
 
 
 def check(

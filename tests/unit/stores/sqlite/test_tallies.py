@@ -6,8 +6,8 @@ from grpc_tool_bridge.stores.sqlite import tallies
 from grpc_tool_bridge.stores.sqlite.tallies import Tally
 
 
-def test_a_session_is_looked_at_after_an_eighth_of_what_it_may_keep() -> None:
-    tally = Tally(80, 1_000)
+def test_a_session_is_looked_at_after_half_of_what_it_may_keep() -> None:
+    tally = Tally(20, 1_000)
     for _ in range(9):
         tally.add("s", 1)
     assert not tally.is_due
@@ -38,14 +38,14 @@ def test_a_session_that_falls_out_is_looked_at(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_session_that_is_to_be_looked_at_is_not_counted() -> None:
-    tally = Tally(8, 800)
+    tally = Tally(2, 800)
     for _ in range(5):
         tally.add("s", 1)
     assert (len(tally), tally.take(), tally.take()) == (1, "s", None)
 
 
 def test_who_is_looked_at_by_name_comes_first() -> None:
-    tally = Tally(8, 800)
+    tally = Tally(2, 800)
     tally.add("a", 1)
     tally.look_at("b")
     assert (tally.take(), tally.take()) == ("b", "a")

@@ -501,7 +501,27 @@ async def test_tidying_may_be_due_at_any_time(stage: Stage, seconds: float) -> N
     stage.upkeep.steps = [seconds, seconds]
     for name in ("a", "b", "c"):
         await soon(stage.add(name))
-    assert not stage.upkeep.steps
+    await until(lambda: not stage.upkeep.steps)
+
+
+async def test_what_comes_soon_is_committed_before_the_file_is_tidied(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", PATIENCE)
+    monkeypatch.setattr(writer_module, "UNTIDY_CHANGES", 40)
+    for name in "abcdefg":
+        await soon(stage.add(name))
+    await until(lambda: len(stage.upkeep.noted) == 7)
+    # A commit of one change counts as 17. The first look is before any.
+    assert [noted for noted in stage.upkeep.stepped if noted < 7] == [0, 3, 6]
+
+
+async def test_the_file_is_tidied_before_it_is_closed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "IDLE_SECONDS", PATIENCE)
+    await soon(stage.add("a"))
+    await soon(stage.add("b"))
+    await soon(stage.writer.aclose())
+    assert stage.upkeep.stepped[-1] == 2
 
 
 @pytest.mark.parametrize("error", [IOERR, OSError(28, "No space left on device"), ZeroDivisionError()])

@@ -22,6 +22,7 @@ class FakeUpkeep:
     Attributes:
         noted: Batches that were committed, as the first parameters of their changes.
         steps: What ``step`` does next, one after another: raises what is an exception, else returns it.
+        stepped: How many batches had been noted at each step.
     """
 
     limit = 0
@@ -30,6 +31,7 @@ class FakeUpkeep:
     def __init__(self) -> None:
         self.noted: list[list[Any]] = []
         self.steps: list[BaseException | float | None] = []
+        self.stepped: list[int] = []
         self.full = False
         self.over_limit = False
 
@@ -43,6 +45,7 @@ class FakeUpkeep:
         self.noted.append([change.parameters[0] if change.parameters else None for change in batch])
 
     def step(self) -> float | None:
+        self.stepped.append(len(self.noted))
         if not self.steps:
             return None
         step = self.steps.pop(0)
