@@ -1,7 +1,7 @@
 """A tool's docstring, as ``help`` shows it: made of what the hub says about the tool."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
@@ -11,20 +11,28 @@ _LATER_SECTION = re.compile(r"^(?:Raises|Warns|Examples?|Notes?|See Also|Referen
 _STARS = {"var-positional": "*", "var-keyword": "**"}
 
 
-def docstring_of(spec: ToolSpec) -> str:
-    """Writes a tool's docstring in Google's style: its description, and sections for what it takes and returns."""
+def docstring_of(spec: ToolSpec, names: Mapping[str, str] | None = None) -> str:
+    """Writes a tool's docstring in Google's style: its description, and sections for what it takes and returns.
+
+    Args:
+        spec: The tool's spec.
+        names: Other names of its arguments, by their own.
+    """
     description = spec.description.strip("\n")
     later = _LATER_SECTION.search(description)
     start = later.start() if later else len(description)
     parts = [description[:start].rstrip() or f"{spec.name} has no description."]
-    parts += [section for section in (_arguments(spec), _result(spec)) if section]
+    parts += [section for section in (_arguments(spec, names or {}), _result(spec)) if section]
     parts += [description[start:]] if later else []
     return "\n\n".join(parts)
 
 
-def _arguments(spec: ToolSpec) -> str:
+def _arguments(spec: ToolSpec, names: Mapping[str, str]) -> str:
     entries = [
-        _entry(f"{_stars(argument.validation.custom_rules)}{argument.name}: {argument.description}")
+        _entry(
+            f"{_stars(argument.validation.custom_rules)}{names.get(argument.name, argument.name)}: "
+            f"{argument.description}"
+        )
         for argument in spec.arguments
         if argument.description
     ]

@@ -1,0 +1,530 @@
+"""The types of arguments and results in a module of stubs, read from JSON Schema and from the names of types."""
+
+import ast
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grpc_tool_bridge.client.stub_names import Names, class_name
+from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, quoted
+
+# Longer annotations get a name of their own.
+_MAX_ANNOTATION_CHARS = 60
+_MAX_DEPTH = 40
+_REFERENCE = "#/$defs/"
+
+_SCALARS = frozenset({"int", "str", "float", "bool", "bytes", "complex"})
+_IMPORTED = {
+    "Any": "typing",
+    "object": "typing",
+    "datetime": "datetime",
+    "date": "datetime",
+    "time": "datetime",
+    "timedelta": "datetime",
+    "Decimal": "decimal",
+    "UUID": "uuid",
+}
+_LISTS = frozenset({"list", "List", "MutableSequence", "deque", "Iterator", "Generator", "Reversible", "Container"})
+_SEQUENCES = frozenset({"Sequence", "Iterable", "Collection"})
+_SETS = {"set": "set", "Set": "set", "AbstractSet": "set", "MutableSet": "set", "frozenset": "frozenset"}
+_DICTS = frozenset({"dict", "Dict", "MutableMapping", "defaultdict", "OrderedDict"})
+_CONTAINERS = _LISTS | _SEQUENCES | _DICTS | _SETS.keys() | {"tuple", "Mapping"}
+_FORMATS = {"date-time": "datetime", "date": "date", "time": "time", "duration": "timedelta", "uuid": "UUID"}
+_JSON_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+# What says nothing about which values there are.
+_REMARKS = frozenset({"description", "title", "default", "examples", "deprecated", "$comment"})
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A type: a choice of members.
+
+    Attributes:
+        members: What the choice is between, such as ``list[int]`` and ``None``.
+        literals: Single values that belong to it, too.
+        scalars: Those of the members that are plain types, by their own names.
+        named: The single values of those members that are names of types.
+    """
+
+    members: tuple[str, ...]
+    literals: tuple[Any, ...] = ()
+    scalars: frozenset[str] = frozenset()
+    named: tuple[Any, ...] = ()
+
+    def takes(self, value: Any) -> bool:
+        """Returns whether a plain value is of this type."""
+        if type(value) not in (str, int, float, bool, type(None)):
+            return False
+        if "Any" in self.scalars or (type(value), value) in _typed((*self.literals, *self.named)):
+            return True
+        kinds = {bool: ("bool", "int", "float"), int: ("int", "float"), float: ("float",), str: ("str",)}
+        return bool(self.scalars.intersection(kinds.get(type(value), ("None",) if value is None else ())))
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A part of a JSON Schema with what is needed to read it.
+
+    Attributes:
+        part: The part.
+        definitions: What its references refer to, by name.
+        about: What it is of, such as ``find limit``; names a type that has no name.
+        is_python: Whether values are Python's: a date-time is a ``datetime``, and not a text.
+        is_result: Whether it is of a result.
+    """
+
+    part: Any
+    definitions: Mapping[str, Any]
+    about: str
+    is_python: bool
+    is_result: bool
+
+    def of(self, part: Any, more: str = "") -> "Schema":
+        """Returns another part of the same schema."""
+        return Schema(part, self.definitions, f"{self.about} {more}".strip(), self.is_python, self.is_result)
+
+
+class Types:
+    """The types of a module: their definitions, and what is imported for them.
+
+    Args:
+        names: The names of the module.
+        shadowed: Names that mean something else inside the classes, such as those of methods.
+    """
+
+    def __init__(self, names: Names, shadowed: Iterable[str]) -> None:
+        self._names = names
+        self._shadowed = frozenset(shadowed)
+        # The name under which each thing is imported, by module and name.
+        self._imports: dict[tuple[str, str], str] = {}
+        self._definitions: dict[str, list[str]] = {}
+        self._by_shape: dict[str, Annotation] = {}
+        self._aliases: dict[str, Annotation] = {}
+
+    def read(self, schema: Schema, python_type: str) -> Annotation:
+        """Reads the type of an argument or a result from its schema, and from the name that its tool gives its type."""
+        made = self._read(schema, _parsed(python_type), 0)
+        if len(self.text(made)) <= _MAX_ANNOTATION_CHARS:
+            return made
+        return self._alias(made, class_name(schema.about))
+
+    def text(self, annotation: Annotation) -> str:
+        """Writes a type."""
+        return " | ".join(self._parts(annotation)) or self.imported("typing", "Any")
+
+    def imported(self, module: str, name: str) -> str:
+        """Imports a name; returns the name that it has in the module."""
+        known = self._imports.get((module, name))
+        if known is None:
+            known = self._names.take(name) if name not in self._shadowed else self._names.take(f"{name}_type")
+            self._imports[module, name] = known
+        return known
+
+    def builtin(self, name: str) -> str:
+        """Returns how a builtin type is named inside the classes."""
+        if name not in self._shadowed:
+            return name
+        self._imports["", "builtins"] = "builtins"
+        return f"builtins.{name}"
+
+    def import_lines(self, packages: Iterable[str]) -> list[list[str]]:
+        """Writes the imports in groups: those of the standard library, and those of the given packages."""
+        others = frozenset(packages)
+        groups: list[list[str]] = [[], []]
+        for module in sorted({module for module, _ in self._imports}):
+            group = groups[module.partition(".")[0] in others]
+            if not module:
+                group.append("import builtins")
+                continue
+            found = {name: own for (home, name), own in self._imports.items() if home == module}
+            plain = sorted((name for name, own in found.items() if own == name), key=_import_order)
+            start = f"from {module} import "
+            lines = {name: [f"{start}{name} as {own}"] for name, own in found.items() if own != name}
+            if plain:
+                one = f"{start}{', '.join(plain)}"
+                lines[plain[0]] = [one] if len(one) <= WIDTH else call(f"{start}(", plain, ")")
+            group += [line for name in sorted(lines, key=_import_order) for line in lines[name]]
+        return [group for group in groups if group]
+
+    def definition_lines(self) -> list[list[str]]:
+        """Writes the definitions, each as a block of lines."""
+        return list(self._definitions.values())
+
+    # ------------------------------------------------------------------------------------------------ by their names
+
+    def _read(self, schema: Schema, hint: ast.expr | None, depth: int) -> Annotation:
+        if depth > _MAX_DEPTH:
+            return self._any()
+        resolved = _resolved(schema)
+        if {"enum", "const"} & resolved.keys():
+            return self._of_schema(schema, depth)
+        if isinstance(hint, ast.BinOp):
+            return self._either(schema, _members(hint), depth)
+        if isinstance(hint, ast.Subscript):
+            return self._generic(schema, _name(hint.value), _arguments(hint), depth)
+        name = _name(hint)
+        if name in _SCALARS | _IMPORTED.keys() | {"None"} and not (name in ("Any", "object") and resolved):
+            return self._known(name) or self._any()
+        if name in _CONTAINERS and not _choices(resolved):
+            return self._generic(schema, name, [], depth)
+        return self._of_schema(schema, depth)
+
+    def _known(self, name: str) -> Annotation | None:
+        if name == "None":
+            return _scalar("None", "None")
+        if name in _SCALARS:
+            return _scalar(self.builtin(name), name)
+        if name in _IMPORTED:
+            own = "Any" if name == "object" else name
+            return _scalar(self.imported(_IMPORTED[name], own), own)
+        return None
+
+    def _either(self, schema: Schema, hints: Sequence[ast.expr], depth: int) -> Annotation:
+        choices = _choices(_resolved(schema))
+        if len(choices) == len(hints):
+            pairs = zip(choices, hints, strict=True)
+            return _union(self._read(schema.of(part), hint, depth + 1) for part, hint in pairs)
+        known = [self._known(_name(hint)) for hint in hints]
+        plain = [item for item in known if item is not None]
+        # A type whose values are listed says more in its schema.
+        if len(plain) == len(hints) and "enum" not in _resolved(schema):
+            return _union(plain)
+        return self._of_schema(schema, depth)
+
+    def _generic(self, schema: Schema, name: str, hints: list[ast.expr], depth: int) -> Annotation:
+        part = _resolved(schema)
+        first = hints[0] if hints else None
+        if name == "Optional" and first is not None:
+            return self._either(schema, [first, ast.Constant(None)], depth)
+        if name == "Union":
+            return self._either(schema, hints, depth)
+        if name in _LISTS | _SEQUENCES | _SETS.keys():
+            item = self.text(self._read(schema.of(part.get("items"), "item"), first, depth + 1))
+            if name in _SEQUENCES and not schema.is_result:
+                return Annotation((f"{self.imported('collections.abc', 'Sequence')}[{item}]",))
+            return Annotation((f"{self.builtin(_SETS.get(name, 'list'))}[{item}]",))
+        if name in _DICTS | {"Mapping", "Counter"}:
+            return self._dict(schema, name, hints, depth)
+        if name == "tuple" and not _choices(part):
+            return self._tuple(schema, hints, depth)
+        if name == "Literal" and not {"enum", "const"} & part.keys():
+            values = [item.value for item in hints if isinstance(item, ast.Constant)]
+            return self._literals(values) if len(values) == len(hints) else self._any()
+        return self._of_schema(schema, depth)
+
+    def _dict(self, schema: Schema, name: str, hints: list[ast.expr], depth: int) -> Annotation:
+        values = _resolved(schema).get("additionalProperties")
+        key = self._known(_name(hints[0])) if hints else None
+        value_hint = ast.Name("int") if name == "Counter" else hints[1] if len(hints) > 1 else None
+        key_text = self.text(key) if key is not None else self.builtin("str") if not hints else self.text(self._any())
+        value = self.text(self._read(schema.of(values, "value"), value_hint, depth + 1))
+        if name == "Mapping" and not schema.is_result:
+            return Annotation((f"{self.imported('collections.abc', 'Mapping')}[{key_text}, {value}]",))
+        return Annotation((f"{self.builtin('dict')}[{key_text}, {value}]",))
+
+    def _tuple(self, schema: Schema, hints: list[ast.expr], depth: int) -> Annotation:
+        part = _resolved(schema)
+        ends = bool(hints) and isinstance(hints[-1], ast.Constant) and hints[-1].value is ...
+        if ends or not hints:
+            item = self._read(schema.of(part.get("items"), "item"), hints[0] if hints else None, depth + 1)
+            return Annotation((f"{self.builtin('tuple')}[{self.text(item)}, ...]",))
+        parts = part.get("prefixItems")
+        parts = parts if isinstance(parts, list) and len(parts) == len(hints) else [None] * len(hints)
+        items = [
+            self.text(self._read(schema.of(inner, f"item {place}"), hint, depth + 1))
+            for place, (inner, hint) in enumerate(zip(parts, hints, strict=True), 1)
+        ]
+        return Annotation((f"{self.builtin('tuple')}[{', '.join(items)}]",))
+
+    # ------------------------------------------------------------------------------------------------ by their schemas
+
+    def _of_schema(self, schema: Schema, depth: int) -> Annotation:
+        part = schema.part
+        if not isinstance(part, dict) or depth > _MAX_DEPTH:
+            return self._any()
+        if "$ref" in part:
+            return self._defined(schema, part["$ref"], depth)
+        if "enum" in part or "const" in part:
+            values = part.get("enum", [part["const"]] if "const" in part else [])
+            return self._literals(values) if isinstance(values, list) else self._any()
+        choices = _choices(part)
+        if choices:
+            return _union(self._of_schema(schema.of(choice), depth + 1) for choice in choices)
+        if isinstance(part.get("allOf"), list):
+            whole = part["allOf"]
+            return self._of_schema(schema.of(whole[0]), depth + 1) if len(whole) == 1 else self._any()
+        kinds = part.get("type")
+        if isinstance(kinds, list):
+            return _union(self._of_kind(schema, kind, depth) for kind in kinds)
+        return self._of_kind(schema, kinds, depth)
+
+    def _of_kind(self, schema: Schema, kind: Any, depth: int) -> Annotation:
+        part = schema.part
+        if kind == "string" and schema.is_python:
+            text_format = part.get("format")
+            name = "bytes" if part.get("contentEncoding") == "base64" else _FORMATS.get(str(text_format), "str")
+            return self._known(name) or self._any()
+        if kind == "array":
+            return self._array(schema, depth)
+        if kind == "object":
+            return self._object(schema, depth)
+        return self._known(_JSON_TYPES.get(str(kind), "")) or self._any()
+
+    def _array(self, schema: Schema, depth: int) -> Annotation:
+        part = schema.part
+        parts = part.get("prefixItems")
+        if isinstance(parts, list) and parts and part.get("items", False) is False:
+            items = [
+                self.text(self._of_schema(schema.of(inner, f"item {place}"), depth + 1))
+                for place, inner in enumerate(parts, 1)
+            ]
+            if schema.is_python and part.get("minItems") == len(parts):
+                return Annotation((f"{self.builtin('tuple')}[{', '.join(items)}]",))
+            return Annotation((f"{self.builtin('list')}[{' | '.join(dict.fromkeys(items))}]",))
+        item = self.text(self._of_schema(schema.of(part.get("items"), "item"), depth + 1))
+        if schema.is_python and part.get("uniqueItems") is True:
+            # Of a set and of a frozenset alike.
+            return Annotation((f"{self.imported('collections.abc', 'Set')}[{item}]",))
+        return Annotation((f"{self.builtin('list')}[{item}]",))
+
+    def _object(self, schema: Schema, depth: int) -> Annotation:
+        properties, others = schema.part.get("properties"), schema.part.get("additionalProperties")
+        if isinstance(properties, dict) and properties:
+            return self._named(schema, class_name(schema.about), depth)
+        value = self.text(self._of_schema(schema.of(others, "value"), depth + 1))
+        return Annotation((f"{self.builtin('dict')}[{self.builtin('str')}, {value}]",))
+
+    def _defined(self, schema: Schema, reference: Any, depth: int) -> Annotation:
+        name = str(reference).removeprefix(_REFERENCE)
+        if name not in schema.definitions:
+            return self._any()
+        return self._named(schema.of(schema.definitions[name]), class_name(name), depth)
+
+    def _named(self, schema: Schema, wanted: str, depth: int) -> Annotation:
+        """Returns the type that a schema defines, which is defined once."""
+        shape = _shape_of(schema)
+        if shape in self._by_shape:
+            return self._by_shape[shape]
+        part = schema.part if isinstance(schema.part, dict) else {}
+        is_object = isinstance(part.get("properties"), dict) and bool(part["properties"])
+        if not is_object and ({"enum", "const"} & part.keys() or not _refers(part)):
+            made = self._of_schema(schema, depth + 1)
+            if made.literals and len(self.text(made)) > _MAX_ANNOTATION_CHARS // 2:
+                made = self._alias(made, wanted)
+            self._by_shape[shape] = made
+            return made
+        about = class_name(schema.about)
+        name = self._names.take(wanted, f"{wanted}{'Result' if schema.is_result else 'Input'}", f"{about}{wanted}")
+        self._by_shape[shape] = Annotation((name,))
+        # Takes its place now, before those that it contains.
+        self._definitions[name] = []
+        if is_object:
+            self._definitions[name] = self._typed_dict(name, schema, depth)
+        else:
+            whole = self.text(self._of_schema(schema, depth + 1))
+            alias = self.imported("typing", "TypeAlias")
+            self._definitions[name] = [f"{name}: {alias} = {quoted(whole)}"]
+        return self._by_shape[shape]
+
+    def _typed_dict(self, name: str, schema: Schema, depth: int) -> list[str]:
+        base = self.imported("typing", "TypedDict")
+        needed, fields = _needed(schema.part, schema), {}
+        for key, part in schema.part["properties"].items():
+            inner = Schema(part, schema.definitions, f"{name} {key}", schema.is_python, schema.is_result)
+            text = self.text(self._of_schema(inner, depth + 1))
+            fields[str(key)] = text if key in needed else self._optional(text, schema)
+        remark = schema.part.get("description")
+        if all(_is_field(key) for key in fields):
+            about = docstring(remark, INDENT) if isinstance(remark, str) and remark.strip() else []
+            body = [f"{INDENT}{key}: {text}" for key, text in fields.items()]
+            return [f"class {name}({base}):", *about, *([""] if about else []), *body]
+        rows = [f"{quoted(key)}: {quoted(text)}" for key, text in fields.items()]
+        return call(f'{name} = {base}("{name}", {{', rows, "})")
+
+    def _optional(self, text: str, schema: Schema) -> str:
+        if not schema.is_result:
+            # So that a result, which has every key, is an argument as well.
+            text = f"{self.imported('typing_extensions', 'ReadOnly')}[{text}]"
+        return f"{self.imported('typing', 'NotRequired')}[{text}]"
+
+    # ------------------------------------------------------------------------------------------------ choices
+
+    def _parts(self, annotation: Annotation) -> list[str]:
+        members = [member for member in annotation.members if member != "None"]
+        if annotation.literals:
+            texts = ", ".join(_literal_text(value) for value in annotation.literals)
+            members.insert(0, f"{self.imported('typing', 'Literal')}[{texts}]")
+        return members + ["None"] * ("None" in annotation.members)
+
+    def _literals(self, values: Iterable[Any]) -> Annotation:
+        literals, members = [], []
+        for value in values:
+            if value is None:
+                members.append(_scalar("None", "None"))
+            elif type(value) in (str, int, bool):
+                literals.append(value)
+            elif type(value) is float:
+                members.append(_scalar(self.builtin("float"), "float"))
+            else:
+                return self._any()
+        return _union([Annotation((), tuple(literals)), *members])
+
+    def _alias(self, annotation: Annotation, wanted: str) -> Annotation:
+        """Gives a type a name of its own, which takes as many lines as it needs."""
+        parts = self._parts(annotation)
+        whole = " | ".join(parts)
+        if whole in self._aliases:
+            return self._aliases[whole]
+        name = self._names.take(wanted, f"{wanted}Type")
+        start = f"{name}: {self.imported('typing', 'TypeAlias')} = "
+        if annotation.literals and len(parts) == 1:
+            rows = [_literal_text(value) for value in annotation.literals]
+            self._definitions[name] = call(f"{start}{self.imported('typing', 'Literal')}[", rows, "]")
+        elif len(parts) == 1 or len(start) + len(quoted(whole)) <= WIDTH:
+            self._definitions[name] = [f"{start}{quoted(whole)}"]
+        else:
+            # Each literal on a line of its own.
+            members = [self._parts(Annotation((), (value,)))[0] for value in annotation.literals]
+            members += parts[bool(annotation.literals) :]
+            rows = [part if part == "None" else quoted(part) for part in members]
+            self._definitions[name] = call(f"{start}{self.imported('typing', 'Union')}[", rows, "]")
+        made = Annotation((name,), (), annotation.scalars, (*annotation.literals, *annotation.named))
+        self._aliases[whole] = made
+        return made
+
+    def _any(self) -> Annotation:
+        return _scalar(self.imported("typing", "Any"), "Any")
+
+
+def _scalar(text: str, name: str) -> Annotation:
+    return Annotation((text,), (), frozenset({name}))
+
+
+def _union(parts: Iterable[Annotation]) -> Annotation:
+    """Joins types to a choice between all of them."""
+    found = list(parts)
+    anything = next((part for part in found if "Any" in part.scalars), None)
+    if anything is not None:
+        return anything
+    literals = _typed(value for part in found for value in part.literals)
+    return Annotation(
+        tuple(dict.fromkeys(member for part in found for member in part.members)),
+        tuple(literals.values()),
+        frozenset().union(*(part.scalars for part in found)),
+        tuple(value for part in found for value in part.named),
+    )
+
+
+def _typed(values: Iterable[Any]) -> dict[tuple[type, Any], Any]:
+    """Tells True and 1 apart."""
+    return {(type(value), value): value for value in values}
+
+
+def _parsed(python_type: str) -> ast.expr | None:
+    """Parses the name of a type; nothing of it is run, and only known names are written anywhere."""
+    try:
+        return ast.parse(python_type, mode="eval").body if python_type else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _name(hint: ast.expr | None) -> str:
+    match hint:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Constant(value=None):
+            return "None"
+    return ""
+
+
+def _arguments(hint: ast.Subscript) -> list[ast.expr]:
+    return list(hint.slice.elts) if isinstance(hint.slice, ast.Tuple) else [hint.slice]
+
+
+def _members(hint: ast.expr) -> list[ast.expr]:
+    members = []
+    while isinstance(hint, ast.BinOp):
+        members.append(hint.right)
+        hint = hint.left
+    return [hint, *reversed(members)]
+
+
+def _choices(part: Mapping[str, Any]) -> list[Any]:
+    choices = part.get("anyOf", part.get("oneOf"))
+    return choices if isinstance(choices, list) else []
+
+
+def _resolved(schema: Schema) -> Mapping[str, Any]:
+    """Returns what a part says, or what it refers to, without remarks."""
+    part = schema.part
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(part, dict) or "$ref" not in part:
+            break
+        part = schema.definitions.get(str(part["$ref"]).removeprefix(_REFERENCE))
+    return {key: value for key, value in part.items() if key not in _REMARKS} if isinstance(part, dict) else {}
+
+
+def _refers(part: Any) -> bool:
+    if isinstance(part, dict):
+        return "$ref" in part or any(map(_refers, part.values()))
+    return isinstance(part, list) and any(map(_refers, part))
+
+
+def _shape_of(schema: Schema) -> str:
+    """Writes all that decides which values a schema allows, with what it refers to; two of one shape are one type."""
+    found: dict[str, Any] = {}
+    shape = _shape(schema.part, schema, found)
+    return json.dumps([shape, found, schema.is_python], sort_keys=True)
+
+
+def _shape(part: Any, schema: Schema, found: dict[str, Any], depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        return None
+    if isinstance(part, list):
+        return [_shape(item, schema, found, depth + 1) for item in part]
+    if not isinstance(part, dict):
+        return part
+    reference = str(part.get("$ref", "")).removeprefix(_REFERENCE)
+    if reference in schema.definitions and reference not in found:
+        found[reference] = None
+        found[reference] = _shape(schema.definitions[reference], schema, found, depth + 1)
+    made: dict[str, Any] = {}
+    for key, value in {**({"required": []} if "properties" in part else {}), **part}.items():
+        if key == "properties" and isinstance(value, dict):
+            made[key] = {name: _shape(item, schema, found, depth + 1) for name, item in value.items()}
+        elif key == "required":
+            made[key] = _needed(part, schema)
+        elif key in ("enum", "const"):
+            made[key] = value
+        elif key not in _REMARKS and (key, value) != ("additionalProperties", False):
+            made[key] = _shape(value, schema, found, depth + 1)
+    return made
+
+
+def _needed(part: Mapping[str, Any], schema: Schema) -> list[str]:
+    """Lists the keys that an object always has; a result of Python's has those with a default, too."""
+    required, properties = part.get("required"), part.get("properties")
+    needed = {str(key) for key in required} if isinstance(required, list) else set()
+    if schema.is_result and schema.is_python and isinstance(properties, dict):
+        needed |= {key for key, item in properties.items() if isinstance(item, dict) and "default" in item}
+    return sorted(needed)
+
+
+def _literal_text(value: Any) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _is_field(key: str) -> bool:
+    """Whether a key of an object can be declared as an attribute is, and hides no type from the others."""
+    if not key.isidentifier() or key.startswith("__") or not key.isascii():
+        return False
+    try:
+        ast.parse(f"{key} = 0")
+    except SyntaxError:
+        return False
+    return key not in _SCALARS | _CONTAINERS | _IMPORTED.keys() and not key[0].isupper()
+
+
+def _import_order(name: str) -> tuple[int, str]:
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[:1].isupper() else 2, name)
