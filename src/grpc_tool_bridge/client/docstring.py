@@ -7,7 +7,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
 _INDENT = "    "
 # The sections of a docstring that come after its arguments and its result, and stay in the description.
-_LATER_SECTION = re.compile(r"^(?:Raises|Warns|Examples?|Notes?|See Also|References|Todo|Warnings?):[ \t]*$", re.MULTILINE)
+_LATER_SECTION = re.compile(
+    r"^(?:Raises|Warns|Examples?|Notes?|See Also|References|Todo|Warnings?):[ \t]*$", re.MULTILINE
+)
 _STARS = {"var-positional": "*", "var-keyword": "**"}
 
 

@@ -435,6 +435,7 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
         """
         return [value async for value in self._stream(args, kwargs, most=self._options.max_message_bytes)]
 
+
 def change_proxy(proxy: AsyncGRPCProxyTool, spec: ToolSpec, options: CallOptions) -> None:
     """Updates a proxy, and those that ``with_options`` made from it, to the tool's current spec.
 

@@ -1,5 +1,6 @@
 """Python names for tools, their arguments and their types, in a module of stubs."""
 
+import itertools
 import keyword
 import re
 import unicodedata
@@ -23,11 +24,8 @@ class Names:
     def take(self, *names: str) -> str:
         """Takes the first of these names that is free, else the last with the first free number."""
         wanted = [f"{name}_" if name in self._reserved else name for name in names]
-        free = next((name for name in wanted if name not in self._taken), None)
-        if free is None:
-            number = 2
-            while (free := f"{wanted[-1].rstrip('_')}_{number}") in self._taken:
-                number += 1
+        numbered = (f"{wanted[-1].rstrip('_')}_{number}" for number in itertools.count(2))
+        free = next(name for name in itertools.chain(wanted, numbered) if name not in self._taken)
         self._taken.add(free)
         return free
 

@@ -13,6 +13,8 @@ _MAX_DEFAULT_CHARS = 60
 _MAX_INTEGER_BITS = 256
 # Of a section of a docstring: its further lines are indented once more.
 _ENTRY = re.compile(r"\s+\*{0,2}\w+: ")
+# Goes on with the paragraph: no further indented line, entry, or item of a list.
+_PROSE = re.compile(r"(?!\*{0,2}\w+: |[-*+>|#=~`:@] |\d+[.)] )\S")
 
 
 def literal(value: Any) -> str | None:
@@ -38,18 +40,14 @@ def quoted(text: str) -> str:
 
 def docstring(text: str, indent: str = "") -> list[str]:
     """Writes the lines of a docstring, with its long lines wrapped."""
-    lines = [line for part in text.strip().splitlines() for line in _wrapped(part, WIDTH - len(indent))]
-    lines = [_escaped(line) for line in lines] or [""]
-    if lines[-1].endswith(("\\", '"')):
-        lines.append("")
-    if len(lines) == 1 and len(indent) + len(lines[0]) + 6 <= WIDTH:
-        return [f'{indent}"""{lines[0]}"""']
-    if len(lines) == 2 and not lines[1] and len(indent) + len(lines[0]) + 7 <= WIDTH:
-        # Between its last quote and those that end the docstring.
-        return [f'{indent}"""{lines[0]} """']
-    first = f'{indent}"""{lines[0]}'
-    rest = [f"{indent}{line}".rstrip() for line in lines[1:]]
-    return [first.rstrip(), *rest, f'{indent}"""'] if lines[-1] else [first.rstrip(), *rest[:-1], f'{indent}"""']
+    lines = [_escaped(line) for line in _wrapped(text.strip().splitlines(), WIDTH - len(indent) - 3)] or [""]
+    if len(lines) == 1 and not lines[0].endswith("\\"):
+        # Not four quotes in a row.
+        end = ' """' if lines[0].endswith('"') else '"""'
+        one = f'{indent}"""{lines[0]}{end}'
+        if len(one) <= WIDTH:
+            return [one]
+    return [f'{indent}"""{lines[0]}', *(f"{indent}{line}".rstrip() for line in lines[1:]), f'{indent}"""']
 
 
 def call(start: str, items: Sequence[str], end: str, indent: str = "") -> list[str]:
@@ -57,7 +55,12 @@ def call(start: str, items: Sequence[str], end: str, indent: str = "") -> list[s
     one = f"{indent}{start}{', '.join(items)}{end}"
     if len(one) <= WIDTH or not items:
         return [one]
-    return [f"{indent}{start}", *(f"{indent}{INDENT}{item}," for item in items), f"{indent}{end}"]
+    return [f"{indent}{line}" for line in exploded(start, items, end)]
+
+
+def exploded(start: str, items: Iterable[str], end: str) -> list[str]:
+    """Writes the items on a line each, with a comma after the last one too."""
+    return [start, *(f"{INDENT}{item}," for item in items), end]
 
 
 def joined(blocks: Iterable[Sequence[str]], blank: int) -> list[str]:
@@ -70,20 +73,30 @@ def joined(blocks: Iterable[Sequence[str]], blank: int) -> list[str]:
     return lines
 
 
-def _wrapped(line: str, width: int) -> list[str]:
-    line = line.expandtabs(4).rstrip()
-    if len(_escaped(line)) <= width:
-        return [line]
-    indent = line[: len(line) - len(line.lstrip())]
-    # Leaves room for the quotes, and for what is escaped.
-    return textwrap.wrap(
-        line.strip(),
-        max(width - 8, 40),
-        initial_indent=indent,
-        subsequent_indent=indent + INDENT if _ENTRY.match(line) else indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+def _wrapped(lines: Sequence[str], width: int) -> list[str]:
+    """Wraps lines that are too long, together with the rest of their paragraph."""
+    left = [line.expandtabs(len(INDENT)).rstrip() for line in reversed(lines)]
+    made: list[str] = []
+    while left:
+        line = left.pop()
+        if len(_escaped(line)) <= width:
+            made.append(line)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        further = indent + INDENT if _ENTRY.match(line) else indent
+        words = [line.strip()]
+        while left and left[-1].startswith(further) and _PROSE.match(left[-1][len(further) :]):
+            words.append(left.pop().strip())
+        grown = len(_escaped(line)) - len(line)
+        made += textwrap.wrap(
+            " ".join(words),
+            max(width - grown, width // 2),
+            initial_indent=indent,
+            subsequent_indent=further,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return made
 
 
 def _escaped(line: str) -> str:

@@ -285,9 +285,7 @@ def _positional(arguments: Sequence[_Argument]) -> str:
 
 def _named(arguments: Sequence[_Argument]) -> list[str]:
     texts = [
-        f"**{item.name}"
-        if item.kind is inspect.Parameter.VAR_KEYWORD
-        else f"{quoted(item.wire_name)}: {item.name}"
+        f"**{item.name}" if item.kind is inspect.Parameter.VAR_KEYWORD else f"{quoted(item.wire_name)}: {item.name}"
         for item in arguments
         if not _is_positional(item, arguments)
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.client.stub_names import Names, class_name
-from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, quoted
+from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, exploded, quoted
 
 # Longer annotations get a name of their own.
 _MAX_ANNOTATION_CHARS = 60
@@ -340,7 +340,11 @@ class Types:
             body = [f"{INDENT}{key}: {text}" for key, text in fields.items()]
             return [f"class {name}({base}):", *about, *([""] if about else []), *body]
         rows = [f"{quoted(key)}: {quoted(text)}" for key, text in fields.items()]
-        return call(f'{name} = {base}("{name}", {{', rows, "})")
+        one = f'{name} = {base}("{name}", {{{", ".join(rows)}}})'
+        if len(one) <= WIDTH:
+            return [one]
+        inside = [f'"{name}",', *exploded("{", rows, "},")]
+        return [f"{name} = {base}(", *(f"{INDENT}{line}" for line in inside), ")"]
 
     def _optional(self, text: str, schema: Schema) -> str:
         if not schema.is_result:

@@ -1,4 +1,4 @@
-"""What the modules that ``grpc-tool-bridge stubs`` writes are based on: calls by a tool's name, whose types they add."""
+"""The base of modules that ``grpc-tool-bridge stubs`` writes: calls by a tool's name, to which they add the types."""
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
@@ -22,7 +22,7 @@ B = TypeVar("B", ToolBridge, SyncBridge)
 
 class _Tools(Generic[B]):
     def __init__(self, bridge: B) -> None:
-        self._bridge = bridge
+        self._bridge: B = bridge
         self._settings: Mapping[str, Any] = {}
 
     def with_options(
@@ -43,13 +43,14 @@ class _Tools(Generic[B]):
         """
         given = {"timeout": timeout, "metadata": metadata, "on_progress": on_progress, "on_log": on_log}
         made = type(self)(self._bridge)
-        made._settings = {**self._settings, **{name: value for name, value in given.items() if value is not None}}
+        changes = {name: value for name, value in given.items() if value is not None}
+        made._settings = {**self._settings, **changes}  # noqa: SLF001 - of this class
         return made
 
     def _nested(self, kind: "type[N]") -> "N":
         """Returns the tools of a namespace, with the same settings."""
         made = kind(self._bridge)
-        made._settings = self._settings
+        made._settings = self._settings  # noqa: SLF001 - of this class
         return made
 
     def _tool(self, name: str) -> Any:
