@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from grpc_tool_bridge.client.stub_text import stub_module
 from integration.test_cli import serving
 from support.checkers import marked, mypy, pyright
 from support.programs import environment, run
+from unit.client.stub_specs import SPECS
 
 pytestmark = pytest.mark.slow
 
@@ -225,8 +227,6 @@ if __name__ == "__main__":
 """
 
 WRONG = """
-from datetime import datetime
-
 from tools_api import ToolsApi
 
 
@@ -249,8 +249,7 @@ async def wrong(api: ToolsApi) -> None:
     found = await api.orders.find([], "tea")
     print(found["item"])  # wrong
     await api.next_day("2026-02-28")  # wrong
-    moment: datetime = await api.next_month()  # wrong
-    print(moment)
+    await api.next_month()  # wrong
 """
 
 BLOCKING = """
@@ -339,6 +338,20 @@ def test_the_module_is_formatted_as_ruff_does_and_is_the_same_each_time(tmp_path
     ruff: list[Any] = [sys.executable, "-m", "ruff"]
     for words in (["format", "--diff"], ["check", "--select", "E,F,I,W,UP"]):
         ran = run([*ruff, *words, "--isolated", "--line-length", "120", "tools_api.py"], cwd=tmp_path)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_any_tools_give_a_module_that_the_checkers_and_the_formatter_leave_as_it_is(
+    tmp_path: Path, blocking: bool
+) -> None:
+    (tmp_path / "tools_api.py").write_text(stub_module(SPECS, blocking=blocking), encoding="utf-8")
+    for check in CHECKERS:
+        assert check(tmp_path, "tools_api.py") == {}
+    for words in (["format", "--diff"], ["check", "--select", "E,F,I,W"]):
+        ran = run(
+            [sys.executable, "-m", "ruff", *words, "--isolated", "--line-length", "120", "tools_api.py"], cwd=tmp_path
+        )
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

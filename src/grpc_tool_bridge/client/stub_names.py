@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+# A longer name of a class is cut off.
+_MAX_CLASS_CHARS = 40
 _NOT_IN_NAMES = re.compile(r"\W+")
 _WORDS = re.compile(r"[^\W_]+")
 
@@ -54,4 +56,4 @@ def class_name(text: str) -> str:
     """Makes a name of a class, such as ``OrdersCreate`` of ``orders.create``."""
     words = _WORDS.findall(unicodedata.normalize("NFKC", text))
     joined = "".join(word[:1].upper() + word[1:] for word in words)
-    return identifier(joined or "Value", "Type")
+    return identifier(joined[:_MAX_CLASS_CHARS] or "Value", "Type")

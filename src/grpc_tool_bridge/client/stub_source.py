@@ -50,17 +50,20 @@ def docstring(text: str, indent: str = "") -> list[str]:
     return [f'{indent}"""{lines[0]}', *(f"{indent}{line}".rstrip() for line in lines[1:]), f'{indent}"""']
 
 
-def call(start: str, items: Sequence[str], end: str, indent: str = "") -> list[str]:
-    """Writes ``start``, the items with commas between them, and ``end``: on one line if they fit, else a line each."""
+def call(start: str, items: Sequence[str], end: str, indent: str = "", width: int = WIDTH) -> list[str]:
+    """Writes ``start``, the items with commas between them, and ``end``: on one line if they fit, else a line each.
+
+    An item of several lines is on lines of its own.
+    """
     one = f"{indent}{start}{', '.join(items)}{end}"
-    if len(one) <= WIDTH or not items:
+    if (len(one) <= width and "\n" not in one) or not items:
         return [one]
     return [f"{indent}{line}" for line in exploded(start, items, end)]
 
 
 def exploded(start: str, items: Iterable[str], end: str) -> list[str]:
-    """Writes the items on a line each, with a comma after the last one too."""
-    return [start, *(f"{INDENT}{item}," for item in items), end]
+    """Writes the items on a line each, with a comma after the last one too; an item may be of several lines."""
+    return [start, *(f"{INDENT}{line}" for item in items for line in f"{item},".split("\n")), end]
 
 
 def joined(blocks: Iterable[Sequence[str]], blank: int) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from grpc_tool_bridge.client.docstring import docstring_of
 from grpc_tool_bridge.client.stub_names import Names, class_name, identifier
-from grpc_tool_bridge.client.stub_source import INDENT, call, docstring, joined, literal, quoted
-from grpc_tool_bridge.client.stub_types import Annotation, Schema, Types
+from grpc_tool_bridge.client.stub_schemas import Schema
+from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, joined, literal, quoted
+from grpc_tool_bridge.client.stub_types import Annotation, Types
 from grpc_tool_bridge.client.typed import BlockingTools, TypedTools
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
 from grpc_tool_bridge.values.serialization import deserialize_value
@@ -148,7 +149,7 @@ class _Module:
         start = f"{'async ' if is_async else ''}def {name or node.name}("
         lines = call(start, _signature(arguments), f") -> {result}:", INDENT)
         lines += docstring(docstring_of(spec, {item.wire_name: item.name for item in arguments}), INDENT * 2)
-        given = [quoted(spec.name), _positional(arguments), *_named(arguments)]
+        given = [quoted(spec.name), _positional(arguments), _named(arguments)]
         awaited = "await " if is_async else ""
         start = f"{awaited}self.{'_stream' if streams else '_call'}("
         lines += call(start if result == "None" else f"return {start}", given, ")", INDENT * 2)
@@ -274,22 +275,27 @@ def _is_positional(item: _Argument, arguments: Sequence[_Argument]) -> bool:
     return item.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 
 
+def _bracketed(start: str, items: Sequence[str], end: str) -> str:
+    """Writes a tuple or a dict that is an argument in the body of a method."""
+    return "\n".join(call(start, items, end, indent="", width=WIDTH - len(INDENT * 3) - 1))
+
+
 def _positional(arguments: Sequence[_Argument]) -> str:
     texts = [
         f"*{item.name}" if item.kind is inspect.Parameter.VAR_POSITIONAL else item.name
         for item in arguments
         if _is_positional(item, arguments)
     ]
-    return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
+    return f"({texts[0]},)" if len(texts) == 1 else _bracketed("(", texts, ")")
 
 
-def _named(arguments: Sequence[_Argument]) -> list[str]:
+def _named(arguments: Sequence[_Argument]) -> str:
     texts = [
         f"**{item.name}" if item.kind is inspect.Parameter.VAR_KEYWORD else f"{quoted(item.wire_name)}: {item.name}"
         for item in arguments
         if not _is_positional(item, arguments)
     ]
-    return [f"{{{', '.join(texts)}}}"]
+    return _bracketed("{", texts, "}")
 
 
 def _object(text: str) -> dict[str, Any]:

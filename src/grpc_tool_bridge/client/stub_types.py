@@ -1,18 +1,27 @@
 """The types of arguments and results in a module of stubs, read from JSON Schema and from the names of types."""
 
 import ast
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge.client.stub_names import Names, class_name
+from grpc_tool_bridge.client.stub_schemas import (
+    MAX_DEPTH,
+    REFERENCE,
+    Schema,
+    choices_of,
+    needed_keys,
+    refers,
+    resolved_part,
+    shape_of,
+)
 from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, exploded, quoted
 
 # Longer annotations get a name of their own.
 _MAX_ANNOTATION_CHARS = 60
-_MAX_DEPTH = 40
-_REFERENCE = "#/$defs/"
+# Types within types, each with a definition of its own.
+_MAX_LEVELS = 50
 
 _SCALARS = frozenset({"int", "str", "float", "bool", "bytes", "complex"})
 _IMPORTED = {
@@ -32,8 +41,6 @@ _DICTS = frozenset({"dict", "Dict", "MutableMapping", "defaultdict", "OrderedDic
 _CONTAINERS = _LISTS | _SEQUENCES | _DICTS | _SETS.keys() | {"tuple", "Mapping"}
 _FORMATS = {"date-time": "datetime", "date": "date", "time": "time", "duration": "timedelta", "uuid": "UUID"}
 _JSON_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
-# What says nothing about which values there are.
-_REMARKS = frozenset({"description", "title", "default", "examples", "deprecated", "$comment"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +69,6 @@ class Annotation:
         return bool(self.scalars.intersection(kinds.get(type(value), ("None",) if value is None else ())))
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
-    """A part of a JSON Schema with what is needed to read it.
-
-    Attributes:
-        part: The part.
-        definitions: What its references refer to, by name.
-        about: What it is of, such as ``find limit``; names a type that has no name.
-        is_python: Whether values are Python's: a date-time is a ``datetime``, and not a text.
-        is_result: Whether it is of a result.
-    """
-
-    part: Any
-    definitions: Mapping[str, Any]
-    about: str
-    is_python: bool
-    is_result: bool
-
-    def of(self, part: Any, more: str = "") -> "Schema":
-        """Returns another part of the same schema."""
-        return Schema(part, self.definitions, f"{self.about} {more}".strip(), self.is_python, self.is_result)
-
-
 class Types:
     """The types of a module: their definitions, and what is imported for them.
 
@@ -101,13 +85,12 @@ class Types:
         self._definitions: dict[str, list[str]] = {}
         self._by_shape: dict[str, Annotation] = {}
         self._aliases: dict[str, Annotation] = {}
+        # How many definitions are being written, each within another.
+        self._levels = 0
 
     def read(self, schema: Schema, python_type: str) -> Annotation:
         """Reads the type of an argument or a result from its schema, and from the name that its tool gives its type."""
-        made = self._read(schema, _parsed(python_type), 0)
-        if len(self.text(made)) <= _MAX_ANNOTATION_CHARS:
-            return made
-        return self._alias(made, class_name(schema.about))
+        return self._short(self._read(schema, _parsed(python_type), 0), schema)
 
     def text(self, annotation: Annotation) -> str:
         """Writes a type."""
@@ -154,19 +137,19 @@ class Types:
     # ------------------------------------------------------------------------------------------------ by their names
 
     def _read(self, schema: Schema, hint: ast.expr | None, depth: int) -> Annotation:
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             return self._any()
-        resolved = _resolved(schema)
+        resolved = resolved_part(schema)
         if {"enum", "const"} & resolved.keys():
             return self._of_schema(schema, depth)
         if isinstance(hint, ast.BinOp):
             return self._either(schema, _members(hint), depth)
         if isinstance(hint, ast.Subscript):
             return self._generic(schema, _name(hint.value), _arguments(hint), depth)
-        name = _name(hint)
+        name = "bytes" if _name(hint) == "bytearray" else _name(hint)
         if name in _SCALARS | _IMPORTED.keys() | {"None"} and not (name in ("Any", "object") and resolved):
             return self._known(name) or self._any()
-        if name in _CONTAINERS and not _choices(resolved):
+        if name in _CONTAINERS and not choices_of(resolved):
             return self._generic(schema, name, [], depth)
         return self._of_schema(schema, depth)
 
@@ -181,32 +164,32 @@ class Types:
         return None
 
     def _either(self, schema: Schema, hints: Sequence[ast.expr], depth: int) -> Annotation:
-        choices = _choices(_resolved(schema))
+        choices = choices_of(resolved_part(schema))
         if len(choices) == len(hints):
             pairs = zip(choices, hints, strict=True)
             return _union(self._read(schema.of(part), hint, depth + 1) for part, hint in pairs)
         known = [self._known(_name(hint)) for hint in hints]
         plain = [item for item in known if item is not None]
         # A type whose values are listed says more in its schema.
-        if len(plain) == len(hints) and "enum" not in _resolved(schema):
+        if len(plain) == len(hints) and "enum" not in resolved_part(schema):
             return _union(plain)
         return self._of_schema(schema, depth)
 
     def _generic(self, schema: Schema, name: str, hints: list[ast.expr], depth: int) -> Annotation:
-        part = _resolved(schema)
+        part = resolved_part(schema)
         first = hints[0] if hints else None
         if name == "Optional" and first is not None:
             return self._either(schema, [first, ast.Constant(None)], depth)
         if name == "Union":
             return self._either(schema, hints, depth)
         if name in _LISTS | _SEQUENCES | _SETS.keys():
-            item = self.text(self._read(schema.of(part.get("items"), "item"), first, depth + 1))
+            item = self._inner(schema.of(part.get("items"), "item"), first, depth)
             if name in _SEQUENCES and not schema.is_result:
                 return Annotation((f"{self.imported('collections.abc', 'Sequence')}[{item}]",))
             return Annotation((f"{self.builtin(_SETS.get(name, 'list'))}[{item}]",))
         if name in _DICTS | {"Mapping", "Counter"}:
             return self._dict(schema, name, hints, depth)
-        if name == "tuple" and not _choices(part):
+        if name == "tuple" and not choices_of(part):
             return self._tuple(schema, hints, depth)
         if name == "Literal" and not {"enum", "const"} & part.keys():
             values = [item.value for item in hints if isinstance(item, ast.Constant)]
@@ -214,17 +197,17 @@ class Types:
         return self._of_schema(schema, depth)
 
     def _dict(self, schema: Schema, name: str, hints: list[ast.expr], depth: int) -> Annotation:
-        values = _resolved(schema).get("additionalProperties")
+        values = resolved_part(schema).get("additionalProperties")
         key = self._known(_name(hints[0])) if hints else None
         value_hint = ast.Name("int") if name == "Counter" else hints[1] if len(hints) > 1 else None
         key_text = self.text(key) if key is not None else self.builtin("str") if not hints else self.text(self._any())
-        value = self.text(self._read(schema.of(values, "value"), value_hint, depth + 1))
+        value = self._inner(schema.of(values, "value"), value_hint, depth)
         if name == "Mapping" and not schema.is_result:
             return Annotation((f"{self.imported('collections.abc', 'Mapping')}[{key_text}, {value}]",))
         return Annotation((f"{self.builtin('dict')}[{key_text}, {value}]",))
 
     def _tuple(self, schema: Schema, hints: list[ast.expr], depth: int) -> Annotation:
-        part = _resolved(schema)
+        part = resolved_part(schema)
         ends = bool(hints) and isinstance(hints[-1], ast.Constant) and hints[-1].value is ...
         if ends or not hints:
             item = self._read(schema.of(part.get("items"), "item"), hints[0] if hints else None, depth + 1)
@@ -232,23 +215,28 @@ class Types:
         parts = part.get("prefixItems")
         parts = parts if isinstance(parts, list) and len(parts) == len(hints) else [None] * len(hints)
         items = [
-            self.text(self._read(schema.of(inner, f"item {place}"), hint, depth + 1))
+            self._inner(schema.of(inner, f"item {place}"), hint, depth)
             for place, (inner, hint) in enumerate(zip(parts, hints, strict=True), 1)
         ]
         return Annotation((f"{self.builtin('tuple')}[{', '.join(items)}]",))
 
     # ------------------------------------------------------------------------------------------------ by their schemas
 
+    def _inner(self, schema: Schema, hint: ast.expr | None, depth: int) -> str:
+        """Writes a type that is part of another one."""
+        made = self._of_schema(schema, depth + 1) if hint is None else self._read(schema, hint, depth + 1)
+        return self.text(self._short(made, schema))
+
     def _of_schema(self, schema: Schema, depth: int) -> Annotation:
         part = schema.part
-        if not isinstance(part, dict) or depth > _MAX_DEPTH:
+        if not isinstance(part, dict) or depth > MAX_DEPTH:
             return self._any()
         if "$ref" in part:
             return self._defined(schema, part["$ref"], depth)
         if "enum" in part or "const" in part:
             values = part.get("enum", [part["const"]] if "const" in part else [])
             return self._literals(values) if isinstance(values, list) else self._any()
-        choices = _choices(part)
+        choices = choices_of(part)
         if choices:
             return _union(self._of_schema(schema.of(choice), depth + 1) for choice in choices)
         if isinstance(part.get("allOf"), list):
@@ -276,13 +264,12 @@ class Types:
         parts = part.get("prefixItems")
         if isinstance(parts, list) and parts and part.get("items", False) is False:
             items = [
-                self.text(self._of_schema(schema.of(inner, f"item {place}"), depth + 1))
-                for place, inner in enumerate(parts, 1)
+                self._inner(schema.of(inner, f"item {place}"), None, depth) for place, inner in enumerate(parts, 1)
             ]
             if schema.is_python and part.get("minItems") == len(parts):
                 return Annotation((f"{self.builtin('tuple')}[{', '.join(items)}]",))
             return Annotation((f"{self.builtin('list')}[{' | '.join(dict.fromkeys(items))}]",))
-        item = self.text(self._of_schema(schema.of(part.get("items"), "item"), depth + 1))
+        item = self._inner(schema.of(part.get("items"), "item"), None, depth)
         if schema.is_python and part.get("uniqueItems") is True:
             # Of a set and of a frozenset alike.
             return Annotation((f"{self.imported('collections.abc', 'Set')}[{item}]",))
@@ -291,48 +278,55 @@ class Types:
     def _object(self, schema: Schema, depth: int) -> Annotation:
         properties, others = schema.part.get("properties"), schema.part.get("additionalProperties")
         if isinstance(properties, dict) and properties:
-            return self._named(schema, class_name(schema.about), depth)
-        value = self.text(self._of_schema(schema.of(others, "value"), depth + 1))
+            return self._named(schema, class_name(schema.about))
+        value = self._inner(schema.of(others, "value"), None, depth)
         return Annotation((f"{self.builtin('dict')}[{self.builtin('str')}, {value}]",))
 
     def _defined(self, schema: Schema, reference: Any, depth: int) -> Annotation:
-        name = str(reference).removeprefix(_REFERENCE)
+        name = str(reference).removeprefix(REFERENCE)
         if name not in schema.definitions:
             return self._any()
-        return self._named(schema.of(schema.definitions[name]), class_name(name), depth)
+        part = schema.definitions[name]
+        if isinstance(part, dict) and "$ref" in part:
+            return self._of_schema(schema.of(part), depth + 1)
+        return self._named(schema.of(part), class_name(name))
 
-    def _named(self, schema: Schema, wanted: str, depth: int) -> Annotation:
+    def _named(self, schema: Schema, wanted: str) -> Annotation:
         """Returns the type that a schema defines, which is defined once."""
-        shape = _shape_of(schema)
+        shape = shape_of(schema)
         if shape in self._by_shape:
             return self._by_shape[shape]
         part = schema.part if isinstance(schema.part, dict) else {}
         is_object = isinstance(part.get("properties"), dict) and bool(part["properties"])
-        if not is_object and ({"enum", "const"} & part.keys() or not _refers(part)):
-            made = self._of_schema(schema, depth + 1)
+        if not is_object and ({"enum", "const"} & part.keys() or not refers(part)):
+            made = self._of_schema(schema, 0)
             if made.literals and len(self.text(made)) > _MAX_ANNOTATION_CHARS // 2:
                 made = self._alias(made, wanted)
             self._by_shape[shape] = made
             return made
+        if self._levels == _MAX_LEVELS:
+            return self._any()
         about = class_name(schema.about)
         name = self._names.take(wanted, f"{wanted}{'Result' if schema.is_result else 'Input'}", f"{about}{wanted}")
         self._by_shape[shape] = Annotation((name,))
         # Takes its place now, before those that it contains.
         self._definitions[name] = []
+        self._levels += 1
         if is_object:
-            self._definitions[name] = self._typed_dict(name, schema, depth)
+            self._definitions[name] = self._typed_dict(name, schema)
         else:
-            whole = self.text(self._of_schema(schema, depth + 1))
+            whole = self.text(self._of_schema(schema, 0))
             alias = self.imported("typing", "TypeAlias")
             self._definitions[name] = [f"{name}: {alias} = {quoted(whole)}"]
+        self._levels -= 1
         return self._by_shape[shape]
 
-    def _typed_dict(self, name: str, schema: Schema, depth: int) -> list[str]:
+    def _typed_dict(self, name: str, schema: Schema) -> list[str]:
         base = self.imported("typing", "TypedDict")
-        needed, fields = _needed(schema.part, schema), {}
+        needed, fields = needed_keys(schema.part, schema), {}
         for key, part in schema.part["properties"].items():
             inner = Schema(part, schema.definitions, f"{name} {key}", schema.is_python, schema.is_result)
-            text = self.text(self._of_schema(inner, depth + 1))
+            text = self._inner(inner, None, 0)
             fields[str(key)] = text if key in needed else self._optional(text, schema)
         remark = schema.part.get("description")
         if all(_is_field(key) for key in fields):
@@ -374,6 +368,10 @@ class Types:
                 return self._any()
         return _union([Annotation((), tuple(literals)), *members])
 
+    def _short(self, annotation: Annotation, schema: Schema) -> Annotation:
+        is_short = len(self.text(annotation)) <= _MAX_ANNOTATION_CHARS
+        return annotation if is_short else self._alias(annotation, class_name(schema.about))
+
     def _alias(self, annotation: Annotation, wanted: str) -> Annotation:
         """Gives a type a name of its own, which takes as many lines as it needs."""
         parts = self._parts(annotation)
@@ -393,6 +391,11 @@ class Types:
             members += parts[bool(annotation.literals) :]
             rows = [part if part == "None" else quoted(part) for part in members]
             self._definitions[name] = call(f"{start}{self.imported('typing', 'Union')}[", rows, "]")
+        if any(len(line) > WIDTH for line in self._definitions[name]):
+            # A text cannot be divided.
+            self._definitions[name] = [
+                f"{line}  # noqa: E501" if len(line) > WIDTH else line for line in self._definitions[name]
+            ]
         made = Annotation((name,), (), annotation.scalars, (*annotation.literals, *annotation.named))
         self._aliases[whole] = made
         return made
@@ -452,67 +455,6 @@ def _members(hint: ast.expr) -> list[ast.expr]:
         members.append(hint.right)
         hint = hint.left
     return [hint, *reversed(members)]
-
-
-def _choices(part: Mapping[str, Any]) -> list[Any]:
-    choices = part.get("anyOf", part.get("oneOf"))
-    return choices if isinstance(choices, list) else []
-
-
-def _resolved(schema: Schema) -> Mapping[str, Any]:
-    """Returns what a part says, or what it refers to, without remarks."""
-    part = schema.part
-    for _ in range(_MAX_DEPTH):
-        if not isinstance(part, dict) or "$ref" not in part:
-            break
-        part = schema.definitions.get(str(part["$ref"]).removeprefix(_REFERENCE))
-    return {key: value for key, value in part.items() if key not in _REMARKS} if isinstance(part, dict) else {}
-
-
-def _refers(part: Any) -> bool:
-    if isinstance(part, dict):
-        return "$ref" in part or any(map(_refers, part.values()))
-    return isinstance(part, list) and any(map(_refers, part))
-
-
-def _shape_of(schema: Schema) -> str:
-    """Writes all that decides which values a schema allows, with what it refers to; two of one shape are one type."""
-    found: dict[str, Any] = {}
-    shape = _shape(schema.part, schema, found)
-    return json.dumps([shape, found, schema.is_python], sort_keys=True)
-
-
-def _shape(part: Any, schema: Schema, found: dict[str, Any], depth: int = 0) -> Any:
-    if depth > _MAX_DEPTH:
-        return None
-    if isinstance(part, list):
-        return [_shape(item, schema, found, depth + 1) for item in part]
-    if not isinstance(part, dict):
-        return part
-    reference = str(part.get("$ref", "")).removeprefix(_REFERENCE)
-    if reference in schema.definitions and reference not in found:
-        found[reference] = None
-        found[reference] = _shape(schema.definitions[reference], schema, found, depth + 1)
-    made: dict[str, Any] = {}
-    for key, value in {**({"required": []} if "properties" in part else {}), **part}.items():
-        if key == "properties" and isinstance(value, dict):
-            made[key] = {name: _shape(item, schema, found, depth + 1) for name, item in value.items()}
-        elif key == "required":
-            made[key] = _needed(part, schema)
-        elif key in ("enum", "const"):
-            made[key] = value
-        elif key not in _REMARKS and (key, value) != ("additionalProperties", False):
-            made[key] = _shape(value, schema, found, depth + 1)
-    return made
-
-
-def _needed(part: Mapping[str, Any], schema: Schema) -> list[str]:
-    """Lists the keys that an object always has; a result of Python's has those with a default, too."""
-    required, properties = part.get("required"), part.get("properties")
-    needed = {str(key) for key in required} if isinstance(required, list) else set()
-    if schema.is_result and schema.is_python and isinstance(properties, dict):
-        needed |= {key for key, item in properties.items() if isinstance(item, dict) and "default" in item}
-    return sorted(needed)
 
 
 def _literal_text(value: Any) -> str:
