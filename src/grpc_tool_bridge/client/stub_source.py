@@ -32,10 +32,10 @@ def literal(value: Any) -> str | None:
 
 
 def quoted(text: str) -> str:
-    """Writes a text as a literal, in double quotes unless it contains some."""
-    made = ascii(text) if not text.isprintable() else repr(text)
-    inner = made[1:-1]
-    return made if '"' in inner else '"' + inner.replace("\\'", "'") + '"'
+    """Writes a text as a literal, in double quotes unless that takes more escapes than single ones."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    inner = "".join(f"\\{letter}" if letter in (quote, "\\") else _printable(letter) for letter in text)
+    return f"{quote}{inner}{quote}"
 
 
 def docstring(text: str, indent: str = "") -> list[str]:
@@ -103,5 +103,9 @@ def _wrapped(lines: Sequence[str], width: int) -> list[str]:
 
 
 def _escaped(line: str) -> str:
-    safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line.replace("\\", "\\\\"))
+    safe = "".join(map(_printable, line.replace("\\", "\\\\")))
     return safe.replace('"""', r"\"\"\"")
+
+
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else ascii(letter)[1:-1]

@@ -383,8 +383,10 @@ class Types:
         if annotation.literals and len(parts) == 1:
             rows = [_literal_text(value) for value in annotation.literals]
             self._definitions[name] = call(f"{start}{self.imported('typing', 'Literal')}[", rows, "]")
-        elif len(parts) == 1 or len(start) + len(quoted(whole)) <= WIDTH:
+        elif len(start) + len(quoted(whole)) <= WIDTH:
             self._definitions[name] = [f"{start}{quoted(whole)}"]
+        elif len(parts) == 1:
+            self._definitions[name] = [f"{start}(", f"{INDENT}{quoted(whole)}", ")"]
         else:
             # Each literal on a line of its own.
             members = [self._parts(Annotation((), (value,)))[0] for value in annotation.literals]

@@ -19,7 +19,9 @@ def test_any_text_is_a_literal_that_reads_as_it_is(text: str) -> None:
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\t\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029")))
 def test_any_line_is_a_docstring_that_reads_as_it_is(text: str) -> None:
     lines = docstring(text, "    ")
-    found = ast.get_docstring(ast.parse("\n".join(["def f():", *lines])))
+    function = ast.parse("\n".join(["def f():", *lines])).body[0]
+    assert isinstance(function, ast.FunctionDef)
+    found = ast.get_docstring(function)
     assert " ".join((found or "").split()) == " ".join(text.split())
     assert all(line.isprintable() for line in lines)
 
