@@ -111,8 +111,8 @@ def pairs() -> Iterator[tuple[int, int]]:
 
 def make_tools(number: int, gate: Gate) -> list[Tool]:
     """Makes one tool of each kind, the gate's ``wait``, and so many ``add``, ``add_1`` and so on."""
-    adders = [tool(add)] + [tool(name=name)(add) for name in adder_names(number)[1:]]
-    streams = [tool(chunks), tool(name="count")(count_up), tool(report)]
+    adders: list[Tool] = [tool(add)] + [tool(name=name)(add) for name in adder_names(number)[1:]]
+    streams: list[Tool] = [tool(chunks), tool(name="count")(count_up), tool(report)]
     return [*adders, *streams, tool(size), tool(gate.wait), tool(executor="process")(add_slowly)]
 
 

@@ -14,6 +14,7 @@ from grpc_tool_bridge import (
     Question,
     SessionContext,
     Settings,
+    Tool,
     ToolExecutionError,
     ToolWorker,
     tool,
@@ -285,7 +286,7 @@ async def test_what_the_tools_of_a_killed_peer_have_called_is_cancelled(language
         yield n
 
     # A tool of Elixir calls the one, those of the others the other.
-    nested = tool(name="elixir_count")(count_that_waits)
+    nested: Tool = tool(name="elixir_count")(count_that_waits)
     if language is ELIXIR:
         nested = tool(name="python_add")(sum_that_waits)
     name, arguments = NESTED[language.name]

@@ -5,7 +5,7 @@ import concurrent.futures
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from grpc_tool_bridge import ToolContext, tool
+from grpc_tool_bridge import Tool, ToolContext, tool
 
 
 class Broken(Exception):
@@ -197,7 +197,7 @@ def sleep_in_process_stream(who: str) -> Iterator[str]:
     time.sleep(30)
 
 
-PLACES = [
+PLACES: list[Tool] = [
     in_coroutine,
     in_coroutine_later,
     in_nested_coroutine,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from grpc_tool_bridge import ToolBridgeError, ToolContext, ValidationError, tool
+from grpc_tool_bridge import Tool, ToolBridgeError, ToolContext, ValidationError, tool
 
 # What evil code raises; no evil exception of its own, so that it can be told by its name.
 RAISED: dict[str, type[BaseException]] = {
@@ -322,7 +322,7 @@ async def give_in_async_generator(what: str, raised: str) -> AsyncIterator[Any]:
     yield result_of(what, raised)
 
 
-RAISING = [
+RAISING: list[Tool] = [
     raise_in_coroutine,
     raise_later,
     raise_on_loop,
@@ -333,7 +333,7 @@ RAISING = [
     raise_in_generator_in_process,
     raise_in_called_tool,
 ]
-GIVING = [
+GIVING: list[Tool] = [
     give_in_coroutine,
     give_in_thread,
     give_in_process,

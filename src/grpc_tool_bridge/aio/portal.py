@@ -1,6 +1,7 @@
 """The async API for callers without an event loop."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
@@ -94,16 +95,38 @@ class AsyncApi:
     """Marks a class whose instances synchronous callers get as a SyncView."""
 
 
+class InstanceDocstring(Generic[T]):
+    """The docstring of a class whose instances each have another one, which is made when it is read.
+
+    Args:
+        of_class: The docstring of the class.
+        of_instance: Returns the docstring of an instance; None: it has that of the class.
+    """
+
+    def __init__(self, of_class: str | None, of_instance: Callable[[T], str | None]) -> None:
+        self._of_class = of_class
+        self._of_instance = of_instance
+
+    def __get__(self, instance: T | None, owner: type) -> str | None:
+        own = None if instance is None else self._of_instance(instance)
+        return own or self._of_class
+
+
 class SyncView(Generic[T]):
     """A blocking view of an object with an async API, for other threads.
 
-    It has the object's attributes and methods. Instead of returning an awaitable, a method blocks until it is done;
-    async iterators become iterators; objects with an async API, and those in a list or a dict, become views.
+    It has the object's attributes and methods, their help and their signatures. Instead of returning an awaitable, a
+    method blocks until it is done; async iterators become iterators; objects with an async API, and those in a list or
+    a dict, become views.
 
     Args:
         target: The object.
         loop: The object's event loop, which runs in another thread.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = _explained(cls.__doc__)  # type: ignore[assignment]  # what it gives is a text
 
     def __init__(self, target: T, loop: asyncio.AbstractEventLoop) -> None:
         self._target = target
@@ -123,6 +146,11 @@ class SyncView(Generic[T]):
     def __exit__(self, *exception: object) -> Any:
         return self._run(self._target.__aexit__, *exception)  # type: ignore[attr-defined]  # as for __enter__
 
+    def __dir__(self) -> list[str]:
+        # What the view has of its own, and what callers need of the object.
+        public = {name for name in dir(self._target) if not name.startswith("_")}
+        return sorted(public.union(object.__dir__(self)))
+
     def __repr__(self) -> str:
         return f"<blocking view of {self._target!r}>"
 
@@ -131,8 +159,9 @@ class SyncView(Generic[T]):
             given = [_behind(value) for value in args]
             return self._view(self._run(function, *given, **kwargs))
 
+        # Some callables have no name.
+        functools.update_wrapper(call, function, updated=())
         call.__name__ = getattr(function, "__name__", type(function).__name__)
-        call.__doc__ = function.__doc__
         return call
 
     def _view(self, value: Any) -> Any:
@@ -197,6 +226,19 @@ class SyncView(Generic[T]):
         others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         if runs_in is not None and runs_in not in others:
             raise refusal(f"{self._target!r:.100}")
+
+
+def _explained(of_class: str | None) -> InstanceDocstring[SyncView[Any]]:
+    return InstanceDocstring(of_class, _own_docstring)
+
+
+def _own_docstring(view: SyncView[Any]) -> str | None:
+    target = _behind(view)
+    own: str | None = target.__doc__
+    return None if own == type(target).__doc__ else own
+
+
+SyncView.__doc__ = _explained(SyncView.__doc__)  # type: ignore[assignment]  # as for its subclasses
 
 
 def _closed() -> RuntimeError:

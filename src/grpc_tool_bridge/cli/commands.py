@@ -29,6 +29,12 @@ def _tools() -> Command:
     return client_command(tools.tools, check=tools.check)
 
 
+def _stubs() -> Command:
+    from grpc_tool_bridge.cli import stubs
+
+    return client_command(stubs.stubs, check=stubs.check)
+
+
 def _call() -> Command:
     from grpc_tool_bridge.cli import call
 
@@ -129,6 +135,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "serve": _serve,
     "worker": _worker,
     "tools": _tools,
+    "stubs": _stubs,
     "call": _call,
     "stream": _stream,
     "vars": _variables,

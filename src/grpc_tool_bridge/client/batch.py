@@ -7,7 +7,7 @@ from typing import Any
 
 from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments, result_of
 from grpc_tool_bridge.client.caller import Caller
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, explain_error
 from grpc_tool_bridge.config.argument_checks import (
     check_named,
     check_positional,
@@ -74,5 +74,5 @@ async def _read(result: Any, tool: AsyncGRPCProxyTool, max_nodes: int) -> Any:
     try:
         return await read_value(result_of(result, tool.name), max_nodes=max_nodes)
     except ToolExecutionError as error:
-        tool.explain(error)
+        explain_error(tool, error)
         return error

@@ -18,7 +18,7 @@ from grpc_tool_bridge.client.agents import AgentCalls
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.options import CallOptions
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, with_fresh_key
 from grpc_tool_bridge.client.session import check_session
 from grpc_tool_bridge.client.variables import SessionContext
 from grpc_tool_bridge.config import (
@@ -243,10 +243,10 @@ class ToolBridge(AgentCalls):
             ToolBridgeError: The last error, if no try succeeded; the classes are as for ``execute_tool``.
         """
         check_count("max_retries", max_retries, called="a whole number, 0 or more")
-        if not isinstance(tool_id, str) and not hasattr(tool_id, "with_fresh_key"):
+        if not isinstance(tool_id, str | AsyncGRPCProxyTool):
             refuse_type("tool_id", tool_id, f"{A_NAME}, or one of bridge.tools; its arguments follow it")
         tool = self.client.tool(tool_id) if isinstance(tool_id, str) else tool_id
-        keyed = tool.with_fresh_key()
+        keyed = with_fresh_key(tool)
         waits, pause = back_off(), self.client.caller.pauses(tool.name)
         for left in range(max_retries, -1, -1):
             try:
@@ -258,7 +258,7 @@ class ToolBridge(AgentCalls):
                 _log.info("%s; trying again in %.1f s, %d tries left", error, wait, left)
                 if _is_of_the_tool(error):
                     # The hub may have stored this error as the answer for the key, so a retry needs a new key.
-                    keyed = tool.with_fresh_key()
+                    keyed = with_fresh_key(tool)
                 await pause(wait)
         raise AssertionError("the last try returns or raises")
 
@@ -477,7 +477,12 @@ class GRPCToolBridge(ToolBridge):
 
 
 class SyncBridge(SyncView[ToolBridge]):
-    """A bridge for a caller without an event loop; ``close()`` also ends the thread of its loop."""
+    """A bridge for a caller without an event loop: a blocking view of a ``ToolBridge``.
+
+    It has the attributes and methods of the bridge, which ``help(GRPCToolBridge)`` explains; each method blocks until
+    it is done. ``tools`` are functions that block, and ``help(bridge.sync.tools["add"])`` explains one. ``close()``
+    also ends the thread of its loop.
+    """
 
     def __init__(self, bridge: ToolBridge, portal: Portal) -> None:
         super().__init__(bridge, portal.loop)

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.aio.loops import LoopStream
-from grpc_tool_bridge.aio.portal import AsyncApi
+from grpc_tool_bridge.aio.portal import AsyncApi, InstanceDocstring
 from grpc_tool_bridge.client.arguments import (
     REQUEST_OVERHEAD,
     SLOW_ARGUMENTS_BYTES,
@@ -25,6 +25,7 @@ from grpc_tool_bridge.client.arguments import (
     size_of_arguments,
 )
 from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
+from grpc_tool_bridge.client.docstring import docstring_of
 from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
 from grpc_tool_bridge.client.signature import shown, signature_of
 from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
@@ -85,6 +86,10 @@ class AsyncGRPCProxyTool(AsyncApi):
         ProtocolError: The answer breaks the protocol.
     """
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = _explained(cls.__doc__)  # type: ignore[assignment]  # what it gives is a text
+
     def __init__(
         self, tool_spec: ToolSpec, session_context: CallContext | Caller, *, options: CallOptions = _DEFAULTS
     ) -> None:
@@ -121,7 +126,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                 raise
             return await self._result(response)
         except ToolExecutionError as error:
-            self.explain(error)
+            self._explain(error)
             raise
 
     def _try_send(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BytesCall | None:
@@ -167,7 +172,7 @@ class AsyncGRPCProxyTool(AsyncApi):
             response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
             return await self._result(response)
         except ToolExecutionError as error:
-            self.explain(error)
+            self._explain(error)
             raise
 
     async def _result(self, response: Any) -> Any:
@@ -222,24 +227,12 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._derived.add(derived)
         return derived
 
-    def with_fresh_key(self) -> Self:
-        """Returns the same tool with a generated idempotency key; itself if it has a key, or does not take one."""
-        if self._options.idempotency_key or self._wants_events:
-            return self
-        return self.with_options(idempotency_key=uuid.uuid4().hex)
-
     @property
     def __signature__(self) -> inspect.Signature:
         """The tool's signature, as ``inspect.signature`` reads it."""
         return signature_of(self.spec)
 
-    def change(self, spec: ToolSpec, options: CallOptions) -> None:
-        """Updates this proxy, and those that ``with_options`` made from it, to the tool's current spec.
-
-        Args:
-            spec: The new spec; the tool may have come back after it was removed.
-            options: How calls are made, unless ``with_options`` said otherwise.
-        """
+    def _change(self, spec: ToolSpec, options: CallOptions) -> None:
         self._removed = False
         if self.spec != spec:
             self._made_of = self._made_of or self.spec
@@ -247,16 +240,14 @@ class AsyncGRPCProxyTool(AsyncApi):
             self.__class__ = _kind_of(spec)
         self._take(spec, dataclasses.replace(options, **self._given))
         for derived in tuple(self._derived or ()):
-            derived.change(spec, self._options)
+            derived._change(spec, self._options)  # noqa: SLF001 - of this class
 
-    def mark_removed(self) -> None:
-        """Makes errors of later calls, which still go to the hub, say that the tool was removed."""
+    def _mark_removed(self) -> None:
         self._removed = True
         for derived in tuple(self._derived or ()):
-            derived.mark_removed()
+            derived._mark_removed()  # noqa: SLF001 - of this class
 
-    def explain(self, error: ToolBridgeError) -> None:
-        """Adds to the hub's refusal of a call how the tool has changed since this proxy was made."""
+    def _explain(self, error: ToolBridgeError) -> None:
         if not isinstance(error, ToolExecutionError) or error.details.get("origin", "bridge") != "bridge":
             return
         if error.error_type == "ToolNotFound" and self._removed:
@@ -274,7 +265,6 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _take(self, spec: ToolSpec, options: CallOptions) -> None:
         self.spec = spec
         self.name = self.__name__ = self.__qualname__ = spec.name
-        self.__doc__ = spec.description or None
         self._options = options
         self._wants_events = options.on_progress is not None or options.on_log is not None
         self._is_plain = not (self._wants_events or options.metadata or options.idempotency_key)
@@ -335,7 +325,7 @@ class AsyncGRPCProxyTool(AsyncApi):
                     else:
                         self._tell(chunk.metadata)
         except ToolExecutionError as error:
-            self.explain(error)
+            self._explain(error)
             raise
         raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'")
 
@@ -427,6 +417,13 @@ class AsyncGRPCProxyTool(AsyncApi):
         return ToolExecutionError(self.name, refusal.error_type, refusal.message, details)
 
 
+def _explained(of_class: str | None) -> InstanceDocstring[AsyncGRPCProxyTool]:
+    return InstanceDocstring(of_class, lambda proxy: docstring_of(proxy.spec))
+
+
+AsyncGRPCProxyTool.__doc__ = _explained(AsyncGRPCProxyTool.__doc__)  # type: ignore[assignment]  # as for its subclasses
+
+
 class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
     """A tool that yields. ``tool.stream(…)`` iterates over its values; ``await tool(…)`` returns them as a list."""
 
@@ -438,9 +435,34 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
         """
         return [value async for value in self._stream(args, kwargs, most=self._options.max_message_bytes)]
 
-    def with_fresh_key(self) -> Self:
-        """Returns itself: a stream does not take an idempotency key."""
-        return self
+
+def change_proxy(proxy: AsyncGRPCProxyTool, spec: ToolSpec, options: CallOptions) -> None:
+    """Updates a proxy, and those that ``with_options`` made from it, to the tool's current spec.
+
+    Args:
+        proxy: The proxy.
+        spec: The new spec; the tool may have come back after it was removed.
+        options: How calls are made, unless ``with_options`` said otherwise.
+    """
+    proxy._change(spec, options)  # noqa: SLF001 - of this module; not for callers of the tool
+
+
+def mark_removed(proxy: AsyncGRPCProxyTool) -> None:
+    """Makes errors of later calls, which still go to the hub, say that the tool was removed."""
+    proxy._mark_removed()  # noqa: SLF001 - of this module; not for callers of the tool
+
+
+def explain_error(proxy: AsyncGRPCProxyTool, error: ToolBridgeError) -> None:
+    """Adds to the hub's refusal of a call how the tool has changed since its proxy was made."""
+    proxy._explain(error)  # noqa: SLF001 - of this module; not for callers of the tool
+
+
+def with_fresh_key(proxy: AsyncGRPCProxyTool) -> AsyncGRPCProxyTool:
+    """Returns the same tool with a generated idempotency key; itself if it has a key, or does not take one."""
+    takes_none = isinstance(proxy, StreamingGRPCProxyTool) or proxy._wants_events  # noqa: SLF001 - of this module
+    if takes_none or proxy._options.idempotency_key:  # noqa: SLF001 - of this module
+        return proxy
+    return proxy.with_options(idempotency_key=uuid.uuid4().hex)
 
 
 def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:

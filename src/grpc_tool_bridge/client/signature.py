@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
 from grpc_tool_bridge.values.serialization import deserialize_value
 
 # Maximum length of a signature in an error text.
@@ -28,7 +28,10 @@ class _TypeName(str):
 
 
 def signature_of(spec: ToolSpec) -> inspect.Signature:
-    """Returns the signature of a tool; raises ValueError if Python does not allow it."""
+    """Returns the signature of a tool; raises ValueError if Python does not allow it.
+
+    A tool that yields returns an ``AsyncIterator`` of its values.
+    """
     parameters = [_parameter(argument) for argument in spec.arguments]
     # Python requires arguments without a default first; keyword-only ones may have any order.
     defaults = False
@@ -38,8 +41,14 @@ def signature_of(spec: ToolSpec) -> inspect.Signature:
             if defaults and parameter.default is inspect.Parameter.empty:
                 parameters[index] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
     parameters.sort(key=lambda parameter: parameter.kind)
-    result = _TypeName(spec.return_type.python_type) or inspect.Signature.empty
-    return inspect.Signature(parameters, return_annotation=result)
+    return inspect.Signature(parameters, return_annotation=_result(spec))
+
+
+def _result(spec: ToolSpec) -> Any:
+    type_name = spec.return_type.python_type
+    if spec.type == ToolType.STREAMING:
+        return _TypeName(f"AsyncIterator[{type_name or 'Any'}]")
+    return _TypeName(type_name) or inspect.Signature.empty
 
 
 def shown(spec: ToolSpec) -> str:

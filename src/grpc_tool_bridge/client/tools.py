@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.client.caller import Caller
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, make_proxy
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, change_proxy, make_proxy, mark_removed
 from grpc_tool_bridge.client.resume import resumed
 from grpc_tool_bridge.config.argument_checks import A_NAME, check_text, refuse_type
 from grpc_tool_bridge.errors import (
@@ -122,7 +122,7 @@ class SessionTools:
         if self._caller.options != self._options:
             self._options = self._caller.options
             for proxy in self.proxies.values():
-                proxy.change(proxy.spec, self._options)
+                change_proxy(proxy, proxy.spec, self._options)
         for spec in present.values():
             changes += self.put(spec)
         return changes
@@ -136,13 +136,13 @@ class SessionTools:
         if self._index is not None:
             self._index.note(name, spec)
         if proxy is not None:
-            proxy.change(spec, self._options)
+            change_proxy(proxy, spec, self._options)
             return [("changed", name)]
         proxy = self._gone.pop(name, None)
         if proxy is None:
             proxy = make_proxy(spec, self._caller, self._options)
         else:
-            proxy.change(spec, self._options)
+            change_proxy(proxy, spec, self._options)
         self.proxies[name] = proxy
         return [("added", name)]
 
@@ -151,7 +151,7 @@ class SessionTools:
         proxy = self.proxies.pop(name, None)
         if proxy is None:
             return []
-        proxy.mark_removed()
+        mark_removed(proxy)
         if self._index is not None:
             self._index.note(name, None)
         self._gone[name] = proxy

@@ -9,7 +9,9 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Never, overload
+from typing import Any, Concatenate, Generic, Never, Self, TypedDict, Unpack, overload
+
+from typing_extensions import ParamSpec, TypeVar
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import UnresolvedNameError
@@ -27,6 +29,17 @@ from grpc_tool_bridge.tools.options import (
 from grpc_tool_bridge.tools.signatures import EMPTY, Signature, described_by, docstring_of, read_signature
 from grpc_tool_bridge.tools.specs import describe_tool
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
+
+# What a function takes and returns. Without them, as in ``list[Tool]``, a tool takes and returns anything.
+P = ParamSpec("P", default=...)
+R_co = TypeVar("R_co", covariant=True, default=Any)
+# Of a method: its instance, the class, and what it takes after them.
+Instance = TypeVar("Instance")
+Owner = TypeVar("Owner", bound=type)
+Rest = ParamSpec("Rest")
+# Of a function that becomes a tool.
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 
 # Checks and converts ``(args, kwargs)`` of a call.
 Bound = tuple[Sequence[Any], dict[str, Any]]
@@ -57,11 +70,12 @@ class _Plan:
 _PLANNED = frozenset(item.name for item in fields(_Plan)) - {"needs_instance", "options"}
 
 
-class Tool:
+class Tool(Generic[P, R_co]):
     """A function as a tool. Immutable; created by ``tool`` or ``as_tool``.
 
     It can be called like the function itself, and has its name, docstring and signature. As an attribute of a class, it
-    binds to the instance like a function.
+    binds to the instance like a function. Type checkers see the function's parameters and result:
+    ``Tool[[str, int], str]`` is a tool that takes a text and a number.
 
     If an annotation refers to a name that is defined later in the module, the function is inspected when an attribute
     of the tool is first used, at the latest when the tool is registered; a name that is still undefined is a TypeError.
@@ -83,7 +97,7 @@ class Tool:
     """
 
     spec: ToolSpec
-    function: Callable[..., Any]
+    function: Callable[P, R_co]
     is_async: bool
     is_generator: bool
     is_stream: bool
@@ -94,10 +108,10 @@ class Tool:
     bind_request: BindRequest
     try_bind: TryBind
     __name__: str
-    __wrapped__: Callable[..., Any]
+    __wrapped__: Callable[P, R_co]
     _plan: _Plan
 
-    def __init__(self, function: Callable[..., Any], plan: _Plan | Callable[[], _Plan]) -> None:
+    def __init__(self, function: Callable[P, R_co], plan: _Plan | Callable[[], _Plan]) -> None:
         code = described_by(function)
         self.__dict__.update(
             function=function,
@@ -123,7 +137,7 @@ class Tool:
         self.__dict__.pop("_read_plan", None)
         return self.__dict__[name]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Calls the function itself; nothing is checked."""
         return self.function(*args, **kwargs)
 
@@ -132,7 +146,26 @@ class Tool:
         """Whether it is a method that is not yet bound to an instance."""
         return self._plan.needs_instance and not isinstance(self.function, types.MethodType)
 
-    def __get__(self, instance: object, owner: type | None = None) -> "Tool":
+    # A class method, read from the class.
+    @overload
+    def __get__(
+        self: Callable[Concatenate[Owner, Rest], Returned], instance: None, owner: Owner, /
+    ) -> "Tool[Rest, Returned]": ...
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(
+        self: Callable[Concatenate[Instance, Rest], Returned], instance: Instance, owner: type | None = None, /
+    ) -> "Tool[Rest, Returned]": ...
+    # A class method, read from an instance.
+    @overload
+    def __get__(
+        self: Callable[Concatenate[Owner, Rest], Returned], instance: object, owner: Owner, /
+    ) -> "Tool[Rest, Returned]": ...
+    # A static method, or a tool that merely stands in the class.
+    @overload
+    def __get__(self, instance: object, owner: type | None = None, /) -> Self: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> "Tool":
         if instance is None or not self.is_unbound:
             return self
         return Tool(types.MethodType(self.function, instance), self._plan)
@@ -148,26 +181,27 @@ class Tool:
         return f"<Tool {name}{inspect.signature(self.function)}>"
 
 
+class _Options(TypedDict, total=False):
+    name: str | None
+    tool_id: str | None
+    description: str | None
+    type: ToolType.ValueType | None
+    version: str
+    idempotent: bool
+    limits: ResourceLimits | Mapping[str, int] | None
+    executor: ExecutorName | None
+    examples: Iterable[str]
+    metadata: Mapping[str, str] | None
+    check_result: bool
+    breaker: Mapping[str, float] | None
+
+
 @overload
-def tool(function: Callable[..., Any], /) -> Tool: ...
+def tool(function: Callable[Given, Returned], /, **options: Unpack[_Options]) -> Tool[Given, Returned]: ...
 @overload
 def tool(
-    function: Callable[..., Any] | None = None,
-    /,
-    *,
-    name: str | None = ...,
-    tool_id: str | None = ...,
-    description: str | None = ...,
-    type: ToolType.ValueType | None = ...,
-    version: str = ...,
-    idempotent: bool = ...,
-    limits: ResourceLimits | Mapping[str, int] | None = ...,
-    executor: ExecutorName | None = ...,
-    examples: Iterable[str] = ...,
-    metadata: Mapping[str, str] | None = ...,
-    check_result: bool = ...,
-    breaker: Mapping[str, float] | None = ...,
-) -> Callable[[Callable[..., Any]], Tool]: ...
+    function: None = None, /, **options: Unpack[_Options]
+) -> Callable[[Callable[Given, Returned]], Tool[Given, Returned]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     /,

@@ -102,7 +102,7 @@ async def test_a_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:
 async def test_a_prompt_that_lists_the_tools_has_their_own_arguments() -> None:
     async with bridge_of(count) as bridge:
         text = render_text_description(bridge.langchain_tools())
-    assert text == "count(to: int) -> int - Counts from 1."
+    assert text == "count(to: int) -> AsyncIterator[int] - Counts from 1."
 
 
 def test_a_program_without_an_event_loop_invokes_the_tools_of_its_blocking_bridge() -> None:

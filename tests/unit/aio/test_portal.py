@@ -1,6 +1,8 @@
 """The async API for a caller that has no event loop."""
 
 import asyncio
+import inspect
+import pydoc
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +136,25 @@ def test_an_error_is_raised_here(view: Any) -> None:
 
 def test_a_method_keeps_its_name_and_docstring(view: Any) -> None:
     assert (view.thread.__name__, view.thread.__doc__) == ("thread", "Tells its thread.")
+
+
+def test_a_method_keeps_its_signature(view: Any) -> None:
+    assert str(inspect.signature(view.plain)) == "(a: int, *, b: int) -> int"
+    assert str(inspect.signature(view.thread)) == "() -> int"
+
+
+def test_the_names_of_a_view_are_those_of_what_is_behind_it(view: Any) -> None:
+    names = [name for name in dir(view) if not name.startswith("_")]
+    assert names == sorted(name for name in dir(Counter()) if not name.startswith("_"))
+    assert "count" in names
+    assert "__call__" in dir(view)
+
+
+def test_help_explains_what_is_behind_a_view_if_that_has_a_docstring_of_its_own(view: Any, counter: Counter) -> None:
+    assert view.__doc__ == SyncView.__doc__
+    assert str(SyncView.__doc__).startswith("A blocking view of an object")
+    counter.__doc__ = "Counts to ten."
+    assert "Counts to ten." in pydoc.plain(pydoc.render_doc(view))
 
 
 def test_attributes_are_read_as_they_are(view: Any) -> None:

@@ -63,6 +63,8 @@ def test_the_version_needs_no_library() -> None:
         (["nothing"], 2),
         (["call"], 2),
         (["call", "add", "--nope"], 2),
+        (["stubs", "--check"], 2),
+        (["stubs", "--class", "two words"], 2),
         (["call", "add", "--answer", "{"], 2),
         (["call", "add", "--address", "nowhere:x"], 2),
         (["call", "add", "--tls-ca", "/nowhere"], 2),

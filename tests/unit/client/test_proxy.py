@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import pydoc
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ from grpc_tool_bridge import (
     serialize_value,
 )
 from grpc_tool_bridge.client.options import CallOptions
-from grpc_tool_bridge.client.proxy import make_proxy
+from grpc_tool_bridge.client.proxy import make_proxy, with_fresh_key
 from grpc_tool_bridge.errors import NotFoundError, UnavailableError
 from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -403,7 +404,7 @@ async def test_a_fresh_key_is_another_each_time_unless_the_tool_has_one_or_takes
     execute = AsyncMock(return_value=ToolCallResponse(success=True, result=serialize_value(3)))
     tool = proxy_with(tool_spec, execute=execute)
     for _ in range(2):
-        await tool.with_fresh_key()(1, 2)
+        await with_fresh_key(tool)(1, 2)
     first, second = (call.args[0].idempotency_key for call in execute.await_args_list)
     assert "" != first != second != ""
     for other in (
@@ -411,7 +412,7 @@ async def test_a_fresh_key_is_another_each_time_unless_the_tool_has_one_or_takes
         tool.with_options(on_log=print),
         StreamingGRPCProxyTool(tool_spec, SimpleNamespace(session_id="s", stub=None)),
     ):
-        assert other.with_fresh_key() is other
+        assert with_fresh_key(other) is other
 
 
 async def test_with_options_changes_a_copy_only(tool_spec: ToolSpec) -> None:
@@ -610,6 +611,35 @@ def test_a_proxy_looks_like_its_tool(tool_spec: ToolSpec) -> None:
     assert tool.__doc__ == "Adds two numbers"
     assert str(inspect.signature(tool)) == "(a: int, b: int) -> int"
     assert repr(tool) == "<AsyncGRPCProxyTool calculate_sum(a: int, b: int) -> int>"
+
+
+def test_help_shows_the_docstring_of_the_tool_with_its_arguments_and_not_that_of_the_class(tool_spec: ToolSpec) -> None:
+    tool_spec.arguments[0].description = "The first."
+    text = pydoc.plain(pydoc.render_doc(proxy_with(tool_spec)))
+    assert "calculate_sum(a: int, b: int)" in text
+    assert "Adds two numbers" in text
+    assert "Args:\n        a: The first." in text
+    assert "awaitable" not in text
+    assert "with_options" not in text
+    assert "A tool of the hub." in str(AsyncGRPCProxyTool.__doc__)
+    assert "A tool that yields." in str(StreamingGRPCProxyTool.__doc__)
+
+
+def test_the_repr_of_a_streaming_tool_says_what_it_yields(tool_spec: ToolSpec) -> None:
+    tool_spec.type = ToolType.STREAMING
+    assert repr(proxy_with(tool_spec)).endswith(" calculate_sum(a: int, b: int) -> AsyncIterator[Any]>")
+    tool_spec.return_type.python_type = "int"
+    tool = proxy_with(tool_spec)
+    assert repr(tool) == "<StreamingGRPCProxyTool calculate_sum(a: int, b: int) -> AsyncIterator[int]>"
+
+
+@pytest.mark.parametrize("kind", [ToolType.STANDARD, ToolType.STREAMING])
+def test_the_public_names_of_a_proxy_are_those_that_its_callers_need(
+    tool_spec: ToolSpec, kind: ToolType.ValueType
+) -> None:
+    tool_spec.type = kind
+    names = [name for name in dir(proxy_with(tool_spec)) if not name.startswith("_")]
+    assert names == ["name", "spec", "stream", "with_options"]
 
 
 # --------------------------------------------------------------------------------------- usual calls, as their bytes

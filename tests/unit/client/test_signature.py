@@ -2,7 +2,7 @@
 
 import pytest
 
-from grpc_tool_bridge import ArgumentSpec, ToolSpec, serialize_value
+from grpc_tool_bridge import ArgumentSpec, ToolSpec, ToolType, serialize_value
 from grpc_tool_bridge.client.signature import shown, signature_of
 
 
@@ -23,6 +23,13 @@ def test_a_required_argument_behind_an_optional_one_is_keyword_only() -> None:
     spec = ToolSpec(name="find", arguments=[ArgumentSpec(name="limit"), ArgumentSpec(name="text", required=True)])
 
     assert str(signature_of(spec)) == "(limit=None, *, text)"
+
+
+def test_a_tool_that_yields_returns_an_async_iterator() -> None:
+    spec = ToolSpec(name="count", type=ToolType.STREAMING)
+    assert str(signature_of(spec)) == "() -> AsyncIterator[Any]"
+    spec.return_type.python_type = "int"
+    assert str(signature_of(spec)) == "() -> AsyncIterator[int]"
 
 
 def test_an_argument_without_a_name_has_no_signature_and_an_error_text_without_one() -> None:
