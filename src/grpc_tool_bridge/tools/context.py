@@ -21,6 +21,8 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.rpc.asks import MAX_QUESTION_CHARS
+from grpc_tool_bridge.tools.depends import Overrides
+from grpc_tool_bridge.tools.lifespan_values import NO_LIFESPAN
 from grpc_tool_bridge.tools.questions import Answer, ask_of, checked_answer
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -68,6 +70,7 @@ class ToolContext:
         tool_name: The tool's own name.
         request_id: The id that the caller gave the call; may be empty.
         metadata: The ``context`` of the caller's request.
+        lifespan: What the lifespans of the hub or the worker have yielded, by name.
     """
 
     def __init__(
@@ -81,11 +84,16 @@ class ToolContext:
         loop: asyncio.AbstractEventLoop,
         runtime: ToolRuntime,
         emit: Callable[[Progress | LogRecord], None] | None = None,
+        lifespan: Mapping[str, Any] = NO_LIFESPAN,
+        dependency_overrides: Overrides | None = None,
     ) -> None:
         self.session_id = session_id
         self.tool_name = tool_name
         self.request_id = request_id
         self.metadata = metadata
+        self.lifespan = lifespan
+        self._overrides = dependency_overrides
+        self._on_cancelled: list[Callable[[], None]] | None = None
         self._deadline = deadline
         self._loop = loop
         self._runtime = runtime
@@ -111,6 +119,26 @@ class ToolContext:
     def mark_cancelled(self) -> None:
         """Tells the tool that its call has ended. Called by the bridge."""
         self._cancelled = True
+        for callback in self._on_cancelled or ():
+            callback()
+
+    def on_cancelled(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback``, in the thread that cancels, when the call is cancelled; at once if it was."""
+        if self._on_cancelled is None:
+            self._on_cancelled = []
+        self._on_cancelled.append(callback)
+        if self._cancelled:
+            callback()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the awaitable methods."""
+        return self._loop
+
+    @property
+    def dependency_overrides(self) -> Overrides:
+        """Providers that replace others in this call, by the provider that each replaces."""
+        return self._overrides or {}
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Reports progress to a caller that asked for events.

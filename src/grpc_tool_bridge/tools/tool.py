@@ -24,6 +24,7 @@ from grpc_tool_bridge.tools.options import (
     fitting_type,
     own_name,
 )
+from grpc_tool_bridge.tools.providers import Dependencies
 from grpc_tool_bridge.tools.signatures import EMPTY, Signature, described_by, docstring_of, read_signature
 from grpc_tool_bridge.tools.specs import describe_tool
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
@@ -49,6 +50,7 @@ class _Plan:
     is_stream: bool
     executor: ExecutorName
     context_parameter: str | None
+    dependencies: Dependencies | None
     needs_instance: bool
     options: ToolOptions
 
@@ -75,9 +77,10 @@ class Tool:
         result: The check of what it returns or, for a stream, of each value; None if nothing is checked.
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
+        dependencies: What fills in its parameters with ``Depends``; None if it has none.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
-            the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
-            argument (``Binder.bind``).
+            the context and the dependencies still to be added by name; raises ValidationError, whose ``details`` has a
+            text for each wrong argument (``Binder.bind``).
         bind_request: The same for the arguments of a request (``Binder.bind_request``).
         try_bind: The same as ``bind``, but returns None instead of an error (``Binder.try_bind``).
     """
@@ -90,6 +93,7 @@ class Tool:
     result: Check | None
     executor: ExecutorName
     context_parameter: str | None
+    dependencies: Dependencies | None
     bind: Bind
     bind_request: BindRequest
     try_bind: TryBind
@@ -126,6 +130,11 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself; nothing is checked."""
         return self.function(*args, **kwargs)
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether a call has a ToolContext, for the function or for its dependencies."""
+        return self.context_parameter is not None or self.dependencies is not None
 
     @property
     def is_unbound(self) -> bool:
@@ -256,6 +265,7 @@ def tool_of_spec(
         is_stream=False,
         executor="async",
         context_parameter=signature.context,
+        dependencies=None,
         needs_instance=False,
         options=ToolOptions(name=spec.name),
     )
@@ -314,6 +324,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
         is_stream=signature.is_stream,
         executor=executor,
         context_parameter=signature.context,
+        dependencies=Dependencies(signature.dependencies, name) if signature.dependencies else None,
         needs_instance=signature.needs_instance,
         options=options,
     )
