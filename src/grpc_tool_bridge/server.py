@@ -25,7 +25,7 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
-from grpc_tool_bridge.runner.lifespans import Lifespans, lifespans_of
+from grpc_tool_bridge.runner.lifespans import Lifespans
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.stores.urls import make_store
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
@@ -98,7 +98,7 @@ class BridgeServer(Surrounded):
         durable = _make_store(store, self.settings)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects, durable=durable)
         self._surroundings = self.hub.executor.surroundings
-        self._lifespans = _lifespans_of(lifespan, self.hub)
+        _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
         self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
@@ -142,13 +142,13 @@ class BridgeServer(Surrounded):
         # First: who connects sees what was kept, and the tools of the sources, at once.
         await self.hub.restore()
         try:
-            await self._lifespans.start(self)
+            await self.lifespans.start(self)
             await self._sources.start()
             await self._server.start()
         except BaseException:
             await self._sources.aclose()
             await self.hub.aclose()
-            await _left_after_failure(self._lifespans)
+            await _left_after_failure(self.lifespans)
             raise
         self._started = self._running = True
         self.hub.address = self._server.address
@@ -192,7 +192,7 @@ class BridgeServer(Surrounded):
         try:
             await self._close(self.settings.shutdown_grace if grace is None else grace)
         finally:
-            await self._lifespans.aclose()
+            await self.lifespans.aclose()
 
     async def _close(self, grace: float) -> None:
         self._server.drain(grace)
@@ -269,7 +269,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
         given = settings_of(settings)
         self.hub = Hub(given, list_of("tools", tools, A_LIST_OF_TOOLS), durable=_make_store(store, given))
         self._surroundings = self.hub.executor.surroundings
-        self._lifespans = _lifespans_of(lifespan, self.hub)
+        _live_in(lifespan, self.hub)
         super().__init__(
             _local_client(self.hub, on_ask),
             keep_session=keep_session,
@@ -302,7 +302,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
     async def _begin(self) -> None:
         await self.hub.restore()
         try:
-            await self._lifespans.start(self)
+            await self.lifespans.start(self)
         except BaseException:
             await self.hub.aclose()
             raise
@@ -317,7 +317,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
             await super().close()
             await self._end()
         finally:
-            await self._lifespans.aclose()
+            await self.lifespans.aclose()
 
     async def _end(self) -> None:
         home = self.hub.loop
@@ -330,11 +330,10 @@ class LocalToolBridge(Surrounded, ToolBridge):
         await self.hub.aclose()
 
 
-def _lifespans_of(lifespan: Any, hub: Hub) -> Lifespans:
-    """Returns the lifespans of a hub, which its tools are to see."""
-    made = hub.executor.surroundings.lifespans = lifespans_of(lifespan)
-    made.check_processes(tool.tool for tool in hub.registry.own("").values() if tool.tool is not None)
-    return made
+def _live_in(lifespan: Any, hub: Hub) -> None:
+    """Sets the lifespans of a hub, which its tools see."""
+    tools = [registered.tool for registered in hub.registry.own("").values()]
+    hub.executor.surroundings.live_in(lifespan, (tool for tool in tools if tool is not None))
 
 
 async def _left_after_failure(lifespans: Lifespans) -> None:
@@ -342,6 +341,7 @@ async def _left_after_failure(lifespans: Lifespans) -> None:
     try:
         await lifespans.aclose()
     except Exception as error:  # noqa: BLE001 - it is logged
+        lifespans.failed = ""
         log_fault(_log, "a lifespan failed at its end", error=error)
 
 

@@ -41,6 +41,7 @@ class Lifespans:
         self.failed = ""
         self._given: Any = None
         self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
         self._lock = asyncio.Lock()
         self._entered: asyncio.Future[None] | None = None
         self._end = asyncio.Event()
@@ -65,7 +66,7 @@ class Lifespans:
                 return
             self._given = given
             self._entered = asyncio.get_running_loop().create_future()
-            self._task = asyncio.create_task(self._live(self._entered), name="lifespan")
+            self._task = asyncio.create_task(self._run(self._entered), name="lifespan")
             try:
                 await asyncio.wait((self._entered, self._task), return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
@@ -73,9 +74,10 @@ class Lifespans:
                 await asyncio.wait((self._task,))
                 raise
             if not self._entered.done():
-                # It has failed, or its loop ends.
+                # It may be tried again.
                 task, self._task = self._task, None
                 await task
+                self._raise()
 
     async def aclose(self) -> None:
         """Leaves all of them, in reverse order; does nothing if they were left, or were not entered.
@@ -91,8 +93,20 @@ class Lifespans:
         if task.done():
             return
         await asyncio.wait((task,))
-        if not task.cancelled() and (error := task.exception()) is not None:
+        self._raise()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
             raise error
+
+    async def _run(self, entered: "asyncio.Future[None]") -> None:
+        try:
+            await self._live(entered)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where they are started or closed; SystemExit ends a loop
+            self._error = error
 
     async def _live(self, entered: "asyncio.Future[None]") -> None:
         async with contextlib.AsyncExitStack() as stack:

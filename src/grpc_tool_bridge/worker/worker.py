@@ -50,7 +50,6 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
-from grpc_tool_bridge.runner.lifespans import lifespans_of
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
 from grpc_tool_bridge.transport.channel import Connection
@@ -137,8 +136,7 @@ class ToolWorker(Surrounded):
         self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
         self._surroundings = self._service.surroundings
-        self._lifespans = self._surroundings.lifespans = lifespans_of(lifespan)
-        self._lifespans.check_processes(self._service.tools)
+        self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
         self._offers = WorkerOffers(self._service, self, self._stub_of_sources)
         self._sources = RunningSources([(source, self._offers.make()) for source in sources_of(sources)])
@@ -215,7 +213,7 @@ class ToolWorker(Surrounded):
             raise
 
     async def _start(self, connect_timeout: float) -> None:
-        await self._lifespans.start(self)
+        await self.lifespans.start(self)
         await self._sources.start()
         # A hub that goes away before it answers is dialled again, like one that is not running.
         await reach(self._offer, connect_timeout, self._client.caller.pauses())
@@ -326,7 +324,7 @@ class ToolWorker(Surrounded):
     async def _leave(self, *, stranded: bool) -> None:
         """Leaves the lifespans, and lets those go who wait for the end."""
         try:
-            await self._lifespans.aclose()
+            await self.lifespans.aclose()
         finally:
             if stranded:
                 # Tasks that waited for it have ended with their loop.
