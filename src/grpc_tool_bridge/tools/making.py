@@ -136,17 +136,19 @@ class ThreadMaking:
     """Makes the dependencies of a call in the thread of its tool: ``with`` gives their values by parameter.
 
     Args:
-        dependencies: What to make.
+        dependencies: What to make; None: nothing.
         caller: The call. Its event loop runs in another thread.
     """
 
-    def __init__(self, dependencies: Dependencies, caller: Caller) -> None:
+    def __init__(self, dependencies: Dependencies | None, caller: Caller) -> None:
         self._dependencies = dependencies
         self._caller = caller
         self._stack = contextlib.ExitStack()
         self._keeper: _Keeper | None = None
 
     def __enter__(self) -> dict[str, Any]:
+        if self._dependencies is None:
+            return {}
         steps = self._dependencies.steps(self._caller, self._caller.dependency_overrides)
         value: Any = None
         try:

@@ -26,7 +26,7 @@ from grpc_tool_bridge.tools.annotations import (
     unpacked,
     without_none,
 )
-from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.call_context import CallContext
 from grpc_tool_bridge.tools.depends import Dependency, dependency_of
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
 from grpc_tool_bridge.tools.typespecs import bare_text
@@ -357,7 +357,7 @@ def _check_own(own: list[Parameter], parameters: tuple[Parameter, ...], label: s
 def is_context(annotation: Any) -> bool:
     """Whether an annotation is that of the context."""
     annotation = without_none(_bare(annotation))
-    return isinstance(annotation, type) and issubclass(annotation, ToolContext)
+    return isinstance(annotation, type) and issubclass(annotation, CallContext)
 
 
 def _yields(code: Callable[..., Any]) -> bool:
