@@ -17,8 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from socket import socket
 from typing import Any, Never
@@ -181,19 +180,33 @@ class Child:
     def _serve(self, job: Job, runtime: PipeRuntime, answer: Envelope) -> None:
         """Runs the tool, and puts its result into the answer."""
         tool, args, kwargs, context = self._prepared(job, runtime)
+        if tool.dependencies is None or context is None:
+            failure = self._failure(job, tool, functools.partial(tool.function, *args, **kwargs), answer)
+        else:
+            failure = None
+            try:
+                with ThreadMaking(tool.dependencies, context) as made:
+                    function = functools.partial(tool.function, *args, **kwargs, **made)
+                    failure = self._failure(job, tool, function, answer)
+                    _raise_own(failure)
+            except BaseException as error:
+                if failure is None or error is not _own(failure):
+                    # Of a provider, or what one has made of the tool's.
+                    raise ToolRaised(error) from error
+        if failure is not None:
+            raise failure
+
+    def _failure(self, job: Job, tool: Tool, function: Callable[[], Any], answer: Envelope) -> BaseException | None:
+        """Calls the function and puts its result into the answer; returns why that failed, if it did."""
         try:
-            with _made(tool, context) as made:
-
-                def function() -> Any:
-                    return tool.function(*args, **kwargs, **made)
-
-                if job.call.method == "StreamTool":
-                    self._stream(job, tool, function)
-                    answer.end.SetInParent()
-                else:
-                    answer.reply = self._result(tool, function)
-        except BaseException as error:
-            raise _as_tools(error) from error
+            if job.call.method == "StreamTool":
+                self._stream(job, tool, function)
+                answer.end.SetInParent()
+            else:
+                answer.reply = self._result(tool, function)
+        except BaseException as error:  # noqa: BLE001 - every failure is an answer
+            return _as_tools(error)
+        return None
 
     def _find(self, job: Job) -> Tool:
         path = FunctionPath(**plain_metadata(job.call.metadata))
@@ -322,11 +335,14 @@ def main() -> Never:
     child.serve(end, log_level)
 
 
-def _made(tool: Tool, context: ToolContext | None) -> AbstractContextManager[Mapping[str, Any]]:
-    """Makes the dependencies of a call, and closes them after it."""
-    if tool.dependencies is None or context is None:
-        return contextlib.nullcontext({})
-    return ThreadMaking(tool.dependencies, context)
+def _own(failure: BaseException) -> BaseException:
+    """Returns what a tool has raised, as its dependencies see it; or another failure as it is."""
+    return failure.error if type(failure) is ToolRaised else failure
+
+
+def _raise_own(failure: BaseException | None) -> None:
+    if failure is not None:
+        raise _own(failure)
 
 
 def _call_tool(function: Callable[[], Any]) -> Any:

@@ -127,15 +127,15 @@ class Lifespans:
             self._note(error, name, "raised by")
             raise
 
-        async def leave(*error: Any) -> None:
+        async def leave() -> None:
+            # What another one raises is not its error, and must not keep it from taking down what it has set up.
             try:
-                await manager.__aexit__(*error)
-            except BaseException as failure:
-                if failure is not error[1]:
-                    self._note(failure, name, "raised at the end of")
+                await manager.__aexit__(None, None, None)
+            except BaseException as error:
+                self._note(error, name, "raised at the end of")
                 raise
 
-        stack.push_async_exit(leave)
+        stack.push_async_callback(leave)
         try:
             _take(name, yielded, values)
         except BaseException:
