@@ -12,8 +12,10 @@ from grpc_tool_bridge.runner.functions import FunctionPath, import_named, path_o
 from grpc_tool_bridge.tools.lifespan_values import NO_LIFESPAN, LifespanValues
 from grpc_tool_bridge.tools.tool import Tool
 
-# Takes the server or the worker, and returns what is entered; it yields values by name, or None.
-Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Mapping[str, Any] | None]]
+# What a lifespan yields: values by name, or None.
+Yielded = Mapping[str, Any] | None
+# Takes the server or the worker, and returns what is entered.
+Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Yielded] | AsyncIterator[Yielded]]
 
 A_LIFESPAN = (
     "an async context manager function that takes the server or worker, such as an async generator function with "

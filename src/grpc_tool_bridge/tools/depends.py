@@ -10,6 +10,9 @@ from grpc_tool_bridge.config.argument_checks import check_callable, check_type
 # Providers that replace others, such as in a test, by the provider that each replaces.
 Overrides = Mapping[Callable[..., Any], Callable[..., Any]]
 
+# What no provider is meant by.
+_NO_CLASSES = (Any, object, str, bytes, int, float, bool, list, dict, tuple, set, frozenset)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dependency:
@@ -70,6 +73,6 @@ def dependency_of(annotation: Any, default: Any, where: str) -> Dependency | Non
         raise TypeError(f"{where}: it has {len(given)} Depends; remove all but one")
     if given[0].provider is not None:
         return given[0]
-    if not isinstance(annotation, type) or annotation in (str, int, float, bool, list, dict, tuple, set, object):
+    if not isinstance(annotation, type) or typing.get_origin(annotation) is not None or annotation in _NO_CLASSES:
         raise TypeError(f"{where}: Depends() makes an object of the parameter's class, but there is none; name one")
     return Dependency(annotation, given[0].use_cache)

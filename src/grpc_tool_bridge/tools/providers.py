@@ -19,9 +19,9 @@ from grpc_tool_bridge.tools.signatures import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Provider:
-    """A function that makes a value.
+    """A function that makes a value; equal to another one of the same function.
 
     Attributes:
         function: The function.
@@ -36,6 +36,12 @@ class Provider:
     context: str | None
     needs: Mapping[str, Dependency]
     is_async: bool
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Provider) and _key(other.function) == _key(self.function)
+
+    def __hash__(self) -> int:
+        return hash(_key(self.function))
 
 
 class Making(NamedTuple):
@@ -104,6 +110,9 @@ class Dependencies:
     ) -> Generator[Making, Any, Any]:
         where = f"{self._label}: parameter '{name}'"
         provider = self._provider(dependency, overrides, where)
+        if provider in above and provider.function is not dependency.provider:
+            # A replacement may need what it replaces.
+            provider = self._provider(dependency, {}, where)
         key = _key(provider.function)
         if dependency.use_cache and key in made:
             return made[key]
@@ -195,7 +204,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _check_circle(provider: Provider, above: tuple[Provider, ...], where: str) -> None:
-    if any(_key(other.function) == _key(provider.function) for other in above):
+    if provider in above:
         way = " → ".join(item.name for item in (*above, provider))
         raise TypeError(f"{where}: its provider needs itself: {way}")
 

@@ -246,7 +246,7 @@ def test_the_fixtures_are_listed_with_what_they_are_for(pytester: pytest.Pyteste
     result = pytester.runpytest_subprocess("--fixtures", *OPTIONS)
 
     own = ("bridge_tools", "bridge_settings", "bridge_server", "bridge", "bridge_recording", "recorded_bridge")
-    for name in (*own, "bridge_agents", "bridge_redact"):
+    for name in (*own, "bridge_agents", "bridge_redact", "bridge_lifespan", "tool_calls"):
         result.stdout.re_match_lines([rf"{name}\b.*pytest_plugin"])
 
 
