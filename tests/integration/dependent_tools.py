@@ -184,6 +184,7 @@ async def failing_lifespan(owner: Any) -> AsyncIterator[None]:
 
 
 FUNCTIONS = (query, rows, lazy, same_thread, fail, need_unreachable, commit, lifespan_value, process_id)
+OFFERED = [lifespan_value]
 in_process = [tool(executor="process")(function) for function in FUNCTIONS]
 
 

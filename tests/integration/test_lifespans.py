@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client, StdioServerParameters
 
 from grpc_tool_bridge import (
     ArgumentTypeError,
@@ -332,6 +335,37 @@ async def test_a_worker_process_leaves_its_lifespan_at_a_signal(number: int, log
             process.kill()
             process.communicate()
     assert log() == ["enter ToolWorker", "leave ToolWorker"]
+
+
+async def test_each_process_of_a_worker_that_is_replaced_has_a_lifespan_of_its_own(
+    log: Callable[[], list[str]],
+) -> None:
+    async with BridgeServer() as server:
+        words = [f"{TOOLS}:process_id", f"{TOOLS}:lifespan_value", "--max-calls", "2", "--jitter", "0"]
+        process = popen("worker", *words, "--address", server.address, "--json")
+        try:
+            assert await asyncio.to_thread(read_line, process)
+            async with GRPCToolBridge(server.address) as bridge:
+                tools = await bridge.initialize()
+                pids: set[int] = set()
+                while len(pids) < 3:
+                    pids.add(await soon(tools["process_id"]()))
+                    assert await soon(tools["lifespan_value"]("db")) == "db of ToolWorker"
+            code, _ = await asyncio.to_thread(end, process)
+            assert code == 0
+        finally:
+            process.kill()
+            process.communicate()
+    assert log().count("enter ToolWorker") == log().count("leave ToolWorker") >= 3
+
+
+async def test_mcp_enters_the_lifespan_beside_its_tools(log: Callable[[], list[str]]) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = ["-m", "grpc_tool_bridge.cli", "mcp", "--tools", f"{TOOLS}:OFFERED"]
+    async with Client(StdioServerParameters(command=sys.executable, args=words, env=environment)) as client:
+        found = await soon(client.call_tool("lifespan_value", {"name": "db"}))
+        assert "db of LocalToolBridge" in str(found.content)
+    await until(lambda: log() == ["enter LocalToolBridge", "leave LocalToolBridge"])
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])

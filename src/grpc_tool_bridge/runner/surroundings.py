@@ -39,7 +39,7 @@ class Surrounded:
 
     @property
     def lifespans(self) -> Lifespans:
-        """What its tools live in."""
+        """Its lifespans: what they have yielded, and which one has failed."""
         return self._surroundings.lifespans
 
     @property

@@ -51,6 +51,7 @@ class _Plan:
     executor: ExecutorName
     context_parameter: str | None
     dependencies: Dependencies | None
+    needs_context: bool
     needs_instance: bool
     options: ToolOptions
 
@@ -78,6 +79,7 @@ class Tool:
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
         dependencies: What fills in its parameters with ``Depends``; None if it has none.
+        needs_context: Whether a call has a ToolContext, for the function or for its dependencies.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
             the context and the dependencies still to be added by name; raises ValidationError, whose ``details`` has a
             text for each wrong argument (``Binder.bind``).
@@ -94,6 +96,7 @@ class Tool:
     executor: ExecutorName
     context_parameter: str | None
     dependencies: Dependencies | None
+    needs_context: bool
     bind: Bind
     bind_request: BindRequest
     try_bind: TryBind
@@ -130,11 +133,6 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself; nothing is checked."""
         return self.function(*args, **kwargs)
-
-    @property
-    def needs_context(self) -> bool:
-        """Whether a call has a ToolContext, for the function or for its dependencies."""
-        return self.context_parameter is not None or self.dependencies is not None
 
     @property
     def is_unbound(self) -> bool:
@@ -266,6 +264,7 @@ def tool_of_spec(
         executor="async",
         context_parameter=signature.context,
         dependencies=None,
+        needs_context=signature.context is not None,
         needs_instance=False,
         options=ToolOptions(name=spec.name),
     )
@@ -325,6 +324,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
         executor=executor,
         context_parameter=signature.context,
         dependencies=Dependencies(signature.dependencies, name) if signature.dependencies else None,
+        needs_context=signature.context is not None or bool(signature.dependencies),
         needs_instance=signature.needs_instance,
         options=options,
     )
