@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.tools.context import ToolContext
+    from grpc_tool_bridge.tools.depends import Depends
     from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink
     from grpc_tool_bridge.tools.pipelines import pipeline
     from grpc_tool_bridge.tools.questions import Answer, Question
@@ -60,6 +61,7 @@ __all__ = [
     "CallStatus",
     "ConflictError",
     "DeadlineExceededError",
+    "Depends",
     "GRPCToolBridge",
     "HubEvent",
     "Image",
@@ -126,6 +128,7 @@ if not TYPE_CHECKING:
         "proto.dspex_bridge_pb2": "ArgumentSpec ResourceLimits SessionConfig ToolSpec ToolType",
         "server": "BridgeServer LocalToolBridge",
         "tools.context": "ToolContext",
+        "tools.depends": "Depends",
         "tools.media": "Audio Image Resource ResourceLink",
         "tools.pipelines": "pipeline",
         "tools.questions": "Answer Question",

@@ -1,6 +1,7 @@
 """BridgeServer, a hub that serves clients, and LocalToolBridge, a bridge with a hub in the same process."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import TracebackType
@@ -20,9 +21,12 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.interfaces import DurableStore, Recorder
 from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
+from grpc_tool_bridge.runner.lifespans import Lifespans
+from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.stores.urls import A_STORE, make_store
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
@@ -30,11 +34,13 @@ from grpc_tool_bridge.transport.server import GrpcServer
 from grpc_tool_bridge.worker.agents import agent_settings
 from grpc_tool_bridge.worker.worker import ToolWorker
 
+_log = logging.getLogger(__name__)
+
 # Seconds for answers to reach their callers after the calls have ended.
 _DELIVERY_SECONDS = 1.0
 
 
-class BridgeServer:
+class BridgeServer(Surrounded):
     """A hub that serves clients.
 
     ``async with BridgeServer(tools=[add]) as server:`` serves inside the block, at ``server.address``.
@@ -57,6 +63,9 @@ class BridgeServer:
             nothing.
         recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
             None: nothing is recorded.
+        lifespan: What is set up before anything is served, and taken down after the last call has ended: an async
+            context manager function that takes this server and yields a dict, whose values tools read as
+            ``ctx.lifespan["db"]``, or None; or a list of them, entered in order.
 
     Attributes:
         hub: The hub.
@@ -81,12 +90,15 @@ class BridgeServer:
         recorder: Recorder | None = None,
         sources: Iterable[ToolSource] = (),
         store: DurableStore | str | None = None,
+        lifespan: Any = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
         durable = _make_store(store, self.settings)
         self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects, durable=durable)
+        self._surroundings = self.hub.executor.surroundings
+        _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
         self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
@@ -123,17 +135,20 @@ class BridgeServer:
             OSError: The address is in use, or a TLS file cannot be read.
             StoreError: The store cannot be used.
             ToolBridgeError: A source can never offer any tools.
+            BaseException: What a lifespan raises.
         """
         if self._started:
             raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
         # First: who connects sees what was kept, and the tools of the sources, at once.
         await self.hub.restore()
         try:
+            await self.lifespans.start(self)
             await self._sources.start()
             await self._server.start()
         except BaseException:
             await self._sources.aclose()
             await self.hub.aclose()
+            await _left_after_failure(self.lifespans)
             raise
         self._started = self._running = True
         self.hub.address = self._server.address
@@ -157,6 +172,7 @@ class BridgeServer:
         Raises:
             ProtocolError: It serves in another event loop, which still runs. If that loop has ended, the server closes
                 immediately.
+            BaseException: What a lifespan raises at its end; everything is closed.
         """
         if grace is not None:
             check_seconds("grace", grace)
@@ -173,7 +189,12 @@ class BridgeServer:
             await self._end_recording()
             return
         self._running = False
-        grace = self.settings.shutdown_grace if grace is None else grace
+        try:
+            await self._close(self.settings.shutdown_grace if grace is None else grace)
+        finally:
+            await self.lifespans.aclose()
+
+    async def _close(self, grace: float) -> None:
         self._server.drain(grace)
         await self.hub.drain(grace)
         if self._http is not None:
@@ -217,7 +238,7 @@ class BridgeServer:
         await self.stop()
 
 
-class LocalToolBridge(ToolBridge):
+class LocalToolBridge(Surrounded, ToolBridge):
     """A bridge with its own hub in the same process, without a socket.
 
     Args:
@@ -226,6 +247,7 @@ class LocalToolBridge(ToolBridge):
         store: As for ``BridgeServer``.
         keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
+        lifespan: As for ``BridgeServer``; it is given this bridge.
 
     Raises:
         AlreadyExistsError: Two tools share a name.
@@ -242,9 +264,12 @@ class LocalToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
+        lifespan: Any = None,
     ) -> None:
         given = settings_of(settings)
         self.hub = Hub(given, list_of("tools", tools, A_LIST_OF_TOOLS), durable=_make_store(store, given))
+        self._surroundings = self.hub.executor.surroundings
+        _live_in(lifespan, self.hub)
         super().__init__(
             _local_client(self.hub, on_ask),
             keep_session=keep_session,
@@ -260,22 +285,41 @@ class LocalToolBridge(ToolBridge):
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
     ) -> dict[str, AsyncGRPCProxyTool]:
-        """Opens the session, as for ``ToolBridge``, of a hub that has opened its store.
+        """Opens the session, as for ``ToolBridge``, of a hub that has opened its store and entered its lifespans.
 
         Raises:
             StoreError: The store cannot be used.
+            BaseException: What a lifespan raises.
         """
-        await self.hub.restore()
+        await self._begin()
         return await super().initialize(session_id, metadata=metadata, config=config, connect_timeout=connect_timeout)
 
     async def __aenter__(self) -> Self:
-        await self.hub.restore()
+        await self._begin()
         await self.hub.start()
         return await super().__aenter__()
 
+    async def _begin(self) -> None:
+        await self.hub.restore()
+        try:
+            await self.lifespans.start(self)
+        except BaseException:
+            await self.hub.aclose()
+            raise
+
     async def close(self) -> None:
-        """Ends the session and the hub."""
-        await super().close()
+        """Ends the session and the hub.
+
+        Raises:
+            BaseException: What a lifespan raises at its end; everything is closed.
+        """
+        try:
+            await super().close()
+            await self._end()
+        finally:
+            await self.lifespans.aclose()
+
+    async def _end(self) -> None:
         home = self.hub.loop
         if home is not None and home is not asyncio.get_running_loop():
             if not has_ended(home):
@@ -284,6 +328,21 @@ class LocalToolBridge(ToolBridge):
             return
         await self.hub.drain(0)
         await self.hub.aclose()
+
+
+def _live_in(lifespan: Any, hub: Hub) -> None:
+    """Sets the lifespans of a hub, which its tools see."""
+    tools = [registered.tool for registered in hub.registry.own("").values()]
+    hub.executor.surroundings.live_in(lifespan, (tool for tool in tools if tool is not None))
+
+
+async def _left_after_failure(lifespans: Lifespans) -> None:
+    """Leaves the lifespans of a hub that could not start, whose own error is the one to raise."""
+    try:
+        await lifespans.aclose()
+    except Exception as error:  # noqa: BLE001 - it is logged
+        lifespans.failed = ""
+        log_fault(_log, "a lifespan failed at its end", error=error)
 
 
 def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWorker | None:

@@ -393,6 +393,12 @@ async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
         await serving
 
 
+async def test_lifespan_and_dependencies_does_what_it_says() -> None:
+    page = await run_page("lifespan-and-dependencies", {})
+
+    assert page.names["tools"]["add_order"] is not None
+
+
 async def test_workers_does_what_it_says() -> None:
     page = await run_page("workers", {})
     assert page.names["loud"] == "HELLO"

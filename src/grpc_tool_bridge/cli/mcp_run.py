@@ -29,8 +29,8 @@ from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.optional import missing
 
 if TYPE_CHECKING:
+    from grpc_tool_bridge.cli.tool_sources import Offered
     from grpc_tool_bridge.gateway.mcp.sessions import SessionClients, SessionKey
-    from grpc_tool_bridge.tools.tool import Tool
 
 # Seconds that a call waits for a hub that is away: its caller is a model, which can do something else.
 _LINK_SECONDS = 5.0
@@ -70,13 +70,13 @@ def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Sett
                 end_children()
 
 
-def _load(sources: list[str]) -> "list[Tool] | None":
-    """Imports the tools of files; None: the hub has them."""
+def _load(sources: list[str]) -> "Offered | None":
+    """Imports the tools of files, and their lifespans; None: the hub has them."""
     if not sources:
         return None
-    from grpc_tool_bridge.cli.tool_sources import load_tools
+    from grpc_tool_bridge.cli.tool_sources import load
 
-    return load_tools(sources)
+    return load(sources)
 
 
 def _import_sdk() -> None:
@@ -89,7 +89,7 @@ def _import_sdk() -> None:
 
 
 async def _serve(
-    offered: "list[Tool] | None",
+    offered: "Offered | None",
     options: McpOptions,
     hub: HubOptions,
     settings: Settings,
@@ -146,7 +146,7 @@ async def _open(sessions: "SessionClients", key: "SessionKey", hub: HubOptions) 
 
 @asynccontextmanager
 async def _clients(
-    offered: "list[Tool] | None", hub: HubOptions, settings: Settings
+    offered: "Offered | None", hub: HubOptions, settings: Settings
 ) -> AsyncIterator[Callable[[], ToolBridgeClient]]:
     """Gives what makes clients of the hub, or of one in this process that has the tools and ends here."""
     if offered is None:
@@ -158,16 +158,17 @@ async def _clients(
         await make_client().close()
         yield make_client
         return
-    from grpc_tool_bridge.cli.serving import construction
+    from grpc_tool_bridge.cli.serving import construction, lifespan_errors
     from grpc_tool_bridge.server import LocalToolBridge
 
     # The session lasts as long as the process.
     # A store in the environment is that of a hub.
     lasting = settings.model_copy(update={"session_idle_timeout": MAX_SECONDS, "store": MEMORY_STORE})
     with construction("mcp"):
-        bridge = LocalToolBridge(offered, settings=lasting)
-    async with bridge:
-        yield lambda: bridge.client
+        bridge = LocalToolBridge(offered.tools, settings=lasting, lifespan=offered.lifespans)
+    with lifespan_errors(bridge):
+        async with bridge:
+            yield lambda: bridge.client
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from grpc_tool_bridge.cli.mcp_options import mcp_sources
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.tool_sources import load_tools
+from grpc_tool_bridge.cli.tool_sources import load
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
@@ -38,7 +38,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
     interrupts.loaded()
     allow_connections(settings.max_connections)
     with serving.serving(options) as out:
-        offered = load_tools(sources)
+        offered, lifespans = load(sources, lifespans=options.lifespan or ())
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):
@@ -52,6 +52,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
                 chaos=_read_chaos(options.chaos),
                 recorder=recorder,
                 sources=servers,
+                lifespan=lifespans,
             )
 
         def say() -> None:
@@ -82,7 +83,8 @@ async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
             number = await signals.get()
             _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", signal.Signals(number).name)
         finally:
-            await finish(server.stop(), signals, partial(server.hub.drain, 0))
+            with serving.lifespan_errors(server):
+                await finish(server.stop(), signals, partial(server.hub.drain, 0))
     return exit_code(number)
 
 
@@ -107,7 +109,8 @@ async def _until_started(server: BridgeServer, signals: "asyncio.Queue[int]") ->
 
 async def _start(server: BridgeServer) -> None:
     try:
-        await server.start()
+        with serving.lifespan_errors(server):
+            await server.start()
     except ValidationError as error:
         raise ArgumentError(error.message) from None
     except ToolBridgeError as error:

@@ -21,8 +21,10 @@ from grpc_tool_bridge.cli.serving_options import ServingOptions
 from grpc_tool_bridge.cli.settings import model_text
 from grpc_tool_bridge.cli.spec_text import signature_text
 from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_closed
+from grpc_tool_bridge.cli.tool_sources import cause_text
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.tools.tool import Tool
 
 # Seconds that they have to end by themselves after SIGTERM.
@@ -51,6 +53,18 @@ def construction(command: str) -> Iterator[None]:
         raise CommandError(f"{command}: {error}") from None
     except ToolBridgeError as error:
         raise ArgumentError(f"{command}: {error.message}") from None
+
+
+@contextlib.contextmanager
+def lifespan_errors(owner: Surrounded) -> Iterator[None]:
+    """Converts what a lifespan of a hub or a worker raises to the command's error."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        failed = owner.lifespans.failed
+        if not failed:
+            raise
+        raise CommandError(f"the lifespan {failed} failed: {cause_text(error)}") from error
 
 
 def run(work: Coroutine[Any, Any, int], options: ServingOptions) -> int:

@@ -27,6 +27,15 @@ class ServingOptions(OptionGroup):
     log_level: LogLevelOption = LogLevel.INFO
     loop: LoopOption = LoopChoice.AUTO
     as_json: ReadyJsonOption = False
+    lifespan: Annotated[
+        list[str] | None,
+        Option(
+            "--lifespan",
+            metavar="SOURCE",
+            help="What to set up before the tools are served, and to take down at the end: module:attr or FILE.py:attr "
+            "of an async context manager function. Besides it, 'lifespan' of each module of tools. Repeatable.",
+        ),
+    ] = None
     mcp: McpOption = None
     mcp_config: McpConfigOption = None
     pin: PinOption = None

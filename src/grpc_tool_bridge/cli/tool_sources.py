@@ -10,9 +10,11 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.runner.lifespans import Lifespan, check_lifespan
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 
 # Frames of these files say less about a failed import than those of the named module.
@@ -23,13 +25,29 @@ _LIBRARIES = (
 )
 
 
-def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
-    """Imports the tools of all sources of a command line; one that is named twice counts once.
+class Offered(NamedTuple):
+    """What the sources of a command line name.
 
-    Errors start with the option that takes the sources: ``given_to``.
+    Attributes:
+        tools: The tools.
+        lifespans: What is entered before they are served, in order: those that are named, and ``lifespan`` of each
+            module that a source names.
+    """
+
+    tools: list[Tool]
+    lifespans: list[Lifespan]
+
+
+def load(sources: Iterable[str], *, given_to: str = "--tools", lifespans: Iterable[str] = ()) -> Offered:
+    """Imports what the sources of a command line name; a tool that is named twice counts once.
+
+    Args:
+        sources: Where the tools are.
+        given_to: The option that takes the sources; errors start with it.
+        lifespans: Sources of lifespans, as ``--lifespan`` takes them; without an attribute, ``lifespan`` of the module.
 
     Raises:
-        ArgumentError: A source cannot be imported, or does not name tools.
+        ArgumentError: A source cannot be imported, or does not name tools; or a lifespan cannot be one.
     """
     modules: dict[str, ModuleType] = {}
     # By identity; the item itself is kept too, so that its id stays unique.
@@ -44,7 +62,42 @@ def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Too
                     tools[id(item)] = (item, _tool(source, item))
         except ArgumentError as error:
             raise ArgumentError(f"{given_to} {error}") from error.__cause__
-    return [tool for _, tool in tools.values()]
+    beside = [_lifespan_beside(module, given_to) for module in modules.values()]
+    named = [_named_lifespan(source, modules) for source in lifespans]
+    return Offered([tool for _, tool in tools.values()], [*named, *(item for item in beside if item is not None)])
+
+
+def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
+    """Imports the tools of all sources of a command line; arguments and errors as for ``load``."""
+    return load(sources, given_to=given_to).tools
+
+
+def _lifespan_beside(module: ModuleType, given_to: str) -> Lifespan | None:
+    """Returns ``lifespan`` of a module that a source of tools names, if it has one that is not a tool."""
+    found = vars(module).get("lifespan")
+    if found is None or isinstance(found, Tool):
+        return None
+    try:
+        check_lifespan(f"lifespan of {module.__name__}:", found)
+    except ValidationError as error:
+        raise ArgumentError(
+            f"{given_to} {module.__name__}: {error.message}; or rename it, if it is no lifespan"
+        ) from None
+    return cast("Lifespan", found)
+
+
+def _named_lifespan(source: str, modules: dict[str, ModuleType]) -> Lifespan:
+    try:
+        where, attribute = split_source(source)
+        if where not in modules:
+            modules[where] = _import(source, where, "--lifespan")
+        found = _attribute(source, modules[where], attribute or "lifespan")
+        check_lifespan(source, found)
+    except ValidationError as error:
+        raise ArgumentError(f"--lifespan {error.message}") from None
+    except ArgumentError as error:
+        raise ArgumentError(f"--lifespan {error}") from error.__cause__
+    return cast("Lifespan", found)
 
 
 def split_source(source: str) -> tuple[str, str]:
@@ -95,7 +148,7 @@ def _import(source: str, where: str, given_to: str) -> ModuleType:
                 f"{source}: there is no module {error.name}; run where it can be imported, or give its file"
             ) from None
         hint = _module_instead(error, where, given_to, source) if isinstance(error, ImportError) else ""
-        raise ArgumentError(f"{source}: cannot import it: {_cause(error)}{hint}") from error
+        raise ArgumentError(f"{source}: cannot import it: {cause_text(error)}{hint}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -117,8 +170,8 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _cause(error: BaseException) -> str:
-    """Describes why an import failed, with file and line."""
+def cause_text(error: BaseException) -> str:
+    """Describes an exception of a named module, with file and line."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -169,15 +222,20 @@ def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
                 f"{source}: {module.__name__} has no tools; mark functions with @tool, or name one as {source}:function"
             )
         return found
+    value = _attribute(source, module, attribute)
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _attribute(source: str, module: ModuleType, attribute: str) -> Any:
     value: Any = module
     for name in attribute.split("."):
         try:
             value = getattr(value, name)
         except AttributeError:
             raise ArgumentError(f"{source}: {module.__name__} has no {attribute}") from None
-    if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return value
 
 
 def _tool(source: str, item: Any) -> Tool:

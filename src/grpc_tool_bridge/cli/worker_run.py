@@ -21,12 +21,11 @@ from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.recycle import Recycler
 from grpc_tool_bridge.cli.reload import Reloader, SourceFiles
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.tool_sources import load_tools
+from grpc_tool_bridge.cli.tool_sources import Offered, load
 from grpc_tool_bridge.cli.worker_options import WorkerOptions
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
 from grpc_tool_bridge.tools.sources import ToolSource
-from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.worker import ToolWorker
 
@@ -52,14 +51,14 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         return _recycle(options, settings)
     with serving.serving(options) as out:
         line = hold()
-        offered = load_tools(sources, given_to="worker")
+        offered = load(sources, given_to="worker", lifespans=options.lifespan or ())
         lifetime = _lifetime_of(options)
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         made = _make_worker(hub, offered, servers, settings, options, lifetime)
         line.wait_for_turn()
 
         def say() -> None:
-            whole = [*offered, *(tool for source in servers for tool in source.tools)]
+            whole = [*offered.tools, *(tool for source in servers for tool in source.tools)]
             what = "has the tools of" if whole else "has"
             heading = Text(f"The hub at {made.address} {what} worker {made.worker_id}\n", style="bold")
             facts: dict[str, Any] = {"address": made.address, "worker_id": made.worker_id}
@@ -70,7 +69,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
             if line.announces:
                 serving.announce(out, options, settings, whole, heading=heading, facts=facts)
 
-        return serving.run(_work(made, hub, line, say, lifetime), options)
+        return serving.run(_live(made, hub, line, say, lifetime), options)
 
 
 def _lifetime_of(options: WorkerOptions) -> WorkerLifetime | None:
@@ -83,7 +82,7 @@ def _lifetime_of(options: WorkerOptions) -> WorkerLifetime | None:
 
 
 def _reload(sources: list[str], options: WorkerOptions, settings: Settings) -> int:
-    files = SourceFiles.of(sources)
+    files = SourceFiles.of([*sources, *(options.lifespan or ())])
     reloader = Reloader(sys.argv[1:], files, worker_id=options.worker_id, grace=settings.shutdown_grace)
     return asyncio.run(reloader.run())
 
@@ -94,7 +93,7 @@ def _recycle(options: WorkerOptions, settings: Settings) -> int:
 
 def _make_worker(
     hub: HubOptions,
-    tools: list[Tool],
+    offered: Offered,
     sources: Sequence[ToolSource],
     settings: Settings,
     options: WorkerOptions,
@@ -103,7 +102,7 @@ def _make_worker(
     with serving.construction("worker"):
         return ToolWorker(
             hub.address,
-            tools,
+            offered.tools,
             session_id=options.session,
             worker_id=options.worker_id,
             capacity=options.capacity,
@@ -117,7 +116,16 @@ def _make_worker(
             settings=settings,
             lifetime=lifetime,
             sources=sources,
+            lifespan=offered.lifespans,
         )
+
+
+async def _live(
+    worker: ToolWorker, hub: HubOptions, line: Lifeline, ready: Callable[[], None], lifetime: WorkerLifetime | None
+) -> int:
+    """Works; an error of a lifespan is told as such."""
+    with serving.lifespan_errors(worker):
+        return await _work(worker, hub, line, ready, lifetime)
 
 
 async def _work(

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,10 @@ from grpc_tool_bridge.aio.threads import ToolThreads
 from grpc_tool_bridge.aio.timeouts import was_cancelled
 from grpc_tool_bridge.config.argument_checks import check_callable
 from grpc_tool_bridge.errors import CallCancelledError, ProtocolError, ValidationError
-from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.asks import MAX_OPEN_ASKS, check_answer_size, check_ask
 from grpc_tool_bridge.tools.content_schemas import fitting_content, read_schema
-from grpc_tool_bridge.tools.questions import Answer, Question, plain_answer
+from grpc_tool_bridge.tools.questions import Answer, Question, answer_of, plain_answer
 
 # Blocking functions that run concurrently; further questions wait.
 MAX_THREADS = 32
@@ -57,7 +56,7 @@ class FunctionAnswerer:
         given = ask_it() if self._is_async else await self._threads.run(ask_it)
         if isinstance(given, Awaitable):
             given = await given
-        return checked_answer(_answer_of(given), question, ask.id)
+        return checked_answer(answer_of(given, "on_ask returned"), question, ask.id)
 
 
 def question_of(ask: pb.Ask, tool_id: str) -> Question:
@@ -130,26 +129,6 @@ class CallAnswers:
             self._fail(error)
         else:
             give(answer)
-
-
-def _answer_of(given: Any) -> Answer:
-    """Returns the answer for what a function has returned.
-
-    Raises:
-        ValidationError: It is not an answer.
-    """
-    if isinstance(given, Answer):
-        return given
-    if given is None or given is False:
-        return Answer("decline")
-    if given is True:
-        return Answer("accept")
-    if isinstance(given, Mapping):
-        return Answer("accept", dict(given))
-    raise ValidationError(
-        f"on_ask returned {clipped_repr(given, 60)}; it must return a dict (accept, with this content), True "
-        "(accept), False or None (decline), or an Answer"
-    )
 
 
 def _nothing() -> None:

@@ -53,6 +53,7 @@ class Executor:
         admission: Decides whether a call may run.
         local: Runs the tools of this process.
         pools: Its threads and processes, as in ``ToolRunner``.
+        surroundings: What the tools of this process run in.
         try_begin: As ``DirectCalls.begin``.
     """
 
@@ -70,6 +71,7 @@ class Executor:
         self.error_of = self._runner.error_of
         self.local: Backend[HubCall] = self._runner
         self.pools = self._runner.pools
+        self.surroundings = self._runner.surroundings
         self._forwarder = Forwarder(self.admission, self.error_of)
         self._direct = DirectCalls(store, self.admission, self._runner, self._forwarder)
         self.try_begin = self._direct.begin

@@ -5,6 +5,7 @@ ends immediately, whatever its tool is doing.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import io
@@ -16,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from socket import socket
 from typing import Any, Never
@@ -48,7 +49,9 @@ from grpc_tool_bridge.runner.functions import FunctionPath, find_tool
 from grpc_tool_bridge.runner.logs import PipeHandler, send_logs
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import PipeRuntime
+from grpc_tool_bridge.runner.process_surroundings import ChildSurroundings, plain_metadata
 from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.making import ThreadMaking
 from grpc_tool_bridge.tools.results import fitted, has_items, result_writing, streams
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.plain import ITERATOR_BYTES, least_bytes
@@ -97,6 +100,7 @@ class Child:
         self._max_message_nodes = max_message_nodes
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._tools: dict[FunctionPath, Tool] = {}
+        self._surroundings = ChildSurroundings(self._loop)
         # Even, like a hub's on a link; the parent uses odd numbers.
         self._numbers = itertools.count(2, 2)
         # For the portal's thread: the last received call, and the runtime of the running call's context.
@@ -128,6 +132,8 @@ class Child:
         if kind == "call" and envelope.call.method == "SetPath":
             paths: Any = deserialize_value(AnyMessage.FromString(envelope.call.payload))
             sys.path[:] = [os.fsdecode(item) for item in paths]
+        elif kind == "call" and envelope.call.method == "Leave":
+            self._leaving = self._loop.create_task(self._leave(), name="leave lifespans")
         elif kind == "call":
             self._job = Job(envelope.id, envelope.call, threading.Semaphore(envelope.call.initial_credit))
             self._jobs.put(self._job)
@@ -135,6 +141,18 @@ class Child:
             self._job.room.release(envelope.credit)
         elif self._runtime is not None:
             self._runtime.take(envelope)
+
+    async def _leave(self) -> None:
+        """Leaves the lifespans, and ends the process."""
+        try:
+            await self._surroundings.leave()
+        except BaseException as error:  # noqa: BLE001 - the process ends
+            log_fault(_log, "a lifespan failed at the end of a process for tools", error=error)
+        finally:
+            # What was logged is sent before.
+            with contextlib.suppress(ConnectionError):
+                await self._pipe.send(Envelope())
+            _end_process()
 
     def _log(self, record: LogRecord) -> None:
         if self._pipe.backlog < MAX_EVENT_BACKLOG:
@@ -147,6 +165,7 @@ class Child:
         runtime = PipeRuntime(self._pipe, self._numbers, self._max_depth)
         self._runtime = runtime
         try:
+            self._surroundings.enter(job.call.metadata)
             if job.call.method == "FindTool":
                 self._find(job)
                 answer.reply = b""
@@ -160,32 +179,53 @@ class Child:
 
     def _serve(self, job: Job, runtime: PipeRuntime, answer: Envelope) -> None:
         """Runs the tool, and puts its result into the answer."""
-        tool, function = self._prepared(job, runtime)
+        tool, args, kwargs, context = self._prepared(job, runtime)
+        if tool.dependencies is None or context is None:
+            failure = self._failure(job, tool, functools.partial(tool.function, *args, **kwargs), answer)
+        else:
+            failure = None
+            try:
+                with ThreadMaking(tool.dependencies, context) as made:
+                    function = functools.partial(tool.function, *args, **kwargs, **made)
+                    failure = self._failure(job, tool, function, answer)
+                    _raise_own(failure)
+            except BaseException as error:
+                if failure is None or error is not _own(failure):
+                    # Of a provider, or what one has made of the tool's.
+                    raise ToolRaised(error) from error
+        if failure is not None:
+            raise failure
+
+    def _failure(self, job: Job, tool: Tool, function: Callable[[], Any], answer: Envelope) -> BaseException | None:
+        """Calls the function and puts its result into the answer; returns why that failed, if it did."""
         try:
             if job.call.method == "StreamTool":
                 self._stream(job, tool, function)
                 answer.end.SetInParent()
             else:
                 answer.reply = self._result(tool, function)
-        except BaseException as error:
-            raise _as_tools(error) from error
+        except BaseException as error:  # noqa: BLE001 - every failure is an answer
+            return _as_tools(error)
+        return None
 
     def _find(self, job: Job) -> Tool:
-        path = FunctionPath(**job.call.metadata)
+        path = FunctionPath(**plain_metadata(job.call.metadata))
         tool = self._tools.get(path)
         if tool is None:
             tool = self._tools[path] = find_tool(path)
         return tool
 
-    def _prepared(self, job: Job, runtime: PipeRuntime) -> tuple[Tool, Callable[[], Any]]:
-        """Finds the tool and binds its arguments."""
+    def _prepared(
+        self, job: Job, runtime: PipeRuntime
+    ) -> tuple[Tool, Sequence[Any], dict[str, Any], ToolContext | None]:
+        """Finds the tool, and binds its arguments; returns its context too, if it needs one."""
         tool = self._find(job)
         request = ToolCallRequest.FromString(job.call.payload)
         args, kwargs = tool.bind_request(request, len(job.call.payload), self._max_depth, None)
+        context = self._context(job, request, runtime) if tool.needs_context else None
         if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(job, request, runtime)
-        function = tool.function
-        return tool, lambda: function(*args, **kwargs)
+            kwargs[tool.context_parameter] = context
+        return tool, args, kwargs, context
 
     def _context(self, job: Job, request: ToolCallRequest, runtime: PipeRuntime) -> ToolContext:
         def emit(event: Progress | LogRecord) -> None:
@@ -200,6 +240,8 @@ class Child:
             loop=self._loop,
             runtime=runtime,
             emit=emit,
+            lifespan=self._surroundings.values,
+            dependency_overrides=self._surroundings.overrides(job.call.metadata),
         )
 
     def _tell(self, job: Job, event: Progress | LogRecord) -> None:
@@ -291,6 +333,16 @@ def main() -> Never:
         Portal(), max_depth=max_depth, max_message_bytes=max_message_bytes, max_message_nodes=max_message_nodes
     )
     child.serve(end, log_level)
+
+
+def _own(failure: BaseException) -> BaseException:
+    """Returns what a tool has raised, as its dependencies see it; or another failure as it is."""
+    return failure.error if type(failure) is ToolRaised else failure
+
+
+def _raise_own(failure: BaseException | None) -> None:
+    if failure is not None:
+        raise _own(failure)
 
 
 def _call_tool(function: Callable[[], Any]) -> Any:

@@ -64,7 +64,7 @@ class Owner(Protocol[S_contra, T_contra, P]):
 
 def runs_directly(tool: Tool) -> bool:
     """Returns whether calls of a function can run without the general way's layers."""
-    return tool.is_async and not tool.is_stream and tool.context_parameter is None
+    return tool.is_async and not tool.is_stream and not tool.needs_context
 
 
 class DirectRunner(Generic[S_contra, T_contra, P]):

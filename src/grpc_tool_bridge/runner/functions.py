@@ -25,10 +25,10 @@ importing: ContextVar[str] = ContextVar("importing", default="")
 
 @dataclass(frozen=True, slots=True)
 class FunctionPath:
-    """Where the function of a tool is defined.
+    """Where a function is defined: that of a tool, or another.
 
     Attributes:
-        tool: The tool's name.
+        tool: The tool's name, or what else errors begin with.
         module: Name of the module; ``MAIN`` for a program that was started from its file.
         qualname: The function's name inside the module.
         file: The module's file; empty if it has none.
@@ -46,8 +46,16 @@ def path_of(tool: Tool) -> FunctionPath:
     Raises:
         UnavailableError: The function belongs to a program without a file.
     """
-    function: Any = tool.function
-    name, qualname = tool.spec.name, function.__qualname__
+    return path_of_function(tool.function, tool.spec.name)
+
+
+def path_of_function(function: Any, name: str) -> FunctionPath:
+    """Returns where a function is defined; errors, here and where it is found, begin with ``name``.
+
+    Raises:
+        UnavailableError: The function belongs to a program without a file.
+    """
+    qualname = function.__qualname__
     if function.__module__ not in ("__main__", MAIN):
         return FunctionPath(name, function.__module__, qualname, _file_of(sys.modules.get(function.__module__)))
     main = sys.modules["__main__"]
@@ -62,11 +70,28 @@ def path_of(tool: Tool) -> FunctionPath:
     return FunctionPath(name, MAIN, qualname, file)
 
 
-def find_tool(path: FunctionPath) -> Tool:
-    """Imports a function and returns it as a tool.
+def path_of_named(function: Any, what: str) -> FunctionPath:
+    """Returns where a function is defined, if it can be found there by its name; errors begin with ``what``.
 
     Raises:
-        UnavailableError: The function does not exist, or its module cannot be imported; the text says why.
+        UnavailableError: It cannot, as one inside another function.
+    """
+    qualname = getattr(function, "__qualname__", "")
+    found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not qualname or found is not function:
+        raise UnavailableError(
+            f"{what} cannot be found by its name, and so not in a process; define it at the top level of a module"
+        )
+    return path_of_function(function, what)
+
+
+def import_named(path: FunctionPath) -> Any:
+    """Imports what has a path; returns None if its module has nothing of that name.
+
+    Raises:
+        UnavailableError: Its module cannot be imported; the text says why.
     """
     try:
         with _importing(path.module):
@@ -79,6 +104,16 @@ def find_tool(path: FunctionPath) -> Tool:
         ) from error
     for name in path.qualname.split("."):
         found = getattr(found, name, None)
+    return found
+
+
+def find_tool(path: FunctionPath) -> Tool:
+    """Imports a function and returns it as a tool.
+
+    Raises:
+        UnavailableError: The function does not exist, or its module cannot be imported; the text says why.
+    """
+    found = import_named(path)
     if isinstance(found, types.FunctionType):
         found = tool(name=path.tool)(found)
     if not isinstance(found, Tool) or getattr(found.function, "__qualname__", "") != path.qualname:

@@ -24,6 +24,8 @@ from grpc_tool_bridge.runner.logs import log_here
 from grpc_tool_bridge.runner.memory import MemoryWatch
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import ContextServer
+from grpc_tool_bridge.runner.process_surroundings import put_surroundings
+from grpc_tool_bridge.runner.surroundings import Surroundings
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.scalars import PackedValue
@@ -32,6 +34,10 @@ from grpc_tool_bridge.values.serialization import serialize_value
 # The search path comes first: without it the child may not find even the bridge.
 _START = "import sys; sys.path[:] = sys.argv[6:]; from grpc_tool_bridge.runner.child import main; main()"
 _MAX_TIMEOUT_MS = 2**32 - 1
+# Seconds that a process has to leave its lifespans.
+LEAVE_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
 
 # The detail of the error for a call whose process held too much memory.
 MEMORY_DETAIL = "max_memory_bytes"
@@ -73,9 +79,16 @@ class ToolProcess:
         tools: The tools that it has run, by name, if it can be replaced.
         is_due: Whether it is going to be replaced.
         retired: Whether it was replaced, and takes no further call.
+        has_lifespans: Whether it has entered lifespans, which it leaves before it ends.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, pipe: Pipe, max_depth: int) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        pipe: Pipe,
+        max_depth: int,
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self.free = True
         self._process = process
         self._pipe = pipe
@@ -87,13 +100,19 @@ class ToolProcess:
         self._ready = asyncio.Event()
         self.age: Age | None = None
         self.tools: dict[str, Tool] = {}
-        self.is_due = self.retired = False
+        self.is_due = self.retired = self.has_lifespans = self._leaves = False
+        self._surroundings = surroundings
         self.loop = asyncio.get_running_loop()
         self.reader = self.loop.create_task(self._read(), name="tool process")
 
     @classmethod
     async def start(
-        cls, *, max_depth: int, max_message_bytes: int, max_message_nodes: int = MAX_MESSAGE_NODES
+        cls,
+        *,
+        max_depth: int,
+        max_message_bytes: int,
+        max_message_nodes: int = MAX_MESSAGE_NODES,
+        surroundings: Surroundings | None = None,
     ) -> "ToolProcess":
         """Starts a process.
 
@@ -101,6 +120,7 @@ class ToolProcess:
             max_depth: Levels of nested containers in a value.
             max_message_bytes: Maximum bytes of a result, or of one value of a stream.
             max_message_nodes: Maximum elements, keys, texts and numbers of it.
+            surroundings: As for ``ToolProcesses``.
 
         Raises:
             UnavailableError: The system refuses another process.
@@ -128,7 +148,7 @@ class ToolProcess:
             except BaseException:
                 pipe.close()
                 raise
-        return cls(process, pipe, max_depth)
+        return cls(process, pipe, max_depth, surroundings)
 
     async def run(
         self,
@@ -174,6 +194,19 @@ class ToolProcess:
                 async with self._call("FindTool", tool, (), {}, None, None) as running:
                     await self._answer(running)
 
+    async def leave(self) -> None:
+        """Has the process leave its lifespans, if it has entered any and is free; waits until it has ended."""
+        if self.has_lifespans and self.free:
+            self.free, self._leaves = False, True
+            self._number += 2
+            with contextlib.suppress(ConnectionError):
+                await self._pipe.send(Envelope(id=self._number, call=LinkCall(method="Leave")))
+        if self._leaves:
+            # The process ends, and with it the pipe.
+            await asyncio.wait([self.reader], timeout=LEAVE_SECONDS)
+            if not self.reader.done():
+                _log.warning("a process for tools did not leave its lifespans in %g s, and is killed", LEAVE_SECONDS)
+
     def kill(self) -> None:
         """Kills the process, and the processes that its tools have started."""
         self.free = False
@@ -202,9 +235,7 @@ class ToolProcess:
         credit: int = 0,
     ) -> AsyncIterator[_Running]:
         """Sends a call once the process is ready; kills the process if the call is left unanswered."""
-        call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
-        if self.age is not None:
-            self.tools[tool.spec.name] = tool
+        call = self._link_call(method, tool, credit)
         call.payload = self._request(args, kwargs, context).SerializeToString()
         server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
         self._number += 2
@@ -236,6 +267,16 @@ class ToolProcess:
                 self.kill()
             if server is not None:
                 await server.aclose()
+
+    def _link_call(self, method: str, tool: Tool, credit: int) -> LinkCall:
+        """Makes a call that names the function, and what it runs in."""
+        call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
+        if self._surroundings is not None:
+            put_surroundings(self._surroundings, tool, call.metadata)
+            self.has_lifespans = bool(self._surroundings.lifespans)
+        if self.age is not None:
+            self.tools[tool.spec.name] = tool
+        return call
 
     async def _answer(self, running: _Running) -> Envelope:
         envelope = await running.answers.get()

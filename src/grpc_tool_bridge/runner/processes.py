@@ -16,6 +16,7 @@ from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.functions import importing
 from grpc_tool_bridge.runner.process import ToolProcess
+from grpc_tool_bridge.runner.surroundings import Surroundings
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
 from grpc_tool_bridge.values.scalars import PackedValue
@@ -41,6 +42,8 @@ class ToolProcesses:
         max_message_bytes: Maximum bytes of a result, or of one value of a stream.
         max_message_nodes: Maximum elements, keys, texts and numbers of it.
         aging: When a process is replaced. The new one is ready before the old one ends.
+        surroundings: Has the lifespans that each process enters before its first call and leaves at its end, unless it
+            is killed, and the providers that replace others there. None: there are none.
 
     Attributes:
         replaced: Processes that were replaced.
@@ -54,9 +57,11 @@ class ToolProcesses:
         max_message_bytes: int,
         max_message_nodes: int = MAX_MESSAGE_NODES,
         aging: AgeLimits | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.replaced = 0
         self._aging = aging
+        self._surroundings = surroundings
         # Only one process at a time is started besides those that calls need.
         self._replacing = asyncio.Lock()
         self._replacements = TaskSet()
@@ -164,6 +169,7 @@ class ToolProcesses:
         self._idle.clear()
         self.abandon()
         processes = list(self._living)
+        await asyncio.gather(*(process.leave() for process in processes))
         for process in processes:
             process.kill()
         for process in processes:
@@ -217,6 +223,7 @@ class ToolProcesses:
             max_depth=self._max_depth,
             max_message_bytes=self._max_message_bytes,
             max_message_nodes=self._max_message_nodes,
+            surroundings=self._surroundings,
         )
         if self._aging:
             process.limit_age(self._aging)
@@ -286,10 +293,13 @@ class ToolProcesses:
             self._timer = loop.call_at(self._idle[0][0] + _IDLE_SECONDS, self._end_idle)
 
     def _end(self, process: ToolProcess) -> None:
-        process.kill()
+        if not process.has_lifespans:
+            process.kill()
         self._endings.spawn(self._reap(process), "end of a tool process")
 
     async def _reap(self, process: ToolProcess) -> None:
+        await process.leave()
+        process.kill()
         await process.ended()
         self._living.discard(process)
 

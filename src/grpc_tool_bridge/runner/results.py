@@ -16,7 +16,14 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.plain_errors import is_of_bridge
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ExecutionMetrics, ToolCallResponse, ToolCallResult, ToolStreamChunk
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    CompleteSignal,
+    ErrorInfo,
+    ExecutionMetrics,
+    ToolCallResponse,
+    ToolCallResult,
+    ToolStreamChunk,
+)
 from grpc_tool_bridge.rpc.buffers import LARGE_BYTES, Buffers, Part, Payload, joined
 from grpc_tool_bridge.rpc.large_messages import LargeValue, with_value
 from grpc_tool_bridge.rpc.nodes import is_slow
@@ -176,6 +183,14 @@ class Results:
             if is_of_bridge(error):
                 return Refused(error)
             raise
+
+    async def finished_inside(self, call: Call, tool: Tool, value: Any) -> Any:
+        """Encodes a result as ``finished_here`` does, inside a coroutine that the call steps through."""
+        work = functools.partial(self.finished_here, call, tool, lambda: value)
+        try:
+            return work()
+        except ForeignCodeError:
+            return await self._writers.at(call.depth).run(work)
 
     async def _in_thread_if_foreign(self, call: Call, function: Callable[[], T]) -> T:
         """Runs what may run foreign code; errors of that code are the tool's."""
@@ -352,3 +367,24 @@ def set_duration(metrics: ExecutionMetrics, duration_us: int) -> None:
     """Sets the duration of a call, in ms rounded up and in µs."""
     metrics.duration_ms = duration_us // 1_000 + 1
     metrics.duration_us = duration_us
+
+
+def last_chunk(
+    stream_id: str, sequence: int, *, sent: int, error: ErrorInfo | None, duration_us: int
+) -> ToolStreamChunk:
+    """Returns the final chunk of a stream.
+
+    Args:
+        stream_id: The stream's id.
+        sequence: Number of chunks before it.
+        sent: Number of values among them.
+        error: The stream's error; None if it is complete.
+        duration_us: Duration in microseconds.
+    """
+    chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
+    if error is not None:
+        chunk.error.CopyFrom(error)
+    else:
+        chunk.complete.CopyFrom(CompleteSignal(total_chunks=sent))
+        set_duration(chunk.complete.metrics, duration_us)
+    return chunk

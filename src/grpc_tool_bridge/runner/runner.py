@@ -13,7 +13,7 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
-from typing import Any, NamedTuple
+from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.threads import NestedThreads
@@ -25,7 +25,6 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    CompleteSignal,
     ErrorInfo,
     StreamConfig,
     ToolCallItem,
@@ -40,6 +39,7 @@ from grpc_tool_bridge.rpc.large_messages import encoded_arguments
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.calls import Call, end_if_forked, function_of
+from grpc_tool_bridge.runner.dependents import Dependents
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
 from grpc_tool_bridge.runner.events import Event, EventStream, event_metadata
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
@@ -51,9 +51,12 @@ from grpc_tool_bridge.runner.results import (
     awaited,
     close_values,
     in_place,
+    last_chunk,
     packed_scalar,
     set_duration,
 )
+from grpc_tool_bridge.runner.surroundings import Surroundings
+from grpc_tool_bridge.runner.work import Work
 from grpc_tool_bridge.tools.binding import Request
 from grpc_tool_bridge.tools.context import ToolContext, ToolRuntime
 from grpc_tool_bridge.tools.results import has_items, streams
@@ -69,25 +72,6 @@ _log = logging.getLogger(__name__)
 __all__ = ["Request", "ToolRunner", "last_chunk", "set_duration"]
 
 
-class Work(NamedTuple):
-    """A function to run.
-
-    Attributes:
-        call: The call that it runs for.
-        tool: The function.
-        request: The call's request.
-        args, kwargs: Its arguments.
-        emit: Takes its events; None if nobody wants them.
-    """
-
-    call: Call
-    tool: Tool
-    request: Request
-    args: Sequence[Any]
-    kwargs: dict[str, Any]
-    emit: EventStream | None = None
-
-
 class ToolRunner:
     """Runs tools for a hub, as one of its backends, or for a worker.
 
@@ -98,11 +82,13 @@ class ToolRunner:
     Attributes:
         tasks: Owner of tools that ignore their cancellation.
         pools: The threads and the processes that tools take, by the setting that limits them.
+        surroundings: What its tools run in.
     """
 
     def __init__(self, settings: Settings, make_runtime: Callable[[Any], ToolRuntime]) -> None:
         self.settings = settings
         self.tasks = TaskSet()
+        self.surroundings = Surroundings()
         self._max_depth, self._max_nodes = settings.max_depth, settings.max_message_nodes
         self._make_runtime = make_runtime
         self._threads = NestedThreads(settings.max_threads)
@@ -110,6 +96,7 @@ class ToolRunner:
         self._writers = NestedThreads(settings.max_threads)
         self._formatter = ErrorFormatter(show_tracebacks=settings.show_tracebacks)
         self._results = Results(settings, threads=self._threads, writers=self._writers, formatter=self._formatter)
+        self._dependents = Dependents(self._results, self._threads, self._formatter)
         self.check_size = self._results.check_size
         self.pack = self._results.pack
         # What a call waits for before its tool starts, for error texts.
@@ -127,6 +114,7 @@ class ToolRunner:
                 max_bytes=settings.max_process_bytes,
                 jitter=settings.process_jitter,
             ),
+            surroundings=self.surroundings,
         )
         self.pools: dict[str, NestedThreads | ToolProcesses] = {
             "max_threads": self._threads, "max_processes": self._processes,
@@ -222,7 +210,7 @@ class ToolRunner:
         if tool.is_stream or tool.executor == "process":
             value = await self._invoke_other(Work(call, tool, request, args, kwargs))
             finished = True
-        elif tool.is_async and tool.context_parameter is None:
+        elif tool.is_async and not tool.needs_context:
             # Like _returned: most calls take this path, and another coroutine would cost a thirtieth of a call.
             try:
                 value = await call.step(tool.function(*args, **kwargs))
@@ -282,10 +270,11 @@ class ToolRunner:
         call, tool = work.call, work.tool
         if not tool.is_stream:
             return await self._invoke_elsewhere(work)
-        if tool.is_generator and tool.executor == "thread":
+        iterates = tool.is_generator or tool.dependencies is not None
+        if iterates and tool.executor == "thread":
             function = self._bound(work)
             return await self._results.collect_in_thread(call, tool, call.when_begun(self._thread, function))
-        if tool.is_generator or tool.executor == "process":
+        if iterates or tool.executor == "process":
             return await self._results.collect(call, tool, self._source(work))
         value = await self._returned(work)
         if _is_a(value, AsyncIterable):
@@ -299,10 +288,11 @@ class ToolRunner:
         With ``finish``, a function in a thread has its result encoded there (``Results.finished_here``).
         """
         call, tool, args, kwargs = work.call, work.tool, work.args, work.kwargs
-        if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(work)
+        context = self._given_context(work)
         try:
-            if tool.is_async:
+            if context is not None and tool.dependencies is not None:
+                value = await self._dependent(work, context)
+            elif tool.is_async:
                 value = await call.step(tool.function(*args, **kwargs))
             elif tool.executor == "async":
                 value = self._run_here(call, functools.partial(tool.function, *args, **kwargs))
@@ -318,6 +308,14 @@ class ToolRunner:
                 raise ToolRaised(error) from error
             raise
         return value if known else await self._awaited(call, value)
+
+    async def _dependent(self, work: Work, context: ToolContext) -> Any:
+        """Runs a function that has dependencies, and encodes its result before they are closed."""
+        if work.tool.executor == "async":
+            return await work.call.step(self._dependents.returned(work, context))
+        function: Callable[[], Any] = functools.partial(self._dependents.returned_here, work, context)
+        function = work.call.when_begun(self._thread, function)
+        return await work.call.step(self._threads.at(work.call.depth).run(function, self._formatter.format_here))
 
     def _run_here(self, call: Call, function: Callable[[], Any]) -> Any:
         """Calls a function that does not block, in the event loop."""
@@ -343,7 +341,7 @@ class ToolRunner:
 
     async def _invoke_elsewhere(self, work: Work) -> Any:
         call, tool = work.call, work.tool
-        context = self._context(work) if tool.context_parameter is not None else None
+        context = self._context(work) if tool.needs_context else None
         call.wait_for(self._process)
         try:
             ran = self._processes.run(tool, work.args, work.kwargs, context, begin=call.stop_waiting, depth=call.depth)
@@ -412,7 +410,7 @@ class ToolRunner:
         """Yields the values of any tool, or its result if that does not stream."""
         call, tool = work.call, work.tool
         buffer = buffer or self.settings.stream_buffer
-        if tool.is_generator or tool.executor == "process":
+        if tool.is_generator or tool.executor == "process" or tool.dependencies is not None:
             values: AsyncIterator[Any] = self._iterate(work, buffer)
         else:
             began = time.monotonic()
@@ -475,13 +473,13 @@ class ToolRunner:
         """Iterates over a generator function."""
         call, tool = work.call, work.tool
         if tool.executor == "process":
-            context = self._context(work) if tool.context_parameter is not None else None
+            context = self._context(work) if tool.needs_context else None
             call.wait_for(self._process)
             return self._processes.iterate(
                 tool, work.args, work.kwargs, context, buffer, begin=call.stop_waiting, depth=call.depth
             )
         function = self._bound(work)
-        if tool.is_async:
+        if tool.is_async or (tool.executor == "async" and tool.dependencies is not None):
             values: AsyncGenerator[Any, None] = function()
             return values
         if tool.executor == "thread":
@@ -490,10 +488,19 @@ class ToolRunner:
         return in_place(function)
 
     def _bound(self, work: Work) -> Callable[[], Any]:
-        tool, kwargs = work.tool, work.kwargs
-        if tool.context_parameter is not None:
-            kwargs[tool.context_parameter] = self._context(work)
-        return functools.partial(tool.function, *work.args, **kwargs)
+        context = self._given_context(work)
+        if context is not None and work.tool.dependencies is not None:
+            return self._dependents.iterating(work, context)
+        return functools.partial(work.tool.function, *work.args, **work.kwargs)
+
+    def _given_context(self, work: Work) -> ToolContext | None:
+        """Makes the context of a call, if it needs one, and gives it to the function if that takes it."""
+        if not work.tool.needs_context:
+            return None
+        context = self._context(work)
+        if work.tool.context_parameter is not None:
+            work.kwargs[work.tool.context_parameter] = context
+        return context
 
     def _context(self, work: Work) -> ToolContext:
         call, request, emit = work.call, work.request, work.emit
@@ -506,6 +513,8 @@ class ToolRunner:
             loop=asyncio.get_running_loop(),
             runtime=self._make_runtime(call),
             emit=emit.emit if emit is not None else None,
+            lifespan=self.surroundings.lifespans.values,
+            dependency_overrides=self.surroundings.dependency_overrides,
         )
         return call.context
 
@@ -569,27 +578,6 @@ def _is_slow_to_read(request: Request) -> bool:
     return len(args) + len(kwargs) > _MAX_IN_LOOP or any(
         is_slow(item.type_url, item.value) for item in (*args, *kwargs.values())
     )
-
-
-def last_chunk(
-    stream_id: str, sequence: int, *, sent: int, error: ErrorInfo | None, duration_us: int
-) -> ToolStreamChunk:
-    """Returns the final chunk of a stream.
-
-    Args:
-        stream_id: The stream's id.
-        sequence: Number of chunks before it.
-        sent: Number of values among them.
-        error: The stream's error; None if it is complete.
-        duration_us: Duration in microseconds.
-    """
-    chunk = ToolStreamChunk(stream_id=stream_id, sequence=sequence)
-    if error is not None:
-        chunk.error.CopyFrom(error)
-    else:
-        chunk.complete.CopyFrom(CompleteSignal(total_chunks=sent))
-        set_duration(chunk.complete.metrics, duration_us)
-    return chunk
 
 
 def _is_a(value: Any, kind: Any) -> bool:

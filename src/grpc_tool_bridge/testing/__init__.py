@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grpc_tool_bridge.testing.call_recorder import record_calls
     from grpc_tool_bridge.testing.mock_server import MockBridgeServer
     from grpc_tool_bridge.testing.model_server import ModelServer
     from grpc_tool_bridge.testing.recording.comparing import assert_plays
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.testing.recording.settling import RecordingError
     from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
     from grpc_tool_bridge.testing.toxic_proxy import ToxicProxy
+    from grpc_tool_bridge.tools.tool_calls import ToolCalls
 
 __all__ = [
     "MockBridgeServer",
@@ -20,8 +22,10 @@ __all__ = [
     "Recording",
     "RecordingError",
     "ScriptedLM",
+    "ToolCalls",
     "ToxicProxy",
     "assert_plays",
+    "record_calls",
 ]
 
 # Imported on first use, because pytest imports this package with its plugin in every run.
@@ -34,11 +38,14 @@ _MODULES = {
     "ScriptedLM": "scripted_lm",
     "ToxicProxy": "toxic_proxy",
     "assert_plays": "recording.comparing",
+    "record_calls": "call_recorder",
 }
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
+        if name == "ToolCalls":
+            return importlib.import_module("grpc_tool_bridge.tools.tool_calls").ToolCalls
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

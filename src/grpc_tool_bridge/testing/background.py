@@ -18,10 +18,15 @@ from grpc_tool_bridge.server import BridgeServer
 
 @contextmanager
 def running_hub(
-    tools: Iterable[ToolSource], settings: Settings, *, agents: Any = None, recorder: Recorder | None = None
+    tools: Iterable[ToolSource],
+    settings: Settings,
+    *,
+    agents: Any = None,
+    recorder: Recorder | None = None,
+    lifespan: Any = None,
 ) -> Iterator[BridgeServer]:
     """Runs a hub in its own thread and event loop; arguments as for ``BridgeServer``."""
-    server = BridgeServer(tools=tools, settings=settings, agents=agents, recorder=recorder)
+    server = BridgeServer(tools=tools, settings=settings, agents=agents, recorder=recorder, lifespan=lifespan)
     with start_blocking_portal() as portal:
         portal.call(server.start)
         try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings
     from grpc_tool_bridge.core.registered_tool import ToolSource
     from grpc_tool_bridge.testing.recording.recorded import RecordedHub
+    from grpc_tool_bridge.tools.tool_calls import ToolCalls
 
 _failed = pytest.StashKey[bool]()
 
@@ -51,14 +52,22 @@ def bridge_settings() -> "Settings":
 
 
 @pytest.fixture
-def bridge_server(bridge_tools: "list[ToolSource]", bridge_settings: "Settings") -> "Iterator[BridgeServer]":
+def bridge_lifespan() -> Any:
+    """The lifespan of ``bridge_server``: none. Override this fixture to set it, or a list of several."""
+    return None
+
+
+@pytest.fixture
+def bridge_server(
+    bridge_tools: "list[ToolSource]", bridge_settings: "Settings", bridge_lifespan: Any
+) -> "Iterator[BridgeServer]":
     """A hub in its own thread, at ``bridge_server.address``.
 
     Calls that a test leaves running are cancelled at its end.
     """
     from grpc_tool_bridge.testing.background import running_hub  # noqa: PLC0415 - as above
 
-    with running_hub(bridge_tools, bridge_settings) as server:
+    with running_hub(bridge_tools, bridge_settings, lifespan=bridge_lifespan) as server:
         yield server
 
 
@@ -73,6 +82,19 @@ def bridge(bridge_server: "BridgeServer", bridge_settings: "Settings") -> "Itera
 
     with background_bridge(bridge_server.address, bridge_settings) as made:
         yield made
+
+
+@pytest.fixture
+def tool_calls(bridge_server: "BridgeServer") -> "Iterator[ToolCalls]":
+    """The calls of all tools of ``bridge_server``, whoever makes them: clients, other tools, agents.
+
+    ``tool_calls.of("add").assert_called_once_with(2, 3)``; each call has ``tool``, ``args``, ``kwargs``, ``arguments``,
+    ``result`` and ``error``.
+    """
+    from grpc_tool_bridge.testing.call_recorder import record_calls  # noqa: PLC0415 - as above
+
+    with record_calls(bridge_server) as calls:
+        yield calls
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ class Binder:
         self._tool_name = tool_name
         self._signature, self._checks = signature, checks
         self._first_only: Binder | None = None
-        self._context = signature.context
+        self._own = {signature.context, *signature.dependencies}
         positional = [item for item in signature.parameters if item.positional]
         places = {item.name: place for place, item in enumerate(positional)}
         slots = {
@@ -129,8 +129,8 @@ class Binder:
         self._by_name = {item.name: slots[item.name] for item in signature.parameters if not item.variadic}
         starred = {item.kind: slots[item.name] for item in signature.parameters if item.variadic}
         self._var_args, self._var_kwargs = starred.get(VAR_POSITIONAL), starred.get(VAR_KEYWORD)
-        # The context is given by name, so that nothing after it can go by position.
-        self._keep = len(positional) if signature.context_index is None else signature.context_index
+        # What the bridge fills in is given by name, so that nothing after it can go by position.
+        self._keep = len(positional) if signature.own_index is None else signature.own_index
         self._keywords = {name: slot for name, slot in self._by_name.items() if not slot.positional_only}
         self._accepts = tuple(slot.accepts for slot in self._positional)
         self._validate = tuple(slot.validate for slot in self._positional)
@@ -294,7 +294,7 @@ class Binder:
 
     def _take_other(self, call: _Call, name: str, value: Any, *, given: int) -> None:
         """Takes an argument whose name is not that of an ordinary parameter."""
-        if name == self._context:
+        if name in self._own:
             call.report(name, "is filled in by the bridge; omit it")
         elif self._var_kwargs is not None:
             call.extra_kwargs[name] = _checked(call, self._var_kwargs, name, value)

@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from numbers import Real
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+from grpc_tool_bridge.aio.loops import running_loop
 from grpc_tool_bridge.aio.portal import SyncView
-from grpc_tool_bridge.config.argument_checks import A_NAME, A_TEXT, check_text, check_type
+from grpc_tool_bridge.config import CALL_TIMEOUT
+from grpc_tool_bridge.config.argument_checks import A_NAME, A_TEXT, check_seconds, check_text, check_type
 from grpc_tool_bridge.errors import (
     MAX_DETAIL_CHARS,
     MAX_MESSAGE_CHARS,
@@ -21,7 +23,13 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.rpc.asks import MAX_QUESTION_CHARS
-from grpc_tool_bridge.tools.questions import Answer, ask_of, checked_answer
+from grpc_tool_bridge.tools.alone import run_alone
+from grpc_tool_bridge.tools.call_context import CallContext
+from grpc_tool_bridge.tools.depends import Overrides
+from grpc_tool_bridge.tools.lifespan_values import NO_LIFESPAN, LifespanValues
+from grpc_tool_bridge.tools.memory_runtime import Answers, MemoryRuntime, portal
+from grpc_tool_bridge.tools.questions import Answer, Question, ask_of, checked_answer
+from grpc_tool_bridge.tools.tool_calls import ToolCalls
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -56,7 +64,7 @@ class ToolRuntime(Protocol):
         """Streams another tool within the caller's deadline and permit; raises ToolExecutionError."""
 
 
-class ToolContext:
+class ToolContext(CallContext):
     """A running tool's view of its call and its session.
 
     A parameter annotated ``ToolContext`` is filled in by the bridge. ``progress``, ``log``, ``time_left`` and
@@ -68,6 +76,7 @@ class ToolContext:
         tool_name: The tool's own name.
         request_id: The id that the caller gave the call; may be empty.
         metadata: The ``context`` of the caller's request.
+        lifespan: What the lifespans of the hub or the worker have yielded, by name.
     """
 
     def __init__(
@@ -81,16 +90,66 @@ class ToolContext:
         loop: asyncio.AbstractEventLoop,
         runtime: ToolRuntime,
         emit: Callable[[Progress | LogRecord], None] | None = None,
+        lifespan: Mapping[str, Any] = NO_LIFESPAN,
+        dependency_overrides: Overrides | None = None,
     ) -> None:
         self.session_id = session_id
         self.tool_name = tool_name
         self.request_id = request_id
         self.metadata = metadata
+        self.lifespan = lifespan
+        self._overrides = dependency_overrides
+        self._on_cancelled: list[Callable[[], None]] | None = None
         self._deadline = deadline
         self._loop = loop
         self._runtime = runtime
         self._emit = emit
         self._cancelled = False
+
+    @staticmethod
+    def for_test(
+        *,
+        variables: Mapping[str, Any] | None = None,
+        tools: Mapping[str, Any] | Iterable[Callable[..., Any]] | None = None,
+        lifespan: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        answers: Answers | None = None,
+        dependency_overrides: Overrides | None = None,
+        session_id: str = "test",
+        tool_name: str = "tool",
+        request_id: str = "",
+    ) -> "RecordedContext":
+        """Makes a context for a test that calls a tool's function alone, without a hub.
+
+        Args:
+            variables: The variables of the session, by name. They have revisions, and values as they travel.
+            tools: The tools that it may call: a dict by name of functions, fixed results, or exceptions to raise; or a
+                list of functions.
+            lifespan: What the lifespans have yielded: ``ctx.lifespan``.
+            metadata: The ``context`` of the request.
+            timeout: Seconds until the call's deadline.
+            answers: Answers to the tool's questions, in order: an Answer, a dict (accept), True, False, None (decline),
+                or an exception to raise; or a function that takes the Question. None: nobody can answer.
+            dependency_overrides: Providers that replace others in ``run``, by the provider that each replaces.
+            session_id: As in ToolContext.
+            tool_name: As in ToolContext.
+            request_id: As in ToolContext.
+
+        Returns:
+            The context, which records what the tool does with it.
+        """
+        check_seconds("timeout", timeout)
+        return RecordedContext(
+            MemoryRuntime(tool_name, session_id, variables=variables, tools=tools, answers=answers),
+            session_id=session_id,
+            tool_name=tool_name,
+            request_id=request_id,
+            metadata=dict(metadata or {}),
+            deadline=time.monotonic() + timeout,
+            lifespan=NO_LIFESPAN if lifespan is None else LifespanValues(lifespan),
+            dependency_overrides=dependency_overrides,
+        )
 
     # ------------------------------------------------------------------------------------------------ the call
 
@@ -111,6 +170,26 @@ class ToolContext:
     def mark_cancelled(self) -> None:
         """Tells the tool that its call has ended. Called by the bridge."""
         self._cancelled = True
+        for callback in self._on_cancelled or ():
+            callback()
+
+    def on_cancelled(self, callback: Callable[[], None]) -> None:
+        """Calls ``callback``, in the thread that cancels, when the call is cancelled; at once if it was."""
+        if self._on_cancelled is None:
+            self._on_cancelled = []
+        self._on_cancelled.append(callback)
+        if self._cancelled:
+            callback()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the awaitable methods."""
+        return self._loop
+
+    @property
+    def dependency_overrides(self) -> Overrides:
+        """Providers that replace others in this call, by the provider that each replaces."""
+        return self._overrides or {}
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Reports progress to a caller that asked for events.
@@ -240,3 +319,77 @@ class ToolContext:
     def sync(self) -> "SyncView[ToolContext]":
         """The same methods for a tool that runs in a thread; each blocks until it has finished."""
         return SyncView(self, self._loop)
+
+
+class ProgressReport(NamedTuple):
+    """What a tool has reported with ``ctx.progress``; ``total`` is None if it was not given."""
+
+    current: float
+    total: float | None
+    message: str
+
+
+class LogLine(NamedTuple):
+    """What a tool has logged with ``ctx.log``; the fields are texts."""
+
+    level: str
+    message: str
+    fields: dict[str, str]
+
+
+class RecordedContext(ToolContext):
+    """The context of a tool in a test; made by ``ToolContext.for_test``.
+
+    The awaitable methods work in any event loop. ``sync`` works in a thread, and where no event loop runs.
+
+    Args:
+        runtime: The variables, tools and answers of the test.
+        **facts: Those of ToolContext.
+
+    Attributes:
+        progress_reports: What the tool has reported.
+        logs: What it has logged.
+        tool_calls: The calls of other tools that it has made.
+        questions: The questions that it has asked.
+    """
+
+    def __init__(self, runtime: MemoryRuntime, **facts: Any) -> None:
+        super().__init__(loop=running_loop() or portal().loop, runtime=runtime, emit=self._record, **facts)
+        runtime.run = self.run
+        self._memory = runtime
+        self.progress_reports: list[ProgressReport] = []
+        self.logs: list[LogLine] = []
+        self.tool_calls: ToolCalls = runtime.tool_calls
+        self.questions: list[Question] = runtime.questions
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the session as they are now, by name."""
+        return self._memory.variables
+
+    async def run(self, tool: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Runs a tool with this context as the bridge does.
+
+        Arguments are checked, dependencies are made and closed, a plain function runs in a thread, and the result is
+        converted to its declared type. One with the executor "process" runs in a thread, too.
+
+        Args:
+            tool: A tool, or a function that can be one.
+            *args: Its arguments by position.
+            **kwargs: Its arguments by name.
+
+        Returns:
+            Its result; of a stream, the list of its values.
+
+        Raises:
+            ValidationError: The arguments do not fit.
+            TypeError: It cannot be a tool, or its result does not match its annotation.
+            BaseException: What the tool raises.
+        """
+        return await run_alone(self, tool, args, kwargs)
+
+    def _record(self, event: Progress | LogRecord) -> None:
+        if isinstance(event, Progress):
+            self.progress_reports.append(ProgressReport(event.current, event.total or None, event.message))
+        else:
+            self.logs.append(LogLine(event.level, event.message, dict(event.fields)))

@@ -84,6 +84,26 @@ def plain_answer(answer: Answer, ask_id: str = "") -> pb.Answer:
     return made
 
 
+def answer_of(given: Any, what: str, *, must: str = "must return") -> Answer:
+    """Returns the answer that a program gives as an Answer, a dict, True, False or None.
+
+    Raises:
+        ValidationError: It is none of them; the text begins with ``what``, and says what it ``must``.
+    """
+    if isinstance(given, Answer):
+        return given
+    if given is None or given is False:
+        return Answer("decline")
+    if given is True:
+        return Answer("accept")
+    if isinstance(given, Mapping):
+        return Answer("accept", dict(given))
+    raise ValidationError(
+        f"{what} {clipped_repr(given, 60)}; it {must} a dict (accept, with this content), True (accept), False or None "
+        "(decline), or an Answer"
+    )
+
+
 def checked_answer(answer: pb.Answer, schema: Mapping[str, Any] | None) -> Answer:
     """Reads an answer as received, from any peer.
 

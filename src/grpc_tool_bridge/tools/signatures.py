@@ -8,7 +8,7 @@ import types
 import typing
 from collections import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typing_extensions
@@ -26,7 +26,8 @@ from grpc_tool_bridge.tools.annotations import (
     unpacked,
     without_none,
 )
-from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.tools.call_context import CallContext
+from grpc_tool_bridge.tools.depends import Dependency, dependency_of
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
 from grpc_tool_bridge.tools.typespecs import bare_text
 
@@ -71,6 +72,7 @@ class Parameter:
         default: The default; ``EMPTY`` if there is none, ``OMITTED`` if there is none but it may be omitted.
         description: What the docstring says about it.
         make_default: Makes the default if the annotation defines it and the function does not; otherwise None.
+        dependency: Its ``Depends``; None if the caller fills it in.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Parameter:
     default: Any = EMPTY
     description: str = ""
     make_default: Callable[[], Any] | None = None
+    dependency: Dependency | None = None
 
     @property
     def variadic(self) -> bool:
@@ -101,10 +104,11 @@ class Signature:
     """A function as a tool.
 
     Attributes:
-        parameters: The parameters that a caller may fill, in order: without ``self`` and the context.
-        context: Name of the parameter that the bridge fills in, if any.
-        context_index: How many arguments may be given by position before the context; None if it does not limit
-        them.
+        parameters: The parameters that a caller may fill, in order: without ``self``, the context and dependencies.
+        context: Name of the parameter that gets the ToolContext, if any.
+        dependencies: The ``Depends`` of the parameters that have one, by name.
+        own_index: How many arguments may be given by position before the first parameter that the bridge fills in; None
+        if it does not limit them.
         result: Annotation of the result or, for a generator, of one item; ``EMPTY`` if there is none.
         description: The docstring without the parts about the arguments and the result.
         result_description: What the docstring says about the result.
@@ -116,7 +120,8 @@ class Signature:
 
     parameters: tuple[Parameter, ...]
     context: str | None = None
-    context_index: int | None = None
+    dependencies: Mapping[str, Dependency] = field(default_factory=dict)
+    own_index: int | None = None
     result: Any = EMPTY
     description: str = ""
     result_description: str = ""
@@ -148,19 +153,22 @@ def read_signature(function: Callable[..., Any], label: str) -> Signature:
     needs_instance = _is_unbound_method(function, raw)
     raw = raw[1:] if needs_instance else raw
     doc = read_docstring(docstring_of(function))
-    resolve = _Resolver.of(described)
+    resolve = Resolver.of(described)
     parameters = tuple(part for item in raw for part in _read_parameters(item, resolve, doc, label))
     _check_names(parameters, label)
     context = _find_context(parameters, label)
+    own = [item for item in parameters if item is context or item.dependency is not None]
+    _check_own(own, parameters, label)
     result = signature.return_annotation
     if result is not EMPTY:
         result = _awaited_type(resolve(result, f"{label}: the result"))
     is_generator = _yields(code)
     is_stream = is_generator or _yields(described) or _origin(result) in _STREAMS
     return Signature(
-        parameters=tuple(item for item in parameters if item is not context),
+        parameters=tuple(item for item in parameters if item not in own),
         context=context.name if context else None,
-        context_index=parameters.index(context) if context and context.positional else None,
+        dependencies={item.name: item.dependency for item in own if item.dependency is not None},
+        own_index=next((parameters.index(item) for item in own if item.positional), None),
         result=_item_type(result, label) if is_stream else result,
         description=_with_others(doc, parameters, described),
         result_description=doc.result,
@@ -214,12 +222,15 @@ def docstring_of(function: Callable[..., Any]) -> str:
     return implementation(function).__doc__ or own or ""
 
 
-def _read_parameters(item: inspect.Parameter, resolve: "_Resolver", doc: Docstring, label: str) -> list[Parameter]:
+def _read_parameters(item: inspect.Parameter, resolve: "Resolver", doc: Docstring, label: str) -> list[Parameter]:
     """Reads a parameter; for ``**kwargs: Unpack[…]``, one for each key of the TypedDict."""
     where = f"{label}: parameter '{item.name}'"
     if isinstance(item.default, FieldInfo):
         raise TypeError(f"{where}: its default is a Field, which the function would be given; put it in Annotated[...]")
     annotation = resolve(item.annotation, where)
+    dependency = dependency_of(annotation, item.default, where)
+    if dependency is not None:
+        return [Parameter(item.name, item.kind, annotation, dependency=dependency)]
     inside = unpacked(annotation)
     if inside is None:
         return [_parameter(item.name, item.kind, annotation, item.default, doc, where)]
@@ -277,15 +288,16 @@ def _is_unbound_method(function: Callable[..., Any], parameters: list[inspect.Pa
 
 
 @dataclass(frozen=True, slots=True)
-class _Resolver:
-    """Resolves annotations written as text."""
+class Resolver:
+    """Resolves annotations written as text. Made by ``of``."""
 
     global_names: dict[str, Any]
     local_names: dict[str, Any]
     qualname: str
 
     @classmethod
-    def of(cls, code: Callable[..., Any]) -> "_Resolver":
+    def of(cls, code: Callable[..., Any]) -> "Resolver":
+        """Returns the resolver for the annotations of a function."""
         code = inspect.unwrap(code)
         local_names = {item.__name__: item for item in getattr(code, "__type_params__", ())}
         if inspect.isfunction(code):
@@ -296,6 +308,7 @@ class _Resolver:
         return cls(getattr(code, "__globals__", {}), local_names, getattr(code, "__qualname__", ""))
 
     def __call__(self, annotation: Any, where: str) -> Any:
+        """Resolves an annotation; raises TypeError, whose text begins with ``where``, if it cannot be."""
         if annotation is EMPTY:
             return Any
         try:
@@ -320,25 +333,31 @@ class _Resolver:
 
 
 def _find_context(parameters: tuple[Parameter, ...], label: str) -> Parameter | None:
-    found = [item for item in parameters if _is_context(item.annotation)]
+    found = [item for item in parameters if item.dependency is None and is_context(item.annotation)]
     if not found:
         return None
     if len(found) > 1:
         names = " and ".join(f"'{item.name}'" for item in found)
         raise TypeError(f"{label}: parameters {names} are both a ToolContext; a tool can have only one")
-    context = found[0]
-    if context.variadic or context.kind is POSITIONAL_ONLY:
-        raise TypeError(
-            f"{label}: parameter '{context.name}' is given by name: it must not be positional-only or starred"
-        )
-    if context.positional and any(item.kind is VAR_POSITIONAL for item in parameters):
-        raise TypeError(f"{label}: parameter '{context.name}' comes before the starred one; put it after that")
-    return context
+    return found[0]
 
 
-def _is_context(annotation: Any) -> bool:
+def _check_own(own: list[Parameter], parameters: tuple[Parameter, ...], label: str) -> None:
+    """Checks that the bridge can fill in its parameters by name."""
+    is_starred = any(item.kind is VAR_POSITIONAL for item in parameters)
+    for item in own:
+        if item.variadic or item.kind is POSITIONAL_ONLY:
+            raise TypeError(
+                f"{label}: parameter '{item.name}' is given by name: it must not be positional-only or starred"
+            )
+        if item.positional and is_starred:
+            raise TypeError(f"{label}: parameter '{item.name}' comes before the starred one; put it after that")
+
+
+def is_context(annotation: Any) -> bool:
+    """Whether an annotation is that of the context."""
     annotation = without_none(_bare(annotation))
-    return isinstance(annotation, type) and issubclass(annotation, ToolContext)
+    return isinstance(annotation, type) and issubclass(annotation, CallContext)
 
 
 def _yields(code: Callable[..., Any]) -> bool:

@@ -26,6 +26,7 @@ from grpc_tool_bridge.tools.options import (
     fitting_type,
     own_name,
 )
+from grpc_tool_bridge.tools.providers import Dependencies
 from grpc_tool_bridge.tools.signatures import EMPTY, Signature, described_by, docstring_of, read_signature
 from grpc_tool_bridge.tools.specs import describe_tool
 from grpc_tool_bridge.values.arguments import EXECUTOR_KEY
@@ -62,6 +63,8 @@ class _Plan:
     is_stream: bool
     executor: ExecutorName
     context_parameter: str | None
+    dependencies: Dependencies | None
+    needs_context: bool
     needs_instance: bool
     options: ToolOptions
 
@@ -89,9 +92,11 @@ class Tool(Generic[P, R_co]):
         result: The check of what it returns or, for a stream, of each value; None if nothing is checked.
         executor: Where it runs: "async" on the event loop, "thread" in a thread, "process" in a spawned process.
         context_parameter: Name of the parameter that the bridge fills in with a ToolContext.
+        dependencies: What fills in its parameters with ``Depends``; None if it has none.
+        needs_context: Whether a call has a ToolContext, for the function or for its dependencies.
         bind: Checks and converts ``(args, kwargs)`` of a call and returns them ready for ``function(*args, **kwargs)``,
-            the context still to be added by name; raises ValidationError, whose ``details`` has a text for each wrong
-            argument (``Binder.bind``).
+            the context and the dependencies still to be added by name; raises ValidationError, whose ``details`` has a
+            text for each wrong argument (``Binder.bind``).
         bind_request: The same for the arguments of a request (``Binder.bind_request``).
         try_bind: The same as ``bind``, but returns None instead of an error (``Binder.try_bind``).
     """
@@ -104,6 +109,8 @@ class Tool(Generic[P, R_co]):
     result: Check | None
     executor: ExecutorName
     context_parameter: str | None
+    dependencies: Dependencies | None
+    needs_context: bool
     bind: Bind
     bind_request: BindRequest
     try_bind: TryBind
@@ -290,6 +297,8 @@ def tool_of_spec(
         is_stream=False,
         executor="async",
         context_parameter=signature.context,
+        dependencies=None,
+        needs_context=signature.context is not None,
         needs_instance=False,
         options=ToolOptions(name=spec.name),
     )
@@ -348,6 +357,8 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
         is_stream=signature.is_stream,
         executor=executor,
         context_parameter=signature.context,
+        dependencies=Dependencies(signature.dependencies, name) if signature.dependencies else None,
+        needs_context=signature.context is not None or bool(signature.dependencies),
         needs_instance=signature.needs_instance,
         options=options,
     )

@@ -65,6 +65,9 @@ class ToolService:
         settings: Limits of threads, processes and messages.
         make_runtime: Creates the runtime of a call's context.
 
+    Attributes:
+        surroundings: What the tools run in.
+
     Raises:
         AlreadyExistsError: Two tools have the same name or id.
     """
@@ -76,6 +79,7 @@ class ToolService:
         self, tools: Iterable[Any], settings: Settings, make_runtime: Callable[[ServedCall], ToolRuntime]
     ) -> None:
         self._runner = ToolRunner(settings, make_runtime)
+        self.surroundings = self._runner.surroundings
         self._tools: dict[str, _ToolName] = {}
         names: set[str] = set()
         for source in tools:

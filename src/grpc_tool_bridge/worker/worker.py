@@ -50,6 +50,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
+from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
@@ -68,7 +69,7 @@ _DELIVERY_SECONDS = 3.0
 _log = logging.getLogger(__name__)
 
 
-class ToolWorker:
+class ToolWorker(Surrounded):
     """Offers tools to a hub over a connection that it opens itself, so it needs no open port.
 
     ``async with ToolWorker(address, tools=[add])`` serves inside the block; ``await worker.run()`` serves until it is
@@ -90,6 +91,9 @@ class ToolWorker:
             and links are set at the hub.
         sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the worker, and ended
             with it.
+        lifespan: What is set up before the worker connects, and taken down after its last call has ended: an async
+            context manager function that takes this worker and yields a dict, whose values tools read as
+            ``ctx.lifespan["db"]``, or None; or a list of them. Connections that are lost do not end it.
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
 
     Attributes:
@@ -122,6 +126,7 @@ class ToolWorker:
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
         sources: Iterable[ToolSource] = (),
+        lifespan: Any = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
@@ -130,6 +135,8 @@ class ToolWorker:
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
         self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
+        self._surroundings = self._service.surroundings
+        self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
         self._offers = WorkerOffers(self._service, self, self._stub_of_sources)
         self._sources = RunningSources([(source, self._offers.make()) for source in sources_of(sources)])
@@ -184,6 +191,7 @@ class ToolWorker:
             AlreadyExistsError: The name of a tool is taken.
             ToolBridgeError: The hub refused the tools for another reason, a source can never offer any tools, or the
                 worker was closed meanwhile.
+            BaseException: What a lifespan raises.
         """
         check_seconds("connect_timeout", connect_timeout, may_be_endless=True)
         if self._starting is not None:
@@ -205,6 +213,7 @@ class ToolWorker:
             raise
 
     async def _start(self, connect_timeout: float) -> None:
+        await self.lifespans.start(self)
         await self._sources.start()
         # A hub that goes away before it answers is dialled again, like one that is not running.
         await reach(self._offer, connect_timeout, self._client.caller.pauses())
@@ -294,6 +303,7 @@ class ToolWorker:
 
         Raises:
             ProtocolError: The worker serves in another event loop, which still runs.
+            BaseException: What a lifespan raises at its end; everything is closed.
         """
         stranded = self._is_stranded()
         if self._starting is not None and not stranded and not self._starting.done():
@@ -301,16 +311,25 @@ class ToolWorker:
             self._left.set()
             self._starting.cancel()
             await asyncio.wait([self._starting])
-        await self._tasks.aclose()
-        await self._client.close()
-        await self._sources.aclose()
-        await self._service.aclose()
-        if self._agents is not None:
-            await self._agents.aclose()
-        if stranded:
-            # Tasks that waited for it have ended with their loop.
-            self._left = asyncio.Event()
-        self._left.set()
+        try:
+            await self._tasks.aclose()
+            await self._client.close()
+            await self._sources.aclose()
+            await self._service.aclose()
+            if self._agents is not None:
+                await self._agents.aclose()
+        finally:
+            await self._leave(stranded=stranded)
+
+    async def _leave(self, *, stranded: bool) -> None:
+        """Leaves the lifespans, and lets those go who wait for the end."""
+        try:
+            await self.lifespans.aclose()
+        finally:
+            if stranded:
+                # Tasks that waited for it have ended with their loop.
+                self._left = asyncio.Event()
+            self._left.set()
 
     def _is_stranded(self) -> bool:
         """Returns whether it was started in an event loop that has ended."""

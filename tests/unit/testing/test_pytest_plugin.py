@@ -219,7 +219,8 @@ def test_a_project_sets_up_its_hub_and_a_hanging_tool_does_not_hold_up_the_end(p
 
 
 def test_the_examples_of_the_guide_pass(pytester: pytest.Pytester) -> None:
-    conftest, plain, asynchronous, settings, bare = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    found = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    conftest, plain, asynchronous, calls, settings, bare, alone, dependencies = found
 
     run(
         pytester,
@@ -227,8 +228,11 @@ def test_the_examples_of_the_guide_pass(pytester: pytest.Pytester) -> None:
         conftest=conftest + settings,
         test_plain=plain,
         test_async=asynchronous,
+        test_calls=calls,
         test_bare=bare,
-        passed=4,
+        test_alone=alone,
+        test_dependencies=dependencies,
+        passed=9,
     )
 
 
@@ -246,7 +250,7 @@ def test_the_fixtures_are_listed_with_what_they_are_for(pytester: pytest.Pyteste
     result = pytester.runpytest_subprocess("--fixtures", *OPTIONS)
 
     own = ("bridge_tools", "bridge_settings", "bridge_server", "bridge", "bridge_recording", "recorded_bridge")
-    for name in (*own, "bridge_agents", "bridge_redact"):
+    for name in (*own, "bridge_agents", "bridge_redact", "bridge_lifespan", "tool_calls"):
         result.stdout.re_match_lines([rf"{name}\b.*pytest_plugin"])
 
 

@@ -209,13 +209,13 @@ class TestContext:
 
         f.__annotations__["ctx"] = annotation
         signature = read_signature(f, "f")
-        assert (signature.context, signature.context_index) == ("ctx", 1)
+        assert (signature.context, signature.own_index) == ("ctx", 1)
         assert [item.name for item in signature.parameters] == ["a", "b"]
 
     def test_a_keyword_context_stands_in_nobodys_way(self) -> None:
         def f(*args: Any, ctx: ToolContext) -> None: ...
 
-        assert read_signature(f, "f").context_index is None
+        assert read_signature(f, "f").own_index is None
 
     @pytest.mark.parametrize("annotation", [ToolContext | int, int | None, "int"])
     def test_other_unions_are_no_context(self, annotation: Any) -> None:

@@ -8,9 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.aio.eager import Done
-from grpc_tool_bridge.core.breakers import BreakerBackend
 from grpc_tool_bridge.core.calls import HubCall
-from grpc_tool_bridge.core.chaos.backend import ChaosBackend
 from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes
 from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -162,8 +160,9 @@ class WorkerBackend:
 
 def backend_of(tool: RegisteredTool) -> WorkerBackend | None:
     """Returns the backend of a tool that workers run; None for other tools."""
-    backend = tool.backend
-    while isinstance(backend, BreakerBackend | ChaosBackend):
+    backend: Any = tool.backend
+    # Those of breakers, of chaos and of a test's recorder are around another.
+    while hasattr(backend, "inner"):
         backend = backend.inner
     return backend if isinstance(backend, WorkerBackend) else None
 
