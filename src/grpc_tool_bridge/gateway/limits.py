@@ -133,9 +133,9 @@ def _single_limits(hub: Hub) -> Iterator[Limit]:
     agents = hub.agents.counts()
     for session in hub.store.sessions():
         yield from _session_limits(hub, session, *agents.get(session, (0, 0)))
-        for tool in list((session.tools or {}).values()):
+        for tool in list(session.tools.all() if session.tools else ()):
             yield from _tool_limits(hub, tool)
-    for tool in list(hub.store.tools.values()):
+    for tool in list(hub.store.tools.all()):
         yield from _tool_limits(hub, tool)
     for worker in hub.workers.workers():
         yield Limit("capacity", "Calls", worker.active, worker.capacity, kind="worker", of=worker.id)
@@ -157,7 +157,7 @@ def _session_limits(hub: Hub, session: Session, agents: int, runs: int) -> Itera
         yield limit("max_session_variables", "Variables", len(session.variables))
         yield limit("max_session_variable_bytes", "Memory of variables", session.variables.size, unit=BYTES)
     if session.tools is not None:
-        yield limit("max_session_tools", "Own tools", len(session.tools))
+        yield limit("max_session_tools", "Own tools", session.tools.count)
         yield limit("max_session_tool_bytes", "Own tool specs", session.tools.size, unit=BYTES)
     yield limit("max_session_watches", "Variable watches", session.watches)
     yield limit("max_session_watches", "Tool watches", session.tool_watches)

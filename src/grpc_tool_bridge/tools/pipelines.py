@@ -72,6 +72,9 @@ def pipeline(
     limits: ResourceLimits | Mapping[str, int] | None = None,
     examples: Iterable[str] = (),
     metadata: Mapping[str, str] | None = None,
+    hidden: bool = False,
+    deprecated: str = "",
+    tags: Iterable[str] = (),
 ) -> Tool:
     """Makes a composite tool: its steps call other tools of the session, in the hub.
 
@@ -86,11 +89,12 @@ def pipeline(
         result: The result: plain data with references to inputs and results, as in a step. Default: the result of the
             last step.
         tool_id: The id that calls use; default: the name.
-        version: Any text.
+        version: As for ``tool``.
         idempotent: Whether calling it twice has the same effect as calling it once.
         limits: A ResourceLimits, or its fields by name.
         examples: Calls that show how the tool is used, as text.
         metadata: Texts by name, for clients that list the tools; ``"pipeline"`` is reserved.
+        hidden, deprecated, tags: As for ``tool``.
 
     Returns:
         The tool, which can be served like any other.
@@ -112,7 +116,7 @@ def pipeline(
     _check(name, declaration, parameters)
     options: dict[str, Any] = {
         "tool_id": tool_id, "version": version, "idempotent": idempotent, "limits": limits, "examples": examples,
-        "metadata": metadata,
+        "metadata": metadata, "hidden": hidden, "deprecated": deprecated, "tags": tags,
     }  # fmt: skip
     text = write_declaration(declaration)
     # The caller may change the objects it passed; those read from the text are ours.
