@@ -41,7 +41,7 @@ class BridgeServer:
 
     Args:
         address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
-        tools: Functions and tools that every session sees.
+        tools: Functions, tools and toolsets that every session sees.
         agents: Runs agents in this process. True: configured by ``settings``; or ``{"model": …, "api_base": …}`` or
             AgentSettings. None (the default): only connected agent runtimes run agents.
         http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
@@ -62,7 +62,7 @@ class BridgeServer:
         hub: The hub.
 
     Raises:
-        AlreadyExistsError: Two tools share a name.
+        AlreadyExistsError: Two tools share a name and a version.
         ValidationError: The address, a tool, ``agents`` or ``chaos`` is not valid.
         OSError: The file of ``chaos`` cannot be read.
         ImportError: ``agents`` or ``http_address`` is set, and what it needs is not installed.
@@ -221,14 +221,14 @@ class LocalToolBridge(ToolBridge):
     """A bridge with its own hub in the same process, without a socket.
 
     Args:
-        tools: Functions and tools.
+        tools: Functions, tools and toolsets.
         settings: Limits. None: the defaults.
         store: As for ``BridgeServer``.
         keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
 
     Raises:
-        AlreadyExistsError: Two tools share a name.
+        AlreadyExistsError: Two tools share a name and a version.
         ValidationError: A tool is not valid.
     """
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 
 # Frames of these files say less about a failed import than those of the named module.
 _LIBRARIES = (
@@ -23,13 +24,13 @@ _LIBRARIES = (
 )
 
 
-def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
+def load_tools(sources: Iterable[str], *, given_to: str = "--tools", prefix: str = "") -> list[Tool]:
     """Imports the tools of all sources of a command line; one that is named twice counts once.
 
-    Errors start with the option that takes the sources: ``given_to``.
+    Errors start with the option that takes the sources: ``given_to``. ``prefix`` comes before all names.
 
     Raises:
-        ArgumentError: A source cannot be imported, or does not name tools.
+        ArgumentError: A source cannot be imported, or does not name tools, or the prefix is not valid.
     """
     modules: dict[str, ModuleType] = {}
     # By identity; the item itself is kept too, so that its id stays unique.
@@ -44,7 +45,10 @@ def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Too
                     tools[id(item)] = (item, _tool(source, item))
         except ArgumentError as error:
             raise ArgumentError(f"{given_to} {error}") from error.__cause__
-    return [tool for _, tool in tools.values()]
+    try:
+        return list(prefixed((tool for _, tool in tools.values()), check_prefix(prefix)))
+    except ValueError as error:
+        raise ArgumentError(f"--prefix: {error}") from None
 
 
 def split_source(source: str) -> tuple[str, str]:
@@ -163,7 +167,7 @@ def _packages(path: Path) -> list[Path]:
 
 def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
     if not attribute:
-        found = [item for item in vars(module).values() if isinstance(item, Tool)]
+        found = [item for item in flat(vars(module).values()) if isinstance(item, Tool)]
         if not found:
             raise ArgumentError(
                 f"{source}: {module.__name__} has no tools; mark functions with @tool, or name one as {source}:function"
@@ -176,8 +180,8 @@ def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
         except AttributeError:
             raise ArgumentError(f"{source}: {module.__name__} has no {attribute}") from None
     if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]
+        return list(flat(value.values()))
+    return list(flat(value if isinstance(value, list | tuple) else [value]))
 
 
 def _tool(source: str, item: Any) -> Tool:

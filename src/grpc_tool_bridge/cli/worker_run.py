@@ -52,7 +52,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         return _recycle(options, settings)
     with serving.serving(options) as out:
         line = hold()
-        offered = load_tools(sources, given_to="worker")
+        offered = load_tools(sources, given_to="worker", prefix=options.prefix)
         lifetime = _lifetime_of(options)
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         made = _make_worker(hub, offered, servers, settings, options, lifetime)

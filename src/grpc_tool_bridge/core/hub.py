@@ -98,7 +98,7 @@ class Hub:
 
     Args:
         settings: Limits; None: the defaults.
-        tools: Tools that every session sees.
+        tools: Tools and toolsets that every session sees.
         chaos: The faults to inject; None: none.
         durable: Keeps its state beyond the life of the process; None: it ends with it.
 
@@ -413,8 +413,8 @@ class Hub:
                     "tools of every session are removed by their worker, over its link; set session_id"
                 )
             session = self.store.find(request.session_id)
-            own: Mapping[str, RegisteredTool] = session.tools or {}
-            missing = [tool_id for tool_id in request.tool_ids if tool_id not in own]
+            own = self.registry.own(session.id)
+            missing = [tool_id for tool_id in request.tool_ids if own.find(tool_id) is None]
             if missing:
                 named = ", ".join(shown(tool_id) for tool_id in missing[:MAX_NAMED])
                 more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
-from grpc_tool_bridge.config.argument_checks import list_of
+from grpc_tool_bridge.config.argument_checks import check_type, list_of, refuse_value
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
-from grpc_tool_bridge.tools.options import checked_name, put_marks
+from grpc_tool_bridge.tools.options import TOOL_NAME, checked_name, put_marks
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 
 T = TypeVar("T")
@@ -64,9 +64,7 @@ class Toolset:
             )
         if isinstance(source, Tool | Toolset):
             raise TypeError(f"{source!r} is no object with methods; put it into the list of tools as it is")
-        if prefix:
-            checked_name(prefix, "prefix")
-        self.prefix = prefix
+        self.prefix = check_prefix(prefix)
         self._of = source.__name__ if isinstance(source, ModuleType) else type(source).__qualname__
         if isinstance(source, ModuleType):
             members, marked = _of_module(source)
@@ -101,16 +99,19 @@ def flat(tools: Iterable[Any]) -> Iterator[Any]:
             yield item
 
 
-def prefixed(tools: Iterable[Tool], prefix: str) -> Sequence[Tool]:
-    """Returns tools with a prefix before their names.
+def check_prefix(prefix: Any) -> str:
+    """Returns what comes before names; raises ArgumentTypeError or ValidationError if names cannot begin so."""
+    called = "the beginning of names, of letters, digits, '_', '-' and '.', such as 'orders.'"
+    check_type("prefix", prefix, str, called)
+    if prefix and not TOOL_NAME.fullmatch(prefix):
+        refuse_value("prefix", prefix, called)
+    return str(prefix)
 
-    Raises:
-        TypeError: The prefix is no text.
-        ValueError: The prefix, or a name with it, is not valid.
-    """
+
+def prefixed(tools: Iterable[Tool], prefix: str) -> Sequence[Tool]:
+    """Returns tools with a prefix before their names; raises ValueError if a name is too long with it."""
     if not prefix:
         return list(tools)
-    checked_name(prefix, "prefix")
     return [tool.changed(checked_name(f"{prefix}{tool.spec.name}", "name")) for tool in tools]
 
 

@@ -51,6 +51,9 @@ from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
+from grpc_tool_bridge.tools.tool import as_tool
+from grpc_tool_bridge.tools.tool_versions import versioned
+from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
@@ -77,7 +80,7 @@ class ToolWorker:
 
     Args:
         address: The hub's ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to a hub in this process.
-        tools: Functions and tools.
+        tools: Functions, tools and toolsets.
         session_id: Only this session sees the tools; it is created if it does not exist. None: every session.
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
@@ -91,6 +94,8 @@ class ToolWorker:
         sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the worker, and ended
             with it.
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
+        prefix: Comes before the names of ``tools``, with its separator, such as ``"orders."``; those of ``sources`` have
+            prefixes of their own.
 
     Attributes:
         address: The hub's.
@@ -99,7 +104,7 @@ class ToolWorker:
         ImportError: ``agents`` is set, but DSPy is not installed.
         ValidationError: An argument or a setting in ``agents`` is not valid.
         TypeError: An item of ``tools`` cannot be a tool.
-        AlreadyExistsError: Two tools have the same name.
+        AlreadyExistsError: Two tools have the same name and version.
     """
 
     def __init__(
@@ -122,6 +127,7 @@ class ToolWorker:
         settings: Settings | None = None,
         lifetime: WorkerLifetime | None = None,
         sources: Iterable[ToolSource] = (),
+        prefix: str = "",
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
@@ -129,7 +135,8 @@ class ToolWorker:
         self.session_id = session_id
         self.worker_id = worker_id or uuid.uuid4().hex
         self.capacity = capacity
-        self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
+        offered = prefixed(map(as_tool, flat(list_of("tools", tools, A_LIST_OF_TOOLS))), check_prefix(prefix))
+        self._service = ToolService(offered, self.settings, self._runtime_of)
         self._specs = [tool.spec for tool in self._service.tools]
         self._offers = WorkerOffers(self._service, self, self._stub_of_sources)
         self._sources = RunningSources([(source, self._offers.make()) for source in sources_of(sources)])
@@ -349,8 +356,9 @@ class ToolWorker:
 
     async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         """Unregisters tools over a link; see ``Registrar``."""
+        tool_ids = [versioned(spec.tool_id, spec.version) if spec.version else spec.tool_id for spec in specs]
         request = UnregisterToolsRequest(
-            session_id=self.session_id or "", tool_ids=[spec.tool_id for spec in specs], worker_id=self.worker_id
+            session_id=self.session_id or "", tool_ids=tool_ids, worker_id=self.worker_id
         )
         response = await self._client.caller.over(stub).unary("UnregisterTools", request, CALL_TIMEOUT)
         if response.HasField("error") and response.error.type != "ToolNotFound":
