@@ -12,7 +12,7 @@ from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
@@ -259,7 +259,7 @@ class LocalToolBridge(ToolBridge):
         metadata: Mapping[str, str] | None = None,
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
-    ) -> dict[str, AsyncGRPCProxyTool]:
+    ) -> Tools:
         """Opens the session, as for ``ToolBridge``, of a hub that has opened its store.
 
         Raises:

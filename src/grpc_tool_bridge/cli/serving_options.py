@@ -14,8 +14,8 @@ from grpc_tool_bridge.cli.settings import read_settings, setting
 from grpc_tool_bridge.config import Settings
 
 SOURCE_HELP = (
-    "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, a toolset, or a list, "
-    "tuple or dict of them; without it, every tool and toolset of the module."
+    "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, a toolset, or a "
+    "list, tuple or dict of them; without it, every tool and toolset of the module."
 )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -51,6 +51,7 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
+from grpc_tool_bridge.tools.toolset import Toolset
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
@@ -120,7 +121,7 @@ class Hub:
     def __init__(
         self,
         settings: Settings | None = None,
-        tools: Iterable[ToolSource] = (),
+        tools: Iterable[ToolSource | Toolset] = (),
         *,
         chaos: Chaos | None = None,
         durable: DurableStore | None = None,

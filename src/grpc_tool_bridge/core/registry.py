@@ -19,6 +19,7 @@ from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
 from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
+from grpc_tool_bridge.tools.toolset import Toolset
 
 # What all watches together tell in one turn of the loop takes about so long; each tells at least one change.
 WATCH_SECONDS = 0.01
@@ -70,7 +71,7 @@ class ToolRegistry:
         self._turns = SharedTurns(WATCH_SECONDS)
 
     def register_batch(
-        self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+        self, session_id: str, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Registers tools, all or none.
 
@@ -352,7 +353,7 @@ class ToolRegistry:
 
 
 def _listed(tools: ToolScope) -> dict[str, RegisteredTool]:
-    """Returns the tools of a scope by the names under which they are listed: ``add``, and older versions as ``add@1``."""
+    """Returns the tools of a scope by the names under which they are listed: older versions as ``add@1``."""
     listed = dict(tools.names)
     for tool in tools.older():
         listed[tool.pinned.name] = tool.pinned

@@ -40,6 +40,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetad
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.tools.tool_versions import split_version
+from grpc_tool_bridge.tools.toolset import Toolset
 from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -366,7 +367,7 @@ class SessionStore:
 
     # -------------------------------------------------------------------------------------------------- tools
 
-    async def register_tools(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
+    async def register_tools(self, session_id: str, tools: Iterable[ToolSource | Toolset]) -> list[RegisteredTool]:
         """Adds tools to a session, all or none.
 
         Args:
@@ -381,7 +382,7 @@ class SessionStore:
         return self.add_tools(session_id, tools)
 
     def add_tools(
-        self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+        self, session_id: str, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Adds tools to a session in place of ``replaced``; a synchronous ``register_tools``."""
         session = self.find(session_id)
@@ -401,7 +402,7 @@ class SessionStore:
         return added
 
     def add_global_tools(
-        self, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+        self, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Adds tools that every session sees; arguments and errors as for ``add_tools``."""
         added = register_in(

@@ -7,11 +7,11 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.registered_tool import Prepared, RegisteredTool, ToolSource, prepare
 from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError
+from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.rpc.bounds import shown
-from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
 from grpc_tool_bridge.tools.tool_versions import VERSION, split_version, version_key
-from grpc_tool_bridge.tools.toolset import flat
+from grpc_tool_bridge.tools.toolset import Toolset, flat
 
 
 class ToolScope(dict[str, RegisteredTool]):
@@ -109,7 +109,7 @@ def newest_of(versions: dict[str, RegisteredTool]) -> RegisteredTool:
 
 def register_in(
     known: ToolScope,
-    sources: Iterable[ToolSource],
+    sources: Iterable[ToolSource | Toolset],
     *,
     settings: Settings,
     revisions: Revisions,
@@ -149,9 +149,7 @@ def register_in(
     return added
 
 
-def _check_taken(
-    known: ToolScope, specs: Iterable[ToolSpec], gone: Collection[RegisteredTool], scope: str
-) -> None:
+def _check_taken(known: ToolScope, specs: Iterable[ToolSpec], gone: Collection[RegisteredTool], scope: str) -> None:
     """Checks that names and ids are free, or those of other versions."""
     new: dict[str, list[ToolSpec]] = {}
     ids: dict[str, str] = {}

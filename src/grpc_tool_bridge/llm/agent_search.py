@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
-from grpc_tool_bridge.llm.tool_filter import filter_of
+from grpc_tool_bridge.llm.tool_filter import for_models
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _SCOPE = f"{SEARCH_TOOLS}:"
@@ -23,7 +23,8 @@ class AgentTools:
 
     Attributes:
         names: Those that it is given, in order, each once.
-        patterns: Patterns of those that it may find and call; none: all of them. None: it does not search.
+        patterns: Patterns of those that it may find and call; none: all that models are given. None: it does not
+            search.
     """
 
     names: tuple[str, ...]
@@ -37,7 +38,7 @@ class AgentTools:
         """
         if self.patterns is None:
             return None
-        return filter_of(self.patterns) if self.patterns else lambda _: True
+        return for_models(self.patterns or None)
 
 
 def specs_named(names: Iterable[str], known: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:

@@ -26,6 +26,7 @@ from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import ContextServer
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.tools.tool_versions import versioned
 from grpc_tool_bridge.values.scalars import PackedValue
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -204,7 +205,7 @@ class ToolProcess:
         """Sends a call once the process is ready; kills the process if the call is left unanswered."""
         call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
         if self.age is not None:
-            self.tools[tool.spec.name] = tool
+            self.tools[versioned(tool.spec.name, tool.spec.version)] = tool
         call.payload = self._request(args, kwargs, context).SerializeToString()
         server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
         self._number += 2

@@ -94,7 +94,9 @@ def pipeline(
         limits: A ResourceLimits, or its fields by name.
         examples: Calls that show how the tool is used, as text.
         metadata: Texts by name, for clients that list the tools; ``"pipeline"`` is reserved.
-        hidden, deprecated, tags: As for ``tool``.
+        hidden: As for ``tool``.
+        deprecated: As for ``tool``.
+        tags: As for ``tool``.
 
     Returns:
         The tool, which can be served like any other.
@@ -103,14 +105,7 @@ def pipeline(
         TypeError: An option is of the wrong type.
         ValueError: A step refers to something undefined, or an option has an invalid value.
     """
-    for what, given in (("inputs", inputs), ("metadata", metadata)):
-        if given is not None:
-            check_type(what, given, Mapping, "a dict by name")
-    if PIPELINE_KEY in (metadata or {}):
-        raise ValueError(f"{name}: metadata[{PIPELINE_KEY!r}] has the pipeline itself; choose another key")
-    parameters = [
-        _parameter(key, *(kind if isinstance(kind, tuple) else (kind,))) for key, kind in (inputs or {}).items()
-    ]
+    parameters = _parameters_of(name, inputs, metadata)
     parts = list_of("steps", steps, "a list of what step, parallel and each return")
     declaration = Declaration(parts, result)
     _check(name, declaration, parameters)
@@ -121,6 +116,18 @@ def pipeline(
     text = write_declaration(declaration)
     # The caller may change the objects it passed; those read from the text are ours.
     return _make(name, description, read_declaration(text), parameters, text, **options)
+
+
+def _parameters_of(
+    name: str, inputs: Mapping[str, Any] | None, metadata: Mapping[str, str] | None
+) -> list[inspect.Parameter]:
+    """Checks the options that are mappings, and returns the inputs."""
+    for what, given in (("inputs", inputs), ("metadata", metadata)):
+        if given is not None:
+            check_type(what, given, Mapping, "a dict by name")
+    if PIPELINE_KEY in (metadata or {}):
+        raise ValueError(f"{name}: metadata[{PIPELINE_KEY!r}] has the pipeline itself; choose another key")
+    return [_parameter(key, *(kind if isinstance(kind, tuple) else (kind,))) for key, kind in (inputs or {}).items()]
 
 
 def pipeline_of(spec: ToolSpec) -> Tool:

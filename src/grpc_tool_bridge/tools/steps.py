@@ -15,8 +15,8 @@ import msgspec
 
 from grpc_tool_bridge.config.renamed import warn_renamed
 from grpc_tool_bridge.tools.options import TOOL_NAME
-from grpc_tool_bridge.tools.tool_versions import VERSION, split_version
 from grpc_tool_bridge.tools.templates import NAME, check_template, is_reference
+from grpc_tool_bridge.tools.tool_versions import VERSION, split_version
 
 # Reserved names: the result of the previous step and, within each(), the item.
 LAST = "last"

@@ -62,8 +62,15 @@ class _Plan:
         spec.name = spec.tool_id = name
         change(spec)
         binder = self.binder.renamed(name)
-        marks = {"hidden": is_hidden(spec), "deprecated": deprecated_of(spec), "tags": tags_of(spec)}
-        options = replace(self.options, name=name, tool_id=None, version=spec.version, **marks)
+        options = replace(
+            self.options,
+            name=name,
+            tool_id=None,
+            version=spec.version,
+            hidden=is_hidden(spec),
+            deprecated=deprecated_of(spec),
+            tags=tags_of(spec),
+        )
         return replace(
             self,
             spec=spec,
@@ -268,22 +275,9 @@ def tool(
         ValueError: An option does not match the function, or has an invalid value.
     """
     options = ToolOptions(
-        name,
-        tool_id,
-        description,
-        type,
-        version,
-        idempotent,
-        limits,
-        executor,
-        examples,
-        metadata,
-        check_result,
-        breaker,
-        hidden,
-        deprecated,
-        tags,
-    )
+        name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result,
+        breaker, hidden, deprecated, tags,
+    )  # fmt: skip
     return _make(function, options) if function is not None else functools.partial(_make, options=options)
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from grpc_tool_bridge.config.argument_checks import check_type, list_of, refuse_value
 from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.tool_marks import checked_tags
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tools.options import TOOL_NAME, checked_name, put_marks
 from grpc_tool_bridge.tools.tool import Tool, as_tool
@@ -71,10 +72,10 @@ class Toolset:
         else:
             members, marked = _of_object(source)
         names = _chosen(self._of, members, marked, include, exclude)
-        given = {"tags": tuple(tags) if not isinstance(tags, str) else tags, "hidden": hidden, "deprecated": deprecated}
+        added = checked_tags(tags)
 
         def mark(spec: ToolSpec) -> None:
-            put_marks(spec, **given)
+            put_marks(spec, hidden=hidden, deprecated=deprecated, tags=added)
             spec.version = spec.version or version
 
         found = [as_tool(members[name]) for name in names]
@@ -153,9 +154,7 @@ def _of_module(module: ModuleType) -> tuple[dict[str, Any], list[str]]:
     public = getattr(module, "__all__", None)
     if public is None:
         public = [
-            name
-            for name, value in members.items()
-            if not name.startswith("_") and value.__module__ == module.__name__
+            name for name, value in members.items() if not name.startswith("_") and value.__module__ == module.__name__
         ]
     return members, marked or [name for name in public if name in members]
 

@@ -85,10 +85,11 @@ class ToolService:
         for source in flat(tools):
             tool = as_tool(source)
             spec = tool.spec
-            if names.setdefault(spec.name, spec.tool_id) != spec.tool_id or (spec.tool_id, spec.version) in self._offered:
+            key = spec.tool_id, spec.version
+            if key in self._offered or names.setdefault(spec.name, spec.tool_id) != spec.tool_id:
                 which = f" and have the version {spec.version!r}" if spec.version else ""
                 raise AlreadyExistsError(f"two tools are named {spec.name!r}{which}; give one of them another name")
-            self._offered[spec.tool_id, spec.version] = _ToolName(spec.name, tool)
+            self._offered[key] = _ToolName(spec.name, tool)
         self._index()
         self._calls: set[Call] = set()
         self._direct: DirectRunner[str, _ToolName, tuple[()]] = DirectRunner(self._runner, self)

@@ -94,8 +94,8 @@ class ToolWorker:
         sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the worker, and ended
             with it.
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
-        prefix: Comes before the names of ``tools``, with its separator, such as ``"orders."``; those of ``sources`` have
-            prefixes of their own.
+        prefix: Comes before the names of ``tools``, with its separator, such as ``"orders."``; those of ``sources``
+            have prefixes of their own.
 
     Attributes:
         address: The hub's.
@@ -357,9 +357,7 @@ class ToolWorker:
     async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         """Unregisters tools over a link; see ``Registrar``."""
         tool_ids = [versioned(spec.tool_id, spec.version) if spec.version else spec.tool_id for spec in specs]
-        request = UnregisterToolsRequest(
-            session_id=self.session_id or "", tool_ids=tool_ids, worker_id=self.worker_id
-        )
+        request = UnregisterToolsRequest(session_id=self.session_id or "", tool_ids=tool_ids, worker_id=self.worker_id)
         response = await self._client.caller.over(stub).unary("UnregisterTools", request, CALL_TIMEOUT)
         if response.HasField("error") and response.error.type != "ToolNotFound":
             raise error_from_info(response.error)

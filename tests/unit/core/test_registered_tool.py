@@ -204,7 +204,9 @@ def test_a_wrong_id_that_no_tool_can_have_is_told_its_bound() -> None:
 
 
 def test_a_tool_is_seen_under_its_version_with_all_that_it_has() -> None:
-    (registered,) = register(ToolScope(), tool(version="1", tool_id="calc.add", limits={"max_concurrent_calls": 2})(add))
+    (registered,) = register(
+        ToolScope(), tool(version="1", tool_id="calc.add", limits={"max_concurrent_calls": 2})(add)
+    )
     pinned = registered.pinned
     assert (pinned.name, pinned.id, pinned.spec.name, pinned.spec.tool_id) == ("add@1", "calc.add@1") * 2
     assert (registered.name, registered.spec.name, registered.id) == ("add", "add", "calc.add")

@@ -1,5 +1,7 @@
 """The tools of one scope: which of several versions a name means, and which tools may stand beside one another."""
 
+from typing import Any
+
 import pytest
 
 from grpc_tool_bridge.config import Settings
@@ -16,7 +18,9 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def register(known: ToolScope, *sources: ToolSource, replaced: tuple[RegisteredTool, ...] = ()) -> list[RegisteredTool]:
+def register(
+    known: ToolScope, *sources: ToolSource | Toolset, replaced: tuple[RegisteredTool, ...] = ()
+) -> list[RegisteredTool]:
     return register_in(
         known, sources, settings=Settings(), revisions=Revisions(), scope="session 's'", replaced=replaced
     )
@@ -55,7 +59,9 @@ def test_the_tools_of_a_toolset_are_registered_in_its_place() -> None:
     assert list(known) == ["orders.get", "add"]
 
 
-@pytest.mark.parametrize("texts", [("1.9", "1.10"), ("1.10", "1.9"), ("1.10-rc.1", "1.10", "1.9"), ("x", "1.10", "1.9")])
+@pytest.mark.parametrize(
+    "texts", [("1.9", "1.10"), ("1.10", "1.9"), ("1.10-rc.1", "1.10", "1.9"), ("x", "1.10", "1.9")]
+)
 def test_the_plain_name_is_the_newest_version_whatever_came_last(texts: tuple[str, ...]) -> None:
     known = versions(*texts)
     assert known["add"].version == known.names["add"].version == "1.10"
@@ -110,13 +116,17 @@ def test_an_older_version_goes_and_the_newest_stays() -> None:
         ({}, {}, "has a tool named 'add' already; give one of them another name$"),
         ({"version": "1"}, {}, "only one of the two has a version"),
         ({}, {"version": "1"}, "only one of the two has a version"),
-        ({"version": "1"}, {"version": "2", "tool_id": "plus"}, "another version of 'add' with the id 'add', not 'plus'"),
+        (
+            {"version": "1"},
+            {"version": "2", "tool_id": "plus"},
+            "another version of 'add' with the id 'add', not 'plus'",
+        ),
         ({"version": "1"}, {"version": "a b"}, "'a b' cannot be part of a name"),
         ({"version": "x" * 65}, {"version": "1"}, "cannot be part of a name"),
     ],
 )
 def test_what_is_no_other_version_of_a_tool_is_refused(
-    before: dict[str, str], after: dict[str, str], text: str
+    before: dict[str, Any], after: dict[str, Any], text: str
 ) -> None:
     known = ToolScope()
     register(known, ToolSpec(name="add", **before))

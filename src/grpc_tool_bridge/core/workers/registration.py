@@ -182,9 +182,7 @@ def _is_version(
     return True
 
 
-def _gives_way(
-    other: RegisteredTool, spec: ToolSpec, own: Collection[Worker], in_place_of: Worker | None
-) -> bool:
+def _gives_way(other: RegisteredTool, spec: ToolSpec, own: Collection[Worker], in_place_of: Worker | None) -> bool:
     """Returns whether another version of a tool is replaced by the one that a worker offers, and not beside it."""
     backend = backend_of(other)
     if backend is None or any(worker not in own for worker in backend.workers):
