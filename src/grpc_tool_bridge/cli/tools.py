@@ -3,10 +3,12 @@
 from typing import Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.find_tool import find_tool
+from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.llm.tool_marks import checked_tags, has_tags
 
 
 async def tools(
@@ -20,6 +22,10 @@ async def tools(
         ),
     ] = None,
     prefix: Annotated[str, Option(metavar="PREFIX", help="Only tools whose names begin with this.")] = "",
+    tag: Annotated[
+        list[str] | None, Option("--tag", metavar="TAG", help="Only tools with this tag; with all of them if repeated.")
+    ] = None,
+    hidden: Annotated[bool, Option("--hidden", help="Also list hidden tools.")] = False,
     limit: Annotated[
         int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
     ] = None,
@@ -46,38 +52,61 @@ async def tools(
     from grpc_tool_bridge.cli.consoles import console
 
     async with open_bridge(hub, session) as bridge:
-        if search is None:
-            specs = [proxy.spec for proxy in bridge.tools.values() if proxy.name.startswith(prefix)]
+        if name is not None:
+            specs = [named_spec(bridge, name)]
+        elif search is None:
+            listed = [*bridge.tools.values(), *(bridge.tools.hidden.values() if hidden else ())]
+            specs = [
+                proxy.spec for proxy in listed if proxy.name.startswith(prefix) and has_tags(proxy.spec, tag or ())
+            ]
             specs.sort(key=lambda spec: spec.name)
         else:
-            specs = [proxy.spec for proxy in await bridge.search_tools(search, limit=limit or 8, prefix=prefix)]
+            found = await bridge.search_tools(search, limit=limit or 8, prefix=prefix, tags=tag or ())
+            specs = [proxy.spec for proxy in found]
         held = await _held_back(bridge)
     if name is not None:
-        spec = find_tool(specs, name)
+        (spec,) = specs
         print_json(tool_text.facts(spec, held)) if as_json else tool_text.show(spec, held)
     elif as_json:
         print_json([tool_text.facts(spec, held) for spec in specs])
     elif specs:
         console().print(tool_text.table(specs, held))
-    elif search is not None or prefix:
+    elif search is not None or prefix or tag:
         console().print("No tool matches; grpc-tool-bridge tools lists all of them.")
     else:
         console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
 
 
 def check(
-    *, name: str | None, search: str | None, prefix: str, limit: int | None, source: str | None, **_: Any
+    *,
+    name: str | None,
+    search: str | None,
+    prefix: str,
+    tag: list[str] | None,
+    hidden: bool,
+    limit: int | None,
+    source: str | None,
+    **_: Any,
 ) -> None:
     """Checks the arguments that do not need the hub; raises ArgumentError."""
     from grpc_tool_bridge.cli.imported_tools import check_from
 
     check_from(source)
-    if source is not None and (search is not None or prefix):
-        raise ArgumentError("--search and --prefix: for the tools of a hub only; omit them with --from")
-    if name is not None and (search is not None or prefix):
+    try:
+        checked_tags(tag or ())
+    except ValidationError as error:
+        raise ArgumentError(f"--tag: {error.message}") from None
+    chooses = search is not None or prefix or tag or hidden
+    if source is not None and chooses:
         raise ArgumentError(
-            "tools shows one tool by its name, or searches with --search and --prefix; give one of them"
+            "--search, --prefix, --tag and --hidden: for the tools of a hub only; omit them with --from"
         )
+    if name is not None and chooses:
+        raise ArgumentError(
+            "tools shows one tool by its name, or lists those of --search, --prefix, --tag and --hidden; give one of them"
+        )
+    if hidden and search is not None:
+        raise ArgumentError("--hidden: --search never finds hidden tools; omit one of them")
     if limit is not None and search is None:
         raise ArgumentError("--limit is the maximum number of tools that --search finds; give --search too")
 

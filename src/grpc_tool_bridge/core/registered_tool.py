@@ -18,6 +18,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.tool_marks import is_hidden, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -80,6 +81,7 @@ class RegisteredTool:
         schema: A digest that must be equal for all workers that offer it.
         version: From the spec.
         versions: All versions of it that are registered, by version; None: it is the only one. Set by its scope.
+        is_hidden, tags: What listings filter by, from the spec.
         is_older: Whether a newer version is registered, so that it is listed as ``pinned``. Set by the registry.
         base: If it is how a tool is seen under its name with its version (``pinned``), that tool; else None.
         label: Returns the metrics of tools that are called by a name; set by the registry.
@@ -91,6 +93,7 @@ class RegisteredTool:
         "base",
         "check",
         "id",
+        "is_hidden",
         "is_older",
         "label",
         "limiter",
@@ -104,6 +107,7 @@ class RegisteredTool:
         "spec",
         "spec_bytes",
         "spec_nodes",
+        "tags",
         "timeout",
         "tool",
         "version",
@@ -133,6 +137,8 @@ class RegisteredTool:
         self.backend: Backend[Any] | None = _Nobody() if prepared.tool is None else None
         self.session_id = ""
         self.version = spec.version
+        self.is_hidden = is_hidden(spec)
+        self.tags = frozenset(tags_of(spec))
         self.versions: dict[str, RegisteredTool] | None = None
         self.is_older = False
         self.base: RegisteredTool | None = None

@@ -237,6 +237,19 @@ class ToolRegistry:
         """Returns the tools that a session sees by name, in order; for None, the hub's. They must not be changed."""
         return self._shared_tools() if session is None else self._view(session).by_name()
 
+    def listed(self, session: Session | None, tags: Collection[str] = ()) -> dict[str, RegisteredTool]:
+        """Returns the tools that a session sees by name, in order, without hidden ones; for None, the hub's.
+
+        Args:
+            session: The session.
+            tags: Only tools that have all of these.
+        """
+        return {
+            name: tool
+            for name, tool in self.by_name(session).items()
+            if not tool.is_hidden and (not tags or tool.tags.issuperset(tags))
+        }
+
     def count(self, session: Session) -> int:
         """Returns the number of tools that a session sees."""
         if not session.tools:
