@@ -54,7 +54,8 @@ class McpOptions(OptionGroup):
             "--tool-filter",
             metavar="PATTERN",
             help="Serve only the tools whose names match, such as 'weather.*', or that have a tag, such as tag:read; "
-            "search: instead of the tools, show two that find tools and call them. Repeatable, also with commas between them.",
+            "search: instead of the tools, show two that find tools and call them. Repeatable, also with commas "
+            "between them.",
         ),
     ] = None
     mcp_agent: Annotated[

@@ -10,7 +10,15 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli.consoles import console, rich_table
 from grpc_tool_bridge.cli.spec_text import arguments_text, default_text, signature_text, steps_text
-from grpc_tool_bridge.llm.tool_marks import DEPRECATED_KEY, HIDDEN_KEY, TAGS_KEY, deprecated_of, is_hidden, tags_of
+from grpc_tool_bridge.llm.tool_marks import (
+    DEPRECATED_KEY,
+    HIDDEN_KEY,
+    TAGS_KEY,
+    deprecated_of,
+    described,
+    is_hidden,
+    tags_of,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
 
@@ -68,10 +76,8 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
     out.print(Text(signature_text(spec), style="bold"))
     if spec.name in held:
         out.print(Text(_until(held[spec.name]), style="red"))
-    if replacement := deprecated_of(spec):
-        out.print(Text(f"deprecated: {replacement}", style="yellow"))
-    if spec.description:
-        out.print(Text(spec.description))
+    if text := described(spec):
+        out.print(Text(text))
     if spec.arguments:
         rows = [
             [item.name, item.python_type, "required" if item.required else default_text(item), item.description]
@@ -80,11 +86,7 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
         out.print(rich_table(["argument", "type", "default", "description"], rows))
     known = tool_facts(spec)
     limits = {name: value for name, value in known["limits"].items() if value}
-    marks = [known["type"], *(["idempotent"] if spec.idempotent else []), *([spec.version] if spec.version else [])]
-    marks += ["hidden"] if is_hidden(spec) else []
-    out.print(Text(", ".join(marks)))
-    if known["tags"]:
-        out.print(Text(f"tags: {', '.join(known['tags'])}"))
+    out.print(Text("\n".join(_marks(spec, known))))
     steps = steps_text(spec)
     for number, line in enumerate(steps, 1):
         out.print(Text(f"step {number}: {line}"))
@@ -99,6 +101,13 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
         if known[title] is not None:
             out.print(Text(f"{title.replace('_', ' ')}:", style="bold"))
             out.print(Text(json.dumps(known[title], indent=2, ensure_ascii=False)))
+
+
+def _marks(spec: ToolSpec, known: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that say what kind of tool it is."""
+    flags = {"idempotent": spec.idempotent, spec.version: spec.version, "hidden": is_hidden(spec)}
+    marks = ", ".join([known["type"], *(name for name, is_set in flags.items() if is_set)])
+    return [marks, *([f"tags: {', '.join(known['tags'])}"] if known["tags"] else [])]
 
 
 def _type_name(spec: ToolSpec) -> str:

@@ -7,8 +7,6 @@ from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
-from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.llm.tool_marks import checked_tags, has_tags
 
 
 async def tools(
@@ -50,6 +48,7 @@ async def tools(
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
+    from grpc_tool_bridge.llm.tool_marks import has_tags
 
     async with open_bridge(hub, session) as bridge:
         if name is not None:
@@ -92,18 +91,19 @@ def check(
     from grpc_tool_bridge.cli.imported_tools import check_from
 
     check_from(source)
+    from grpc_tool_bridge.errors import ValidationError
+    from grpc_tool_bridge.llm.tool_marks import checked_tags
+
     try:
         checked_tags(tag or ())
     except ValidationError as error:
         raise ArgumentError(f"--tag: {error.message}") from None
     chooses = search is not None or prefix or tag or hidden
     if source is not None and chooses:
-        raise ArgumentError(
-            "--search, --prefix, --tag and --hidden: for the tools of a hub only; omit them with --from"
-        )
+        raise ArgumentError("--search, --prefix, --tag, --hidden: for the tools of a hub only; omit them with --from")
     if name is not None and chooses:
         raise ArgumentError(
-            "tools shows one tool by its name, or lists those of --search, --prefix, --tag and --hidden; give one of them"
+            "tools shows one tool by its name, or those of --search, --prefix, --tag and --hidden; give one of them"
         )
     if hidden and search is not None:
         raise ArgumentError("--hidden: --search never finds hidden tools; omit one of them")

@@ -37,6 +37,7 @@ async def execute_batch(
         tool = tool_of(tool_id)
         spec = tool.spec
         tools.append(tool)
+        tool.warn()
         message = request.items.add(index=index, tool_id=spec.tool_id or spec.name)
         pack = partial(pack_arguments, args, kwargs, partial(_name_item, index, spec.name), spec)
         put_arguments(message, await outside_loop(pack))

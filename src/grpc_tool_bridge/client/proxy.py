@@ -148,7 +148,7 @@ class AsyncGRPCProxyTool(AsyncApi):
     async def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Makes any call."""
         if self._deprecated:
-            self._warn()
+            self.warn()
         if self._wants_events:
             values = [value async for value in self._stream(args, kwargs)]
             if len(values) != 1:
@@ -187,7 +187,7 @@ class AsyncGRPCProxyTool(AsyncApi):
     def stream(self, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, as it yields it; for a tool that returns, over its result."""
         if self._deprecated:
-            self._warn()
+            self.warn()
         return LoopStream(
             self._stream(args, kwargs), what=f"the stream of {self.name}", ended=lambda: stream_ended(self.name)
         )
@@ -266,6 +266,15 @@ class AsyncGRPCProxyTool(AsyncApi):
         for derived in tuple(self._derived or ()):
             derived.mark_removed()
 
+    def warn(self) -> None:
+        """Warns if the tool is deprecated, once for all proxies that ``with_options`` made of one."""
+        root = self._root()
+        if root._warned_of == self._deprecated:  # noqa: SLF001 - of this class
+            return
+        root._warned_of = self._deprecated  # noqa: SLF001 - as above
+        self._take(self.spec, self._options)
+        warn_deprecated(self.name, self._deprecated)
+
     def explain(self, error: ToolBridgeError) -> None:
         """Adds to the hub's refusal of a call how the tool has changed since this proxy was made."""
         if not isinstance(error, ToolExecutionError) or error.details.get("origin", "bridge") != "bridge":
@@ -305,15 +314,6 @@ class AsyncGRPCProxyTool(AsyncApi):
         while root._parent is not None:
             root = root._parent
         return root
-
-    def _warn(self) -> None:
-        """Warns once that the tool is deprecated."""
-        root = self._root()
-        if root._warned_of == self._deprecated:  # noqa: SLF001 - of this class
-            return
-        root._warned_of = self._deprecated  # noqa: SLF001 - as above
-        self._take(self.spec, self._options)
-        warn_deprecated(self.name, self._deprecated)
 
     def _prepare(self) -> None:
         """Encodes the part of the request that all calls in a session share."""
@@ -468,7 +468,7 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
             MessageTooLargeError: The values do not fit; the stream has been ended.
         """
         if self._deprecated:
-            self._warn()
+            self.warn()
         return [value async for value in self._stream(args, kwargs, most=self._options.max_message_bytes)]
 
     def with_fresh_key(self) -> Self:
