@@ -163,6 +163,11 @@ class RegisteredTool:
             pinned.metrics = ToolMetrics() if self.label is None else self.label(pinned.name)
         return pinned
 
+    @property
+    def listed_name(self) -> str:
+        """The name that it is listed under: an older version's has its version."""
+        return self.pinned.name if self.is_older else self.name
+
     def use(self, backend: Backend[Any] | None) -> None:
         """Sets what runs its calls."""
         self.backend = backend

@@ -159,7 +159,7 @@ class ToolRegistry:
                 # A watch that resumes from an earlier revision has not been told of this name.
                 tool.pinned.revision = revision
             tool.is_older = not is_newest
-            rename_breaker(tool.backend, tool.pinned.name if tool.is_older else tool.name)
+            rename_breaker(tool.backend, tool.listed_name)
 
     def replace(self, gone: Collection[RegisteredTool], tools: Sequence[ToolSource]) -> list[RegisteredTool]:
         """Replaces tools of the hub by others, as one change; nothing has changed if it raises.

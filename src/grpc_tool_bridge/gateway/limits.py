@@ -89,7 +89,7 @@ def _hub_limits(hub: Hub) -> Iterator[Limit]:
     settings, store = hub.settings, hub.store
     yield Limit("max_sessions", "Sessions", len(store), settings.max_sessions)
     yield Limit("max_hub_bytes", "Memory for sessions and connections", hub.memory.used, hub.memory.limit, unit=BYTES)
-    yield Limit("max_tools", "Hub tools", len(store.tools), settings.max_tools)
+    yield Limit("max_tools", "Hub tools", store.tools.count, settings.max_tools)
     yield Limit("max_tool_bytes", "Tool specs", store.tool_bytes, settings.max_tool_bytes, unit=BYTES)
     for name, title in (("max_threads", "Threads for tools"), ("max_processes", "Processes for tools")):
         pool = hub.executor.pools[name]
@@ -167,7 +167,7 @@ def _session_limits(hub: Hub, session: Session, agents: int, runs: int) -> Itera
 
 def _tool_limits(hub: Hub, tool: RegisteredTool) -> Iterator[Limit]:
     def limit(name: str, title: str, used: int, most: int, waiting: int = 0, unit: str = "") -> Limit:
-        return Limit(name, title, used, most, waiting, unit, "tool", tool.name)
+        return Limit(name, title, used, most, waiting, unit, "tool", tool.listed_name)
 
     if tool.limiter is not None:
         name = "max_concurrent_calls" if tool.spec.limits.max_concurrent_calls else "max_tool_calls"
