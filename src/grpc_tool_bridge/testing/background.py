@@ -14,11 +14,12 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import Recorder
 from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.tools.toolset import Toolset
 
 
 @contextmanager
 def running_hub(
-    tools: Iterable[ToolSource], settings: Settings, *, agents: Any = None, recorder: Recorder | None = None
+    tools: Iterable[ToolSource | Toolset], settings: Settings, *, agents: Any = None, recorder: Recorder | None = None
 ) -> Iterator[BridgeServer]:
     """Runs a hub in its own thread and event loop; arguments as for ``BridgeServer``."""
     server = BridgeServer(tools=tools, settings=settings, agents=agents, recorder=recorder)
