@@ -294,10 +294,10 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _take(self, spec: ToolSpec, options: CallOptions) -> None:
         self.spec = spec
         self.name = self.__name__ = self.__qualname__ = spec.name
-        self.__doc__ = described(spec) or None
         self._options = options
         self._wants_events = options.on_progress is not None or options.on_log is not None
         self._deprecated = deprecated_of(spec)
+        self.__doc__ = (described(spec) if self._deprecated else spec.description) or None
         # The first call warns of it, and takes the general way.
         warns = bool(self._deprecated) and self._deprecated != self._root()._warned_of  # noqa: SLF001 - of this class
         self._is_plain = not (self._wants_events or options.metadata or options.idempotency_key or warns)

@@ -89,6 +89,7 @@ class ToolRegistry:
             ValidationError: A tool is not valid.
             ResourceExhaustedError: The scope would have too many tools.
         """
+        among_versions = any(tool.versions is not None for tool in replaced)
         if session_id:
             added = self.store.add_tools(session_id, tools, replaced=replaced)
         else:
@@ -102,7 +103,11 @@ class ToolRegistry:
             tool.session_id = session_id
             if tool.tool is not None:
                 self.set_backend(tool, tool.backend)
-        self._relist([tool for tool in added if tool.versions is not None], added[-1].revision if added else 0)
+        if added:
+            self._relist([tool for tool in added if tool.versions is not None], added[-1].revision)
+            if among_versions:
+                # Another version may be the newest now, and a watch that resumes would miss that.
+                self._note_removal(session_id, added[-1].revision)
         self._wake(self.store.peek(session_id) if session_id else None)
         return added
 
@@ -130,20 +135,24 @@ class ToolRegistry:
         """Removes tools that one scope has."""
         if not tools:
             return
-        session = self.store.find(session_id) if session_id else None
         known = self.own(session_id)
         beside = [versions for tool in tools if (versions := tool.versions) is not None]
         for tool in tools:
             known.remove(tool)
         self.store.tools_removed(tools)
         revision = self.store.revisions.next()
-        if session is None:
+        self._note_removal(session_id, revision)
+        self._relist([tool for versions in beside for tool in versions.values()], revision)
+        self._wake(self.store.peek(session_id) if session_id else None)
+
+    def _note_removal(self, session_id: str, revision: int) -> None:
+        """Makes watches that resume after an earlier revision begin with all tools."""
+        if session_id:
+            session = self.store.peek(session_id)
+            session.tools_revision = session.tools_removed_at = revision
+        else:
             self._global_revision = self._global_removed_at = revision
             self._shared = None
-        else:
-            session.tools_revision = session.tools_removed_at = revision
-        self._relist([tool for versions in beside for tool in versions.values()], revision)
-        self._wake(session)
 
     def _relist(self, changed: Iterable[RegisteredTool], revision: int) -> None:
         """Notes under which names versions of tools are listed now.
