@@ -411,6 +411,23 @@ async def test_workers_of_two_versions_and_a_worker_of_both_are_each_called_for_
     assert await soon(bridge.execute_tool("add", 1, 2)) == "2: 3"
 
 
+async def test_a_worker_runs_what_the_plain_name_means_at_the_hub(fleet: Any) -> None:
+    start, bridge = fleet
+    others = [await start(made("spring")), await start(made("autumn"))]
+    # Of versions that do not compare the last one is the newest: for this worker alone, that would be the other one.
+    await start(made("autumn"), made("spring"))
+    for other in others:
+        await other.close()
+    await until(lambda: names(bridge) == ["add", "add@spring"])
+    assert [await soon(bridge.execute_tool(name, 1, 2)) for name in ("add", "add@autumn", "add@spring")] == [
+        "autumn: 3",
+        "autumn: 3",
+        "spring: 3",
+    ]
+    assert [value async for value in bridge.tools["add"].stream(1, 2)] == ["autumn: 3"]
+    assert await soon(bridge.execute_batch([{"tool_id": "add", "args": [1, 2]}])) == ["autumn: 3"]
+
+
 async def test_without_the_newest_version_s_workers_the_plain_name_is_the_one_before(fleet: Any) -> None:
     start, bridge = fleet
     await start(made("1"))

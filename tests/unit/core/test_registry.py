@@ -349,6 +349,17 @@ async def test_a_tool_and_its_name_with_the_version_are_gone_together() -> None:
     assert registry.is_gone(tool)
 
 
+async def test_a_watch_that_resumes_after_another_version_has_replaced_the_newest_begins_anew() -> None:
+    registry, session = await make()
+    _, newest = registry.register_batch("", [spec("a", version=version) for version in ("2", "3")])
+    before = registry.revision(session)
+    registry.register_batch("", [spec("a", version="1")], replaced=[newest])
+    watch = registry.watch(session, before)
+    assert [await next_told(watch) for _ in range(3)] == [("reset", ""), ("added", "a"), ("added", "a@1")]
+    assert listing(registry, session) == [("a", "2"), ("a@1", "1")]
+    await watch.aclose()
+
+
 async def test_what_is_listed_is_without_hidden_tools_and_may_be_cut_to_tags() -> None:
     registry, session = await make("plain")
     marked = ToolSpec(name="marked", metadata={"tags": "a,b"})
