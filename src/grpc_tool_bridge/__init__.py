@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.tools.questions import Answer, Question
     from grpc_tool_bridge.tools.steps import each, parallel, step
     from grpc_tool_bridge.tools.tool import Tool, tool
+    from grpc_tool_bridge.tools.toolset import Toolset
     from grpc_tool_bridge.values.serialization import deserialize_value, register_codec, serialize_value
     from grpc_tool_bridge.worker.worker import ToolWorker
 
@@ -94,6 +95,7 @@ __all__ = [
     "ToolTimeoutError",
     "ToolType",
     "ToolWorker",
+    "Toolset",
     "UnavailableError",
     "UnimplementedError",
     "ValidationError",
@@ -134,6 +136,7 @@ if not TYPE_CHECKING:
         "tools.questions": "Answer Question",
         "tools.steps": "each parallel step",
         "tools.tool": "Tool tool",
+        "tools.toolset": "Toolset",
         "values.serialization": "deserialize_value register_codec serialize_value",
         "worker.worker": "ToolWorker",
     }

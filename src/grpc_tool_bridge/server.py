@@ -13,7 +13,7 @@ from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, refuse_type, settings_of
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
@@ -47,7 +47,7 @@ class BridgeServer(Surrounded):
 
     Args:
         address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
-        tools: Functions and tools that every session sees.
+        tools: Functions, tools and toolsets that every session sees.
         agents: Runs agents in this process. True: configured by ``settings``; or ``{"model": …, "api_base": …}`` or
             AgentSettings. None (the default): only connected agent runtimes run agents.
         http_address: ``host:port`` of the HTTP gateway, which needs the extra ``http``. None: there is none.
@@ -71,7 +71,7 @@ class BridgeServer(Surrounded):
         hub: The hub.
 
     Raises:
-        AlreadyExistsError: Two tools share a name.
+        AlreadyExistsError: Two tools share a name and a version.
         ValidationError: The address, a tool, ``agents`` or ``chaos`` is not valid.
         OSError: The file of ``chaos`` cannot be read.
         ImportError: ``agents`` or ``http_address`` is set, and what it needs is not installed.
@@ -242,7 +242,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
     """A bridge with its own hub in the same process, without a socket.
 
     Args:
-        tools: Functions and tools.
+        tools: Functions, tools and toolsets.
         settings: Limits. None: the defaults.
         store: As for ``BridgeServer``.
         keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
@@ -250,7 +250,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
         lifespan: As for ``BridgeServer``; it is given this bridge.
 
     Raises:
-        AlreadyExistsError: Two tools share a name.
+        AlreadyExistsError: Two tools share a name and a version.
         ValidationError: A tool is not valid.
     """
 
@@ -284,7 +284,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
         metadata: Mapping[str, str] | None = None,
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
-    ) -> dict[str, AsyncGRPCProxyTool]:
+    ) -> Tools:
         """Opens the session, as for ``ToolBridge``, of a hub that has opened its store and entered its lifespans.
 
         Raises:

@@ -399,6 +399,26 @@ async def test_lifespan_and_dependencies_does_what_it_says() -> None:
     assert page.names["tools"]["add_order"] is not None
 
 
+async def test_organize_tools_does_what_it_says() -> None:
+    page = Page("organize-tools", {"server = BridgeServer(": "server = LocalToolBridge("})
+    orders, renamed, tagged, hidden, deprecated, versions, called = page.texts
+    page.given["LocalToolBridge"] = LocalToolBridge
+    for text in (orders, renamed, hidden, deprecated, versions):
+        await page.run(text)
+    names = page.names
+    async with names["server"] as bridge:
+        assert sorted(await bridge.initialize()) == ["books.cancel", "books.get", "music.get"]
+    everything = [*names["offered"], names["reset"], names["sum_up"], *names["versions"]]
+    async with LocalToolBridge(everything) as bridge:
+        assert sorted(await bridge.initialize()) == ["add", "greet", "greet@1.0", "plus", "sum_up"]
+        page.given["bridge"] = bridge
+        for text in (tagged, called):
+            await page.run(text)
+    assert sorted(names["reading"]) == ["add", "plus"]
+    assert sorted(proxy.name for proxy in names["found"]) == ["add", "plus"]
+    assert [item["function"]["name"] for item in names["functions"]] == ["add", "plus"]
+
+
 async def test_workers_does_what_it_says() -> None:
     page = await run_page("workers", {})
     assert page.names["loud"] == "HELLO"

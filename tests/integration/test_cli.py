@@ -256,8 +256,12 @@ def test_tools_are_searched(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["add", "--search", "x"], "tools shows one tool by its name, or searches"),
-        (["add", "--prefix", "x"], "tools shows one tool by its name, or searches"),
+        (["add", "--search", "x"], "tools shows one tool by its name, or those of"),
+        (["add", "--prefix", "x"], "tools shows one tool by its name, or those of"),
+        (["add", "--tag", "x"], "tools shows one tool by its name, or those of"),
+        (["--search", "x", "--hidden"], "--search never finds hidden tools"),
+        (["--tag", "a b"], "--tag: a tag is 1 to 64 letters"),
+        (["--from", "mcp:x", "--tag", "a"], "for the tools of a hub only"),
         (["--limit", "3"], "--limit is the maximum number of tools that --search finds"),
         (["--search", "x", "--limit", "101"], "--limit"),
     ],

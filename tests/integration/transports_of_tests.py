@@ -34,6 +34,9 @@ NOT_OVER_HTTP: Mapping[str, str] = {
         "over HTTP, the body is limited, to twice as much; test_gateway.py is about it"
     ),
     "test_metrics_health": _METRICS,
+    "test_organized_tools.test_a_session_s_own_tool_hides_all_versions_of_the_hub_s": _FOLLOWING,
+    "test_organized_tools.test_watches_tell_what_each_name_means_now": _FOLLOWING,
+    "test_organized_tools.test_what_is_counted_is_told_apart_by_the_name_that_was_called": _METRICS,
     "test_request_bounds": "the fields of messages that it fills are parts of a path, a query or a header",
     "test_tool_pages": _PAGES,
     "test_tools_that_change": _FOLLOWING,

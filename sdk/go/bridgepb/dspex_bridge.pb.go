@@ -1233,8 +1233,8 @@ func (x *GetSessionToolsResponse) GetNextPageToken() string {
 }
 
 // Registers all tools or none. A name that is taken is refused, unless by other workers with the identical schema and
-// version: then the worker joins them, and each call goes to the worker with the fewest calls. A tool that only this
-// worker offers is replaced.
+// version: then the worker joins them, and each call goes to the worker with the fewest calls. Another version of a tool
+// stands beside it, under the name with the version, as in add@1. A tool that only this worker offers is replaced.
 type RegisterToolsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: the tools are for every session.

@@ -1,7 +1,7 @@
 """Chooses the tools for a framework, and their names there."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolE
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS
 from grpc_tool_bridge.llm.tool_args import read_schema
-from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, nothing_passes, settled
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, for_models, nothing_passes, settled
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # Characters that model APIs do not allow in names; OpenAI's and Anthropic's are the strictest.
@@ -40,7 +40,7 @@ class Choice:
     """Which tools a framework is given.
 
     Attributes:
-        names: Names of tools; none: all, or with ``search`` none but the two that stand for all.
+        names: Names of tools; none: all that models are given, or with ``search`` none but the two that stand for all.
         tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
             such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
         search: Also give ``search_tools`` and ``call_tool``, which find and call all tools that pass the filter.
@@ -78,21 +78,25 @@ class Choice:
                 f"tools are chosen by their names, each an argument: 'add', 'search'; not {names!r:.100}"
             )
         check_flag("search", self.search)
-        passes = None if self.tool_filter is None else filter_of(self.tool_filter)
+        passes = for_models(self.tool_filter) if not names else self._passes()
         if not bridge.session_id:
             raise ProtocolError("there is no session yet; await initialize() first")
-        unknown = [name for name in names if name not in tools]
+        known = tools if not names else {name: found for name in names if (found := _named(tools, name)) is not None}
+        unknown = [name for name in names if name not in known]
         if unknown:
             raise unknown_tools(unknown, tools)
         searched: list[AnyTool] = (
             [SearchTool(bridge, self.tool_filter), CallTool(bridge, self.tool_filter)] if self.search else []
         )
         given = dict.fromkeys(names or ([] if self.search else tools))
-        chosen = [tools[name] for name in given if passes is None or passes(tools[name].spec)]
+        chosen = [known[name] for name in given if passes(known[name].spec)]
         if self.tool_filter is not None and not chosen and not searched and not may_be_empty:
             raise nothing_passes(self.tool_filter)
         _check_names([*chosen, *searched], tools)
         return [*chosen, *searched]
+
+    def _passes(self) -> Callable[[ToolSpec], bool]:
+        return (lambda _: True) if self.tool_filter is None else filter_of(self.tool_filter)
 
     def find(self, bridge: Bridge, name: str) -> AnyTool:
         """Finds a tool by its name, or by its name in a framework.
@@ -103,7 +107,7 @@ class Choice:
         if self.search and name in _SEARCHING:
             return _SEARCHING[name](bridge, self.tool_filter)
         tool = find_tool(bridge, name)
-        if self.tool_filter is not None and not filter_of(self.tool_filter)(tool.spec):
+        if not self._passes()(tool.spec):
             raise unknown_tools([name], {})
         return tool
 
@@ -125,12 +129,22 @@ def find_tool(bridge: Bridge, name: str) -> AsyncGRPCProxyTool:
         NotFoundError: The session has no such tool.
     """
     tools = bridge.tools
-    if name in tools:
-        return tools[name]
-    meant = [tool for own_name, tool in tools.items() if framework_name(own_name) == name]
+    found = _named(tools, name)
+    if found is not None:
+        return found
+    every: dict[str, AsyncGRPCProxyTool] = {**tools, **getattr(tools, "hidden", {})}
+    meant = [tool for own_name, tool in every.items() if framework_name(own_name) == name]
     if len(meant) != 1:
         raise unknown_tools([name], tools)
     return meant[0]
+
+
+def _named(tools: Mapping[str, AsyncGRPCProxyTool], name: str) -> AsyncGRPCProxyTool | None:
+    """Returns a tool by its name, be it listed or not; None if there is none."""
+    try:
+        return tools[name]
+    except KeyError:
+        return None
 
 
 def _check_names(chosen: Iterable[AnyTool], tools: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Tools of a bridge for DSPy."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import PrivateAttr
@@ -8,7 +9,8 @@ from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import tool_args
-from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.llm.values import from_json, value_text
 from grpc_tool_bridge.optional import missing
 
@@ -19,7 +21,7 @@ except ImportError as error:
 
 
 def dspy_tools(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
 ) -> list[dspy.Tool]:
     """Returns DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
@@ -31,9 +33,11 @@ def dspy_tools(
 
     Args:
         bridge: An initialized bridge.
-        *names: Names of tools; default: all that the session has now.
+        *names: Names of tools; default: all that the session has now, except hidden and deprecated ones and older
+            versions.
         tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
             such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
 
@@ -43,7 +47,7 @@ def dspy_tools(
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in Choice(names, tool_filter, search).tools(bridge)]
+    return [_make(proxy, home) for proxy in Choice(names, with_tags(tool_filter, tags), search).tools(bridge)]
 
 
 class ModuleWaitsError(BaseException):
@@ -113,7 +117,7 @@ def _make(proxy: AnyTool, home: HomeLoop) -> dspy.Tool:
     args = tool_args(proxy.spec)
     told = {
         "name": framework_name(proxy.name),
-        "desc": proxy.spec.description,
+        "desc": described(proxy.spec),
         "args": args,
         "arg_types": dict.fromkeys(args, Any),
         "arg_desc": {name: part["description"] for name, part in args.items() if "description" in part},

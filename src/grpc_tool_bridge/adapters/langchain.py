@@ -1,6 +1,7 @@
 """Tools of a bridge for LangChain."""
 
 import inspect
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -9,7 +10,8 @@ from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_
 from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
-from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.llm.values import from_json, value_text
 from grpc_tool_bridge.optional import missing
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
@@ -26,7 +28,7 @@ CHUNK_EVENT = "tool_chunk"
 
 
 def langchain_tools(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
 ) -> list[StructuredTool]:
     """Returns LangChain tools, which can be invoked with and without ``await``.
 
@@ -37,9 +39,11 @@ def langchain_tools(
 
     Args:
         bridge: An initialized bridge.
-        *names: Names of tools; default: all that the session has now.
+        *names: Names of tools; default: all that the session has now, except hidden and deprecated ones and older
+            versions.
         tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
             such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
 
@@ -49,7 +53,7 @@ def langchain_tools(
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in Choice(names, tool_filter, search).tools(bridge)]
+    return [_make(proxy, home) for proxy in Choice(names, with_tags(tool_filter, tags), search).tools(bridge)]
 
 
 class BridgeTool(StructuredTool):
@@ -122,7 +126,7 @@ def _make(proxy: AnyTool, home: HomeLoop) -> StructuredTool:
     call_blocking.__signature__ = inspect.signature(proxy)  # type: ignore[attr-defined] # of any function
     return BridgeTool(
         name=framework_name(proxy.name),
-        description=proxy.spec.description,
+        description=described(proxy.spec),
         args_schema=parameters(proxy.spec),
         func=call_blocking,
         coroutine=call,

@@ -14,7 +14,8 @@ from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.llm.strict import is_strict
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments, refused_arguments
-from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.llm.values import from_json, value_text
 
 
@@ -23,6 +24,7 @@ def openai_tools(
     *names: str,
     api: Literal["chat", "responses"] = "chat",
     tool_filter: ToolFilter | None = None,
+    tags: Iterable[str] = (),
     search: bool = False,
 ) -> list[dict[str, Any]]:
     """Returns tools as function schemas, for ``tools=`` of a chat completion or of a response.
@@ -33,9 +35,11 @@ def openai_tools(
 
     Args:
         bridge: An initialized bridge.
-        *names: Names of tools; default: all that the session has now.
+        *names: Names of tools; default: all that the session has now, except hidden and deprecated ones and older
+            versions.
         tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
             such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
         api: "chat" for chat completions, or "responses" for the Responses API.
@@ -45,14 +49,14 @@ def openai_tools(
         AlreadyExistsError: Two tools would have the same name in the API.
         ProtocolError: There is no session yet.
     """
-    functions = [_function(proxy) for proxy in Choice(names, tool_filter, search).tools(bridge)]
+    functions = [_function(proxy) for proxy in Choice(names, with_tags(tool_filter, tags), search).tools(bridge)]
     if api == "responses":
         return [{"type": "function", **function} for function in functions]
     return [{"type": "function", "function": function} for function in functions]
 
 
 async def run_openai_tool_calls(
-    bridge: Bridge, calls: Any, *, tool_filter: ToolFilter | None = None, search: bool = False
+    bridge: Bridge, calls: Any, *, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
 ) -> list[dict[str, Any]]:
     """Runs the tool calls of a model's answer concurrently.
 
@@ -61,6 +65,7 @@ async def run_openai_tool_calls(
         calls: A chat message, its ``tool_calls``, or a chat completion with one choice; or a response of the Responses
             API, or its ``output``. As dicts or as objects of ``openai``.
         tool_filter: As given to ``openai_tools``: only tools that pass it are called.
+        tags: Likewise.
         search: As given to ``openai_tools``: whether the model has ``search_tools`` and ``call_tool``.
 
     Returns:
@@ -71,7 +76,7 @@ async def run_openai_tool_calls(
     Raises:
         ValidationError: ``calls`` is none of these.
     """
-    choice = Choice((), tool_filter, search)
+    choice = Choice((), with_tags(tool_filter, tags), search)
     items = [_Call(item) for item in _items(calls)]
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_run(bridge, choice, item)) for item in items]
@@ -125,7 +130,7 @@ def _function(proxy: AnyTool) -> dict[str, Any]:
     schema = parameters(proxy.spec)
     return {
         "name": framework_name(proxy.name),
-        "description": proxy.spec.description,
+        "description": described(proxy.spec),
         "parameters": schema,
         "strict": is_strict(schema),
     }

@@ -1,5 +1,6 @@
 """Tools of a bridge for Pydantic AI."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ from grpc_tool_bridge.adapters.choice import Bridge, Choice, framework_name, par
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
-from grpc_tool_bridge.llm.tool_filter import ToolFilter, settled
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, settled, with_tags
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.llm.values import from_json, is_plain_json, value_text
 from grpc_tool_bridge.optional import missing
 
@@ -27,15 +29,17 @@ _AllowPartial = bool | Literal["off", "on", "trailing-strings"]
 
 
 def pydantic_ai_toolset(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
 ) -> "BridgeToolset":
     """Returns a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
 
     Args:
         bridge: An initialized bridge.
-        *names: Names of tools; default: all that the session has at each step of a run, including later ones.
+        *names: Names of tools; default: all that the session has at each step of a run, including later ones,
+            except hidden and deprecated ones and older versions.
         tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
             such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
 
@@ -43,7 +47,7 @@ def pydantic_ai_toolset(
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
-    return BridgeToolset(bridge, Choice(names, tool_filter, search))
+    return BridgeToolset(bridge, Choice(names, with_tags(tool_filter, tags), search))
 
 
 class _Arguments:
@@ -116,7 +120,7 @@ class BridgeToolset(AbstractToolset[Any]):
                 toolset=self,
                 tool_def=ToolDefinition(
                     name=framework_name(proxy.name),
-                    description=proxy.spec.description or None,
+                    description=described(proxy.spec) or None,
                     parameters_json_schema=parameters(proxy.spec),
                 ),
                 max_retries=ctx.max_retries,

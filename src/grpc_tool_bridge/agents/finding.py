@@ -9,6 +9,7 @@ from grpc_tool_bridge.errors import NotFoundError, ValidationError, wire_text
 from grpc_tool_bridge.llm.agent_search import read_agent_tools, specs_named
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS, describe_found, search_spec
 from grpc_tool_bridge.llm.live_index import LiveIndex
+from grpc_tool_bridge.llm.tool_marks import is_for_models
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -25,7 +26,7 @@ class RunTools:
 
     Args:
         specs: The tools of the session.
-        tool_names: Those of the agent's definition; none: every tool of the session.
+        tool_names: Those of the agent's definition; none: every tool of the session that models are given.
         open_index: Returns the index of the session's tools; called once the agent searches.
 
     Raises:
@@ -42,7 +43,8 @@ class RunTools:
         known = {spec.name: spec for spec in specs}
         chosen = read_agent_tools(tool_names, known)
         self._may_find = chosen.finds()
-        self._given = specs_named(chosen.names, known) if tool_names else known
+        offered = {name: spec for name, spec in known.items() if is_for_models(spec)}
+        self._given = specs_named(chosen.names, known) if tool_names else offered
         if FINISH in self._given:
             raise ValidationError(
                 f"an agent cannot be given the tool {FINISH}, which is how it says that it is done; "

@@ -15,6 +15,7 @@ from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.signatures import AgentSignature, quiet_names
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.llm.tool_args import read_arguments, tool_args
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def unread_step(error: AdapterParseError) -> Step:
 
 
 def _described(spec: ToolSpec) -> dspy.Tool:
-    return dspy.Tool(_not_called, name=spec.name, desc=spec.description, args=tool_args(spec), arg_types={})
+    return dspy.Tool(_not_called, name=spec.name, desc=described(spec), args=tool_args(spec), arg_types={})
 
 
 def _not_called() -> None:

@@ -169,6 +169,10 @@ class SyncView(Generic[T]):
             return SyncView(value, self._loop)
         if isinstance(value, AsyncIterator):
             return self._iterate(value)
+        mapped = getattr(value, "mapped", None)
+        if mapped is not None and isinstance(value, dict):
+            # Not all that such a mapping finds is among its items.
+            return mapped(self._view)
         if isinstance(value, Mapping) and any(isinstance(item, AsyncApi) for item in value.values()):
             viewed = {key: self._view(item) for key, item in value.items()}
             # A subclass of dict may have a better error for a missing key.

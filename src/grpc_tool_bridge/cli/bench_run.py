@@ -11,7 +11,7 @@ from grpc_tool_bridge.cli.bench_options import TRANSPORTS, BenchOptions, cannot_
 from grpc_tool_bridge.cli.connection import open_bridge
 from grpc_tool_bridge.cli.consoles import console
 from grpc_tool_bridge.cli.failures import CommandError
-from grpc_tool_bridge.cli.find_tool import find_tool
+from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.client.bridge import GRPCToolBridge, ToolBridge
@@ -100,7 +100,7 @@ def _first_of(errors: BaseExceptionGroup[Exception]) -> Exception:
 def _target_of(bridge: ToolBridge, words: list[str], options: BenchOptions) -> Target:
     if options.tool is None:
         return Target(timeout=options.timeout)
-    spec = find_tool([proxy.spec for proxy in bridge.tools.values()], options.tool)
+    spec = named_spec(bridge, options.tool)
     streams = options.stream or (spec.type == ToolType.STREAMING and options.batch is None)
     args, kwargs = parse_arguments(spec, words, options.kwarg or ())
     return Target(tool=spec, args=args, kwargs=kwargs, stream=streams, batch=options.batch, timeout=options.timeout)

@@ -100,10 +100,10 @@ def _prepare(
     bridge: "ToolBridge", name: str, words: list[str] | None, options: CallOptions
 ) -> "tuple[AsyncGRPCProxyTool, list[Any], dict[str, Any]]":
     from grpc_tool_bridge.cli.arguments import parse_arguments
-    from grpc_tool_bridge.cli.find_tool import find_tool
+    from grpc_tool_bridge.cli.find_tool import named_spec
     from grpc_tool_bridge.errors import ValidationError
 
-    spec = find_tool([proxy.spec for proxy in bridge.tools.values()], name)
+    spec = named_spec(bridge, name)
     proxy = bridge.tools[spec.name]
     if options.timeout is not None:
         try:

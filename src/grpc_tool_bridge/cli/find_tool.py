@@ -1,11 +1,24 @@
 """Finds a tool that a command line names."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+
+
+def named_spec(bridge: Any, name: str) -> "ToolSpec":
+    """Returns the spec of a tool of a bridge's session by name or id, be it listed or not.
+
+    Raises:
+        CommandError: There is no such tool.
+    """
+    try:
+        spec: ToolSpec = bridge.tools[name].spec
+    except KeyError:
+        return find_tool([proxy.spec for proxy in bridge.tools.values()], name)
+    return spec
 
 
 def find_tool(specs: "list[ToolSpec]", name: str, owner: str = "the hub") -> "ToolSpec":

@@ -53,8 +53,9 @@ class McpOptions(OptionGroup):
         Option(
             "--tool-filter",
             metavar="PATTERN",
-            help="Serve only the tools whose names match, such as 'weather.*'; search: instead of the tools, show two "
-            "that find tools and call them. Repeatable, also with commas between them.",
+            help="Serve only the tools whose names match, such as 'weather.*', or that have a tag, such as tag:read; "
+            "search: instead of the tools, show two that find tools and call them. Repeatable, also with commas "
+            "between them.",
         ),
     ] = None
     mcp_agent: Annotated[

@@ -38,7 +38,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
     interrupts.loaded()
     allow_connections(settings.max_connections)
     with serving.serving(options) as out:
-        offered, lifespans = load(sources, lifespans=options.lifespan or ())
+        offered, lifespans = load(sources, prefix=options.prefix, lifespans=options.lifespan or ())
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):

@@ -14,8 +14,8 @@ from grpc_tool_bridge.cli.settings import read_settings, setting
 from grpc_tool_bridge.config import Settings
 
 SOURCE_HELP = (
-    "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, or a list, tuple or "
-    "dict of them; without it, every tool of the module."
+    "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, a toolset, or a "
+    "list, tuple or dict of them; without it, every tool and toolset of the module."
 )
 
 
@@ -36,6 +36,14 @@ class ServingOptions(OptionGroup):
             "of an async context manager function. Besides it, 'lifespan' of each module of tools. Repeatable.",
         ),
     ] = None
+    prefix: Annotated[
+        str,
+        Option(
+            "--prefix",
+            metavar="PREFIX",
+            help="Comes before the names of these tools, with its separator, such as orders. for orders.get.",
+        ),
+    ] = ""
     mcp: McpOption = None
     mcp_config: McpConfigOption = None
     pin: PinOption = None

@@ -39,9 +39,9 @@ async def stubs(
     session: SessionOption = None,
 ) -> None:
     """Write a Python module with a method for each tool of the hub, with its types and its docstring."""
-    from grpc_tool_bridge.client.stub_text import stub_module
+    from grpc_tool_bridge.client.stub_text import stub_module, stub_specs
 
-    specs = [spec for spec in await _specs(hub, session, tools) if spec.name.startswith(prefix)]
+    specs = [spec for spec in stub_specs(await _specs(hub, session, tools)) if spec.name.startswith(prefix)]
     if not specs:
         what = f"no tools whose names begin with {prefix!r}" if prefix else "no tools"
         raise CommandError(f"there are {what}; grpc-tool-bridge tools lists those that there are")

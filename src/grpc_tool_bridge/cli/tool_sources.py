@@ -16,6 +16,7 @@ from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.runner.lifespans import Lifespan, check_lifespan
 from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 
 # Frames of these files say less about a failed import than those of the named module.
 _LIBRARIES = (
@@ -38,16 +39,20 @@ class Offered(NamedTuple):
     lifespans: list[Lifespan]
 
 
-def load(sources: Iterable[str], *, given_to: str = "--tools", lifespans: Iterable[str] = ()) -> Offered:
+def load(
+    sources: Iterable[str], *, given_to: str = "--tools", prefix: str = "", lifespans: Iterable[str] = ()
+) -> Offered:
     """Imports what the sources of a command line name; a tool that is named twice counts once.
 
     Args:
         sources: Where the tools are.
         given_to: The option that takes the sources; errors start with it.
+        prefix: Comes before the names of all tools.
         lifespans: Sources of lifespans, as ``--lifespan`` takes them; without an attribute, ``lifespan`` of the module.
 
     Raises:
-        ArgumentError: A source cannot be imported, or does not name tools; or a lifespan cannot be one.
+        ArgumentError: A source cannot be imported, or does not name tools; a lifespan cannot be one, or the prefix is
+            not valid.
     """
     modules: dict[str, ModuleType] = {}
     # By identity; the item itself is kept too, so that its id stays unique.
@@ -62,14 +67,18 @@ def load(sources: Iterable[str], *, given_to: str = "--tools", lifespans: Iterab
                     tools[id(item)] = (item, _tool(source, item))
         except ArgumentError as error:
             raise ArgumentError(f"{given_to} {error}") from error.__cause__
+    try:
+        offered = list(prefixed((tool for _, tool in tools.values()), check_prefix(prefix)))
+    except ValueError as error:
+        raise ArgumentError(f"--prefix: {error}") from None
     beside = [_lifespan_beside(module, given_to) for module in modules.values()]
     named = [_named_lifespan(source, modules) for source in lifespans]
-    return Offered([tool for _, tool in tools.values()], [*named, *(item for item in beside if item is not None)])
+    return Offered(offered, [*named, *(item for item in beside if item is not None)])
 
 
-def load_tools(sources: Iterable[str], *, given_to: str = "--tools") -> list[Tool]:
+def load_tools(sources: Iterable[str], *, given_to: str = "--tools", prefix: str = "") -> list[Tool]:
     """Imports the tools of all sources of a command line; arguments and errors as for ``load``."""
-    return load(sources, given_to=given_to).tools
+    return load(sources, given_to=given_to, prefix=prefix).tools
 
 
 def _lifespan_beside(module: ModuleType, given_to: str) -> Lifespan | None:
@@ -216,7 +225,7 @@ def _packages(path: Path) -> list[Path]:
 
 def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
     if not attribute:
-        found = [item for item in vars(module).values() if isinstance(item, Tool)]
+        found = [item for item in flat(vars(module).values()) if isinstance(item, Tool)]
         if not found:
             raise ArgumentError(
                 f"{source}: {module.__name__} has no tools; mark functions with @tool, or name one as {source}:function"
@@ -224,8 +233,8 @@ def _items(source: str, module: ModuleType, attribute: str) -> Sequence[Any]:
         return found
     value = _attribute(source, module, attribute)
     if isinstance(value, Mapping):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]
+        return list(flat(value.values()))
+    return list(flat(value if isinstance(value, list | tuple) else [value]))
 
 
 def _attribute(source: str, module: ModuleType, attribute: str) -> Any:

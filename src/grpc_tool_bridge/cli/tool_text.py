@@ -10,6 +10,15 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli.consoles import console, rich_table
 from grpc_tool_bridge.cli.spec_text import arguments_text, default_text, signature_text, steps_text
+from grpc_tool_bridge.llm.tool_marks import (
+    DEPRECATED_KEY,
+    HIDDEN_KEY,
+    TAGS_KEY,
+    deprecated_of,
+    described,
+    is_hidden,
+    tags_of,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
 
@@ -27,6 +36,10 @@ def facts(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _name(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> Text:
     name = Text(spec.name, style="bold")
+    if replacement := deprecated_of(spec):
+        name.append(f"\ndeprecated: {replacement}", style="not bold yellow")
+    if is_hidden(spec):
+        name.append("\nhidden", style="not bold dim")
     return name.append(f"\n{_until(held[spec.name])}", style="not bold red") if spec.name in held else name
 
 
@@ -48,6 +61,9 @@ def tool_facts(spec: ToolSpec) -> dict[str, Any]:
         "output_schema": _schema(spec.output_schema),
         "limits": {name: getattr(spec.limits, name) for name in ResourceLimits.DESCRIPTOR.fields_by_name},
         "version": spec.version,
+        "tags": list(tags_of(spec)),
+        "deprecated": deprecated_of(spec),
+        "hidden": is_hidden(spec),
         "idempotent": spec.idempotent,
         "examples": list(spec.examples),
         "metadata": dict(spec.metadata),
@@ -60,8 +76,8 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
     out.print(Text(signature_text(spec), style="bold"))
     if spec.name in held:
         out.print(Text(_until(held[spec.name]), style="red"))
-    if spec.description:
-        out.print(Text(spec.description))
+    if text := described(spec):
+        out.print(Text(text))
     if spec.arguments:
         rows = [
             [item.name, item.python_type, "required" if item.required else default_text(item), item.description]
@@ -70,12 +86,12 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
         out.print(rich_table(["argument", "type", "default", "description"], rows))
     known = tool_facts(spec)
     limits = {name: value for name, value in known["limits"].items() if value}
-    marks = [known["type"], *(["idempotent"] if spec.idempotent else []), *([spec.version] if spec.version else [])]
-    out.print(Text(", ".join(marks)))
+    out.print(Text("\n".join(_marks(spec, known))))
     steps = steps_text(spec)
     for number, line in enumerate(steps, 1):
         out.print(Text(f"step {number}: {line}"))
-    metadata = {key: value for key, value in known["metadata"].items() if not (steps and key == PIPELINE_KEY)}
+    told = {HIDDEN_KEY, DEPRECATED_KEY, TAGS_KEY, *([PIPELINE_KEY] if steps else [])}
+    metadata = {key: value for key, value in known["metadata"].items() if key not in told}
     for title, value in (("limits", limits), ("metadata", metadata)):
         if value:
             out.print(Text(f"{title}: {', '.join(f'{key} {item}' for key, item in value.items())}"))
@@ -85,6 +101,13 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
         if known[title] is not None:
             out.print(Text(f"{title.replace('_', ' ')}:", style="bold"))
             out.print(Text(json.dumps(known[title], indent=2, ensure_ascii=False)))
+
+
+def _marks(spec: ToolSpec, known: Mapping[str, Any]) -> list[str]:
+    """Returns the lines that say what kind of tool it is."""
+    flags = {"idempotent": spec.idempotent, spec.version: spec.version, "hidden": is_hidden(spec)}
+    marks = ", ".join([known["type"], *(name for name, is_set in flags.items() if is_set)])
+    return [marks, *([f"tags: {', '.join(known['tags'])}"] if known["tags"] else [])]
 
 
 def _type_name(spec: ToolSpec) -> str:

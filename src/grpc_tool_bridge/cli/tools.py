@@ -1,12 +1,16 @@
 """``tools``: lists the tools of the hub, and searches them."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.find_tool import find_tool
+from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 
 async def tools(
@@ -20,6 +24,10 @@ async def tools(
         ),
     ] = None,
     prefix: Annotated[str, Option(metavar="PREFIX", help="Only tools whose names begin with this.")] = "",
+    tag: Annotated[
+        list[str] | None, Option("--tag", metavar="TAG", help="Only tools with this tag; with all of them if repeated.")
+    ] = None,
+    hidden: Annotated[bool, Option("--hidden", help="Also list hidden tools.")] = False,
     limit: Annotated[
         int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
     ] = None,
@@ -41,43 +49,83 @@ async def tools(
 
         await show_imported(source, name, as_json=as_json)
         return
-    from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.connection import open_bridge
-    from grpc_tool_bridge.cli.consoles import console
 
     async with open_bridge(hub, session) as bridge:
-        if search is None:
-            specs = [proxy.spec for proxy in bridge.tools.values() if proxy.name.startswith(prefix)]
-            specs.sort(key=lambda spec: spec.name)
+        if name is not None:
+            specs = [named_spec(bridge, name)]
+        elif search is None:
+            specs = _listed(bridge, prefix, tag or (), hidden=hidden)
         else:
-            specs = [proxy.spec for proxy in await bridge.search_tools(search, limit=limit or 8, prefix=prefix)]
+            found = await bridge.search_tools(search, limit=limit or 8, prefix=prefix, tags=tag or ())
+            specs = [proxy.spec for proxy in found]
         held = await _held_back(bridge)
     if name is not None:
-        spec = find_tool(specs, name)
-        print_json(tool_text.facts(spec, held)) if as_json else tool_text.show(spec, held)
-    elif as_json:
+        _show_one(specs[0], held, as_json=as_json)
+    else:
+        _show_all(specs, held, as_json=as_json, is_choice=search is not None or bool(prefix or tag))
+
+
+def _listed(bridge: Any, prefix: str, tags: Sequence[str], *, hidden: bool) -> "list[ToolSpec]":
+    """Returns the specs of the tools that the options choose, by name."""
+    from grpc_tool_bridge.llm.tool_marks import has_tags
+
+    proxies = [*bridge.tools.values(), *(bridge.tools.hidden.values() if hidden else ())]
+    specs = [proxy.spec for proxy in proxies if proxy.name.startswith(prefix) and has_tags(proxy.spec, tags)]
+    return sorted(specs, key=lambda spec: spec.name)
+
+
+def _show_one(spec: "ToolSpec", held: dict[str, dict[str, Any]], *, as_json: bool) -> None:
+    from grpc_tool_bridge.cli import tool_text
+
+    print_json(tool_text.facts(spec, held)) if as_json else tool_text.show(spec, held)
+
+
+def _show_all(specs: "list[ToolSpec]", held: dict[str, dict[str, Any]], *, as_json: bool, is_choice: bool) -> None:
+    from grpc_tool_bridge.cli import tool_text
+    from grpc_tool_bridge.cli.consoles import console
+
+    if as_json:
         print_json([tool_text.facts(spec, held) for spec in specs])
     elif specs:
         console().print(tool_text.table(specs, held))
-    elif search is not None or prefix:
+    elif is_choice:
         console().print("No tool matches; grpc-tool-bridge tools lists all of them.")
     else:
         console().print("The hub has no tools; offer some with grpc-tool-bridge serve --tools …")
 
 
 def check(
-    *, name: str | None, search: str | None, prefix: str, limit: int | None, source: str | None, **_: Any
+    *,
+    name: str | None,
+    search: str | None,
+    prefix: str,
+    tag: list[str] | None,
+    hidden: bool,
+    limit: int | None,
+    source: str | None,
+    **_: Any,
 ) -> None:
     """Checks the arguments that do not need the hub; raises ArgumentError."""
     from grpc_tool_bridge.cli.imported_tools import check_from
 
     check_from(source)
-    if source is not None and (search is not None or prefix):
-        raise ArgumentError("--search and --prefix: for the tools of a hub only; omit them with --from")
-    if name is not None and (search is not None or prefix):
+    from grpc_tool_bridge.errors import ValidationError
+    from grpc_tool_bridge.llm.tool_marks import checked_tags
+
+    try:
+        checked_tags(tag or ())
+    except ValidationError as error:
+        raise ArgumentError(f"--tag: {error.message}") from None
+    chooses = search is not None or prefix or tag or hidden
+    if source is not None and chooses:
+        raise ArgumentError("--search, --prefix, --tag, --hidden: for the tools of a hub only; omit them with --from")
+    if name is not None and chooses:
         raise ArgumentError(
-            "tools shows one tool by its name, or searches with --search and --prefix; give one of them"
+            "tools shows one tool by its name, or those of --search, --prefix, --tag and --hidden; give one of them"
         )
+    if hidden and search is not None:
+        raise ArgumentError("--hidden: --search never finds hidden tools; omit one of them")
     if limit is not None and search is None:
         raise ArgumentError("--limit is the maximum number of tools that --search finds; give --search too")
 

@@ -51,7 +51,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         return _recycle(options, settings)
     with serving.serving(options) as out:
         line = hold()
-        offered = load(sources, given_to="worker", lifespans=options.lifespan or ())
+        offered = load(sources, given_to="worker", prefix=options.prefix, lifespans=options.lifespan or ())
         lifetime = _lifetime_of(options)
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         made = _make_worker(hub, offered, servers, settings, options, lifetime)

@@ -7,7 +7,7 @@ from grpc_tool_bridge.config.argument_checks import check_text, list_of
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.llm.agent_search import search_names, specs_named
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
-from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, nothing_passes, pattern_for, settled
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, for_models, nothing_passes, pattern_for, settled
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.rpc.bounds import MAX_TEXTS
 
@@ -32,13 +32,14 @@ def agent_tool_names(tool_names: Any, tool_filter: ToolFilter | None, specs: Seq
     tool_filter = settled(tool_filter)
     passes = filter_of(tool_filter)
     if names is None:
-        chosen = [spec.name for spec in specs if passes(spec)]
+        is_given = for_models(tool_filter)
+        chosen = [spec.name for spec in specs if is_given(spec)]
     else:
         known = {spec.tool_id: spec for spec in specs} | {spec.name: spec for spec in specs}
         wanted = [name for name in names if name != SEARCH_TOOLS or name in known]
         chosen = [spec.name for spec in specs_named(wanted, known).values() if passes(spec)]
         if _searches(names, known):
-            chosen += _scope(tool_filter, [spec for spec in specs if passes(spec)])
+            chosen += _scope(tool_filter, list(filter(for_models(tool_filter), specs)))
     if not chosen:
         raise nothing_passes(tool_filter)
     if len(chosen) > MAX_TEXTS:

@@ -24,7 +24,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
-from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AgentExecutionChunk,
     CancelAgentRunRequest,
@@ -81,12 +81,14 @@ class AgentCalls(AsyncApi):
         return_intermediate_steps: bool = False,
         verbose: bool = False,
         tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
     ) -> str:
         """Creates an agent, which exists as long as the session.
 
         Args:
             signature: Inputs and outputs, such as ``"Question -> Answer"`` or ``"text, limit: int -> summary"``.
-            tool_names: Tools that it may call; None: all tools of the session. With ``"search_tools"`` among them it is
+            tool_names: Tools that it may call; None: all tools of the session, except hidden and deprecated ones and
+                older versions. With ``"search_tools"`` among them it is
                 given a tool that searches the session's tools, and may call what it has found; a tool of the session
                 that has this name is meant instead.
             max_iters: Maximum number of steps.
@@ -96,7 +98,8 @@ class AgentCalls(AsyncApi):
             tool_filter: Only tools that pass it, of those named: a pattern such as ``"weather_*"``, a prefix that ends
                 with a separator such as ``"weather_"``, a list of these, or a function that is called with each
                 ``ToolSpec``. The tools that pass now are chosen; with ``"search_tools"`` it limits what can be found,
-                and patterns also apply to tools that come later.
+                and patterns also apply to tools that come later. ``"tag:db"`` is a pattern, too.
+            tags: Only tools that have all of these tags, likewise.
 
         Returns: Its id.
 
@@ -106,7 +109,7 @@ class AgentCalls(AsyncApi):
             UnavailableError: No agent runtime is connected to the hub.
             ToolCommunicationError: Nobody answered.
         """
-        names = agent_tool_names(tool_names, tool_filter, self._specs())
+        names = agent_tool_names(tool_names, with_tags(tool_filter, tags), self._specs())
         check_type("signature", signature, str, 'a text such as "Question -> Answer"')
         check_type("max_iters", max_iters, int, "a whole number")
         check_type("llm_config", llm_config, Mapping | None, "a dict of settings of the model")

@@ -7,7 +7,7 @@ from typing import Any
 
 from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments, result_of
 from grpc_tool_bridge.client.caller import Caller
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, explain_error
+from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, explain_error, warn_of_deprecation
 from grpc_tool_bridge.config.argument_checks import (
     check_named,
     check_positional,
@@ -37,6 +37,7 @@ async def execute_batch(
         tool = tool_of(tool_id)
         spec = tool.spec
         tools.append(tool)
+        warn_of_deprecation(tool)
         message = request.items.add(index=index, tool_id=spec.tool_id or spec.name)
         pack = partial(pack_arguments, args, kwargs, partial(_name_item, index, spec.name), spec)
         put_arguments(message, await outside_loop(pack))

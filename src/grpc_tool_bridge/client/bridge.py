@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, with_fresh_key
 from grpc_tool_bridge.client.session import check_session
+from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.client.variables import SessionContext
 from grpc_tool_bridge.config import (
     BATCH_TIMEOUT,
@@ -105,8 +106,8 @@ class ToolBridge(AgentCalls):
         self._portal: Portal | None = None
 
     @property
-    def tools(self) -> dict[str, AsyncGRPCProxyTool]:
-        """The session's tools by name; empty before ``initialize``."""
+    def tools(self) -> Tools:
+        """The session's tools by name; empty before ``initialize``. A hidden one is found by its name only."""
         return self.client.tools
 
     @property
@@ -131,7 +132,7 @@ class ToolBridge(AgentCalls):
         metadata: Mapping[str, str] | None = None,
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
-    ) -> dict[str, AsyncGRPCProxyTool]:
+    ) -> Tools:
         """Opens the session and returns its tools by name; arguments and errors as for ``initialize_session``.
 
         If called again with another id, it first leaves the current session, as ``close`` does.
@@ -163,13 +164,19 @@ class ToolBridge(AgentCalls):
             self._follow()
 
     async def search_tools(
-        self, query: str, *, limit: int = DEFAULT_LIMIT, prefix: str = "", tool_filter: ToolFilter | None = None
+        self,
+        query: str,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        prefix: str = "",
+        tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
     ) -> list[AsyncGRPCProxyTool]:
         """Finds tools of the session by what they do, the best match first; see ``ToolBridgeClient.search_tools``."""
-        return await self.client.search_tools(query, limit=limit, prefix=prefix, tool_filter=tool_filter)
+        return await self.client.search_tools(query, limit=limit, prefix=prefix, tool_filter=tool_filter, tags=tags)
 
     def _specs(self) -> list[ToolSpec]:
-        return [proxy.spec for proxy in self.tools.values()]
+        return [proxy.spec for proxy in (*self.tools.values(), *self.tools.hidden.values())]
 
     async def execute_tool(
         self,
@@ -262,42 +269,53 @@ class ToolBridge(AgentCalls):
                 await pause(wait)
         raise AssertionError("the last try returns or raises")
 
-    def dspy_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+    def dspy_tools(
+        self, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    ) -> list[Any]:
         """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
-        return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, search=search)]
+        return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, tags=tags, search=search)]
 
-    def langchain_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+    def langchain_tools(
+        self, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    ) -> list[Any]:
         """Returns LangChain tools for the named tools, by default for all; see ``adapters.langchain``."""
-        return [*_adapter("langchain").langchain_tools(self, *names, tool_filter=tool_filter, search=search)]
+        return [*_adapter("langchain").langchain_tools(self, *names, tool_filter=tool_filter, tags=tags, search=search)]
 
     def openai_tools(
         self,
         *names: str,
         api: Literal["chat", "responses"] = "chat",
         tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
         search: bool = False,
     ) -> list[dict[str, Any]]:
         """Returns the named tools, by default all, as OpenAI function schemas; see ``adapters.openai.openai_tools``."""
         if api not in ["chat", "responses"]:
             raise ValidationError(f"api must be 'chat' or 'responses', not {api!r:.60}")
-        return [*_adapter("openai").openai_tools(self, *names, api=api, tool_filter=tool_filter, search=search)]
+        return [
+            *_adapter("openai").openai_tools(self, *names, api=api, tool_filter=tool_filter, tags=tags, search=search)
+        ]
 
     async def run_openai_tool_calls(
-        self, calls: Any, *, tool_filter: ToolFilter | None = None, search: bool = False
+        self, calls: Any, *, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
     ) -> list[dict[str, Any]]:
         """Runs the tool calls of a model's answer and returns the messages with their results.
 
         See ``adapters.openai.run_openai_tool_calls``.
         """
         adapter = _adapter("openai")
-        return [*await adapter.run_openai_tool_calls(self, calls, tool_filter=tool_filter, search=search)]
+        return [*await adapter.run_openai_tool_calls(self, calls, tool_filter=tool_filter, tags=tags, search=search)]
 
-    def pydantic_ai_toolset(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> Any:
+    def pydantic_ai_toolset(
+        self, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    ) -> Any:
         """Returns a Pydantic AI toolset of the named tools, by default of all.
 
         See ``adapters.pydantic_ai.pydantic_ai_toolset``.
         """
-        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, tool_filter=tool_filter, search=search)
+        return _adapter("pydantic_ai").pydantic_ai_toolset(
+            self, *names, tool_filter=tool_filter, tags=tags, search=search
+        )
 
     @property
     def sync(self) -> "SyncBridge":

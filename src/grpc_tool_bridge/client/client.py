@@ -1,6 +1,6 @@
 """The calls of one session, one to one with the methods of the service."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.client.admin import Admin
@@ -11,7 +11,7 @@ from grpc_tool_bridge.client.caller import Caller
 from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.client.session import ClientSession
-from grpc_tool_bridge.client.tools import SessionTools
+from grpc_tool_bridge.client.tools import SessionTools, Tools
 from grpc_tool_bridge.client.variables import SessionContext
 from grpc_tool_bridge.config import BATCH_TIMEOUT, CALL_TIMEOUT, DEFAULT_ADDRESS
 from grpc_tool_bridge.config.argument_checks import (
@@ -25,7 +25,7 @@ from grpc_tool_bridge.config.argument_checks import (
     refuse_type,
 )
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchConfig,
@@ -85,7 +85,7 @@ class ToolBridgeClient(AgentCalls):
         self.session_context = SessionContext(self)
         self.admin = Admin(self)
         self._tools = SessionTools(self.caller)
-        self.tools: dict[str, AsyncGRPCProxyTool] = self._tools.proxies
+        self.tools: Tools = self._tools.proxies
         self._session = ClientSession(self.caller, self._tools)
         self._transport.on_relinked = self._session.rejoin
 
@@ -256,7 +256,7 @@ class ToolBridgeClient(AgentCalls):
         request.client_time.GetCurrentTime()
         return bool((await self.call("Heartbeat", request)).session_valid)
 
-    async def refresh_tools(self) -> dict[str, AsyncGRPCProxyTool]:
+    async def refresh_tools(self) -> Tools:
         """Reads all of the session's tools again, at one revision.
 
         Raises:
@@ -274,7 +274,13 @@ class ToolBridgeClient(AgentCalls):
         await self._tools.follow()
 
     async def search_tools(
-        self, query: str, *, limit: int = DEFAULT_LIMIT, prefix: str = "", tool_filter: ToolFilter | None = None
+        self,
+        query: str,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        prefix: str = "",
+        tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
     ) -> list[AsyncGRPCProxyTool]:
         """Finds tools of the session by what they do, the best match first.
 
@@ -287,6 +293,9 @@ class ToolBridgeClient(AgentCalls):
             limit: Maximum number of tools, 1 to 100.
             prefix: Only tools whose names begin with it.
             tool_filter: Only tools that pass it; as for ``create_react_agent``.
+            tags: Only tools that have all of these tags.
+
+        Hidden tools and older versions are never found.
 
         Returns:
             The tools themselves: ``await found[0](…)`` calls the best match, and ``found[0].spec`` describes it.
@@ -296,10 +305,10 @@ class ToolBridgeClient(AgentCalls):
             ProtocolError: There is no session yet.
             UnimplementedError: The SQLite of this Python has no FTS5.
         """
-        return await self._tools.search(query, limit=limit, prefix=prefix, tool_filter=tool_filter)
+        return await self._tools.search(query, limit=limit, prefix=prefix, tool_filter=with_tags(tool_filter, tags))
 
     def _specs(self) -> list[ToolSpec]:
-        return [proxy.spec for proxy in self.tools.values()]
+        return [proxy.spec for proxy in self._tools.all()]
 
     # ----------------------------------------------------------------------------------------------- execution
 

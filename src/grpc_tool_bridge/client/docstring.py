@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
 _INDENT = "    "
@@ -16,11 +17,13 @@ _STARS = {"var-positional": "*", "var-keyword": "**"}
 def docstring_of(spec: ToolSpec, names: Mapping[str, str] | None = None) -> str:
     """Writes a tool's docstring in Google's style: its description, and sections for what it takes and returns.
 
+    That of a deprecated tool says first what to use instead.
+
     Args:
         spec: The tool's spec.
         names: Other names of its arguments, by their own.
     """
-    description = spec.description.strip("\n")
+    description = described(spec).strip("\n")
     later = _LATER_SECTION.search(description)
     start = later.start() if later else len(description)
     parts = [description[:start].rstrip() or f"{spec.name} has no description."]

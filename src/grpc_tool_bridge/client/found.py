@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors import ToolBridgeError, ToolExecutionError, Validat
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, call_spec, describe_found, search_spec
 from grpc_tool_bridge.llm.tool_args import read_arguments
-from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of
+from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, for_models
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -93,7 +93,7 @@ class SearchTool(_Given):
     def __init__(self, bridge: Searchable, tool_filter: ToolFilter | None = None) -> None:
         super().__init__(search_spec())
         self._bridge = bridge
-        self._filter = None if tool_filter is None else filter_of(tool_filter)
+        self._filter = for_models(tool_filter)
 
     async def _run(self, arguments: Mapping[str, Any]) -> str:
         limit = arguments.get("limit")

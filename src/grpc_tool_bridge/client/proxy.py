@@ -25,6 +25,7 @@ from grpc_tool_bridge.client.arguments import (
     size_of_arguments,
 )
 from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
+from grpc_tool_bridge.client.deprecation import warn_deprecated
 from grpc_tool_bridge.client.docstring import docstring_of
 from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
 from grpc_tool_bridge.client.signature import shown, signature_of
@@ -39,6 +40,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     error_from_info,
 )
+from grpc_tool_bridge.llm.tool_marks import deprecated_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     LogRecord,
     Progress,
@@ -104,6 +106,8 @@ class AsyncGRPCProxyTool(AsyncApi):
         # The spec with which this proxy was made, if the tool has changed since.
         self._made_of: ToolSpec | None = None
         self._removed = False
+        # What it has warned of already.
+        self._warned_of = ""
         self._prepared_for = ""
         # What comes before and after the arguments of a request.
         self._head = self._tail = b""
@@ -148,6 +152,8 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Makes any call."""
+        if self._deprecated:
+            self._warn()
         if self._wants_events:
             values = [value async for value in self._stream(args, kwargs)]
             if len(values) != 1:
@@ -185,6 +191,8 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def stream(self, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields, as it yields it; for a tool that returns, over its result."""
+        if self._deprecated:
+            self._warn()
         return LoopStream(
             self._stream(args, kwargs), what=f"the stream of {self.name}", ended=lambda: stream_ended(self.name)
         )
@@ -222,6 +230,9 @@ class AsyncGRPCProxyTool(AsyncApi):
         check_settings(self.name, changes)
         derived = type(self)(self.spec, self._context, options=dataclasses.replace(self._options, **changes))
         derived._parent, derived._given, derived._removed = self, changes, self._removed  # noqa: SLF001 - of this class
+        if self._deprecated:
+            # It has its parent only now, which may have warned.
+            derived._take(derived.spec, derived._options)  # noqa: SLF001 - as above
         if self._derived is None:
             self._derived = weakref.WeakSet()
         self._derived.add(derived)
@@ -247,6 +258,14 @@ class AsyncGRPCProxyTool(AsyncApi):
         for derived in tuple(self._derived or ()):
             derived._mark_removed()  # noqa: SLF001 - of this class
 
+    def _warn(self) -> None:
+        root = self._root()
+        if root._warned_of == self._deprecated:  # noqa: SLF001 - of this class
+            return
+        root._warned_of = self._deprecated  # noqa: SLF001 - as above
+        self._take(self.spec, self._options)
+        warn_deprecated(self.name, self._deprecated)
+
     def _explain(self, error: ToolBridgeError) -> None:
         if not isinstance(error, ToolExecutionError) or error.details.get("origin", "bridge") != "bridge":
             return
@@ -267,13 +286,23 @@ class AsyncGRPCProxyTool(AsyncApi):
         self.name = self.__name__ = self.__qualname__ = spec.name
         self._options = options
         self._wants_events = options.on_progress is not None or options.on_log is not None
-        self._is_plain = not (self._wants_events or options.metadata or options.idempotency_key)
+        self._deprecated = deprecated_of(spec)
+        # The first call warns of it, and takes the general way.
+        warns = bool(self._deprecated) and self._deprecated != self._root()._warned_of  # noqa: SLF001 - of this class
+        self._is_plain = not (self._wants_events or options.metadata or options.idempotency_key or warns)
         self._most_plain = min(MAX_PLAIN_BYTES, options.max_message_bytes - REQUEST_OVERHEAD)
         self._tool_id = spec.tool_id or spec.name
         own = options.timeout or spec.limits.timeout_ms / 1000
         self._timeout = own or options.call_timeout or CALL_TIMEOUT
         self._stream_timeout = own or options.stream_timeout or STREAM_TIMEOUT
         self._prepared_for = ""
+
+    def _root(self) -> "AsyncGRPCProxyTool":
+        """Returns the proxy from which this one was made with ``with_options``; itself if it was not."""
+        root = self
+        while root._parent is not None:
+            root = root._parent
+        return root
 
     def _prepare(self) -> None:
         """Encodes the part of the request that all calls in a session share."""
@@ -288,7 +317,8 @@ class AsyncGRPCProxyTool(AsyncApi):
         except ValueError:
             # A peer's spec may have names or defaults that no Python signature can have.
             signature = ""
-        return f"<{type(self).__name__} {self.name}{signature}>"
+        deprecated = f", deprecated: {self._deprecated}" if self._deprecated else ""
+        return f"<{type(self).__name__} {self.name}{signature}{deprecated}>"
 
     async def _stream(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
@@ -433,6 +463,8 @@ class StreamingGRPCProxyTool(AsyncGRPCProxyTool):
         Raises:
             MessageTooLargeError: The values do not fit; the stream has been ended.
         """
+        if self._deprecated:
+            self._warn()
         return [value async for value in self._stream(args, kwargs, most=self._options.max_message_bytes)]
 
 
@@ -455,6 +487,12 @@ def mark_removed(proxy: AsyncGRPCProxyTool) -> None:
 def explain_error(proxy: AsyncGRPCProxyTool, error: ToolBridgeError) -> None:
     """Adds to the hub's refusal of a call how the tool has changed since its proxy was made."""
     proxy._explain(error)  # noqa: SLF001 - of this module; not for callers of the tool
+
+
+def warn_of_deprecation(proxy: AsyncGRPCProxyTool) -> None:
+    """Warns if the tool is deprecated, once for all proxies that ``with_options`` made of one."""
+    if proxy._deprecated:  # noqa: SLF001 - of this module; not for callers of the tool
+        proxy._warn()  # noqa: SLF001 - as above
 
 
 def with_fresh_key(proxy: AsyncGRPCProxyTool) -> AsyncGRPCProxyTool:

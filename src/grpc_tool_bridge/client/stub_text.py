@@ -13,7 +13,9 @@ from grpc_tool_bridge.client.stub_schemas import Schema
 from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, joined, literal, quoted
 from grpc_tool_bridge.client.stub_types import Annotation, Types
 from grpc_tool_bridge.client.typed import BlockingTools, TypedTools
+from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, is_older_version
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
+from grpc_tool_bridge.tools.tool_versions import version_key
 from grpc_tool_bridge.values.serialization import deserialize_value
 
 DEFAULT_CLASS = "ToolsApi"
@@ -69,8 +71,8 @@ class _Argument:
 def stub_module(specs: Iterable[ToolSpec], *, class_name: str = DEFAULT_CLASS, blocking: bool = False) -> str:
     """Writes a Python module with a class that has a method for each tool.
 
-    Tools with a dot in their names are in namespaces: ``orders.create`` is ``api.orders.create``. Two hubs with the
-    same tools give the same text.
+    Hidden tools and older versions have none; a deprecated tool's method is marked so. Tools with a dot in their names
+    are in namespaces: ``orders.create`` is ``api.orders.create``. Two hubs with the same tools give the same text.
 
     Args:
         specs: The tools, in any order.
@@ -83,10 +85,21 @@ def stub_module(specs: Iterable[ToolSpec], *, class_name: str = DEFAULT_CLASS, b
     return _Module(specs, class_name, blocking=blocking).text()
 
 
+def stub_specs(specs: Iterable[ToolSpec]) -> list[ToolSpec]:
+    """Returns the specs of the tools that have a method: of several versions the newest, and no hidden ones."""
+    newest: dict[str, ToolSpec] = {}
+    for spec in specs:
+        known = newest.get(spec.name)
+        if is_older_version(spec) or (known is not None and version_key(spec.version) < version_key(known.version)):
+            continue
+        newest[spec.name] = spec
+    return [spec for spec in newest.values() if not is_hidden(spec)]
+
+
 class _Module:
     def __init__(self, specs: Iterable[ToolSpec], name: str, *, blocking: bool) -> None:
         self._blocking = blocking
-        self._root = _tree(specs)
+        self._root = _tree(stub_specs(specs))
         self._root.kind = name
         self._nodes = list(_walk(self._root))
         methods = {node.name for node in self._nodes}
@@ -153,9 +166,9 @@ class _Module:
         awaited = "await " if is_async else ""
         start = f"{awaited}self.{'_stream' if streams else '_call'}("
         lines += call(start if result == "None" else f"return {start}", given, ")", INDENT * 2)
-        if "deprecated" in spec.metadata:
+        if replacement := deprecated_of(spec):
             deprecated = self._types.imported("typing_extensions", "deprecated")
-            lines.insert(0, f"{INDENT}@{deprecated}({quoted(spec.metadata['deprecated'])})")
+            lines.insert(0, f"{INDENT}@{deprecated}({quoted(replacement)})")
         return lines
 
     def _result(self, spec: ToolSpec) -> str:

@@ -1,9 +1,10 @@
 """The client's tools of a session, kept up to date as they come and go."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any
 from weakref import WeakValueDictionary
 
 from grpc_tool_bridge.aio.backoff import back_off
@@ -21,6 +22,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.live_index import LiveIndex
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of
+from grpc_tool_bridge.llm.tool_marks import checked_tags, has_tags, is_hidden, is_older_version
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     GetSessionToolsRequest,
     GetSessionToolsResponse,
@@ -28,6 +30,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolUpdate,
     WatchSessionToolsRequest,
 )
+from grpc_tool_bridge.tools.tool_versions import split_version, versioned
 
 # Attempts to list the tools before constant changes become an error.
 MAX_LISTS = 10
@@ -51,9 +54,52 @@ ToolChange = tuple[str, str]
 
 
 class Tools(dict[str, AsyncGRPCProxyTool]):
-    """A session's tools by name. The KeyError for an unknown name suggests similar ones."""
+    """A session's tools by name, without hidden ones. The KeyError for an unknown name suggests similar ones.
 
-    def __missing__(self, name: object) -> NoReturn:
+    A tool that is not listed is found by its name all the same: a hidden one, and the newest version of a tool under
+    its version, such as ``tools["add@2"]``.
+
+    Args:
+        tools: The listed ones by name.
+        unlisted: Returns the proxy of one that is not; None if there is none.
+
+    Attributes:
+        hidden: The hidden tools by name.
+    """
+
+    def __init__(
+        self,
+        tools: Mapping[str, AsyncGRPCProxyTool] = MappingProxyType({}),
+        unlisted: Callable[[str], AsyncGRPCProxyTool | None] = lambda _: None,
+    ) -> None:
+        super().__init__(tools)
+        self.hidden: dict[str, AsyncGRPCProxyTool] = {}
+        self._unlisted = unlisted
+
+    def tagged(self, *tags: str) -> dict[str, AsyncGRPCProxyTool]:
+        """Returns the tools that have all of some tags, by name.
+
+        Raises:
+            ValidationError: A tag is not valid.
+        """
+        wanted = checked_tags(tags)
+        return {name: tool for name, tool in self.items() if has_tags(tool.spec, wanted)}
+
+    def mapped(self, function: Callable[[AsyncGRPCProxyTool], Any]) -> "Tools":
+        """Returns the same with what a function makes of each tool."""
+
+        def unlisted(name: str) -> Any:
+            found = self._unlisted(name)
+            return None if found is None else function(found)
+
+        made = Tools({name: function(tool) for name, tool in self.items()}, unlisted)
+        made.hidden = {name: function(tool) for name, tool in self.hidden.items()}
+        return made
+
+    def __missing__(self, name: object) -> AsyncGRPCProxyTool:
+        found = self._unlisted(name) if isinstance(name, str) else None
+        if found is not None:
+            return found
         close = near_names(name, self) if isinstance(name, str) else []
         hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) shows the names"
         raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
@@ -72,13 +118,15 @@ class SessionTools:
     """
 
     def __init__(self, caller: Caller) -> None:
-        self.proxies = Tools()
+        self.proxies = Tools(unlisted=self._unlisted)
         self.revision = 0
         self.on_changed: Callable[[str, str], None] | None = None
         self._caller = caller
         self._options = caller.options
         # Proxies of removed tools that are still in use: a tool may come back.
         self._gone: WeakValueDictionary[str, AsyncGRPCProxyTool] = WeakValueDictionary()
+        # Proxies of newest versions under their versions, which go on when a newer one comes.
+        self._pinned: WeakValueDictionary[str, AsyncGRPCProxyTool] = WeakValueDictionary()
         # Made by the first search.
         self._index: LiveIndex | None = None
 
@@ -93,13 +141,41 @@ class SessionTools:
         except TypeError:
             # An unhashable value is not a name.
             known = None
+        if known is None and isinstance(tool_id, str):
+            known = self._unlisted(tool_id)
         if known is not None:
             return known
         if isinstance(tool_id, AsyncGRPCProxyTool):
             refuse_type("tool_id", tool_id, f"{A_NAME}; a tool itself is called: await tool(…)")
         check_text("tool_id", tool_id, A_NAME)
-        by_id = next((proxy for proxy in self.proxies.values() if proxy.spec.tool_id == tool_id), None)
+        by_id = next((proxy for proxy in self.all() if proxy.spec.tool_id == tool_id), None)
         return by_id or make_proxy(ToolSpec(tool_id=tool_id, name=tool_id), self._caller, self._caller.options)
+
+    def all(self) -> list[AsyncGRPCProxyTool]:
+        """Returns all tools, hidden ones too."""
+        return [*self.proxies.values(), *self.proxies.hidden.values()]
+
+    def _unlisted(self, name: str) -> AsyncGRPCProxyTool | None:
+        """Returns the proxy of a tool that is not listed under a name: a hidden one, or the newest by its version."""
+        found = self.proxies.hidden.get(name)
+        plain, version = split_version(name)
+        if found is not None or not version:
+            return found
+        newest = self._get(plain)
+        if newest is None or newest.spec.version != version:
+            return None
+        spec = ToolSpec()
+        spec.CopyFrom(newest.spec)
+        spec.name, spec.tool_id = name, versioned(spec.tool_id or plain, version)
+        pinned = self._pinned.get(name)
+        if pinned is None:
+            pinned = self._pinned[name] = make_proxy(spec, self._caller, self._options)
+        elif pinned.spec != spec:
+            change_proxy(pinned, spec, self._options)
+        return pinned
+
+    def _get(self, name: str) -> AsyncGRPCProxyTool | None:
+        return self.proxies.get(name) or self.proxies.hidden.get(name)
 
     async def search(
         self, query: str, *, limit: int, prefix: str, tool_filter: ToolFilter | None
@@ -109,19 +185,19 @@ class SessionTools:
         allows = None if tool_filter is None else filter_of(tool_filter)
         if self._index is None:
             self._index = LiveIndex()
-            for name, proxy in self.proxies.items():
-                self._index.note(name, proxy.spec)
+            for proxy in self.all():
+                self._note(proxy.spec)
         found = await self._index.search(query, limit=limit, prefix=prefix, allows=allows)
         return [self.proxies[tool.name] for tool in found]
 
     def take(self, specs: Iterable[ToolSpec]) -> list[ToolChange]:
         """Takes the current specs of all tools, and the current options; returns the changes."""
         present = {spec.name: spec for spec in specs}
-        gone = [name for name in self.proxies if name not in present]
+        gone = [proxy.name for proxy in self.all() if proxy.name not in present]
         changes = [change for name in gone for change in self.remove(name)]
         if self._caller.options != self._options:
             self._options = self._caller.options
-            for proxy in self.proxies.values():
+            for proxy in self.all():
                 change_proxy(proxy, proxy.spec, self._options)
         for spec in present.values():
             changes += self.put(spec)
@@ -130,32 +206,41 @@ class SessionTools:
     def put(self, spec: ToolSpec) -> list[ToolChange]:
         """Takes the current spec of one tool; returns the changes."""
         name = spec.name
-        proxy = self.proxies.get(name)
+        proxy = self._get(name)
         if proxy is not None and proxy.spec == spec:
             return []
-        if self._index is not None:
-            self._index.note(name, spec)
-        if proxy is not None:
-            change_proxy(proxy, spec, self._options)
-            return [("changed", name)]
-        proxy = self._gone.pop(name, None)
+        self._note(spec)
+        was_listed = name in self.proxies
+        if proxy is None:
+            proxy = self._gone.pop(name, None) or self._pinned.pop(name, None)
         if proxy is None:
             proxy = make_proxy(spec, self._caller, self._options)
         else:
             change_proxy(proxy, spec, self._options)
+        if is_hidden(spec):
+            self.proxies.pop(name, None)
+            self.proxies.hidden[name] = proxy
+            return [("removed", name)] if was_listed else []
+        self.proxies.hidden.pop(name, None)
         self.proxies[name] = proxy
-        return [("added", name)]
+        return [("changed" if was_listed else "added", name)]
 
     def remove(self, name: str) -> list[ToolChange]:
         """Removes a tool; returns the changes."""
-        proxy = self.proxies.pop(name, None)
+        was_listed = name in self.proxies
+        proxy = self.proxies.pop(name, None) or self.proxies.hidden.pop(name, None)
         if proxy is None:
             return []
         mark_removed(proxy)
         if self._index is not None:
             self._index.note(name, None)
         self._gone[name] = proxy
-        return [("removed", name)]
+        return [("removed", name)] if was_listed else []
+
+    def _note(self, spec: ToolSpec) -> None:
+        """Notes a tool for later searches, which find neither hidden tools nor older versions."""
+        if self._index is not None:
+            self._index.note(spec.name, None if is_hidden(spec) or is_older_version(spec) else spec)
 
     def notify(self, changes: Iterable[ToolChange]) -> None:
         """Calls ``on_changed`` for each change."""

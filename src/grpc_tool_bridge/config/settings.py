@@ -65,6 +65,11 @@ class Settings(BaseModel):
     http_hosts: Annotated[Names, AfterValidator(host_names)] = Field(
         default=(), description="names that the HTTP gateway is reached by, besides localhost and addresses"
     )
+    mcp_tools: Names = Field(
+        default=(),
+        description="what MCP clients see over HTTP that choose no tools in their address: patterns of names, such as "
+        "weather.*, or tags, such as tag:read",
+    )
     http_origins: Annotated[Names, AfterValidator(origins)] = Field(
         default=(), description="other origins whose pages may call the HTTP gateway, such as https://tools.example.com"
     )

@@ -468,7 +468,8 @@ def _count_descendant(call: HubCall, root: HubCall) -> None:
 def _is_called_above(call: HubCall) -> bool:
     above: HubCall | None = call.parent
     while above is not None:
-        if above.tool is call.tool:
+        # Of a tool that has a limiter: whatever name it is called by, it is the same.
+        if above.tool.limiter is call.tool.limiter:
             return True
         above = above.parent
     return False

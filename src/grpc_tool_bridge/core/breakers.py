@@ -217,3 +217,9 @@ class BreakerBackend:
         if error_type == "ResourceExhausted":
             return MEMORY_DETAIL in details
         return error_type in ("WorkerUnavailable", "ProtocolError")
+
+
+def rename_breaker(backend: Backend[HubCall] | None, name: str) -> None:
+    """Names the breaker of a tool anew, if it has one: an older version of a tool has another name."""
+    if isinstance(backend, BreakerBackend):
+        backend.breaker.name = name

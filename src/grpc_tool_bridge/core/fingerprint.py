@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from grpc_tool_bridge.llm.tool_marks import DEPRECATED_KEY, HIDDEN_KEY, TAGS_KEY
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolSpec
 
 # What a schema says to people only.
@@ -36,12 +37,15 @@ def _parts(call: ToolCallRequest | ToolCallItem) -> Iterator[bytes]:
 def spec_digest(spec: ToolSpec) -> bytes:
     """Returns a digest of a spec, which is the same for the same tool in another language.
 
-    Descriptions and examples may differ, and the order and the spaces in which the schemas are written.
+    Descriptions and examples may differ, whether it is deprecated or hidden, and its tags, and the order and the spaces
+    in which the schemas are written.
     """
     bare = ToolSpec()
     bare.CopyFrom(spec)
     for name in ("description", "examples", "arguments", "return_type"):
         bare.ClearField(name)
+    for key in (HIDDEN_KEY, DEPRECATED_KEY, TAGS_KEY):
+        bare.metadata.pop(key, None)
     for argument in spec.arguments:
         bare.arguments.add(name=argument.name, required=argument.required)
     # Nothing in them is the same as no such fields.

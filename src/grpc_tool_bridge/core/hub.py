@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -51,6 +51,7 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
+from grpc_tool_bridge.tools.toolset import Toolset
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
@@ -98,7 +99,7 @@ class Hub:
 
     Args:
         settings: Limits; None: the defaults.
-        tools: Tools that every session sees.
+        tools: Tools and toolsets that every session sees.
         chaos: The faults to inject; None: none.
         durable: Keeps its state beyond the life of the process; None: it ends with it.
 
@@ -120,7 +121,7 @@ class Hub:
     def __init__(
         self,
         settings: Settings | None = None,
-        tools: Iterable[ToolSource] = (),
+        tools: Iterable[ToolSource | Toolset] = (),
         *,
         chaos: Chaos | None = None,
         durable: DurableStore | None = None,
@@ -419,8 +420,8 @@ class Hub:
                     "tools of every session are removed by their worker, over its link; set session_id"
                 )
             session = self.store.find(request.session_id)
-            own: Mapping[str, RegisteredTool] = session.tools or {}
-            missing = [tool_id for tool_id in request.tool_ids if tool_id not in own]
+            own = self.registry.own(session.id)
+            missing = [tool_id for tool_id in request.tool_ids if own.find(tool_id) is None]
             if missing:
                 named = ", ".join(shown(tool_id) for tool_id in missing[:MAX_NAMED])
                 more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""

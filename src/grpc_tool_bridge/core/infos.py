@@ -103,7 +103,7 @@ def worker_info(worker: Worker) -> pb.WorkerInfo:
         state=state,
         capacity=worker.capacity,
         active_calls=worker.active,
-        tools=heapq.nsmallest(MAX_WORKER_TOOLS, (tool.name for tool in worker.tools)),
+        tools=heapq.nsmallest(MAX_WORKER_TOOLS, (tool.listed_name for tool in worker.tools)),
         tool_count=len(worker.tools),
         peer=worker.link.peer,
     )

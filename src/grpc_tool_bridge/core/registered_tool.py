@@ -1,8 +1,8 @@
 """Registered tools: the spec, the function if the tool is local, the backend and the limits."""
 
+import copy
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from grpc_tool_bridge.aio.turns import Turns
@@ -11,15 +11,14 @@ from grpc_tool_bridge.core.fingerprint import spec_digest
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, RateLimit
 from grpc_tool_bridge.core.metrics import ToolMetrics
-from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
-    ResourceExhaustedError,
     UnavailableError,
     ValidationError,
 )
 from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.llm.tool_marks import is_hidden, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -29,6 +28,7 @@ from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY, pipeline_of
 from grpc_tool_bridge.tools.spec_arguments import read_arguments
 from grpc_tool_bridge.tools.spec_checks import SpecCheck
 from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.tools.tool_versions import split_version, versioned
 
 # A spec has to fit into a page of a list; no spec written by hand comes near this.
 MAX_SPEC_BYTES = 1024 * 1024
@@ -79,12 +79,23 @@ class RegisteredTool:
         size: Bytes charged for it.
         spec_bytes, spec_nodes: Bytes and nodes of its spec, of which every list of the tools counts those of each.
         schema: A digest that must be equal for all workers that offer it.
+        version: From the spec.
+        versions: All versions of it that are registered, by version; None: it is the only one. Set by its scope.
+        is_hidden, tags: What listings filter by, from the spec.
+        is_older: Whether a newer version is registered, so that it is listed as ``pinned``. Set by the registry.
+        base: If it is how a tool is seen under its name with its version (``pinned``), that tool; else None.
+        label: Returns the metrics of tools that are called by a name; set by the registry.
     """
 
     __slots__ = (
+        "_pinned",
         "backend",
+        "base",
         "check",
         "id",
+        "is_hidden",
+        "is_older",
+        "label",
         "limiter",
         "metrics",
         "name",
@@ -96,8 +107,11 @@ class RegisteredTool:
         "spec",
         "spec_bytes",
         "spec_nodes",
+        "tags",
         "timeout",
         "tool",
+        "version",
+        "versions",
     )
 
     def __init__(self, source: ToolSpec | Prepared, tool: Tool | None, revision: int, settings: Settings) -> None:
@@ -122,6 +136,43 @@ class RegisteredTool:
         self.schema = prepared.schema
         self.backend: Backend[Any] | None = _Nobody() if prepared.tool is None else None
         self.session_id = ""
+        self.version = spec.version
+        self.is_hidden = is_hidden(spec)
+        self.tags = frozenset(tags_of(spec))
+        self.versions: dict[str, RegisteredTool] | None = None
+        self.is_older = False
+        self.base: RegisteredTool | None = None
+        self.label: Callable[[str], ToolMetrics] | None = None
+        self._pinned: RegisteredTool | None = None
+
+    @property
+    def pinned(self) -> "RegisteredTool":
+        """The same tool under its name with its version, such as ``add@1``, which always means this version.
+
+        It shares all but the spec and the metrics: an older version is listed so.
+        """
+        pinned = self._pinned
+        if pinned is None:
+            pinned = self._pinned = copy.copy(self)
+            pinned.base, pinned.versions = self, None
+            pinned.spec = ToolSpec()
+            pinned.spec.CopyFrom(self.spec)
+            pinned.name = pinned.spec.name = versioned(self.name, self.version)
+            pinned.id = pinned.spec.tool_id = versioned(self.id, self.version)
+            pinned.spec_bytes = pinned.spec.ByteSize()
+            pinned.metrics = ToolMetrics() if self.label is None else self.label(pinned.name)
+        return pinned
+
+    @property
+    def listed_name(self) -> str:
+        """The name that it is listed under: an older version's has its version."""
+        return self.pinned.name if self.is_older else self.name
+
+    def use(self, backend: Backend[Any] | None) -> None:
+        """Sets what runs its calls."""
+        self.backend = backend
+        if self._pinned is not None:
+            self._pinned.backend = backend
 
 
 class _Nobody:
@@ -156,143 +207,13 @@ def nobody_runs(name: str) -> NoWorkerError:
     return NoWorkerError(f"no worker runs {name} now; start one that offers it, or call again later")
 
 
-class ToolScope(dict[str, RegisteredTool]):
-    """The tools of one scope by id. Changed by ``add`` and ``remove`` only, which keep the rest.
-
-    Attributes:
-        names: The same by name.
-        size: Bytes charged for all of them, which each registration would otherwise have to add up.
-    """
-
-    __slots__ = ("names", "size")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: dict[str, RegisteredTool] = {}
-        self.size = 0
-
-    def add(self, tool: RegisteredTool) -> None:
-        """Adds a tool whose id and name are not taken."""
-        self[tool.id] = self.names[tool.name] = tool
-        self.size += tool.size
-
-    def remove(self, tool_id: str) -> RegisteredTool | None:
-        """Removes the tool with an id, and returns it; None if there is none."""
-        tool = self.pop(tool_id, None)
-        if tool is not None:
-            del self.names[tool.name]
-            self.size -= tool.size
-        return tool
-
-
-def register_in(
-    known: ToolScope,
-    sources: Iterable[ToolSource],
-    *,
-    settings: Settings,
-    revisions: Revisions,
-    scope: str,
-    bounds: "ScopeBounds | None" = None,
-    replaced: Collection[RegisteredTool] = (),
-) -> list[RegisteredTool]:
-    """Adds tools to one scope, all or none.
-
-    Args:
-        known: The scope's tools by id; the new ones are added.
-        sources: Functions, tools, or specs: of tools that workers run, or of pipelines, which the hub runs.
-        settings: Has the default limits of tools.
-        revisions: Numbers the change.
-        scope: The scope's name, for error texts.
-        bounds: Limits on the number and bytes of tools; None: no limits.
-        replaced: Tools of the scope that the new ones replace.
-
-    Raises:
-        AlreadyExistsError: Two tools of the scope would share a name or an id.
-        ValidationError: A tool is not valid, as for ``prepare``.
-        ResourceExhaustedError: The scope would have too many tools.
-    """
-    resolved = [prepare(source) for source in sources]
-    if bounds is not None:
-        size = known.size - sum(tool.size for tool in replaced)
-        bounds.check(scope, len(known) - len(replaced), size, resolved)
-    gone = set(replaced)
-    names: set[str] = set()
-    ids: set[str] = set()
-    for spec in [prepared.spec for prepared in resolved]:
-        namesake, same = known.names.get(spec.name), known.get(spec.tool_id)
-        same_name = spec.name in names or (namesake is not None and namesake not in gone)
-        if same_name or spec.tool_id in ids or (same is not None and same not in gone):
-            what = f"a tool named {spec.name!r}" if same_name else f"a tool with the id {spec.tool_id!r}"
-            raise AlreadyExistsError(
-                f"{scope} has {what} already; give one of them another name", details={"tool": spec.name}
-            )
-        names.add(spec.name)
-        ids.add(spec.tool_id)
-    if not resolved:
-        return []
-    revision = revisions.next()
-    added = [RegisteredTool(prepared, None, revision, settings) for prepared in resolved]
-    for tool in replaced:
-        known.remove(tool.id)
-    for tool in added:
-        known.add(tool)
-    return added
-
-
-@dataclass(frozen=True, slots=True)
-class ScopeBounds:
-    """The limits on the tools of one scope, and on those of all scopes of a hub.
-
-    Attributes:
-        count, count_setting: Number of tools, and the name of its setting.
-        size, size_setting: Bytes of tools, and the name of its setting.
-        others: Bytes that the tools of all other scopes take.
-        all_size: Limit on the bytes of all tools of a hub.
-    """
-
-    count: int
-    count_setting: str
-    size: int
-    size_setting: str
-    others: int
-    all_size: int
-
-    def check(self, scope: str, kept: int, kept_size: int, added: Sequence[Prepared]) -> None:
-        """Checks that a scope stays within its limits.
-
-        Args:
-            scope: Its name, for error texts.
-            kept: How many tools it keeps.
-            kept_size: The bytes of these.
-            added: The tools to add.
-
-        Raises:
-            ResourceExhaustedError: There would be too many tools, or too many bytes of them.
-        """
-        count = kept + len(added)
-        if count > self.count:
-            raise ResourceExhaustedError(
-                f"{scope} would have {count:,} tools, the limit is {self.count:,} ({self.count_setting})"
-            )
-        size = kept_size + sum(prepared.size for prepared in added)
-        if size > self.size:
-            raise ResourceExhaustedError(
-                f"the {count:,} tools of {scope} would take {size:,} bytes, the limit is {self.size:,} "
-                f"({self.size_setting}); shorten their descriptions and schemas"
-            )
-        if self.others + size > self.all_size:
-            raise ResourceExhaustedError(
-                f"all tools of the hub and its sessions would take {self.others + size:,} bytes, the limit is "
-                f"{self.all_size:,} (max_tool_bytes); remove some, or end sessions that have some"
-            )
-
-
 def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
     """Returns the error for an unknown tool, with similar ids."""
     close = near_names(tool_id, ids)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    if len(tool_id) > MAX_TOOL_NAME_CHARS:
-        hint = f"; an id has at most {MAX_TOOL_NAME_CHARS} characters, this one has {len(tool_id):,}"
+    plain = split_version(tool_id)[0]
+    if len(plain) > MAX_TOOL_NAME_CHARS:
+        hint = f"; an id has at most {MAX_TOOL_NAME_CHARS} characters, this one has {len(plain):,}"
     return NotFoundError(f"{scope} sees no tool {shown(tool_id)}{hint}", error_type="ToolNotFound")
 
 
@@ -316,10 +237,14 @@ async def prepare_all(specs: Sequence[ToolSpec]) -> list[Prepared]:
         AlreadyExistsError: Two of them share a name or an id.
         ValidationError: As for ``prepare``.
     """
-    for what, texts in (("name", [spec.name for spec in specs]), ("id", [spec.tool_id or spec.name for spec in specs])):
+    for what, texts in (
+        ("name", [(spec.name, spec.version) for spec in specs]),
+        ("id", [(spec.tool_id or spec.name, spec.version) for spec in specs]),
+    ):
         if len(set(texts)) < len(texts):
-            twice, count = Counter(texts).most_common(1)[0]
-            raise AlreadyExistsError(f"{count:,} of the tools have the {what} {shown(twice)}; rename all but one")
+            (twice, version), count = Counter(texts).most_common(1)[0]
+            same = f"{shown(twice)} and the version {shown(version)}" if version else shown(twice)
+            raise AlreadyExistsError(f"{count:,} of the tools have the {what} {same}; rename all but one")
     prepared: list[Prepared] = []
     turns = Turns()
     for spec in specs:

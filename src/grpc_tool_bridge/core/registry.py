@@ -8,15 +8,18 @@ from weakref import WeakKeyDictionary
 
 from grpc_tool_bridge.aio.notifier import Notifier, notify_each
 from grpc_tool_bridge.aio.turns import SharedTurns
+from grpc_tool_bridge.core.breakers import rename_breaker
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.metrics import Metrics
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolScope, ToolSource, tool_not_found
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, tool_not_found
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
+from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
 from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
+from grpc_tool_bridge.tools.toolset import Toolset
 
 # What all watches together tell in one turn of the loop takes about so long; each tells at least one change.
 WATCH_SECONDS = 0.01
@@ -68,7 +71,7 @@ class ToolRegistry:
         self._turns = SharedTurns(WATCH_SECONDS)
 
     def register_batch(
-        self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+        self, session_id: str, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Registers tools, all or none.
 
@@ -86,6 +89,7 @@ class ToolRegistry:
             ValidationError: A tool is not valid.
             ResourceExhaustedError: The scope would have too many tools.
         """
+        among_versions = any(tool.versions is not None for tool in replaced)
         if session_id:
             added = self.store.add_tools(session_id, tools, replaced=replaced)
         else:
@@ -94,10 +98,16 @@ class ToolRegistry:
                 self._global_revision = added[-1].revision
                 self._shared = None
         for tool in added:
-            tool.metrics = self._metrics.of_tool(tool.name)
+            tool.label = self._metrics.of_tool
+            tool.metrics = tool.label(tool.name)
             tool.session_id = session_id
             if tool.tool is not None:
                 self.set_backend(tool, tool.backend)
+        if added:
+            self._relist([tool for tool in added if tool.versions is not None], added[-1].revision)
+            if among_versions:
+                # Another version may be the newest now, and a watch that resumes would miss that.
+                self._note_removal(session_id, added[-1].revision)
         self._wake(self.store.peek(session_id) if session_id else None)
         return added
 
@@ -107,23 +117,58 @@ class ToolRegistry:
 
     def set_backend(self, tool: RegisteredTool, backend: Backend[Any] | None) -> None:
         """Sets what runs the calls of a tool; None: this process does."""
-        tool.backend = backend if self.wrap is None else self.wrap(tool, backend)
+        tool.use(backend if self.wrap is None else self.wrap(tool, backend))
+        if tool.versions is not None:
+            self._relist([tool], tool.revision)
 
     def unregister(self, session_id: str, tool_ids: Collection[str]) -> list[str]:
-        """Removes the tools of one scope with these ids, and returns the ids of those that existed."""
-        session = self.store.find(session_id) if session_id else None
-        tools = self.store.tools if session is None else session.tools or _NONE
-        taken = [tool for tool_id in tool_ids if (tool := tools.remove(tool_id)) is not None]
-        if taken:
-            self.store.tools_removed(taken)
-            revision = self.store.revisions.next()
-            if session is None:
-                self._global_revision = self._global_removed_at = revision
-                self._shared = None
-            else:
-                session.tools_revision = session.tools_removed_at = revision
-            self._wake(session)
-        return [tool.id for tool in taken]
+        """Removes the tools of one scope with these ids, and returns the ids of those that existed.
+
+        An id without a version is that of the newest version, whose place the next one takes.
+        """
+        known = self.own(session_id)
+        found = {tool_id: tool for tool_id in tool_ids if (tool := known.find(tool_id)) is not None}
+        self._remove(session_id, list(dict.fromkeys(found.values())))
+        return list(found)
+
+    def _remove(self, session_id: str, tools: Sequence[RegisteredTool]) -> None:
+        """Removes tools that one scope has."""
+        if not tools:
+            return
+        known = self.own(session_id)
+        beside = [versions for tool in tools if (versions := tool.versions) is not None]
+        for tool in tools:
+            known.remove(tool)
+        self.store.tools_removed(tools)
+        revision = self.store.revisions.next()
+        self._note_removal(session_id, revision)
+        self._relist([tool for versions in beside for tool in versions.values()], revision)
+        self._wake(self.store.peek(session_id) if session_id else None)
+
+    def _note_removal(self, session_id: str, revision: int) -> None:
+        """Makes watches that resume after an earlier revision begin with all tools."""
+        if session_id:
+            session = self.store.peek(session_id)
+            session.tools_revision = session.tools_removed_at = revision
+        else:
+            self._global_revision = self._global_removed_at = revision
+            self._shared = None
+
+    def _relist(self, changed: Iterable[RegisteredTool], revision: int) -> None:
+        """Notes under which names versions of tools are listed now.
+
+        Args:
+            changed: Tools of which versions have come or gone.
+            revision: Of this change.
+        """
+        tools = {one: None for tool in changed for one in (tool.versions or {tool.version: tool}).values()}
+        for tool in tools:
+            is_newest = self.own(tool.session_id).get(tool.id) is tool
+            if tool.version and not is_newest and not tool.is_older:
+                # A watch that resumes from an earlier revision has not been told of this name.
+                tool.pinned.revision = revision
+            tool.is_older = not is_newest
+            rename_breaker(tool.backend, tool.listed_name)
 
     def replace(self, gone: Collection[RegisteredTool], tools: Sequence[ToolSource]) -> list[RegisteredTool]:
         """Replaces tools of the hub by others, as one change; nothing has changed if it raises.
@@ -139,10 +184,11 @@ class ToolRegistry:
             AlreadyExistsError, ValidationError, ResourceExhaustedError: As for ``register_batch``.
         """
         if not tools:
-            self.unregister("", [tool.id for tool in gone])
+            self._remove("", list(gone))
             return []
+        before = self._shared_tools().keys() if any(tool.versions for tool in gone) else {tool.name for tool in gone}
         added = self.register_batch("", tools, replaced=gone)
-        if not {tool.name for tool in gone} <= {tool.name for tool in added}:
+        if not before <= (self._shared_tools().keys() if before else set()):
             # A watch that resumes from an earlier revision would miss that some are gone.
             self._global_removed_at = self._global_revision
         return added
@@ -162,16 +208,16 @@ class ToolRegistry:
         except SessionError:
             return True
         tools = self.store.tools if session is None else session.tools or _NONE
-        return tools.get(tool.id) is not tool
+        return not tools.holds(tool.base or tool)
 
     def drop(self, tools: Iterable[RegisteredTool]) -> None:
         """Removes those of the tools that are still registered, as one change of each scope."""
-        by_scope: defaultdict[str, list[str]] = defaultdict(list)
+        by_scope: defaultdict[str, list[RegisteredTool]] = defaultdict(list)
         for tool in tools:
             if not self.is_gone(tool):
-                by_scope[tool.session_id].append(tool.id)
-        for session_id, tool_ids in by_scope.items():
-            self.unregister(session_id, tool_ids)
+                by_scope[tool.session_id].append(tool)
+        for session_id, some in by_scope.items():
+            self._remove(session_id, some)
 
     # ------------------------------------------------------------------------------------------- what is seen
 
@@ -188,7 +234,7 @@ class ToolRegistry:
 
     def not_found(self, session: Session, tool_id: str) -> NotFoundError:
         """Returns the error for a tool that a session does not see; it suggests tools with similar ids."""
-        count = len(self.store.tools) + len(session.tools or ())
+        count = self.store.tools.count + (session.tools.count if session.tools else 0)
         ids = {tool.id for tool in self.visible(session)} if count <= MAX_NAMES else ()
         return tool_not_found(tool_id, f"session {session.id!r}", ids)
 
@@ -200,12 +246,26 @@ class ToolRegistry:
         """Returns the tools that a session sees by name, in order; for None, the hub's. They must not be changed."""
         return self._shared_tools() if session is None else self._view(session).by_name()
 
+    def listed(self, session: Session | None, tags: Collection[str] = ()) -> dict[str, RegisteredTool]:
+        """Returns the tools that a session sees by name, in order, without hidden ones; for None, the hub's.
+
+        Args:
+            session: The session.
+            tags: Only tools that have all of these.
+        """
+        return {
+            name: tool
+            for name, tool in self.by_name(session).items()
+            if not tool.is_hidden and (not tags or tool.tags.issuperset(tags))
+        }
+
     def count(self, session: Session) -> int:
         """Returns the number of tools that a session sees."""
         if not session.tools:
-            return len(self.store.tools)
-        shared = self._shared_tools()
-        return len(shared) + sum(tool.name not in shared for tool in session.tools.values())
+            return self.store.tools.count
+        shared, own = self._shared_tools(), _listed(session.tools)
+        hidden = (tool for tool in self.store.tools.older() if tool.name in own and tool.pinned.name not in own)
+        return len(shared) + sum(name not in shared for name in own) - sum(1 for _ in hidden)
 
     def page(self, session: Session, token: str = "", size: int = 0) -> Page:
         """Returns one page of the tools that a session sees; arguments and errors as for ``tool_page``."""
@@ -295,7 +355,8 @@ class ToolRegistry:
 
     def _shared_tools(self) -> Mapping[str, RegisteredTool]:
         if self._shared is None:
-            self._shared = {tool.name: tool for tool in sorted(self.store.tools.values(), key=_name)}
+            listed = _listed(self.store.tools)
+            self._shared = {name: listed[name] for name in sorted(listed)}
         return self._shared
 
     def _view(self, session: Session, before: ToolView = NOTHING) -> ToolView:
@@ -303,8 +364,7 @@ class ToolRegistry:
         revision = session.tools_revision
         if before.own_revision == revision:
             return ToolView(self._shared_tools(), before.own, revision)
-        own = {tool.name: tool for tool in (session.tools or _NONE).values()}
-        return ToolView(self._shared_tools(), own, revision)
+        return ToolView(self._shared_tools(), _listed(session.tools or _NONE), revision)
 
     def _wake(self, session: Session | None) -> None:
         """Wakes the watches of a session; for None, all."""
@@ -314,5 +374,9 @@ class ToolRegistry:
             self._waiters[session].notify_all()
 
 
-def _name(tool: RegisteredTool) -> str:
-    return tool.name
+def _listed(tools: ToolScope) -> dict[str, RegisteredTool]:
+    """Returns the tools of a scope by the names under which they are listed: older versions as ``add@1``."""
+    listed = dict(tools.names)
+    for tool in tools.older():
+        listed[tool.pinned.name] = tool.pinned
+    return listed

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
-from grpc_tool_bridge.core.registered_tool import ToolScope
 from grpc_tool_bridge.core.result_cache import ResultCache
+from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.variables import Variables
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig

@@ -16,12 +16,13 @@ from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ScopeBounds, ToolScope, ToolSource, register_in
+from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
+from grpc_tool_bridge.core.tool_scopes import ScopeBounds, ToolScope, register_in
 from grpc_tool_bridge.core.variable import Variable, type_name
 from grpc_tool_bridge.core.variables import Variables, session_budget
 from grpc_tool_bridge.core.writes import STORED
@@ -34,9 +35,12 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ValidationError,
 )
+from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.tools.tool_versions import split_version
+from grpc_tool_bridge.tools.toolset import Toolset
 from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -331,7 +335,7 @@ class SessionStore:
         self._ages.end()
         self._remember(session.id, why)
         if session.tools:
-            self.tools_removed(session.tools.values())
+            self.tools_removed(session.tools.all())
         gone = session.ended = self._missing(session.id)
         if self.on_change is not None:
             self.on_change("ended", session)
@@ -363,7 +367,7 @@ class SessionStore:
 
     # -------------------------------------------------------------------------------------------------- tools
 
-    async def register_tools(self, session_id: str, tools: Iterable[ToolSource]) -> list[RegisteredTool]:
+    async def register_tools(self, session_id: str, tools: Iterable[ToolSource | Toolset]) -> list[RegisteredTool]:
         """Adds tools to a session, all or none.
 
         Args:
@@ -378,7 +382,7 @@ class SessionStore:
         return self.add_tools(session_id, tools)
 
     def add_tools(
-        self, session_id: str, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+        self, session_id: str, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Adds tools to a session in place of ``replaced``; a synchronous ``register_tools``."""
         session = self.find(session_id)
@@ -398,7 +402,7 @@ class SessionStore:
         return added
 
     def add_global_tools(
-        self, tools: Iterable[ToolSource], *, replaced: Collection[RegisteredTool] = ()
+        self, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Adds tools that every session sees; arguments and errors as for ``add_tools``."""
         added = register_in(
@@ -431,7 +435,18 @@ class SessionStore:
     def tool_of(self, session: Session, tool_id: str) -> RegisteredTool | None:
         """Returns the tool that a session sees under an id, its own before the hub's; None if there is none."""
         own = session.tools
-        return (own.get(tool_id) if own is not None else None) or self.tools.get(tool_id)
+        found = (own.get(tool_id) if own is not None else None) or self.tools.get(tool_id)
+        if found is None and VERSION_SIGN in tool_id:
+            return self._version_of(session, tool_id)
+        return found
+
+    def _version_of(self, session: Session, tool_id: str) -> RegisteredTool | None:
+        """Returns one version of a tool, by an id such as ``add@1``; a session's own tool hides all of the hub's."""
+        plain, version = split_version(tool_id)
+        own = session.tools
+        scope = own if own is not None and plain in own else self.tools
+        found = scope.version(plain, version)
+        return None if found is None else found.pinned
 
     async def get_tool(self, session_id: str, tool_id: str) -> RegisteredTool:
         """Returns one of the session's own tools.
@@ -440,7 +455,7 @@ class SessionStore:
             NotFoundError: The session has no own tool with this id.
         """
         session = self.find(session_id)
-        tool = session.tools.get(tool_id) if session.tools else None
+        tool = session.tools.find(tool_id) if session.tools else None
         if tool is None:
             text = f"session {session_id!r} has no tool {shown(tool_id)} of its own"
             raise NotFoundError(text, error_type="ToolNotFound")

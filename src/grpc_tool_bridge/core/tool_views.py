@@ -1,9 +1,11 @@
 """What a session sees of the tools at one moment, and what has changed from one moment to another."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
+from grpc_tool_bridge.tools.tool_versions import split_version
 
 # "added", "changed" or "removed", and the tool.
 Change = tuple[str, RegisteredTool]
@@ -12,6 +14,8 @@ Change = tuple[str, RegisteredTool]
 @dataclass(frozen=True, slots=True)
 class ToolView:
     """The tools that a session sees: its own, and those of the hub that none of its own hides.
+
+    A session's own tool hides all versions of the hub's tool with its name.
 
     The hub's are not copied: of thousands of sessions, each would hold and sort thousands of tools.
 
@@ -27,14 +31,24 @@ class ToolView:
 
     def get(self, name: str) -> RegisteredTool | None:
         """Returns the tool with a name; None if there is none."""
-        return self.own.get(name) or self.shared.get(name)
+        own = self.own.get(name)
+        if own is not None:
+            return own
+        return None if split_version(name)[0] in self.own else self.shared.get(name)
 
     def by_name(self) -> Mapping[str, RegisteredTool]:
         """Returns all of the tools by name, in order. The result must not be changed."""
         if not self.own:
             return self.shared
         tools = {**self.shared, **self.own}
+        for name in self.older_of(self.own):
+            if name not in self.own:
+                del tools[name]
         return {name: tools[name] for name in sorted(tools)}
+
+    def older_of(self, names: Container[str]) -> list[str]:
+        """Returns the names of the older versions that the hub has of tools with these names."""
+        return [name for name in self.shared if VERSION_SIGN in name and split_version(name)[0] in names]
 
     def until(self, revision: int) -> "ToolView":
         """Returns the same without the tools that came after a revision."""
@@ -70,7 +84,8 @@ def changes_between(told: ToolView, present: ToolView, shared: Collection[Change
     names = {tool.name for _, tool in shared}
     if told.own is not present.own:
         both = told.own.keys() | present.own.keys()
-        names |= {name for name in both if told.own.get(name) is not present.own.get(name)}
+        changed = {name for name in both if told.own.get(name) is not present.own.get(name)}
+        names |= changed.union(told.older_of(changed), present.older_of(changed))
     ordered = sorted(names)
     before = {name: tool for name in ordered if (tool := told.get(name)) is not None}
     after = {name: tool for name in ordered if (tool := present.get(name)) is not None}

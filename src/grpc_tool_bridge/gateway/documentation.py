@@ -9,6 +9,7 @@ from starlette.routing import Route
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.openapi import OpenApi
 from grpc_tool_bridge.gateway.pages import Page
+from grpc_tool_bridge.llm.tool_marks import is_older_version
 from grpc_tool_bridge.values.offload import in_reader
 
 # Documents that are kept: of the hub's tools, and of a session with tools of its own.
@@ -50,7 +51,8 @@ class DocumentationRoutes:
         revision = registry.revision(session)
         kept = self._kept.pop(owner, None)
         if kept is None or kept[0] != revision:
-            specs = [tool.spec for tool in registry.visible(session)]
+            listed = registry.listed(session).values()
+            specs = [tool.spec for tool in listed if not is_older_version(tool.spec)]
             open_api = self._described(request.app.routes)
             kept = revision, await in_reader(lambda: open_api.document(specs))
         self._kept[owner] = kept

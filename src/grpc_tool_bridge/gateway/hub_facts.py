@@ -44,7 +44,7 @@ class HubFactRoutes:
                 "durable": hub.durable is not None,
                 "store_failure": "" if hub.durable is None else hub.durable.failure,
                 "sessions": len(hub.store),
-                "tools": len(hub.store.tools),
+                "tools": hub.store.tools.count,
                 "workers": len(hub.workers),
                 "connections": 0 if hub.peer_memory is None else len(hub.peer_memory),
                 "active_calls": hub.admission.active,

@@ -89,7 +89,7 @@ def _hub_limits(hub: Hub) -> Iterator[Limit]:
     settings, store = hub.settings, hub.store
     yield Limit("max_sessions", "Sessions", len(store), settings.max_sessions)
     yield Limit("max_hub_bytes", "Memory for sessions and connections", hub.memory.used, hub.memory.limit, unit=BYTES)
-    yield Limit("max_tools", "Hub tools", len(store.tools), settings.max_tools)
+    yield Limit("max_tools", "Hub tools", store.tools.count, settings.max_tools)
     yield Limit("max_tool_bytes", "Tool specs", store.tool_bytes, settings.max_tool_bytes, unit=BYTES)
     for name, title in (("max_threads", "Threads for tools"), ("max_processes", "Processes for tools")):
         pool = hub.executor.pools[name]
@@ -133,9 +133,9 @@ def _single_limits(hub: Hub) -> Iterator[Limit]:
     agents = hub.agents.counts()
     for session in hub.store.sessions():
         yield from _session_limits(hub, session, *agents.get(session, (0, 0)))
-        for tool in list((session.tools or {}).values()):
+        for tool in list(session.tools.all() if session.tools else ()):
             yield from _tool_limits(hub, tool)
-    for tool in list(hub.store.tools.values()):
+    for tool in list(hub.store.tools.all()):
         yield from _tool_limits(hub, tool)
     for worker in hub.workers.workers():
         yield Limit("capacity", "Calls", worker.active, worker.capacity, kind="worker", of=worker.id)
@@ -157,7 +157,7 @@ def _session_limits(hub: Hub, session: Session, agents: int, runs: int) -> Itera
         yield limit("max_session_variables", "Variables", len(session.variables))
         yield limit("max_session_variable_bytes", "Memory of variables", session.variables.size, unit=BYTES)
     if session.tools is not None:
-        yield limit("max_session_tools", "Own tools", len(session.tools))
+        yield limit("max_session_tools", "Own tools", session.tools.count)
         yield limit("max_session_tool_bytes", "Own tool specs", session.tools.size, unit=BYTES)
     yield limit("max_session_watches", "Variable watches", session.watches)
     yield limit("max_session_watches", "Tool watches", session.tool_watches)
@@ -167,7 +167,7 @@ def _session_limits(hub: Hub, session: Session, agents: int, runs: int) -> Itera
 
 def _tool_limits(hub: Hub, tool: RegisteredTool) -> Iterator[Limit]:
     def limit(name: str, title: str, used: int, most: int, waiting: int = 0, unit: str = "") -> Limit:
-        return Limit(name, title, used, most, waiting, unit, "tool", tool.name)
+        return Limit(name, title, used, most, waiting, unit, "tool", tool.listed_name)
 
     if tool.limiter is not None:
         name = "max_concurrent_calls" if tool.spec.limits.max_concurrent_calls else "max_tool_calls"

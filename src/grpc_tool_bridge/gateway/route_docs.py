@@ -240,7 +240,7 @@ def _tool_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     results = {"type": "array", "items": object_of({"index": _COUNT, **result}, "index", *result)}
     return {
         f"GET {tools}": RouteDoc(
-            name="listTools", tag="tools", parameters=("search", "found", "prefix"), errors=_SESSION,
+            name="listTools", tag="tools", parameters=("search", "found", "prefix", "tags"), errors=_SESSION,
             answer=object_of({"tools": {"type": "array", "items": spec}}, "tools"),
         ),
         f"GET {tools}/{{tool}}": RouteDoc(name="describeTool", tag="tools", errors=_SESSION, answer=spec),
@@ -434,8 +434,9 @@ def _hub_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "kind": {"enum": ["hub", "session", "tool", "worker"]},
     }
     tool = {
-        **dict.fromkeys(("name", "tool_id", "description", "version"), TEXT),
+        **dict.fromkeys(("name", "tool_id", "description", "version", "deprecated"), TEXT),
         "type": {"enum": pb.ToolType.keys()},
+        "tags": names,
         "workers": _COUNTER,
         **dict.fromkeys(("idempotent", "of_hub", "of_session"), FLAG),
     }
@@ -451,7 +452,7 @@ def _hub_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "GET /api/hub": RouteDoc(name="readHub", tag="operations", answer=object_of(hub, *hub)),
         "GET /api/limits": RouteDoc(name="readLimits", tag="operations", answer=_list_of("limits", limit)),
         "GET /api/tools": RouteDoc(
-            name="listAllTools", tag="tools", parameters=("seen_by", *pages), errors=_SESSION,
+            name="listAllTools", tag="tools", parameters=("seen_by", "tags", *pages), errors=_SESSION,
             answer=_list_of("tools", tool, paged=True),
         ),
         "GET /api/tools/{tool}": RouteDoc(

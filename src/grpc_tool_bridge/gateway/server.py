@@ -15,6 +15,8 @@ from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.gateway.declared_agents import check_declared
 from grpc_tool_bridge.gateway.metrics import HttpCounts
 from grpc_tool_bridge.gateway.quiet_server import QuietServer
+from grpc_tool_bridge.llm.mcp_names import SEARCH_ALONE
+from grpc_tool_bridge.llm.tool_filter import filter_of
 from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.server import check_exposure
@@ -40,6 +42,10 @@ class HttpServer:
 
     def __init__(self, hub: Hub, address: str, *, mcp_agents: Mapping[str, str] | None = None) -> None:
         self._mcp_agents = check_declared(mcp_agents)
+        patterns = [pattern for pattern in hub.settings.mcp_tools if pattern != SEARCH_ALONE]
+        if patterns:
+            # Else the first client would be told what is wrong with it.
+            filter_of(patterns)
         if address.startswith(NAMED_SCHEMES):
             raise ValidationError(
                 f"the HTTP gateway listens at host:port, such as 127.0.0.1:8080, not at {shown_address(address)!r}"

@@ -12,10 +12,11 @@ from grpc_tool_bridge.core.registered_tool import RegisteredTool, tool_not_found
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.backend import workers_of
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
-from grpc_tool_bridge.gateway.bodies import count_of, name_of, path_name
+from grpc_tool_bridge.gateway.bodies import count_of, name_of, names_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse
 from grpc_tool_bridge.gateway.message_json import message_json
 from grpc_tool_bridge.gateway.tool_schemas import whole_schema
+from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN, checked_tags, deprecated_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES
 from grpc_tool_bridge.values.offload import in_reader
@@ -41,14 +42,16 @@ class ToolListRoutes:
     async def list_all(self, request: Request) -> Response:
         """Lists the hub's tools by name, a page of them; with ``?session_id=`` those that this session sees.
 
-        Of each it says as much as a list of tools shows, and not its schemas.
+        Of each it says as much as a list of tools shows, and not its schemas. ``?tags=a,b`` chooses those that have all
+        of these tags; hidden tools are left out.
         """
         session = self._session(request)
-        by_name = self._hub.registry.by_name(session)
+        tags = checked_tags(names_of(request, "tags"))
+        by_name = self._hub.registry.listed(session, tags)
         names, token = names_of_page(
             list(by_name),
             # A token of one list says nothing of another.
-            what="tools" if session is None else f"tools of session {session.id}",
+            what=" ".join(("tools", *tags, *(() if session is None else ("of session", session.id)))),
             token=request.query_params.get("page_token", ""),
             size=count_of(request, "page_size"),
         )
@@ -93,10 +96,12 @@ class ToolListRoutes:
         """Returns the tool with an id, or else with a name."""
         store = self._hub.store
         scopes = [store.tools] if session is None or not session.tools else [session.tools, store.tools]
-        found = next((tool for scope in scopes if (tool := scope.get(name)) is not None), None)
+        if session is not None and (seen := store.tool_of(session, name)) is not None:
+            return seen
+        found = next((tool for scope in scopes if (tool := scope.find(name)) is not None), None)
         found = found or next((tool for scope in scopes if (tool := scope.names.get(name)) is not None), None)
         if found is not None:
-            return found
+            return found.pinned if VERSION_SIGN in name else found
         if session is not None:
             raise self._hub.registry.not_found(session, name)
         raise tool_not_found(name, "the hub", store.tools if len(store.tools) <= MAX_NAMES else ())
@@ -111,6 +116,8 @@ def _line(tool: RegisteredTool) -> dict[str, Any]:
         "type": ToolType.Name(spec.type),
         "idempotent": spec.idempotent,
         "version": spec.version,
+        "tags": sorted(tool.tags),
+        "deprecated": deprecated_of(spec),
         "workers": len(workers_of(tool)),
         "of_hub": tool.tool is not None,
         "of_session": bool(tool.session_id),

@@ -12,6 +12,7 @@ from grpc_tool_bridge.gateway.query import query_kind
 from grpc_tool_bridge.gateway.route_docs import tool_event, tool_sse
 from grpc_tool_bridge.gateway.tool_schemas import local_schema
 from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.tool_marks import deprecated_of, described
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 
 MAX_DESCRIPTION_CHARS = 2_000
@@ -88,7 +89,7 @@ class ToolPaths:
         spec = self._spec
         # Said in full once: there may be hundreds of tools.
         limit = MAX_DESCRIPTION_CHARS if what == "execute" else MAX_SHORT_CHARS
-        text = wire_text(spec.description, limit) or f"{does} {spec.tool_id}."
+        text = wire_text(described(spec), limit) or f"{does} {spec.tool_id}."
         own: dict[str, Any] = {
             "operationId": f"{self._key}.{what}",
             "tags": ["tools of this hub"],
@@ -96,6 +97,8 @@ class ToolPaths:
             "description": text,
             "parameters": [item for item in parameters if item.get("$ref") != "#/components/parameters/tool"],
         }
+        if deprecated_of(spec):
+            own["deprecated"] = True
         if "requestBody" in general:
             own["requestBody"] = {"required": True, "content": {"application/json": {"schema": self._body(general)}}}
         return own

@@ -1,6 +1,6 @@
 """Tools over HTTP: what there is, calls, streams, batches."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -8,7 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grpc_tool_bridge.errors import ValidationError, error_from_info
-from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, index_of, path_name, texts_of, timeout_of
+from grpc_tool_bridge.gateway.bodies import (
+    count_of,
+    fields_of,
+    flag_of,
+    index_of,
+    names_of,
+    path_name,
+    texts_of,
+    timeout_of,
+)
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, headers_of, status_of
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -17,6 +26,7 @@ from grpc_tool_bridge.gateway.plain_results import plain_writer
 from grpc_tool_bridge.gateway.query import query_arguments
 from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.tool_marks import checked_tags, has_tags, is_hidden, is_older_version
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, check_search
 from grpc_tool_bridge.llm.values import from_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -40,16 +50,17 @@ class ToolRoutes:
         self._indexes = LiveIndexes()
 
     async def list_all(self, request: Request) -> Response:
-        """Lists the tools that a session sees: all, or those that a search finds."""
+        """Lists the tools that a session sees, without hidden ones: all, those with tags, or what a search finds."""
         query, prefix = request.query_params.get("search"), request.query_params.get("prefix", "")
         limit = count_of(request, "limit") or DEFAULT_LIMIT
         check_search(query or "", limit, prefix)
         if len(prefix) > MAX_NAME_CHARS:
             raise ValidationError(f"prefix has {len(prefix):,} characters; names have at most {MAX_NAME_CHARS}")
+        tags = checked_tags(names_of(request, "tags"))
         if query is None:
-            specs = [spec for spec in await self._specs(request) if spec.name.startswith(prefix)]
+            specs = [spec for spec in await self._specs(request, tags) if spec.name.startswith(prefix)]
         else:
-            specs = await self._found(request, query, limit, prefix)
+            specs = await self._found(request, query, limit, prefix, tags)
         return JsonResponse({"tools": [message_json(spec) for spec in specs]})
 
     async def describe(self, request: Request) -> Response:
@@ -133,20 +144,25 @@ class ToolRoutes:
         ]
         return JsonResponse({"results": results, "metrics": message_json(response.metrics)})
 
-    async def _found(self, request: Request, query: str, limit: int, prefix: str) -> list[pb.ToolSpec]:
-        session = self._calls.hub.store.find(path_name(request, "sid"))
+    async def _found(
+        self, request: Request, query: str, limit: int, prefix: str, tags: Collection[str]
+    ) -> list[pb.ToolSpec]:
+        hub = self._calls.hub
+        session = hub.store.find(path_name(request, "sid"))
         index = self._indexes.of(session.id)
-        await index.replace(tool.spec for tool in self._calls.hub.registry.visible(session))
-        return [tool.spec for tool in await index.search(query, limit=limit, prefix=prefix)]
+        listed = hub.registry.listed(session)
+        await index.replace(tool.spec for tool in listed.values() if not is_older_version(tool.spec))
+        allows = (lambda spec: has_tags(spec, tags)) if tags else None
+        return [tool.spec for tool in await index.search(query, limit=limit, prefix=prefix, allows=allows)]
 
-    async def _specs(self, request: Request) -> list[pb.ToolSpec]:
+    async def _specs(self, request: Request, tags: Collection[str]) -> list[pb.ToolSpec]:
         specs: list[pb.ToolSpec] = []
         token = ""
         while True:
             page = await self._calls.hub.get_session_tools(
                 pb.GetSessionToolsRequest(session_id=path_name(request, "sid"), page_token=token, page_size=_PAGE)
             )
-            specs.extend(page.tools)
+            specs.extend(spec for spec in page.tools if not is_hidden(spec) and has_tags(spec, tags))
             token = page.next_page_token
             if not token:
                 return specs

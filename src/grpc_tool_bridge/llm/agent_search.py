@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
-from grpc_tool_bridge.llm.tool_filter import filter_of
+from grpc_tool_bridge.llm.tool_filter import for_models
+from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 _SCOPE = f"{SEARCH_TOOLS}:"
@@ -23,7 +24,8 @@ class AgentTools:
 
     Attributes:
         names: Those that it is given, in order, each once.
-        patterns: Patterns of those that it may find and call; none: all of them. None: it does not search.
+        patterns: Patterns of those that it may find and call; none: all that models are given. None: it does not
+            search.
     """
 
     names: tuple[str, ...]
@@ -37,7 +39,7 @@ class AgentTools:
         """
         if self.patterns is None:
             return None
-        return filter_of(self.patterns) if self.patterns else lambda _: True
+        return for_models(self.patterns or None)
 
 
 def specs_named(names: Iterable[str], known: Mapping[str, ToolSpec]) -> dict[str, ToolSpec]:
@@ -47,7 +49,8 @@ def specs_named(names: Iterable[str], known: Mapping[str, ToolSpec]) -> dict[str
         NotFoundError: The session has no tool with one of them.
     """
     wanted = list(names)
-    missing = [name for name in wanted if name not in known]
+    found = {name: spec for name in wanted if (spec := known.get(name) or _by_version(name, known)) is not None}
+    missing = [name for name in wanted if name not in found]
     if missing:
         close = near_names(missing[0], known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -56,7 +59,19 @@ def specs_named(names: Iterable[str], known: Mapping[str, ToolSpec]) -> dict[str
             error_type="ToolNotFound",
             details={"tool_names": ", ".join(missing)},
         )
-    return {name: known[name] for name in wanted}
+    return found
+
+
+def _by_version(name: str, known: Mapping[str, ToolSpec]) -> ToolSpec | None:
+    """Returns the spec of a newest version under its version, such as ``add@2``; None if the name is none."""
+    plain, _, version = name.partition(VERSION_SIGN)
+    newest = known.get(plain)
+    if newest is None or not version or newest.version != version:
+        return None
+    spec = ToolSpec()
+    spec.CopyFrom(newest)
+    spec.name, spec.tool_id = name, f"{newest.tool_id or plain}{VERSION_SIGN}{version}"
+    return spec
 
 
 def search_names(patterns: Iterable[str]) -> list[str]:

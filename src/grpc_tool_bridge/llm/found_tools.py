@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.llm.tool_args import read_schema
+from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT, MAX_LIMIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
 
@@ -100,7 +101,7 @@ def found_facts(specs: Iterable[ToolSpec]) -> list[dict[str, Any]]:
 def _facts(spec: ToolSpec, room: int) -> dict[str, Any]:
     return {
         "name": spec.name,
-        "description": wire_text(spec.description.strip(), min(_MAX_DESCRIPTION, room)),
+        "description": wire_text(described(spec).strip(), min(_MAX_DESCRIPTION, room)),
         "input_schema": _arguments_of(spec, room),
     }
 

@@ -3,6 +3,12 @@
 # The key of an error's facts in ``_meta`` of a result.
 ERROR_META = "grpc-tool-bridge/error"
 
+# Among the patterns that choose tools: the search alone.
+SEARCH_ALONE = "search"
+
+# The key of a tool's tags in its ``_meta``.
+TAGS_META = "grpc-tool-bridge/tags"
+
 # Keys of the metadata of a tool's spec: its title, and its annotations as JSON.
 TITLE_KEY = "mcp.title"
 ANNOTATIONS_KEY = "mcp.annotations"

@@ -28,6 +28,7 @@ from grpc_tool_bridge.runner.process_surroundings import put_surroundings
 from grpc_tool_bridge.runner.surroundings import Surroundings
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
+from grpc_tool_bridge.tools.tool_versions import versioned
 from grpc_tool_bridge.values.scalars import PackedValue
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -275,7 +276,7 @@ class ToolProcess:
             put_surroundings(self._surroundings, tool, call.metadata)
             self.has_lifespans = bool(self._surroundings.lifespans)
         if self.age is not None:
-            self.tools[tool.spec.name] = tool
+            self.tools[versioned(tool.spec.name, tool.spec.version)] = tool
         return call
 
     async def _answer(self, running: _Running) -> Envelope:

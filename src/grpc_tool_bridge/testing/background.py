@@ -9,16 +9,17 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
-from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
+from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import Recorder
 from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.server import BridgeServer
+from grpc_tool_bridge.tools.toolset import Toolset
 
 
 @contextmanager
 def running_hub(
-    tools: Iterable[ToolSource],
+    tools: Iterable[ToolSource | Toolset],
     settings: Settings,
     *,
     agents: Any = None,
@@ -51,7 +52,7 @@ class _FixtureBridge(GRPCToolBridge):
 
     _loop: asyncio.AbstractEventLoop | None = None
 
-    async def initialize(self, *args: Any, **options: Any) -> dict[str, AsyncGRPCProxyTool]:
+    async def initialize(self, *args: Any, **options: Any) -> Tools:
         """Opens the session and remembers the loop of its heartbeat."""
         self._loop = asyncio.get_running_loop()
         return await super().initialize(*args, **options)

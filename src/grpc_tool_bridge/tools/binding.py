@@ -226,6 +226,10 @@ class Binder:
             raise SerializationError(text, details=error.details) from None
         return self.bind(args, kwargs) if size <= _FIRST_ONLY_BYTES else self.bind_first(args, kwargs)
 
+    def renamed(self, tool_name: str) -> "Binder":
+        """Returns the same for a tool of another name."""
+        return Binder(tool_name, self._signature, self._checks)
+
     def bind_first(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Like ``bind``, but reports only the first problem in a list or a dict."""
         if self._first_only is None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.llm.tool_marks import DEPRECATED_KEY, HIDDEN_KEY, TAGS_KEY, checked_tags, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import without_none
 from grpc_tool_bridge.tools.breaker_options import BREAKER_KEY, breaker_text
@@ -38,6 +40,9 @@ class ToolOptions:
     metadata: Mapping[str, str] | None = None
     check_result: bool = True
     breaker: Mapping[str, float] | None = None
+    hidden: bool = False
+    deprecated: str = ""
+    tags: Iterable[str] = ()
 
 
 def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
@@ -50,7 +55,7 @@ def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
     name = own_name(function) if asked is None else asked
     if name == "<lambda>":
         raise ValueError("a lambda has no name to be called by; give it one: tool(name=...)(lambda ...)")
-    return _checked_name(name, "name")
+    return checked_name(name, "name")
 
 
 def own_name(function: Callable[..., Any]) -> str:
@@ -127,7 +132,7 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
     """
     name = spec.name
     if options.tool_id is not None:
-        spec.tool_id = _checked_name(options.tool_id, "tool_id")
+        spec.tool_id = checked_name(options.tool_id, "tool_id")
     if options.description is not None:
         spec.description = _text(name, "description", options.description)
     spec.version = _text(name, "version", options.version)
@@ -143,13 +148,44 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
         raise TypeError(f"{name}: metadata must be a dict of texts, not {options.metadata!r}")
     for key, value in (options.metadata or {}).items():
         spec.metadata[_text(name, "a key of metadata", key)] = _text(name, f"metadata[{key!r}]", value)
+    put_marks(spec, hidden=options.hidden, deprecated=options.deprecated, tags=options.tags)
     if options.breaker is not None:
         spec.metadata[BREAKER_KEY] = breaker_text(name, options.breaker)
     if options.limits is not None:
         spec.limits.CopyFrom(_checked_limits(name, options.limits))
 
 
-def _checked_name(text: Any, what: str) -> str:
+def put_marks(spec: ToolSpec, *, hidden: bool = False, deprecated: str = "", tags: Iterable[str] = ()) -> None:
+    """Adds marks to those that a spec has.
+
+    Raises:
+        TypeError: A mark is of the wrong type.
+        ValueError: A tag is not valid.
+    """
+    name = spec.name
+    if not isinstance(hidden, bool):
+        raise TypeError(f"{name}: hidden must be True or False, not {hidden!r}")
+    if not isinstance(deprecated, str):
+        raise TypeError(f"{name}: deprecated must say what to use instead, such as 'use plus', not {deprecated!r}")
+    try:
+        added = checked_tags(tags)
+    except ValidationError as error:
+        raise type(error)(f"{name}: {error.message}") from None
+    if hidden:
+        spec.metadata[HIDDEN_KEY] = "true"
+    if deprecated:
+        spec.metadata[DEPRECATED_KEY] = deprecated
+    if added:
+        spec.metadata[TAGS_KEY] = ",".join(checked_tags((*tags_of(spec), *added)))
+
+
+def checked_name(text: Any, what: str) -> str:
+    """Returns a tool's name, or ``what`` else is of the same form.
+
+    Raises:
+        TypeError: It is no text.
+        ValueError: It is not of this form.
+    """
     if not isinstance(text, str):
         raise TypeError(f"a tool's {what} must be text, not {text!r}")
     if not TOOL_NAME.fullmatch(text):

@@ -72,6 +72,9 @@ def pipeline(
     limits: ResourceLimits | Mapping[str, int] | None = None,
     examples: Iterable[str] = (),
     metadata: Mapping[str, str] | None = None,
+    hidden: bool = False,
+    deprecated: str = "",
+    tags: Iterable[str] = (),
 ) -> Tool:
     """Makes a composite tool: its steps call other tools of the session, in the hub.
 
@@ -86,11 +89,14 @@ def pipeline(
         result: The result: plain data with references to inputs and results, as in a step. Default: the result of the
             last step.
         tool_id: The id that calls use; default: the name.
-        version: Any text.
+        version: As for ``tool``.
         idempotent: Whether calling it twice has the same effect as calling it once.
         limits: A ResourceLimits, or its fields by name.
         examples: Calls that show how the tool is used, as text.
         metadata: Texts by name, for clients that list the tools; ``"pipeline"`` is reserved.
+        hidden: As for ``tool``.
+        deprecated: As for ``tool``.
+        tags: As for ``tool``.
 
     Returns:
         The tool, which can be served like any other.
@@ -99,24 +105,29 @@ def pipeline(
         TypeError: An option is of the wrong type.
         ValueError: A step refers to something undefined, or an option has an invalid value.
     """
-    for what, given in (("inputs", inputs), ("metadata", metadata)):
-        if given is not None:
-            check_type(what, given, Mapping, "a dict by name")
-    if PIPELINE_KEY in (metadata or {}):
-        raise ValueError(f"{name}: metadata[{PIPELINE_KEY!r}] has the pipeline itself; choose another key")
-    parameters = [
-        _parameter(key, *(kind if isinstance(kind, tuple) else (kind,))) for key, kind in (inputs or {}).items()
-    ]
+    parameters = _parameters_of(name, inputs, metadata)
     parts = list_of("steps", steps, "a list of what step, parallel and each return")
     declaration = Declaration(parts, result)
     _check(name, declaration, parameters)
     options: dict[str, Any] = {
         "tool_id": tool_id, "version": version, "idempotent": idempotent, "limits": limits, "examples": examples,
-        "metadata": metadata,
+        "metadata": metadata, "hidden": hidden, "deprecated": deprecated, "tags": tags,
     }  # fmt: skip
     text = write_declaration(declaration)
     # The caller may change the objects it passed; those read from the text are ours.
     return _make(name, description, read_declaration(text), parameters, text, **options)
+
+
+def _parameters_of(
+    name: str, inputs: Mapping[str, Any] | None, metadata: Mapping[str, str] | None
+) -> list[inspect.Parameter]:
+    """Checks the options that are mappings, and returns the inputs."""
+    for what, given in (("inputs", inputs), ("metadata", metadata)):
+        if given is not None:
+            check_type(what, given, Mapping, "a dict by name")
+    if PIPELINE_KEY in (metadata or {}):
+        raise ValueError(f"{name}: metadata[{PIPELINE_KEY!r}] has the pipeline itself; choose another key")
+    return [_parameter(key, *(kind if isinstance(kind, tuple) else (kind,))) for key, kind in (inputs or {}).items()]
 
 
 def pipeline_of(spec: ToolSpec) -> Tool:

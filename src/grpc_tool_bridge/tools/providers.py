@@ -1,5 +1,6 @@
 """Providers: the functions that make the values of parameters with ``Depends``, and in which order they are called."""
 
+import copy
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,12 @@ class Dependencies:
         self._providers: dict[Any, Provider] = {}
         for name, dependency in needs.items():
             self._read(dependency, f"{label}: parameter '{name}'", ())
+
+    def renamed(self, label: str) -> "Dependencies":
+        """Returns the same for a tool that errors name so."""
+        other = copy.copy(self)
+        other._label = label  # noqa: SLF001 - of this class
+        return other
 
     def _read(self, dependency: Dependency, where: str, above: tuple[Provider, ...]) -> None:
         """Reads a provider and all that it needs."""

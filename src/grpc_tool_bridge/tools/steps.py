@@ -16,6 +16,7 @@ import msgspec
 from grpc_tool_bridge.config.renamed import warn_renamed
 from grpc_tool_bridge.tools.options import TOOL_NAME
 from grpc_tool_bridge.tools.templates import NAME, check_template, is_reference
+from grpc_tool_bridge.tools.tool_versions import VERSION, split_version
 
 # Reserved names: the result of the previous step and, within each(), the item.
 LAST = "last"
@@ -201,11 +202,19 @@ def check_declaration(declaration: Declaration, inputs: Iterable[str]) -> None:
     _check_template(declaration.result, known, "the result")
 
 
+def _is_id(text: Any) -> bool:
+    """Returns whether a value is a tool's id, with or without a version."""
+    if not isinstance(text, str):
+        return False
+    plain, version = split_version(text)
+    return TOOL_NAME.fullmatch(plain) is not None and (plain == text or VERSION.fullmatch(version) is not None)
+
+
 def _check_part(part: Any, label: str, known: Collection[str]) -> list[str]:
     """Checks a part and returns the names of its results."""
     match part:
         case Step():
-            if not TOOL_NAME.fullmatch(part.tool if type(part.tool) is str else ""):
+            if not _is_id(part.tool):
                 raise ValueError(f"step {label}: {part.tool!r} is not a tool's id")
             _check_template([part.args, part.kwargs], known, f"step {label} ({part.tool})")
         case Each(step=Step(as_="")):

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Generic, Never, Self, TypedDict, Unpack, ov
 
 from typing_extensions import ParamSpec, TypeVar
 
+from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import UnresolvedNameError
 from grpc_tool_bridge.tools.binding import Binder, Request
@@ -21,6 +22,7 @@ from grpc_tool_bridge.tools.options import (
     ExecutorName,
     ToolOptions,
     apply_options,
+    checked_name,
     fitting_executor,
     fitting_name,
     fitting_type,
@@ -67,10 +69,38 @@ class _Plan:
     needs_context: bool
     needs_instance: bool
     options: ToolOptions
+    binder: Binder
+
+    def changed(self, name: str, change: Callable[[ToolSpec], None]) -> "_Plan":
+        """Returns the plan of the same function as a tool of another name, whose spec ``change`` completes."""
+        spec = ToolSpec()
+        spec.CopyFrom(self.spec)
+        spec.name = spec.tool_id = name
+        change(spec)
+        binder = self.binder.renamed(name)
+        options = replace(
+            self.options,
+            name=name,
+            tool_id=None,
+            version=spec.version,
+            hidden=is_hidden(spec),
+            deprecated=deprecated_of(spec),
+            tags=tags_of(spec),
+        )
+        return replace(
+            self,
+            spec=spec,
+            binder=binder,
+            bind=binder.bind,
+            bind_request=binder.bind_request,
+            try_bind=binder.try_bind,
+            dependencies=self.dependencies and self.dependencies.renamed(name),
+            options=options,
+        )
 
 
 # The attributes that a tool gets from inspecting its function.
-_PLANNED = frozenset(item.name for item in fields(_Plan)) - {"needs_instance", "options"}
+_PLANNED = frozenset(item.name for item in fields(_Plan)) - {"needs_instance", "options", "binder"}
 
 
 class Tool(Generic[P, R_co]):
@@ -148,6 +178,26 @@ class Tool(Generic[P, R_co]):
         """Calls the function itself; nothing is checked."""
         return self.function(*args, **kwargs)
 
+    def renamed(self, name: str) -> "Tool[P, R_co]":
+        """Returns the same tool under another name, which is its id, too: ``tools=[add.renamed("plus")]``.
+
+        Raises:
+            TypeError: The name is no text.
+            ValueError: The name is not valid.
+        """
+        return self.changed(checked_name(name, "name"))
+
+    def changed(self, name: str, change: Callable[[ToolSpec], None] = lambda _: None) -> "Tool[P, R_co]":
+        """Returns the same function as a tool of another name, whose spec ``change`` completes."""
+        if "_plan" in self.__dict__:
+            return Tool(self.function, self._plan.changed(name, change))
+        # Its annotations cannot be read yet.
+        return Tool(self.function, lambda: self._plan.changed(name, change))
+
+    def overridden(self, function: Callable[..., Any]) -> "Tool":
+        """Returns a function as a tool with the options of this one, such as a method that overrides it."""
+        return _make(function, replace(self._plan.options, name=self.spec.name))
+
     @property
     def is_unbound(self) -> bool:
         """Whether it is a method that is not yet bound to an instance."""
@@ -201,6 +251,9 @@ class _Options(TypedDict, total=False):
     metadata: Mapping[str, str] | None
     check_result: bool
     breaker: Mapping[str, float] | None
+    hidden: bool
+    deprecated: str
+    tags: Iterable[str]
 
 
 @overload
@@ -225,6 +278,9 @@ def tool(
     metadata: Mapping[str, str] | None = None,
     check_result: bool = True,
     breaker: Mapping[str, float] | None = None,
+    hidden: bool = False,
+    deprecated: str = "",
+    tags: Iterable[str] = (),
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Turns a function into a tool; also a decorator, with or without options.
 
@@ -234,7 +290,7 @@ def tool(
         tool_id: The id that calls use, of the same form as a name; default: the tool's name.
         description: What the tool is for; default: the docstring without its arguments and result.
         type: BATCH for a function that takes a list of inputs. The others follow from the function.
-        version: Any text. All workers of a tool must have the same version.
+        version: Any text. Several versions of a tool can be registered side by side; the plain name is the newest.
         idempotent: Whether calling twice with the same arguments has the same effect as calling once.
         limits: A ResourceLimits, or a dict of its fields. 0: no limit of the tool's own.
         executor: "async" runs a sync function on the event loop, where it must not block. "process" runs it in its own
@@ -246,6 +302,12 @@ def tool(
             of the tool. False sends results unchecked, which is faster for large ones.
         breaker: When the tool is held back, such as {"failures": 5, "seconds": 30}: after so many failures in a row,
             for so long. 0 failures: never. By default, the hub's settings decide.
+        hidden: Leave it out of listings and searches, and of what models are given unless they are given it by name. It
+            can be called like any other.
+        deprecated: What to use instead, such as "use plus". Listings say it, and a Python client warns when it is
+            called. Models are given it only by name.
+        tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits, ``_``, ``-``, ``.``
+            or ``:``.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
@@ -255,19 +317,9 @@ def tool(
         ValueError: An option does not match the function, or has an invalid value.
     """
     options = ToolOptions(
-        name,
-        tool_id,
-        description,
-        type,
-        version,
-        idempotent,
-        limits,
-        executor,
-        examples,
-        metadata,
-        check_result,
-        breaker,
-    )
+        name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result,
+        breaker, hidden, deprecated, tags,
+    )  # fmt: skip
     return _make(function, options) if function is not None else functools.partial(_make, options=options)
 
 
@@ -301,6 +353,7 @@ def tool_of_spec(
         needs_context=signature.context is not None,
         needs_instance=False,
         options=ToolOptions(name=spec.name),
+        binder=binder,
     )
     return Tool(function, plan)
 
@@ -361,6 +414,7 @@ def _read_plan(function: Callable[..., Any], name: str, options: ToolOptions) ->
         needs_context=signature.context is not None or bool(signature.dependencies),
         needs_instance=signature.needs_instance,
         options=options,
+        binder=binder,
     )
 
 

@@ -45,8 +45,9 @@ class LinkedSession:
         self._client: ToolBridgeClient | None = None
 
     async def tools(self) -> list[ToolSpec]:
-        """Lists the tools that the session sees."""
-        return [proxy.spec for proxy in (await self._opened().refresh_tools()).values()]
+        """Lists the tools that the session sees, hidden ones too."""
+        tools = await self._opened().refresh_tools()
+        return [proxy.spec for proxy in (*tools.values(), *tools.hidden.values())]
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""

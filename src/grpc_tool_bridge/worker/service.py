@@ -26,6 +26,8 @@ from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
 from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.tools.tool_versions import version_key, versioned
+from grpc_tool_bridge.tools.toolset import flat
 from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names
 
 
@@ -80,28 +82,42 @@ class ToolService:
     ) -> None:
         self._runner = ToolRunner(settings, make_runtime)
         self.surroundings = self._runner.surroundings
+        # What is offered, by id and version; and the same by what the hub calls it by.
+        self._offered: dict[tuple[str, str], _ToolName] = {}
         self._tools: dict[str, _ToolName] = {}
-        names: set[str] = set()
-        for source in tools:
+        names: dict[str, str] = {}
+        for source in flat(tools):
             tool = as_tool(source)
-            if tool.spec.tool_id in self._tools or tool.spec.name in names:
-                raise AlreadyExistsError(f"two tools are named {tool.spec.name!r}; give one of them another name")
-            names.add(tool.spec.name)
-            self._tools[tool.spec.tool_id] = _ToolName(tool.spec.name, tool)
+            spec = tool.spec
+            key = spec.tool_id, spec.version
+            if key in self._offered or names.setdefault(spec.name, spec.tool_id) != spec.tool_id:
+                which = f" and have the version {spec.version!r}" if spec.version else ""
+                raise AlreadyExistsError(f"two tools are named {spec.name!r}{which}; give one of them another name")
+            self._offered[key] = _ToolName(spec.name, tool)
+        self._index()
         self._calls: set[Call] = set()
         self._direct: DirectRunner[str, _ToolName, tuple[()]] = DirectRunner(self._runner, self)
 
     @property
     def tools(self) -> list[Tool]:
         """The tools, in the given order."""
-        return [item.tool for item in self._tools.values() if item.tool is not None]
+        return [item.tool for item in self._offered.values() if item.tool is not None]
 
     def replace(self, gone: Iterable[Tool], tools: Iterable[Tool]) -> None:
         """Takes other tools in the place of some; calls that run go on."""
         for tool in gone:
-            self._tools.pop(tool.spec.tool_id, None)
+            self._offered.pop((tool.spec.tool_id, tool.spec.version), None)
         for tool in tools:
-            self._tools[tool.spec.tool_id] = _ToolName(tool.spec.name, tool)
+            self._offered[tool.spec.tool_id, tool.spec.version] = _ToolName(tool.spec.name, tool)
+        self._index()
+
+    def _index(self) -> None:
+        self._tools.clear()
+        for tool_id, version in sorted(self._offered, key=lambda key: version_key(key[1])):
+            # A plain id is that of the newest version.
+            self._tools[tool_id] = self._offered[tool_id, version]
+            if version:
+                self._tools[versioned(tool_id, version)] = self._offered[tool_id, version]
 
     async def aclose(self) -> None:
         """Ends orphaned tools and the tools' processes."""

@@ -52,6 +52,9 @@ from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
+from grpc_tool_bridge.tools.tool import Tool, as_tool
+from grpc_tool_bridge.tools.tool_versions import versioned
+from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
@@ -78,7 +81,7 @@ class ToolWorker(Surrounded):
 
     Args:
         address: The hub's ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to a hub in this process.
-        tools: Functions and tools.
+        tools: Functions, tools and toolsets.
         session_id: Only this session sees the tools; it is created if it does not exist. None: every session.
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
@@ -95,6 +98,8 @@ class ToolWorker(Surrounded):
             context manager function that takes this worker and yields a dict, whose values tools read as
             ``ctx.lifespan["db"]``, or None; or a list of them. Connections that are lost do not end it.
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
+        prefix: Comes before the names of ``tools``, with its separator, such as ``"orders."``; those of ``sources``
+            have prefixes of their own.
 
     Attributes:
         address: The hub's.
@@ -103,7 +108,7 @@ class ToolWorker(Surrounded):
         ImportError: ``agents`` is set, but DSPy is not installed.
         ValidationError: An argument or a setting in ``agents`` is not valid.
         TypeError: An item of ``tools`` cannot be a tool.
-        AlreadyExistsError: Two tools have the same name.
+        AlreadyExistsError: Two tools have the same name and version.
     """
 
     def __init__(
@@ -127,14 +132,14 @@ class ToolWorker(Surrounded):
         lifetime: WorkerLifetime | None = None,
         sources: Iterable[ToolSource] = (),
         lifespan: Any = None,
+        prefix: str = "",
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
         _check_ids(session_id=session_id, worker_id=worker_id)
-        self.session_id = session_id
+        self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        self.capacity = capacity
-        self._service = ToolService(list_of("tools", tools, A_LIST_OF_TOOLS), self.settings, self._runtime_of)
+        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of)
         self._surroundings = self._service.surroundings
         self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
@@ -368,9 +373,8 @@ class ToolWorker(Surrounded):
 
     async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         """Unregisters tools over a link; see ``Registrar``."""
-        request = UnregisterToolsRequest(
-            session_id=self.session_id or "", tool_ids=[spec.tool_id for spec in specs], worker_id=self.worker_id
-        )
+        tool_ids = [versioned(spec.tool_id, spec.version) if spec.version else spec.tool_id for spec in specs]
+        request = UnregisterToolsRequest(session_id=self.session_id or "", tool_ids=tool_ids, worker_id=self.worker_id)
         response = await self._client.caller.over(stub).unary("UnregisterTools", request, CALL_TIMEOUT)
         if response.HasField("error") and response.error.type != "ToolNotFound":
             raise error_from_info(response.error)
@@ -452,6 +456,10 @@ class ToolWorker(Surrounded):
         self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None
     ) -> LinkedSession:
         return LinkedSession(session_id, origin, deadline, where=self.address, who="the agent", metadata=metadata)
+
+
+def _offered(tools: Iterable[Any], prefix: str) -> Sequence[Tool]:
+    return prefixed(map(as_tool, flat(list_of("tools", tools, A_LIST_OF_TOOLS))), check_prefix(prefix))
 
 
 def _connection_to(

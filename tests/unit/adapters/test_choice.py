@@ -14,7 +14,7 @@ NONE = {"type": "object", "properties": {}}
 
 class FakeBridge:
     def __init__(self, *names: str, session_id: str | None = "s") -> None:
-        self.tools: Any = {name: SimpleNamespace(name=name) for name in names}
+        self.tools: Any = {name: SimpleNamespace(name=name, spec=ToolSpec(name=name)) for name in names}
         self.session_id = session_id
 
 

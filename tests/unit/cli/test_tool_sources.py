@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.tool_sources import load_tools
+from grpc_tool_bridge.cli.tool_sources import load, load_tools
 
 SOURCE = """
 from grpc_tool_bridge import tool
@@ -195,3 +195,14 @@ def test_a_relative_import_of_a_folder_that_is_no_package_s_name_says_to_write_i
     (folder / "my-tools" / "offer.py").write_text(RELATIVE.format(dots="."))
     with pytest.raises(ArgumentError, match="write the import without the leading dot"):
         load_tools(["my-tools/offer.py"])
+
+
+def test_a_prefix_is_for_tools_and_not_for_lifespans(folder: Path) -> None:
+    (folder / "cli_lives.py").write_text(SOURCE + "\nasync def lifespan(server): yield\n")
+
+    offered = load(["cli_lives"], prefix="orders.", lifespans=["cli_lives:lifespan"])
+
+    assert [tool.spec.name for tool in offered.tools] == ["orders.add", "orders.twice"]
+    assert [lifespan.__name__ for lifespan in offered.lifespans] == ["lifespan", "lifespan"]
+    with pytest.raises(ArgumentError, match="--prefix"):
+        load(["cli_lives"], prefix="no spaces.")

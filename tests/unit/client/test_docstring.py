@@ -66,3 +66,9 @@ def test_a_tool_without_a_description_says_so_rather_than_show_the_docstring_of_
     assert docstring_of(ToolSpec(name="add")) == "add has no description."
     spec = ToolSpec(name="add", description="Raises:\n    ValueError: Always.")
     assert docstring_of(spec) == "add has no description.\n\nRaises:\n    ValueError: Always."
+
+
+def test_the_docstring_of_a_deprecated_tool_says_first_what_to_use_instead() -> None:
+    spec = tool(count, deprecated="use numbers").spec
+
+    assert docstring_of(spec) == "Deprecated: use numbers\n\nCounts.\n\nYields:\n    Each number."

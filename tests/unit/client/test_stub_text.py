@@ -154,3 +154,21 @@ def test_a_tool_of_which_only_the_schema_is_known_takes_its_arguments_by_name() 
     assert "async def closed(self, *, a: int, b: Any = OMITTED) -> Any:" in text
     assert "async def open(self, *, a: int, b: Any = OMITTED, **others: Any) -> Any:" in text
     assert "async def unknown(self, **others: Any) -> Any:" in text
+
+
+def test_hidden_tools_and_older_versions_have_no_method_and_a_deprecated_one_is_marked() -> None:
+    def spec(**options: Any) -> ToolSpec:
+        def add(a: int) -> int:
+            return a
+
+        return tool(**options)(add).spec
+
+    older, newest = spec(version="1.9"), spec(version="1.10", deprecated="use plus")
+    listed = spec(version="1.9")
+    listed.name = "add@1.9"
+    alone = stub_module([newest])
+
+    assert '@deprecated("use plus")' in alone
+    assert stub_module([older, newest, spec(name="reset", hidden=True)]) == alone
+    assert stub_module([newest, older]) == alone
+    assert stub_module([listed, newest]) == alone

@@ -9,14 +9,12 @@ from grpc_tool_bridge.core.registered_tool import (
     MAX_SPEC_BYTES,
     TOOL_BYTES,
     RegisteredTool,
-    ScopeBounds,
-    ToolScope,
     ToolSource,
     prepare_all,
-    register_in,
     tool_not_found,
 )
 from grpc_tool_bridge.core.revisions import Revisions
+from grpc_tool_bridge.core.tool_scopes import ScopeBounds, ToolScope, register_in
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, ToolSpec
 from grpc_tool_bridge.tools.tool import tool
@@ -202,16 +200,24 @@ async def test_many_tools_are_looked_at_while_others_have_their_turn() -> None:
 def test_a_wrong_id_that_no_tool_can_have_is_told_its_bound() -> None:
     text = tool_not_found("x" * 129, "session 's'", {"add"}).message
     assert text.endswith("; an id has at most 128 characters, this one has 129")
+    assert tool_not_found(f"{'x' * 128}@1", "session 's'", {"add"}).message.endswith("x@1'")
 
 
-def test_a_scope_knows_the_names_and_the_size_of_its_tools() -> None:
-    known = ToolScope()
-    first, second = register(known, add, tool(name="sub")(add))
-    assert (known.names, known.size) == ({"add": first, "sub": second}, first.size + second.size)
-    assert known.remove("add") is first
-    assert known.remove("add") is None
-    assert (list(known), list(known.names), known.size) == (["sub"], ["sub"], second.size)
-    register_in(
-        known, [tool(name="sub")(add)], settings=Settings(), revisions=Revisions(), scope="s", replaced=[second]
+def test_a_tool_is_seen_under_its_version_with_all_that_it_has() -> None:
+    (registered,) = register(
+        ToolScope(), tool(version="1", tool_id="calc.add", limits={"max_concurrent_calls": 2})(add)
     )
-    assert (len(known), known.names["sub"] is second, known.size) == (1, False, second.size)
+    pinned = registered.pinned
+    assert (pinned.name, pinned.id, pinned.spec.name, pinned.spec.tool_id) == ("add@1", "calc.add@1") * 2
+    assert (registered.name, registered.spec.name, registered.id) == ("add", "add", "calc.add")
+    assert (pinned.base, pinned.limiter, pinned.tool) == (registered, registered.limiter, registered.tool)
+    assert registered.pinned is pinned
+    assert pinned.spec_bytes == pinned.spec.ByteSize()
+    assert pinned.metrics is not registered.metrics
+
+
+def test_what_runs_a_tool_runs_it_under_its_version_too() -> None:
+    (registered,) = register(ToolScope(), ToolSpec(name="add", version="1"))
+    assert registered.pinned.backend is registered.backend
+    registered.use(None)
+    assert (registered.backend, registered.pinned.backend) == (None, None)

@@ -1,11 +1,15 @@
 """Which tools a session sees, and how it is told of changes."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from grpc_tool_bridge.core.metrics import Metrics
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolChange, ToolRegistry
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
@@ -307,3 +311,159 @@ async def test_many_watches_with_much_to_tell_give_others_their_turn(monkeypatch
     for watch in watches:
         watch.cancel()
     await asyncio.wait(watches)
+
+
+# ------------------------------------------------------------------------------------------------------------ versions
+
+
+def listing(registry: ToolRegistry, session: Session | None) -> list[tuple[str, str]]:
+    return [(name, tool.version) for name, tool in registry.by_name(session).items()]
+
+
+async def test_versions_are_listed_by_name_the_newest_by_the_plain_one() -> None:
+    registry, session = await make("b")
+    registry.register_batch("", [spec("a", version=version) for version in ("1", "3", "2")])
+    assert listing(registry, session) == [("a", "3"), ("a@1", "1"), ("a@2", "2"), ("b", "")]
+    assert registry.count(session) == 4
+    assert registry.find(session, "a@3").base is registry.find(session, "a")
+    assert registry.find(session, "a@2").spec.name == "a@2"
+    for name in ("a@", "a@4", "b@1", "c@1"):
+        with pytest.raises(NotFoundError):
+            registry.find(session, name)
+
+
+async def test_an_id_without_a_version_takes_the_newest_away() -> None:
+    registry, session = await make()
+    registry.register_batch("s", [spec("a", version=version) for version in ("1", "2", "3")])
+    assert registry.unregister("s", ["a", "a@1", "a@7"]) == ["a", "a@1"]
+    assert listing(registry, session) == [("a", "2")]
+
+
+async def test_a_tool_and_its_name_with_the_version_are_gone_together() -> None:
+    registry, session = await make()
+    (tool,) = registry.register_batch("", [spec("a", version="1")])
+    pinned = registry.find(session, "a@1")
+    assert not registry.is_gone(pinned)
+    registry.drop([tool])
+    assert registry.is_gone(pinned)
+    assert registry.is_gone(tool)
+
+
+async def test_a_watch_that_resumes_after_another_version_has_replaced_the_newest_begins_anew() -> None:
+    registry, session = await make()
+    _, newest = registry.register_batch("", [spec("a", version=version) for version in ("2", "3")])
+    before = registry.revision(session)
+    registry.register_batch("", [spec("a", version="1")], replaced=[newest])
+    watch = registry.watch(session, before)
+    assert [await next_told(watch) for _ in range(3)] == [("reset", ""), ("added", "a"), ("added", "a@1")]
+    assert listing(registry, session) == [("a", "2"), ("a@1", "1")]
+    await watch.aclose()
+
+
+async def test_what_is_listed_is_without_hidden_tools_and_may_be_cut_to_tags() -> None:
+    registry, session = await make("plain")
+    marked = ToolSpec(name="marked", metadata={"tags": "a,b"})
+    registry.register_batch("", [marked, ToolSpec(name="hidden", metadata={"hidden": "true", "tags": "a"})])
+    assert list(registry.listed(session)) == ["marked", "plain"]
+    assert list(registry.listed(None, ("a", "b"))) == ["marked"]
+    assert list(registry.listed(session, ("a", "c"))) == []
+    assert registry.find(session, "hidden").is_hidden
+
+
+# Where, what is done, to which tool and version.
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["", "s"]),
+        st.sampled_from(["add", "remove", "remove the newest", "replace"]),
+        st.sampled_from("ab"),
+        st.sampled_from("123"),
+        st.sampled_from(["look", "look on", "look anew", "wait"]),
+    ),
+    max_size=30,
+)
+
+
+class Follower:
+    """A client that follows what a session sees by the changes that a watch tells."""
+
+    def __init__(self, registry: ToolRegistry, session: Session) -> None:
+        self._registry, self._session = registry, session
+        self._watch: AsyncGenerator[ToolChange, None] | None = None
+        self._next: asyncio.Task[ToolChange] | None = None
+        self.seen: dict[str, RegisteredTool] = {}
+        self._revision = 0
+
+    async def look(self, how: str) -> None:
+        if how == "look anew" or not self._revision:
+            await self.close()
+            self.seen = dict(self._registry.by_name(self._session))
+            self._revision = self._registry.revision(self._session)
+        elif how == "look on":
+            await self.close()
+        if self._watch is None:
+            self._watch = self._registry.watch(self._session, self._revision)
+        while True:
+            # What it has to tell, it tells without waiting for anything.
+            self._next = self._next or asyncio.ensure_future(anext(self._watch))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            if not self._next.done():
+                return
+            self._take(self._next.result())
+            self._next = None
+
+    def _take(self, change: ToolChange) -> None:
+        if change.operation == "reset":
+            self.seen.clear()
+        elif change.tool is not None and change.operation == "removed":
+            del self.seen[change.tool.name]
+        elif change.tool is not None:
+            self.seen[change.tool.name] = change.tool
+        self._revision = change.revision
+
+    async def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.gather(self._next, return_exceptions=True)
+            self._next = None
+        if self._watch is not None:
+            await self._watch.aclose()
+            self._watch = None
+
+
+def apply(registry: ToolRegistry, scope: str, action: str, name: str, version: str) -> None:
+    if action == "add":
+        with contextlib.suppress(AlreadyExistsError):
+            registry.register_batch(scope, [spec(name, version=version)])
+    elif action == "replace":
+        newest = registry.own(scope).get(name)
+        if newest is not None and newest.version != version:
+            with contextlib.suppress(AlreadyExistsError):
+                registry.register_batch(scope, [spec(name, version=version)], replaced=[newest])
+    else:
+        registry.unregister(scope, [name if action == "remove the newest" else f"{name}@{version}"])
+
+
+async def follow(steps: list[tuple[str, str, str, str, str]]) -> None:
+    registry, session = await make("other")
+    follower = Follower(registry, session)
+    await follower.look("look anew")
+    for scope, action, name, version, look in steps:
+        apply(registry, scope, action, name, version)
+        if look != "wait":
+            await follower.look(look)
+            present = registry.by_name(session)
+            assert {name: tool.spec for name, tool in follower.seen.items()} == {
+                name: tool.spec for name, tool in present.items()
+            }
+            assert list(present) == sorted(present)
+            assert registry.count(session) == len(present)
+            for tool in present.values():
+                assert registry.find(session, tool.id) is tool
+                assert tool.name == tool.spec.name
+    await follower.close()
+
+
+@given(STEPS)
+def test_whoever_follows_the_changes_sees_what_there_is(steps: list[tuple[str, str, str, str, str]]) -> None:
+    asyncio.run(follow(steps))

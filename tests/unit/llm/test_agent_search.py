@@ -2,8 +2,8 @@
 
 import pytest
 
-from grpc_tool_bridge.errors import AlreadyExistsError, ValidationError
-from grpc_tool_bridge.llm.agent_search import is_search, read_agent_tools, search_names
+from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ValidationError
+from grpc_tool_bridge.llm.agent_search import is_search, read_agent_tools, search_names, specs_named
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 KNOWN = {"add", "weather_now"}
@@ -39,3 +39,21 @@ def test_a_search_beside_a_tool_of_its_name_is_refused() -> None:
 def test_a_pattern_that_is_too_long_is_refused() -> None:
     with pytest.raises(ValidationError, match="characters"):
         read_agent_tools([f"search_tools:{'x' * 300}"], KNOWN).finds()
+
+
+def test_tools_are_named_in_their_order_and_the_newest_by_its_version_too() -> None:
+    known = {
+        "b": ToolSpec(name="b", tool_id="id", version="2"),
+        "b@1": ToolSpec(name="b@1", tool_id="id@1", version="1"),
+        "a": ToolSpec(name="a"),
+    }
+    named = specs_named(["b@2", "a", "b@1", "b", "a"], known)
+    assert [(name, spec.name, spec.tool_id) for name, spec in named.items()] == [
+        ("b@2", "b@2", "id@2"),
+        ("a", "a", ""),
+        ("b@1", "b@1", "id@1"),
+        ("b", "b", "id"),
+    ]
+    for name in ("b@3", "a@1", "a@", "c"):
+        with pytest.raises(NotFoundError, match=f"no tool {name}"):
+            specs_named([name], known)

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.llm.tool_filter import MAX_PATTERNS, filter_of, nothing_passes, pattern_for, settled
+from grpc_tool_bridge.llm.tool_filter import (
+    MAX_PATTERNS,
+    filter_of,
+    for_models,
+    nothing_passes,
+    pattern_for,
+    settled,
+    with_tags,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 NAMES = ["weather_now", "weather_", "weather", "files.read", "files", "Weather_now", "a[b]", "a*"]
@@ -88,3 +96,74 @@ def test_the_pattern_for_a_name_matches_it_alone(name: str, other: str) -> None:
 def test_the_error_shows_the_patterns() -> None:
     assert "tool_filter, 'a', 'b';" in nothing_passes(["a", "b"]).message
     assert "a function;" in nothing_passes(lambda _: False).message
+
+
+SPECS = [
+    ToolSpec(name="get", metadata={"tags": "db,read"}),
+    ToolSpec(name="put", metadata={"tags": "db,write"}),
+    ToolSpec(name="old", metadata={"tags": "db,read", "deprecated": "use get"}),
+    ToolSpec(name="own", metadata={"tags": "read", "hidden": "true"}),
+    ToolSpec(name="get@1", metadata={"tags": "db,read"}),
+    ToolSpec(name="tag"),
+]
+
+
+@pytest.mark.parametrize(
+    ("tool_filter", "names"),
+    [
+        ("tag:read", ["get", "old", "own", "get@1"]),
+        ("tag:db+read", ["get", "old", "get@1"]),
+        (["tag:write", "own"], ["put", "own"]),
+        (["tag:write", "tag:nothing"], ["put"]),
+        ("tag*", ["tag"]),
+        ("get@1", ["get@1"]),
+    ],
+)
+def test_a_pattern_may_be_a_tag_or_several(tool_filter: Any, names: list[str]) -> None:
+    assert [spec.name for spec in filter(filter_of(tool_filter), SPECS)] == names
+
+
+@pytest.mark.parametrize("pattern", ["tag:", "tag:a b", "tag:a+", "tag:*"])
+def test_a_pattern_of_no_tag_is_refused(pattern: str) -> None:
+    with pytest.raises(ValidationError, match="a tag is 1 to 64 letters"):
+        filter_of(pattern)
+
+
+@pytest.mark.parametrize(
+    ("tool_filter", "names"),
+    [
+        (None, ["get", "put", "tag"]),
+        ("*", ["get", "put", "tag"]),
+        ("tag:read", ["get"]),
+        (["old", "own", "get@1"], ["old", "own", "get@1"]),
+        (["g*", "own"], ["get", "own"]),
+        (lambda spec: "t" in spec.name, ["get", "put", "tag"]),
+    ],
+)
+def test_a_model_is_given_hidden_deprecated_and_older_tools_by_name_alone(tool_filter: Any, names: list[str]) -> None:
+    assert [spec.name for spec in filter(for_models(tool_filter), SPECS)] == names
+
+
+@pytest.mark.parametrize(
+    ("tool_filter", "tags", "names"),
+    [
+        (None, ["db", "read"], ["get", "old", "get@1"]),
+        ("get*", ["db"], ["get", "get@1"]),
+        ("tag:read", ["db"], ["get", "old", "get@1"]),
+        (lambda spec: spec.name != "old", ["read"], ["get", "own", "get@1"]),
+    ],
+)
+def test_tags_are_asked_for_beside_a_filter(tool_filter: Any, tags: list[str], names: list[str]) -> None:
+    made = with_tags(tool_filter, tags)
+    assert made is not None
+    assert [spec.name for spec in filter(filter_of(made), SPECS)] == names
+
+
+def test_tags_alone_are_a_pattern_that_others_can_read() -> None:
+    assert with_tags(None, ["b", "a"]) == "tag:a+b"
+    assert with_tags(None, ()) is None
+    assert with_tags("x", ()) == "x"
+    many = [f"{number}{'x' * 60}" for number in range(9)]
+    made = with_tags(None, many)
+    assert callable(made)
+    assert filter_of(made)(ToolSpec(name="t", metadata={"tags": ",".join(many)}))

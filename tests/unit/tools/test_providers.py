@@ -192,3 +192,20 @@ def test_what_is_asynchronous_is_known_below_its_decorators() -> None:
 
     expected: dict[Callable[..., Any], bool] = {asynchronous: True, blocking: False, coroutine: True, generator: False}
     assert {function: read_provider(function, "f").is_async for function in expected} == expected
+
+
+def test_errors_name_a_renamed_tool_by_its_new_name() -> None:
+    def needs_more(x: int) -> int:
+        return x
+
+    @tool
+    def add(x: Annotated[int, Depends(a)]) -> int:
+        return x
+
+    renamed = add.renamed("plus").dependencies
+    assert renamed is not None
+    with pytest.raises(TypeError, match=r"^plus: "):
+        run(renamed, {a: needs_more})
+    assert add.dependencies is not None
+    with pytest.raises(TypeError, match=r"^add: "):
+        run(add.dependencies, {a: needs_more})

@@ -238,3 +238,59 @@ def test_arguments_in_their_json_form_reach_the_function_as_their_types() -> Non
 
     args, kwargs = area.bind(({"x": 1, "y": 2},), {"sizes": [1, 2], "tags": ["a"]})
     assert area(*args, **kwargs) == (Point(1, 2.0), (1.0, 2.0), {"a"})
+
+
+class TestMarks:
+    def test_they_are_in_the_metadata_of_the_spec(self) -> None:
+        made = tool(hidden=True, deprecated="use plus", tags=("db", "a", "db"), metadata={"own": "x"})(lambda_free)
+        assert dict(made.spec.metadata) == {"hidden": "true", "deprecated": "use plus", "tags": "a,db", "own": "x"}
+        assert dict(tool(lambda_free).spec.metadata) == {}
+
+    @pytest.mark.parametrize(
+        ("options", "error", "text"),
+        [
+            ({"hidden": "yes"}, TypeError, "lambda_free: hidden must be True or False, not 'yes'"),
+            ({"deprecated": True}, TypeError, "lambda_free: deprecated must say what to use instead"),
+            ({"tags": ["a b"]}, ValueError, "lambda_free: a tag is 1 to 64 letters"),
+            ({"tags": "db"}, TypeError, "lambda_free: tags is 'db'; it must be a list of texts"),
+            ({"name": "a@1"}, ValueError, "a tool's name must be 1 to 128 letters"),
+        ],
+    )
+    def test_what_is_no_mark_is_refused(self, options: dict[str, Any], error: type[Exception], text: str) -> None:
+        with pytest.raises(error, match=text):
+            tool(**options)(lambda_free)
+
+
+def lambda_free() -> int:
+    return 1
+
+
+class TestRenaming:
+    def test_it_is_the_same_tool_under_another_name(self) -> None:
+        plus = tool(name="add", tool_id="sum", version="2", tags=["m"])(add.function).renamed("plus")
+        assert (plus.spec.name, plus.spec.tool_id, plus.spec.version) == ("plus", "plus", "2")
+        assert plus.spec.metadata["tags"] == "m"
+        assert plus(1) == 3
+        assert plus.bind([1, 5], {}) == ([1, 5], {})
+        with pytest.raises(ValidationError, match=r"^plus: argument 'a'"):
+            plus.bind(["x"], {})
+        assert (add.spec.name, plus.renamed("again").spec.name) == ("add", "again")
+
+    def test_a_method_is_renamed_before_or_after_it_has_its_instance(self) -> None:
+        class Other(Service):
+            multiply = Service.times.renamed("multiply")
+
+        assert Other(3).multiply(2) == 6
+        assert as_tool(Other(3).multiply).spec.name == "multiply"
+        assert Service(3).times.renamed("t")(2) == 6
+
+    def test_a_part_of_a_renamed_tool_has_its_name_and_marks(self) -> None:
+        part = as_tool(functools.partial(tool(tags=["m"])(add.function).renamed("plus"), b=5))
+        assert (part.spec.name, part.spec.metadata["tags"], part(1)) == ("plus", "m", 6)
+
+    @pytest.mark.parametrize(
+        ("name", "error"), [("a b", ValueError), ("a@1", ValueError), ("", ValueError), (None, TypeError)]
+    )
+    def test_a_name_that_cannot_be_is_refused(self, name: Any, error: type[Exception]) -> None:
+        with pytest.raises(error, match="a tool's name must be"):
+            add.renamed(name)

@@ -12,7 +12,8 @@ from mcp_types import Tool as McpTool
 from grpc_tool_bridge.adapters.mcp.bounds import one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.results import Shape, is_wrapped, unwrapped
 from grpc_tool_bridge.errors import ValidationError, wire_text
-from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TITLE_KEY
+from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TAGS_META, TITLE_KEY
+from grpc_tool_bridge.llm.tool_marks import TAGS_KEY, checked_tags
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.tools.content_check import content_check
 from grpc_tool_bridge.tools.context import ToolContext
@@ -153,7 +154,19 @@ class Importer:
             if len(text) > MAX_DESCRIPTION_CHARS:
                 raise ValidationError(f"its annotations have {len(text):,} characters; that is too long")
             found[ANNOTATIONS_KEY] = text
+        if tags := _tags_in(tool.meta or {}):
+            found[TAGS_KEY] = ",".join(tags)
         return found
+
+
+def _tags_in(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the tags of a tool, as this package and FastMCP write them; none if they are no valid tags."""
+    of_fastmcp = meta.get("fastmcp") or meta.get("_fastmcp")
+    given = meta.get(TAGS_META) or (of_fastmcp.get("tags") if isinstance(of_fastmcp, Mapping) else None)
+    try:
+        return checked_tags(given if isinstance(given, list) else ())
+    except ValidationError:
+        return ()
 
 
 def _why(error: Exception) -> str:

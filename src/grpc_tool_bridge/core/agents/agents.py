@@ -43,6 +43,7 @@ from grpc_tool_bridge.errors import (
     error_info,
 )
 from grpc_tool_bridge.llm.agent_search import read_agent_tools
+from grpc_tool_bridge.llm.tool_marks import is_for_models
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -246,7 +247,7 @@ class Agents:
         """Returns the names of an agent's definition, and how many tools it may call now, or at most if it searches."""
         by_name = {tool.name: tool for tool in self._registry.visible(session)}
         if not request.tool_names:
-            return [], len(by_name)
+            return [], sum(is_for_models(tool.spec) for tool in by_name.values())
         chosen = read_agent_tools(request.tool_names, {*by_name, *(tool.id for tool in by_name.values())})
         named = {name: by_name.get(name) or self._registry.find(session, name) for name in chosen.names}
         # A tool may be named by its id.

@@ -12,6 +12,7 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes
 from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.workers.addressing import addressed
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher, WaitingCall, check_repeatable
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError
@@ -108,7 +109,7 @@ class WorkerBackend:
             return None
         direct = _DirectCall(call, self, worker, payload, done)
         call.worker = worker
-        worker.link.send(direct, payload)
+        worker.link.send(direct, addressed(call.tool, worker, payload) if call.tool.version else payload)
         return direct
 
     def repeat(self, direct: "_DirectCall", losses: int) -> "asyncio.Task[None]":

@@ -11,6 +11,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, nobody_runs
+from grpc_tool_bridge.core.workers.addressing import addressed
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
@@ -92,7 +93,7 @@ class Dispatcher:
             if self.observer is not None:
                 self.observer.moved(call)
             try:
-                worker.link.send(remote, payload)
+                worker.link.send(remote, addressed(call.tool, worker, payload) if call.tool.version else payload)
                 return await remote.answer()
             except WorkerLostError as lost:
                 losses += lost.began
@@ -113,7 +114,7 @@ class Dispatcher:
                 self.observer.moved(call)
             link = worker.link
             try:
-                link.send(remote, payload)
+                link.send(remote, addressed(call.tool, worker, payload) if call.tool.version else payload)
                 while (chunk := await remote.read()) is not None:
                     yield chunk
                     link.grant(remote, len(chunk))

@@ -52,7 +52,7 @@ class WorkerPool:
         self._settings: Settings = registry.store.settings
         self._workers: dict[WorkerLink, Worker] = {}
         self.on_change: Callable[[str, Worker], None] | None = None
-        self.dispatcher = Dispatcher(self._settings, lambda tool: tool in self._orphans)
+        self.dispatcher = Dispatcher(self._settings, lambda tool: (tool.base or tool) in self._orphans)
         # Tools whose last worker was lost, until they are removed.
         self._orphans: dict[RegisteredTool, _Left] = {}
         # The registrations of one link are applied in order, though each may take several turns of the loop.
@@ -197,7 +197,7 @@ class WorkerPool:
     def session_ended(self, session: Session) -> None:
         """Removes the tools of a session that has ended."""
         changed: dict[Worker, None] = {}
-        for tool in (session.tools or {}).values():
+        for tool in session.tools.all() if session.tools else ():
             for worker in list(workers_of(tool)):
                 self._withdraw(worker, tool)
                 changed[worker] = None
@@ -312,8 +312,8 @@ class _Left:
 def _check_count(worker: Worker, request: RegisterToolsRequest) -> None:
     if len(request.tools) <= MAX_WORKER_TOOLS - len(worker.tools):
         return
-    ids = {tool.id for tool in worker.tools}
-    ids.update(spec.tool_id or spec.name for spec in request.tools)
+    ids = {(tool.id, tool.version) for tool in worker.tools}
+    ids.update((spec.tool_id or spec.name, spec.version) for spec in request.tools)
     if len(ids) > MAX_WORKER_TOOLS:
         raise ResourceExhaustedError(
             f"the worker {worker.id!r} would offer {len(ids):,} tools, the limit is {MAX_WORKER_TOOLS:,}"

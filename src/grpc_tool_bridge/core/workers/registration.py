@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from grpc_tool_bridge.core.registered_tool import (
     Prepared,
     RegisteredTool,
-    ToolScope,
     ToolSource,
     prepare,
     tool_not_found,
 )
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.tool_scopes import ToolScope, check_beside
 from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import AlreadyExistsError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.tools.tool_versions import version_key, versioned
 
 
 @dataclass(slots=True)
@@ -24,7 +25,7 @@ class Registration:
     """The tools that a worker registers.
 
     Attributes:
-        ids: The ids of all of them, in order.
+        ids: The ids of all of them, with their versions, in order.
         joined: Tools that other workers offer too, with the identical schema.
         new: Tools to add.
         replaced: The worker's own tools that new ones replace.
@@ -62,7 +63,8 @@ def offer(
     """
     known = registry.own(session_id)
     own = [worker] if in_place_of is None else [worker, in_place_of]
-    registration = sort_registration(known, specs, own, f"session {session_id!r}" if session_id else "the hub")
+    scope = f"session {session_id!r}" if session_id else "the hub"
+    registration = sort_registration(known, specs, own, scope, in_place_of=in_place_of)
     added = registry.register_batch(session_id, registration.new, replaced=registration.replaced)
     for tool in added:
         registry.set_backend(tool, WorkerBackend(dispatcher, worker))
@@ -70,7 +72,7 @@ def offer(
         backend = backend_of(tool)
         if backend is not None and worker not in backend.workers:
             backend.workers.append(worker)
-    by_id = {tool.id: tool for tool in (*added, *registration.joined)}
+    by_id = {_id_of(tool.spec): tool for tool in (*added, *registration.joined)}
     return [by_id[tool_id] for tool_id in registration.ids]
 
 
@@ -80,15 +82,25 @@ def offered_by(worker: Worker, session_id: str, tool_ids: Collection[str]) -> li
     Raises:
         NotFoundError: The worker does not offer one of them there.
     """
-    own = {tool.id: tool for tool in worker.tools if tool.session_id == session_id}
+    offered = [tool for tool in worker.tools if tool.session_id == session_id]
+    if not tool_ids:
+        return offered
+    # By a plain id, the newest that it offers.
+    own = {tool.id: tool for tool in sorted(offered, key=lambda tool: (version_key(tool.version), tool.revision))}
+    own |= {versioned(tool.id, tool.version): tool for tool in offered if tool.version}
     for tool_id in tool_ids:
         if tool_id not in own:
             raise tool_not_found(tool_id, f"worker {worker.id!r}", own)
-    return [own[tool_id] for tool_id in tool_ids or own]
+    return list(dict.fromkeys(own[tool_id] for tool_id in tool_ids))
 
 
 def sort_registration(
-    known: ToolScope, specs: Iterable[ToolSource], own: Collection[Worker], scope: str
+    known: ToolScope,
+    specs: Iterable[ToolSource],
+    own: Collection[Worker],
+    scope: str,
+    *,
+    in_place_of: Worker | None = None,
 ) -> Registration:
     """Compares the tools that a worker offers with those that exist.
 
@@ -97,6 +109,7 @@ def sort_registration(
         specs: The offered tools.
         own: The worker, and one that it replaces.
         scope: The scope's name, for error texts.
+        in_place_of: A worker that it replaces: other versions that only that one offers are replaced, too.
 
     Raises:
         AlreadyExistsError: A name or an id is taken.
@@ -106,7 +119,10 @@ def sort_registration(
     for source in specs:
         prepared = prepare(source)
         spec = prepared.spec
-        registration.ids.append(spec.tool_id)
+        registration.ids.append(_id_of(spec))
+        if _is_version(known, prepared, own, scope, in_place_of, registration):
+            registration.new.append(prepared)
+            continue
         there, namesake = known.get(spec.tool_id), known.names.get(spec.name)
         if there is None and namesake is None:
             registration.new.append(prepared)
@@ -117,6 +133,8 @@ def sort_registration(
         elif there is not namesake:
             raise _taken(spec, scope, "another tool")
         assert there is not None  # noqa: S101 - one of the two is there
+        if spec.version and (same := known.version(there.id, spec.version)) is not None:
+            there = same
         backend = backend_of(there)
         if backend is None:
             raise _taken(spec, scope, "a tool of the hub itself")
@@ -133,6 +151,45 @@ def sort_registration(
                 details={"tool": spec.name},
             )
     return registration
+
+
+def _id_of(spec: ToolSpec) -> str:
+    return versioned(spec.tool_id, spec.version) if spec.version else spec.tool_id
+
+
+def _is_version(
+    known: ToolScope,
+    prepared: Prepared,
+    own: Collection[Worker],
+    scope: str,
+    in_place_of: Worker | None,
+    registration: Registration,
+) -> bool:
+    """Returns whether a tool is to stand beside other versions, and notes those of them that it replaces.
+
+    Raises:
+        AlreadyExistsError: It may not stand beside them.
+    """
+    spec = prepared.spec
+    others = known.same_name(spec.name)
+    if not others or any(other.version == spec.version for other in others):
+        return False
+    gone = [other for other in others if _gives_way(other, spec, own, in_place_of)]
+    beside = [other for other in others if other not in gone]
+    registration.replaced += [other for other in gone if other not in registration.replaced]
+    for other in beside:
+        check_beside(spec, other.spec, scope)
+    return True
+
+
+def _gives_way(other: RegisteredTool, spec: ToolSpec, own: Collection[Worker], in_place_of: Worker | None) -> bool:
+    """Returns whether another version of a tool is replaced by the one that a worker offers, and not beside it."""
+    backend = backend_of(other)
+    if backend is None or any(worker not in own for worker in backend.workers):
+        return False
+    # One that no worker runs must not stay the newest when its workers go back to an older one; and a worker that comes
+    # back has the versions that it offers now.
+    return not backend.workers or backend.workers == [in_place_of] or not (spec.version and other.version)
 
 
 def _taken(spec: ToolSpec, scope: str, by: str) -> AlreadyExistsError:

@@ -67,7 +67,8 @@ class McpEndpoint:
     def __init__(self, hub: Hub, version: str, agents: Mapping[str, str] | None = None) -> None:
         self._calls = HubCalls(hub)
         self._sessions = _sessions(hub)
-        self._handlers = ToolHandlers(self._sessions, agents=AgentTools(agents or {}, hub.agents))
+        chosen = ",".join(hub.settings.mcp_tools)
+        self._handlers = ToolHandlers(self._sessions, chosen, AgentTools(agents or {}, hub.agents))
         server = make_server(self._sessions, version, self._handlers, memory=hub.memory, find_schema=self._schema_of)
         self._stores = EventStores(hub.memory, asyncio.get_running_loop().time)
         self._manager = _Manager(server, self._stores, hub.settings)

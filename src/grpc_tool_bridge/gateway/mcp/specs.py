@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from grpc_tool_bridge.gateway.mcp.output_schemas import output_schema
-from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TITLE_KEY
+from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TAGS_META, TITLE_KEY
 from grpc_tool_bridge.llm.tool_args import read_schema
+from grpc_tool_bridge.llm.tool_marks import described, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # The annotations that say what a tool does to the world. ``mcp.`` and one of them is a key of a tool's metadata, too.
@@ -24,11 +25,13 @@ def tool_of(spec: ToolSpec, version: str, name: str = "") -> dict[str, Any]:
     """
     tool: dict[str, Any] = {
         "name": name or spec.name,
-        "description": spec.description or f"The tool {spec.name}. It has no description.",
+        "description": described(spec) or f"The tool {spec.name}. It has no description.",
         "inputSchema": input_schema(spec),
     }
     if title := spec.metadata.get(TITLE_KEY) or (spec.name if tool["name"] != spec.name else ""):
         tool["title"] = title
+    if tags := tags_of(spec):
+        tool["_meta"] = {TAGS_META: list(tags)}
     if annotations := annotations_of(spec):
         tool["annotations"] = annotations
     if (schema := output_schema(spec, version)) is not None:

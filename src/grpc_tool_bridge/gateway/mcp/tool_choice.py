@@ -7,12 +7,13 @@ from typing import Protocol
 
 from grpc_tool_bridge.gateway.mcp.sessions import Context
 from grpc_tool_bridge.llm.found_tools import CALL_TOOL, SEARCH_TOOLS, call_spec, search_spec
-from grpc_tool_bridge.llm.tool_filter import filter_of
+from grpc_tool_bridge.llm.mcp_names import SEARCH_ALONE
+from grpc_tool_bridge.llm.tool_filter import filter_of, for_models
+from grpc_tool_bridge.llm.tool_marks import is_older_version
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
-# The parameter of the address that chooses, and its word for the search alone.
+# The parameter of the address that chooses.
 TOOLS_PARAMETER = "tools"
-SEARCH_ALONE = "search"
 # A client that sees more tools than these is given the search as well.
 MANY_TOOLS = 100
 
@@ -36,17 +37,23 @@ class ToolChoice:
         passes: Whether a tool may be seen and called.
         is_whole: Whether every tool may.
         lists_search_alone: Whether the tools themselves are not listed.
+        finds: Whether its search finds a tool.
+        names: What was given, in which names of tools are.
     """
 
     passes: Callable[[ToolSpec], bool]
     is_whole: bool
     lists_search_alone: bool
+    finds: Callable[[ToolSpec], bool]
+    names: tuple[str, ...]
 
     def listed(self, tools: Tools, after: str = "") -> list[ToolSpec]:
         """Returns the specs that are listed after a name, sorted by name; those of the search come before all."""
         chosen = [] if self.lists_search_alone else [tools[name].spec for name in sorted(tools)]
-        if not self.is_whole:
-            chosen = [spec for spec in chosen if self.passes(spec)]
+        # Older versions only by their whole names.
+        chosen = [
+            spec for spec in chosen if self.passes(spec) and (not is_older_version(spec) or spec.name in self.names)
+        ]
         is_long = self.lists_search_alone or len(chosen) > MANY_TOOLS
         if after:
             return [spec for spec in chosen if spec.name > after]
@@ -54,15 +61,14 @@ class ToolChoice:
 
 
 def choice_of(context: Context, default: str) -> ToolChoice:
-    """Returns what the client of a request has chosen; ``default`` is for a client without HTTP.
+    """Returns what the client of a request has chosen; ``default`` is for one that has not, or cannot.
 
     Raises:
         ValidationError: It is not a list of patterns.
     """
     request = context.request
-    if request is None:
-        return read_choice((default,) if default else ())
-    return read_choice(tuple(request.query_params.getlist(TOOLS_PARAMETER)))
+    given = () if request is None else tuple(request.query_params.getlist(TOOLS_PARAMETER))
+    return read_choice(given or ((default,) if default else ()))
 
 
 @lru_cache(maxsize=256)
@@ -75,7 +81,13 @@ def read_choice(given: tuple[str, ...]) -> ToolChoice:
     patterns = [pattern for text in given for pattern in text.split(",")] if any(given) else []
     chosen = [pattern for pattern in patterns if pattern != SEARCH_ALONE]
     passes = filter_of(chosen) if chosen else _everything
-    return ToolChoice(passes, is_whole=not chosen, lists_search_alone=len(chosen) < len(patterns))
+    return ToolChoice(
+        passes,
+        is_whole=not chosen,
+        lists_search_alone=len(chosen) < len(patterns),
+        finds=for_models(chosen or None),
+        names=tuple(chosen),
+    )
 
 
 @lru_cache(maxsize=1)

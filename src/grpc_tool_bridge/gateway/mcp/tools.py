@@ -71,7 +71,7 @@ class ToolHandlers:
 
     Args:
         sessions: The sessions that the clients use.
-        chosen: The tools that a client without HTTP sees; see ``read_choice``.
+        chosen: The tools that a client sees that chooses none itself; see ``read_choice``.
         agents: The agents that clients see as tools; None: there are none.
 
     Attributes:
@@ -209,8 +209,7 @@ class ToolHandlers:
                 raise NotFoundError(f"there is no tool {wanted!r:.140}; find one with {SEARCH_TOOLS}")
             return await self._call(replace(call, name=wanted, arguments=given))
         query, limit = arguments.get("query", ""), arguments.get("limit", DEFAULT_LIMIT)
-        tool_filter = None if call.choice.is_whole else call.choice.passes
-        found = await client.search_tools(query, limit=limit, tool_filter=tool_filter)
+        found = await client.search_tools(query, limit=limit, tool_filter=call.choice.finds)
         return text_result(describe_found(proxy.spec for proxy in found))
 
 

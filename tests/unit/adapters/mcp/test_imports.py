@@ -85,3 +85,19 @@ def test_what_describes_a_tool_is_kept() -> None:
     assert spec.idempotent
     assert [(item.name, item.python_type) for item in spec.arguments] == [("path", ""), ("n", "int | None")]
     assert spec.output_schema == ""
+
+
+@pytest.mark.parametrize(
+    ("meta", "tags"),
+    [
+        ({"grpc-tool-bridge/tags": ["b", "a"]}, "a,b"),
+        ({"fastmcp": {"tags": ["db"]}}, "db"),
+        ({"_fastmcp": {"tags": ["db"]}}, "db"),
+        ({"grpc-tool-bridge/tags": ["a b"]}, None),
+        ({"grpc-tool-bridge/tags": "a", "fastmcp": 3}, None),
+        ({}, None),
+    ],
+)
+def test_tags_are_kept_if_they_can_be(meta: dict[str, Any], tags: str | None) -> None:
+    (made,) = Importer(Naming("s", "s"), call).read([tool(_meta=meta)]).tools
+    assert made.spec.metadata.get("tags") == tags

@@ -697,10 +697,27 @@ class TestRegistering:
         second = world.worker(described)
         assert world.registry.visible(None) == [tool]
         assert workers_of(tool) == [world.known(first), world.known(second)]
-        for other in (ToolSpec(name="t", version="2", input_schema="{}"), ToolSpec(name="t", version="1")):
-            with pytest.raises(AlreadyExistsError, match="with another schema or version"):
-                world.worker(other)
+        with pytest.raises(AlreadyExistsError, match="has a tool 't' from 2 other workers, with another schema"):
+            world.worker(ToolSpec(name="t", version="1"))
         assert len(world.pool) == 2
+
+    async def test_another_version_is_another_tool_with_workers_of_its_own(self, world: World) -> None:
+        first, second = (world.worker(ToolSpec(name="t", version=version)) for version in ("1", "2"))
+        newest, older = world.registry.visible(None)
+        assert (newest.name, newest.version, older.name, older.version) == ("t", "2", "t@1", "1")
+        assert workers_of(newest) == [world.known(second)]
+        assert workers_of(older) == [world.known(first)]
+        world.pool.on_disconnect(second, "killed")
+        world.pool._drop(list(world.pool._orphans))
+        (left,) = world.registry.visible(None)
+        assert (left.name, workers_of(left)) == ("t", [world.known(first)])
+
+    async def test_a_worker_takes_back_one_version_and_keeps_the_other(self, world: World) -> None:
+        link = world.worker(ToolSpec(name="t", version="1"), ToolSpec(name="t", version="2"))
+        world.pool.unregister(link, "", ["t@2"])
+        assert [(tool.name, tool.version) for tool in world.registry.visible(None)] == [("t", "1")]
+        with pytest.raises(NotFoundError, match="'t@2'"):
+            world.pool.unregister(link, "", ["t@2"])
 
     async def test_a_tool_of_those_who_have_gone_can_be_another(self) -> None:
         world = await made(worker_grace_period=60.0)
@@ -733,14 +750,14 @@ class TestRegistering:
         await world.close()
 
     async def test_one_that_changes_its_tool_leaves_nothing_of_the_old_one(self, world: World) -> None:
-        link = world.worker(ToolSpec(name="t", version="1"), "other", capacity=1)
+        link = world.worker(ToolSpec(name="t", input_schema="{}"), "other", capacity=1)
         await world.begin("t")
         waiting = await world.begin("t")
-        world.offer(link, ToolSpec(name="t", version="2"))
+        world.offer(link, ToolSpec(name="t", input_schema='{"type": "object"}'))
         with pytest.raises(UnavailableError, match="no worker runs t now"):
             await soon(waiting)
         assert sorted(tool.name for tool in world.known(link).tools) == ["other", "t"]
-        assert world.call("t").tool.spec.version == "2"
+        assert world.call("t").tool.spec.input_schema == '{"type": "object"}'
 
     async def test_a_worker_that_dials_again_takes_its_own_place(self, world: World) -> None:
         first = world.worker("t", name="w")

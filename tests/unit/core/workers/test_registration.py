@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolScope
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
+from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.workers.backend import WorkerBackend
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.registration import sort_registration
@@ -58,7 +59,7 @@ def test_what_nobody_has_is_new() -> None:
 def test_what_is_there_already_is_joined_whoever_has_it(there: list[Worker]) -> None:
     tool = registered(SPEC, *there)
     offers = sort_registration(scope(tool), [SPEC], [ME], "the hub")
-    assert (offers.ids, offers.joined, offers.new, offers.replaced) == (["t"], [tool], [], [])
+    assert (offers.ids, offers.joined, offers.new, offers.replaced) == (["t@1"], [tool], [], [])
 
 
 @pytest.mark.parametrize("fields", [{"description": "In other words."}, {"examples": ["t()"]}])
@@ -68,7 +69,6 @@ def test_texts_for_readers_may_differ(fields: dict[str, Any]) -> None:
 
 
 DIFFERENT: list[dict[str, Any]] = [
-    {"version": "2"},
     {"input_schema": '{"a": 1}'},
     {"output_schema": "{}"},
     {"idempotent": True},
@@ -99,8 +99,47 @@ def test_another_schema_takes_the_place_of_its_own_and_of_what_nobody_runs(
 
 def test_whose_place_a_worker_takes_counts_as_itself() -> None:
     tool = registered(SPEC, OTHER)
-    offers = sort_registration(scope(tool), [changed(version="2")], [ME, OTHER], "the hub")
+    offers = sort_registration(scope(tool), [changed(version="2")], [ME, OTHER], "the hub", in_place_of=OTHER)
     assert offers.replaced == [tool]
+
+
+def versions_of(*workers: Worker) -> tuple[RegisteredTool, ToolScope]:
+    tool = registered(changed(version="1"), *workers)
+    return tool, scope(tool)
+
+
+@pytest.mark.parametrize("there", [[ME], [OTHER], [ME, OTHER]], ids=["itself", "another", "both"])
+def test_another_version_stands_beside_the_one_that_workers_run(there: list[Worker]) -> None:
+    _, known = versions_of(*there)
+    offers = sort_registration(known, [changed(version="2")], [ME], "the hub")
+    assert ([prepared.spec.version for prepared in offers.new], offers.joined, offers.replaced) == (["2"], [], [])
+
+
+def test_a_version_that_no_worker_runs_any_more_gives_way_to_another() -> None:
+    tool, known = versions_of()
+    assert sort_registration(known, [changed(version="2")], [ME], "the hub").replaced == [tool]
+
+
+def test_a_worker_joins_the_version_that_it_offers_be_it_the_newest_or_not() -> None:
+    old, known = versions_of(OTHER)
+    new = registered(changed(version="2"), OTHER)
+    known.add(new)
+    offers = sort_registration(known, [changed(version="1"), changed(version="2")], [ME], "the hub")
+    assert (offers.ids, offers.joined, offers.new) == (["t@1", "t@2"], [old, new], [])
+
+
+def test_one_version_with_another_schema_is_refused_and_names_it() -> None:
+    _, known = versions_of(OTHER)
+    known.add(registered(changed(version="2"), OTHER))
+    with pytest.raises(AlreadyExistsError, match="from 1 other workers, with another schema"):
+        sort_registration(known, [changed(version="1", idempotent=True)], [ME], "the hub")
+
+
+@pytest.mark.parametrize(("there", "offered"), [("1", ""), ("", "1")])
+def test_a_tool_without_a_version_does_not_stand_beside_one_with(there: str, offered: str) -> None:
+    known = scope(registered(ToolSpec(name="t", tool_id="t", version=there), OTHER))
+    with pytest.raises(AlreadyExistsError, match="only one of the two has a version"):
+        sort_registration(known, [ToolSpec(name="t", version=offered)], [ME], "the hub")
 
 
 @pytest.mark.parametrize("spec", [ToolSpec(name="t", tool_id="other"), ToolSpec(name="other", tool_id="t")])

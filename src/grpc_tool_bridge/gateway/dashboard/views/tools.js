@@ -54,7 +54,7 @@ class ToolsView extends ListView {
   }
 
   texts(tool) {
-    return [tool.name, tool.description];
+    return [tool.name, tool.description, tool.deprecated, ...tool.tags];
   }
 
   sum(found, all) {
@@ -79,7 +79,7 @@ class ToolsView extends ListView {
     setText(cells[0], tool.name);
     setText(cells[1], `${KINDS[tool.type] ?? tool.type}${tool.of_session ? ", of the session" : ""}`);
     setText(cells[2], tool.workers ? counted(tool.workers, "worker") : tool.of_hub === false ? "no worker" : "the hub");
-    setText(cells[3], oneLine(tool.description));
+    setText(cells[3], oneLine(`${tool.deprecated ? `Deprecated: ${tool.deprecated}. ` : ""}${tool.description}`));
   }
 }
 

@@ -1,0 +1,68 @@
+"""Versions of a tool that are registered side by side: their names, such as ``add@1``, and which is the newest."""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
+
+MAX_VERSION_CHARS = 64
+# Of a version that others stand beside: it is part of a name.
+VERSION = re.compile(rf"[A-Za-z0-9_.+!-]{{1,{MAX_VERSION_CHARS}}}", re.ASCII)
+
+# Numbers with dots; then a pre-release, as semver (1.0.0-rc.1) or PEP 440 (1.0rc1) writes it, .dev1 or .post1; then a
+# build, which does not count.
+_RELEASE = re.compile(
+    r"v?(?P<release>\d+(?:\.\d+)*)(?:[-_.]?(?P<kind>dev|post|alpha|beta|preview|pre|rc|a|b|c)[-_.]?(?P<number>\d*)"
+    r"|-(?P<other>[0-9a-z-]+(?:\.[0-9a-z-]+)*))?(?:\+[0-9a-z.-]+)?",
+    re.ASCII | re.IGNORECASE,
+)
+# PEP 440's other spellings.
+_KINDS = {"a": "alpha", "b": "beta", "c": "rc", "pre": "rc", "preview": "rc"}
+_DEV, _BEFORE, _FINAL, _POST = range(4)
+
+# Numbers of more digits are compared as texts: Python refuses to read thousands of them.
+_MAX_DIGITS = 18
+
+VersionKey = tuple[bool, tuple[Any, ...]]
+
+
+def versioned(name: str, version: str) -> str:
+    """Returns the name of one version of a tool, such as ``add@1``."""
+    return f"{name}{VERSION_SIGN}{version}"
+
+
+def split_version(name: str) -> tuple[str, str]:
+    """Splits such a name into the tool's name and the version, which is empty for a plain name."""
+    plain, _, version = name.partition(VERSION_SIGN)
+    return plain, version
+
+
+@lru_cache(maxsize=1024)
+def version_key(version: str) -> VersionKey:
+    """Returns what versions are compared by: the larger is the newer.
+
+    Versions as semver or PEP 440 writes them compare as those say: ``1.9`` before ``1.10``, ``2.0rc1`` before ``2.0``,
+    and ``1.0`` equals ``1.0.0``. Any other text is older than all of these. Of versions with equal keys, the one that
+    was registered last is the newest.
+    """
+    found = _RELEASE.fullmatch(version)
+    if found is None or max(map(len, re.findall(r"\d+", version))) > _MAX_DIGITS:
+        return False, ()
+    release = [int(part) for part in found["release"].split(".")]
+    while len(release) > 1 and not release[-1]:
+        release.pop()
+    if found["kind"]:
+        kind = found["kind"].lower()
+        number = int(found["number"] or 0)
+        if kind in ("dev", "post"):
+            return True, (tuple(release), _DEV if kind == "dev" else _POST, ((0, number, ""),))
+        return True, (tuple(release), _BEFORE, ((1, 0, _KINDS.get(kind, kind)), (0, number, "")))
+    if found["other"]:
+        return True, (tuple(release), _BEFORE, tuple(map(_identifier, found["other"].lower().split("."))))
+    return True, (tuple(release), _FINAL, ())
+
+
+def _identifier(text: str) -> tuple[int, int, str]:
+    """Returns what one part of a pre-release is compared by: numbers come before texts, as semver says."""
+    return (0, int(text), "") if text.isdecimal() else (1, 0, text)
