@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.tools.context import ToolContext
     from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink
+    from grpc_tool_bridge.tools.middleware import CallNext, Middleware, ToolCall
     from grpc_tool_bridge.tools.pipelines import pipeline
     from grpc_tool_bridge.tools.questions import Answer, Question
     from grpc_tool_bridge.tools.steps import each, parallel, step
@@ -57,6 +58,7 @@ __all__ = [
     "Audio",
     "BridgeServer",
     "CallCancelledError",
+    "CallNext",
     "CallStatus",
     "ConflictError",
     "DeadlineExceededError",
@@ -66,6 +68,7 @@ __all__ = [
     "InternalError",
     "LocalToolBridge",
     "MessageTooLargeError",
+    "Middleware",
     "NotFoundError",
     "ProtocolError",
     "Question",
@@ -85,6 +88,7 @@ __all__ = [
     "ToolBridge",
     "ToolBridgeClient",
     "ToolBridgeError",
+    "ToolCall",
     "ToolCommunicationError",
     "ToolContext",
     "ToolExecutionError",
@@ -127,6 +131,7 @@ if not TYPE_CHECKING:
         "server": "BridgeServer LocalToolBridge",
         "tools.context": "ToolContext",
         "tools.media": "Audio Image Resource ResourceLink",
+        "tools.middleware": "CallNext Middleware ToolCall",
         "tools.pipelines": "pipeline",
         "tools.questions": "Answer Question",
         "tools.steps": "each parallel step",

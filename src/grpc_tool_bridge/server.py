@@ -11,7 +11,7 @@ from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
-from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, settings_of
@@ -24,6 +24,7 @@ from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.stores.urls import make_store
+from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
@@ -57,6 +58,8 @@ class BridgeServer:
             nothing.
         recorder: Records what clients and the hub say to one another, such as ``grpc_tool_bridge.testing.Recorder``.
             None: nothing is recorded.
+        middleware: Runs around each call that the hub gets, of its own and of workers' tools: async functions that are
+            called with ``(call, call_next)``, the first one outermost. See ``ToolCall``.
 
     Attributes:
         hub: The hub.
@@ -81,12 +84,14 @@ class BridgeServer:
         recorder: Recorder | None = None,
         sources: Iterable[ToolSource] = (),
         store: DurableStore | str | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
         durable = _make_store(store, self.settings)
-        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects, durable=durable)
+        offered = list_of("tools", tools, A_LIST_OF_TOOLS)
+        self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
         self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
@@ -197,10 +202,12 @@ class BridgeServer:
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
+        metadata: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> ToolBridge:
         """Returns a bridge to this hub without a socket; arguments as for ``ToolBridge`` and ``GRPCToolBridge``."""
         return ToolBridge(
-            _local_client(self._served, on_ask),
+            _local_client(self._served, on_ask, metadata, middleware),
             keep_session=keep_session,
             retry_if=retry_if,
             follow_tools=follow_tools,
@@ -223,7 +230,8 @@ class LocalToolBridge(ToolBridge):
     Args:
         tools: Functions and tools.
         settings: Limits. None: the defaults.
-        store: As for ``BridgeServer``.
+        store, middleware: As for ``BridgeServer``.
+        metadata: As for ``GRPCToolBridge``.
         keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
 
@@ -242,11 +250,14 @@ class LocalToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
+        metadata: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         given = settings_of(settings)
-        self.hub = Hub(given, list_of("tools", tools, A_LIST_OF_TOOLS), durable=_make_store(store, given))
+        offered = list_of("tools", tools, A_LIST_OF_TOOLS)
+        self.hub = Hub(given, offered, durable=_make_store(store, given), middleware=middleware)
         super().__init__(
-            _local_client(self.hub, on_ask),
+            _local_client(self.hub, on_ask, metadata),
             keep_session=keep_session,
             follow_tools=follow_tools,
             on_tools_changed=on_tools_changed,
@@ -311,10 +322,16 @@ def _make_store(store: DurableStore | str | None, settings: Settings) -> Durable
     return make_store(settings.store if store is None else store)
 
 
-def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:
+def _local_client(
+    hub: Hub,
+    on_ask: OnAsk | None,
+    metadata: Mapping[str, str] | None,
+    middleware: Iterable[Middleware] = (),
+) -> ToolBridgeClient:
     transport = LocalTransport(hub)
     options = CallOptions(
         max_message_bytes=hub.settings.max_message_bytes,
         max_message_nodes=hub.settings.max_message_nodes,
+        default_metadata=checked_metadata(metadata),
     )
-    return ToolBridgeClient(transport, options=options, on_ask=on_ask)
+    return ToolBridgeClient(transport, options=options, on_ask=on_ask, middleware=middleware)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.agents import AgentCalls
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.client.session import check_session
 from grpc_tool_bridge.client.variables import SessionContext
@@ -49,6 +49,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.llm.tool_filter import ToolFilter
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, ToolSpec
+from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
@@ -416,6 +417,9 @@ class GRPCToolBridge(ToolBridge):
             that asks gets an error. Tools can only ask over a link.
         on_session_renewed: Called when the session has been created again at a restarted hub, over a link; its
             variables and its own tools are lost.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``, under what ``with_options`` says.
+        middleware: Runs around each call of a tool: async functions that are called with ``(call, call_next)``, the
+            first one outermost. See ``ToolCall``. With it, the items of a batch are sent as calls of their own.
     """
 
     def __init__(
@@ -440,6 +444,8 @@ class GRPCToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
+        metadata: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         check_count("max_message_nodes", max_message_nodes, least=1)
         for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
@@ -461,11 +467,12 @@ class GRPCToolBridge(ToolBridge):
             stream_timeout=stream_timeout,
             max_message_bytes=max_message_bytes,
             max_message_nodes=max_message_nodes,
+            default_metadata=checked_metadata(metadata),
         )
         if transport not in ("link", "socket", "rpc"):
             raise ValidationError(f"transport must be 'link', 'socket' or 'rpc', not {transport!r}")
         reached = RpcTransport(connection) if transport == "rpc" else LinkTransport(connection, kind=transport)
-        client = ToolBridgeClient(reached, options=options, on_ask=on_ask)
+        client = ToolBridgeClient(reached, options=options, on_ask=on_ask, middleware=middleware)
         client.on_session_renewed = on_session_renewed
         super().__init__(
             client,

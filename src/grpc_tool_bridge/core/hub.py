@@ -51,6 +51,7 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
+from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
@@ -101,6 +102,7 @@ class Hub:
         tools: Tools that every session sees.
         chaos: The faults to inject; None: none.
         durable: Keeps its state beyond the life of the process; None: it ends with it.
+        middleware: Runs around each call, the first one outermost.
 
     Attributes:
         get_session_variable, set_session_variable, delete_session_variable, list_session_variables,
@@ -124,6 +126,7 @@ class Hub:
         *,
         chaos: Chaos | None = None,
         durable: DurableStore | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
@@ -141,7 +144,15 @@ class Hub:
         self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
-        self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
+        self.begin_tool: Any = self.executor.begin
+        self.try_begin_tool: Any = self.executor.try_begin
+        chain = chain_of(middleware)
+        if chain is not None:
+            self.executor.wrap(chain)
+        if chain is not None or self.settings.access_log:
+            # These ways are for calls that nothing is around, and of which nothing is told.
+            self.try_begin_tool = None
+            self.begin_tool = None if chain is not None else self.begin_tool
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         methods = VariableMethods(self.store, self.admission)
         self.get_session_variable, self.set_session_variable = methods.get, methods.set

@@ -18,6 +18,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
+from grpc_tool_bridge.errors.log_fields import fields_text, log_extra
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.rpc.asks import MAX_QUESTION_CHARS
@@ -66,8 +67,8 @@ class ToolContext:
     Attributes:
         session_id: The session that the call belongs to.
         tool_name: The tool's own name.
-        request_id: The id that the caller gave the call; may be empty.
-        metadata: The ``context`` of the caller's request.
+        request_id: The id of the call: the caller's, or one that the hub has made; the same as in the hub's log.
+        metadata: The metadata of the call, over that of its session (``initialize(metadata=…)``), which it overrides.
     """
 
     def __init__(
@@ -131,14 +132,19 @@ class ToolContext:
         Args:
             message: The line.
             level: "debug", "info", "warning" or "error".
-            **fields: Additional fields, sent as text.
+            **fields: Additional fields, sent as text; in the log they follow the line as ``name=value``.
         """
         check_type("message", message, str, A_TEXT)
         if level not in list(_LEVELS):
             raise ValidationError(f"level must be 'debug', 'info', 'warning' or 'error', not {level!r:.60}")
-        _log.log(_LEVELS[level], "%s: %s", self.tool_name, message, extra={"session_id": self.session_id})
+        texts = {name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()}
+        if _log.isEnabledFor(_LEVELS[level]):
+            event = f"{self.tool_name}: {message}"
+            more = {**texts, "session": self.session_id, "request_id": self.request_id}
+            extra = log_extra(event, more, session_id=self.session_id)
+            _log.log(_LEVELS[level], "%s", f"{event} {fields_text(texts)}" if texts else event, extra=extra)
         record = LogRecord(level=level, logger=self.tool_name, message=wire_text(message, MAX_MESSAGE_CHARS))
-        record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
+        record.fields.update(texts)
         record.timestamp.FromDatetime(datetime.now(UTC))
         self._send(record)
 
