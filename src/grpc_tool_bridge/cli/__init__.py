@@ -1,12 +1,11 @@
 """The command line: ``grpc-tool-bridge``."""
 
-import os
 from collections.abc import Sequence
 
-# Whether the user leaves it to this program what gRPC writes.
-silences_grpc = "GRPC_VERBOSITY" not in os.environ
-# Set before gRPC is loaded, which reads it then: its log lines would appear beside the error message.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+from grpc_tool_bridge.cli import grpc_messages
+
+# They would appear beside the error message.
+grpc_messages.silence()
 
 __all__ = ["main"]
 

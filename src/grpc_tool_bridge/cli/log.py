@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,9 +9,6 @@ from typing import Annotated, Any
 
 from grpc_tool_bridge.cli.failures import visible
 from grpc_tool_bridge.cli.parameters import Option
-
-# What gRPC's C core reads when it is loaded.
-GRPC_VARIABLE = "GRPC_VERBOSITY"
 
 
 class LogLevel(StrEnum):
@@ -64,14 +60,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_text:
             line["traceback"] = record.exc_text
         return json.dumps(line, default=str)
-
-
-def allow_grpc_messages(level: LogLevel) -> None:
-    """Has gRPC's C core write its messages if ``level`` is DEBUG; before gRPC is loaded."""
-    from grpc_tool_bridge import cli
-
-    if level is LogLevel.DEBUG and cli.silences_grpc:
-        os.environ[GRPC_VARIABLE] = "INFO"
 
 
 def log_to_stderr(level: LogLevel, log_format: str = "text") -> None:

@@ -269,14 +269,11 @@ class Executor:
             # ByteSize() is expensive: protobuf serializes the whole request.
             size = context.size or (0 if context.admitted else request.ByteSize())
             if made is None:
-                session, tool = self.admission.find(session_id, request, context, size)
-                # An item of a batch has no timeout of its own.
-                made = self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
+                made = self._make(request, context, session_id, size)
                 made.request_id = request_id
             self.admission.enter(made, context, size, request)
             call = made
-            caching = call.session.caching and self.middleware is None
-            entry = self.cache_entry(call, whole(request)) if caching else None
+            entry = self.cache_entry(call, whole(request)) if call.session.caching else None
             if self.middleware is not None:
                 await self.middleware.call(call, request, answer, payload, size)
             elif entry is None or not entry.fill(answer):
@@ -290,7 +287,7 @@ class Executor:
                 permits = await self.admission.acquire(call)
                 outcome = await backend.call(call, request, answer, as_bytes=as_bytes) or answer
                 if outcome is not answer:
-                    return outcome if answer.success else with_id(call.identify(), cast("Payload", outcome))
+                    return outcome if answer.success else _named(call, cast("Payload", outcome))
                 if entry is not None and answer.success:
                     entry.keep(answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
@@ -305,6 +302,13 @@ class Executor:
             self._note_failed(request, answer, session_id, request_id, duration_us, was_counted=call is not None)
         set_duration(answer.metrics, duration_us)
         return answer
+
+    def _make(
+        self, request: ToolCallRequest | ToolCallItem, context: RequestContext, session_id: str, size: int
+    ) -> HubCall:
+        session, tool = self.admission.find(session_id, request, context, size)
+        # An item of a batch has no timeout of its own.
+        return self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
 
     def cache_entry(self, call: HubCall, request: ToolCallRequest | ToolCallItem) -> CacheEntry | None:
         """Returns the cache entry for the result of a call; None if the tool is not idempotent."""
@@ -385,3 +389,8 @@ class Executor:
             await preparing
         permits = await self.admission.acquire(call)
         return backend.stream(call, request, as_bytes=as_bytes), permits
+
+
+def _named(call: HubCall, answer: Payload) -> Payload:
+    """Returns a worker's answer with the id of its call; the worker repeats one that the caller gave."""
+    return answer if call.request_id else with_id(call.identify(), answer)

@@ -149,6 +149,8 @@ class Forwarder:
         """Ends a call and answers it."""
         del self._open[forwarded]
         call = forwarded.call
+        # A worker repeats the id that the caller gave.
+        has_id = bool(call.request_id)
         duration_us = self._admission.end(
             call,
             forwarded.permits,
@@ -157,7 +159,8 @@ class Forwarder:
             outcome=error if outcome is None else outcome.data,
         )
         if outcome is not None:
-            forwarded.done(outcome.data if outcome.success else with_id(call.identify(), outcome.data), None)
+            has_id = has_id or outcome.success
+            forwarded.done(outcome.data if has_id else with_id(call.identify(), outcome.data), None)
         elif isinstance(error, Exception):
             response = ToolCallResponse(error=self._error_of(error))
             response.request_id = call.identify()

@@ -51,7 +51,7 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
-from grpc_tool_bridge.tools.middleware import Middleware, chain_of
+from grpc_tool_bridge.tools.middleware import CallNext, Middleware, chain_of
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
@@ -144,15 +144,7 @@ class Hub:
         self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
-        self.begin_tool: Any = self.executor.begin
-        self.try_begin_tool: Any = self.executor.try_begin
-        chain = chain_of(middleware)
-        if chain is not None:
-            self.executor.wrap(chain)
-        if chain is not None or self.settings.access_log:
-            # These ways are for calls that nothing is around, and of which nothing is told.
-            self.try_begin_tool = None
-            self.begin_tool = None if chain is not None else self.begin_tool
+        self.begin_tool, self.try_begin_tool = self._fast_ways(chain_of(middleware))
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         methods = VariableMethods(self.store, self.admission)
         self.get_session_variable, self.set_session_variable = methods.get, methods.set
@@ -180,6 +172,13 @@ class Hub:
         self.restored: Restored | None = None
         # The event loop that it was started in.
         self.loop: asyncio.AbstractEventLoop | None = None
+
+    def _fast_ways(self, chain: CallNext | None) -> tuple[Any, Any]:
+        """Returns ``begin_tool`` and ``try_begin_tool``; None for a way that cannot do what every call needs."""
+        if chain is not None:
+            self.executor.wrap(chain)
+            return None, None
+        return self.executor.begin, None if self.settings.access_log else self.executor.try_begin
 
     async def restore(self) -> None:
         """Takes over what the durable store has kept, if there is one and it was not done; before ``start``.
