@@ -15,7 +15,7 @@ MAX_LINK_ID_CHARS = 64
 
 def new_link_id() -> str:
     """Returns the id of a new link."""
-    return uuid.uuid4().hex[:16]
+    return uuid.uuid4().hex
 
 
 def new_request_id() -> str:
