@@ -6,6 +6,7 @@ from pydantic import PrivateAttr
 
 from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name
+from grpc_tool_bridge.adapters.metadata import CallMetadata, Metadata, with_metadata
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.llm.tool_filter import ToolFilter
@@ -19,7 +20,11 @@ except ImportError as error:
 
 
 def dspy_tools(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, search: bool = False
+    bridge: Bridge,
+    *names: str,
+    tool_filter: ToolFilter | None = None,
+    search: bool = False,
+    metadata: Metadata | None = None,
 ) -> list[dspy.Tool]:
     """Returns DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
@@ -36,6 +41,8 @@ def dspy_tools(
             such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``. A dict of texts, or a function that
+            is called without arguments for each call and returns one. None: none.
 
     Raises:
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
@@ -43,7 +50,8 @@ def dspy_tools(
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in Choice(names, tool_filter, search).tools(bridge)]
+    found = CallMetadata(metadata)
+    return [_make(proxy, home, found) for proxy in Choice(names, tool_filter, search).tools(bridge)]
 
 
 class ModuleWaitsError(BaseException):
@@ -103,12 +111,14 @@ class _Awaited(BridgeTool):
     acall = dspy.Tool.acall
 
 
-def _make(proxy: AnyTool, home: HomeLoop) -> dspy.Tool:
+def _make(proxy: AnyTool, home: HomeLoop, metadata: CallMetadata) -> dspy.Tool:
     async def awaited(**kwargs: Any) -> Any:
-        return await home.run(lambda: proxy(**from_json(proxy.spec, kwargs)), name=proxy.name)
+        tool = with_metadata(proxy, metadata.of())
+        return await home.run(lambda: tool(**from_json(proxy.spec, kwargs)), name=proxy.name)
 
     def blocking(**kwargs: Any) -> Any:
-        return home.block(proxy.name, lambda: proxy(**from_json(proxy.spec, kwargs)))
+        tool = with_metadata(proxy, metadata.of())
+        return home.block(proxy.name, lambda: tool(**from_json(proxy.spec, kwargs)))
 
     args = tool_args(proxy.spec)
     told = {

@@ -263,13 +263,21 @@ class ToolBridge(AgentCalls):
                 await pause(wait)
         raise AssertionError("the last try returns or raises")
 
-    def dspy_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+    def dspy_tools(
+        self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False, metadata: Any = None
+    ) -> list[Any]:
         """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
-        return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, search=search)]
+        return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, search=search, metadata=metadata)]
 
-    def langchain_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+    def langchain_tools(
+        self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False, metadata: Any = None
+    ) -> list[Any]:
         """Returns LangChain tools for the named tools, by default for all; see ``adapters.langchain``."""
-        return [*_adapter("langchain").langchain_tools(self, *names, tool_filter=tool_filter, search=search)]
+        return [
+            *_adapter("langchain").langchain_tools(
+                self, *names, tool_filter=tool_filter, search=search, metadata=metadata
+            )
+        ]
 
     def openai_tools(
         self,
@@ -284,21 +292,30 @@ class ToolBridge(AgentCalls):
         return [*_adapter("openai").openai_tools(self, *names, api=api, tool_filter=tool_filter, search=search)]
 
     async def run_openai_tool_calls(
-        self, calls: Any, *, tool_filter: ToolFilter | None = None, search: bool = False
+        self,
+        calls: Any,
+        *,
+        tool_filter: ToolFilter | None = None,
+        search: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
         """Runs the tool calls of a model's answer and returns the messages with their results.
 
         See ``adapters.openai.run_openai_tool_calls``.
         """
         adapter = _adapter("openai")
-        return [*await adapter.run_openai_tool_calls(self, calls, tool_filter=tool_filter, search=search)]
+        given = {"tool_filter": tool_filter, "search": search, "metadata": metadata}
+        return [*await adapter.run_openai_tool_calls(self, calls, **given)]
 
-    def pydantic_ai_toolset(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> Any:
+    def pydantic_ai_toolset(
+        self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False, metadata: Any = None
+    ) -> Any:
         """Returns a Pydantic AI toolset of the named tools, by default of all.
 
         See ``adapters.pydantic_ai.pydantic_ai_toolset``.
         """
-        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, tool_filter=tool_filter, search=search)
+        given = {"tool_filter": tool_filter, "search": search, "metadata": metadata}
+        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, **given)
 
     @property
     def sync(self) -> "SyncBridge":
