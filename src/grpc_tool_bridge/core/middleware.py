@@ -244,14 +244,14 @@ class HubToolCall(ToolCall):
         values = None if self._given is None else await outside_loop(self._encoded_arguments)
         if metadata is None and values is None:
             # The hub may have made the id.
-            return self._request, with_id(self.request_id, self._payload) if self._payload else b""
+            if self._payload:
+                return self._request, with_id(self.request_id, self._payload)
+            _name(self._request, self.request_id)
+            return self._request, b""
         original = whole(self._request)
         request: Request = type(original)()
         request.CopyFrom(original)
-        if isinstance(request, ToolStreamRequest):
-            request.stream_id = request.stream_id or self.request_id
-        else:
-            request.request_id = self.request_id
+        _name(request, self.request_id)
         if values is not None:
             args, kwargs = values
             del request.args[:]
@@ -450,6 +450,14 @@ class HubToolCall(ToolCall):
     def _awake(self, _: object = None) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+
+def _name(request: Any, request_id: str) -> None:
+    """Sets the id of a request."""
+    if isinstance(request, ToolStreamRequest):
+        request.stream_id = request_id
+    else:
+        request.request_id = request_id
 
 
 async def _within(call: HubCall, work: Coroutine[Any, Any, Any]) -> Any:
