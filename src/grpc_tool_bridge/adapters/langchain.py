@@ -113,20 +113,20 @@ def _whole(given: Any) -> Any:
 
 
 def _of_config(config: RunnableConfig) -> dict[str, str]:
-    return plain_metadata({**config.get("configurable", {}), **config.get("metadata", {})})
+    return plain_metadata({**(config.get("configurable") or {}), **(config.get("metadata") or {})})
 
 
 def _make(proxy: AnyTool, home: HomeLoop, metadata: CallMetadata) -> StructuredTool:
     async def call(arguments: dict[str, Any], config: RunnableConfig) -> tuple[str, Any]:
         given = from_json(proxy.spec, arguments)
-        tool = with_metadata(proxy, metadata.of(config))
+        tool = with_metadata(proxy, metadata.of(config or {}))
         if proxy.spec.type != ToolType.STREAMING:
             return await _answered(home, tool, given)
         return await _streamed(home, tool, given)
 
     def call_blocking(arguments: dict[str, Any], config: RunnableConfig) -> tuple[str, Any]:
         given = from_json(proxy.spec, arguments)
-        tool = with_metadata(proxy, metadata.of(config))
+        tool = with_metadata(proxy, metadata.of(config or {}))
         try:
             value = home.block(proxy.name, lambda: tool(**given))
         except ToolExecutionError as error:

@@ -1,6 +1,7 @@
 """What a framework knows of a call reaches the tool as its metadata."""
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,8 +44,8 @@ CONFIG: Any = {"configurable": {"thread_id": "t1", "api_key": "secret"}, "metada
 async def test_langchain_s_config_reaches_the_tool() -> None:
     async with bridge_of(about) as bridge:
         (given,) = bridge.langchain_tools("about")
-        assert await given.ainvoke({}, CONFIG) == '{"user":"ann","thread_id":"t1"}'
-        assert await asyncio.to_thread(given.invoke, {}, CONFIG) == '{"user":"ann","thread_id":"t1"}'
+        assert json.loads(await given.ainvoke({}, CONFIG)) == {"user": "ann", "thread_id": "t1"}
+        assert json.loads(await asyncio.to_thread(given.invoke, {}, CONFIG)) == {"user": "ann", "thread_id": "t1"}
         assert await given.ainvoke({}) == "{}"
         (own,) = bridge.langchain_tools("about", metadata=lambda config: {"of": config["metadata"]["user"]})
         assert await own.ainvoke({}, CONFIG) == '{"of":"ann"}'
@@ -53,7 +54,8 @@ async def test_langchain_s_config_reaches_the_tool() -> None:
 async def test_langchain_s_config_reaches_a_tool_that_was_searched_for() -> None:
     async with bridge_of(about) as bridge:
         _, call_tool = bridge.langchain_tools(search=True)
-        assert await call_tool.ainvoke({"name": "about"}, CONFIG) == '{"user":"ann","thread_id":"t1"}'
+        said = await call_tool.ainvoke({"name": "about"}, CONFIG)
+        assert json.loads(said) == {"user": "ann", "thread_id": "t1"}
 
 
 async def test_openai_s_calls_have_the_metadata_of_their_answer() -> None:
