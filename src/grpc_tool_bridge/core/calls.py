@@ -81,7 +81,8 @@ class HubCall(Call):
     def identify(self) -> str:
         """Returns the id of the call; makes one if its caller gave none."""
         if not self.request_id:
-            self.request_id = self.known_id or new_request_id()
+            # A thread of the tool may ask at the same time.
+            self.request_id = self.__dict__.setdefault("_made_id", self.known_id or new_request_id())
         return self.request_id
 
     def set_in_tool(self, *, inside: bool) -> None:
@@ -90,8 +91,8 @@ class HubCall(Call):
 
     def metadata_of(self, request: Any) -> dict[str, str]:
         """Returns the metadata that the tool finds: that of the call over that of its session."""
-        own = super().metadata_of(request)
-        return {**self.session.metadata, **own} if self.adds_metadata else own
+        own, of_session = super().metadata_of(request), self.session.metadata
+        return {**of_session, **own} if of_session and self.adds_metadata else own
 
     def stop_waiting(self) -> bool:
         """As for any call; also False if its session has ended, even if the call is not cancelled yet."""

@@ -499,7 +499,7 @@ class ToolRunner:
         call.context = ToolContext(
             session_id=call.session.id,
             tool_name=call.tool.name,
-            request_id=call.identify(),
+            request_id=call.identify,
             metadata=call.metadata_of(request),
             deadline=call.deadline,
             loop=asyncio.get_running_loop(),

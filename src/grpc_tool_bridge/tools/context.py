@@ -67,7 +67,6 @@ class ToolContext:
     Attributes:
         session_id: The session that the call belongs to.
         tool_name: The tool's own name.
-        request_id: The id of the call: the caller's, or one that the hub has made; the same as in the hub's log.
         metadata: The metadata of the call, over that of its session (``initialize(metadata=…)``), which it overrides.
     """
 
@@ -76,7 +75,7 @@ class ToolContext:
         *,
         session_id: str,
         tool_name: str,
-        request_id: str,
+        request_id: str | Callable[[], str],
         metadata: Mapping[str, str],
         deadline: float,
         loop: asyncio.AbstractEventLoop,
@@ -85,7 +84,8 @@ class ToolContext:
     ) -> None:
         self.session_id = session_id
         self.tool_name = tool_name
-        self.request_id = request_id
+        # Few tools ask for it, and making one takes as long as a tenth of a call.
+        self._request_id = request_id
         self.metadata = metadata
         self._deadline = deadline
         self._loop = loop
@@ -94,6 +94,12 @@ class ToolContext:
         self._cancelled = False
 
     # ------------------------------------------------------------------------------------------------ the call
+
+    @property
+    def request_id(self) -> str:
+        """The id of the call: the caller's, or one that the hub has made; the same as in the hub's log."""
+        given = self._request_id
+        return given if isinstance(given, str) else given()
 
     def time_left(self) -> float:
         """Returns the seconds until the call's deadline; 0 if it has passed."""

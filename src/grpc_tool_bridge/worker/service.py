@@ -44,7 +44,8 @@ class ServedCall(Call):
         """Returns the id of the call, which the hub has as well; makes one if the hub is an older one."""
         if not self.request_id:
             known = "" if self.origin is None else request_id_of(self.origin.link.link_id, self.origin.number)
-            self.request_id = known or new_request_id()
+            # A thread of the tool may ask at the same time.
+            self.request_id = self.__dict__.setdefault("_made_id", known or new_request_id())
         return self.request_id
 
 
