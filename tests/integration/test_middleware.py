@@ -262,6 +262,9 @@ async def test_a_stream_that_fails_or_is_left_ends_middleware_too(open_: Open) -
             try:
                 async for value in values:
                     yield value
+            except ToolExecutionError as error:
+                ended.append(error.error_type)
+                raise
             finally:
                 ended.append(call.tool)
 
@@ -280,7 +283,7 @@ async def test_a_stream_that_fails_or_is_left_ends_middleware_too(open_: Open) -
     async for value in bridge.tools["numbers"].stream(100_000):
         if value == 2:
             break
-    await until(lambda: ended == ["broken", "numbers"], "for the end of both")
+    await until(lambda: ended == ["ValueError", "broken", "numbers"], "for the end of both")
 
 
 async def test_a_stream_answered_with_no_iterator_is_an_error_that_says_so(open_: Open) -> None:
