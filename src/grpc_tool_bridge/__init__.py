@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.tools.context import ToolContext
     from grpc_tool_bridge.tools.depends import Depends
     from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink
+    from grpc_tool_bridge.tools.middleware import CallNext, Middleware, ToolCall
     from grpc_tool_bridge.tools.pipelines import pipeline
     from grpc_tool_bridge.tools.questions import Answer, Question
     from grpc_tool_bridge.tools.steps import each, parallel, step
@@ -59,6 +60,7 @@ __all__ = [
     "Audio",
     "BridgeServer",
     "CallCancelledError",
+    "CallNext",
     "CallStatus",
     "ConflictError",
     "DeadlineExceededError",
@@ -69,6 +71,7 @@ __all__ = [
     "InternalError",
     "LocalToolBridge",
     "MessageTooLargeError",
+    "Middleware",
     "NotFoundError",
     "ProtocolError",
     "Question",
@@ -88,6 +91,7 @@ __all__ = [
     "ToolBridge",
     "ToolBridgeClient",
     "ToolBridgeError",
+    "ToolCall",
     "ToolCommunicationError",
     "ToolContext",
     "ToolExecutionError",
@@ -132,6 +136,7 @@ if not TYPE_CHECKING:
         "tools.context": "ToolContext",
         "tools.depends": "Depends",
         "tools.media": "Audio Image Resource ResourceLink",
+        "tools.middleware": "CallNext Middleware ToolCall",
         "tools.pipelines": "pipeline",
         "tools.questions": "Answer Question",
         "tools.steps": "each parallel step",

@@ -12,7 +12,7 @@ from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.local import LocalTransport
-from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, refuse_type, settings_of
@@ -28,6 +28,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.runner.lifespans import Lifespans
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.stores.urls import A_STORE, make_store
+from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.server import GrpcServer
@@ -66,6 +67,8 @@ class BridgeServer(Surrounded):
         lifespan: What is set up before anything is served, and taken down after the last call has ended: an async
             context manager function that takes this server and yields a dict, whose values tools read as
             ``ctx.lifespan["db"]``, or None; or a list of them, entered in order.
+        middleware: Runs around each call that the hub gets, of its own and of workers' tools: async functions that are
+            called with ``(call, call_next)``, the first one outermost. See ``ToolCall``.
 
     Attributes:
         hub: The hub.
@@ -91,12 +94,14 @@ class BridgeServer(Surrounded):
         sources: Iterable[ToolSource] = (),
         store: DurableStore | str | None = None,
         lifespan: Any = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
         durable = _make_store(store, self.settings)
-        self.hub = Hub(self.settings, list_of("tools", tools, A_LIST_OF_TOOLS), chaos=injects, durable=durable)
+        offered = list_of("tools", tools, A_LIST_OF_TOOLS)
+        self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
@@ -218,10 +223,12 @@ class BridgeServer(Surrounded):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
+        metadata: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> ToolBridge:
         """Returns a bridge to this hub without a socket; arguments as for ``ToolBridge`` and ``GRPCToolBridge``."""
         return ToolBridge(
-            _local_client(self._served, on_ask),
+            _local_client(self._served, on_ask, metadata, middleware),
             keep_session=keep_session,
             retry_if=retry_if,
             follow_tools=follow_tools,
@@ -244,7 +251,8 @@ class LocalToolBridge(Surrounded, ToolBridge):
     Args:
         tools: Functions, tools and toolsets.
         settings: Limits. None: the defaults.
-        store: As for ``BridgeServer``.
+        store, middleware: As for ``BridgeServer``.
+        metadata: As for ``GRPCToolBridge``.
         keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
         lifespan: As for ``BridgeServer``; it is given this bridge.
@@ -265,13 +273,16 @@ class LocalToolBridge(Surrounded, ToolBridge):
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
         lifespan: Any = None,
+        metadata: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         given = settings_of(settings)
-        self.hub = Hub(given, list_of("tools", tools, A_LIST_OF_TOOLS), durable=_make_store(store, given))
+        offered = list_of("tools", tools, A_LIST_OF_TOOLS)
+        self.hub = Hub(given, offered, durable=_make_store(store, given), middleware=middleware)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         super().__init__(
-            _local_client(self.hub, on_ask),
+            _local_client(self.hub, on_ask, metadata),
             keep_session=keep_session,
             follow_tools=follow_tools,
             on_tools_changed=on_tools_changed,
@@ -372,10 +383,16 @@ def _make_store(store: DurableStore | str | None, settings: Settings) -> Durable
     return store
 
 
-def _local_client(hub: Hub, on_ask: OnAsk | None) -> ToolBridgeClient:
+def _local_client(
+    hub: Hub,
+    on_ask: OnAsk | None,
+    metadata: Mapping[str, str] | None,
+    middleware: Iterable[Middleware] = (),
+) -> ToolBridgeClient:
     transport = LocalTransport(hub)
     options = CallOptions(
         max_message_bytes=hub.settings.max_message_bytes,
         max_message_nodes=hub.settings.max_message_nodes,
+        default_metadata=checked_metadata(metadata),
     )
-    return ToolBridgeClient(transport, options=options, on_ask=on_ask)
+    return ToolBridgeClient(transport, options=options, on_ask=on_ask, middleware=middleware)

@@ -25,8 +25,8 @@ PLACES = ("hub", "worker")
 
 # What differs from one call to the next, and is left out of every text.
 _VARIABLE = re.compile(
-    r"""\bcall\ \d+\ of\b | 0x[0-9a-f]+ | \b[0-9a-f]{12}(?:[0-9a-f]{20})?\b | 127\.0\.0\.1:\d+ | \d+\.\d+\ s\b
-    | \bline\ \d+ | Task-\d+ | \d{2}:\d{2}:\d{2}""",
+    r"""\bcall\ \d+\ of\b | 0x[0-9a-f]+ | \b[0-9a-f]{12}(?:[0-9a-f]{20}(?:-\d+)?)?\b | 127\.0\.0\.1:\d+ | \d+\.\d+\ s\b
+    | \bduration_ms=[\d.e-]+ | \bline\ \d+ | Task-\d+ | \d{2}:\d{2}:\d{2}""",
     re.VERBOSE,
 )
 # Log lines that depend on how busy the machine is, or that come only so often.

@@ -7,6 +7,7 @@ from pydantic import PrivateAttr
 
 from grpc_tool_bridge.adapters.calling import HomeLoop, LoopWaitsError
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name
+from grpc_tool_bridge.adapters.metadata import CallMetadata, Metadata, with_metadata
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import tool_args
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
@@ -21,7 +22,12 @@ except ImportError as error:
 
 
 def dspy_tools(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    bridge: Bridge,
+    *names: str,
+    tool_filter: ToolFilter | None = None,
+    tags: Iterable[str] = (),
+    search: bool = False,
+    metadata: Metadata | None = None,
 ) -> list[dspy.Tool]:
     """Returns DSPy tools, for ``dspy.ReAct`` and every other module that takes tools.
 
@@ -40,6 +46,8 @@ def dspy_tools(
         tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``. A dict of texts, or a function that
+            is called without arguments for each call and returns one. None: none.
 
     Raises:
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
@@ -47,7 +55,8 @@ def dspy_tools(
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in Choice(names, with_tags(tool_filter, tags), search).tools(bridge)]
+    found, choice = CallMetadata(metadata), Choice(names, with_tags(tool_filter, tags), search)
+    return [_make(proxy, home, found) for proxy in choice.tools(bridge)]
 
 
 class ModuleWaitsError(BaseException):
@@ -107,12 +116,14 @@ class _Awaited(BridgeTool):
     acall = dspy.Tool.acall
 
 
-def _make(proxy: AnyTool, home: HomeLoop) -> dspy.Tool:
+def _make(proxy: AnyTool, home: HomeLoop, metadata: CallMetadata) -> dspy.Tool:
     async def awaited(**kwargs: Any) -> Any:
-        return await home.run(lambda: proxy(**from_json(proxy.spec, kwargs)), name=proxy.name)
+        tool = with_metadata(proxy, metadata.of())
+        return await home.run(lambda: tool(**from_json(proxy.spec, kwargs)), name=proxy.name)
 
     def blocking(**kwargs: Any) -> Any:
-        return home.block(proxy.name, lambda: proxy(**from_json(proxy.spec, kwargs)))
+        tool = with_metadata(proxy, metadata.of())
+        return home.block(proxy.name, lambda: tool(**from_json(proxy.spec, kwargs)))
 
     args = tool_args(proxy.spec)
     told = {

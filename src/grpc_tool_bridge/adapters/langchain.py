@@ -7,6 +7,7 @@ from typing import Any
 
 from grpc_tool_bridge.adapters.calling import HomeLoop
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
+from grpc_tool_bridge.adapters.metadata import CallMetadata, Metadata, plain_metadata, with_metadata
 from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
@@ -28,7 +29,12 @@ CHUNK_EVENT = "tool_chunk"
 
 
 def langchain_tools(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    bridge: Bridge,
+    *names: str,
+    tool_filter: ToolFilter | None = None,
+    tags: Iterable[str] = (),
+    search: bool = False,
+    metadata: Metadata | None = None,
 ) -> list[StructuredTool]:
     """Returns LangChain tools, which can be invoked with and without ``await``.
 
@@ -46,6 +52,9 @@ def langchain_tools(
         tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``. A dict of texts, or a function that
+            is called with the ``config`` of each call and returns one. None: what is plain in the config's ``metadata``
+            and ``configurable``, such as ``thread_id``, but nothing that looks like a secret.
 
     Raises:
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
@@ -53,7 +62,9 @@ def langchain_tools(
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     home = HomeLoop()
-    return [_make(proxy, home) for proxy in Choice(names, with_tags(tool_filter, tags), search).tools(bridge)]
+    found = CallMetadata(_of_config if metadata is None else metadata)
+    choice = Choice(names, with_tags(tool_filter, tags), search)
+    return [_make(proxy, home, found) for proxy in choice.tools(bridge)]
 
 
 class BridgeTool(StructuredTool):
@@ -83,11 +94,11 @@ class BridgeTool(StructuredTool):
             raise ToolException(error_text(error)) from error
 
     # LangChain's own methods look for parameters to fill in, in functions that have the tool's parameters.
-    def _run(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # it passes what it finds named here
-        return self.func(arguments) if self.func is not None else NotImplemented
+    def _run(self, arguments: dict[str, Any], config: RunnableConfig) -> Any:  # type: ignore[override] # it passes what it finds named here
+        return self.func(arguments, config) if self.func is not None else NotImplemented
 
-    async def _arun(self, arguments: dict[str, Any]) -> Any:  # type: ignore[override] # as above
-        return await self.coroutine(arguments) if self.coroutine is not None else NotImplemented
+    async def _arun(self, arguments: dict[str, Any], config: RunnableConfig) -> Any:  # type: ignore[override] # as above
+        return await self.coroutine(arguments, config) if self.coroutine is not None else NotImplemented
 
 
 class _Unread(dict[str, Any]):
@@ -107,17 +118,23 @@ def _whole(given: Any) -> Any:
     return given
 
 
-def _make(proxy: AnyTool, home: HomeLoop) -> StructuredTool:
-    async def call(arguments: dict[str, Any]) -> tuple[str, Any]:
-        given = from_json(proxy.spec, arguments)
-        if proxy.spec.type != ToolType.STREAMING:
-            return await _answered(home, proxy, given)
-        return await _streamed(home, proxy, given)
+def _of_config(config: RunnableConfig) -> dict[str, str]:
+    return plain_metadata({**(config.get("configurable") or {}), **(config.get("metadata") or {})})
 
-    def call_blocking(arguments: dict[str, Any]) -> tuple[str, Any]:
+
+def _make(proxy: AnyTool, home: HomeLoop, metadata: CallMetadata) -> StructuredTool:
+    async def call(arguments: dict[str, Any], config: RunnableConfig) -> tuple[str, Any]:
         given = from_json(proxy.spec, arguments)
+        tool = with_metadata(proxy, metadata.of(config or {}))
+        if proxy.spec.type != ToolType.STREAMING:
+            return await _answered(home, tool, given)
+        return await _streamed(home, tool, given)
+
+    def call_blocking(arguments: dict[str, Any], config: RunnableConfig) -> tuple[str, Any]:
+        given = from_json(proxy.spec, arguments)
+        tool = with_metadata(proxy, metadata.of(config or {}))
         try:
-            value = home.block(proxy.name, lambda: proxy(**given))
+            value = home.block(proxy.name, lambda: tool(**given))
         except ToolExecutionError as error:
             raise ToolException(error_text(error)) from error
         return value_text(value), value

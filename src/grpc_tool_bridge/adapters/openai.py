@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
+from grpc_tool_bridge.adapters.metadata import CallMetadata, with_metadata
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.llm.strict import is_strict
 from grpc_tool_bridge.llm.texts import error_text
@@ -56,7 +57,13 @@ def openai_tools(
 
 
 async def run_openai_tool_calls(
-    bridge: Bridge, calls: Any, *, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    bridge: Bridge,
+    calls: Any,
+    *,
+    tool_filter: ToolFilter | None = None,
+    tags: Iterable[str] = (),
+    search: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Runs the tool calls of a model's answer concurrently.
 
@@ -67,6 +74,7 @@ async def run_openai_tool_calls(
         tool_filter: As given to ``openai_tools``: only tools that pass it are called.
         tags: Likewise.
         search: As given to ``openai_tools``: whether the model has ``search_tools`` and ``call_tool``.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``. None: none.
 
     Returns:
         A message for each call, in order: ``{"role": "tool", "tool_call_id", "content"}``, or for the Responses API
@@ -77,9 +85,10 @@ async def run_openai_tool_calls(
         ValidationError: ``calls`` is none of these.
     """
     choice = Choice((), with_tags(tool_filter, tags), search)
+    found = CallMetadata(metadata).of()
     items = [_Call(item) for item in _items(calls)]
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_run(bridge, choice, item)) for item in items]
+        running = [group.create_task(_run(bridge, choice, item, found)) for item in items]
     return [item.message(task.result()) for item, task in zip(items, running, strict=True)]
 
 
@@ -118,9 +127,9 @@ class _Call:
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
 
-async def _run(bridge: Bridge, choice: Choice, call: _Call) -> str:
+async def _run(bridge: Bridge, choice: Choice, call: _Call, metadata: Mapping[str, str]) -> str:
     try:
-        proxy = choice.find(bridge, call.name)
+        proxy = with_metadata(choice.find(bridge, call.name), metadata)
         return value_text(await proxy(**from_json(proxy.spec, call.arguments())))
     except ToolBridgeError as error:
         return error_text(error)

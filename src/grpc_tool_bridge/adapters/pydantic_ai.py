@@ -1,6 +1,6 @@
 """Tools of a bridge for Pydantic AI."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,6 +8,7 @@ from pydantic_core import SchemaValidator, core_schema
 
 from grpc_tool_bridge.adapters.calling import HomeLoop
 from grpc_tool_bridge.adapters.choice import Bridge, Choice, framework_name, parameters
+from grpc_tool_bridge.adapters.metadata import CallMetadata, Metadata, plain_metadata, with_metadata
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
@@ -29,7 +30,12 @@ _AllowPartial = bool | Literal["off", "on", "trailing-strings"]
 
 
 def pydantic_ai_toolset(
-    bridge: Bridge, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+    bridge: Bridge,
+    *names: str,
+    tool_filter: ToolFilter | None = None,
+    tags: Iterable[str] = (),
+    search: bool = False,
+    metadata: Metadata | None = None,
 ) -> "BridgeToolset":
     """Returns a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
 
@@ -42,12 +48,21 @@ def pydantic_ai_toolset(
         tags: Only tools that have all of these tags.
         search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
             a model finds and calls all tools that pass the filter, however many there are.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``. A dict of texts, or a function that
+            is called with the ``RunContext`` of each call and returns one, such as
+            ``lambda ctx: {"user": ctx.deps.user}``. None: the plain items of ``deps``, if that is a dict; nothing that
+            looks like a secret.
 
     Raises:
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
-    return BridgeToolset(bridge, Choice(names, with_tags(tool_filter, tags), search))
+    choice = Choice(names, with_tags(tool_filter, tags), search)
+    return BridgeToolset(bridge, choice, _of_deps if metadata is None else metadata)
+
+
+def _of_deps(ctx: RunContext[Any]) -> dict[str, str]:
+    return plain_metadata(ctx.deps) if isinstance(ctx.deps, Mapping) else {}
 
 
 class _Arguments:
@@ -93,12 +108,13 @@ class BridgeToolset(AbstractToolset[Any]):
     NaN, becomes a ``ToolReturn`` with its text for the model and the value as metadata.
     """
 
-    def __init__(self, bridge: Bridge, choice: Choice) -> None:
+    def __init__(self, bridge: Bridge, choice: Choice, metadata: Metadata | None = None) -> None:
         self._home = HomeLoop()
         # Tools that pass the filter may come later.
         choice.tools(bridge, may_be_empty=True)
         self._bridge = bridge
         self._choice = choice
+        self._metadata = CallMetadata(metadata)
 
     @property
     def id(self) -> str:
@@ -133,8 +149,8 @@ class BridgeToolset(AbstractToolset[Any]):
         self,
         name: str,
         tool_args: dict[str, Any],
-        ctx: RunContext[Any],  # noqa: ARG002 - the framework's
-        tool: ToolsetTool[Any],  # noqa: ARG002 - as above
+        ctx: RunContext[Any],
+        tool: ToolsetTool[Any],  # noqa: ARG002 - the framework's
     ) -> Any:
         """Calls a tool.
 
@@ -143,7 +159,7 @@ class BridgeToolset(AbstractToolset[Any]):
             ToolExecutionError: The tool raised.
         """
         try:
-            proxy = self._choice.find(self._bridge, name)
+            proxy = with_metadata(self._choice.find(self._bridge, name), self._metadata.of(ctx))
         except NotFoundError as error:
             raise ModelRetry(failure_text(name, error)) from error
         try:

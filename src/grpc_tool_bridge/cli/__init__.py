@@ -1,10 +1,11 @@
 """The command line: ``grpc-tool-bridge``."""
 
-import os
 from collections.abc import Sequence
 
-# Set before gRPC is loaded, which reads it then: its log lines would appear beside the error message.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+from grpc_tool_bridge.cli import grpc_messages
+
+# They would appear beside the error message.
+grpc_messages.silence()
 
 __all__ = ["main"]
 

@@ -1,9 +1,11 @@
 """The log of a process that serves."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from grpc_tool_bridge.cli.failures import visible
 from grpc_tool_bridge.cli.parameters import Option
@@ -18,7 +20,9 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-LogLevelOption = Annotated[LogLevel, Option("--log-level", help="What to log on stderr.")]
+LogLevelOption = Annotated[
+    LogLevel, Option("--log-level", help="What to log on stderr; debug: the messages of gRPC, too.")
+]
 
 
 class LineFormatter(logging.Formatter):
@@ -33,11 +37,46 @@ class LineFormatter(logging.Formatter):
         return visible(super().format(record))
 
 
-def log_to_stderr(level: LogLevel) -> None:
-    """Logs to stderr, replacing any previous setup."""
+class JsonFormatter(logging.Formatter):
+    """Writes each record as a JSON object on one line.
+
+    It has ``time`` (ISO 8601, UTC), ``level``, ``logger`` and ``message``; ``fields``, if the record has some, and
+    ``traceback``, if it has one.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Writes a record; every character beyond ASCII is escaped."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": getattr(record, "event", None) or record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict) and fields:
+            line["fields"] = fields
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        if record.exc_text:
+            line["traceback"] = record.exc_text
+        return json.dumps(line, default=str)
+
+
+def log_to_stderr(level: LogLevel, log_format: str = "text") -> None:
+    """Logs to stderr, replacing any previous setup.
+
+    Args:
+        level: What is logged.
+        log_format: "text" or "json".
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(
+        JsonFormatter() if log_format == "json" else LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if level is not LogLevel.DEBUG:
+        # What it says of connections, the hub says itself.
+        logging.getLogger("grpc").setLevel(logging.CRITICAL)
     if level is LogLevel.INFO:
         # What uvicorn says of its start and end, the hub has said.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)

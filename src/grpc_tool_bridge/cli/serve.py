@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from grpc_tool_bridge.cli import grpc_messages
+from grpc_tool_bridge.cli.log import LogLevel
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.serving_options import SOURCE_HELP
@@ -16,6 +18,8 @@ def serve(
 
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them.
     """
+    if options.log_level is LogLevel.DEBUG:
+        grpc_messages.allow()
     settings = options.read_settings()
     from grpc_tool_bridge.cli import serve_run
 

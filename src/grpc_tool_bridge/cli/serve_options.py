@@ -51,6 +51,14 @@ class ServeOptions(ServingOptions):
     record: RecordOption = None
     redact: RedactOption = None
     redact_pattern: RedactPatternOption = None
+    middleware: Annotated[
+        list[str] | None,
+        Option(
+            metavar="SOURCE",
+            help="Run it around each call: module:attr or FILE.py:attr, an async function that is called with (call, "
+            "call_next), or a list of them. Repeatable; the first one is outermost.",
+        ),
+    ] = None
     token_file: Annotated[Path | None, setting("token_file")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
@@ -65,6 +73,7 @@ class ServeOptions(ServingOptions):
     max_sessions: Annotated[int | None, setting("max_sessions")] = None
     session_idle_timeout: Annotated[float | None, setting("session_idle_timeout")] = None
     max_session_calls: Annotated[int | None, setting("max_session_calls")] = None
+    access_log: Annotated[bool | None, setting("access_log")] = None
 
     def check(self) -> None:
         """Checks the addresses and the common options."""

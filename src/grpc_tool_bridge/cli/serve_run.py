@@ -16,7 +16,7 @@ from grpc_tool_bridge.cli.mcp_options import mcp_sources
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.tool_sources import load
+from grpc_tool_bridge.cli.tool_sources import load, load_objects
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
@@ -37,8 +37,9 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
     """
     interrupts.loaded()
     allow_connections(settings.max_connections)
-    with serving.serving(options) as out:
+    with serving.serving(options, settings) as out:
         offered, lifespans = load(sources, prefix=options.prefix, lifespans=options.lifespan or ())
+        middleware = [found for source in options.middleware or () for found in load_objects(source, "--middleware")]
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):
@@ -53,6 +54,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
                 recorder=recorder,
                 sources=servers,
                 lifespan=lifespans,
+                middleware=middleware,
             )
 
         def say() -> None:

@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def serving(options: ServingOptions) -> Iterator[Console]:
+def serving(options: ServingOptions, settings: Settings) -> Iterator[Console]:
     """Sets up the log, and a console on stdout that is separate from what tools print."""
-    log_to_stderr(options.log_level)
+    log_to_stderr(options.log_level, settings.log_format)
     if options.as_json:
         require_stdout()
     out = console()

@@ -12,6 +12,7 @@ from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.settings import read_settings, setting
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.config.settings import LogFormat
 
 SOURCE_HELP = (
     "Tools to offer: module:attr, module, FILE.py or FILE.py:attr. The attr is a tool, a function, a toolset, or a "
@@ -57,6 +58,7 @@ class ServingOptions(OptionGroup):
     max_threads: Annotated[int | None, setting("max_threads")] = None
     show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None
     shutdown_grace: Annotated[float | None, setting("shutdown_grace")] = None
+    log_format: Annotated[LogFormat | None, setting("log_format")] = None
 
     def check(self) -> None:
         """Checks that options for agents are given with agents, and those for MCP servers with some."""

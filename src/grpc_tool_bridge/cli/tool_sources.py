@@ -109,6 +109,25 @@ def _named_lifespan(source: str, modules: dict[str, ModuleType]) -> Lifespan:
     return cast("Lifespan", found)
 
 
+def load_objects(source: str, flag: str) -> list[Any]:
+    """Imports what ``module:attr`` or ``file.py:attr`` names: one object, or a list or a tuple of some.
+
+    Args:
+        source: The name.
+        flag: The option that takes it, for errors.
+
+    Raises:
+        ArgumentError: It cannot be imported, or names no attribute.
+    """
+    if not split_source(source)[1]:
+        raise ArgumentError(f"{flag} {source}: name an attribute of it, as {source}:name")
+    try:
+        where, attribute = split_source(source)
+        return list(_items(source, _import(source, where, flag), attribute))
+    except ArgumentError as error:
+        raise ArgumentError(f"{flag} {error}") from error.__cause__
+
+
 def split_source(source: str) -> tuple[str, str]:
     """Splits a source into module or file, and attribute; a colon may also follow a drive letter.
 

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
+from grpc_tool_bridge.cli import grpc_messages
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.log import LogLevel
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Argument
 from grpc_tool_bridge.cli.serving_options import SOURCE_HELP
@@ -27,6 +29,8 @@ def worker(
         raise ArgumentError(
             "missing argument 'SOURCE'; see grpc-tool-bridge worker --help (it is optional with --agents and --mcp)"
         )
+    if options.log_level is LogLevel.DEBUG:
+        grpc_messages.allow()
     settings = options.read_settings(token_file=hub.token_file)
     from grpc_tool_bridge.cli import worker_run
 

@@ -44,12 +44,12 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
     """
     interrupts.loaded()
     if options.reload:
-        log_to_stderr(options.log_level)
+        log_to_stderr(options.log_level, settings.log_format)
         return _reload(sources, options, settings)
     if options.ages and not is_held():
-        log_to_stderr(options.log_level)
+        log_to_stderr(options.log_level, settings.log_format)
         return _recycle(options, settings)
-    with serving.serving(options) as out:
+    with serving.serving(options, settings) as out:
         line = hold()
         offered = load(sources, given_to="worker", prefix=options.prefix, lifespans=options.lifespan or ())
         lifetime = _lifetime_of(options)

@@ -151,5 +151,8 @@ def result_of(response: Any, tool_name: str) -> Any:
             raise ProtocolError(f"the answer to {tool_name} reports success, but has no result")
         return result
     if success is False:
-        raise error_from_info(getattr(response, "error", None), tool_name)
+        error = error_from_info(getattr(response, "error", None), tool_name)
+        request_id = getattr(response, "request_id", "")
+        error.request_id = request_id if isinstance(request_id, str) else ""
+        raise error
     raise ProtocolError(f"the answer to {tool_name} says neither success nor failure (success is {success!r:.60})")

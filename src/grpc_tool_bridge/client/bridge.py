@@ -17,7 +17,7 @@ from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.agents import AgentCalls
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.client.options import CallOptions
+from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, with_fresh_key
 from grpc_tool_bridge.client.session import check_session
 from grpc_tool_bridge.client.tools import Tools
@@ -50,6 +50,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.llm.tool_filter import ToolFilter
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, ToolSpec
+from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
@@ -270,16 +271,28 @@ class ToolBridge(AgentCalls):
         raise AssertionError("the last try returns or raises")
 
     def dspy_tools(
-        self, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
+        search: bool = False,
+        metadata: Any = None,
     ) -> list[Any]:
         """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
-        return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, tags=tags, search=search)]
+        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
+        return [*_adapter("dspy").dspy_tools(self, *names, **given)]
 
     def langchain_tools(
-        self, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
+        search: bool = False,
+        metadata: Any = None,
     ) -> list[Any]:
         """Returns LangChain tools for the named tools, by default for all; see ``adapters.langchain``."""
-        return [*_adapter("langchain").langchain_tools(self, *names, tool_filter=tool_filter, tags=tags, search=search)]
+        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
+        return [*_adapter("langchain").langchain_tools(self, *names, **given)]
 
     def openai_tools(
         self,
@@ -297,25 +310,36 @@ class ToolBridge(AgentCalls):
         ]
 
     async def run_openai_tool_calls(
-        self, calls: Any, *, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+        self,
+        calls: Any,
+        *,
+        tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
+        search: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> list[dict[str, Any]]:
         """Runs the tool calls of a model's answer and returns the messages with their results.
 
         See ``adapters.openai.run_openai_tool_calls``.
         """
         adapter = _adapter("openai")
-        return [*await adapter.run_openai_tool_calls(self, calls, tool_filter=tool_filter, tags=tags, search=search)]
+        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
+        return [*await adapter.run_openai_tool_calls(self, calls, **given)]
 
     def pydantic_ai_toolset(
-        self, *names: str, tool_filter: ToolFilter | None = None, tags: Iterable[str] = (), search: bool = False
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        tags: Iterable[str] = (),
+        search: bool = False,
+        metadata: Any = None,
     ) -> Any:
         """Returns a Pydantic AI toolset of the named tools, by default of all.
 
         See ``adapters.pydantic_ai.pydantic_ai_toolset``.
         """
-        return _adapter("pydantic_ai").pydantic_ai_toolset(
-            self, *names, tool_filter=tool_filter, tags=tags, search=search
-        )
+        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
+        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, **given)
 
     @property
     def sync(self) -> "SyncBridge":
@@ -434,6 +458,9 @@ class GRPCToolBridge(ToolBridge):
             that asks gets an error. Tools can only ask over a link.
         on_session_renewed: Called when the session has been created again at a restarted hub, over a link; its
             variables and its own tools are lost.
+        metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``, under what ``with_options`` says.
+        middleware: Runs around each call of a tool: async functions that are called with ``(call, call_next)``, the
+            first one outermost. See ``ToolCall``. With it, the items of a batch are sent as calls of their own.
     """
 
     def __init__(
@@ -458,6 +485,8 @@ class GRPCToolBridge(ToolBridge):
         follow_tools: bool = True,
         on_tools_changed: Callable[[str, str], None] | None = None,
         on_ask: OnAsk | None = None,
+        metadata: Mapping[str, str] | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         check_count("max_message_nodes", max_message_nodes, least=1)
         for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
@@ -479,11 +508,12 @@ class GRPCToolBridge(ToolBridge):
             stream_timeout=stream_timeout,
             max_message_bytes=max_message_bytes,
             max_message_nodes=max_message_nodes,
+            default_metadata=checked_metadata(metadata),
         )
         if transport not in ("link", "socket", "rpc"):
             raise ValidationError(f"transport must be 'link', 'socket' or 'rpc', not {transport!r}")
         reached = RpcTransport(connection) if transport == "rpc" else LinkTransport(connection, kind=transport)
-        client = ToolBridgeClient(reached, options=options, on_ask=on_ask)
+        client = ToolBridgeClient(reached, options=options, on_ask=on_ask, middleware=middleware)
         client.on_session_renewed = on_session_renewed
         super().__init__(
             client,

@@ -1,7 +1,7 @@
 """The one way in which a client makes a call."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
@@ -11,6 +11,7 @@ from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCom
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
 from grpc_tool_bridge.rpc.session_defaults import read_defaults
+from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
 
@@ -47,10 +48,14 @@ class Caller:
 
     Attributes:
         session_id: The session that calls belong to; None before there is one.
+        middleware: Runs around each call of a tool; None: there is none.
         transport, options: As given.
     """
 
-    def __init__(self, transport: Transport, *, options: CallOptions = _DEFAULTS) -> None:
+    def __init__(
+        self, transport: Transport, *, options: CallOptions = _DEFAULTS, middleware: Iterable[Middleware] = ()
+    ) -> None:
+        self.middleware = chain_of(middleware)
         self.session_id: str | None = None
         self.options = options
         self.transport = transport

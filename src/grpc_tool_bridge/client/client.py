@@ -40,6 +40,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     SessionInfo,
     ToolSpec,
 )
+from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.transport.addresses import check_address
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
@@ -56,6 +57,7 @@ class ToolBridgeClient(AgentCalls):
         options: How tools are called.
         proxy: As for ``GRPCToolBridge``; only with a ``host:port``.
         on_ask: As for ``GRPCToolBridge``. With it, a ``host:port`` is reached over a link.
+        middleware: As for ``GRPCToolBridge``.
 
     Raises:
         ValidationError: An argument is not valid, or ``on_ask`` is given with a transport of plain RPCs.
@@ -74,6 +76,7 @@ class ToolBridgeClient(AgentCalls):
         options: CallOptions | None = None,
         proxy: str | None = None,
         on_ask: OnAsk | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         if options is not None:
             instance_of("options", options, CallOptions, "CallOptions, or None")
@@ -81,7 +84,7 @@ class ToolBridgeClient(AgentCalls):
         self._answerer = None if on_ask is None else FunctionAnswerer(on_ask)
         if self._answerer is not None:
             self._transport.answer_with(self._answerer)
-        super().__init__(Caller(self._transport, options=options or CallOptions()))
+        super().__init__(Caller(self._transport, options=options or CallOptions(), middleware=middleware))
         self.session_context = SessionContext(self)
         self.admin = Admin(self)
         self._tools = SessionTools(self.caller)

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Protocol
+from copy import copy
+from typing import Any, Protocol, Self
 
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.client.signature import signature_of
@@ -40,6 +41,9 @@ class _Given:
         name: Its name.
     """
 
+    # For the calls that it makes; None: none.
+    _metadata: Mapping[str, str] | None = None
+
     def __init__(self, spec: ToolSpec) -> None:
         self.spec = spec
         self.name = self.__name__ = spec.name
@@ -68,6 +72,12 @@ class _Given:
             raise
         except ValidationError as error:
             raise self._refusal(error) from None
+
+    def with_options(self, *, metadata: Mapping[str, str]) -> Self:
+        """Returns the same tool with metadata for the calls that it makes."""
+        given = copy(self)
+        given._metadata = metadata  # noqa: SLF001 - of this class
+        return given
 
     async def stream(self, /, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over the tool's result."""
@@ -121,6 +131,8 @@ class CallTool(_Given):
         proxy = self._bridge.tools.get(name) if isinstance(name, str) else None
         if proxy is None or not self._passes(proxy.spec):
             raise await self._unknown(name)
+        if self._metadata:
+            proxy = proxy.with_options(metadata=self._metadata)
         return await proxy(**from_json(proxy.spec, read_arguments(proxy.name, arguments.get("arguments"))))
 
     async def _unknown(self, name: object) -> ToolBridgeError:

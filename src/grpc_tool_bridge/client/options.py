@@ -27,6 +27,7 @@ class CallOptions:
         call_timeout: Seconds for a call of a tool that sets no limit; None: 30.
         stream_timeout: Seconds for a stream of a tool that sets no limit; None: 300.
         metadata: Sent to the tool unchanged.
+        default_metadata: Sent with every call, under its own ``metadata``.
         idempotency_key: Calls with this key and the same arguments run once in a session; empty: each call runs.
         on_progress, on_log: Called with each event that the tool sends. If one is set, a call is sent as a stream.
         max_message_bytes: Maximum payload of one request.
@@ -38,6 +39,7 @@ class CallOptions:
     call_timeout: float | None = None
     stream_timeout: float | None = None
     metadata: Mapping[str, str] | None = None
+    default_metadata: Mapping[str, str] | None = None
     idempotency_key: str = ""
     on_progress: Callable[[Progress], None] | None = None
     on_log: Callable[[LogRecord], None] | None = None
@@ -56,6 +58,18 @@ def check_settings(name: str, changes: Mapping[str, Any]) -> None:
     for event in ("on_progress", "on_log"):
         what = f"a function that is called with each {event.removeprefix('on_')} event"
         check_plain_callable(event, changes.get(event), what)
+
+
+def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Returns a copy of the metadata of a bridge; None if there is none.
+
+    Raises:
+        ValidationError: It is not a dict of texts.
+    """
+    if metadata is None:
+        return None
+    check_texts_by_name("metadata", metadata)
+    return dict(metadata)
 
 
 def to_milliseconds(timeout: float, what: str) -> int:

@@ -27,6 +27,7 @@ from grpc_tool_bridge.client.arguments import (
 from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
 from grpc_tool_bridge.client.deprecation import warn_deprecated
 from grpc_tool_bridge.client.docstring import docstring_of
+from grpc_tool_bridge.client.middleware import ClientToolCall, call_through, stream_through
 from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
 from grpc_tool_bridge.client.signature import shown, signature_of
 from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
@@ -51,6 +52,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.tools.middleware import CallKind, ToolCall
 from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.values.call_bytes import UNREAD, arguments_of, read_success, request_head, request_tail
 from grpc_tool_bridge.values.foreign import ForeignCodeError
@@ -154,8 +156,35 @@ class AsyncGRPCProxyTool(AsyncApi):
         """Makes any call."""
         if self._deprecated:
             self._warn()
+        if self._caller.middleware is None:
+            return await self._send(args, kwargs)
+        return await call_through(self._caller.middleware, self._tool_call(args, kwargs, self._timeout))
+
+    async def _call_in_batch(self, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float) -> Any:
+        call = self._tool_call(args, kwargs, min(timeout, self._timeout), kind="batch")
+        return await call_through(self._caller.middleware, call)
+
+    def _tool_call(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float, *, kind: CallKind = "call", **how: Any
+    ) -> ClientToolCall:
+        """Returns a call as middleware sees it; ``how`` is passed to ``_send_stream``."""
+        send: Callable[..., Any] = self._send if kind != "stream" else self._send_stream
+        return ClientToolCall(
+            lambda call: send(call.args, call.kwargs, call=call, **how),
+            spec=self.spec,
+            session_id=self._session_id(),
+            metadata=self._metadata,
+            timeout=timeout,
+            kind=kind,
+            idempotency_key=self._options.idempotency_key,
+            args=args,
+            kwargs=kwargs,
+        )
+
+    async def _send(self, args: Sequence[Any], kwargs: Mapping[str, Any], call: ToolCall | None = None) -> Any:
+        """Makes a call; ``call`` is what middleware has made of it."""
         if self._wants_events:
-            values = [value async for value in self._stream(args, kwargs)]
+            values = [value async for value in self._send_stream(args, kwargs, call=call)]
             if len(values) != 1:
                 raise ProtocolError(f"{self.name} returns one value, but its stream had {len(values)}")
             return values[0]
@@ -164,18 +193,23 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._prepare()
         # Parsing the common part from bytes takes a third of the time of filling it in.
         head = ToolCallRequest.FromString(self._head + self._tail)
+        timeout = self._timeout
+        if call is not None:
+            timeout = call.timeout
+            head.request_id, head.timeout_ms = call.request_id, to_milliseconds(timeout, self.name)
         try:
             packed = pack_arguments(args, kwargs, self._get_name, self.spec)
         except ForeignCodeError:
             packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         size = size_of_arguments(packed)
         request: ToolCallRequest | LargeToolCall = head
+        metadata = self._metadata if call is None else call.metadata
         if size > SLOW_ARGUMENTS_BYTES:
-            request = await self._filled_large(head, packed, size)
+            request = await self._filled_large(head, packed, size, metadata)
         else:
-            self._fill(head, packed, size)
+            self._fill(head, packed, size, metadata)
         try:
-            response = await self._caller.unary("ExecuteTool", request, self._timeout, tool=self.name)
+            response = await self._caller.unary("ExecuteTool", request, timeout, tool=self.name)
             return await self._result(response)
         except ToolExecutionError as error:
             self._explain(error)
@@ -289,7 +323,9 @@ class AsyncGRPCProxyTool(AsyncApi):
         self._deprecated = deprecated_of(spec)
         # The first call warns of it, and takes the general way.
         warns = bool(self._deprecated) and self._deprecated != self._root()._warned_of  # noqa: SLF001 - of this class
-        self._is_plain = not (self._wants_events or options.metadata or options.idempotency_key or warns)
+        self._metadata: Mapping[str, str] = {**(options.default_metadata or {}), **(options.metadata or {})}
+        is_observed = self._wants_events or warns or self._caller.middleware is not None
+        self._is_plain = not (is_observed or self._metadata or options.idempotency_key)
         self._most_plain = min(MAX_PLAIN_BYTES, options.max_message_bytes - REQUEST_OVERHEAD)
         self._tool_id = spec.tool_id or spec.name
         own = options.timeout or spec.limits.timeout_ms / 1000
@@ -320,18 +356,34 @@ class AsyncGRPCProxyTool(AsyncApi):
         deprecated = f", deprecated: {self._deprecated}" if self._deprecated else ""
         return f"<{type(self).__name__} {self.name}{signature}{deprecated}>"
 
-    async def _stream(
+    def _stream(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
     ) -> AsyncGenerator[Any, None]:
         """Iterates over what the tool yields; raises once the values together take more than ``most`` bytes."""
+        if self._caller.middleware is None:
+            return self._send_stream(args, kwargs, most=most)
+        call = self._tool_call(args, kwargs, self._stream_timeout, kind="stream", most=most)
+        return stream_through(self._caller.middleware, call)
+
+    async def _send_stream(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        most: int | None = None,
+        call: ToolCall | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Makes a stream; ``call`` is what middleware has made of it."""
         timeout, max_nodes = self._stream_timeout, self._options.max_message_nodes
         request = ToolStreamRequest(
             session_id=self._session_id(), tool_id=self._tool_id, timeout_ms=to_milliseconds(timeout, self.name)
         )
         request.config.include_events = self._wants_events
+        if call is not None:
+            request.stream_id = call.request_id
         packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         await self._check_nodes(packed)
-        self._fill(request, packed, size_of_arguments(packed))
+        self._fill(request, packed, size_of_arguments(packed), self._metadata if call is None else call.metadata)
         expected = size = 0
         chunks = self._caller.stream("StreamTool", request, timeout=timeout, tool=self.name)
         try:
@@ -351,7 +403,9 @@ class AsyncGRPCProxyTool(AsyncApi):
                     elif kind == "complete":
                         return
                     elif kind == "error":
-                        raise error_from_info(chunk.error, self.name)
+                        failure = error_from_info(chunk.error, self.name)
+                        failure.request_id = chunk.stream_id
+                        raise failure
                     else:
                         self._tell(chunk.metadata)
         except ToolExecutionError as error:
@@ -397,12 +451,18 @@ class AsyncGRPCProxyTool(AsyncApi):
     def _get_name(self) -> str:
         return self.name
 
-    def _fill(self, request: ToolCallRequest | ToolStreamRequest, packed: PackedArguments, size: int) -> None:
+    def _fill(
+        self,
+        request: ToolCallRequest | ToolStreamRequest,
+        packed: PackedArguments,
+        size: int,
+        metadata: Mapping[str, str],
+    ) -> None:
         """Fills in the request and checks its size; ``size`` is the size of the arguments."""
         put_arguments(request, packed)
         size += REQUEST_OVERHEAD
-        if self._options.metadata:
-            request.context.update(self._options.metadata)
+        if metadata:
+            request.context.update(metadata)
             size += request.ByteSize()
         if self._options.idempotency_key:
             if isinstance(request, ToolStreamRequest):
@@ -416,17 +476,17 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._check_size(request.ByteSize())
 
     async def _filled_large(
-        self, head: ToolCallRequest, packed: PackedArguments, size: int
+        self, head: ToolCallRequest, packed: PackedArguments, size: int, metadata: Mapping[str, str]
     ) -> ToolCallRequest | LargeToolCall:
         """Does what ``_fill`` does for large arguments; they are not copied if the stub can do without."""
         # Each step may take milliseconds; let other tasks run in between.
         await asyncio.sleep(0)
         await self._check_nodes(packed)
         if not self._caller.takes_large_calls("ExecuteTool"):
-            self._fill(head, packed, size)
+            self._fill(head, packed, size, metadata)
             await asyncio.sleep(0)
             return head
-        self._fill(head, _NO_ARGUMENTS, 0)
+        self._fill(head, _NO_ARGUMENTS, 0, metadata)
         request = large_call(head, packed)
         self._check_size(request.ByteSize())
         return request
@@ -482,6 +542,13 @@ def change_proxy(proxy: AsyncGRPCProxyTool, spec: ToolSpec, options: CallOptions
 def mark_removed(proxy: AsyncGRPCProxyTool) -> None:
     """Makes errors of later calls, which still go to the hub, say that the tool was removed."""
     proxy._mark_removed()  # noqa: SLF001 - of this module; not for callers of the tool
+
+
+async def call_in_batch(
+    proxy: AsyncGRPCProxyTool, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float
+) -> Any:
+    """Makes an item of a batch as a call of its own, within ``timeout`` seconds."""
+    return await proxy._call_in_batch(args, kwargs, timeout)  # noqa: SLF001 - of this module; not for callers of the tool
 
 
 def explain_error(proxy: AsyncGRPCProxyTool, error: ToolBridgeError) -> None:

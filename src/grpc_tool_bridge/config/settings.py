@@ -1,6 +1,7 @@
 """The settings of a hub, as one frozen object."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,13 @@ Count = Annotated[int, Field(ge=1)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 # A comma may be a part of a pattern.
 Patterns = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+class LogFormat(StrEnum):
+    """How lines of the log are written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class Settings(BaseModel):
@@ -262,6 +270,12 @@ class Settings(BaseModel):
     keepalive_time: Seconds = Field(default=30.0, description="an idle connection is pinged after this time")
     keepalive_timeout: Seconds = Field(
         default=10.0, description="an unanswered ping closes the connection after this time"
+    )
+
+    # What is logged.
+    access_log: bool = Field(default=False, description="log every call, not only those that failed")
+    log_format: LogFormat = Field(
+        default=LogFormat.TEXT, description="how lines of the log are written: text, or json, one object a line"
     )
 
     # What a recording leaves out.

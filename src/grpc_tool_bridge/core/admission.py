@@ -10,6 +10,7 @@ from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.core.call_log import CallLog
 from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
@@ -60,6 +61,7 @@ class Admission:
         sample: Which calls the observer needs to be told of, besides the ends of failed and of slow ones; None: all.
         ids: The ids of calls.
         notable: The slowest and the failed calls of the last minutes.
+        log: Logs the calls that failed, or every call.
         draining: Whether new calls from outside are refused; running calls may still make nested ones.
         active: Calls, streams and batches that run or wait.
     """
@@ -77,6 +79,7 @@ class Admission:
         self.ids = CallIds()
         self.notable = NotableCalls(self.ids)
         self._settings = store.settings
+        self.log = CallLog(every=self._settings.access_log)
         self._idle: Notifier | None = None
 
     # ----------------------------------------------------------------------------------------------------- find
@@ -404,6 +407,8 @@ class Admission:
         metrics.record(duration_us, ok=ok)
         if type(call.worker) is Worker:
             call.worker.metrics.record(duration_us, ok=ok)
+        if not ok or self.log.every:
+            self.log.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if not ok or duration_us > metrics.noted_us or now >= self.notable.turns_at:
             call.notable = self.notable.note(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.tracer is not None:

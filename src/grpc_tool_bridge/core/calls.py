@@ -1,16 +1,19 @@
 """The calls of the hub."""
 
 import asyncio
+from typing import Any
 
 from grpc_tool_bridge.core.chaos.injections import Injection
 from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
+from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
 from grpc_tool_bridge.runner.calls import Call
 
 # A worker enforces the deadline itself, and it alone knows whether the tool had begun. So the hub waits this many
@@ -36,7 +39,9 @@ class HubCall(Call):
         injection: The faults that chaos injects into it; None: none.
         charged: The budget to which its request is charged, and the bytes.
         asker: Sends its tool's questions to the caller of the outermost call; None if that caller cannot answer.
-        request_id: As given by its caller, for a stream the stream id; may be empty.
+        request_id: As given by its caller, for a stream the stream id; empty: none, and ``identify`` was not called.
+        adds_metadata: Whether the metadata of its session is added to its own; if not, it was already.
+        remote: Its last request to a worker; None: it was sent to none.
         run_id: The id of the agent run; empty for other calls.
         call_id: Set by ``CallIds`` when it is first needed.
         progress: The last progress that its tool reported, if any.
@@ -56,13 +61,38 @@ class HubCall(Call):
     injection: Injection | None = None
     charged: tuple[Budget, int] | None = None
     asker: Asker | None = None
-    request_id = ""
+    remote: WorkerCall | None = None
+    adds_metadata = True
     run_id = ""
     call_id = ""
     progress: Progress | None = None
     watched: bool | None = None
     notable = False
     _gave_slack = False
+
+    @property
+    def known_id(self) -> str:
+        """The id of the call, as its worker knows it, too; empty if there is none yet."""
+        remote = self.remote
+        if self.request_id or remote is None:
+            return self.request_id
+        return request_id_of(getattr(remote.carrier, "link_id", ""), remote.id)
+
+    def identify(self) -> str:
+        """Returns the id of the call; makes one if its caller gave none."""
+        if not self.request_id:
+            # A thread of the tool may ask at the same time.
+            self.request_id = self.__dict__.setdefault("_made_id", self.known_id or new_request_id())
+        return self.request_id
+
+    def set_in_tool(self, *, inside: bool) -> None:
+        """Says whether the end of the call cancels its task: while its tool or middleware runs."""
+        self._in_tool = inside
+
+    def metadata_of(self, request: Any) -> dict[str, str]:
+        """Returns the metadata that the tool finds: that of the call over that of its session."""
+        own, of_session = super().metadata_of(request), self.session.metadata
+        return {**of_session, **own} if of_session and self.adds_metadata else own
 
     def stop_waiting(self) -> bool:
         """As for any call; also False if its session has ended, even if the call is not cancelled yet."""

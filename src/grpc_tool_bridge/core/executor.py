@@ -9,15 +9,17 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.direct_calls import DirectCalls
+from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Backend
+from grpc_tool_bridge.core.middleware import HubMiddleware
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import CacheEntry, ResultCache
@@ -33,13 +35,16 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolCallResponse,
     ToolCallResult,
     ToolSpec,
+    ToolStreamChunk,
     ToolStreamRequest,
 )
 from grpc_tool_bridge.rpc.bounds import check_request
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.large_messages import whole
+from grpc_tool_bridge.rpc.request_ids import new_request_id
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
+from grpc_tool_bridge.tools.middleware import CallNext
 
 
 class Executor:
@@ -75,6 +80,13 @@ class Executor:
         self._forwarder = Forwarder(self.admission, self.error_of)
         self._direct = DirectCalls(store, self.admission, self._runner, self._forwarder)
         self.try_begin = self._direct.begin
+        self.error_info_of = self._runner.error_info_of
+        # Runs around every call, if set; ``begin`` and ``try_begin`` must not be used then.
+        self.middleware: HubMiddleware | None = None
+
+    def wrap(self, chain: CallNext) -> None:
+        """Runs a chain of middleware around every call from now on."""
+        self.middleware = HubMiddleware(chain, self)
 
     async def aclose(self) -> None:
         """Ends orphaned tools."""
@@ -165,17 +177,38 @@ class Executor:
             if request_id:
                 call.request_id = request_id
         except ToolBridgeError as error:
-            return self._refused(response, error, began)
+            return self._refused(request, response, error, began)
         if tool.backend is not None and tool.rate is None and not session.caching:
             forwarded = self._forwarder.start(call, tool.backend, request, context, done)
             if forwarded is not None:
                 return forwarded
         return self.run(request, response, context, session.id, call)
 
-    async def _refused(self, response: ToolCallResponse, error: ToolBridgeError, began: int) -> ToolCallResponse:
+    async def _refused(
+        self, request: ToolCallRequest, response: ToolCallResponse, error: ToolBridgeError, began: int
+    ) -> ToolCallResponse:
         response.error.CopyFrom(error_info(error))
-        set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
+        duration_us = (time.perf_counter_ns() - began) // 1_000
+        self._note_failed(request, response, request.session_id, response.request_id, duration_us)
+        set_duration(response.metrics, duration_us)
         return response
+
+    def _note_failed(
+        self,
+        request: ToolCallRequest | ToolCallItem,
+        answer: ToolCallResponse | ToolCallResult,
+        session_id: str,
+        request_id: str,
+        duration_us: int,
+        *,
+        was_counted: bool = False,
+    ) -> None:
+        """Gives a failed call an id, and logs it unless it was counted and so is logged at its end."""
+        request_id = request_id or new_request_id()
+        if isinstance(answer, ToolCallResponse):
+            answer.request_id = request_id
+        if not was_counted:
+            self.admission.log.refused(request.tool_id, session_id, request_id, answer.error, duration_us)
 
     async def _execute_once(self, request: ToolCallRequest, context: RequestContext) -> ToolCallResponse:
         """Runs a call that has an idempotency key, or returns the answer that its key has already."""
@@ -213,7 +246,10 @@ class Executor:
                     raise self._registry.not_found(session, request.tool_id) from None
                 raise
         except ToolBridgeError as error:
-            return ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
+            answer = ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
+            duration_us = int((time.monotonic() - began) * 1_000_000)
+            self._note_failed(request, answer, request.session_id, answer.request_id, duration_us)
+            return answer
 
     async def run(
         self,
@@ -241,14 +277,14 @@ class Executor:
             # ByteSize() is expensive: protobuf serializes the whole request.
             size = context.size or (0 if context.admitted else request.ByteSize())
             if made is None:
-                session, tool = self.admission.find(session_id, request, context, size)
-                # An item of a batch has no timeout of its own.
-                made = self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
+                made = self._make(request, context, session_id, size)
                 made.request_id = request_id
             self.admission.enter(made, context, size, request)
             call = made
-            entry = self._cache_entry(call, whole(request)) if call.session.caching else None
-            if entry is None or not entry.fill(answer):
+            entry = self.cache_entry(call, whole(request)) if call.session.caching else None
+            if self.middleware is not None:
+                await self.middleware.call(call, request, answer, payload, size)
+            elif entry is None or not entry.fill(answer):
                 as_bytes = bool(payload) and entry is None
                 backend = call.tool.backend or self.local
                 preparing = backend.prepare(call, request, payload, size)
@@ -259,7 +295,7 @@ class Executor:
                 permits = await self.admission.acquire(call)
                 outcome = await backend.call(call, request, answer, as_bytes=as_bytes) or answer
                 if outcome is not answer:
-                    return outcome
+                    return outcome if answer.success else _named(call, cast("Payload", outcome))
                 if entry is not None and answer.success:
                     entry.keep(answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
@@ -268,10 +304,21 @@ class Executor:
         finally:
             if call is not None:
                 self.admission.end(call, permits, ok=answer.success, outcome=outcome)
-        set_duration(answer.metrics, (time.perf_counter_ns() - began) // 1_000)
+        duration_us = (time.perf_counter_ns() - began) // 1_000
+        if not answer.success:
+            request_id = request_id if call is None else call.identify()
+            self._note_failed(request, answer, session_id, request_id, duration_us, was_counted=call is not None)
+        set_duration(answer.metrics, duration_us)
         return answer
 
-    def _cache_entry(self, call: HubCall, request: ToolCallRequest | ToolCallItem) -> CacheEntry | None:
+    def _make(
+        self, request: ToolCallRequest | ToolCallItem, context: RequestContext, session_id: str, size: int
+    ) -> HubCall:
+        session, tool = self.admission.find(session_id, request, context, size)
+        # An item of a batch has no timeout of its own.
+        return self.admission.make(session, tool, context, timeout_ms=getattr(request, "timeout_ms", 0))
+
+    def cache_entry(self, call: HubCall, request: ToolCallRequest | ToolCallItem) -> CacheEntry | None:
         """Returns the cache entry for the result of a call; None if the tool is not idempotent."""
         session = call.session
         if not call.tool.spec.idempotent:
@@ -310,13 +357,13 @@ class Executor:
                 check_name(request.stream_id, "a stream id")
             else:
                 request.stream_id = stream_id
-            backend = tool.backend or self.local
-            preparing = backend.prepare(call, request, payload, size)
-            as_bytes, payload = bool(payload), b""
-            if preparing is not None:
-                await preparing
-            permits = await self.admission.acquire(call)
-            async with aclosing(backend.stream(call, request, as_bytes=as_bytes)) as chunks:
+                if tool.backend is None or self.middleware is not None:
+                    # Otherwise a worker makes its own, which the hub knows.
+                    call.request_id = stream_id
+            opening = self._open_stream(call, request, payload, size)
+            payload = b""
+            source, permits = await opening
+            async with aclosing(source) as chunks:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
@@ -327,8 +374,31 @@ class Executor:
         finally:
             if call is not None:
                 self.admission.end(call, permits, ok=error is None, streamed=True, outcome=error)
-        if call is not None and call.last_chunk is not None:
-            yield call.last_chunk
-            return
         duration_us = (time.perf_counter_ns() - began) // 1_000
+        if call is None and error is not None:
+            self.admission.log.refused(request.tool_id, request.session_id, stream_id, error, duration_us)
+        if call is not None:
+            if call.last_chunk is not None:
+                yield call.last_chunk
+                return
+            stream_id = call.identify()
         yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
+
+    async def _open_stream(
+        self, call: HubCall, request: ToolStreamRequest, payload: Payload, size: int
+    ) -> tuple[AsyncGenerator[ToolStreamChunk | Payload, None], Permits]:
+        """Prepares a stream; returns its chunks without the last, and the permits that it has acquired."""
+        if self.middleware is not None:
+            return self.middleware.stream(call, request, payload, size), ()
+        backend = call.tool.backend or self.local
+        preparing = backend.prepare(call, request, payload, size)
+        as_bytes, payload = bool(payload), b""
+        if preparing is not None:
+            await preparing
+        permits = await self.admission.acquire(call)
+        return backend.stream(call, request, as_bytes=as_bytes), permits
+
+
+def _named(call: HubCall, answer: Payload) -> Payload:
+    """Returns a worker's answer with the id of its call; the worker repeats one that the caller gave."""
+    return answer if call.request_id else with_id(call.identify(), answer)

@@ -1,5 +1,9 @@
 """Requests and answers that the hub forwards as bytes, reading no more of them than it must."""
 
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+
 from grpc_tool_bridge.errors import ProtocolError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
@@ -10,7 +14,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.buffers import Buffers, Payload
 from grpc_tool_bridge.rpc.nodes import read_message
 from grpc_tool_bridge.rpc.wireformat import fields
 from grpc_tool_bridge.runner.calls import deadline_text
@@ -34,6 +38,26 @@ def call_bytes(request: ToolCallRequest | ToolCallItem | ToolStreamRequest, sess
             session_id=session_id, tool_id=request.tool_id, args=request.args, kwargs=request.kwargs
         ).SerializeToString()
     return request.SerializeToString()
+
+
+def with_metadata(metadata: Mapping[str, str], payload: Payload, kind: type[Message] = ToolCallRequest) -> Payload:
+    """Adds metadata to a request, under that of the request itself.
+
+    Args:
+        metadata: The metadata.
+        payload: The serialized request.
+        kind: The class of the request; that of an item of a batch is serialized as a call.
+    """
+    # Of two entries of a map with the same key, the later one counts.
+    first = (ToolStreamRequest if kind is ToolStreamRequest else ToolCallRequest)(context=metadata).SerializeToString()
+    return Buffers((first, *payload.buffers)) if isinstance(payload, Buffers) else first + payload
+
+
+def with_id(request_id: str, payload: Payload) -> Payload:
+    """Adds the id of a call or a stream to its serialized request."""
+    # Both kinds of requests have the same field for it.
+    last = ToolCallRequest(request_id=request_id).SerializeToString()
+    return Buffers((*payload.buffers, last)) if isinstance(payload, Buffers) else payload + last
 
 
 class ForwardedResponse:

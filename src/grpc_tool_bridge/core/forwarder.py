@@ -12,6 +12,7 @@ from typing import Protocol
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits, release
 from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
+from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.interfaces import Backend, Cancellable
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
@@ -44,19 +45,17 @@ class Forwarded:
     Args:
         forwarder: Its owner.
         call: The call.
-        request_id: The id of the request.
         permits: The permits that it acquired.
         done: Called with the answer.
     """
 
-    __slots__ = ("_forwarder", "_handle", "_over", "call", "done", "permits", "request_id")
+    __slots__ = ("_forwarder", "_handle", "_over", "call", "done", "permits")
 
-    def __init__(self, forwarder: "Forwarder", call: HubCall, request_id: str, permits: Permits, done: Done) -> None:
+    def __init__(self, forwarder: "Forwarder", call: HubCall, permits: Permits, done: Done) -> None:
         self._forwarder = forwarder
         self._handle: Cancellable | None = None
         self._over = False
         self.call = call
-        self.request_id = request_id
         self.permits = permits
         self.done = done
 
@@ -116,7 +115,7 @@ class Forwarder:
         Args:
             call: The call, from ``Admission.make``; it has no permits and is not counted.
             backend: Runs the call.
-            request: The request; None if its arguments were checked, and it has no id.
+            request: The request; None if its arguments were checked.
             context: The context; only a call with the payload can be forwarded.
             done: Called later with the answer as a message or as bytes, or with the CancelledError.
 
@@ -129,8 +128,7 @@ class Forwarder:
         permits = self._admission.try_acquire(call)
         if permits is None:
             return None
-        request_id = request.request_id if request is not None else ""
-        forwarded = Forwarded(self, call, request_id, permits, done)
+        forwarded = Forwarded(self, call, permits, done)
         try:
             started = forwarded.start(backend, request, payload)
         except ToolBridgeError:
@@ -151,6 +149,8 @@ class Forwarder:
         """Ends a call and answers it."""
         del self._open[forwarded]
         call = forwarded.call
+        # A worker repeats the id that the caller gave.
+        has_id = bool(call.request_id)
         duration_us = self._admission.end(
             call,
             forwarded.permits,
@@ -159,11 +159,11 @@ class Forwarder:
             outcome=error if outcome is None else outcome.data,
         )
         if outcome is not None:
-            forwarded.done(outcome.data, None)
+            has_id = has_id or outcome.success
+            forwarded.done(outcome.data if has_id else with_id(call.identify(), outcome.data), None)
         elif isinstance(error, Exception):
             response = ToolCallResponse(error=self._error_of(error))
-            if forwarded.request_id:
-                response.request_id = forwarded.request_id
+            response.request_id = call.identify()
             set_duration(response.metrics, duration_us)
             forwarded.done(response, None)
         else:

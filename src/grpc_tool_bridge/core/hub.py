@@ -51,6 +51,7 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
+from grpc_tool_bridge.tools.middleware import CallNext, Middleware, chain_of
 from grpc_tool_bridge.tools.toolset import Toolset
 
 # Maximum number of tools that one error text names.
@@ -102,6 +103,7 @@ class Hub:
         tools: Tools and toolsets that every session sees.
         chaos: The faults to inject; None: none.
         durable: Keeps its state beyond the life of the process; None: it ends with it.
+        middleware: Runs around each call, the first one outermost.
 
     Attributes:
         get_session_variable, set_session_variable, delete_session_variable, list_session_variables,
@@ -125,6 +127,7 @@ class Hub:
         *,
         chaos: Chaos | None = None,
         durable: DurableStore | None = None,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
@@ -142,7 +145,7 @@ class Hub:
         self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
-        self.begin_tool, self.try_begin_tool = self.executor.begin, self.executor.try_begin
+        self.begin_tool, self.try_begin_tool = self._fast_ways(chain_of(middleware))
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
         methods = VariableMethods(self.store, self.admission)
         self.get_session_variable, self.set_session_variable = methods.get, methods.set
@@ -156,12 +159,10 @@ class Hub:
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
         self.notable_calls = self.admission.notable.calls
         self.event_watches = self._feed.count
-        # Where it listens for clients and workers; set by its server.
-        self.address = ""
-        # Set by the server of the connections.
+        # Set by its server: where it listens for clients and workers, and serves HTTP (empty: it does not).
+        self.address = self.http_url = ""
+        # Likewise.
         self.peer_memory: PeerMemory | None = None
-        # Likewise; empty: it is not served over HTTP.
-        self.http_url = ""
         self._tasks = TaskSet()
         self.started_at = time.monotonic()
         self._on_serving: list[Callable[[bool], None]] = []
@@ -170,6 +171,13 @@ class Hub:
         self.restored: Restored | None = None
         # The event loop that it was started in.
         self.loop: asyncio.AbstractEventLoop | None = None
+
+    def _fast_ways(self, chain: CallNext | None) -> tuple[Any, Any]:
+        """Returns ``begin_tool`` and ``try_begin_tool``; None for a way that cannot do what every call needs."""
+        if chain is not None:
+            self.executor.wrap(chain)
+            return None, None
+        return self.executor.begin, None if self.settings.access_log else self.executor.try_begin
 
     async def restore(self) -> None:
         """Takes over what the durable store has kept, if there is one and it was not done; before ``start``.

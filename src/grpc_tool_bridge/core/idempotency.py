@@ -254,5 +254,6 @@ def _is_of_the_tool(answer: ToolCallResponse) -> bool:
 def _repeated(answer: ToolCallResponse, request_id: str) -> ToolCallResponse:
     copy = ToolCallResponse()
     copy.CopyFrom(answer)
-    copy.request_id = request_id
+    # Without an id of its own, it has that of the call that ran.
+    copy.request_id = request_id or copy.request_id
     return copy

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from grpc_tool_bridge.aio.loops import running_loop
+from grpc_tool_bridge.core.call_log import LOGGER as CALLS_LOGGER
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress
@@ -16,6 +17,8 @@ from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 LOGGER = "grpc_tool_bridge"
 # Records of tools arrive through ``LogLines.take``, with their call, even if this process does not log them.
 _OF_TOOLS = f"{LOGGER}.tool"
+# Watchers are told of calls by events of their own.
+_APART = frozenset((_OF_TOOLS, CALLS_LOGGER))
 
 MAX_MESSAGE_CHARS = 4_096
 # Records that wait for the event loop; beyond this, the oldest are dropped.
@@ -121,7 +124,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Converts a record."""
-        if record.name == _OF_TOOLS:
+        if record.name in _APART:
             return
         try:
             message = record.getMessage()

@@ -118,6 +118,7 @@ class ToolBridgeError(Exception):
 
     Attributes:
         message, error_type, details, retryable, remote_traceback: As given.
+        request_id: The id of the call that failed, as in the log of its hub; empty if it is not known.
     """
 
     default_type: ClassVar[str] = "InternalError"
@@ -127,6 +128,7 @@ class ToolBridgeError(Exception):
     details: Any = MappingProxyType({})
     retryable: bool = False
     remote_traceback: str = ""
+    request_id: str = ""
 
     def __init__(
         self,

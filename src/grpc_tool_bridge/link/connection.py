@@ -41,6 +41,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogR
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
+from grpc_tool_bridge.rpc.request_ids import LINK_ID_KEY
 
 # How often a link looks for calls that have timed out.
 SWEEP_INTERVAL = 0.25
@@ -86,12 +87,14 @@ class LinkConnection:
         names_calls, peer_answers, principal: See ``CallOwner``.
         overflow: Takes the calls that ``try_send_request`` cannot send.
         on_writable: Called after each frame that was read or written: the link may take further calls.
+        link_id: The id that the hub gave the link; empty: none, or its hello has not arrived.
     """
 
     enforces_timeouts = True
     names_calls = True
     peer_answers = False
     principal: Principal | None = None
+    link_id = ""
 
     def __init__(
         self,
@@ -283,6 +286,7 @@ class LinkConnection:
         elif isinstance(event, HelloReceived):
             # It raises an error, which ends the link, if the peer may not use it.
             self.principal = self._stream.admit(event.hello) or self.principal
+            self.link_id = self.link_id or event.hello.metadata.get(LINK_ID_KEY, "")
             self.on_hello()
         elif isinstance(event, PongReceived):
             self.on_pong()

@@ -37,6 +37,7 @@ from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
+from grpc_tool_bridge.rpc.request_ids import LINK_ID_KEY, new_link_id
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionDefaults, defaults_metadata
 
 # If a link has opened more sessions, those that have ended are dropped each time their number has doubled.
@@ -245,7 +246,8 @@ class AcceptedLink(LinkConnection):
         policy: FlushPolicy,
         budget: Budget | None = None,
     ) -> None:
-        hello = LinkHello(peer="hub", capacity=settings.max_link_calls, metadata=stream.hello_metadata)
+        metadata = {**stream.hello_metadata, LINK_ID_KEY: new_link_id()}
+        hello = LinkHello(peer="hub", capacity=settings.max_link_calls, metadata=metadata)
         most = settings.max_link_bytes
         super().__init__(
             Link(dialer=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),
@@ -256,6 +258,7 @@ class AcceptedLink(LinkConnection):
             room_timeout=settings.request_timeout,
             policy=policy,
         )
+        self.link_id = metadata[LINK_ID_KEY]
         self.on_greeted: Callable[[], None] | None = None
         self._hub = hub
         self._workers = hub.workers

@@ -77,7 +77,10 @@ class Call:
         nested: Pending calls and questions of its tool, in this task or another; None until there is one.
         prepared: The decoded request, for the backend that runs it.
         over: Whether it has been answered; a tool that still runs may not call other tools.
+        request_id: As given by its caller; empty: it gave none, and ``identify`` was not called.
     """
+
+    request_id = ""
 
     __slots__ = (
         "_cancelling",
@@ -135,6 +138,14 @@ class Call:
         # What the tool waits for before it starts. Popping the one item decides between the thread that starts the tool
         # and the loop whose deadline has passed; only one of them can.
         self._waits_for: list[object] | None = None
+
+    def identify(self) -> str:
+        """Returns the id of the call; makes one if its caller gave none."""
+        return self.request_id
+
+    def metadata_of(self, request: Any) -> dict[str, str]:
+        """Returns the metadata that the tool finds; an item of a batch has none of its own."""
+        return dict(getattr(request, "context", ()))
 
     @property
     def cause(self) -> ToolBridgeError | None:

@@ -151,6 +151,6 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         """Returns the answer of a call that failed; raises the error if the caller cancelled the call."""
         end_if_forked()
         failure = ToolRaised(error) if in_tool and call.is_raised_by_tool(error) else error
-        answer = ToolCallResponse(error=await self._runner.error_info_of(failure, call))
+        answer = ToolCallResponse(error=await self._runner.error_info_of(failure, call), request_id=call.identify())
         set_duration(answer.metrics, int((monotonic() - call.opened_at) * 1_000_000))
         return answer

@@ -27,7 +27,6 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     StreamConfig,
-    ToolCallItem,
     ToolCallRequest,
     ToolCallResponse,
     ToolCallResult,
@@ -507,8 +506,8 @@ class ToolRunner:
         call.context = ToolContext(
             session_id=call.session.id,
             tool_name=call.tool.name,
-            request_id=getattr(request, "request_id", ""),
-            metadata=dict(request.context) if not isinstance(request, ToolCallItem) else {},
+            request_id=call.identify,
+            metadata=call.metadata_of(request),
             deadline=call.deadline,
             loop=asyncio.get_running_loop(),
             runtime=self._make_runtime(call),

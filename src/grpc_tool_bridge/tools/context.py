@@ -20,6 +20,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
     wire_text,
 )
+from grpc_tool_bridge.errors.log_fields import fields_text, log_extra
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.rpc.asks import MAX_QUESTION_CHARS
@@ -74,8 +75,7 @@ class ToolContext(CallContext):
     Attributes:
         session_id: The session that the call belongs to.
         tool_name: The tool's own name.
-        request_id: The id that the caller gave the call; may be empty.
-        metadata: The ``context`` of the caller's request.
+        metadata: The metadata of the call, over that of its session (``initialize(metadata=…)``), which it overrides.
         lifespan: What the lifespans of the hub or the worker have yielded, by name.
     """
 
@@ -84,7 +84,7 @@ class ToolContext(CallContext):
         *,
         session_id: str,
         tool_name: str,
-        request_id: str,
+        request_id: str | Callable[[], str],
         metadata: Mapping[str, str],
         deadline: float,
         loop: asyncio.AbstractEventLoop,
@@ -95,7 +95,8 @@ class ToolContext(CallContext):
     ) -> None:
         self.session_id = session_id
         self.tool_name = tool_name
-        self.request_id = request_id
+        # Few tools ask for it, and making one takes as long as a tenth of a call.
+        self._request_id = request_id
         self.metadata = metadata
         self.lifespan = lifespan
         self._overrides = dependency_overrides
@@ -118,7 +119,7 @@ class ToolContext(CallContext):
         dependency_overrides: Overrides | None = None,
         session_id: str = "test",
         tool_name: str = "tool",
-        request_id: str = "",
+        request_id: str = "request",
     ) -> "RecordedContext":
         """Makes a context for a test that calls a tool's function alone, without a hub.
 
@@ -152,6 +153,12 @@ class ToolContext(CallContext):
         )
 
     # ------------------------------------------------------------------------------------------------ the call
+
+    @property
+    def request_id(self) -> str:
+        """The id of the call: the caller's, or one that the hub has made; the same as in the hub's log."""
+        given = self._request_id
+        return given if isinstance(given, str) else given()
 
     def time_left(self) -> float:
         """Returns the seconds until the call's deadline; 0 if it has passed."""
@@ -210,14 +217,19 @@ class ToolContext(CallContext):
         Args:
             message: The line.
             level: "debug", "info", "warning" or "error".
-            **fields: Additional fields, sent as text.
+            **fields: Additional fields, sent as text; in the log they follow the line as ``name=value``.
         """
         check_type("message", message, str, A_TEXT)
         if level not in list(_LEVELS):
             raise ValidationError(f"level must be 'debug', 'info', 'warning' or 'error', not {level!r:.60}")
-        _log.log(_LEVELS[level], "%s: %s", self.tool_name, message, extra={"session_id": self.session_id})
+        texts = {name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()}
+        if _log.isEnabledFor(_LEVELS[level]):
+            event = f"{self.tool_name}: {message}"
+            more = {**texts, "session": self.session_id, "request_id": self.request_id}
+            extra = log_extra(event, more, session_id=self.session_id)
+            _log.log(_LEVELS[level], "%s", f"{event} {fields_text(texts)}" if texts else event, extra=extra)
         record = LogRecord(level=level, logger=self.tool_name, message=wire_text(message, MAX_MESSAGE_CHARS))
-        record.fields.update({name: wire_text(str(value), MAX_DETAIL_CHARS) for name, value in fields.items()})
+        record.fields.update(texts)
         record.timestamp.FromDatetime(datetime.now(UTC))
         self._send(record)
 

@@ -1,7 +1,6 @@
 """The tools of a worker, as methods that a hub calls."""
 
 import time
-import uuid
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.buffers import Buffers
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
@@ -41,6 +41,14 @@ class ServedCall(Call):
 
     origin: Any = None
     asker: Asker | None = None
+
+    def identify(self) -> str:
+        """Returns the id of the call, which the hub has as well; makes one if the hub is an older one."""
+        if not self.request_id:
+            known = "" if self.origin is None else request_id_of(self.origin.link.link_id, self.origin.number)
+            # A thread of the tool may ask at the same time.
+            self.request_id = self.__dict__.setdefault("_made_id", known or new_request_id())
+        return self.request_id
 
 
 @dataclass(slots=True, eq=False)
@@ -233,12 +241,13 @@ class ToolService:
         """Runs a stream: yields a chunk for each value, then exactly one ``complete`` or ``error``."""
         size, as_bytes, context.payload = context.size or request.ByteSize(), bool(context.payload), b""
         began = time.perf_counter_ns()
-        stream_id = request.stream_id = request.stream_id or uuid.uuid4().hex
+        stream_id = request.stream_id
         call: Call | None = None
         error: ErrorInfo | None = None
         sequence = sent = 0
         try:
             call = self._open(request, context, self._runner.settings.stream_timeout)
+            stream_id = request.stream_id = call.identify()
             preparing = self._runner.prepare(call, request, b"", size)
             if preparing is not None:
                 await preparing
@@ -269,6 +278,7 @@ class ToolService:
         now = time.monotonic()
         end = context.deadline if context.deadline is not None else now + default
         call = self.make_call(request.session_id, named, end, now)
+        call.request_id = request.stream_id if isinstance(request, ToolStreamRequest) else request.request_id
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
         if context.asker is not None:
             call.asker = context.asker

@@ -120,7 +120,7 @@ async def test_a_log_line_goes_to_the_log_here_and_to_who_asked(caplog: pytest.L
     )
     assert record.HasField("timestamp")
     assert [(line.levelname, line.message) for line in caplog.records] == [
-        ("WARNING", "work: it went"),
+        ("WARNING", "work: it went rows=5"),
         ("INFO", "work: quietly"),
     ]
 

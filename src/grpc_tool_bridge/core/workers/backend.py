@@ -9,7 +9,7 @@ from typing import Any
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.calls import HubCall
-from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes
+from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes, with_metadata
 from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.workers.addressing import addressed
@@ -59,6 +59,8 @@ class WorkerBackend:
         del size
         call.tool.check(request)
         call.prepared = payload or call_bytes(request, call.session.id)
+        if call.session.metadata and call.adds_metadata:
+            call.prepared = with_metadata(call.session.metadata, call.prepared, type(request))
 
     async def call(
         self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
@@ -107,8 +109,10 @@ class WorkerBackend:
         worker = self.choose(call)
         if worker is None:
             return None
+        if call.session.metadata:
+            payload = with_metadata(call.session.metadata, payload)
         direct = _DirectCall(call, self, worker, payload, done)
-        call.worker = worker
+        call.worker, call.remote = worker, direct
         worker.link.send(direct, addressed(call.tool, worker, payload) if call.tool.version else payload)
         return direct
 

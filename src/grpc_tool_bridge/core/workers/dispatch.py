@@ -88,7 +88,7 @@ class Dispatcher:
         """
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
-            remote = WorkerCall(call, streaming=False)
+            remote = call.remote = WorkerCall(call, streaming=False)
             call.worker = worker
             if self.observer is not None:
                 self.observer.moved(call)
@@ -108,7 +108,7 @@ class Dispatcher:
         losses = 0
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
-            remote = WorkerCall(call, streaming=True)
+            remote = call.remote = WorkerCall(call, streaming=True)
             call.worker = worker
             if self.observer is not None:
                 self.observer.moved(call)
