@@ -72,6 +72,48 @@ def _admin() -> Mapping[str, Command]:
     }
 
 
+def _sessions() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_sessions)
+
+
+def _workers() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_workers)
+
+
+def _calls() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_calls)
+
+
+def _runs() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_runs)
+
+
+def _metrics() -> Command:
+    from grpc_tool_bridge.cli import metrics
+
+    return client_command(metrics.metrics)
+
+
+def _top() -> Command:
+    from grpc_tool_bridge.cli import top
+
+    return client_command(top.top)
+
+
+def _logs() -> Command:
+    from grpc_tool_bridge.cli import logs
+
+    return client_command(logs.logs, check=logs.check)
+
+
 def _store() -> Mapping[str, Command]:
     from grpc_tool_bridge.cli import store
 
@@ -133,6 +175,13 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "stream": _stream,
     "vars": _variables,
     "agent": _agent,
+    "sessions": _sessions,
+    "workers": _workers,
+    "calls": _calls,
+    "runs": _runs,
+    "metrics": _metrics,
+    "top": _top,
+    "logs": _logs,
     "admin": _admin,
     "store": _store,
     "open": _open,

@@ -120,7 +120,8 @@ def _flags(parameters: Iterable[_Parameter]) -> dict[str, tuple[_Parameter, bool
     for parameter in parameters:
         if isinstance(parameter.declared, Option):
             names = (parameter.declared.flags or f"--{parameter.name.replace('_', '-')}").split("/")
-            flags.update({name: (parameter, number == 0) for number, name in enumerate(names)})
+            for number, name in enumerate(names):
+                flags.update(dict.fromkeys(name.split(", "), (parameter, number == 0)))
     return flags
 
 

@@ -8,7 +8,7 @@ class Option:
     """An option; stands in ``Annotated`` beside its type, as ``typer.Option`` does.
 
     Attributes:
-        flags: Such as ``--json``, or ``--tls/--no-tls``; None: ``--`` and the parameter's name.
+        flags: Such as ``--json``, ``--tls/--no-tls`` or ``-f, --follow``; None: ``--`` and the parameter's name.
         help: Its help text.
         metavar: Stands for its value in the help.
         envvar: The environment variable that gives its value, if it is not given.

@@ -4,9 +4,14 @@ from typing import Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.find_tool import find_tool
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
+from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
+
+ToolsOfOption = Annotated[
+    str | None,
+    Option("--session", metavar="ID", help="The tools of this session, which must exist; it may have its own."),
+]
 
 
 async def tools(
@@ -23,7 +28,7 @@ async def tools(
     limit: Annotated[
         int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
     ] = None,
-    session: SessionOption = None,
+    session: ToolsOfOption = None,
     source: Annotated[
         str | None,
         Option(
@@ -45,7 +50,7 @@ async def tools(
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
 
-    async with open_bridge(hub, session) as bridge:
+    async with open_bridge(hub, session, must_exist=True) as bridge:
         if search is None:
             specs = [proxy.spec for proxy in bridge.tools.values() if proxy.name.startswith(prefix)]
             specs.sort(key=lambda spec: spec.name)

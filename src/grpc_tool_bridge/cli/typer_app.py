@@ -129,7 +129,7 @@ def _of_typer(annotation: Any) -> Any:
             return Annotated[
                 kind,
                 typer.Option(
-                    *([] if declared.flags is None else [declared.flags]),
+                    *([] if declared.flags is None else declared.flags.split(", ")),
                     metavar=declared.metavar,
                     help=declared.help,
                     envvar=declared.envvar,
