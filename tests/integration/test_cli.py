@@ -139,13 +139,6 @@ def test_help_imports_no_data_package() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_shell_completion_is_offered() -> None:
-    environment = {**os.environ, "_GRPC_TOOL_BRIDGE_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
-    environment["COMP_WORDS"] = "grpc-tool-bridge to"
-    done = subprocess.run(PROGRAM, capture_output=True, text=True, timeout=PATIENCE, env=environment, check=False)
-    assert done.stdout.split() == ["tools"]
-
-
 @pytest.mark.parametrize(
     ("words", "text"),
     [

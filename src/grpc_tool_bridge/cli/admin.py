@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.client.admin import CallStatus
 
 OneSessionOption = Annotated[
-    str | None, Option("--session", metavar="ID", help="Only this session. Default: all sessions.")
+    str | None,
+    Option("--session", metavar="ID", help="Only this session. Default: all sessions.", complete="session"),
 ]
 
 
@@ -78,7 +79,7 @@ async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_jso
 
 async def cancel_call(
     hub: HubOptions,
-    call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as calls prints it.")],
+    call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as calls prints it.", complete="call")],
     *,
     reason: Annotated[str, Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")] = "",
     as_json: JsonOption = False,
@@ -98,7 +99,12 @@ async def watch_events(
     session: OneSessionOption = None,
     kind: Annotated[
         list[str] | None,
-        Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable."),
+        Option(
+            "--kind",
+            metavar="KIND",
+            help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable.",
+            choices=tuple(EVENT_KINDS),
+        ),
     ] = None,
     arguments: Annotated[
         bool, Option("--arguments", help="Print arguments, results and the texts of errors too.")

@@ -114,6 +114,12 @@ def _logs() -> Command:
     return client_command(logs.logs, check=logs.check)
 
 
+def _completion() -> Command:
+    from grpc_tool_bridge.cli import completion_scripts
+
+    return Command(completion_scripts.completion)
+
+
 def _store() -> Mapping[str, Command]:
     from grpc_tool_bridge.cli import store
 
@@ -191,6 +197,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "approve": _approve,
     "replay": _replay,
     "chaos-proxy": _chaos_proxy,
+    "completion": _completion,
 }
 
 # The help of those that have commands of their own.

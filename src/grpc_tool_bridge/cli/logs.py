@@ -20,7 +20,12 @@ async def logs(
     session: OneSessionOption = None,
     level: Annotated[
         str,
-        Option("--level", metavar="LEVEL", help=f"Only lines of this level and above: {', '.join(LEVELS)}."),
+        Option(
+            "--level",
+            metavar="LEVEL",
+            help=f"Only lines of this level and above: {', '.join(LEVELS)}.",
+            choices=LEVELS,
+        ),
     ] = LEVELS[0],
     follow: Annotated[
         bool, Option("-f, --follow", help="Print lines as they come. So it does without: a hub keeps no log lines.")

@@ -9,7 +9,11 @@ from grpc_tool_bridge.cli.parameters import Argument
 
 NamesArgument = Annotated[
     list[str] | None,
-    Argument(metavar="NAMES", help="Only these; a name that ends in * stands for all that begin so. Default: all."),
+    Argument(
+        metavar="NAMES",
+        help="Only these; a name that ends in * stands for all that begin so. Default: all.",
+        complete="metric",
+    ),
 ]
 
 

@@ -10,13 +10,20 @@ from grpc_tool_bridge.cli.parameters import Argument, Option
 
 ToolsOfOption = Annotated[
     str | None,
-    Option("--session", metavar="ID", help="The tools of this session, which must exist; it may have its own."),
+    Option(
+        "--session",
+        metavar="ID",
+        help="The tools of this session, which must exist; it may have its own.",
+        complete="session",
+    ),
 ]
 
 
 async def tools(
     hub: HubOptions,
-    name: Annotated[str | None, Argument(metavar="NAME", help="Show all details of this tool.")] = None,
+    name: Annotated[
+        str | None, Argument(metavar="NAME", help="Show all details of this tool.", complete="tool")
+    ] = None,
     *,
     search: Annotated[
         str | None,

@@ -9,10 +9,13 @@ from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import read_stdin
 
 SessionOption = Annotated[
-    str, Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.")
+    str,
+    Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.", complete="session"),
 ]
-ExistingSessionOption = Annotated[str, Option("--session", metavar="ID", help="The session, which must exist.")]
-NameArgument = Annotated[str, Argument(metavar="NAME", help="The variable's name.")]
+ExistingSessionOption = Annotated[
+    str, Option("--session", metavar="ID", help="The session, which must exist.", complete="session")
+]
+NameArgument = Annotated[str, Argument(metavar="NAME", help="The variable's name.", complete="variable")]
 SecretsOption = Annotated[bool, Option("--show-secrets", help="Print the values of secret variables too.")]
 
 
@@ -112,7 +115,9 @@ async def delete_variable(
 
 async def watch_variables(
     hub: HubOptions,
-    names: Annotated[list[str] | None, Argument(metavar="NAMES", help="Names to watch. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None, Argument(metavar="NAMES", help="Names to watch. Default: all.", complete="variable")
+    ] = None,
     *,
     session: ExistingSessionOption,
     count: Annotated[

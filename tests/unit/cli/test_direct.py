@@ -29,6 +29,15 @@ PLAIN = [
     "vars delete name --session s",
     "vars watch --session s",
     "vars watch a b --session s --count 3",
+    "sessions",
+    "workers --json",
+    "calls --session s --arguments",
+    "runs",
+    "metrics hub.* tool.add.calls --json",
+    "top --interval 0.5 --count 3",
+    "logs -f --session s --level info",
+    "logs --follow --count 3",
+    "completion zsh",
     "admin sessions",
     "admin calls --session s --arguments --json",
     "admin cancel c1 --reason why",
@@ -154,7 +163,6 @@ def test_variables_of_the_environment_count_as_for_typer(monkeypatch: pytest.Mon
         ("TOOL_BRIDGE_TLS", "1"),
         ("TOOL_BRIDGE_CONNECT_TIMEOUT", "soon"),
         ("TOOL_BRIDGE_CONNECT_TIMEOUT", "-1"),
-        ("_GRPC_TOOL_BRIDGE_COMPLETE", "complete_bash"),
     ],
 )
 def test_what_a_variable_may_say_in_many_ways_is_left_to_typer(
