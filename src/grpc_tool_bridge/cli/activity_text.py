@@ -12,6 +12,7 @@ from grpc_tool_bridge.cli.admin_text import call_facts, progress_text, worker_fa
 from grpc_tool_bridge.cli.consoles import rich_table
 from grpc_tool_bridge.cli.failures import one_line
 from grpc_tool_bridge.cli.metrics_text import milliseconds
+from grpc_tool_bridge.client.admin import CallStatus
 
 # Lines of the screen that are no rows of a table: the head, titles, heads of tables and empty lines.
 _FRAME_LINES = 16
@@ -41,11 +42,7 @@ def screen(seen: Activity, address: str, *, rows: int | None = None) -> Renderab
     parts: list[RenderableType] = [_head(seen, address), Text()]
     tools = [seen.all_tools, *seen.tools] if seen.tools else []
     parts += _part("Tools", _TOOL_COLUMNS, [_tool_row(tool) for tool in tools], each, "No tool has been called")
-    calls = [
-        [call.call_id, call.tool_id, call.session_id, call.worker_id, call.state, _age(seen, call)]
-        + [progress_text(call.progress)]
-        for call in now.calls
-    ]
+    calls = [_call_row(seen, call) for call in now.calls]
     parts += _part("Running calls", _CALL_COLUMNS, calls, each, "No calls wait or run")
     workers = [
         [worker.worker_id, worker.state, worker.active_calls, worker.capacity, worker.tool_count, worker.peer]
@@ -87,8 +84,10 @@ def _tool_row(tool: ToolActivity) -> list[Any]:
     return [tool.name, f"{tool.rate:,.1f}", failed, *percentiles, tool.active, tool.calls, tool.errors]
 
 
-def _age(seen: Activity, call: Any) -> float:
-    return round(max((seen.now.moment - call.started_at).total_seconds(), 0.0), 1)
+def _call_row(seen: Activity, call: CallStatus) -> list[Any]:
+    seconds = max((seen.now.moment - call.started_at).total_seconds(), 0.0)
+    where = [call.call_id, call.tool_id, call.session_id, call.worker_id, call.state]
+    return [*where, round(seconds, 1), progress_text(call.progress)]
 
 
 def facts(seen: Activity) -> dict[str, Any]:

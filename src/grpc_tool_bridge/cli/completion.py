@@ -4,6 +4,7 @@ A script of ``completion_scripts`` starts the program with the words before the 
 its stdout. It must be quick, and silent whatever happens.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -80,7 +81,8 @@ def answer(shell: str, words: Sequence[str]) -> int:
         shell: ``bash``, which gives its line as one word, ``zsh`` or ``fish``.
         words: The words before the cursor without the program's name; the last one is not complete.
     """
-    try:
+    # A message would stand in the middle of what is typed.
+    with contextlib.suppress(Exception):
         line = split_line(words[0])[1:] if shell == "bash" and words else list(words)
         incomplete = line[-1] if line else ""
         files, found = candidates(line or [""])
@@ -89,8 +91,6 @@ def answer(shell: str, words: Sequence[str]) -> int:
         lines += [f"{value.removeprefix(kept)}\t{_short(text)}" for value, text in found if _PLAIN.fullmatch(value)]
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
-    except Exception:  # noqa: BLE001 - a message would stand in the middle of what is typed
-        pass
     return 0
 
 

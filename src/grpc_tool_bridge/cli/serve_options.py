@@ -48,6 +48,14 @@ class ServeOptions(ServingOptions):
             help="TOML file with faults to inject into calls on purpose, to test programs. Never in production.",
         ),
     ] = None
+    reload: Annotated[
+        bool,
+        Option(
+            "--reload",
+            help="Load the tools again when a Python file beside or below their sources changes, for development: "
+            "they run in a process of their own, and the hub goes on with its sessions.",
+        ),
+    ] = False
     record: RecordOption = None
     redact: RedactOption = None
     redact_pattern: RedactPatternOption = None
