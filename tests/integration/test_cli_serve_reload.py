@@ -84,11 +84,11 @@ def test_a_change_reaches_callers_and_sessions_go_on(source: Path, loop: str) ->
 
 
 async def test_a_hub_whose_tools_cannot_be_imported_waits_for_a_change(source: Path) -> None:
-    source.write_text("def version(:\n")
+    await asyncio.to_thread(source.write_text, "def version(:\n")
     with reloading(source) as (announced, hub):
         assert announced["tools"] == []
         await asyncio.to_thread(wait_for_log, hub, "waiting for a change")
-        source.write_text(SOURCE.format(1))
+        await asyncio.to_thread(source.write_text, SOURCE.format(1))
         async with GRPCToolBridge(announced["address"]) as bridge:
             await bridge.initialize()
             await until(lambda: "version" in bridge.tools, "for the tool")

@@ -114,6 +114,24 @@ def _logs() -> Command:
     return client_command(logs.logs, check=logs.check)
 
 
+def _init() -> Command:
+    from grpc_tool_bridge.cli import init
+
+    return Command(init.init)
+
+
+def _settings() -> Command:
+    from grpc_tool_bridge.cli import show_settings
+
+    return Command(show_settings.settings)
+
+
+def _shell() -> Command:
+    from grpc_tool_bridge.cli import shell
+
+    return Command(shell.shell)
+
+
 def _completion() -> Command:
     from grpc_tool_bridge.cli import completion_scripts
 
@@ -174,11 +192,13 @@ def _chaos_proxy() -> Command:
 
 
 COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
+    "init": _init,
     "serve": _serve,
     "worker": _worker,
     "tools": _tools,
     "call": _call,
     "stream": _stream,
+    "shell": _shell,
     "vars": _variables,
     "agent": _agent,
     "sessions": _sessions,
@@ -197,6 +217,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "approve": _approve,
     "replay": _replay,
     "chaos-proxy": _chaos_proxy,
+    "settings": _settings,
     "completion": _completion,
 }
 

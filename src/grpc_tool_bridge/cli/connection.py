@@ -133,6 +133,7 @@ def make_bridge(
     *,
     transport: Literal["link", "socket", "rpc"] = "rpc",
     keep_session: bool = False,
+    follow_tools: bool = False,
     on_ask: OnAsk | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> GRPCToolBridge:
@@ -154,7 +155,7 @@ def make_bridge(
             link_address=hub.link_address,
             transport=transport,
             keep_session=keep_session,
-            follow_tools=False,
+            follow_tools=follow_tools,
             on_ask=on_ask,
             max_message_bytes=max_message_bytes,
         )
