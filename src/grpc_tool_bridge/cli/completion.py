@@ -10,16 +10,15 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.commands import COMMANDS, GROUPS
+from grpc_tool_bridge.cli.completion_line import Candidate, Line
 from grpc_tool_bridge.cli.direct import NUMBER, Parameter, flags_of, parameters_of
 from grpc_tool_bridge.cli.failures import one_line
-from grpc_tool_bridge.cli.parameters import Option
 
 # The characters at which bash breaks a word; the part before the last of them stays as it is.
 BREAKS_VARIABLE = "_GRPC_TOOL_BRIDGE_BREAKS"
@@ -29,46 +28,6 @@ _PLAIN = re.compile(r"[\w@%+=:,./*-]+")
 _HELP_CHARS = 60
 _GLOBAL = (("--help", "Show what the program does."), ("--version", "Print the version and exit."))
 _HELP = ("--help", "Show what the command does.")
-
-Candidate = tuple[str, str]
-
-
-@dataclass
-class Line:
-    """A command line up to the cursor.
-
-    Attributes:
-        command: The command that it names.
-        parameters: The options and arguments of the command.
-        given: The words that are given for each option, by the parameter's name; True for a flag.
-        arguments: The words that are no options.
-        pending: The option whose value is at the cursor; None: none.
-        is_after_dashes: Whether everything at the cursor is an argument.
-    """
-
-    command: Command
-    parameters: Sequence[Parameter]
-    given: dict[str, list[Any]] = field(default_factory=dict)
-    arguments: list[str] = field(default_factory=list)
-    pending: Parameter | None = None
-    is_after_dashes: bool = False
-
-    @property
-    def positional(self) -> Parameter | None:
-        """The argument at the cursor; None if the command takes no more."""
-        declared = [item for item in self.parameters if not isinstance(item.declared, Option)]
-        place = len(self.arguments)
-        if place < len(declared):
-            return declared[place]
-        return declared[-1] if declared and declared[-1].many else None
-
-    def value_of(self, name: str) -> str | None:
-        """Returns the last word that is given for an option, or for the argument of this name."""
-        if self.given.get(name):
-            return str(self.given[name][-1])
-        declared = [item.name for item in self.parameters if not isinstance(item.declared, Option)]
-        place = declared.index(name) if name in declared else len(self.arguments)
-        return self.arguments[place] if place < len(self.arguments) else None
 
 
 def answer(shell: str, words: Sequence[str]) -> int:

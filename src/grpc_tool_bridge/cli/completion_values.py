@@ -13,12 +13,12 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from grpc_tool_bridge.cli.completion_line import Candidate, Line
 from grpc_tool_bridge.cli.direct import NotPlainError, option_value
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.cli.completion import Candidate, Line
     from grpc_tool_bridge.client.bridge import GRPCToolBridge
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -30,7 +30,7 @@ _CLOSE_SECONDS = 0.5
 MAX_VALUES = 1_000
 
 
-def values_of(kind: str, line: "Line", incomplete: str) -> "list[Candidate]":
+def values_of(kind: str, line: Line, incomplete: str) -> list[Candidate]:
     """Asks the hub that a command line names what a word may become.
 
     Args:
@@ -53,7 +53,7 @@ def values_of(kind: str, line: "Line", incomplete: str) -> "list[Candidate]":
         end.cancel()
 
 
-async def _ask(read: "Callable[..., Awaitable[list[Candidate]]]", line: "Line", incomplete: str) -> "list[Candidate]":
+async def _ask(read: Callable[..., Awaitable[list[Candidate]]], line: Line, incomplete: str) -> list[Candidate]:
     from grpc_tool_bridge.cli.connection import make_bridge
 
     found: list[Candidate] = []
@@ -63,7 +63,7 @@ async def _ask(read: "Callable[..., Awaitable[list[Candidate]]]", line: "Line", 
     return found[:MAX_VALUES]
 
 
-def _hub_of(line: "Line") -> HubOptions:
+def _hub_of(line: Line) -> HubOptions:
     """Returns how the command line reaches the hub."""
     known = {item.name for item in fields(HubOptions)}
     values: dict[str, Any] = {}
@@ -76,7 +76,7 @@ def _hub_of(line: "Line") -> HubOptions:
     return HubOptions(**values)
 
 
-async def _specs(bridge: "GRPCToolBridge", line: "Line") -> "list[ToolSpec]":
+async def _specs(bridge: "GRPCToolBridge", line: Line) -> "list[ToolSpec]":
     """Returns the tools that the session of the command line has, or any session."""
     from grpc_tool_bridge.cli.connection import require_session
 
@@ -88,11 +88,11 @@ async def _specs(bridge: "GRPCToolBridge", line: "Line") -> "list[ToolSpec]":
     return [proxy.spec for proxy in bridge.tools.values() if proxy.spec.metadata.get("hidden") != "true"]
 
 
-async def _tools(bridge: "GRPCToolBridge", line: "Line", _: str) -> "list[Candidate]":
+async def _tools(bridge: "GRPCToolBridge", line: Line, _: str) -> list[Candidate]:
     return [(spec.name, spec.description) for spec in await _specs(bridge, line)]
 
 
-async def _kwargs(bridge: "GRPCToolBridge", line: "Line", incomplete: str) -> "list[Candidate]":
+async def _kwargs(bridge: "GRPCToolBridge", line: Line, incomplete: str) -> list[Candidate]:
     spec = await _named_tool(bridge, line)
     if spec is None:
         return []
@@ -106,7 +106,7 @@ async def _kwargs(bridge: "GRPCToolBridge", line: "Line", incomplete: str) -> "l
     return [(f"{item.name}=", item.description or item.python_type) for item in named if item.name not in given]
 
 
-async def _arguments(bridge: "GRPCToolBridge", line: "Line", _: str) -> "list[Candidate]":
+async def _arguments(bridge: "GRPCToolBridge", line: Line, _: str) -> list[Candidate]:
     spec = await _named_tool(bridge, line)
     place = len(line.arguments) - 1
     if spec is None or not 0 <= place < len(spec.arguments):
@@ -115,7 +115,7 @@ async def _arguments(bridge: "GRPCToolBridge", line: "Line", _: str) -> "list[Ca
     return [(value, item.description or item.name) for value in _choices(spec, item.name)]
 
 
-async def _named_tool(bridge: "GRPCToolBridge", line: "Line") -> "ToolSpec | None":
+async def _named_tool(bridge: "GRPCToolBridge", line: Line) -> "ToolSpec | None":
     name = line.value_of("tool")
     if name is None:
         return None
@@ -143,7 +143,7 @@ def _texts(schema: Any, depth: int) -> Iterator[str]:
                 yield from _texts(choice, depth + 1)
 
 
-async def _sessions(bridge: "GRPCToolBridge", _: "Line", incomplete: str) -> "list[Candidate]":
+async def _sessions(bridge: "GRPCToolBridge", _: Line, incomplete: str) -> list[Candidate]:
     found: list[Candidate] = []
     async with contextlib.aclosing(bridge.admin.sessions()) as sessions:
         async for session in sessions:
@@ -154,24 +154,24 @@ async def _sessions(bridge: "GRPCToolBridge", _: "Line", incomplete: str) -> "li
     return found
 
 
-async def _variables(bridge: "GRPCToolBridge", line: "Line", incomplete: str) -> "list[Candidate]":
+async def _variables(bridge: "GRPCToolBridge", line: Line, incomplete: str) -> list[Candidate]:
     if line.value_of("session") is None:
         return []
     await _specs(bridge, line)
     return [(info.name, "") for info in await bridge.session_context.list_variables(incomplete)]
 
 
-async def _calls(bridge: "GRPCToolBridge", _: "Line", __: str) -> "list[Candidate]":
+async def _calls(bridge: "GRPCToolBridge", _: Line, __: str) -> list[Candidate]:
     async with contextlib.aclosing(bridge.admin.calls()) as calls:
         return [(call.call_id, f"{call.tool_id} of {call.session_id}") async for call in calls]
 
 
-async def _metrics(bridge: "GRPCToolBridge", _: "Line", incomplete: str) -> "list[Candidate]":
+async def _metrics(bridge: "GRPCToolBridge", _: Line, incomplete: str) -> list[Candidate]:
     found = sorted(await bridge.client.get_metrics(f"{incomplete}*"))
     return [(name, "") for name in islice(found, MAX_VALUES)]
 
 
-_READERS: "dict[str, Callable[..., Awaitable[list[Candidate]]]]" = {
+_READERS: dict[str, Callable[..., Awaitable[list[Candidate]]]] = {
     "tool": _tools,
     "kwarg": _kwargs,
     "argument": _arguments,

@@ -18,10 +18,13 @@ def keys_pressed(on_key: Callable[[str], object]) -> Iterator[None]:
     try:
         import termios
         import tty
-
+    except ImportError:
+        yield
+        return
+    try:
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
-    except (ImportError, AttributeError, OSError, ValueError, termios.error):
+    except (AttributeError, OSError, ValueError, termios.error):
         yield
         return
     loop = asyncio.get_running_loop()

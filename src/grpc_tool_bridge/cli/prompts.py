@@ -100,7 +100,7 @@ def run_ipython(names: dict[str, Any], run: Run, banner: str) -> None:
 
     config = Config()
     config.TerminalInteractiveShell.banner1 = f"{banner}\n"
-    app = TerminalIPythonApp.instance(config=config, user_ns=names)
+    app: Any = TerminalIPythonApp.instance(config=config, user_ns=names)
     # The words of the command line are not for IPython.
     app.initialize(argv=[])
     # No part of the configuration, which is copied.

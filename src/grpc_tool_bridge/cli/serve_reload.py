@@ -85,8 +85,9 @@ class HubReloader(Reloader):
         if self._is_ready or told.done():
             return
         serving = asyncio.ensure_future(worker.line.serving.wait())
+        events: list[asyncio.Future[Any]] = [serving, worker.ended, told]
         try:
-            await asyncio.wait((serving, worker.ended, told), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
         finally:
             serving.cancel()
         if worker.line.serving.is_set():

@@ -29,9 +29,9 @@ def settings(
     if sample:
         if config is not None or as_json:
             raise ArgumentError("settings: --sample prints a file with the defaults; leave out --config and --json")
-        from grpc_tool_bridge.cli.settings_file import sample as text
+        from grpc_tool_bridge.cli.settings_file import sample as sample_text
 
-        write(text())
+        write(sample_text())
         return 0
     from grpc_tool_bridge.cli.settings import default_text, read_settings
     from grpc_tool_bridge.config import Settings

@@ -8,7 +8,7 @@ from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from grpc_tool_bridge.cli.activity import Activity
     from grpc_tool_bridge.client.bridge import GRPCToolBridge
@@ -58,7 +58,7 @@ async def top(
                     return
 
 
-async def _looks(bridge: "GRPCToolBridge", interval: float) -> "AsyncIterator[Activity]":
+async def _looks(bridge: "GRPCToolBridge", interval: float) -> "AsyncGenerator[Activity, None]":
     """Looks at the hub again and again; the first look takes ``interval``, since rates need two."""
     import asyncio
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments, result_of
 from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.listing import BatchResults
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.config.argument_checks import (
     check_named,
@@ -27,7 +28,7 @@ async def execute_batch(
     items: Sequence[Mapping[str, Any]],
     config: BatchConfig,
     timeout: float,
-) -> list[Any]:
+) -> BatchResults:
     """Makes the calls of a batch; ``tool_of`` finds a tool, for the rest see ``ToolBridgeClient.execute_batch``."""
     items = list_of("the batch", items, f"a list of calls, such as [{_A_CALL}]")
     request = BatchToolCallRequest(session_id=caller.require_session(), batch_id=uuid.uuid4().hex, config=config)
@@ -41,12 +42,13 @@ async def execute_batch(
         pack = partial(pack_arguments, args, kwargs, partial(_name_item, index, spec.name), spec)
         put_arguments(message, await outside_loop(pack))
     if not tools:
-        return []
+        return BatchResults()
     response: BatchToolCallResponse = await caller.call("BatchExecuteTools", request, timeout=timeout)
     if len(response.results) != len(tools):
         raise ProtocolError(f"a batch of {len(tools)} calls was answered with {len(response.results)} results")
     most = caller.options.max_message_nodes
-    return [await _read(result, tool, most) for result, tool in zip(response.results, tools, strict=True)]
+    results = [await _read(result, tool, most) for result, tool in zip(response.results, tools, strict=True)]
+    return BatchResults(results, [tool.name for tool in tools])
 
 
 def _name_item(index: int, name: str) -> str:

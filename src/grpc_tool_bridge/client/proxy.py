@@ -300,6 +300,12 @@ class AsyncGRPCProxyTool(AsyncApi):
             signature = ""
         return f"<{type(self).__name__} {self.name}{signature}>"
 
+    def _repr_html_(self) -> str:
+        """Shows the tool and its arguments in a notebook."""
+        from grpc_tool_bridge.client.html_tables import tool_page  # noqa: PLC0415 - only notebooks need it
+
+        return tool_page(self.spec)
+
     async def _stream(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
     ) -> AsyncGenerator[Any, None]:
