@@ -13,7 +13,7 @@ import pytest
 
 from grpc_tool_bridge.cli import main
 from support.patience import PATIENCE
-from support.programs import announced, environment, run, running
+from support.programs import ROOT, announced, environment, run, running
 from support.pytests import PYTEST
 
 EXAMPLE_ADDRESS = "127.0.0.1:50051"
@@ -101,6 +101,26 @@ def test_the_programs_of_its_readme_run(project: Path, address: str, tmp_path: P
         check=False,
     )
     assert (ran.stdout, ran.stderr) == ("Hello, Ada!\n", "")
+
+
+def test_the_page_of_it_shows_what_happens(project: Path, address: str) -> None:
+    text = (ROOT / "docs" / "how-to" / "start-a-project.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    make, serve, try_out = (block.splitlines() for block in shown)
+    assert make == ["grpc-tool-bridge init my-tools", "cd my-tools", "pytest"]
+    assert all(line in readme for line in [*serve, *try_out])
+    (typed,) = re.findall(r"^>>> (.*)\n(.*)\n", text, re.MULTILINE)
+    ran = subprocess.run(
+        [sys.executable, "-m", "grpc_tool_bridge", "shell"],
+        input=f"print(repr({typed[0]}))",
+        env=environment(TOOL_BRIDGE_ADDRESS=address),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ran.stdout == f"{typed[1]}\n"
 
 
 def test_a_folder_that_is_not_empty_or_a_file_is_refused_and_left_as_it_was(
