@@ -14,7 +14,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def look(at: float, *, calls: tuple[CallStatus, ...] = (), **tools: tuple[int, int, int]) -> Look:
+def look(at: float, *, calls: tuple[CallStatus, ...] = (), **tools: Any) -> Look:
     metrics = {
         "hub.sessions": pb.MetricValue(integer_value=1),
         "hub.uptime_seconds": pb.MetricValue(double_value=3661.5),
@@ -33,7 +33,7 @@ def call(**fields: Any) -> CallStatus:
     return CallStatus(**{**given, "args": (), "kwargs": {}, "duration": None, "error": None, **fields})
 
 
-def shown(rows: int | None = None, **tools: tuple[int, int, int]) -> str:
+def shown(rows: int | None = None, **tools: Any) -> str:
     out = StringIO()
     console = Console(file=out, width=200, highlight=False, markup=False, emoji=False)
     seen = compare(look(0.0, **tools), look(2.0, calls=(call(),) * 30, **tools))
@@ -58,12 +58,13 @@ def test_a_hub_that_has_restarted_counts_from_0() -> None:
 
 
 def test_a_tool_whose_name_has_dots_is_one() -> None:
-    (tool,) = compare(look(0.0), look(1.0, **{"a.calls.b": (1, 0, 0)})).tools
+    dotted: dict[str, Any] = {"a.calls.b": (1, 0, 0)}
+    (tool,) = compare(look(0.0), look(1.0, **dotted)).tools
     assert (tool.name, tool.calls) == ("a.calls.b", 1)
 
 
 def test_the_screen_fits_into_the_terminal() -> None:
-    many = {f"tool{number}": (number, 0, 0) for number in range(100)}
+    many: dict[str, Any] = {f"tool{number}": (number, 0, 0) for number in range(100)}
     for rows in (10, 24, 50):
         text = shown(rows, **many)
         assert len(text.splitlines()) <= max(rows, 19)
