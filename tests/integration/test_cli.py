@@ -142,7 +142,7 @@ def test_help_imports_no_data_package() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["cal"], "no such command 'cal'. Did you mean 'call'? See grpc-tool-bridge --help"),
+        (["cal"], "no such command 'cal'. Did you mean 'call', 'calls'? See grpc-tool-bridge --help"),
         (["call"], "missing argument 'TOOL'; see grpc-tool-bridge call --help"),
         (["call", "add", "--bogus"], "no such option: --bogus; see grpc-tool-bridge call --help"),
         (["vars", "list"], "missing option '--session'; see grpc-tool-bridge vars list --help"),
