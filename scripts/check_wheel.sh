@@ -13,4 +13,4 @@ trap 'rm -rf "$environment"' EXIT
 .venv/bin/uv pip install --quiet --python "$environment/bin/python" --constraint requirements.lock "${wheels[0]}"
 # Outside the repository, so that only what was installed is found.
 cp scripts/smoke.py "$environment"
-(cd "$environment" && bin/python -P smoke.py && bin/grpc-tool-bridge --version)
+(cd "$environment" && bin/python -P smoke.py && bin/grpc-tool-bridge --version && bin/grpc-tool-bridge init project)

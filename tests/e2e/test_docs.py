@@ -285,6 +285,21 @@ async def test_inject_faults_does_what_it_says(tmp_path: Path, monkeypatch: pyte
     assert f"gives {number:.4f}…"[:-2] in text
 
 
+async def test_notebooks_does_what_it_says() -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Adds numbers."""
+        return a + b
+
+    page = Page("notebooks", {})
+    with running_hub([add, scan_tree], Settings()) as hub:
+        for text in page.texts:
+            await page.run(text.replace(EXAMPLE_ADDRESS, hub.address))
+        assert page.names["bar"].last.message == "*.py"
+        assert list(page.names["tools"]) == ["add", "scan_tree"]
+        await page.names["bridge"].close()
+
+
 async def test_share_state_does_what_it_says() -> None:
     page = await run_page("share-state", {})
 

@@ -175,7 +175,7 @@ def test_json_has_nothing_that_parsers_change(hub: dict[str, Any]) -> None:
         ("PROGRAM call fail --json HUB", "RuntimeError", 1),
         ("PROGRAM call --json no_such_tool HUB", "ToolNotFound", 1),
         ("PROGRAM call --json", "ValidationError", 2),
-        ("PROGRAM vars get x --session never --json HUB", "VariableNotFound", 1),
+        ("PROGRAM vars get x --session never --json HUB", "SessionNotFound", 1),
         ("PROGRAM tools --json --address 127.0.0.1:1 --connect-timeout 0", "ToolCommunicationError", 1),
         ("PROGRAM serve --json --tools no_such_module", "ValidationError", 2),
     ],

@@ -16,10 +16,12 @@ import pytest
 PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "fish": "fish",
     "git": "git",
     "node": "nodejs",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
+    "zsh": "zsh",
 }
 ROOT = Path(__file__).parents[2]
 GO_TOOLS = tuple(

@@ -177,8 +177,8 @@ class SyncView(Generic[T]):
             viewed = {key: self._view(item) for key, item in value.items()}
             # A subclass of dict may have a better error for a missing key.
             return type(value)(viewed) if isinstance(value, dict) else viewed
-        if type(value) is list and any(isinstance(item, AsyncApi) for item in value):
-            return [self._view(item) for item in value]
+        if isinstance(value, list) and any(isinstance(item, AsyncApi) for item in value):
+            return type(value)(self._view(item) for item in value)
         return value
 
     def _iterate(self, source: AsyncIterator[Any]) -> Iterator[Any]:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.client.admin import CallStatus
 
 OneSessionOption = Annotated[
-    str | None, Option("--session", metavar="ID", help="Only this session. Default: all sessions.")
+    str | None,
+    Option("--session", metavar="ID", help="Only this session. Default: all sessions.", complete="session"),
 ]
 
 
@@ -52,7 +53,7 @@ async def list_calls(
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
 
-    async with open_admin(hub) as admin:
+    async with open_admin(hub, session) as admin:
         found = [call async for call in admin.calls(session or None, include_arguments=arguments)]
 
     def row(call: "CallStatus") -> list[Any]:
@@ -70,7 +71,7 @@ async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_jso
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
 
-    async with open_admin(hub) as admin:
+    async with open_admin(hub, session) as admin:
         found = [run async for run in admin.runs(session or None)]
     how = admin_text.RUN_COLUMNS, admin_text.run_row, admin_text.run_facts
     admin_text.print_list(found, *how, none="There are no runs of agents", as_json=as_json)
@@ -78,7 +79,7 @@ async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_jso
 
 async def cancel_call(
     hub: HubOptions,
-    call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as admin calls prints it.")],
+    call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as calls prints it.", complete="call")],
     *,
     reason: Annotated[str, Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")] = "",
     as_json: JsonOption = False,
@@ -98,7 +99,12 @@ async def watch_events(
     session: OneSessionOption = None,
     kind: Annotated[
         list[str] | None,
-        Option("--kind", metavar="KIND", help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable."),
+        Option(
+            "--kind",
+            metavar="KIND",
+            help=f"Only this kind: {', '.join(EVENT_KINDS)}. Repeatable.",
+            choices=tuple(EVENT_KINDS),
+        ),
     ] = None,
     arguments: Annotated[
         bool, Option("--arguments", help="Print arguments, results and the texts of errors too.")
@@ -125,7 +131,7 @@ async def watch_events(
     from grpc_tool_bridge.cli.connection import open_admin
 
     async with (
-        open_admin(hub) as admin,
+        open_admin(hub, session) as admin,
         aclosing(
             admin.watch(session or None, kind or (), include_arguments=arguments, calls_per_second=calls_per_second)
         ) as events,

@@ -21,6 +21,8 @@ _SHOWN_CHARS = 200
 # Names of a worker's tools in a table.
 _SHOWN_TOOLS = 5
 
+_LEVEL_STYLES = {"debug": "dim", "info": "not dim", "warning": "yellow", "error": "red", "critical": "bold red"}
+
 SESSION_COLUMNS = ("session", "started", "last used", "tools", "variables", "active calls", "metadata")
 WORKER_COLUMNS = ("worker", "state", "calls", "capacity", "connected", "tools", "peer")
 CALL_COLUMNS = ("call", "session", "tool", "state", "worker", "parent", "started", "seconds left", "progress")
@@ -50,7 +52,7 @@ def _call_text(call: CallStatus) -> str:
         text += f" on {call.worker_id}"
     if call.duration is not None:
         return f"{text} after {call.duration:.3f} s" + (f", {_error_text(call)}" if call.error else "")
-    return text + (f", {_progress_text(call.progress)}" if call.progress else "")
+    return text + (f", {progress_text(call.progress)}" if call.progress else "")
 
 
 def _error_text(call: CallStatus) -> str:
@@ -58,7 +60,8 @@ def _error_text(call: CallStatus) -> str:
     return "" if error is None else f"{error.type}: {error.message}" if error.message else error.type
 
 
-def _progress_text(progress: Progress | None) -> str:
+def progress_text(progress: Progress | None) -> str:
+    """Writes the progress of a call; nothing if it has reported none."""
     if progress is None:
         return ""
     end = f" of {progress.total:g}" if progress.total else ""
@@ -137,7 +140,7 @@ def worker_facts(worker: WorkerInfo) -> dict[str, Any]:
 def call_row(call: CallStatus) -> list[Any]:
     """Makes the row of a call, without its arguments."""
     where = [call.call_id, call.session_id, call.tool_id, call.state, call.worker_id, call.parent_id]
-    return [*where, _local_time(call.started_at), round(call.time_left, 1), _progress_text(call.progress)]
+    return [*where, _local_time(call.started_at), round(call.time_left, 1), progress_text(call.progress)]
 
 
 def call_facts(call: CallStatus, *, with_arguments: bool) -> dict[str, Any]:
@@ -207,13 +210,18 @@ def _subject_facts(event: HubEvent, *, with_arguments: bool) -> dict[str, Any]:
         case SessionInfo() as session:
             return session_facts(session)
         case LogRecord() as line:
-            return {
-                "level": line.level,
-                "logger": line.logger,
-                "message": line.message,
-                "fields": dict(line.fields),
-                "timestamp": line.timestamp.ToJsonString(),
-            }
+            return line_facts(line)
+
+
+def line_facts(line: LogRecord) -> dict[str, Any]:
+    """Describes a log line for programs."""
+    return {
+        "level": line.level,
+        "logger": line.logger,
+        "message": line.message,
+        "fields": dict(line.fields),
+        "timestamp": line.timestamp.ToJsonString(),
+    }
 
 
 def print_list(
@@ -249,3 +257,20 @@ def print_event(event: HubEvent, *, with_arguments: bool, as_json: bool) -> None
         out.print(Text(f"… {calls} left out", style="dim"))
     head = f"{event.timestamp.astimezone():%H:%M:%S} {event.kind:<7} {event.operation:<12} "
     out.print(one_line(head + event_text(event)).rstrip(), soft_wrap=True)
+
+
+def print_line(line: LogRecord, event: HubEvent, *, as_json: bool) -> None:
+    """Prints a log line; ``event`` is the one that it came with."""
+    if as_json:
+        print_json(line_facts(line))
+        return
+    out = console()
+    if event.dropped:
+        out.print(Text(f"… {event.dropped:,} lines were dropped because they came too fast", style="dim"))
+    moment = _local_time(line.timestamp.ToDatetime(UTC) if line.HasField("timestamp") else event.timestamp)
+    head = Text(f"{moment} ", style="dim")
+    head.append(f"{line.level:<8}", style=_LEVEL_STYLES.get(line.level.lower(), "not dim"))
+    fields = {name: value for name, value in line.fields.items() if name != "session_id"}
+    session = line.fields.get("session_id", "")
+    text = f" {line.logger}: {line.message} {_pairs(fields)}".rstrip() + (f" [{session}]" if session else "")
+    out.print(head.append(" " + one_line(text), style="not dim default"), soft_wrap=True)

@@ -23,7 +23,9 @@ async def agent(
     ] = None,
     tool: Annotated[
         list[str] | None,
-        Option(metavar="NAME", help="A tool that the agent may call. Default: all tools of the session."),
+        Option(
+            metavar="NAME", help="A tool that the agent may call. Default: all tools of the session.", complete="tool"
+        ),
     ] = None,
     max_iters: Annotated[
         int, Option(min=1, metavar="N", help="Maximum number of steps; a runtime allows up to 100.")

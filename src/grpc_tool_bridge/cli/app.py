@@ -3,11 +3,15 @@
 Imports nothing heavy: ``--version`` needs no commands.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
 from grpc_tool_bridge.cli.failures import report, wants_json
 from grpc_tool_bridge.cli.program_name import print_version
+
+# With it, a completion script asks what the word at the cursor may become; its value is the shell.
+COMPLETE_VARIABLE = "_GRPC_TOOL_BRIDGE_COMPLETE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
+        if COMPLETE_VARIABLE in os.environ:
+            from grpc_tool_bridge.cli import completion
+
+            return completion.answer(os.environ[COMPLETE_VARIABLE], words)
         if words == ["--version"]:
             print_version()
             code = 0

@@ -21,14 +21,15 @@ class BenchOptions(OptionGroup):
 
     tool: Annotated[
         str | None,
-        Option("--tool", metavar="NAME", help="The tool to call. Default: none, only heartbeats."),
+        Option("--tool", metavar="NAME", help="The tool to call. Default: none, only heartbeats.", complete="tool"),
     ] = None
     args: Annotated[
         list[str] | None,
         Option("--args", metavar="JSON", help="An argument by position; others may follow it. Repeatable."),
     ] = None
     kwarg: Annotated[
-        list[str] | None, Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
+        list[str] | None,
+        Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.", complete="kwarg"),
     ] = None
     stream: Annotated[bool, Option("--stream", help="Read a stream of the tool; streaming tools imply it.")] = False
     batch: Annotated[

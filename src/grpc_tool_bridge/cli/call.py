@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
     from grpc_tool_bridge.errors import ToolBridgeError
 
-ToolArgument = Annotated[str, Argument(metavar="TOOL", help="The tool's name.")]
+ToolArgument = Annotated[str, Argument(metavar="TOOL", help="The tool's name.", complete="tool")]
 WordsArgument = Annotated[
     list[str] | None,
     Argument(
         metavar="ARGS",
         help="The tool's arguments: JSON, or plain text for a parameter that takes text; - reads JSON from stdin.",
+        complete="argument",
     ),
 ]
 
@@ -28,7 +29,8 @@ class CallOptions(OptionGroup):
     """The options of a call."""
 
     kwarg: Annotated[
-        list[str] | None, Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.")
+        list[str] | None,
+        Option("--kwarg", metavar="NAME=VALUE", help="An argument by name. Repeatable.", complete="kwarg"),
     ] = None
     timeout: Annotated[
         float | None,

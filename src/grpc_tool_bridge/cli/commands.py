@@ -78,6 +78,72 @@ def _admin() -> Mapping[str, Command]:
     }
 
 
+def _sessions() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_sessions)
+
+
+def _workers() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_workers)
+
+
+def _calls() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_calls)
+
+
+def _runs() -> Command:
+    from grpc_tool_bridge.cli import admin
+
+    return client_command(admin.list_runs)
+
+
+def _metrics() -> Command:
+    from grpc_tool_bridge.cli import metrics
+
+    return client_command(metrics.metrics)
+
+
+def _top() -> Command:
+    from grpc_tool_bridge.cli import top
+
+    return client_command(top.top)
+
+
+def _logs() -> Command:
+    from grpc_tool_bridge.cli import logs
+
+    return client_command(logs.logs, check=logs.check)
+
+
+def _init() -> Command:
+    from grpc_tool_bridge.cli import init
+
+    return Command(init.init)
+
+
+def _settings() -> Command:
+    from grpc_tool_bridge.cli import show_settings
+
+    return Command(show_settings.settings)
+
+
+def _shell() -> Command:
+    from grpc_tool_bridge.cli import shell
+
+    return Command(shell.shell)
+
+
+def _completion() -> Command:
+    from grpc_tool_bridge.cli import completion_scripts
+
+    return Command(completion_scripts.completion)
+
+
 def _store() -> Mapping[str, Command]:
     from grpc_tool_bridge.cli import store
 
@@ -132,14 +198,23 @@ def _chaos_proxy() -> Command:
 
 
 COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
+    "init": _init,
     "serve": _serve,
     "worker": _worker,
     "tools": _tools,
     "stubs": _stubs,
     "call": _call,
     "stream": _stream,
+    "shell": _shell,
     "vars": _variables,
     "agent": _agent,
+    "sessions": _sessions,
+    "workers": _workers,
+    "calls": _calls,
+    "runs": _runs,
+    "metrics": _metrics,
+    "top": _top,
+    "logs": _logs,
     "admin": _admin,
     "store": _store,
     "open": _open,
@@ -149,6 +224,8 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "approve": _approve,
     "replay": _replay,
     "chaos-proxy": _chaos_proxy,
+    "settings": _settings,
+    "completion": _completion,
 }
 
 # The help of those that have commands of their own.

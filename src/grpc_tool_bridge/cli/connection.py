@@ -1,6 +1,7 @@
 """Connects to the hub for the duration of one command."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,9 @@ from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
-from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
+from grpc_tool_bridge.errors import AccessError, SessionError, ToolBridgeError, ToolCommunicationError, ValidationError
+from grpc_tool_bridge.errors.near_names import MAX_NAMES, near_names
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest
 
 # Seconds, beyond the time to connect, for the hub's first response. One connection attempt of gRPC to a silent server
 # takes 20.
@@ -26,6 +29,7 @@ async def open_bridge(
     session_id: str | None = None,
     on_ask: OnAsk | None = None,
     *,
+    must_exist: bool = False,
     transport: Literal["link", "socket", "rpc"] | None = None,
 ) -> AsyncIterator[GRPCToolBridge]:
     """Opens a session for the duration of the context.
@@ -34,26 +38,71 @@ async def open_bridge(
         hub: Where the hub is and how it is reached.
         session_id: The session to attach to, or to create and keep; None: a temporary one.
         on_ask: Answers questions of tools, over a link; None: there are no answers.
+        must_exist: Whether a session that does not exist is an error, and not created.
         transport: How calls are made; None: over a link only if there are answers.
 
     Raises:
-        CommandError: The hub cannot be reached, or refuses access.
+        CommandError: The hub cannot be reached, or refuses access, or the session must exist and does not.
         ArgumentError: The token cannot be read.
     """
     transport = transport or ("rpc" if on_ask is None else "link")
     async with make_bridge(hub, transport=transport, keep_session=session_id is not None, on_ask=on_ask) as bridge:
         async with first_answer(hub, bridge.client.where):
+            if must_exist and session_id is not None:
+                await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
+                await require_session(bridge, session_id)
             await bridge.initialize(session_id, connect_timeout=hub.connect_timeout)
         yield bridge
 
 
 @asynccontextmanager
-async def open_admin(hub: HubOptions) -> AsyncIterator[Admin]:
-    """Connects without a session, to inspect the hub; raises as ``open_bridge``."""
+async def open_admin(hub: HubOptions, session_id: str | None = None) -> AsyncIterator[Admin]:
+    """Connects without a session, to inspect the hub; raises as ``open_bridge``.
+
+    Args:
+        hub: Where the hub is and how it is reached.
+        session_id: A session that must exist; None or empty: none.
+    """
+    async with open_hub(hub) as bridge:
+        if session_id:
+            await require_session(bridge, session_id)
+        yield bridge.admin
+
+
+@asynccontextmanager
+async def open_hub(hub: HubOptions) -> AsyncIterator[GRPCToolBridge]:
+    """Connects without a session; raises as ``open_bridge``."""
     async with make_bridge(hub) as bridge:
         async with first_answer(hub, bridge.client.where):
             await reach(lambda _: bridge.client.health_check(), hub.connect_timeout)
-        yield bridge.admin
+        yield bridge
+
+
+async def require_session(bridge: GRPCToolBridge, session_id: str) -> None:
+    """Checks that a session exists, without creating it, and without counting as its activity.
+
+    Raises:
+        CommandError: It does not; the text names sessions that it may have meant.
+    """
+    try:
+        await bridge.client.call("GetSessionInfo", GetSessionInfoRequest(session_id=session_id))
+    except SessionError as error:
+        close = near_names(session_id, await _some_sessions(bridge.admin))
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "grpc-tool-bridge sessions lists them"
+        text = f"there is no session {session_id!r}; {hint}"
+        raise CommandError(text, error_type="SessionNotFound") from error
+
+
+async def _some_sessions(admin: Admin) -> list[str]:
+    """Returns ids of sessions of the hub; none if it does not list them."""
+    found: list[str] = []
+    with contextlib.suppress(ToolBridgeError):
+        async with contextlib.aclosing(admin.sessions()) as sessions:
+            async for session in sessions:
+                found.append(session.session_id)
+                if len(found) == MAX_NAMES:
+                    break
+    return found
 
 
 @asynccontextmanager
@@ -84,6 +133,7 @@ def make_bridge(
     *,
     transport: Literal["link", "socket", "rpc"] = "rpc",
     keep_session: bool = False,
+    follow_tools: bool = False,
     on_ask: OnAsk | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> GRPCToolBridge:
@@ -105,7 +155,7 @@ def make_bridge(
             link_address=hub.link_address,
             transport=transport,
             keep_session=keep_session,
-            follow_tools=False,
+            follow_tools=follow_tools,
             on_ask=on_ask,
             max_message_bytes=max_message_bytes,
         )

@@ -1,7 +1,7 @@
 """Reads a command line without typer, which takes longer to import than most commands take to run.
 
-Whatever is not plain here is left to typer, whose reading of a command line counts: help and completion, what is wrong,
-and values that are written in an unusual way.
+Whatever is not plain here is left to typer, whose reading of a command line counts: help, what is wrong, and values
+that are written in an unusual way.
 """
 
 import inspect
@@ -18,19 +18,17 @@ from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.commands import COMMANDS
 from grpc_tool_bridge.cli.parameters import Argument, Option
 
-# The completion of shells starts the program with this.
-_COMPLETE_VARIABLE = "_GRPC_TOOL_BRIDGE_COMPLETE"
-_NUMBER = re.compile(r"-\.?\d")
+NUMBER = re.compile(r"-\.?\d")
 _PLAIN_INTEGER = re.compile(r"-?\d{1,15}")
 _PLAIN_FLOAT = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 
 
-class _NotPlainError(Exception):
+class NotPlainError(Exception):
     """The command line is for typer to read."""
 
 
 @dataclass(frozen=True)
-class _Parameter:
+class Parameter:
     """A parameter of a command.
 
     Attributes:
@@ -54,7 +52,7 @@ def read(words: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
     Returns:
         The command, and the values of its parameters by name; None: the command line is for typer to read.
     """
-    if _COMPLETE_VARIABLE in os.environ or not words or words[0] not in COMMANDS:
+    if not words or words[0] not in COMMANDS:
         return None
     found, rest = COMMANDS[words[0]](), words[1:]
     if not isinstance(found, Command):
@@ -65,98 +63,107 @@ def read(words: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         return None
     try:
         return found, _values(found, rest)
-    except _NotPlainError:
+    except NotPlainError:
         return None
 
 
 def _values(command: Command, words: Iterable[str]) -> dict[str, Any]:
-    parameters = [_parameter(item) for item in command.parameters]
-    given, arguments = _split(_flags(parameters), iter(words))
+    parameters = parameters_of(command)
+    given, arguments = _split(flags_of(parameters), iter(words))
     left = iter(arguments)
     values: dict[str, Any] = {}
     for parameter in parameters:
         if isinstance(parameter.declared, Option):
-            values[parameter.name] = _option(parameter, parameter.declared, given.get(parameter.name))
+            values[parameter.name] = option_value(parameter, parameter.declared, given.get(parameter.name))
         else:
             values[parameter.name] = _argument(parameter, left)
     if next(left, None) is not None:
-        raise _NotPlainError
+        raise NotPlainError
     return values
 
 
-def _split(
-    flags: Mapping[str, tuple[_Parameter, bool]], words: Iterator[str]
-) -> tuple[dict[str, list[Any]], list[str]]:
+def _split(flags: Mapping[str, tuple[Parameter, bool]], words: Iterator[str]) -> tuple[dict[str, list[Any]], list[str]]:
     """Returns the words that are given for each option, and those that are no options."""
     given: dict[str, list[Any]] = {}
     arguments: list[str] = []
     for word in words:
         if word == "--":
             arguments += words
-        elif not word.startswith("-") or word == "-" or _NUMBER.match(word):
+        elif not word.startswith("-") or word == "-" or NUMBER.match(word):
             arguments.append(word)
         else:
             name, equals, value = word.partition("=")
             if name not in flags:
-                raise _NotPlainError
+                raise NotPlainError
             parameter, is_set = flags[name]
             if parameter.kind is bool:
                 if equals:
-                    raise _NotPlainError
+                    raise NotPlainError
                 given[parameter.name] = [is_set]
                 continue
             if not equals:
                 following = next(words, None)
                 if following is None:
-                    raise _NotPlainError
+                    raise NotPlainError
                 value = following
             given.setdefault(parameter.name, []).append(value)
     return given, arguments
 
 
-def _flags(parameters: Iterable[_Parameter]) -> dict[str, tuple[_Parameter, bool]]:
+def flags_of(parameters: Iterable[Parameter]) -> dict[str, tuple[Parameter, bool]]:
     """Returns the option of each flag, and whether the flag sets it."""
     flags = {}
     for parameter in parameters:
         if isinstance(parameter.declared, Option):
             names = (parameter.declared.flags or f"--{parameter.name.replace('_', '-')}").split("/")
-            flags.update({name: (parameter, number == 0) for number, name in enumerate(names)})
+            for number, name in enumerate(names):
+                flags.update(dict.fromkeys(name.split(", "), (parameter, number == 0)))
     return flags
 
 
-def _parameter(item: inspect.Parameter) -> _Parameter:
+def parameters_of(command: Command) -> list[Parameter]:
+    """Lists the options and arguments of a command."""
+    return [_parameter(item) for item in command.parameters]
+
+
+def _parameter(item: inspect.Parameter) -> Parameter:
     kind, declared = get_args(item.annotation)
     if get_origin(kind) in (Union, types.UnionType):
         (kind,) = (part for part in get_args(kind) if part is not types.NoneType)
     many = get_origin(kind) is list
-    return _Parameter(item.name, get_args(kind)[0] if many else kind, declared, item.default, many)
+    return Parameter(item.name, get_args(kind)[0] if many else kind, declared, item.default, many)
 
 
-def _option(parameter: _Parameter, option: Option, words: list[Any] | None) -> Any:
+def option_value(parameter: Parameter, option: Option, words: list[Any] | None) -> Any:
+    """Returns the value of an option that is given these words; None: not given.
+
+    Raises:
+        NotPlainError: They are for typer to read.
+    """
     if words is None:
         word = os.environ.get(option.envvar) if option.envvar else None
         if not word:
             return _default(parameter)
         if parameter.kind is bool or parameter.many:
-            raise _NotPlainError
+            raise NotPlainError
         words = [word]
     values = [word if parameter.kind is bool else _value(parameter.kind, word) for word in words]
     for value in values:
         if (option.min is not None and not value >= option.min) or (option.max is not None and not value <= option.max):
-            raise _NotPlainError
+            raise NotPlainError
     return values if parameter.many else values[-1]
 
 
-def _argument(parameter: _Parameter, words: Iterator[str]) -> Any:
+def _argument(parameter: Parameter, words: Iterator[str]) -> Any:
     if parameter.many:
         return [_value(parameter.kind, word) for word in words] or _default(parameter)
     word = next(words, None)
     return _default(parameter) if word is None else _value(parameter.kind, word)
 
 
-def _default(parameter: _Parameter) -> Any:
+def _default(parameter: Parameter) -> Any:
     if parameter.default is inspect.Parameter.empty:
-        raise _NotPlainError
+        raise NotPlainError
     return parameter.default
 
 
@@ -171,4 +178,4 @@ def _value(kind: type, word: str) -> Any:
         return float(word)
     if issubclass(kind, Enum) and word in [item.value for item in kind]:
         return kind(word)
-    raise _NotPlainError
+    raise NotPlainError

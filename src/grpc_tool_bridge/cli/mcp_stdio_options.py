@@ -46,6 +46,7 @@ class McpOptions(OptionGroup):
             metavar="ID",
             help="Serve this session of the hub: its tools and variables. It is created if needed, and kept. Without "
             "it the server has a session of its own, removed afterwards.",
+            complete="session",
         ),
     ] = None
     tool_filter: Annotated[

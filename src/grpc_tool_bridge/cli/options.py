@@ -22,6 +22,7 @@ SessionOption = Annotated[
         metavar="ID",
         help="Use this session, create it if needed, and keep it. Without it the command uses a temporary session, "
         "removed afterwards.",
+        complete="session",
     ),
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]

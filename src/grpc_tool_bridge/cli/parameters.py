@@ -8,13 +8,15 @@ class Option:
     """An option; stands in ``Annotated`` beside its type, as ``typer.Option`` does.
 
     Attributes:
-        flags: Such as ``--json``, or ``--tls/--no-tls``; None: ``--`` and the parameter's name.
+        flags: Such as ``--json``, ``--tls/--no-tls`` or ``-f, --follow``; None: ``--`` and the parameter's name.
         help: Its help text.
         metavar: Stands for its value in the help.
         envvar: The environment variable that gives its value, if it is not given.
         min, max: The range of a number.
         show_default: Whether the help shows the default.
         panel: The title above it in the help.
+        complete: What a shell completes its value with, as ``completion_values`` names it; empty: nothing.
+        choices: All values that it takes, for that; empty: not only some.
     """
 
     flags: str | None = None
@@ -25,6 +27,8 @@ class Option:
     max: float | None = None
     show_default: bool = True
     panel: str | None = None
+    complete: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,11 @@ class Argument:
     Attributes:
         metavar: Its name in the help.
         help: Its help text.
+        complete: As for an option.
+        choices: As for an option.
     """
 
     metavar: str
     help: str
+    complete: str = ""
+    choices: tuple[str, ...] = ()

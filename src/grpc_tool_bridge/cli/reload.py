@@ -142,10 +142,20 @@ class Reloader(Supervisor):
         files: The files to watch.
         worker_id: The id of all workers; None: one is generated.
         grace: Grace period of calls in flight, in seconds.
+        announces: Whether each worker prints that it serves.
     """
 
-    def __init__(self, words: Sequence[str], files: SourceFiles, *, worker_id: str | None, grace: float) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        files: SourceFiles,
+        *,
+        worker_id: str | None,
+        grace: float,
+        announces: bool = True,
+    ) -> None:
         super().__init__(grace)
+        self._announces = announces
         own = [] if worker_id else ["--worker-id", uuid.uuid4().hex]
         self._words = [words[0], *own, *(word for word in words[1:] if word != "--reload")]
         self._files = files
@@ -232,7 +242,7 @@ class Reloader(Supervisor):
             finally:
                 left.cancel()
         if not told.done():
-            await worker.line.give_turn()
+            await worker.line.give_turn(announces=self._announces)
             self._serving, self._next = worker, None
 
 

@@ -11,7 +11,9 @@ from grpc_tool_bridge.cli.serving_options import SOURCE_HELP
 
 def serve(
     *,
-    tools: Annotated[list[str] | None, Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.")] = None,
+    tools: Annotated[
+        list[str] | None, Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.", complete="file")
+    ] = None,
     options: ServeOptions,
 ) -> int:
     """Run a hub that offers tools, until Ctrl-C or SIGTERM.

@@ -48,6 +48,14 @@ class ServeOptions(ServingOptions):
             help="TOML file with faults to inject into calls on purpose, to test programs. Never in production.",
         ),
     ] = None
+    reload: Annotated[
+        bool,
+        Option(
+            "--reload",
+            help="Load the tools again when a Python file beside or below their sources changes, for development: "
+            "they run in a process of their own, and the hub goes on with its sessions.",
+        ),
+    ] = False
     record: RecordOption = None
     redact: RedactOption = None
     redact_pattern: RedactPatternOption = None
@@ -57,6 +65,7 @@ class ServeOptions(ServingOptions):
             metavar="SOURCE",
             help="Run it around each call: module:attr or FILE.py:attr, an async function that is called with (call, "
             "call_next), or a list of them. Repeatable; the first one is outermost.",
+            complete="file",
         ),
     ] = None
     token_file: Annotated[Path | None, setting("token_file")] = None

@@ -15,6 +15,8 @@ from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_erro
 from grpc_tool_bridge.cli.mcp_options import mcp_sources
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
+from grpc_tool_bridge.cli.serve_reload import HubReloader, files_to_watch
+from grpc_tool_bridge.cli.serving import HasSpec
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import load, load_objects
 from grpc_tool_bridge.config import Settings
@@ -37,8 +39,12 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
     """
     interrupts.loaded()
     allow_connections(settings.max_connections)
+    sources = list(sources)
+    files = files_to_watch(sources, options.lifespan or (), settings) if options.reload else None
     with serving.serving(options, settings) as out:
-        offered, lifespans = load(sources, prefix=options.prefix, lifespans=options.lifespan or ())
+        offered, lifespans = load(
+            () if options.reload else sources, prefix=options.prefix, lifespans=_own_lifespans(options)
+        )
         middleware = [found for source in options.middleware or () for found in load_objects(source, "--middleware")]
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
@@ -58,11 +64,21 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
             )
 
         def say() -> None:
-            whole = [*offered, *(tool for source in servers for tool in source.tools)]
+            whole: list[HasSpec] = [*offered, *(tool for source in servers for tool in source.tools)]
+            if options.reload:
+                whole = [*server.hub.registry.visible(None)]
             heading, facts = _heading(server, len(whole), options.record), _facts(server, options.record)
             serving.announce(out, options, settings, whole, heading=heading, facts=facts)
 
-        return serving.run(_serve(server, say), options)
+        def reloader() -> HubReloader | None:
+            return None if files is None else HubReloader.beside(server, files, sources, options, ready=say)
+
+        return serving.run(_serve(server, say, reloader), options)
+
+
+def _own_lifespans(options: ServeOptions) -> Iterable[str]:
+    """Returns the lifespans to enter here: with ``--reload`` the worker that runs the tools enters them."""
+    return () if options.reload else options.lifespan or ()
 
 
 def _read_chaos(file: Path | None) -> Chaos | None:
@@ -74,13 +90,18 @@ def _read_chaos(file: Path | None) -> Chaos | None:
         raise ArgumentError(f"--chaos {error.message}") from None
 
 
-async def _serve(server: BridgeServer, ready: Callable[[], None]) -> int:
+async def _serve(
+    server: BridgeServer, ready: Callable[[], None], make_reloader: Callable[[], HubReloader | None]
+) -> int:
     """Serves until a signal; returns its exit code."""
     with ending_signals() as signals:
         told = await _until_started(server, signals)
         if told is not None:
             return exit_code(told)
         try:
+            reloader = make_reloader()
+            if reloader is not None:
+                return await reloader.run_until(signals)
             ready()
             number = await signals.get()
             _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", signal.Signals(number).name)

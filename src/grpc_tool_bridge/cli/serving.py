@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.text import Text
@@ -24,8 +24,17 @@ from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_
 from grpc_tool_bridge.cli.tool_sources import cause_text
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.runner.surroundings import Surrounded
-from grpc_tool_bridge.tools.tool import Tool
+
+
+class HasSpec(Protocol):
+    """A tool, or what the hub knows of one."""
+
+    @property
+    def spec(self) -> ToolSpec:
+        """Its spec."""
+
 
 # Seconds that they have to end by themselves after SIGTERM.
 GRACE_SECONDS = 2.0
@@ -80,7 +89,7 @@ def announce(
     out: Console,
     options: ServingOptions,
     settings: Settings,
-    offered: Iterable[Tool],
+    offered: Iterable[HasSpec],
     *,
     heading: Text,
     facts: Mapping[str, Any],

@@ -35,6 +35,7 @@ class ServingOptions(OptionGroup):
             metavar="SOURCE",
             help="What to set up before the tools are served, and to take down at the end: module:attr or FILE.py:attr "
             "of an async context manager function. Besides it, 'lifespan' of each module of tools. Repeatable.",
+            complete="file",
         ),
     ] = None
     prefix: Annotated[

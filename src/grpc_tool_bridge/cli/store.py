@@ -15,7 +15,10 @@ from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import require_stdout
 
 StoreArgument = Annotated[
-    str, Argument(metavar="STORE", help="The store: sqlite:////absolute/path/hub.db, or the path of its file.")
+    str,
+    Argument(
+        metavar="STORE", help="The store: sqlite:////absolute/path/hub.db, or the path of its file.", complete="file"
+    ),
 ]
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
-from grpc_tool_bridge.cli.options import HubOptions, SessionOption
+from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.streams import write
+from grpc_tool_bridge.cli.tools import ToolsOfOption
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -29,6 +30,7 @@ async def stubs(
         Option(
             metavar="SOURCE",
             help="Read these tools instead, without a hub: module:attr, module, FILE.py or FILE.py:attr. Repeatable.",
+            complete="file",
         ),
     ] = None,
     prefix: Annotated[str, Option(metavar="PREFIX", help="Only tools whose names begin with this.")] = "",
@@ -36,7 +38,7 @@ async def stubs(
     blocking: Annotated[
         bool, Option("--sync", help="Write methods that block, for bridge.sync, instead of async ones.")
     ] = False,
-    session: SessionOption = None,
+    session: ToolsOfOption = None,
 ) -> None:
     """Write a Python module with a method for each tool of the hub, with its types and its docstring."""
     from grpc_tool_bridge.client.stub_text import stub_module, stub_specs
@@ -75,7 +77,7 @@ async def _specs(hub: HubOptions, session: str | None, sources: list[str] | None
         return [tool.spec for tool in load_tools(sources)]
     from grpc_tool_bridge.cli.connection import open_bridge
 
-    async with open_bridge(hub, session) as bridge:
+    async with open_bridge(hub, session, must_exist=True) as bridge:
         return [proxy.spec for proxy in bridge.tools.values()]
 
 

@@ -31,20 +31,24 @@ class Supervisor(ABC):
     async def run(self) -> int:
         """Runs workers until a signal; returns its exit code, or that of ``_supervise``."""
         with ending_signals() as signals:
-            told = asyncio.ensure_future(signals.get())
-            try:
-                code = await self._supervise(told)
-                if code is not None:
-                    return code
-                await self._end(told.result(), signals)
-                return exit_code(told.result())
-            finally:
-                told.cancel()
-                for worker in self._all():
-                    worker.send(signal.SIGKILL)
-                for worker in self._all():
-                    await worker.kill()
-                await self._tasks.aclose()
+            return await self.run_until(signals)
+
+    async def run_until(self, signals: "asyncio.Queue[int]") -> int:
+        """Does what ``run`` does in a process whose ``signals`` are collected already."""
+        told = asyncio.ensure_future(signals.get())
+        try:
+            code = await self._supervise(told)
+            if code is not None:
+                return code
+            await self._end(told.result(), signals)
+            return exit_code(told.result())
+        finally:
+            told.cancel()
+            for worker in self._all():
+                worker.send(signal.SIGKILL)
+            for worker in self._all():
+                await worker.kill()
+            await self._tasks.aclose()
 
     @abstractmethod
     async def _supervise(self, told: "asyncio.Future[int]") -> int | None:

@@ -5,17 +5,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.find_tool import named_spec
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
+from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
+ToolsOfOption = Annotated[
+    str | None,
+    Option(
+        "--session",
+        metavar="ID",
+        help="The tools of this session, which must exist; it may have its own.",
+        complete="session",
+    ),
+]
+
 
 async def tools(
     hub: HubOptions,
-    name: Annotated[str | None, Argument(metavar="NAME", help="Show all details of this tool.")] = None,
+    name: Annotated[
+        str | None, Argument(metavar="NAME", help="Show all details of this tool.", complete="tool")
+    ] = None,
     *,
     search: Annotated[
         str | None,
@@ -25,13 +37,14 @@ async def tools(
     ] = None,
     prefix: Annotated[str, Option(metavar="PREFIX", help="Only tools whose names begin with this.")] = "",
     tag: Annotated[
-        list[str] | None, Option("--tag", metavar="TAG", help="Only tools with this tag; with all of them if repeated.")
+        list[str] | None,
+        Option("--tag", metavar="TAG", help="Only tools with this tag; with all of them if repeated.", complete="tag"),
     ] = None,
     hidden: Annotated[bool, Option("--hidden", help="Also list hidden tools.")] = False,
     limit: Annotated[
         int | None, Option(min=1, max=100, metavar="N", help="Maximum number of tools that --search finds. Default: 8.")
     ] = None,
-    session: SessionOption = None,
+    session: ToolsOfOption = None,
     source: Annotated[
         str | None,
         Option(
@@ -51,7 +64,7 @@ async def tools(
         return
     from grpc_tool_bridge.cli.connection import open_bridge
 
-    async with open_bridge(hub, session) as bridge:
+    async with open_bridge(hub, session, must_exist=True) as bridge:
         if name is not None:
             specs = [named_spec(bridge, name)]
         elif search is None:

@@ -1,4 +1,4 @@
-"""The commands as an application of typer: help, completion, and the errors of wrong command lines.
+"""The commands as an application of typer: help, and the errors of wrong command lines.
 
 Typer takes longer to import than most commands take to run; ``direct`` does without it where nothing is wrong.
 """
@@ -47,7 +47,7 @@ def run(words: Sequence[str]) -> int:
 def make_app() -> typer.Typer:
     """Makes the application with all its commands."""
     app = typer.Typer(
-        cls=_Group, help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=True
+        cls=_Group, help="Tools in other processes, as functions.", context_settings=_HELP, add_completion=False
     )
     app.callback(invoke_without_command=True)(_root)
     return app
@@ -129,7 +129,7 @@ def _of_typer(annotation: Any) -> Any:
             return Annotated[
                 kind,
                 typer.Option(
-                    *([] if declared.flags is None else [declared.flags]),
+                    *([] if declared.flags is None else declared.flags.split(", ")),
                     metavar=declared.metavar,
                     help=declared.help,
                     envvar=declared.envvar,

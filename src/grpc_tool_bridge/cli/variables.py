@@ -9,9 +9,13 @@ from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import read_stdin
 
 SessionOption = Annotated[
-    str, Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.")
+    str,
+    Option("--session", metavar="ID", help="The session; created if it does not exist, and kept.", complete="session"),
 ]
-NameArgument = Annotated[str, Argument(metavar="NAME", help="The variable's name.")]
+ExistingSessionOption = Annotated[
+    str, Option("--session", metavar="ID", help="The session, which must exist.", complete="session")
+]
+NameArgument = Annotated[str, Argument(metavar="NAME", help="The variable's name.", complete="variable")]
 SecretsOption = Annotated[bool, Option("--show-secrets", help="Print the values of secret variables too.")]
 
 
@@ -19,7 +23,7 @@ async def list_variables(
     hub: HubOptions,
     prefix: Annotated[str, Argument(metavar="PREFIX", help="Only names with this prefix.")] = "",
     *,
-    session: SessionOption,
+    session: ExistingSessionOption,
     tag: Annotated[
         list[str] | None,
         Option("--tag", metavar="KEY[=VALUE]", help="Only variables with this tag. Repeatable."),
@@ -31,7 +35,7 @@ async def list_variables(
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
 
-    async with open_bridge(hub, session) as bridge:
+    async with open_bridge(hub, session, must_exist=True) as bridge:
         found = await bridge.session_context.list_variables(prefix, tags=tuple(tag or ()))
     if as_json:
         print_json([variable_text.facts(info) for info in found])
@@ -45,7 +49,7 @@ async def get_variable(
     hub: HubOptions,
     name: NameArgument,
     *,
-    session: SessionOption,
+    session: ExistingSessionOption,
     show_secrets: SecretsOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +57,7 @@ async def get_variable(
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.variable_text import SECRET
 
-    async with open_bridge(hub, session) as bridge:
+    async with open_bridge(hub, session, must_exist=True) as bridge:
         value, metadata = await bridge.session_context.get_variable_with_metadata(name)
     shown = SECRET if metadata.secret and not show_secrets else value
     print_json(shown) if as_json else print_value(shown)
@@ -98,22 +102,24 @@ async def set_variable(
 
 
 async def delete_variable(
-    hub: HubOptions, name: NameArgument, *, session: SessionOption, as_json: JsonOption = False
+    hub: HubOptions, name: NameArgument, *, session: ExistingSessionOption, as_json: JsonOption = False
 ) -> None:
     """Delete a variable."""
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
 
-    async with open_bridge(hub, session) as bridge:
+    async with open_bridge(hub, session, must_exist=True) as bridge:
         await bridge.session_context.delete_variable(name)
     print_json({"name": name, "deleted": True}) if as_json else console().print(f"{name} was deleted")
 
 
 async def watch_variables(
     hub: HubOptions,
-    names: Annotated[list[str] | None, Argument(metavar="NAMES", help="Names to watch. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None, Argument(metavar="NAMES", help="Names to watch. Default: all.", complete="variable")
+    ] = None,
     *,
-    session: SessionOption,
+    session: ExistingSessionOption,
     count: Annotated[
         int | None, Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
     ] = None,
@@ -130,7 +136,7 @@ async def watch_variables(
     from grpc_tool_bridge.cli.variable_text import SECRET, Secrets, print_change
 
     # Over a link it goes on when the hub has restarted.
-    async with open_bridge(hub, session, transport="link") as bridge:
+    async with open_bridge(hub, session, transport="link", must_exist=True) as bridge:
         variables = bridge.session_context
         secrets = Secrets(variables)
         async with aclosing(variables.watch_variables(*names or ())) as changes:

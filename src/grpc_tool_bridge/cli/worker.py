@@ -14,7 +14,7 @@ from grpc_tool_bridge.cli.worker_options import WorkerOptions
 def worker(
     sources: Annotated[
         list[str] | None,
-        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents and --mcp."),
+        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents and --mcp.", complete="file"),
     ] = None,
     *,
     options: WorkerOptions,

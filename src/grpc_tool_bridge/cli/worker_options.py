@@ -28,6 +28,7 @@ class WorkerOptions(ServingOptions):
             metavar="ID",
             help="Offer the tools to this session only, and create it if it does not exist. Without it every session "
             "has them.",
+            complete="session",
         ),
     ] = None
     worker_id: Annotated[

@@ -42,8 +42,8 @@ class WorkerProcess:
                 env={**os.environ, **line.environment},
                 pass_fds=[line.theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
-                # Ctrl-C at a terminal goes to this process, which passes it on.
-                process_group=0,
+                # Ctrl-C at a terminal goes to this process, which passes it on. uvloop knows no process groups.
+                start_new_session=True,
             )
         return cls(process, line)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from grpc_tool_bridge.client.arguments import pack_arguments, put_arguments, result_of
 from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.listing import BatchResults
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, call_in_batch, explain_error, warn_of_deprecation
 from grpc_tool_bridge.config.argument_checks import (
     check_named,
@@ -30,7 +31,7 @@ async def execute_batch(
     items: Sequence[Mapping[str, Any]],
     config: BatchConfig,
     timeout: float,
-) -> list[Any]:
+) -> BatchResults:
     """Makes the calls of a batch; ``tool_of`` finds a tool, for the rest see ``ToolBridgeClient.execute_batch``."""
     items = list_of("the batch", items, f"a list of calls, such as [{_A_CALL}]")
     if caller.middleware is not None or caller.options.default_metadata:
@@ -48,12 +49,13 @@ async def execute_batch(
         pack = partial(pack_arguments, args, kwargs, partial(_name_item, index, spec.name), spec)
         put_arguments(message, await outside_loop(pack))
     if not tools:
-        return []
+        return BatchResults()
     response: BatchToolCallResponse = await caller.call("BatchExecuteTools", request, timeout=timeout)
     if len(response.results) != len(tools):
         raise ProtocolError(f"a batch of {len(tools)} calls was answered with {len(response.results)} results")
     most = caller.options.max_message_nodes
-    return [await _read(result, tool, most) for result, tool in zip(response.results, tools, strict=True)]
+    results = [await _read(result, tool, most) for result, tool in zip(response.results, tools, strict=True)]
+    return BatchResults(results, [tool.name for tool in tools])
 
 
 def _name_item(index: int, name: str) -> str:
@@ -106,7 +108,7 @@ class _Apart:
         self._end = time.monotonic() + timeout
         self._stopped = False
 
-    async def run(self) -> list[Any]:
+    async def run(self) -> BatchResults:
         """Makes the calls, at most ``max_parallel`` at once, and returns their results in order."""
         width = (self._config.max_parallel or len(self._items)) if self._config.parallel else 1
         try:
@@ -115,7 +117,7 @@ class _Apart:
                     group.create_task(self._work())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return self._results
+        return BatchResults(self._results, [tool.name for tool, _, _ in self._items])
 
     async def _work(self) -> None:
         for place in self._left:

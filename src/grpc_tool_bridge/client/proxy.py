@@ -356,6 +356,12 @@ class AsyncGRPCProxyTool(AsyncApi):
         deprecated = f", deprecated: {self._deprecated}" if self._deprecated else ""
         return f"<{type(self).__name__} {self.name}{signature}{deprecated}>"
 
+    def _repr_html_(self) -> str:
+        """Shows the tool and its arguments in a notebook."""
+        from grpc_tool_bridge.client.html_tables import tool_page  # noqa: PLC0415 - only notebooks need it
+
+        return tool_page(self.spec)
+
     def _stream(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, most: int | None = None
     ) -> AsyncGenerator[Any, None]:

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.client.caller import Caller
+from grpc_tool_bridge.client.listing import Listing, listing_html
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, change_proxy, make_proxy, mark_removed
 from grpc_tool_bridge.client.resume import resumed
 from grpc_tool_bridge.config.argument_checks import A_NAME, check_text, refuse_type
@@ -104,6 +105,10 @@ class Tools(dict[str, AsyncGRPCProxyTool]):
         hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) shows the names"
         raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
 
+    def _repr_html_(self) -> str:
+        """Shows them as a table in a notebook."""
+        return listing_html([*self.values()])
+
 
 class SessionTools:
     """The tools of one session, as its client last read them.
@@ -179,7 +184,7 @@ class SessionTools:
 
     async def search(
         self, query: str, *, limit: int, prefix: str, tool_filter: ToolFilter | None
-    ) -> list[AsyncGRPCProxyTool]:
+    ) -> Listing[AsyncGRPCProxyTool]:
         """Finds tools; arguments, result and errors as for ``ToolBridgeClient.search_tools``."""
         self._caller.require_session()
         allows = None if tool_filter is None else filter_of(tool_filter)
@@ -188,7 +193,7 @@ class SessionTools:
             for proxy in self.all():
                 self._note(proxy.spec)
         found = await self._index.search(query, limit=limit, prefix=prefix, allows=allows)
-        return [self.proxies[tool.name] for tool in found]
+        return Listing(self.proxies[tool.name] for tool in found)
 
     def take(self, specs: Iterable[ToolSpec]) -> list[ToolChange]:
         """Takes the current specs of all tools, and the current options; returns the changes."""

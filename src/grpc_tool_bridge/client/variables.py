@@ -9,6 +9,7 @@ from typing import Any
 from grpc_tool_bridge.aio.loops import LoopStream
 from grpc_tool_bridge.aio.portal import AsyncApi
 from grpc_tool_bridge.client.caller import Caller, HasCaller, stream_ended
+from grpc_tool_bridge.client.listing import Listing
 from grpc_tool_bridge.client.resume import is_lost, reach, resumed
 from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.config.argument_checks import (
@@ -199,7 +200,7 @@ class SessionContext(AsyncApi):
         for tag in list_of("tags", tags, 'a list of texts, such as ["unit=m"]'):
             check_text("one of tags", tag)
         check_count("limit", limit, called="0 (all) or more")
-        return await _listed(self.caller, prefix=prefix, tags=tags, limit=limit)
+        return Listing(await _listed(self.caller, prefix=prefix, tags=tags, limit=limit))
 
     def watch_variables(
         self, *names: str, include_initial: bool = True, from_revision: int = 0, epoch: str = ""

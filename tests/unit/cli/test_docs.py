@@ -21,7 +21,7 @@ ROOT: Any = typer.main.get_command(make_app())
 SHARED = "Connection options"
 # Commands that connect to no hub, and have options of their own.
 STORE = {"store info", "store backup", "store restore", "store vacuum"}
-LISTENING = {"serve", "approve", "replay", "chaos-proxy", *STORE}
+LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE}
 
 
 def commands(group: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:

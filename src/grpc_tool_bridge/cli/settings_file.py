@@ -1,0 +1,55 @@
+"""The settings as a file in TOML: a complete sample, with each default and what it does."""
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from grpc_tool_bridge.config import Settings
+
+_WIDTH = 100
+_HEAD = """\
+# All settings of a hub, for `grpc-tool-bridge serve --config FILE`. Durations are in seconds, sizes in bytes.
+# Each is shown with its default; to change one, remove the # before its name. Those without a default have an example.
+# A flag, such as --call-timeout, and the environment, such as TOOL_BRIDGE_CALL_TIMEOUT, count before this file.
+"""
+
+# Values of settings that have no default.
+EXAMPLES = {
+    "tls_cert": "/etc/tool-bridge/cert.pem",
+    "tls_key": "/etc/tool-bridge/key.pem",
+    "token": "a-long-random-text",
+    "token_file": "/etc/tool-bridge/token",
+    "link_address": "127.0.0.1:50052",
+    "agent_model": "openai/gpt-4o-mini",
+    "agent_api_base": "http://127.0.0.1:8000/v1",
+}
+
+
+def sample() -> str:
+    """Returns a settings file that has every setting as a comment."""
+    return "".join((_HEAD, *_entries()))
+
+
+def _entries() -> Iterator[str]:
+    for name, field in Settings.model_fields.items():
+        about = field.description or name
+        text = f"{about[:1].upper()}{about[1:]}." + (" No default." if field.default is None else "")
+        lines = textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
+        value = EXAMPLES[name] if field.default is None else field.default
+        yield "\n" + "".join(f"# {line}\n" for line in lines) + f"# {name} = {toml(value)}\n"
+
+
+def toml(value: Any) -> str:
+    """Writes the value of a setting in TOML."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return f"{value:_}"
+        case float():
+            return repr(value)
+        case tuple():
+            return f"[{', '.join(map(toml, value))}]"
+    # A text of JSON is one of TOML.
+    return json.dumps(str(value), ensure_ascii=False)
