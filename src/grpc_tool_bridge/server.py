@@ -224,7 +224,9 @@ class LocalToolBridge(ToolBridge):
         tools: Functions and tools.
         settings: Limits. None: the defaults.
         store: As for ``BridgeServer``.
-        keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
+        keep_session: As for ``ToolBridge``.
+        follow_tools: As for ``ToolBridge``.
+        on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
 
     Raises:

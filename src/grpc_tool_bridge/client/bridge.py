@@ -408,7 +408,10 @@ class GRPCToolBridge(ToolBridge):
             same without gRPC: an error if there is no such link. "rpc" makes one RPC for each call.
         link_address: ``host:port`` at which the hub takes links over TCP (its setting of the same name), with the same
             token and TLS; None: none.
-        keep_session, retry_if, follow_tools, on_tools_changed: As for ``ToolBridge``.
+        keep_session: As for ``ToolBridge``.
+        retry_if: As for ``ToolBridge``.
+        follow_tools: As for ``ToolBridge``.
+        on_tools_changed: As for ``ToolBridge``.
         on_ask: Answers the questions of tools (``ToolContext.ask``). It is called with a ``Question``, which has
             ``message``, ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept),
             False or None (decline), or an ``Answer``. It may be async; a plain function is called in a thread, so it

@@ -82,7 +82,13 @@ class ToolWorker:
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
         capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
-        token, token_file, tls, tls_ca, proxy, allow_insecure, link_address: As for ``GRPCToolBridge``.
+        token: As for ``GRPCToolBridge``.
+        token_file: As for ``GRPCToolBridge``.
+        tls: As for ``GRPCToolBridge``.
+        tls_ca: As for ``GRPCToolBridge``.
+        proxy: As for ``GRPCToolBridge``.
+        allow_insecure: As for ``GRPCToolBridge``.
+        link_address: As for ``GRPCToolBridge``.
         transport: As for ``GRPCToolBridge``, but a worker always has a link.
         agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
             tools.
