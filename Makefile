@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures proto lock clean
+.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures docs proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
@@ -110,10 +110,16 @@ profile: install
 conformance: install
 	$(BIN)/python -m conformance.matrix
 
-# What docs/design.md shows of the package, from the code, and README.md of the dashboard, while the demo runs.
+# What docs/design.md shows of the package, from the code; the terminal of the front page, from commands that are run;
+# and what README.md shows of the dashboard, while the demo runs.
 pictures: install
 	$(BIN)/python scripts/draw_house.py
+	$(BIN)/python scripts/draw_terminal.py
 	TEST_WRITE_PICTURES=1 $(BIN)/python -m pytest -q tests/e2e/test_dashboard_pictures.py
+
+# The documentation as a site in build/site, with every link checked; `python -m http.server -d build/site` shows it.
+docs: install
+	$(BIN)/python scripts/build_site.py build/site
 
 proto: install
 	scripts/generate_proto.sh

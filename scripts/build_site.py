@@ -16,7 +16,7 @@ import sys
 import tempfile
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from site_links import complaints
@@ -41,6 +41,7 @@ FIRST = ("tool", "Tool", "ToolContext", "GRPCToolBridge", "ToolBridge", "BridgeS
 HOME = {"README.md": "docs/index.md"}
 # Packages whose public names are imported from themselves, beside those of the package.
 PACKAGES = ("testing", "adapters.mcp", "core")
+# A room that has none is shown by its name.
 TITLES = {
     "adapters.mcp": "MCP servers as tools",
     "client": "Clients",
@@ -54,7 +55,6 @@ TITLES = {
     "values": "Values",
     "worker": "Workers",
 }
-# A room without a title here is shown by its name.
 FENCE = "``````"
 LANGUAGES = {
     ".py": "python", ".js": "js", ".ts": "ts", ".go": "go", ".toml": "toml", ".exs": "elixir", ".ex": "elixir", ".proto": "proto",
@@ -75,6 +75,11 @@ def in_site(path: str) -> str:
     return path.removeprefix("docs/")
 
 
+def page_of_file(path: str) -> str:
+    """Says which page shows a file or a folder of the repository."""
+    return f"files/{path}.md"
+
+
 # ------------------------------------------------------------------------------------------------------ pages
 
 
@@ -83,12 +88,13 @@ class Sources:
 
     Args:
         folder: Where it goes.
+        show: Files of the repository that get a page even if no other page links to them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, show: Iterable[str] = ()) -> None:
         self._folder = folder
         self._pages = set(pages())
-        self._shown: dict[str, str] = {}
+        self._shown = {path: page_of_file(path) for path in show}
 
     def write(self) -> None:
         """Writes every page, and what they show and link to.
@@ -98,16 +104,17 @@ class Sources:
         """
         for path in sorted(self._pages):
             text = (ROOT / path).read_text(encoding="utf-8")
-            self._put(in_site(path), self._with_links_of_the_site(path, text))
+            self.put(in_site(path), self._with_links_of_the_site(path, text))
         for path, page in sorted(self._shown.items()):
-            self._put(page, show(path))
+            self.put(page, shown(path))
         for picture in (ROOT / "docs").rglob("*"):
             if picture.suffix in {".svg", ".png"}:
                 target = self._folder / in_site(picture.relative_to(ROOT).as_posix())
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(picture, target)
 
-    def _put(self, page: str, text: str) -> None:
+    def put(self, page: str, text: str) -> None:
+        """Writes one page."""
         target = self._folder / page
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -129,12 +136,12 @@ class Sources:
         if found in self._pages or found.startswith("docs/"):
             page = in_site(found)
         else:
-            page = self._shown.setdefault(found, f"files/{found}.md")
+            page = self._shown.setdefault(found, page_of_file(found))
         relative = os.path.relpath(page, PurePosixPath(in_site(path)).parent)
         return f"{before}{relative}{anchor or ''}{after}"
 
 
-def show(path: str) -> str:
+def shown(path: str) -> str:
     """Makes a page that shows a file of the repository, or the files of a folder."""
     listed = subprocess.run(["git", "ls-files", path], cwd=ROOT, capture_output=True, text=True, check=True)
     files = [name for name in listed.stdout.split() if not name.endswith((".lock", ".sum", "-lock.json"))] or [path]
@@ -191,19 +198,12 @@ def build(site: Path) -> None:
     """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        for name in ("site.css", "overrides"):
-            target = folder / ("docs" if name.endswith(".css") else "") / name
-            target.parent.mkdir(exist_ok=True)
-            (shutil.copytree if (WEBSITE / name).is_dir() else shutil.copy)(WEBSITE / name, target)
-        Sources(folder / "docs").write()
+        sources = Sources(folder / "docs", show=["proto/dspex_bridge.proto"])
         reference = dict(api_pages())
         for name, text in reference.items():
-            target = folder / "docs" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-        protocol = folder / "docs" / "files" / "proto" / "dspex_bridge.proto.md"
-        protocol.parent.mkdir(parents=True, exist_ok=True)
-        protocol.write_text(show("proto/dspex_bridge.proto"), encoding="utf-8")
+            sources.put(name, text)
+        sources.write()
+        shutil.copy(WEBSITE / "site.css", folder / "docs")
         config = configuration(list(reference))
         check_menu(config)
         (folder / "zensical.toml").write_text(config, encoding="utf-8")
