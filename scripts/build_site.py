@@ -1,9 +1,9 @@
 """Builds the documentation as a site: ``build_site.py build/site``.
 
-The pages are those of ``docs/`` and some that stand elsewhere in the repository, which GitHub shows too; links between them
-become links of the site. A file that a page links to, such as an example, gets a page that shows it. The reference of the
-Python API is made of the docstrings. It fails, and leaves what was there, if a link of the site leads nowhere or if a page
-would load something from another host.
+The pages are those of ``docs/`` and some that stand elsewhere in the repository, which GitHub shows too; links between
+them become links of the site. A file that a page links to, such as an example, gets a page that shows it. The reference
+of the Python API is made of the docstrings. It fails, and leaves what was there, if a link of the site leads nowhere or
+if a page would load something from another host.
 """
 
 import argparse
@@ -19,9 +19,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from site_links import complaints
-
 import grpc_tool_bridge
+from site_links import complaints
 
 ROOT = Path(__file__).parents[1]
 WEBSITE = ROOT / "website"
@@ -57,8 +56,15 @@ TITLES = {
 }
 FENCE = "``````"
 LANGUAGES = {
-    ".py": "python", ".js": "js", ".ts": "ts", ".go": "go", ".toml": "toml", ".exs": "elixir", ".ex": "elixir", ".proto": "proto",
-}  # fmt: skip
+    ".ex": "elixir",
+    ".exs": "elixir",
+    ".go": "go",
+    ".js": "js",
+    ".proto": "proto",
+    ".py": "python",
+    ".toml": "toml",
+    ".ts": "ts",
+}
 LINK = re.compile(r"(\]\()([^)#\s]*)(#[^)\s]*)?(\))")
 # Code, in which brackets are not links.
 CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
@@ -145,7 +151,7 @@ def shown(path: str) -> str:
     """Makes a page that shows a file of the repository, or the files of a folder."""
     listed = subprocess.run(["git", "ls-files", path], cwd=ROOT, capture_output=True, text=True, check=True)
     files = [name for name in listed.stdout.split() if not name.endswith((".lock", ".sum", "-lock.json"))] or [path]
-    text = [f"# {path}", f"The file as it stands in the repository{'' if files == [path] else ', with those beside it'}."]
+    text = [f"# {path}", f"The file{'' if files == [path] else 's'} as in the repository."]
     for name in files:
         if files != [path]:
             text.append(f"## {PurePosixPath(name).relative_to(path)}")
@@ -179,8 +185,8 @@ def api_pages() -> Iterator[tuple[str, str]]:
         short = [f"`{name.rpartition('.')[2]}`" for name in names]
         text = [f"# {TITLES.get(room, room.capitalize())}", f"Import them from `{home}`: {', '.join(short)}."]
         if room == "proto":
-            text.append("They are messages of the wire; [the protocol](../../files/proto/dspex_bridge.proto.md) says what")
-            text.append("each of their fields means, with units and defaults.")
+            protocol = "[The protocol](../../files/proto/dspex_bridge.proto.md)"
+            text.append(f"They are messages of the wire. {protocol} explains each field, with units and defaults.")
         else:
             text += [f"::: {name}" for name in names]
         yield f"reference/api/{room}.md", "\n\n".join(text) + "\n"
@@ -249,6 +255,7 @@ def check_menu(config: str) -> None:
 
 
 def main() -> None:
+    """Builds the site, and says where it is or what is wrong."""
     parser = argparse.ArgumentParser(description="Builds the documentation as a site.")
     parser.add_argument("site", type=Path, help="the folder of the site, which is replaced")
     site: Path = parser.parse_args().site

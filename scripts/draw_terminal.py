@@ -57,7 +57,8 @@ SVG = """\
 
 def tools() -> str:
     """Takes the two tools, and what they import, from the program of README.md."""
-    found = re.search(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     if found is None:
         raise ValueError("README.md has no Python program")
     kept = ast.Module([node for node in ast.parse(found[1]).body if is_of_the_tools(node)], [])
@@ -132,6 +133,7 @@ def draw(lines: list[str]) -> str:
 
 
 def main() -> None:
+    """Draws the terminal, or compares it."""
     parser = argparse.ArgumentParser(description="Draws docs/images/terminal.svg from commands that are run.")
     parser.add_argument("--check", action="store_true", help="draw nothing, and fail if the picture is not up to date")
     check: bool = parser.parse_args().check

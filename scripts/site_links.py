@@ -32,6 +32,7 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes what an element links to and loads, and its anchor."""
         given = dict(attrs)
         self.anchors |= {value for name in ("id", "name") if (value := given.get(name))}
         named = tag == "link" and bool(NAMING & set((given.get("rel") or "").split()))
@@ -56,6 +57,18 @@ class Site:
     def pages(self) -> dict[Path, Page]:
         """Reads every page."""
         return {path: Page(path) for path in sorted(self.folder.rglob("*.html"))}
+
+    def complaints_of(self, page: Page) -> Iterator[str]:
+        """Says what is wrong with the links of one page."""
+        name = page.path.relative_to(self.folder)
+        for address in page.loads:
+            if is_foreign(address):
+                yield f"{name}: loads {address} from another host"
+            elif not is_elsewhere(address) and (wrong := self.complaint(page.path, address)):
+                yield f"{name}: loads {address}, which {wrong}"
+        for address in page.links:
+            if not is_elsewhere(address) and (wrong := self.complaint(page.path, address)):
+                yield f"{name}: links to {address}, which {wrong}"
 
     def complaint(self, page: Path, address: str) -> str | None:
         """Says what is wrong with an address of the site, if anything."""
@@ -85,24 +98,19 @@ def is_elsewhere(address: str) -> bool:
     return bool(urlsplit(address).scheme or address.startswith("//"))
 
 
+def is_foreign(address: str) -> bool:
+    """Says whether something that is loaded comes from another host."""
+    return is_elsewhere(address) and not address.startswith("data:")
+
+
 def complaints(folder: Path) -> Iterator[str]:
     """Says what is wrong with a site: one line for each link that leads nowhere and each request to another host."""
     site = Site(folder.resolve())
     for path, page in site.pages.items():
-        name = path.relative_to(site.folder)
-        # Its links begin at the root of wherever the site is served.
-        if name == Path("404.html"):
-            continue
-        for address in page.loads:
-            if is_elsewhere(address):
-                if not address.startswith("data:"):
-                    yield f"{name}: loads {address} from another host"
-            elif wrong := site.complaint(path, address):
-                yield f"{name}: loads {address}, which {wrong}"
-        for address in page.links:
-            if not is_elsewhere(address) and (wrong := site.complaint(path, address)):
-                yield f"{name}: links to {address}, which {wrong}"
+        # The links of this one begin at the root of wherever the site is served.
+        if path.relative_to(site.folder) != Path("404.html"):
+            yield from site.complaints_of(page)
     for path in sorted([*site.folder.rglob("*.css"), *site.folder.rglob("*.svg")]):
         for address in addresses_of_styles(path.read_text(encoding="utf-8")):
-            if is_elsewhere(address) and not address.startswith("data:"):
+            if is_foreign(address):
                 yield f"{path.relative_to(site.folder)}: loads {address} from another host"

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.tools.questions import Answer, Question
     from grpc_tool_bridge.tools.steps import each, parallel, step
     from grpc_tool_bridge.tools.tool import Tool, tool
+    from grpc_tool_bridge.tools.variable import Variable
     from grpc_tool_bridge.values.serialization import deserialize_value, register_codec, serialize_value
     from grpc_tool_bridge.worker.worker import ToolWorker
 
@@ -95,6 +96,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "ValidationError",
+    "Variable",
     "VariableChange",
     "deserialize_value",
     "each",
@@ -131,6 +133,7 @@ if not TYPE_CHECKING:
         "tools.questions": "Answer Question",
         "tools.steps": "each parallel step",
         "tools.tool": "Tool tool",
+        "tools.variable": "Variable",
         "values.serialization": "deserialize_value register_codec serialize_value",
         "worker.worker": "ToolWorker",
     }

@@ -99,6 +99,10 @@ class BridgeServer:
         self._http = _make_http(self._served, http_address, mcp_agents)
         self._started = self._running = False
 
+    def __repr__(self) -> str:
+        state = "serving" if self._running else "stopped" if self._started else "not started"
+        return f"<{type(self).__name__} at {self.address}, {state}>"
+
     @property
     def address(self) -> str:
         """The address of the hub; after ``start`` with the actual port."""

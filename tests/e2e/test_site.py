@@ -75,6 +75,11 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         """Drops the line."""
 
 
+def pages_of(site: Path) -> list[str]:
+    """The pages, by their paths in the site."""
+    return [page.parent.relative_to(site).as_posix() for page in sorted(site.rglob("index.html"))]
+
+
 def test_every_page_of_docs_is_in_the_site(site: Path) -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         built = page.relative_to(ROOT / "docs").with_suffix("")
@@ -105,7 +110,7 @@ def test_a_link_that_leads_nowhere_fails_the_build_and_leaves_the_site_that_was_
 @pytest.mark.parametrize("theme", ["light", "dark"])
 async def test_no_page_asks_another_host_or_lacks_a_file(site: Path, origin: str, browser: Browser, theme: str) -> None:
     tab = await open_tab(browser, color_scheme=theme)
-    pages = [page.parent.relative_to(site).as_posix() for page in sorted(site.rglob("index.html"))]
+    pages = pages_of(site)
     assert len(pages) > 60
     # All pages have the same frame: the second theme only looks at those with pictures and at one of each kind.
     chosen = pages if theme == "light" else [".", "performance", "design", "reference/api/client", "how-to/dashboard"]

@@ -104,6 +104,12 @@ class ToolBridge(AgentCalls):
         self._following: asyncio.Task[None] | None = None
         self._portal: Portal | None = None
 
+    def __repr__(self) -> str:
+        where = self.client.caller.transport.where
+        if self.session_id is None:
+            return f"<{type(self).__name__} at {where}, not initialized>"
+        return f"<{type(self).__name__} at {where}, session {self.session_id!r}, tools: {len(self.tools)}>"
+
     @property
     def tools(self) -> dict[str, AsyncGRPCProxyTool]:
         """The session's tools by name; empty before ``initialize``."""
@@ -171,7 +177,7 @@ class ToolBridge(AgentCalls):
     def _specs(self) -> list[ToolSpec]:
         return [proxy.spec for proxy in self.tools.values()]
 
-    async def execute_tool(
+    async def call_tool(
         self,
         tool_id: str,
         *positional: Any,
@@ -181,8 +187,8 @@ class ToolBridge(AgentCalls):
     ) -> Any:
         """Calls a tool by id or name.
 
-        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. If the tool has an argument
-        named ``tool_id``, ``args`` or ``kwargs``, pass it in ``kwargs={…}``.
+        ``call_tool("add", 1, 2)`` or ``call_tool("add", args=[1, 2], kwargs={})``. If the tool has an argument named
+        ``tool_id``, ``args`` or ``kwargs``, pass it in ``kwargs={…}``.
 
         Raises:
             ToolExecutionError: The tool raised, or the hub refused the call.
@@ -201,8 +207,11 @@ class ToolBridge(AgentCalls):
             named = {**named, **kwargs}
         return await self.client.tool(tool_id)(*positional, **named)
 
+    # What it was called first; the method of the wire is still called so.
+    execute_tool = call_tool
+
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Iterates over what a tool yields; errors as for ``execute_tool``."""
+        """Iterates over what a tool yields; errors as for ``call_tool``."""
         return self.client.stream_tool(tool_id, *args, **kwargs)
 
     async def execute_batch(
@@ -240,7 +249,7 @@ class ToolBridge(AgentCalls):
             The tool's result.
 
         Raises:
-            ToolBridgeError: The last error, if no try succeeded; the classes are as for ``execute_tool``.
+            ToolBridgeError: The last error, if no try succeeded; the classes are as for ``call_tool``.
         """
         check_count("max_retries", max_retries, called="a whole number, 0 or more")
         if not isinstance(tool_id, str) and not hasattr(tool_id, "with_fresh_key"):

@@ -171,6 +171,10 @@ class ToolWorker:
         if not self._left.is_set():
             forks.end_with_step(self._loop)
 
+    def __repr__(self) -> str:
+        state = "closed" if self._left.is_set() else "registered" if self._registered else "not registered"
+        return f"<{type(self).__name__} {self.worker_id!r} of {self.address}, tools: {len(self.tools)}, {state}>"
+
     @property
     def tools(self) -> list[str]:
         """Names of the offered tools."""

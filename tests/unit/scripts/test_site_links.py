@@ -9,15 +9,18 @@ import pytest
 from support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[3]
-TELL = "import sys; from pathlib import Path; from site_links import complaints; print(*complaints(Path(sys.argv[1])), sep='\\n')"
+TELL = """
+import sys
+from pathlib import Path
+from site_links import complaints
+print(*complaints(Path(sys.argv[1])), sep="\\n")
+"""
 
 
 def complaints(site: Path) -> list[str]:
     """Asks in a process of its own, as scripts are no package."""
     command = [sys.executable, "-c", TELL, str(site)]
-    ran = subprocess.run(
-        command, cwd=ROOT / "scripts", capture_output=True, text=True, timeout=PATIENCE, check=True
-    )
+    ran = subprocess.run(command, cwd=ROOT / "scripts", capture_output=True, text=True, timeout=PATIENCE, check=True)
     return ran.stdout.split("\n")[:-1] if ran.stdout.strip() else []
 
 
