@@ -188,7 +188,9 @@ def api_pages() -> Iterator[tuple[str, str]]:
             protocol = "[The protocol](../../files/proto/dspex_bridge.proto.md)"
             text.append(f"They are messages of the wire. {protocol} explains each field, with units and defaults.")
         else:
-            text += [f"::: {name}" for name in names]
+            # The errors share what the first of them has.
+            options = "\n    options:\n      inherited_members: false" if room == "errors" else ""
+            text += [f"::: {name}{options}" for name in names]
         yield f"reference/api/{room}.md", "\n\n".join(text) + "\n"
 
 
