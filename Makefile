@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures proto lock clean
+.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures docs dist test-dist proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
@@ -110,10 +110,27 @@ profile: install
 conformance: install
 	$(BIN)/python -m conformance.matrix
 
-# What docs/design.md shows of the package, from the code, and README.md of the dashboard, while the demo runs.
+# What docs/design.md shows of the package, from the code; the terminal of the front page, from commands that are run;
+# and what README.md shows of the dashboard, while the demo runs.
 pictures: install
 	$(BIN)/python scripts/draw_house.py
+	$(BIN)/python scripts/draw_terminal.py
 	TEST_WRITE_PICTURES=1 $(BIN)/python -m pytest -q tests/e2e/test_dashboard_pictures.py
+
+# The documentation as a site in build/site, with every link checked; `python -m http.server -d build/site` shows it.
+docs: install
+	$(BIN)/python scripts/build_site.py build/site
+
+# The sdist, the wheel that is built from it, and some tests with that wheel in an environment of its own.
+DIST_TESTS ?= tests/unit/tools tests/unit/values $(wildcard tests/integration/test_contract_*.py)
+dist: install
+	rm -rf dist
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+	$(MAKE) test-dist
+
+# The wheel in dist/, with the Python of .venv.
+test-dist: install
+	scripts/check_wheel.sh dist $(DIST_TESTS)
 
 proto: install
 	scripts/generate_proto.sh
@@ -121,7 +138,8 @@ proto: install
 # Resolves every dependency again, for all platforms and Python versions that the package supports.
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
-	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --extra uvloop --group dev --output-file $(LOCK) pyproject.toml
+	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --extra uvloop --extra examples \
+	  --group dev --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
@@ -245,4 +263,4 @@ proto-go:
 	$(GO) run -C sdk/go/tools ./protogen
 
 clean:
-	rm -rf .venv .venv-proto .venv-fuzz .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .venv .venv-proto .venv-fuzz .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -76,7 +76,7 @@ async def _fail(stage: Stage) -> None:
 
 
 async def _missing_argument(stage: Stage) -> None:
-    error = await _failure(stage.bridge.execute_tool("peer_echo"))
+    error = await _failure(stage.bridge.call_tool("peer_echo"))
     assert error.error_type == "ValidationError", error
 
 
@@ -180,7 +180,7 @@ def _optional(stage: Stage, name: str) -> Any:
 
 
 async def _drain(stage: Stage) -> None:
-    calls = [asyncio.create_task(stage.bridge.execute_tool("peer_echo", number)) for number in range(CAPACITY)]
+    calls = [asyncio.create_task(stage.bridge.call_tool("peer_echo", number)) for number in range(CAPACITY)]
     await stage.ok("stop_serving")
     for number, call in enumerate(calls):
         # One that the worker did not take any more waits for another, which does not come.

@@ -5,9 +5,9 @@
     grpc-tool-bridge serve --tools examples/tools.py
 
 ``search_docs`` blocks, so the bridge runs it in a thread. ``scan_tree`` streams. ``summarize`` takes and returns a
-DataFrame. ``calculate`` is pure, so its result may be reused. Besides the bridge, they need pandas (the ``data``
-extra) and simpleeval. A tool has the rights of its process: ``scan_tree`` shows its caller any folder that this
-process can read.
+DataFrame. ``calculate`` is pure, so its result may be reused. Besides the bridge, they need the extra ``examples``,
+which is pandas and simpleeval. A tool has the rights of its process: ``scan_tree`` shows its caller any folder that
+this process can read.
 """
 
 import ast

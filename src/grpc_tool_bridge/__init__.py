@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from grpc_tool_bridge.tools.steps import each, parallel, step
     from grpc_tool_bridge.tools.tool import Tool, tool
     from grpc_tool_bridge.tools.toolset import Toolset
+    from grpc_tool_bridge.tools.variable import Variable
     from grpc_tool_bridge.values.serialization import deserialize_value, register_codec, serialize_value
     from grpc_tool_bridge.worker.worker import ToolWorker
 
@@ -103,6 +104,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "ValidationError",
+    "Variable",
     "VariableChange",
     "deserialize_value",
     "each",
@@ -142,6 +144,7 @@ if not TYPE_CHECKING:
         "tools.steps": "each parallel step",
         "tools.tool": "Tool tool",
         "tools.toolset": "Toolset",
+        "tools.variable": "Variable",
         "values.serialization": "deserialize_value register_codec serialize_value",
         "worker.worker": "ToolWorker",
     }

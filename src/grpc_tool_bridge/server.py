@@ -116,6 +116,10 @@ class BridgeServer(Surrounded):
         self._http = _make_http(self._served, http_address, mcp_agents)
         self._started = self._running = False
 
+    def __repr__(self) -> str:
+        state = "serving" if self._running else "stopped" if self._started else "not started"
+        return f"<{type(self).__name__} at {self.address}, {state}>"
+
     @property
     def address(self) -> str:
         """The address of the hub; after ``start`` with the actual port."""
@@ -251,11 +255,14 @@ class LocalToolBridge(Surrounded, ToolBridge):
     Args:
         tools: Functions, tools and toolsets.
         settings: Limits. None: the defaults.
-        store, middleware: As for ``BridgeServer``.
-        metadata: As for ``GRPCToolBridge``.
-        keep_session, follow_tools, on_tools_changed: As for ``ToolBridge``.
+        store: As for ``BridgeServer``.
+        keep_session: As for ``ToolBridge``.
+        follow_tools: As for ``ToolBridge``.
+        on_tools_changed: As for ``ToolBridge``.
         on_ask: As for ``GRPCToolBridge``.
         lifespan: As for ``BridgeServer``; it is given this bridge.
+        metadata: As for ``GRPCToolBridge``.
+        middleware: As for ``BridgeServer``.
 
     Raises:
         AlreadyExistsError: Two tools share a name and a version.

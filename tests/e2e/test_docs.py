@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import importlib.util
 import inspect
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,20 +95,20 @@ class EnoughError(Exception):
     """Ends a block that would go on for ever."""
 
 
-@tool
-def calculate(expression: str) -> float:
-    """Calculates."""
-    known = {"2 + 2": 4.0, "1 + 1": 2.0, "6 * 7": 42.0}
-    base, power, exponent = expression.partition(" ** ")
-    if expression not in known and not power:
-        raise ValueError(f"cannot calculate {expression!r}")
-    return float(base) ** float(exponent) if power else known[expression]
+def _example_tools() -> ModuleType:
+    """The tools that the pages speak of, as the repository has them."""
+    spec = importlib.util.spec_from_file_location("example_tools", DOCS.parent / "examples" / "tools.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # A dataclass of the module looks itself up there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-@tool
-async def search_docs(query: str) -> list[str]:
-    """Searches."""
-    return [query]
+EXAMPLES = _example_tools()
+calculate, search_docs = EXAMPLES.calculate, EXAMPLES.search_docs
 
 
 @tool
@@ -139,8 +140,13 @@ class Page:
 
     def tools(self) -> list[Tool]:
         """Makes the tools that the page defines."""
+        return self.tools_of(*self.texts)
+
+    @staticmethod
+    def tools_of(*texts: str) -> list[Tool]:
+        """Makes the tools that blocks define."""
         names: dict[str, Any] = {"__name__": "page"}
-        for text in self.texts:
+        for text in texts:
             if "@tool" in text:
                 exec(text, names)
         return [item for item in names.values() if isinstance(item, Tool)]
@@ -190,12 +196,12 @@ async def run_page(name: str, replace: dict[str, str], **names: Any) -> Page:
 async def test_call_tools_does_what_it_says() -> None:
     page = await run_page("call-tools", {})
 
-    assert page.names["result"] == 4.0
-    assert page.names["hits"] == ["event loop"]
-    assert page.names["squares"][:4] == [0.0, 1.0, 4.0, 9.0]
-    assert page.names["results"][0] == 2.0
+    assert repr(page.names["result"]) == "4"
+    assert "event loop" in page.names["hits"][0]["snippet"]
+    assert repr(page.names["squares"][:4]) == "[0, 1, 4, 9]"
+    assert repr(page.names["results"][0]) == "2"
     assert isinstance(page.names["results"][1], ToolExecutionError)
-    assert page.printed == ["4.0"]
+    assert page.printed == ["4"]
 
 
 async def test_find_tools_does_what_it_says() -> None:
@@ -216,8 +222,8 @@ async def test_find_tools_does_what_it_says() -> None:
             await page.run(text)
 
     assert (page.printed, page.names["result"]) == (["['weather_now']"], "sunny in Rome")
-    for name in ("some", "more", "safe"):
-        assert [item["function"]["name"] for item in page.names[name]] == ["weather_now"]
+    for name, tools in (("some", ["weather_now"]), ("more", ["weather_now"]), ("safe", ["calculate", "weather_now"])):
+        assert [item["function"]["name"] for item in page.names[name]] == tools
     assert [item.name for item in page.names["tools"]] == ["calculate", "search_tools", "call_tool"]
     assert page.names["agent_id"].startswith("agent-")
 
@@ -225,7 +231,7 @@ async def test_find_tools_does_what_it_says() -> None:
 async def test_retries_and_caching_does_what_it_says() -> None:
     page = await run_page("retries-and-caching", {})
 
-    assert page.names["hits"] == ["event loop"]
+    assert "event loop" in page.names["hits"][0]["snippet"]
     assert page.names["first"] == page.names["second"] == [7, 13]
 
 
@@ -256,7 +262,7 @@ async def test_handle_errors_does_what_it_says() -> None:
     await page.run(held_back)
 
     assert page.names["weather"].spec.metadata["breaker"] == '{"failures": 5, "seconds": 30}'
-    assert page.printed[0] == "calculate ValueError cannot calculate '1 / 0'"
+    assert page.printed[0].startswith("calculate ValueError cannot calculate '1 / 0': it divides by zero")
     assert page.printed[1].startswith("wrong arguments: {")
     assert "'expression': 'missing'" in page.printed[1]
     assert page.names["Busy"].retryable is True
@@ -266,7 +272,7 @@ async def test_inject_faults_does_what_it_says(tmp_path: Path, monkeypatch: pyte
     page = Page("inject-faults", {}, search_docs=search_docs)
     in_a_test, named = page.texts
     await page.run(in_a_test)
-    assert page.names["hits"] == ["event loop"]
+    assert "event loop" in page.names["hits"][0]["snippet"]
     with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
         page.given["bridge"] = bridge
         await page.run(named)
@@ -363,12 +369,12 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
         function_model=FunctionModel(model),
     )
 
-    assert page.names["said"].trajectory["observation_0"] == 4.0
-    assert page.names["value"] == "42.0"
+    assert page.names["said"].trajectory["observation_0"] == 4
+    assert page.names["value"] == "42"
     assert "cannot calculate 'two and two'" in page.names["refusal"]
-    assert asked[1][-1] == {"role": "tool", "tool_call_id": "call-1", "content": "4.0"}
-    assert page.names["ran"].output == "4.0"
-    assert page.names["found"] == '["event loop"]'
+    assert asked[1][-1] == {"role": "tool", "tool_call_id": "call-1", "content": "4"}
+    assert page.names["ran"].output == "4"
+    assert "event loop" in page.names["found"]
 
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
@@ -502,12 +508,10 @@ def without_numbers(text: str) -> list[str]:
     return [re.sub(r"[ ─]+", " ", line).strip() for line in text.strip().splitlines()]
 
 
-def test_what_durable_lets_a_shell_do_keeps_a_variable(tmp_path: Path) -> None:
-    first, *_ = blocks(DOCS / "how-to" / "durable.md", "sh")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    programs = tmp_path / "bin"
-    programs.mkdir()
+def run_in_shell(script: str, folder: Path, address: str) -> str:
+    """Runs what a page lets its reader type, with a hub at this address; returns what it prints."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
     program = programs / "grpc-tool-bridge"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m grpc_tool_bridge.cli "$@"\n')
     program.chmod(0o755)
@@ -515,14 +519,19 @@ def test_what_durable_lets_a_shell_do_keeps_a_variable(tmp_path: Path) -> None:
     env = {**environment(**more), "PATH": f"{programs}:{os.environ['PATH']}"}
     paths = [str(Path(path).resolve()) for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     env["PYTHONPATH"] = os.pathsep.join(paths)
-    # Its hubs end with the block: nothing reads what they print.
-    script = first.replace(" &\n", " >>log 2>&1 &\n")
     words = ["bash", "-c", script]
-    ran = subprocess.run(
-        words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=2 * PATIENCE, check=False
-    )
-    assert ran.returncode == 0, (ran.stderr, (tmp_path / "log").read_text())
-    assert ran.stdout.splitlines()[-1] == "0.95"
+    ran = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_what_durable_lets_a_shell_do_keeps_a_variable(tmp_path: Path) -> None:
+    first, *_ = blocks(DOCS / "how-to" / "durable.md", "sh")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    # Its hubs end with the block: nothing reads what they print.
+    printed = run_in_shell(first.replace(" &\n", " >>log 2>&1 &\n"), tmp_path, address)
+    assert printed.splitlines()[-1] == "0.95"
 
 
 async def test_durable_does_what_it_says(
@@ -560,6 +569,68 @@ def test_the_errors_that_durable_explains_are_those_of_stores() -> None:
     for text in quoted:
         for part in re.split(r" ?\(process \d+\) ?", text):
             assert part in told, part
+
+
+# --------------------------------------------------------------------------------------------- pages of migration
+
+
+async def test_coming_from_fastmcp_does_what_it_says() -> None:
+    page = Page("../coming-from/fastmcp", {})
+    theirs, tools, called = page.texts
+    assert theirs.startswith("# FastMCP\n")
+    await page.run(tools)
+    await page.run(called)
+    assert page.printed == ["5", "5"]
+
+
+async def test_coming_from_temporal_does_what_it_says() -> None:
+    @tool
+    def charge(order: int, amount: float) -> str:
+        """Takes money."""
+        return f"{order}: {amount}"
+
+    theirs, _, both = Page("../coming-from/temporal", {}).texts
+    assert theirs.startswith("# Temporal")
+    with running_hub([charge], Settings()) as hub:
+        page = Page("../coming-from/temporal", {EXAMPLE_ADDRESS: hub.address})
+        await page.run(page.texts[1])
+        async with GRPCToolBridge(hub.address) as bridge:
+            page.given["tools"] = await bridge.initialize()
+            await page.run(both)
+            await page.run(both)
+    assert page.printed == ["Hello, Ann!"]
+    assert page.names["receipt"] == "17: 9.5"
+
+
+async def test_coming_from_grpc_does_what_it_says() -> None:
+    page = Page("../coming-from/grpc", {})
+    await page.run(page.texts[0])
+    assert page.printed == ["5", "[3, 2, 1, 0]"]
+
+
+async def test_coming_from_snakepit_does_what_it_says() -> None:
+    page = Page("../coming-from/snakepit", {})
+    theirs, ours = page.texts
+    assert theirs.startswith("# Snakepit\n")
+    await page.run(ours)
+    async with LocalToolBridge(tools=page.tools_of(ours)) as bridge:
+        assert await (await bridge.initialize())["add"](2, 3) == 5.0
+
+
+def test_what_the_command_line_shows_of_json_can_be_typed(tmp_path: Path) -> None:
+    first, second = re.findall(
+        r"^```sh\n(.*?)^```",
+        (DOCS / "reference" / "cli.md").read_text().split("\n## JSON\n")[1].split("\n## ")[0],
+        re.DOTALL | re.MULTILINE,
+    )
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("# A\n")
+    with running_hub([EXAMPLES.scan_tree, EXAMPLES.summarize], Settings()) as hub:
+        # The hub of this test has another folder.
+        scanned = run_in_shell(first.replace("scan_tree docs", f"scan_tree {tmp_path}/docs"), tmp_path, hub.address)
+        summed = run_in_shell(second, tmp_path, hub.address)
+    assert "a.md" in scanned
+    assert ".py" in summed
 
 
 # ---------------------------------------------------------------------------------------- pages that are tests

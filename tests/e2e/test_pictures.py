@@ -35,3 +35,9 @@ def test_the_pictures_of_the_dashboard_are_small(theme: str) -> None:
     picture = (ROOT / f"docs/images/dashboard-{theme}.png").read_bytes()
     assert size_of(picture) == (1600, 1000)
     assert len(picture) < 200_000
+
+
+def test_the_terminal_of_the_front_page_shows_what_the_commands_print() -> None:
+    command = [sys.executable, "scripts/draw_terminal.py", "--check"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=4 * PATIENCE, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr

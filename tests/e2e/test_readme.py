@@ -25,6 +25,14 @@ def test_the_readmes_example_prints_what_the_readme_says(tmp_path: Path) -> None
     assert ran.stdout.splitlines() == [promised.group(1), promised.group(2)]
 
 
+def test_the_front_page_of_the_site_has_the_same_example() -> None:
+    pages = [README, README.parent / "docs" / "index.md"]
+    first, second = (re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL) for page in pages)
+    assert first is not None
+    assert second is not None
+    assert first[1] == second[1]
+
+
 def test_every_file_that_the_readme_links_to_is_there() -> None:
     prose = re.sub(r"```.*?```", "", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     links = re.findall(r"\]\((?!https?:)([^)#]+)", prose)

@@ -731,6 +731,15 @@ def test_doctor_knows_every_extra() -> None:
     assert EXTRAS.keys() == project["optional-dependencies"].keys()
 
 
+def test_every_extra_is_used() -> None:
+    root = Path(__file__).parents[2]
+    for extra, packages in EXTRAS.items():
+        folder = root / ("examples" if extra == "examples" else "src")
+        text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py") if path.name != "checks.py")
+        for package in packages:
+            assert re.search(rf"\b{package}\b", text), f"nothing imports {package} of the extra {extra}"
+
+
 def test_doctor_for_people_has_a_line_for_each_check(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--address", hub["address"]]) == 0
     lines = capsys.readouterr().out.splitlines()

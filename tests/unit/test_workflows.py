@@ -92,8 +92,18 @@ def test_every_command_of_a_job_names_what_is_there(job: Any) -> None:
 def test_every_python_of_the_classifiers_is_tested() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     claimed = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
-    unit = yaml.safe_load((ROOT / ".github/workflows/test-tool-bridge.yml").read_text(encoding="utf-8"))
-    assert values_of(unit["jobs"]["unit-tests"], "python") == claimed
+    for workflow, job in (("test-tool-bridge", "unit-tests"), ("release", "test")):
+        loaded = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text(encoding="utf-8"))
+        assert values_of(loaded["jobs"][job], "python") == claimed
+
+
+def test_what_is_published_was_tested_before_and_is_attested() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))["jobs"]
+    assert (jobs["test"]["needs"], jobs["publish"]["needs"]) == ("build", "test")
+    used = [step["uses"].partition("@")[0] for step in jobs["publish"]["steps"]]
+    assert used == ["actions/download-artifact", "actions/attest-build-provenance", "pypa/gh-action-pypi-publish"]
+    # A token of the project would be shown to whatever the step runs.
+    assert "password" not in jobs["publish"]["steps"][-1]["with"]
 
 
 def test_no_job_may_write_but_the_one_that_publishes() -> None:
@@ -101,7 +111,8 @@ def test_no_job_may_write_but_the_one_that_publishes() -> None:
         workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert workflow["permissions"] == {"contents": "read"}, path.name
         granted = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
-        assert granted == ({"publish": {"id-token": "write"}} if path.stem == "release" else {})
+        publish = {"id-token": "write", "attestations": "write"}
+        assert granted == ({"publish": publish} if path.stem == "release" else {})
 
 
 def test_no_step_puts_what_others_wrote_into_a_shell() -> None:

@@ -151,7 +151,7 @@ async def answer(bridge: GRPCToolBridge, line: str) -> dict[str, Any]:
         if request.get("stream"):
             value: Any = [item async for item in bridge.client.stream_tool(name, *args, **kwargs)]
         else:
-            value = await bridge.client.execute_tool(name, *args, **kwargs)
+            value = await bridge.client.call_tool(name, *args, **kwargs)
     except ToolBridgeError as error:
         about = {"type": error.error_type, "message": error.message, "details": error.details}
         return {"error": {**about, "stack": error.remote_traceback, "retryable": error.retryable}}

@@ -39,7 +39,7 @@ EXTRAS = {
     "pydantic-ai": ("pydantic_ai",),
     "mcp": ("mcp",),
     "http": ("prometheus_client", "starlette", "uvicorn"),
-    "cluster": ("nats",),
+    "examples": ("pandas", "simpleeval"),
     "uvloop": ("uvloop",),
 }
 

@@ -1,7 +1,7 @@
 """What ``vars`` prints: variables without their values, changes, and what stands for a secret."""
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import datetime
 from typing import Any
 
 from rich.pretty import pretty_repr
@@ -10,7 +10,7 @@ from rich.table import Table
 from grpc_tool_bridge.cli.consoles import console, print_value, rich_table, table_of
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.client.variables import SessionContext, VariableChange
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo
+from grpc_tool_bridge.tools.variable import Variable
 
 
 class _Secret:
@@ -40,15 +40,15 @@ class Secrets:
             return False
         if change.name not in self._known:
             info = await find_variable(self._variables, change.name)
-            if info is None or info.metadata.created_at.ToDatetime(UTC) > change.timestamp:
+            if info is None or info.created is None or info.created > change.timestamp:
                 # Deleted or replaced since: it may have been secret.
                 return True
-            if info.metadata.secret:
+            if info.secret:
                 self._known.add(change.name)
         return change.name in self._known
 
 
-async def find_variable(variables: SessionContext, name: str) -> VariableInfo | None:
+async def find_variable(variables: SessionContext, name: str) -> Variable | None:
     """Finds a variable by name; None if there is none."""
     # Sorted by name, the variable comes before those with its name as prefix.
     found = await variables.list_variables(name, limit=1)
@@ -80,31 +80,34 @@ def print_change(change: VariableChange, value: Any, *, as_json: bool) -> None:
         print_value(value, out)
 
 
-def facts(info: VariableInfo) -> dict[str, Any]:
+def facts(info: Variable) -> dict[str, Any]:
     """Describes a variable for programs, without its value."""
-    metadata = info.metadata
     return {
         "name": info.name,
         "type": info.type,
-        "size_bytes": info.size_bytes,
-        "revision": metadata.revision,
-        "created_at": metadata.created_at.ToJsonString(),
-        "updated_at": metadata.updated_at.ToJsonString(),
-        "created_by": metadata.created_by,
-        "tags": dict(metadata.tags),
-        "secret": metadata.secret,
+        "size_bytes": info.size,
+        "revision": info.revision,
+        "created_at": _moment(info.created),
+        "updated_at": _moment(info.updated),
+        "created_by": info.created_by,
+        "tags": dict(info.tags),
+        "secret": info.secret,
     }
 
 
-def _row(info: VariableInfo) -> list[Any]:
-    metadata = info.metadata
-    updated = metadata.updated_at.ToDatetime(UTC).astimezone()
-    tags = " ".join(f"{key}={value}" if value else key for key, value in sorted(metadata.tags.items()))
-    secret = "secret" if metadata.secret else ""
-    return [info.name, info.type, info.size_bytes, metadata.revision, f"{updated:%Y-%m-%d %H:%M:%S}", tags, secret]
+def _moment(moment: datetime | None) -> str | None:
+    """Writes a time as JSON has it; None if it is not known."""
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
-def table(infos: Sequence[VariableInfo]) -> Table:
+def _row(info: Variable) -> list[Any]:
+    updated = "" if info.updated is None else f"{info.updated.astimezone():%Y-%m-%d %H:%M:%S}"
+    tags = " ".join(f"{key}={value}" if value else key for key, value in sorted(info.tags.items()))
+    secret = "secret" if info.secret else ""
+    return [info.name, info.type, info.size, info.revision, updated, tags, secret]
+
+
+def table(infos: Sequence[Variable]) -> Table:
     """Lays out a line for each variable."""
     columns = ["name", "type", "bytes", "revision", "updated", "tags", "secret"]
     return rich_table(columns, [_row(info) for info in infos])

@@ -94,8 +94,8 @@ async def set_variable(
         variables = bridge.session_context
         known = await find_variable(variables, name)
         if known is not None:
-            tags = {**known.metadata.tags, **tags}
-            secret = secret or known.metadata.secret
+            tags = {**known.tags, **tags}
+            secret = secret or known.secret
         metadata = {"tags": tags, "secret": secret, "created_by": "grpc-tool-bridge vars set"}
         now = await variables.set_variable(name, given, metadata, expected_revision=revision)
     print_json({"name": name, "revision": now}) if as_json else console().print(f"{name} is at revision {now}")

@@ -106,6 +106,12 @@ class ToolBridge(AgentCalls):
         self._following: asyncio.Task[None] | None = None
         self._portal: Portal | None = None
 
+    def __repr__(self) -> str:
+        where = self.client.caller.transport.where
+        if self.session_id is None:
+            return f"<{type(self).__name__} at {where}, not initialized>"
+        return f"<{type(self).__name__} at {where}, session {self.session_id!r}, tools: {len(self.tools)}>"
+
     @property
     def tools(self) -> Tools:
         """The session's tools by name; empty before ``initialize``. A hidden one is found by its name only."""
@@ -179,7 +185,7 @@ class ToolBridge(AgentCalls):
     def _specs(self) -> list[ToolSpec]:
         return [proxy.spec for proxy in (*self.tools.values(), *self.tools.hidden.values())]
 
-    async def execute_tool(
+    async def call_tool(
         self,
         tool_id: str,
         *positional: Any,
@@ -189,8 +195,8 @@ class ToolBridge(AgentCalls):
     ) -> Any:
         """Calls a tool by id or name.
 
-        ``execute_tool("add", 1, 2)`` or ``execute_tool("add", args=[1, 2], kwargs={})``. If the tool has an argument
-        named ``tool_id``, ``args`` or ``kwargs``, pass it in ``kwargs={…}``.
+        ``call_tool("add", 1, 2)`` or ``call_tool("add", args=[1, 2], kwargs={})``. If the tool has an argument named
+        ``tool_id``, ``args`` or ``kwargs``, pass it in ``kwargs={…}``.
 
         Raises:
             ToolExecutionError: The tool raised, or the hub refused the call.
@@ -209,8 +215,11 @@ class ToolBridge(AgentCalls):
             named = {**named, **kwargs}
         return await self.client.tool(tool_id)(*positional, **named)
 
+    # What it was called first; the method of the wire is still called so.
+    execute_tool = call_tool
+
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """Iterates over what a tool yields; errors as for ``execute_tool``."""
+        """Iterates over what a tool yields; errors as for ``call_tool``."""
         return self.client.stream_tool(tool_id, *args, **kwargs)
 
     async def execute_batch(
@@ -248,7 +257,7 @@ class ToolBridge(AgentCalls):
             The tool's result.
 
         Raises:
-            ToolBridgeError: The last error, if no try succeeded; the classes are as for ``execute_tool``.
+            ToolBridgeError: The last error, if no try succeeded; the classes are as for ``call_tool``.
         """
         check_count("max_retries", max_retries, called="a whole number, 0 or more")
         if not isinstance(tool_id, str | AsyncGRPCProxyTool):
@@ -450,7 +459,10 @@ class GRPCToolBridge(ToolBridge):
             same without gRPC: an error if there is no such link. "rpc" makes one RPC for each call.
         link_address: ``host:port`` at which the hub takes links over TCP (its setting of the same name), with the same
             token and TLS; None: none.
-        keep_session, retry_if, follow_tools, on_tools_changed: As for ``ToolBridge``.
+        keep_session: As for ``ToolBridge``.
+        retry_if: As for ``ToolBridge``.
+        follow_tools: As for ``ToolBridge``.
+        on_tools_changed: As for ``ToolBridge``.
         on_ask: Answers the questions of tools (``ToolContext.ask``). It is called with a ``Question``, which has
             ``message``, ``schema`` and ``tool_id``, and returns a dict (accept, with this content), True (accept),
             False or None (decline), or an ``Answer``. It may be async; a plain function is called in a thread, so it

@@ -92,6 +92,10 @@ class ToolBridgeClient(AgentCalls):
         self._session = ClientSession(self.caller, self._tools)
         self._transport.on_relinked = self._session.rejoin
 
+    def __repr__(self) -> str:
+        session = "no session" if self.session_id is None else f"session {self.session_id!r}"
+        return f"<{type(self).__name__} at {self._transport.where}, {session}>"
+
     @property
     def session_id(self) -> str | None:
         """The session that calls belong to; set by ``initialize_session``, or by hand."""
@@ -323,9 +327,12 @@ class ToolBridgeClient(AgentCalls):
         """
         return self._tools.find(tool_id)
 
-    async def execute_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> Any:
+    async def call_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> Any:
         """Calls a tool by id or name; raises as a proxy does."""
         return await self.tool(tool_id)(*args, **kwargs)
+
+    # What it was called first; the method of the wire is still called so.
+    execute_tool = call_tool
 
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what a tool yields; raises as a proxy does."""

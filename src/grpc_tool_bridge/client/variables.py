@@ -42,6 +42,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableUpdate,
     WatchVariablesRequest,
 )
+from grpc_tool_bridge.tools.variable import Variable
 from grpc_tool_bridge.values.offload import read_value, written
 
 # Longer names, which no variable can have, are cut in error texts.
@@ -186,21 +187,23 @@ class SessionContext(AsyncApi):
         )
         await self.caller.call("DeleteSessionVariable", request)
 
-    async def list_variables(
-        self, prefix: str = "", *, tags: tuple[str, ...] = (), limit: int = 0
-    ) -> list[VariableInfo]:
-        """Lists variables by name.
+    async def list_variables(self, prefix: str = "", *, tags: tuple[str, ...] = (), limit: int = 0) -> list[Variable]:
+        """Lists variables by name, without their values.
 
         Args:
             prefix: Only names with this prefix.
             tags: Only variables with all of these tags: "key" or "key=value".
             limit: Maximum number of variables; 0: all.
+
+        Raises:
+            SessionError, ToolCommunicationError: As for ``get_variable``.
         """
         check_text("prefix", prefix, may_be_empty=True)
         for tag in list_of("tags", tags, 'a list of texts, such as ["unit=m"]'):
             check_text("one of tags", tag)
         check_count("limit", limit, called="0 (all) or more")
-        return Listing(await _listed(self.caller, prefix=prefix, tags=tags, limit=limit))
+        found = await _listed(self.caller, prefix=prefix, tags=tags, limit=limit)
+        return Listing(Variable.of(info) for info in found)
 
     def watch_variables(
         self, *names: str, include_initial: bool = True, from_revision: int = 0, epoch: str = ""

@@ -271,7 +271,7 @@ class ContextServer:
 
     async def _list_variables(self, payload: bytes) -> Message:
         prefix = ListVariablesRequest.FromString(payload).prefix
-        return ListVariablesResponse(variables=await self._context.list_variables(prefix))
+        return ListVariablesResponse(variables=[item.message() for item in await self._context.list_variables(prefix)])
 
     async def _call_tool(self, payload: bytes) -> Message:
         request = ToolCallRequest.FromString(payload)

@@ -31,6 +31,7 @@ from grpc_tool_bridge.tools.lifespan_values import NO_LIFESPAN, LifespanValues
 from grpc_tool_bridge.tools.memory_runtime import Answers, MemoryRuntime, portal
 from grpc_tool_bridge.tools.questions import Answer, Question, ask_of, checked_answer
 from grpc_tool_bridge.tools.tool_calls import ToolCalls
+from grpc_tool_bridge.tools.variable import Variable
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -308,10 +309,10 @@ class ToolContext(CallContext):
         check_text("name", name, _A_VARIABLE, may_be_empty=True)
         await self._runtime.delete_variable(name, expected_revision)
 
-    async def list_variables(self, prefix: str = "") -> list[VariableInfo]:
-        """Lists the session's variables whose names start with ``prefix``, sorted by name."""
+    async def list_variables(self, prefix: str = "") -> list[Variable]:
+        """Lists the session's variables whose names start with ``prefix``, sorted by name, without their values."""
         check_text("prefix", prefix, may_be_empty=True)
-        return await self._runtime.list_variables(prefix)
+        return [Variable.of(info) for info in await self._runtime.list_variables(prefix)]
 
     async def call_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> Any:
         """Calls another tool of the session, within this call's deadline.

@@ -24,9 +24,9 @@ class Question:
     Attributes:
         message: For a person to read.
         schema: JSON Schema of the requested content, an object of plain properties; None: only acceptance is asked
-        for.
+            for.
         tool_id: The tool that was called, which may have called the one that asks; empty for a batch and an agent's
-        run, which call several.
+            run, which call several.
     """
 
     message: str

@@ -67,7 +67,7 @@ def serialize_value(
     Raises:
         SerializationError: The value cannot be represented exactly, is nested too deep or contains itself.
         MessageTooLargeError: It takes more than ``max_bytes``, or an iterator in it yields more than that (10 MB if
-        ``max_bytes`` is None).
+            ``max_bytes`` is None).
     """
     scalar = SCALARS.get(type(value))
     if scalar is not None:
@@ -176,10 +176,10 @@ def register_codec(cls: type[T], *, type_url: str, encode: Callable[[T], bytes],
     Args:
         cls: The class. Its subclasses are not included.
         type_url: A name such as "acme.Money", with or without a prefix that ends in a slash. Peers that decode
-        the value register the same name.
+            the value register the same name.
         encode: Converts an instance to bytes.
         decode: Converts bytes, possibly from an untrusted peer, to an instance. Any exception becomes a
-        SerializationError.
+            SerializationError.
 
     Raises:
         AlreadyExistsError: The class or the name is taken.

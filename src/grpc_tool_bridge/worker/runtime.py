@@ -102,7 +102,7 @@ class WorkerRuntime(LinkedSession):
 
     async def list_variables(self, prefix: str) -> list[VariableInfo]:
         """Lists the session's variables by name."""
-        return await self._opened().session_context.list_variables(prefix=prefix)
+        return [found.message() for found in await self._opened().session_context.list_variables(prefix=prefix)]
 
     async def ask(self, question: Ask) -> Answer:
         """Asks the caller of the outermost call, through the hub; raises UnimplementedError."""

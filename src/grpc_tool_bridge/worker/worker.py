@@ -86,7 +86,13 @@ class ToolWorker(Surrounded):
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
             id.
         capacity: Maximum concurrent calls; the hub sends further calls to other workers, or queues them.
-        token, token_file, tls, tls_ca, proxy, allow_insecure, link_address: As for ``GRPCToolBridge``.
+        token: As for ``GRPCToolBridge``.
+        token_file: As for ``GRPCToolBridge``.
+        tls: As for ``GRPCToolBridge``.
+        tls_ca: As for ``GRPCToolBridge``.
+        proxy: As for ``GRPCToolBridge``.
+        allow_insecure: As for ``GRPCToolBridge``.
+        link_address: As for ``GRPCToolBridge``.
         transport: As for ``GRPCToolBridge``, but a worker always has a link.
         agents: Also run agents: True uses ``settings``; a mapping or AgentSettings overrides them. None: only run
             tools.
@@ -176,6 +182,10 @@ class ToolWorker(Surrounded):
         """Ends a process that a tool has forked in the event loop, so that it does not use this process's link."""
         if not self._left.is_set():
             forks.end_with_step(self._loop)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._left.is_set() else "registered" if self._registered else "not registered"
+        return f"<{type(self).__name__} {self.worker_id!r} of {self.address}, tools: {len(self.tools)}, {state}>"
 
     @property
     def tools(self) -> list[str]:

@@ -36,8 +36,12 @@ from unit.client.fakes import ENDED, OPENED, FakeTransport, answer, client_of, r
 @pytest.mark.parametrize(
     "call",
     [
+        lambda bridge: bridge.call_tool("add", 1, b=2),
+        lambda bridge: bridge.call_tool("add", args=[1], kwargs={"b": 2}),
+        lambda bridge: bridge.client.call_tool("add", 1, b=2),
+        # The older name of both.
         lambda bridge: bridge.execute_tool("add", 1, b=2),
-        lambda bridge: bridge.execute_tool("add", args=[1], kwargs={"b": 2}),
+        lambda bridge: bridge.client.execute_tool("add", 1, b=2),
         lambda bridge: bridge.execute_tool(tool_id="add", args=[1], kwargs={"b": 2}),
         lambda bridge: bridge.execute_tool("add", 1, kwargs={"b": 2}),
         lambda bridge: bridge.execute_with_retry("add", 1, b=2),

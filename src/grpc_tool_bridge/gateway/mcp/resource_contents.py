@@ -8,9 +8,10 @@ from mcp_types import BlobResourceContents, Resource, TextResourceContents
 
 from grpc_tool_bridge.gateway.mcp.resource_uris import uri_of
 from grpc_tool_bridge.llm.values import frame_csv, value_text, whole_of
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableMetadata
 from grpc_tool_bridge.tools.media import Audio, Image, ResourceLink, media_of
 from grpc_tool_bridge.tools.media import Resource as Document
+from grpc_tool_bridge.tools.variable import Variable
 from grpc_tool_bridge.values.offload import in_reader
 
 # Tags of a variable that say what a reader is told of it.
@@ -39,10 +40,10 @@ _SMALL = 65_536
 Contents = TextResourceContents | BlobResourceContents
 
 
-def resource_of(info: VariableInfo) -> Resource:
+def resource_of(info: Variable) -> Resource:
     """Returns the entry of a variable in the list of resources."""
-    tags = info.metadata.tags
-    kind = info.metadata.type or info.type
+    tags = info.tags
+    kind = info.type
     mime_type = tags.get(MIME_TYPE_TAG) or _mime_type(kind)
     return Resource(
         uri=uri_of(info.name),

@@ -66,7 +66,7 @@ class ResourceHandlers:
                 infos = await session.client.session_context.list_variables()
         except ToolBridgeError as error:
             raise protocol_error(error) from None
-        shown = sorted((info for info in infos if not info.metadata.secret and info.name > after), key=lambda i: i.name)
+        shown = sorted((info for info in infos if not info.secret and info.name > after), key=lambda i: i.name)
         page = shown[:PAGE_RESOURCES]
         return ListResourcesResult(
             resources=[resource_of(info) for info in page],

@@ -178,7 +178,7 @@ class VariableWatches:
     async def _compare(self, key: SessionKey, watch: _Watch, client: ToolBridgeClient) -> None:
         """Reads what variables there are, and tells how they differ from those that were known."""
         infos = await client.session_context.list_variables()
-        before, now = watch.known, {i.name: _Known(i.metadata.revision, i.metadata.secret) for i in infos}
+        before, now = watch.known, {i.name: _Known(i.revision, i.secret) for i in infos}
         watch.known, watch.revision = now, max((known.revision for known in now.values()), default=0)
         for name in before.keys() | now.keys() if before is not None else ():
             self._tell(key, watch, name, (before or {}).get(name), now.get(name))
@@ -197,7 +197,7 @@ class VariableWatches:
             # Sorted by name, the variable comes before those with its name as prefix.
             found = await client.session_context.list_variables(name, limit=1)
             # If it is gone already, nobody can say whether it was secret.
-            secret = not found or found[0].name != name or found[0].metadata.secret
+            secret = not found or found[0].name != name or found[0].secret
             now = known[name] = _Known(change.revision, secret)
         self._tell(key, watch, name, before, now)
 

@@ -213,7 +213,7 @@ def _arguments(request: Any) -> str:
 
 
 def _execute(call: RecordedCall) -> str:
-    return f"bridge.execute_tool({_arguments(call.request)})"
+    return f"bridge.call_tool({_arguments(call.request)})"
 
 
 def _stream(call: RecordedCall) -> str:

@@ -13,15 +13,17 @@ from mcp_types import BlobResourceContents, TextResourceContents
 from grpc_tool_bridge.gateway.mcp.resource_contents import contents_of, resource_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
 from grpc_tool_bridge.tools.media import Audio, Image, Resource, ResourceLink, media_dict
+from grpc_tool_bridge.tools.variable import Variable
 from grpc_tool_bridge.values.serialization import serialize_value
 
 URI = "variable:///it"
 
 
-def info(value: Any, **tags: str) -> VariableInfo:
+def info(value: Any, **tags: str) -> Variable:
     kind = type(value).__name__
     size = serialize_value(value).ByteSize()
-    return VariableInfo(name="it", type=kind, size_bytes=size, metadata=VariableMetadata(type=kind, tags=tags))
+    metadata = VariableMetadata(type=kind, tags=tags)
+    return Variable.of(VariableInfo(name="it", type=kind, size_bytes=size, metadata=metadata))
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 128, 129, 16_000, 16_381, 16_384, 2_097_150, 2_097_160])
@@ -54,7 +56,7 @@ def test_tags_say_what_a_reader_is_told() -> None:
 
 
 def test_a_type_that_does_not_fit_the_size_has_no_size() -> None:
-    assert resource_of(VariableInfo(name="it", type="str", size_bytes=3)).size is None
+    assert resource_of(Variable.of(VariableInfo(name="it", type="str", size_bytes=3))).size is None
 
 
 TEXTS: list[tuple[Any, str, str]] = [

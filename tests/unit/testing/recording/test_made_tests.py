@@ -35,14 +35,14 @@ ERROR = {"type": "ValueError", "message": "it is (not) right\nat all"}
             "ExecuteTool",
             {"tool_id": "add", "args": [1], "kwargs": {"b": "x"}},
             [{"answer": {"success": True, "result": 3}}],
-            "assert bridge.execute_tool('add', 1, b='x') == 3",
+            "assert bridge.call_tool('add', 1, b='x') == 3",
         ),
-        ("ExecuteTool", {"tool_id": "f"}, [{"answer": {"success": True, "result": None}}], "execute_tool('f') is None"),
+        ("ExecuteTool", {"tool_id": "f"}, [{"answer": {"success": True, "result": None}}], "call_tool('f') is None"),
         (
             "ExecuteTool",
             {"tool_id": "f", "args": [{"$type": "Decimal", "value": "1"}], "kwargs": {"not a name": 2}},
             [{"answer": {"success": True, "result": {"$type": "tuple", "value": [1]}}}],
-            "bridge.execute_tool('f', from_json({'$type': 'Decimal', 'value': '1'}), **{'not a name': 2})) == {'$",
+            "bridge.call_tool('f', from_json({'$type': 'Decimal', 'value': '1'}), **{'not a name': 2})) == {'$",
         ),
         (
             "ExecuteTool",
