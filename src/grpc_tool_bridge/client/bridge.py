@@ -266,9 +266,16 @@ class ToolBridge(AgentCalls):
         """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
         return [*_adapter("dspy").dspy_tools(self, *names, tool_filter=tool_filter, search=search)]
 
-    def langchain_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+    def langchain_tools(
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        search: bool = False,
+        handle_tool_error: bool | str | Callable[[Any], str] = False,
+    ) -> list[Any]:
         """Returns LangChain tools for the named tools, by default for all; see ``adapters.langchain``."""
-        return [*_adapter("langchain").langchain_tools(self, *names, tool_filter=tool_filter, search=search)]
+        chosen = {"tool_filter": tool_filter, "search": search, "handle_tool_error": handle_tool_error}
+        return [*_adapter("langchain").langchain_tools(self, *names, **chosen)]
 
     def openai_tools(
         self,
@@ -292,12 +299,49 @@ class ToolBridge(AgentCalls):
         adapter = _adapter("openai")
         return [*await adapter.run_openai_tool_calls(self, calls, tool_filter=tool_filter, search=search)]
 
-    def pydantic_ai_toolset(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> Any:
+    def openai_agents_tools(
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        search: bool = False,
+        needs_approval: bool | Literal["destructive"] = False,
+        **options: Any,
+    ) -> list[Any]:
+        """Returns tools of the OpenAI Agents SDK for the named tools, by default for all.
+
+        See ``adapters.openai_agents.openai_agents_tools``, also for ``options``.
+        """
+        chosen = {"tool_filter": tool_filter, "search": search, "needs_approval": needs_approval, **options}
+        return [*_adapter("openai_agents").openai_agents_tools(self, *names, **chosen)]
+
+    def pydantic_ai_toolset(
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        search: bool = False,
+        tool_error_behavior: Literal["failed", "retry", "error"] = "failed",
+    ) -> Any:
         """Returns a Pydantic AI toolset of the named tools, by default of all.
 
         See ``adapters.pydantic_ai.pydantic_ai_toolset``.
         """
-        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, tool_filter=tool_filter, search=search)
+        chosen = {"tool_filter": tool_filter, "search": search, "tool_error_behavior": tool_error_behavior}
+        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, **chosen)
+
+    def llama_index_tools(self, *names: str, tool_filter: ToolFilter | None = None, search: bool = False) -> list[Any]:
+        """Returns LlamaIndex tools for the named tools, by default for all; see ``adapters.llama_index``."""
+        return [*_adapter("llama_index").llama_index_tools(self, *names, tool_filter=tool_filter, search=search)]
+
+    def google_adk_toolset(
+        self,
+        *names: str,
+        tool_filter: ToolFilter | None = None,
+        search: bool = False,
+        require_confirmation: bool | Literal["destructive"] = False,
+    ) -> Any:
+        """Returns a Google ADK toolset of the named tools, by default of all; see ``adapters.google_adk``."""
+        chosen = {"tool_filter": tool_filter, "search": search, "require_confirmation": require_confirmation}
+        return _adapter("google_adk").google_adk_toolset(self, *names, **chosen)
 
     @property
     def sync(self) -> "SyncBridge":

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Protocol
+from copy import copy
+from typing import Any, Protocol, Self
 
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.client.signature import signature_of
@@ -13,7 +14,7 @@ from grpc_tool_bridge.llm.tool_args import read_arguments
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress, ToolSpec
 
 # How many tools an error suggests.
 _SUGGESTED = 3
@@ -69,6 +70,10 @@ class _Given:
         except ValidationError as error:
             raise self._refusal(error) from None
 
+    def with_options(self, *, on_progress: Callable[[Progress], None]) -> Self:  # noqa: ARG002 - see CallTool
+        """Returns the same tool: it reports no progress."""
+        return self
+
     async def stream(self, /, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over the tool's result."""
         yield await self(**kwargs)
@@ -114,13 +119,22 @@ class CallTool(_Given):
     def __init__(self, bridge: Searchable, tool_filter: ToolFilter | None = None) -> None:
         super().__init__(call_spec())
         self._bridge = bridge
+        self._on_progress: Callable[[Progress], None] | None = None
         self._passes: Callable[[ToolSpec], bool] = (lambda _: True) if tool_filter is None else filter_of(tool_filter)
+
+    def with_options(self, *, on_progress: Callable[[Progress], None]) -> Self:
+        """Returns the same tool; ``on_progress`` is called with each Progress of the tools that it calls."""
+        made = copy(self)
+        made._on_progress = on_progress  # noqa: SLF001 - of this class
+        return made
 
     async def _run(self, arguments: Mapping[str, Any]) -> Any:
         name = arguments["name"]
         proxy = self._bridge.tools.get(name) if isinstance(name, str) else None
         if proxy is None or not self._passes(proxy.spec):
             raise await self._unknown(name)
+        if self._on_progress is not None:
+            proxy = proxy.with_options(on_progress=self._on_progress)
         return await proxy(**from_json(proxy.spec, read_arguments(proxy.name, arguments.get("arguments"))))
 
     async def _unknown(self, name: object) -> ToolBridgeError:

@@ -29,7 +29,7 @@ class World:
 
     def answering(self, on_ask: Any, tool_id: str = "erase") -> Any:
         self.answerers.append(FunctionAnswerer(on_ask))
-        return self.answerers[-1].of(tool_id, self.failures.append)
+        return self.answerers[-1].here().of(tool_id, self.failures.append)
 
     async def outcome(self) -> Any:
         await until(lambda: self.given or self.failures)

@@ -1,0 +1,123 @@
+"""Tools of a bridge for Google's Agent Development Kit (ADK)."""
+
+from dataclasses import replace
+from typing import Any
+
+from grpc_tool_bridge.adapters.calling import HomeLoop
+from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
+from grpc_tool_bridge.errors import ToolExecutionError
+from grpc_tool_bridge.llm.annotations import Approval, needs_approval, titled_annotations
+from grpc_tool_bridge.llm.texts import error_facts
+from grpc_tool_bridge.llm.tool_filter import ToolFilter
+from grpc_tool_bridge.llm.values import from_json, is_plain_json, value_text
+from grpc_tool_bridge.optional import missing
+
+try:
+    from google.adk.agents.readonly_context import ReadonlyContext
+    from google.adk.tools.base_tool import BaseTool
+    from google.adk.tools.base_toolset import BaseToolset
+    from google.adk.tools.tool_context import ToolContext
+    from google.genai.types import FunctionDeclaration
+except ImportError as error:
+    raise missing(error, "google.adk", extra="google-adk") from error
+
+
+def google_adk_toolset(
+    bridge: Bridge,
+    *names: str,
+    tool_filter: ToolFilter | None = None,
+    search: bool = False,
+    require_confirmation: Approval = False,
+) -> "BridgeToolset":
+    """Returns a toolset for an ``LlmAgent`` of Google ADK.
+
+    A result that JSON can express is given as it is, and any other as text. A refused call and an error of the tool are
+    a result ``{"error": {"type", "message", "details"}}``. An unreachable hub is a ``ToolCommunicationError``, which
+    ends the run.
+
+    Args:
+        bridge: An initialized bridge.
+        *names: Names of tools; default: all that the session has at each run, including later ones.
+        tool_filter: Only tools that pass it: a pattern such as ``"weather_*"``, a prefix that ends with a separator
+            such as ``"weather_"``, a list of these, or a function that is called with each ``ToolSpec``.
+        search: Give ``search_tools`` and ``call_tool`` instead of all tools, or beside those that are named: with them
+            a model finds and calls all tools that pass the filter, however many there are.
+        require_confirmation: Which calls wait for a confirmation: all (True), none (False), or those of tools that say
+            that they destroy something ("destructive").
+
+    Raises:
+        NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
+        ValidationError: ``require_confirmation`` is none of the three.
+        ProtocolError: There is no session yet, or no event loop runs here.
+    """
+    return BridgeToolset(bridge, Choice(names, tool_filter, search), require_confirmation)
+
+
+class BridgeToolset(BaseToolset):
+    """The tools of a bridge, which may change between two runs."""
+
+    def __init__(self, bridge: Bridge, choice: Choice, require_confirmation: Approval) -> None:
+        super().__init__()
+        self._home = HomeLoop()
+        self._bridge = bridge
+        self._choice = choice
+        self._approval = require_confirmation
+        # Tools that pass the filter may come later.
+        for proxy in choice.tools(bridge, may_be_empty=True):
+            needs_approval(proxy.spec, require_confirmation)
+
+    async def get_tools(
+        self,
+        readonly_context: ReadonlyContext | None = None,  # noqa: ARG002 - the framework's
+    ) -> list[BaseTool]:
+        """Returns the current tools of the session."""
+        choice = self._choice
+        names = tuple(name for name in choice.names if name in self._bridge.tools)
+        if choice.names and not names and not choice.search:
+            return []
+        current = replace(choice, names=names).tools(self._bridge, may_be_empty=True)
+        return [BridgeTool(proxy, self._home, needs_approval(proxy.spec, self._approval)) for proxy in current]
+
+
+class BridgeTool(BaseTool):
+    """A tool of a bridge. What it says of its effects, and its title, are ``custom_metadata["annotations"]``."""
+
+    def __init__(self, proxy: AnyTool, home: HomeLoop, needs_confirmation: bool) -> None:
+        said = titled_annotations(proxy.spec)
+        super().__init__(
+            name=framework_name(proxy.name),
+            description=proxy.spec.description,
+            custom_metadata={"annotations": said} if said else None,
+        )
+        self._proxy = proxy
+        self._home = home
+        self._needs_confirmation = needs_confirmation
+
+    def _get_declaration(self) -> FunctionDeclaration:
+        return FunctionDeclaration(
+            name=self.name, description=self.description, parameters_json_schema=parameters(self._proxy.spec)
+        )
+
+    async def check_require_confirmation(self, args: dict[str, Any], tool_context: ToolContext) -> bool:  # noqa: ARG002 - the framework's
+        """Returns whether a person has to confirm a call."""
+        return self._needs_confirmation
+
+    async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
+        """Calls the tool, once the call is confirmed if it has to be.
+
+        Raises:
+            ToolCommunicationError: The hub cannot be reached.
+        """
+        if self._needs_confirmation:
+            if (confirmation := tool_context.tool_confirmation) is None:
+                tool_context.request_confirmation(hint=f"Approve or reject this call of {self.name}.")
+                tool_context.actions.skip_summarization = True
+                return {"error": "This call waits for a confirmation."}
+            if not confirmation.confirmed:
+                return {"error": "This call was rejected."}
+        given = from_json(self._proxy.spec, args)
+        try:
+            value = await self._home.run(lambda: self._proxy(**given), name=self._proxy.name)
+        except ToolExecutionError as error:
+            return {"error": error_facts(error)}
+        return value if is_plain_json(value) else value_text(value)
