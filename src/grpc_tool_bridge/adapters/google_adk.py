@@ -102,19 +102,12 @@ class BridgeTool(BaseTool):
         """Returns whether a person has to confirm a call."""
         return self._needs_confirmation
 
-    async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:
-        """Calls the tool, once the call is confirmed if it has to be.
+    async def run_async(self, *, args: dict[str, Any], tool_context: ToolContext) -> Any:  # noqa: ARG002 - as above
+        """Calls the tool.
 
         Raises:
             ToolCommunicationError: The hub cannot be reached.
         """
-        if self._needs_confirmation:
-            if (confirmation := tool_context.tool_confirmation) is None:
-                tool_context.request_confirmation(hint=f"Approve or reject this call of {self.name}.")
-                tool_context.actions.skip_summarization = True
-                return {"error": "This call waits for a confirmation."}
-            if not confirmation.confirmed:
-                return {"error": "This call was rejected."}
         given = from_json(self._proxy.spec, args)
         try:
             value = await self._home.run(lambda: self._proxy(**given), name=self._proxy.name)
