@@ -73,13 +73,14 @@ def missing(error: ImportError, module: str, *, extra: str) -> ImportError:
 
     Args:
         error: The error of the import.
-        module: The framework's top-level module.
+        module: The framework's module, by its full name.
         extra: The extra of this package that installs the framework.
 
     Returns:
         An error that names the extra; ``error`` itself if the framework is installed but fails to import.
     """
-    if (error.name or "").partition(".")[0] != module:
+    name = error.name or ""
+    if name != module and not name.startswith(f"{module}."):
         return error
     text = f'{module} is not installed; run: pip install "grpc-tool-bridge[{extra}]"'
     return ImportError(text, name=error.name)

@@ -10,12 +10,15 @@ from typing import Any, Literal, Protocol
 
 import pandas as pd
 import pytest
+from agents.tool_context import ToolContext as AgentsContext
+from agents.usage import Usage
 from langchain_core.tools import ToolException
-from pydantic_ai import ModelRetry, ToolReturn
+from pydantic_ai import ModelRetry, ToolFailed, ToolReturn
 
 from grpc_tool_bridge import ToolBridge, ToolBridgeError, ToolExecutionError, tool
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ProtocolError
 from grpc_tool_bridge.llm.tool_args import tool_args
+from grpc_tool_bridge.llm.values import value_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from integration.connections import Connect
 from support.waiting import soon, until
@@ -225,15 +228,92 @@ class PydanticAI:
         checked = tools[name].args_validator.validate_json(json.dumps(arguments))
         try:
             answer = await self.toolset.call_tool(name, checked, self.context, tools[name])
-        except ToolExecutionError as error:
-            raise failed(error) from error
+        except ToolFailed as told:
+            raise failed(told.__cause__) from told
         except ModelRetry as retry:
             _, _, details = failed(retry.__cause__).facts
             raise Failed("ValidationError", retry.message, details) from retry
         return answer.metadata if isinstance(answer, ToolReturn) else answer
 
 
-ADAPTERS: tuple[Callable[..., Adapter], ...] = (DSPy, DSPySync, LangChain, LangChainSync, OpenAI, PydanticAI)
+class OpenAIAgents:
+    gives_values = False
+
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
+        self.tools = {
+            item.name: item for item in bridge.openai_agents_tools(*names, failure_error_function=None, **options)
+        }
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        return {name: (item.description, arguments_in(item.params_json_schema)) for name, item in self.tools.items()}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        sent = json.dumps(arguments)
+        try:
+            return await self.tools[name].on_invoke_tool(AgentsContext(None, Usage(), name, "call-1", sent), sent)
+        except ToolExecutionError as error:
+            raise failed(error) from error
+
+
+class LlamaIndex:
+    gives_values = True
+
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
+        self.tools = {item.metadata.name: item for item in bridge.llama_index_tools(*names, **options)}
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        return {
+            name: (item.metadata.description, arguments_in(item.metadata.get_parameters_dict()))
+            for name, item in self.tools.items()
+        }
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        output = await self.invoke(self.tools[name], arguments)
+        if output.is_error:
+            raise failed(output.exception) from output.exception
+        return output.raw_output
+
+    async def invoke(self, item: Any, arguments: Mapping[str, Any]) -> Any:
+        return await item.acall(**arguments)
+
+
+class LlamaIndexSync(LlamaIndex):
+    async def invoke(self, item: Any, arguments: Mapping[str, Any]) -> Any:
+        return await asyncio.to_thread(item, **arguments)
+
+
+class GoogleADK:
+    gives_values = False
+
+    def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
+        self.toolset = bridge.google_adk_toolset(*names, **options)
+
+    async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        declared = [item._get_declaration() for item in await self.toolset.get_tools()]
+        return {item.name: (item.description, arguments_in(item.parameters_json_schema)) for item in declared}
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        tools = {item.name: item for item in await self.toolset.get_tools()}
+        answer = await tools[name].run_async(args=dict(arguments), tool_context=None)
+        if isinstance(answer, dict) and "error" in answer:
+            said = answer["error"]
+            raise Failed(said["type"], said["message"], said["details"])
+        # Plain JSON is given as it is.
+        return value_text(answer)
+
+
+ADAPTERS: tuple[Callable[..., Adapter], ...] = (
+    DSPy,
+    DSPySync,
+    LangChain,
+    LangChainSync,
+    OpenAI,
+    OpenAIAgents,
+    PydanticAI,
+    LlamaIndex,
+    LlamaIndexSync,
+    GoogleADK,
+)
 Start = Callable[..., Awaitable[Adapter]]
 
 
@@ -410,7 +490,7 @@ async def test_what_the_filter_keeps_out_is_neither_found_nor_called(start: Star
         await adapter.call("call_tool", {"name": "add", "arguments": {"a": 1}})
 
 
-@pytest.mark.parametrize("adapter", [DSPy, LangChain, OpenAI, PydanticAI])
+@pytest.mark.parametrize("adapter", [DSPy, LangChain, OpenAI, OpenAIAgents, PydanticAI, LlamaIndex, GoogleADK])
 async def test_a_tool_of_the_session_with_a_name_of_the_search_is_told_of(connect: Connect, adapter: Any) -> None:
     @tool
     def call_tool(number: str) -> str:
@@ -423,16 +503,17 @@ async def test_a_tool_of_the_session_with_a_name_of_the_search_is_told_of(connec
     assert "call_tool" in await adapter(bridge).told()
 
 
-@pytest.mark.parametrize("adapter", [DSPy, LangChain, OpenAI])
+@pytest.mark.parametrize("adapter", [DSPy, LangChain, OpenAI, OpenAIAgents, LlamaIndex])
 async def test_a_filter_that_nothing_passes_is_an_error(connect: Connect, adapter: Any) -> None:
     bridge = (await connect(add)).bridge
     with pytest.raises(NotFoundError, match="no tool that passes tool_filter, 'ad'; "):
         await adapter(bridge, tool_filter="ad").told()
 
 
-async def test_a_toolset_takes_tools_that_pass_the_filter_later(connect: Connect) -> None:
+@pytest.mark.parametrize("make", [PydanticAI, GoogleADK])
+async def test_a_toolset_takes_tools_that_pass_the_filter_later(connect: Connect, make: Callable[..., Adapter]) -> None:
     world = await connect(add)
-    adapter = PydanticAI(world.bridge, tool_filter="count")
+    adapter = make(world.bridge, tool_filter="count")
     assert await adapter.told() == {}
     world.hub.registry.register_batch("", [count])
     await until(lambda: "count" in world.bridge.tools)

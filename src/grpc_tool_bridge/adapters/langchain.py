@@ -1,14 +1,17 @@
-"""Tools of a bridge for LangChain."""
+"""Tools of a bridge for LangChain, and so for LangGraph."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.adapters.calling import HomeLoop
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
+from grpc_tool_bridge.adapters.langgraph import RunStream, refused_call, run_stream
 from grpc_tool_bridge.adapters.metadata import CallMetadata, Metadata, plain_metadata, with_metadata
+from grpc_tool_bridge.adapters.refusals import is_refusal
 from grpc_tool_bridge.errors import ToolExecutionError, ValidationError
+from grpc_tool_bridge.llm.annotations import titled_annotations
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, with_tags
@@ -28,6 +31,10 @@ except ImportError as error:
 CHUNK_EVENT = "tool_chunk"
 
 
+# What a tool does with its ToolException: raises it, or gives the model its text, a text, or what a function returns.
+HandleToolError = bool | str | Callable[[ToolException], str]
+
+
 def langchain_tools(
     bridge: Bridge,
     *names: str,
@@ -35,13 +42,19 @@ def langchain_tools(
     tags: Iterable[str] = (),
     search: bool = False,
     metadata: Metadata | None = None,
+    handle_tool_error: HandleToolError = False,
 ) -> list[StructuredTool]:
     """Returns LangChain tools, which can be invoked with and without ``await``.
 
     A result is text for the model, and the artifact of its ``ToolMessage`` is the value itself. An error of the tool is
-    raised as a ``ToolException``, whose text has the class, message and details of the ``ToolExecutionError``; with
-    ``tool.handle_tool_error = True`` the model gets that text. A streaming tool returns the list of its values; with
-    ``ainvoke``, each value is also sent as a custom event ``tool_chunk``.
+    raised as a ``ToolException``, whose text has the class, message and details of the ``ToolExecutionError``. An
+    unreachable hub is a ``ToolCommunicationError``, which is never handled. A streaming tool returns the list of its
+    values; with ``ainvoke``, each value is also sent as a custom event ``tool_chunk``.
+
+    In a LangGraph run, values and progress are sent to its custom stream, and a ``ToolNode`` gives the model the text
+    of a refused call, so that it can correct its arguments.
+
+    What a tool says of its effects (``readOnlyHint``, ``destructiveHint``, …) and its title are its ``metadata``.
 
     Args:
         bridge: An initialized bridge.
@@ -55,6 +68,7 @@ def langchain_tools(
         metadata: Sent with every call; a tool finds it in ``ToolContext.metadata``. A dict of texts, or a function that
             is called with the ``config`` of each call and returns one. None: what is plain in the config's ``metadata``
             and ``configurable``, such as ``thread_id``, but nothing that looks like a secret.
+        handle_tool_error: As LangChain's: True gives the model the text of each ``ToolException``.
 
     Raises:
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
@@ -64,7 +78,7 @@ def langchain_tools(
     home = HomeLoop()
     found = CallMetadata(_of_config if metadata is None else metadata)
     choice = Choice(names, with_tags(tool_filter, tags), search)
-    return [_make(proxy, home, found) for proxy in choice.tools(bridge)]
+    return [_make(proxy, home, found, handle_tool_error) for proxy in choice.tools(bridge)]
 
 
 class BridgeTool(StructuredTool):
@@ -83,22 +97,20 @@ class BridgeTool(StructuredTool):
         return await super().ainvoke(_whole(input), config, **kwargs)
 
     def _to_args_and_kwargs(
-        self,
-        tool_input: str | dict[str, Any],
-        tool_call_id: str | None,  # noqa: ARG002 - LangChain's
+        self, tool_input: str | dict[str, Any], tool_call_id: str | None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = tool_input.sent if isinstance(tool_input, _Unread) else tool_input
         try:
-            return (read_arguments(self.name, given),), {}
+            return (read_arguments(self.name, given), tool_call_id), {}
         except ValidationError as error:
-            raise ToolException(error_text(error)) from error
+            raise refused_call(self.name, {}, error) from error
 
     # LangChain's own methods look for parameters to fill in, in functions that have the tool's parameters.
-    def _run(self, arguments: dict[str, Any], config: RunnableConfig) -> Any:  # type: ignore[override] # it passes what it finds named here
-        return self.func(arguments, config) if self.func is not None else NotImplemented
+    def _run(self, arguments: dict[str, Any], call_id: str | None, config: RunnableConfig) -> Any:  # type: ignore[override] # it passes what it finds named here
+        return self.func(arguments, call_id, config) if self.func is not None else NotImplemented
 
-    async def _arun(self, arguments: dict[str, Any], config: RunnableConfig) -> Any:  # type: ignore[override] # as above
-        return await self.coroutine(arguments, config) if self.coroutine is not None else NotImplemented
+    async def _arun(self, arguments: dict[str, Any], call_id: str | None, config: RunnableConfig) -> Any:  # type: ignore[override] # as above
+        return await self.coroutine(arguments, call_id, config) if self.coroutine is not None else NotImplemented
 
 
 class _Unread(dict[str, Any]):
@@ -122,50 +134,69 @@ def _of_config(config: RunnableConfig) -> dict[str, str]:
     return plain_metadata({**(config.get("configurable") or {}), **(config.get("metadata") or {})})
 
 
-def _make(proxy: AnyTool, home: HomeLoop, metadata: CallMetadata) -> StructuredTool:
-    async def call(arguments: dict[str, Any], config: RunnableConfig) -> tuple[str, Any]:
-        given = from_json(proxy.spec, arguments)
-        tool = with_metadata(proxy, metadata.of(config or {}))
-        if proxy.spec.type != ToolType.STREAMING:
-            return await _answered(home, tool, given)
-        return await _streamed(home, tool, given)
+def _make(proxy: AnyTool, home: HomeLoop, metadata: CallMetadata, handle_tool_error: HandleToolError) -> StructuredTool:
+    name = framework_name(proxy.name)
 
-    def call_blocking(arguments: dict[str, Any], config: RunnableConfig) -> tuple[str, Any]:
+    async def call(arguments: dict[str, Any], call_id: str | None, config: RunnableConfig) -> tuple[str, Any]:
         given = from_json(proxy.spec, arguments)
         tool = with_metadata(proxy, metadata.of(config or {}))
+        stream = run_stream(proxy.name, call_id)
         try:
-            value = home.block(proxy.name, lambda: tool(**given))
+            if proxy.spec.type != ToolType.STREAMING:
+                value = await home.run(lambda: _told_of(tool, stream)(**given), name=proxy.name)
+            else:
+                value = []
+                async with aclosing(home.iterate(_chunks(tool, given, stream), name=proxy.name)) as chunks:
+                    async for chunk in chunks:
+                        value.append(chunk)
+                        await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": chunk})
         except ToolExecutionError as error:
-            raise ToolException(error_text(error)) from error
+            raise _as_langchains(name, arguments, error) from error
+        return value_text(value), value
+
+    def call_blocking(arguments: dict[str, Any], call_id: str | None, config: RunnableConfig) -> tuple[str, Any]:
+        given = from_json(proxy.spec, arguments)
+        tool = with_metadata(proxy, metadata.of(config or {}))
+        stream = run_stream(proxy.name, call_id)
+
+        async def run() -> Any:
+            if stream is None or proxy.spec.type != ToolType.STREAMING:
+                return await _told_of(tool, stream)(**given)
+            async with aclosing(_chunks(tool, given, stream)) as chunks:
+                return [chunk async for chunk in chunks]
+
+        try:
+            value = home.block(proxy.name, run)
+        except ToolExecutionError as error:
+            raise _as_langchains(name, arguments, error) from error
         return value_text(value), value
 
     # Some prompts are made from it.
     call_blocking.__signature__ = inspect.signature(proxy)  # type: ignore[attr-defined] # of any function
     return BridgeTool(
-        name=framework_name(proxy.name),
+        name=name,
         description=described(proxy.spec),
         args_schema=parameters(proxy.spec),
         func=call_blocking,
         coroutine=call,
         response_format="content_and_artifact",
+        handle_tool_error=handle_tool_error,
+        metadata=titled_annotations(proxy.spec) or None,
     )
 
 
-async def _answered(home: HomeLoop, proxy: AnyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
-    try:
-        value = await home.run(lambda: proxy(**arguments), name=proxy.name)
-    except ToolExecutionError as error:
-        raise ToolException(error_text(error)) from error
-    return value_text(value), value
+def _told_of(proxy: AnyTool, stream: RunStream | None) -> AnyTool:
+    """Returns the same tool, whose progress goes to the stream of a run if there is one."""
+    return proxy if stream is None else proxy.with_options(on_progress=stream.progress)
 
 
-async def _streamed(home: HomeLoop, proxy: AnyTool, arguments: dict[str, Any]) -> tuple[str, Any]:
-    values = []
-    try:
-        async with aclosing(home.iterate(proxy.stream(**arguments), name=proxy.name)) as chunks:
-            async for value in chunks:
-                values.append(value)
-                await adispatch_custom_event(CHUNK_EVENT, {"tool": proxy.name, "value": value})
-    except ToolExecutionError as error:
-        raise ToolException(error_text(error)) from error
-    return value_text(values), values
+async def _chunks(proxy: AnyTool, arguments: dict[str, Any], stream: RunStream | None) -> AsyncGenerator[Any, None]:
+    async with aclosing(_told_of(proxy, stream).stream(**arguments)) as chunks:
+        async for chunk in chunks:
+            if stream is not None:
+                stream.chunk(chunk)
+            yield chunk
+
+
+def _as_langchains(name: str, arguments: Mapping[str, Any], error: ToolExecutionError) -> ToolException:
+    return refused_call(name, arguments, error) if is_refusal(error) else ToolException(error_text(error))

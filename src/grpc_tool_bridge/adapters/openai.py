@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from grpc_tool_bridge.adapters.choice import AnyTool, Bridge, Choice, framework_name, parameters
 from grpc_tool_bridge.adapters.metadata import CallMetadata, with_metadata
-from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
+from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError, ValidationError
 from grpc_tool_bridge.llm.strict import is_strict
 from grpc_tool_bridge.llm.texts import error_text
 from grpc_tool_bridge.llm.tool_args import read_arguments, refused_arguments
@@ -83,13 +83,18 @@ async def run_openai_tool_calls(
 
     Raises:
         ValidationError: ``calls`` is none of these.
+        ToolCommunicationError: The hub could not be reached for one of the calls; the others have ended.
     """
     choice = Choice((), with_tags(tool_filter, tags), search)
     found = CallMetadata(metadata).of()
     items = [_Call(item) for item in _items(calls)]
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_run(bridge, choice, item, found)) for item in items]
-    return [item.message(task.result()) for item, task in zip(items, running, strict=True)]
+    results = [task.result() for task in running]
+    for result in results:
+        if isinstance(result, ToolCommunicationError):
+            raise result
+    return [item.message(str(result)) for item, result in zip(items, results, strict=True)]
 
 
 # Types of tool calls, in both APIs.
@@ -127,10 +132,15 @@ class _Call:
         return {"role": "tool", "tool_call_id": self.id, "content": content}
 
 
-async def _run(bridge: Bridge, choice: Choice, call: _Call, metadata: Mapping[str, str]) -> str:
+async def _run(
+    bridge: Bridge, choice: Choice, call: _Call, metadata: Mapping[str, str]
+) -> str | ToolCommunicationError:
+    """Returns the text for the model; an error that no model can do anything about as itself."""
     try:
         proxy = with_metadata(choice.find(bridge, call.name), metadata)
         return value_text(await proxy(**from_json(proxy.spec, call.arguments())))
+    except ToolCommunicationError as error:
+        return error
     except ToolBridgeError as error:
         return error_text(error)
 

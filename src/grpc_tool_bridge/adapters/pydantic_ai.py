@@ -9,7 +9,9 @@ from pydantic_core import SchemaValidator, core_schema
 from grpc_tool_bridge.adapters.calling import HomeLoop
 from grpc_tool_bridge.adapters.choice import Bridge, Choice, framework_name, parameters
 from grpc_tool_bridge.adapters.metadata import CallMetadata, Metadata, plain_metadata, with_metadata
+from grpc_tool_bridge.adapters.refusals import is_refusal
 from grpc_tool_bridge.errors import NotFoundError, ToolExecutionError, ValidationError
+from grpc_tool_bridge.llm.annotations import titled_annotations
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.tool_args import read_arguments
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, settled, with_tags
@@ -18,13 +20,16 @@ from grpc_tool_bridge.llm.values import from_json, is_plain_json, value_text
 from grpc_tool_bridge.optional import missing
 
 try:
-    from pydantic_ai import ModelRetry, RunContext, ToolDefinition, ToolReturn
+    from pydantic_ai import ModelRetry, RunContext, ToolDefinition, ToolFailed, ToolReturn
     from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 except ImportError as error:
     raise missing(error, "pydantic_ai", extra="pydantic-ai") from error
 
 # For arguments that the model is still writing.
 _PARTIAL = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
+
+# What an error of a tool becomes; Pydantic AI's word for its own toolset of an MCP server.
+ToolErrorBehavior = Literal["failed", "retry", "error"]
 
 _AllowPartial = bool | Literal["off", "on", "trailing-strings"]
 
@@ -36,8 +41,12 @@ def pydantic_ai_toolset(
     tags: Iterable[str] = (),
     search: bool = False,
     metadata: Metadata | None = None,
+    tool_error_behavior: ToolErrorBehavior = "failed",
 ) -> "BridgeToolset":
     """Returns a Pydantic AI toolset, for ``Agent(…, toolsets=[…])``.
+
+    What a tool says of its effects (``readOnlyHint``, ``destructiveHint``, …) and its title are
+    ``metadata["annotations"]`` of its definition, as of a tool of an MCP server.
 
     Args:
         bridge: An initialized bridge.
@@ -52,13 +61,16 @@ def pydantic_ai_toolset(
             is called with the ``RunContext`` of each call and returns one, such as
             ``lambda ctx: {"user": ctx.deps.user}``. None: the plain items of ``deps``, if that is a dict; nothing that
             looks like a secret.
+        tool_error_behavior: What an error of a tool becomes: "failed" tells the model, "retry" asks it to try again,
+            and "error" raises the ``ToolExecutionError``, which ends the run.
 
     Raises:
         NotFoundError: The session has no tool with one of the names, or none that passes ``tool_filter``.
+        ValidationError: ``tool_error_behavior`` is none of the three.
         ProtocolError: There is no session yet, or no event loop runs here.
     """
     choice = Choice(names, with_tags(tool_filter, tags), search)
-    return BridgeToolset(bridge, choice, _of_deps if metadata is None else metadata)
+    return BridgeToolset(bridge, choice, _of_deps if metadata is None else metadata, tool_error_behavior)
 
 
 def _of_deps(ctx: RunContext[Any]) -> dict[str, str]:
@@ -104,12 +116,19 @@ class BridgeToolset(AbstractToolset[Any]):
     """The tools of a bridge.
 
     If the hub refuses the arguments, or the tool has been removed, it raises ``ModelRetry``, so that the model can
-    react; every other error is raised unchanged. A result that JSON cannot represent, such as a DataFrame, a date or
+    react. An unreachable hub is raised unchanged. A result that JSON cannot represent, such as a DataFrame, a date or
     NaN, becomes a ``ToolReturn`` with its text for the model and the value as metadata.
     """
 
-    def __init__(self, bridge: Bridge, choice: Choice, metadata: Metadata | None = None) -> None:
+    def __init__(
+        self, bridge: Bridge, choice: Choice, metadata: Metadata | None, tool_error_behavior: ToolErrorBehavior
+    ) -> None:
+        if tool_error_behavior not in ("failed", "retry", "error"):
+            raise ValidationError(
+                f"tool_error_behavior must be 'failed', 'retry' or 'error', not {tool_error_behavior!r:.60}"
+            )
         self._home = HomeLoop()
+        self._behavior = tool_error_behavior
         # Tools that pass the filter may come later.
         choice.tools(bridge, may_be_empty=True)
         self._bridge = bridge
@@ -138,6 +157,7 @@ class BridgeToolset(AbstractToolset[Any]):
                     name=framework_name(proxy.name),
                     description=described(proxy.spec) or None,
                     parameters_json_schema=parameters(proxy.spec),
+                    metadata={"annotations": titled_annotations(proxy.spec) or None},
                 ),
                 max_retries=ctx.max_retries,
                 args_validator=_Arguments(framework_name(proxy.name)),
@@ -156,7 +176,8 @@ class BridgeToolset(AbstractToolset[Any]):
 
         Raises:
             ModelRetry: The hub refused the arguments, or the session no longer has the tool.
-            ToolExecutionError: The tool raised.
+            ToolFailed: The tool raised; it is a ``ModelRetry`` or the ``ToolExecutionError`` if that was asked for.
+            ToolCommunicationError: The hub cannot be reached.
         """
         try:
             proxy = with_metadata(self._choice.find(self._bridge, name), self._metadata.of(ctx))
@@ -165,9 +186,10 @@ class BridgeToolset(AbstractToolset[Any]):
         try:
             value = await self._home.run(lambda: proxy(**from_json(proxy.spec, tool_args)), name=name)
         except ToolExecutionError as error:
-            of_bridge = error.details.get("origin", "bridge") == "bridge"
-            if of_bridge and error.error_type in ("ValidationError", "ToolNotFound"):
+            if is_refusal(error) or self._behavior == "retry":
                 raise ModelRetry(failure_text(name, error)) from error
+            if self._behavior == "failed":
+                raise ToolFailed(failure_text(name, error)) from error
             raise
         # Pydantic AI would show None and an empty list as an empty text.
         if is_plain_json(value) and value is not None and value != []:

@@ -1,6 +1,7 @@
 """Tasks with an owner."""
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -24,9 +25,11 @@ class TaskSet:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
-        """Starts a task."""
-        task = asyncio.get_running_loop().create_task(_contained(coroutine, name), name=name)
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], name: str, *, context: contextvars.Context | None = None
+    ) -> "asyncio.Task[Any]":
+        """Starts a task, in a context; None: in a copy of the current one."""
+        task = asyncio.get_running_loop().create_task(_contained(coroutine, name), name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         # It may be cancelled before its first step.

@@ -1,6 +1,7 @@
 """Answers questions of tools with a function of the calling program."""
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,7 +28,8 @@ class FunctionAnswerer:
 
     Args:
         on_ask: Given a Question, returns a dict (accept, with this content), True (accept), False or None (decline), or
-            an Answer. An async one is awaited; any other is called in a thread, so that it may block.
+            an Answer. An async one is awaited; any other is called in a thread, so that it may block. It has the
+            context variables of the caller of the tool.
     """
 
     def __init__(self, on_ask: OnAsk) -> None:
@@ -42,13 +44,9 @@ class FunctionAnswerer:
         """Cancels answers in progress; a blocking function is left running in its thread."""
         await self._tasks.aclose()
 
-    def here(self) -> "FunctionAnswerer":
-        """See ``Answerer``: one function answers for all callers."""
-        return self
-
-    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "CallAnswers":
-        """See ``Answerer``."""
-        return CallAnswers(self._tasks, partial(self._answer, tool_id=tool_id), fail)
+    def here(self) -> "CallerAnswerer":
+        """See ``Answerers``: one function answers for all callers, each in its own context."""
+        return CallerAnswerer(self._tasks, self._answer, contextvars.copy_context())
 
     async def _answer(self, ask: pb.Ask, tool_id: str) -> pb.Answer:
         question = question_of(ask, tool_id)
@@ -84,6 +82,29 @@ def checked_answer(answer: Answer, question: Question, ask_id: str) -> pb.Answer
     return written
 
 
+class CallerAnswerer:
+    """Answers the questions of the tools that one caller calls; an ``Answerer``.
+
+    Args:
+        tasks: Owner of the answers in progress.
+        answer: Answers a question of a tool.
+        context: The caller's.
+    """
+
+    __slots__ = ("_answer", "_context", "_tasks")
+
+    def __init__(
+        self, tasks: TaskSet, answer: Callable[[pb.Ask, str], Awaitable[pb.Answer]], context: contextvars.Context
+    ) -> None:
+        self._tasks = tasks
+        self._answer = answer
+        self._context = context
+
+    def of(self, tool_id: str, fail: Callable[[BaseException], None]) -> "CallAnswers":
+        """See ``Answerer``."""
+        return CallAnswers(self._tasks, lambda ask: self._answer(ask, tool_id), fail, self._context)
+
+
 class CallAnswers:
     """Answers the questions of one call; an ``Answering``.
 
@@ -91,14 +112,20 @@ class CallAnswers:
         tasks: Owner of the answers in progress.
         answer: Answers one question.
         fail: Called with the error of the first question that cannot be answered.
+        context: In which each answer is made; None: that of the question.
     """
 
     def __init__(
-        self, tasks: TaskSet, answer: Callable[[pb.Ask], Awaitable[pb.Answer]], fail: Callable[[BaseException], None]
+        self,
+        tasks: TaskSet,
+        answer: Callable[[pb.Ask], Awaitable[pb.Answer]],
+        fail: Callable[[BaseException], None],
+        context: contextvars.Context | None = None,
     ) -> None:
         self._tasks = tasks
         self._answer = answer
         self._fail = fail
+        self._context = context
         self._open: set[asyncio.Task[None]] = set()
 
     def take(self, ask: pb.Ask, give: Callable[[pb.Answer], None]) -> Callable[[], object]:
@@ -106,7 +133,8 @@ class CallAnswers:
         if len(self._open) >= MAX_OPEN_ASKS:
             self._fail(ProtocolError(f"the hub asks more than {MAX_OPEN_ASKS} concurrent questions for one call"))
             return _nothing
-        task = self._tasks.spawn(self._run(ask, give), "on_ask")
+        context = None if self._context is None else self._context.copy()
+        task = self._tasks.spawn(self._run(ask, give), "on_ask", context=context)
         self._open.add(task)
         task.add_done_callback(self._open.discard)
         return task.cancel

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -17,6 +16,7 @@ from grpc_tool_bridge.client.admin import Admin
 from grpc_tool_bridge.client.agents import AgentCalls
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.frameworks import FrameworkTools
 from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool, with_fresh_key
 from grpc_tool_bridge.client.session import check_session
@@ -63,7 +63,7 @@ _opening_portal = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
-class ToolBridge(AgentCalls):
+class ToolBridge(AgentCalls, FrameworkTools):
     """The tools and variables of one session, over any transport.
 
     Args:
@@ -279,77 +279,6 @@ class ToolBridge(AgentCalls):
                 await pause(wait)
         raise AssertionError("the last try returns or raises")
 
-    def dspy_tools(
-        self,
-        *names: str,
-        tool_filter: ToolFilter | None = None,
-        tags: Iterable[str] = (),
-        search: bool = False,
-        metadata: Any = None,
-    ) -> list[Any]:
-        """Returns ``dspy.Tool`` objects for the named tools, by default for all; see ``adapters.dspy.dspy_tools``."""
-        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
-        return [*_adapter("dspy").dspy_tools(self, *names, **given)]
-
-    def langchain_tools(
-        self,
-        *names: str,
-        tool_filter: ToolFilter | None = None,
-        tags: Iterable[str] = (),
-        search: bool = False,
-        metadata: Any = None,
-    ) -> list[Any]:
-        """Returns LangChain tools for the named tools, by default for all; see ``adapters.langchain``."""
-        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
-        return [*_adapter("langchain").langchain_tools(self, *names, **given)]
-
-    def openai_tools(
-        self,
-        *names: str,
-        api: Literal["chat", "responses"] = "chat",
-        tool_filter: ToolFilter | None = None,
-        tags: Iterable[str] = (),
-        search: bool = False,
-    ) -> list[dict[str, Any]]:
-        """Returns the named tools, by default all, as OpenAI function schemas; see ``adapters.openai.openai_tools``."""
-        if api not in ["chat", "responses"]:
-            raise ValidationError(f"api must be 'chat' or 'responses', not {api!r:.60}")
-        return [
-            *_adapter("openai").openai_tools(self, *names, api=api, tool_filter=tool_filter, tags=tags, search=search)
-        ]
-
-    async def run_openai_tool_calls(
-        self,
-        calls: Any,
-        *,
-        tool_filter: ToolFilter | None = None,
-        tags: Iterable[str] = (),
-        search: bool = False,
-        metadata: Mapping[str, str] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Runs the tool calls of a model's answer and returns the messages with their results.
-
-        See ``adapters.openai.run_openai_tool_calls``.
-        """
-        adapter = _adapter("openai")
-        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
-        return [*await adapter.run_openai_tool_calls(self, calls, **given)]
-
-    def pydantic_ai_toolset(
-        self,
-        *names: str,
-        tool_filter: ToolFilter | None = None,
-        tags: Iterable[str] = (),
-        search: bool = False,
-        metadata: Any = None,
-    ) -> Any:
-        """Returns a Pydantic AI toolset of the named tools, by default of all.
-
-        See ``adapters.pydantic_ai.pydantic_ai_toolset``.
-        """
-        given = {"tool_filter": tool_filter, "tags": tags, "search": search, "metadata": metadata}
-        return _adapter("pydantic_ai").pydantic_ai_toolset(self, *names, **given)
-
     @property
     def sync(self) -> "SyncBridge":
         """The same bridge for a caller without an event loop: each method blocks until it is done.
@@ -426,11 +355,6 @@ def is_retryable(error: ToolBridgeError) -> bool:
 def _is_of_the_tool(error: ToolBridgeError) -> bool:
     """Returns whether the tool ran and raised this error, so that no answer was lost."""
     return isinstance(error, ToolExecutionError) and error.details.get("origin") == "tool"
-
-
-def _adapter(framework: str) -> Any:
-    """Imports a framework's adapter by name: it is an extra, and on a higher floor."""
-    return import_module(f"grpc_tool_bridge.adapters.{framework}")
 
 
 class GRPCToolBridge(ToolBridge):

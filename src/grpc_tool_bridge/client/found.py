@@ -14,7 +14,7 @@ from grpc_tool_bridge.llm.tool_args import read_arguments
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of, for_models
 from grpc_tool_bridge.llm.tool_search import DEFAULT_LIMIT
 from grpc_tool_bridge.llm.values import from_json
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress, ToolSpec
 
 # How many tools an error suggests.
 _SUGGESTED = 3
@@ -41,13 +41,12 @@ class _Given:
         name: Its name.
     """
 
-    # For the calls that it makes; None: none.
-    _metadata: Mapping[str, str] | None = None
-
     def __init__(self, spec: ToolSpec) -> None:
         self.spec = spec
         self.name = self.__name__ = spec.name
         self.__doc__ = spec.description
+        # Those of the calls that it makes, as for ``with_options`` of a proxy.
+        self._options: Mapping[str, Any] = {}
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -73,11 +72,18 @@ class _Given:
         except ValidationError as error:
             raise self._refusal(error) from None
 
-    def with_options(self, *, metadata: Mapping[str, str]) -> Self:
-        """Returns the same tool with metadata for the calls that it makes."""
-        given = copy(self)
-        given._metadata = metadata  # noqa: SLF001 - of this class
-        return given
+    def with_options(
+        self,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Self:
+        """Returns the same tool with settings for the calls that it makes; those not given stay as they are."""
+        given = {"metadata": metadata, "on_progress": on_progress}
+        made = copy(self)
+        changes = {name: value for name, value in given.items() if value is not None}
+        made._options = {**self._options, **changes}  # noqa: SLF001 - of this class
+        return made
 
     async def stream(self, /, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over the tool's result."""
@@ -131,8 +137,8 @@ class CallTool(_Given):
         proxy = self._bridge.tools.get(name) if isinstance(name, str) else None
         if proxy is None or not self._passes(proxy.spec):
             raise await self._unknown(name)
-        if self._metadata:
-            proxy = proxy.with_options(metadata=self._metadata)
+        if self._options:
+            proxy = proxy.with_options(**self._options)
         return await proxy(**from_json(proxy.spec, read_arguments(proxy.name, arguments.get("arguments"))))
 
     async def _unknown(self, name: object) -> ToolBridgeError:

@@ -13,6 +13,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from grpc_tool_bridge import Settings, tool
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from support.patience import PATIENCE
+from unit.adapters.acting import erase
 from unit.adapters.bridges import bridge_of
 
 
@@ -147,3 +148,16 @@ async def test_arguments_that_cannot_be_read_are_an_error_that_can_be_handled(se
         message = await made.ainvoke(call)
     assert message.status == "error"
     assert json.loads(str(message.content))["error"]["type"] == "ValidationError"
+
+
+async def test_what_a_tool_says_of_its_effects_is_its_metadata() -> None:
+    async with bridge_of(erase, ping) as bridge:
+        erasing, pinging = bridge.langchain_tools("files.erase", "ping")
+    assert erasing.metadata == {"destructiveHint": True, "title": "Erase a file"}
+    assert pinging.metadata is None
+
+
+async def test_all_tools_can_be_told_how_to_handle_errors() -> None:
+    async with bridge_of(refuse, count) as bridge:
+        made = bridge.langchain_tools("refuse", handle_tool_error=lambda error: f"no: {error.args[0][:8]}")
+        assert await made[0].ainvoke({"reason": "late"}) == 'no: {"error"'

@@ -6,9 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from agents.testing import ScriptedModel, assistant_message, function_call
 from pydantic_ai import Agent
 from pydantic_ai.models.test import TestModel
 
+from agents import Agent as OpenAIAgent
+from agents import RunConfig, Runner
 from grpc_tool_bridge import LocalToolBridge, ToolContext, ValidationError, tool
 from grpc_tool_bridge.adapters.metadata import CallMetadata, plain_metadata
 from unit.adapters.bridges import bridge_of
@@ -83,6 +86,34 @@ async def test_pydantic_ai_s_deps_reach_the_tool(metadata: Any, deps: Any) -> No
         toolset = bridge.pydantic_ai_toolset(metadata=metadata)
         agent = Agent(TestModel(), deps_type=object, toolsets=[toolset])
         assert (await agent.run("go", deps=deps)).output == '{"about":{"user":"ann"}}'
+
+
+async def test_the_context_of_an_openai_agent_s_run_reaches_the_tool() -> None:
+    async with bridge_of(about) as bridge:
+        for metadata, context in (
+            (None, {"user": "ann", "token": "secret"}),
+            (lambda call: {"user": call.context.user}, SimpleNamespace(user="ann")),
+        ):
+            model = ScriptedModel([[function_call("about", {}, call_id="1")], [assistant_message("done")]])
+            agent: Any = OpenAIAgent("tester", tools=[*bridge.openai_agents_tools(metadata=metadata)], model=model)
+            done = await Runner.run(agent, "go", context=context, run_config=RunConfig(tracing_disabled=True))
+            (said,) = [item.output for item in done.new_items if item.type == "tool_call_output_item"]
+            assert said == '{"user":"ann"}'
+
+
+async def test_llama_index_s_tools_ask_for_the_metadata_of_each_call() -> None:
+    users = iter(("ann", "bob"))
+    async with bridge_of(about) as bridge:
+        (given,) = bridge.llama_index_tools("about", metadata=lambda: {"user": next(users)})
+        assert (await given.acall()).raw_output == {"user": "ann"}
+        assert (await asyncio.to_thread(given)).raw_output == {"user": "bob"}
+
+
+async def test_google_adk_s_tools_ask_for_the_metadata_of_each_call() -> None:
+    async with bridge_of(about) as bridge:
+        toolset = bridge.google_adk_toolset(metadata=lambda call: {"user": call.user_id})
+        (given,) = await toolset.get_tools()
+        assert await given.run_async(args={}, tool_context=SimpleNamespace(user_id="ann")) == {"user": "ann"}
 
 
 async def test_a_bridge_s_own_metadata_stands_under_that_of_a_framework() -> None:

@@ -10,8 +10,10 @@ from openai.types.responses import FunctionToolParam, ResponseFunctionToolCall
 from pydantic import TypeAdapter
 
 from grpc_tool_bridge import tool
-from grpc_tool_bridge.errors import AlreadyExistsError, ValidationError
+from grpc_tool_bridge.errors import AlreadyExistsError, ToolCommunicationError, ValidationError
 from support.patience import PATIENCE
+from support.waiting import soon
+from unit.adapters.acting import lost_bridge
 from unit.adapters.bridges import bridge_of
 
 
@@ -214,3 +216,10 @@ async def test_two_tools_that_would_have_one_name_are_refused() -> None:
 
     with pytest.raises(AlreadyExistsError, match=r"'files.read' and 'files_read'|'files_read' and 'files.read'"):
         await functions(read, other)
+
+
+async def test_a_hub_that_is_gone_is_an_exception() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": 2}'}}
+    async with lost_bridge() as bridge:
+        with pytest.raises(ToolCommunicationError):
+            await soon(bridge.run_openai_tool_calls([call, {**call, "id": "2"}]))

@@ -2,15 +2,37 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, cast
 
 import pandas as pd
 import pytest
-from pydantic_ai import Agent, ModelMessage, ModelResponse, RunContext, RunUsage, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai import (
+    Agent,
+    DeferredToolRequests,
+    DeferredToolResults,
+    ModelMessage,
+    ModelResponse,
+    RunContext,
+    RunUsage,
+    TextPart,
+    ToolCallPart,
+    ToolDefinition,
+    ToolReturnPart,
+)
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
-from grpc_tool_bridge import NotFoundError, ToolBridge, ToolExecutionError, ValidationError, tool
+from grpc_tool_bridge import (
+    NotFoundError,
+    ToolBridge,
+    ToolCommunicationError,
+    ToolExecutionError,
+    ValidationError,
+    tool,
+)
 from support.patience import PATIENCE
+from support.waiting import soon
+from unit.adapters.acting import Hanging, erase, lost_bridge
 from unit.adapters.bridges import bridge_of
 
 
@@ -39,8 +61,8 @@ def calling(*calls: ToolCallPart) -> tuple[Callable[..., ModelResponse], list[To
     return answer, told
 
 
-async def run(bridge: ToolBridge, answer: Callable[..., ModelResponse], *names: str) -> str:
-    agent = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset(*names)])
+async def run(bridge: ToolBridge, answer: Callable[..., ModelResponse], *names: str, **options: Any) -> str:
+    agent = Agent(FunctionModel(answer), toolsets=[bridge.pydantic_ai_toolset(*names, **options)])
     return (await asyncio.wait_for(agent.run("go"), PATIENCE)).output
 
 
@@ -63,11 +85,46 @@ async def test_a_model_can_mend_the_arguments_that_the_hub_refused() -> None:
     assert returned.content == 3
 
 
-async def test_any_other_error_of_a_tool_ends_the_run_as_it_is() -> None:
+@pytest.mark.parametrize(("behavior", "outcome"), [("failed", "failed"), ("retry", "retried")])
+async def test_a_model_is_told_of_an_error_of_a_tool(behavior: Any, outcome: str) -> None:
+    answer, told = calling(ToolCallPart("refuse", {}))
+    async with bridge_of(refuse) as bridge:
+        await run(bridge, answer, tool_error_behavior=behavior)
+    (part,) = told
+    assert part.outcome == outcome
+    assert "refuse: ValueError: too late" in str(part.content)
+
+
+async def test_an_error_of_a_tool_ends_the_run_if_that_is_asked_for() -> None:
     answer, _ = calling(ToolCallPart("refuse", {}))
     async with bridge_of(refuse) as bridge:
         with pytest.raises(ToolExecutionError, match="refuse: ValueError: too late"):
-            await run(bridge, answer)
+            await run(bridge, answer, tool_error_behavior="error")
+
+
+async def test_what_is_none_of_the_three_is_refused() -> None:
+    async with bridge_of(refuse) as bridge:
+        with pytest.raises(ValidationError, match="must be 'failed', 'retry' or 'error', not 'raise'"):
+            bridge.pydantic_ai_toolset(tool_error_behavior=cast("Any", "raise"))
+
+
+async def test_a_hub_that_is_gone_ends_the_run() -> None:
+    answer, _ = calling(ToolCallPart("add", {"a": 1, "b": 2}))
+    async with lost_bridge() as bridge:
+        with pytest.raises(ToolCommunicationError):
+            await run(bridge, answer, tool_error_behavior="retry")
+
+
+async def test_a_cancelled_run_cancels_its_tool() -> None:
+    hanging = Hanging()
+    answer, _ = calling(ToolCallPart("hang", {}))
+    async with bridge_of(hanging.tool) as bridge:
+        running = asyncio.ensure_future(run(bridge, answer))
+        await soon(hanging.began.wait())
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await soon(running)
+        await soon(hanging.ended.wait())
 
 
 async def test_a_refusal_that_the_tool_itself_makes_is_no_fault_of_the_arguments() -> None:
@@ -76,10 +133,12 @@ async def test_a_refusal_that_the_tool_itself_makes_is_no_fault_of_the_arguments
         """Checks."""
         raise ValidationError("it does not match")
 
-    answer, _ = calling(ToolCallPart("check", {}))
+    answer, told = calling(ToolCallPart("check", {}))
     async with bridge_of(check) as bridge:
-        with pytest.raises(ToolExecutionError, match="it does not match"):
-            await run(bridge, answer)
+        await run(bridge, answer)
+    (part,) = told
+    assert part.outcome == "failed"
+    assert "it does not match" in str(part.content)
 
 
 async def test_a_tool_that_takes_too_long_is_no_fault_of_the_arguments_either() -> None:
@@ -88,11 +147,27 @@ async def test_a_tool_that_takes_too_long_is_no_fault_of_the_arguments_either() 
         """Hangs."""
         await asyncio.Event().wait()
 
-    answer, _ = calling(ToolCallPart("hang", {}))
+    answer, told = calling(ToolCallPart("hang", {}))
     async with bridge_of(hang) as bridge:
-        with pytest.raises(ToolExecutionError) as caught:
-            await run(bridge, answer)
-    assert caught.value.error_type == "TimeoutError"
+        await run(bridge, answer)
+    (part,) = told
+    assert part.outcome == "failed"
+    assert "TimeoutError" in str(part.content)
+
+
+async def test_what_a_tool_says_of_its_effects_decides_what_needs_approval() -> None:
+    def destroys(_: RunContext[None], definition: ToolDefinition, __: dict[str, Any]) -> bool:
+        return bool((definition.metadata or {})["annotations"]["destructiveHint"])
+
+    answer, told = calling(ToolCallPart("files_erase", {"path": "/a"}, tool_call_id="1"))
+    async with bridge_of(erase) as bridge:
+        toolset = bridge.pydantic_ai_toolset().approval_required(destroys)
+        agent = Agent(FunctionModel(answer), toolsets=[toolset], output_type=[str, DeferredToolRequests])
+        stopped = await soon(agent.run("go"))
+        assert [call.tool_name for call in stopped.output.approvals] == ["files_erase"]
+        approved = DeferredToolResults(approvals={"1": True})
+        await soon(agent.run(message_history=stopped.all_messages(), deferred_tool_results=approved))
+    assert [part.content for part in told] == ["erased /a"]
 
 
 async def test_a_tool_that_goes_while_the_model_thinks_is_told_to_it() -> None:

@@ -1,6 +1,7 @@
 """A program's function answers what tools ask."""
 
 import asyncio
+import contextvars
 import functools
 import threading
 from collections.abc import AsyncIterator, Coroutine
@@ -29,7 +30,7 @@ class World:
 
     def answering(self, on_ask: Any, tool_id: str = "erase") -> Any:
         self.answerers.append(FunctionAnswerer(on_ask))
-        return self.answerers[-1].of(tool_id, self.failures.append)
+        return self.answerers[-1].here().of(tool_id, self.failures.append)
 
     async def outcome(self) -> Any:
         await until(lambda: self.given or self.failures)
@@ -197,3 +198,23 @@ async def test_a_hub_that_asks_too_much_at_once_is_an_error(world: World) -> Non
 def test_what_cannot_be_called_is_refused(on_ask: Any) -> None:
     with pytest.raises(ValidationError, match="on_ask"):
         FunctionAnswerer(on_ask)
+
+
+async def test_the_function_has_the_context_of_the_call_and_not_of_the_question(world: World) -> None:
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+    async def awaited_user(question: Question) -> dict[str, str]:
+        return {"user": user.get()}
+
+    def blocking_user(question: Question) -> dict[str, str]:
+        return {"user": user.get()}
+
+    schema = '{"type":"object","properties":{"user":{"type":"string"}}}'
+    for on_ask in (awaited_user, blocking_user):
+        world.given.clear()
+        user.set("caller")
+        answering = world.answering(on_ask)
+        user.set("another")
+        answering.take(Ask(id="1", message="?", schema=schema), world.given.append)
+        given = await world.outcome()
+        assert dict(given.content) == {"user": "caller"}

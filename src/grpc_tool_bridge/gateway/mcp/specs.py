@@ -1,18 +1,13 @@
 """Specs of tools as MCP has them."""
 
-import json
 from typing import Any
 
 from grpc_tool_bridge.gateway.mcp.output_schemas import output_schema
-from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TAGS_META, TITLE_KEY
+from grpc_tool_bridge.llm.annotations import annotations_of
+from grpc_tool_bridge.llm.mcp_names import TAGS_META, TITLE_KEY
 from grpc_tool_bridge.llm.tool_args import read_schema
 from grpc_tool_bridge.llm.tool_marks import described, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
-
-# The annotations that say what a tool does to the world. ``mcp.`` and one of them is a key of a tool's metadata, too.
-HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
-
-_FLAGS = {"true": True, "false": False}
 
 
 def tool_of(spec: ToolSpec, version: str, name: str = "") -> dict[str, Any]:
@@ -55,22 +50,3 @@ def input_schema(spec: ToolSpec) -> dict[str, Any]:
         and isinstance(schema.get("$schema", ""), str)
     )
     return schema if is_readable else {"type": "object", "properties": {}}
-
-
-def annotations_of(spec: ToolSpec) -> dict[str, Any]:
-    """Returns what a tool says of its effects: its metadata, and whether it is idempotent."""
-    found: dict[str, Any] = {}
-    try:
-        given = json.loads(spec.metadata.get(ANNOTATIONS_KEY, "{}"))
-    except (ValueError, RecursionError):
-        given = None
-    if isinstance(given, dict):
-        found.update({name: given[name] for name in HINTS if isinstance(given.get(name), bool)})
-        if isinstance(given.get("title"), str):
-            found["title"] = given["title"]
-    if spec.idempotent:
-        found["idempotentHint"] = True
-    for name in HINTS:
-        if (flag := _FLAGS.get(spec.metadata.get(f"mcp.{name}", ""))) is not None:
-            found[name] = flag
-    return found

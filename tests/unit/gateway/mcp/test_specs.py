@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.gateway.mcp.specs import annotations_of, input_schema, tool_of
+from grpc_tool_bridge.gateway.mcp.specs import input_schema, tool_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 EMPTY = {"type": "object", "properties": {}}
@@ -39,23 +39,3 @@ def test_a_schema_keeps_all_that_it_says() -> None:
 
 def test_each_tool_has_a_description() -> None:
     assert "t" in tool_of(ToolSpec(name="t"), "2025-11-25")["description"]
-
-
-@pytest.mark.parametrize(
-    ("metadata", "idempotent", "expected"),
-    [
-        ({}, False, {}),
-        ({}, True, {"idempotentHint": True}),
-        ({"mcp.readOnlyHint": "true"}, False, {"readOnlyHint": True}),
-        ({"mcp.openWorldHint": "false"}, False, {"openWorldHint": False}),
-        ({"mcp.readOnlyHint": "yes"}, False, {}),
-        ({"mcp.annotations": '{"readOnlyHint": true, "x": 1}'}, False, {"readOnlyHint": True}),
-        ({"mcp.annotations": '{"title": "T"}'}, False, {"title": "T"}),
-        ({"mcp.annotations": '{"readOnlyHint": "true", "title": 1}'}, False, {}),
-        ({"mcp.annotations": "[" * 10_000}, False, {}),
-        ({"mcp.annotations": "5"}, False, {}),
-        ({"mcp.annotations": '{"openWorldHint": true}', "mcp.openWorldHint": "false"}, False, {"openWorldHint": False}),
-    ],
-)  # fmt: skip
-def test_hints_are_those_of_the_metadata(metadata: dict[str, str], idempotent: bool, expected: dict[str, Any]) -> None:
-    assert annotations_of(ToolSpec(name="t", metadata=metadata, idempotent=idempotent)) == expected
