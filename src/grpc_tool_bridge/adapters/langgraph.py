@@ -10,13 +10,18 @@ from functools import cache
 from types import FunctionType
 from typing import Any
 
-from langchain_core.tools import ToolException
 from pydantic_core import PydanticCustomError
 from pydantic_core import ValidationError as PydanticValidationError
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.llm.texts import error_text
+from grpc_tool_bridge.optional import missing
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress
+
+try:
+    from langchain_core.tools import ToolException
+except ImportError as error:
+    raise missing(error, "langchain_core", extra="langchain") from error
 
 _ORIGIN = "origin"
 
