@@ -20,7 +20,8 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load fuzz check lint format bench capacity profile conformance pictures docs dist test-dist proto lock clean
+.PHONY: install demo test test-busy soak load fuzz frameworks check lint format bench capacity profile conformance pictures
+.PHONY: docs dist test-dist proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
 install: .venv/.ready
@@ -70,6 +71,17 @@ fuzz: .venv-fuzz/.ready
 .venv-fuzz/.ready: scripts/fuzz-requirements.lock .venv/.ready
 	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --target .venv-fuzz -r $<
 	touch $@
+
+# The adapters and the agents with the newest releases of their frameworks, which the lock may not have yet.
+FRAMEWORKS := dspy google-adk langchain-core langgraph llama-index-core mcp openai openai-agents pydantic-ai-slim
+
+frameworks: install
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-frameworks
+	$(BIN)/uv pip sync --quiet --require-hashes --python .venv-frameworks/bin/python $(LOCK)
+	$(BIN)/uv pip install --quiet --python .venv-frameworks/bin/python --upgrade $(FRAMEWORKS)
+	$(BIN)/uv pip install --quiet --python .venv-frameworks/bin/python --no-deps --no-build-isolation --editable .
+	$(BIN)/uv pip list --quiet --python .venv-frameworks/bin/python
+	.venv-frameworks/bin/python -m $(PYTEST) tests/unit/adapters tests/unit/agents tests/integration/test_adapters_conformance.py
 
 # For while you work: under a minute. Of the tests, the unit tests of what differs from BASE.
 check: install
@@ -138,8 +150,8 @@ proto: install
 # Resolves every dependency again, for all platforms and Python versions that the package supports.
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
-	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra http --extra uvloop --extra examples \
-	  --group dev --output-file $(LOCK) pyproject.toml
+	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra openai-agents --extra llama-index --extra google-adk \
+	  --extra http --extra uvloop --extra examples --group dev --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
@@ -263,4 +275,4 @@ proto-go:
 	$(GO) run -C sdk/go/tools ./protogen
 
 clean:
-	rm -rf build dist .venv .venv-proto .venv-fuzz .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .venv .venv-proto .venv-fuzz .venv-frameworks .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

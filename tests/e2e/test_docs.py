@@ -11,16 +11,24 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from agents.testing import ScriptedModel, assistant_message, function_call
+from google.adk.models import BaseLlm
+from google.adk.models.llm_response import LlmResponse
+from google.genai import types
+from langchain_core.messages import AIMessage, ToolMessage
+from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
+from llama_index.core.llms.mock import MockFunctionCallingLLM
 from openai.types.chat import ChatCompletionMessage
 from pydantic_ai import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
+from agents import set_tracing_disabled
 from grpc_tool_bridge import (
     BridgeServer,
     GRPCToolBridge,
@@ -335,6 +343,41 @@ def client_of_openai(answers: list[Any], asked: list[Any]) -> Any:
     return SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
 
 
+class ScriptedChat:
+    """Stands for LangChain's ChatOpenAI: calls a tool once, and then is done."""
+
+    def bind_tools(self, tools: list[Any]) -> "ScriptedChat":
+        return self
+
+    async def ainvoke(self, messages: list[Any]) -> AIMessage:
+        if isinstance(messages[-1], ToolMessage):
+            return AIMessage("done")
+        given = {"path": "src", "pattern": "*.py"}
+        return AIMessage("", tool_calls=[{"type": "tool_call", "id": "1", "name": "scan_tree", "args": given}])
+
+
+class ScriptedGemini(BaseLlm):
+    """Calls a tool once, and then tells what it was told."""
+
+    async def generate_content_async(self, llm_request: Any, stream: bool = False) -> AsyncGenerator[LlmResponse, None]:
+        answered = llm_request.contents[-1].parts[0].function_response
+        call = types.FunctionCall(name="calculate", args={"expression": "2 + 2"})
+        part = types.Part(text=str(answered.response)) if answered else types.Part(function_call=call)
+        yield LlmResponse(content=types.Content(role="model", parts=[part]))
+
+
+def llama_index_model() -> MockFunctionCallingLLM:
+    """Makes a model that calls a tool once, and then tells what it was told."""
+
+    def answer(messages: Any, **kwargs: Any) -> ChatMessage:
+        if messages[-1].role == "tool":
+            return ChatMessage(role="assistant", content=messages[-1].content)
+        call = ToolCallBlock(tool_call_id="1", tool_name="calculate", tool_kwargs={"expression": "2 + 2"})
+        return ChatMessage(role="assistant", blocks=[call])
+
+    return MockFunctionCallingLLM(response_generator=answer)
+
+
 async def test_use_with_frameworks_does_what_it_says() -> None:
     function = {"name": "calculate", "arguments": '{"expression": "2 + 2"}'}
     call = {"id": "call-1", "type": "function", "function": function}
@@ -345,8 +388,14 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
     ]
     replace = {
         'dspy.LM("openai/gpt-4o-mini")': "scripted",
+        "from langchain_openai import ChatOpenAI\n": "",
+        'ChatOpenAI(model="gpt-4o-mini")': "chat_model",
         "AsyncOpenAI()": "openai_client",
+        'Agent("Accountant", ': 'Agent("Accountant", model=agents_model, ',
         '"openai:gpt-4o-mini"': "function_model",
+        "from llama_index.llms.openai import OpenAI\n": "",
+        'llm=OpenAI(model="gpt-4o-mini")': "llm=llama_index_model",
+        'model="gemini-flash-latest"': "model=gemini",
     }
 
     def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -355,6 +404,10 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
             return ModelResponse(parts=[TextPart(str(last.content))])
         return ModelResponse(parts=[ToolCallPart("calculate", {"expression": "2 + 2"})])
 
+    agents_model = ScriptedModel(
+        [[function_call("calculate", {"expression": "2 + 2"}, call_id="1")], [assistant_message("4")]]
+    )
+    set_tracing_disabled(disabled=True)
     page = await run_page(
         "use-with-frameworks",
         replace,
@@ -365,16 +418,27 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
                 fields(reasoning="so", answer="4"),
             ]
         ),
+        chat_model=ScriptedChat(),
         openai_client=client_of_openai(answers, asked),
+        agents_model=agents_model,
         function_model=FunctionModel(model),
+        llama_index_model=llama_index_model(),
+        gemini=ScriptedGemini(model="scripted"),
     )
 
+    (custom,) = blocks(DOCS / "how-to" / "use-with-frameworks.md", "text")
     assert page.names["said"].trajectory["observation_0"] == 4
     assert page.names["value"] == "42"
     assert "cannot calculate 'two and two'" in page.names["refusal"]
+    assert page.printed == custom.splitlines()
+    assert isinstance(page.names["asking"], GRPCToolBridge)
     assert asked[1][-1] == {"role": "tool", "tool_call_id": "call-1", "content": "4"}
+    assert page.names["result"].final_output == "4"
+    assert [item.output for item in page.names["result"].new_items if item.type == "tool_call_output_item"] == ["4"]
     assert page.names["ran"].output == "4"
-    assert "event loop" in page.names["found"]
+    assert str(page.names["answer"]) == "4"
+    assert page.names["events"][-1].content.parts[0].text == "{'result': 4}"
+    assert page.names["found"] == '["event loop"]'
 
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:

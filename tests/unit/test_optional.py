@@ -8,13 +8,19 @@ import pytest
 from grpc_tool_bridge.optional import missing
 from support.patience import PATIENCE
 
+FRAMEWORKS = ["agents", "dspy", "google.adk", "langchain_core", "langgraph", "llama_index", "openai", "pydantic_ai"]
+
 
 @pytest.mark.parametrize(
     ("edge", "module", "extra"),
     [
         ("dspy", "dspy", "dspy"),
         ("langchain", "langchain_core", "langchain"),
+        ("langgraph", "langchain_core", "langchain"),
+        ("openai_agents", "agents", "openai-agents"),
         ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
+        ("llama_index", "llama_index", "llama-index"),
+        ("google_adk", "google.adk", "google-adk"),
     ],
 )
 def test_a_framework_that_is_not_installed_is_named_with_its_extra(edge: str, module: str, extra: str) -> None:
@@ -22,7 +28,7 @@ def test_a_framework_that_is_not_installed_is_named_with_its_extra(edge: str, mo
         "import sys\n"
         f"class Absent:\n"
         f"    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0] == {module!r}:\n"
+        f"        if f'{{name}}.'.startswith('{module}.'):\n"
         f"            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "import grpc_tool_bridge.client.bridge, grpc_tool_bridge.adapters.openai\n"
@@ -46,7 +52,7 @@ def test_a_framework_that_fails_by_itself_keeps_its_error() -> None:
 def test_a_bridge_imports_no_framework() -> None:
     program = (
         "import sys, grpc_tool_bridge.client.bridge, grpc_tool_bridge.adapters.openai\n"
-        "print([name for name in ('dspy', 'langchain_core', 'openai', 'pydantic_ai') if name in sys.modules])"
+        f"print([name for name in {FRAMEWORKS} if name in sys.modules])"
     )
 
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE)

@@ -3,20 +3,24 @@
 LangGraph is not imported here: no run of its exists unless the program has imported it.
 """
 
-import contextvars
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import FunctionType
 from typing import Any
 
-from langchain_core.tools import ToolException
 from pydantic_core import PydanticCustomError
 from pydantic_core import ValidationError as PydanticValidationError
 
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.llm.texts import error_text
+from grpc_tool_bridge.optional import missing
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Progress
+
+try:
+    from langchain_core.tools import ToolException
+except ImportError as error:
+    raise missing(error, "langchain_core", extra="langchain") from error
 
 _ORIGIN = "origin"
 
@@ -25,7 +29,7 @@ class RunStream:
     """The custom stream (``stream_mode="custom"``) of the LangGraph run that calls a tool.
 
     Args:
-        write: Writes to it, from any thread.
+        write: Writes to it, from any thread, in the context of the run.
         tool: The tool's name.
         call_id: The id of the model's tool call; None if it is called without one.
     """
@@ -64,9 +68,8 @@ def run_stream(tool: str, call_id: str | None) -> RunStream | None:
     if isinstance(writer, FunctionType) and writer.__closure__ is None:
         # That of a run whose custom stream nobody reads: it has nothing to write to.
         return None
-    # The writer looks for its run in the context, and is called from the bridge's event loop too.
-    context = contextvars.copy_context()
-    return RunStream(lambda item: context.copy().run(writer, item), tool, call_id)
+    # It finds its run in the context, which a call takes along into the bridge's event loop.
+    return RunStream(writer, tool, call_id)
 
 
 def refused_call(tool: str, arguments: Mapping[str, Any], error: ToolBridgeError) -> ToolException:

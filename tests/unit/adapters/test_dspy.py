@@ -14,6 +14,8 @@ from grpc_tool_bridge.adapters.dspy import ModuleWaitsError
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
 from support.patience import PATIENCE
+from support.waiting import soon
+from unit.adapters.acting import Hanging
 from unit.adapters.bridges import bridge_of
 
 
@@ -211,3 +213,61 @@ async def test_arguments_are_refused_by_the_hub_which_names_each() -> None:
         with pytest.raises(ToolExecutionError) as caught:
             await made.acall(a="one", c=1)
     assert set(caught.value.details) == {"a", "c", "origin"}
+
+
+def calls(thought: str, *made: tuple[str, dict[str, Any]]) -> str:
+    """Returns an answer for ReActV2, which may call several tools in one turn."""
+    return fields(
+        next_thought=thought, tool_calls={"tool_calls": [{"name": name, "args": given} for name, given in made]}
+    )
+
+
+async def test_the_newer_agent_calls_several_tools_in_one_turn_and_reads_their_errors() -> None:
+    @tool
+    def fail() -> None:
+        """Fails."""
+        raise ValueError("too late")
+
+    lm = ScriptedLM(
+        [
+            calls("all", ("add", {"a": 1, "b": 2}), ("add", {"a": "x"}), ("fail", {})),
+            calls("done", ("submit", {"answer": "3"})),
+        ]
+    )
+    async with bridge_of(add, fail) as bridge:
+        react = dspy.ReActV2("question -> answer", tools=bridge.dspy_tools())
+        with dspy.context(lm=lm):
+            said = await asyncio.wait_for(react.acall(question="?"), PATIENCE)
+    assert (said.answer, said.termination_reason) == ("3", "submit")
+    (turn, _) = said.history.messages
+    added, refused, failed = (result.value for result in turn["tool_calls"].tool_call_results.tool_call_results)
+    assert added == 3
+    assert "Execution error in add: ValidationError" in refused
+    assert "'a'" in refused
+    assert failed == "Execution error in fail: ValueError: too late"
+
+
+async def test_the_newer_agent_in_a_thread_calls_the_bridge_of_the_loop() -> None:
+    lm = ScriptedLM([calls("add", ("add", {"a": 1, "b": 2})), calls("done", ("submit", {"answer": "3"}))])
+    async with bridge_of(add) as bridge:
+        react = dspy.ReActV2("question -> answer", tools=bridge.dspy_tools())
+
+        def run() -> Any:
+            with dspy.context(lm=lm):
+                return react(question="1 + 2?")
+
+        said = await asyncio.wait_for(asyncio.to_thread(run), PATIENCE)
+    assert said.answer == "3"
+
+
+async def test_a_cancelled_agent_cancels_its_tool() -> None:
+    hanging = Hanging()
+    async with bridge_of(hanging.tool) as bridge:
+        react = dspy.ReAct("question -> answer", tools=bridge.dspy_tools())
+        with dspy.context(lm=ScriptedLM([step("hang", "hang"), *ANSWERS[1:]])):
+            running = asyncio.ensure_future(react.acall(question="?"))
+            await soon(hanging.began.wait())
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await soon(running)
+            await soon(hanging.ended.wait())

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from google.adk.agents import LlmAgent
-from google.adk.models import BaseLlm, LlmRequest, LlmResponse
+from google.adk.models import BaseLlm
+from google.adk.models.llm_request import LlmRequest
+from google.adk.models.llm_response import LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 from pydantic import PrivateAttr
@@ -71,6 +73,7 @@ class Conversation:
 
 async def run(toolset: Any, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
     """Returns the responses of the tools."""
+    responses: list[Any]
     responses, _ = await soon(Conversation(toolset, *calls).say(types.Part(text="go")))
     return responses
 
@@ -91,8 +94,8 @@ async def test_the_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:
         await soon(talk.say(types.Part(text="go")))
         (made,) = await bridge.google_adk_toolset().get_tools()
     (request,) = talk.llm.requests
-    assert request.config.tools is not None
-    (declared,) = request.config.tools[0].function_declarations  # type: ignore[union-attr] # of any kind of tool
+    config: Any = request.config
+    (declared,) = config.tools[0].function_declarations
     assert (declared.name, declared.description) == ("files_erase", "Erases a file.")
     assert declared.parameters_json_schema["properties"] == {"path": {"type": "string"}}
     assert made.custom_metadata == {"annotations": {"destructiveHint": True, "title": "Erase a file"}}
