@@ -20,7 +20,7 @@ cp scripts/smoke.py "$environment"
 if (($#)); then
   # What tests need besides is in .venv. Its link to src is in a .pth file, which is not read there.
   packages=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-  export PYTHONPATH=$PWD/tests:$packages
+  export PYTHONPATH=$PWD/tests:$PWD:$packages
   "$environment/bin/python" -P -c 'import grpc_tool_bridge as it, sys
 sys.exit(None if it.__file__.startswith(sys.prefix) else f"check_wheel: {it.__file__} is not what was installed")'
   "$environment/bin/python" -P -m pytest -q -p no:cacheprovider "$@"
