@@ -438,7 +438,7 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
     assert page.names["ran"].output == "4"
     assert str(page.names["answer"]) == "4"
     assert page.names["events"][-1].content.parts[0].text == "{'result': 4}"
-    assert page.names["found"] == '["event loop"]'
+    assert "event loop" in page.names["found"]
 
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
