@@ -217,7 +217,7 @@ class PydanticAI:
 
     def __init__(self, bridge: ToolBridge, *names: str, **options: Any) -> None:
         self.toolset = bridge.pydantic_ai_toolset(*names, **options)
-        self.context: Any = SimpleNamespace(max_retries=1)
+        self.context: Any = SimpleNamespace(max_retries=1, deps=None)
 
     async def told(self) -> dict[str, tuple[str, dict[str, Any]]]:
         defined = [item.tool_def for item in (await self.toolset.get_tools(self.context)).values()]

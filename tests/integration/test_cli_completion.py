@@ -121,7 +121,7 @@ def ask(words: list[str], address: str, shell: str = "zsh") -> tuple[list[str], 
     return [line.partition("\t")[0] for line in ran.stdout.splitlines()[1:]], ran.stderr
 
 
-@tool
+@tool(tags=["read", "sky"])
 def weather(city: str, unit: str = "celsius") -> str:
     """Tells."""
     return city
@@ -130,7 +130,10 @@ def weather(city: str, unit: str = "celsius") -> str:
 async def test_sessions_variables_metrics_and_tools_of_a_session_are_completed_and_none_is_made() -> None:
     import asyncio
 
-    async with BridgeServer(tools=[weather]) as server, GRPCToolBridge(server.address) as bridge:
+    older = tool(lambda city: city, name="sky", version="1")
+    newer = tool(lambda city, unit: city, name="sky", version="2", tags=["sky"])
+    hidden = tool(lambda: 1, name="secret", hidden=True)
+    async with BridgeServer(tools=[weather, older, newer, hidden]) as server, GRPCToolBridge(server.address) as bridge:
         await bridge.initialize("mine")
         await bridge.session_context.set_variable("colour", 1)
 
@@ -149,6 +152,12 @@ async def test_sessions_variables_metrics_and_tools_of_a_session_are_completed_a
         assert await values("call", "weather", "x", "--kwarg", "") == ["unit="]
         assert await values("bench", "--tool", "weather", "--kwarg", "c") == ["city="]
         assert await values("call", "nothing", "--kwarg", "") == []
+        assert await values("call", "s") == ["sky", "sky@1"]
+        assert await values("call", "sky@1", "--kwarg", "") == ["city="]
+        assert await values("call", "sky@2", "--kwarg", "") == ["city=", "unit="]
+        assert await values("tools", "--tag", "") == ["read", "sky"]
+        assert await values("tools", "--tag", "sky", "--tag", "") == ["read"]
+        assert await values("stubs", "--session", "m") == ["mine"]
         assert [session.session_id async for session in bridge.admin.sessions()] == ["mine"]
 
 

@@ -108,5 +108,42 @@ def test_the_worker_of_a_hub_with_a_token_has_it_too(
         assert announced["tools"] == ["version"]
 
 
+LIVING = """
+import contextlib
+
+@contextlib.asynccontextmanager
+async def other(owner):
+    yield {"where": type(owner).__name__}
+"""
+READING = """
+from grpc_tool_bridge import ToolContext, tool
+
+@tool
+def version(ctx: ToolContext) -> str:
+    return ctx.lifespan["where"]
+"""
+WATCHING = """
+async def seen(call, call_next):
+    return f"{call.tool}: {await call_next(call)}"
+"""
+
+
+def test_lifespans_and_the_prefix_are_those_of_the_tools_and_middleware_is_the_hub_s(
+    source: Path, tmp_path: Path
+) -> None:
+    source.write_text(READING)
+    (tmp_path / "living.py").write_text(LIVING)
+    (tmp_path / "watching.py").write_text(WATCHING)
+    words = ("--lifespan", f"{tmp_path}/living.py:other", "--prefix", "my.")
+    with reloading(source, *words, "--middleware", f"{tmp_path}/watching.py:seen") as (announced, _):
+        assert announced["tools"] == ["my.version"]
+        bridge = GRPCToolBridge(announced["address"])
+        try:
+            bridge.sync.initialize()
+            assert bridge.sync.call_tool("my.version") == "my.version: ToolWorker"
+        finally:
+            bridge.sync.close()
+
+
 def test_without_tools_it_is_refused(cli: Cli) -> None:
     assert "name some with --tools SOURCE" in cli("serve", "--reload", code=2)
