@@ -1,12 +1,17 @@
 """``tools``: lists the tools of the hub, and searches them."""
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
+
+if TYPE_CHECKING:
+    from grpc_tool_bridge.client.bridge import ToolBridge
+    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 
 async def tools(
@@ -48,20 +53,15 @@ async def tools(
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.connection import open_bridge
     from grpc_tool_bridge.cli.consoles import console
-    from grpc_tool_bridge.llm.tool_marks import has_tags
 
     async with open_bridge(hub, session) as bridge:
-        if name is not None:
-            specs = [named_spec(bridge, name)]
-        elif search is None:
-            listed = [*bridge.tools.values(), *(bridge.tools.hidden.values() if hidden else ())]
-            specs = [
-                proxy.spec for proxy in listed if proxy.name.startswith(prefix) and has_tags(proxy.spec, tag or ())
-            ]
-            specs.sort(key=lambda spec: spec.name)
-        else:
+        if search is not None:
             found = await bridge.search_tools(search, limit=limit or 8, prefix=prefix, tags=tag or ())
             specs = [proxy.spec for proxy in found]
+        elif name is not None:
+            specs = [named_spec(bridge, name)]
+        else:
+            specs = _listed(bridge, prefix, tag or (), hidden=hidden)
         held = await _held_back(bridge)
     if name is not None:
         (spec,) = specs
@@ -109,6 +109,15 @@ def check(
         raise ArgumentError("--hidden: --search never finds hidden tools; omit one of them")
     if limit is not None and search is None:
         raise ArgumentError("--limit is the maximum number of tools that --search finds; give --search too")
+
+
+def _listed(bridge: "ToolBridge", prefix: str, tags: Iterable[str], *, hidden: bool) -> "list[ToolSpec]":
+    """Returns the specs of the tools whose names begin with the prefix and that have all of the tags, by name."""
+    from grpc_tool_bridge.llm.tool_marks import has_tags
+
+    listed = [*bridge.tools.values(), *(bridge.tools.hidden.values() if hidden else ())]
+    specs = [proxy.spec for proxy in listed if proxy.name.startswith(prefix) and has_tags(proxy.spec, tags)]
+    return sorted(specs, key=lambda spec: spec.name)
 
 
 async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:
