@@ -177,7 +177,7 @@ def test_a_wrong_argument_is_one_line_and_exit_2(
 def test_two_tools_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other_add.py").write_text("def add(a: int) -> int:\n    return a\n")
     text = runner(capsys)("worker", f"{TOOLS}:add", f"{tmp_path}/other_add.py:add", code=2)
-    assert text.startswith("error: worker: two tools are named 'add'")
+    assert text.startswith("error: worker: this worker has a tool named 'add' already")
 
 
 def test_a_hub_that_does_not_come_in_time_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +193,7 @@ def test_a_name_that_is_taken_is_one_line_and_exit_1(capsys: pytest.CaptureFixtu
         assert main(["worker", f"{TOOLS}:add", "--address", hub.address]) == 1
     # The hub of this process may log before it.
     text = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
-    assert "the hub has a tool of the hub itself named 'add'" in text
+    assert "the hub has a tool named 'add' already, and only one of the two has a version" in text
 
 
 def test_a_wrong_token_is_one_line_and_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

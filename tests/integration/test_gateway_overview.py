@@ -382,7 +382,15 @@ async def test_tools_are_listed_in_a_line_each(serve: Serve, servers: list[Bridg
     ):
         listed = (await read(client, "/api/tools"))["tools"]
         assert [line["name"] for line in listed] == ["add", "away", "fail", "hold", "rare"]
-        own = {"type": "STANDARD", "idempotent": False, "version": "", "workers": 0, "of_hub": True}
+        own = {
+            "type": "STANDARD",
+            "idempotent": False,
+            "version": "",
+            "workers": 0,
+            "of_hub": True,
+            "tags": [],
+            "deprecated": "",
+        }
         assert listed[0] == {
             "name": "add", "tool_id": "add", "description": "Adds two numbers.", "of_session": False, **own,
         }  # fmt: skip

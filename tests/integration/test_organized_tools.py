@@ -104,8 +104,10 @@ async def test_one_class_is_offered_twice_under_two_prefixes(connect: Connect) -
 async def test_two_tools_of_a_name_are_refused_whatever_set_they_come_from() -> None:
     with pytest.raises(AlreadyExistsError, match=r"a tool named 'o\.get' already"):
         LocalToolBridge([Toolset(Orders("a"), "o."), Toolset(Orders("b"), "o.")])
-    with pytest.raises(AlreadyExistsError, match=r"two tools are named 'o\.get'"):
+    with pytest.raises(AlreadyExistsError, match=r"this worker has a tool named 'o\.get' already"):
         ToolWorker("127.0.0.1:1", [Toolset(Orders("a"), "o."), Toolset(Orders("b"), "o.")])
+    with pytest.raises(AlreadyExistsError, match="this worker has a tool named 'add' already, and only one of the two"):
+        ToolWorker("127.0.0.1:1", [made("1"), made("")])
 
 
 async def test_a_worker_offers_its_tools_under_a_prefix() -> None:

@@ -9,8 +9,7 @@ from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError
 from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
-from grpc_tool_bridge.rpc.bounds import shown
-from grpc_tool_bridge.tools.tool_versions import VERSION, split_version, version_key
+from grpc_tool_bridge.tools.tool_versions import check_beside, split_version, version_key
 from grpc_tool_bridge.tools.toolset import Toolset, flat
 
 
@@ -167,39 +166,6 @@ def _check_taken(known: ToolScope, specs: Iterable[ToolSpec], gone: Collection[R
             )
         new.setdefault(spec.name, []).append(spec)
         ids[spec.tool_id] = spec.name
-
-
-def check_beside(spec: ToolSpec, other: ToolSpec, scope: str) -> None:
-    """Checks that a tool may stand beside another one of the same name, as another version.
-
-    Raises:
-        AlreadyExistsError: It may not.
-    """
-    name = spec.name
-    if spec.version == other.version:
-        which = f" with the version {shown(spec.version)}" if spec.version else ""
-        problem = f"{scope} has a tool named {name!r}{which} already; give one of them another name"
-        hint = " or another version" if spec.version else ""
-        raise AlreadyExistsError(f"{problem}{hint}", details={"tool": name})
-    if not spec.version or not other.version:
-        raise AlreadyExistsError(
-            f"{scope} has a tool named {name!r} already, and only one of the two has a version; give both a version to "
-            "have them side by side, or one of them another name",
-            details={"tool": name},
-        )
-    if spec.tool_id != other.tool_id:
-        raise AlreadyExistsError(
-            f"{scope} has another version of {name!r} with the id {shown(other.tool_id)}, not {shown(spec.tool_id)}; "
-            "give all versions of a tool one id",
-            details={"tool": name},
-        )
-    for version in (spec.version, other.version):
-        if not VERSION.fullmatch(version):
-            raise AlreadyExistsError(
-                f"{scope} has another version of {name!r} already, and {shown(version)} cannot be part of a name: for "
-                "versions side by side, use 1 to 64 letters, digits, '.', '_', '-', '+' or '!'",
-                details={"tool": name},
-            )
 
 
 @dataclass(frozen=True, slots=True)

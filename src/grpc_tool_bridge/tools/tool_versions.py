@@ -4,7 +4,10 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from grpc_tool_bridge.errors import AlreadyExistsError
 from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.rpc.bounds import shown
 
 MAX_VERSION_CHARS = 64
 # Of a version that others stand beside: it is part of a name.
@@ -66,3 +69,36 @@ def version_key(version: str) -> VersionKey:
 def _identifier(text: str) -> tuple[int, int, str]:
     """Returns what one part of a pre-release is compared by: numbers come before texts, as semver says."""
     return (0, int(text), "") if text.isdecimal() else (1, 0, text)
+
+
+def check_beside(spec: ToolSpec, other: ToolSpec, scope: str) -> None:
+    """Checks that a tool may stand beside another one of the same name, as another version.
+
+    Raises:
+        AlreadyExistsError: It may not.
+    """
+    name = spec.name
+    if spec.version == other.version:
+        which = f" with the version {shown(spec.version)}" if spec.version else ""
+        problem = f"{scope} has a tool named {name!r}{which} already; give one of them another name"
+        hint = " or another version" if spec.version else ""
+        raise AlreadyExistsError(f"{problem}{hint}", details={"tool": name})
+    if not spec.version or not other.version:
+        raise AlreadyExistsError(
+            f"{scope} has a tool named {name!r} already, and only one of the two has a version; give both a version to "
+            "have them side by side, or one of them another name",
+            details={"tool": name},
+        )
+    if spec.tool_id != other.tool_id:
+        raise AlreadyExistsError(
+            f"{scope} has another version of {name!r} with the id {shown(other.tool_id)}, not {shown(spec.tool_id)}; "
+            "give all versions of a tool one id",
+            details={"tool": name},
+        )
+    for version in (spec.version, other.version):
+        if not VERSION.fullmatch(version):
+            raise AlreadyExistsError(
+                f"{scope} has another version of {name!r} already, and {shown(version)} cannot be part of a name: for "
+                "versions side by side, use 1 to 64 letters, digits, '.', '_', '-', '+' or '!'",
+                details={"tool": name},
+            )

@@ -13,6 +13,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ToolCallRequest,
     ToolCallResponse,
+    ToolSpec,
     ToolStreamChunk,
     ToolStreamRequest,
 )
@@ -26,7 +27,7 @@ from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
 from grpc_tool_bridge.tools.tool import Tool, as_tool
-from grpc_tool_bridge.tools.tool_versions import version_key, versioned
+from grpc_tool_bridge.tools.tool_versions import check_beside, version_key, versioned
 from grpc_tool_bridge.tools.toolset import flat
 from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_arguments, read_names
 
@@ -79,7 +80,7 @@ class ToolService:
         surroundings: What the tools run in.
 
     Raises:
-        AlreadyExistsError: Two tools have the same name or id.
+        AlreadyExistsError: Two tools have the same name or id, and are not versions of one tool.
     """
 
     # See ``served_methods``.
@@ -93,15 +94,18 @@ class ToolService:
         # What is offered, by id and version; and the same by what the hub calls it by.
         self._offered: dict[tuple[str, str], _ToolName] = {}
         self._tools: dict[str, _ToolName] = {}
-        names: dict[str, str] = {}
+        names: dict[str, list[ToolSpec]] = {}
+        ids: dict[str, str] = {}
         for source in flat(tools):
             tool = as_tool(source)
             spec = tool.spec
-            key = spec.tool_id, spec.version
-            if key in self._offered or names.setdefault(spec.name, spec.tool_id) != spec.tool_id:
-                which = f" and have the version {spec.version!r}" if spec.version else ""
-                raise AlreadyExistsError(f"two tools are named {spec.name!r}{which}; give one of them another name")
-            self._offered[key] = _ToolName(spec.name, tool)
+            beside = names.setdefault(spec.name, [])
+            for other in beside:
+                check_beside(spec, other, "this worker")
+            if ids.setdefault(spec.tool_id, spec.name) != spec.name:
+                raise AlreadyExistsError(f"two tools have the id {spec.tool_id!r}; give one of them another one")
+            beside.append(spec)
+            self._offered[spec.tool_id, spec.version] = _ToolName(spec.name, tool)
         self._index()
         self._calls: set[Call] = set()
         self._direct: DirectRunner[str, _ToolName, tuple[()]] = DirectRunner(self._runner, self)

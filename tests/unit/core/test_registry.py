@@ -21,6 +21,7 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from support.waiting import soon
 
 
 def spec(name: str, *, version: str = "") -> ToolSpec:
@@ -355,7 +356,8 @@ async def test_a_watch_that_resumes_after_another_version_has_replaced_the_newes
     before = registry.revision(session)
     registry.register_batch("", [spec("a", version="1")], replaced=[newest])
     watch = registry.watch(session, before)
-    assert [await next_told(watch) for _ in range(3)] == [("reset", ""), ("added", "a"), ("added", "a@1")]
+    told = [await soon(next_told(watch)) for _ in range(3)]
+    assert told == [("reset", ""), ("added", "a"), ("added", "a@1")]
     assert listing(registry, session) == [("a", "2"), ("a@1", "1")]
     await watch.aclose()
 

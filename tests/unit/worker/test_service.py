@@ -90,8 +90,17 @@ def test_it_has_the_tools_in_their_order() -> None:
 
 
 def test_two_tools_of_one_name_are_refused() -> None:
-    with pytest.raises(AlreadyExistsError, match="two tools are named 'add'"):
+    with pytest.raises(AlreadyExistsError, match="this worker has a tool named 'add' already"):
         make(add, tool(name="add")(count))
+    with pytest.raises(AlreadyExistsError, match="two tools have the id 'add'"):
+        make(add, tool(name="other", tool_id="add")(count))
+    with pytest.raises(AlreadyExistsError, match="only one of the two has a version"):
+        make(add, tool(name="add", version="1")(count))
+
+
+def test_versions_of_a_tool_are_each_offered() -> None:
+    service = make(*(tool(name="add", version=version)(add) for version in ("2", "1")))
+    assert [item.spec.version for item in service.tools] == ["2", "1"]
 
 
 def test_what_can_be_no_tool_is_refused() -> None:

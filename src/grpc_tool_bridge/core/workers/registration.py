@@ -11,13 +11,13 @@ from grpc_tool_bridge.core.registered_tool import (
     tool_not_found,
 )
 from grpc_tool_bridge.core.registry import ToolRegistry
-from grpc_tool_bridge.core.tool_scopes import ToolScope, check_beside
+from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.workers.backend import WorkerBackend, backend_of
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import AlreadyExistsError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
-from grpc_tool_bridge.tools.tool_versions import version_key, versioned
+from grpc_tool_bridge.tools.tool_versions import check_beside, version_key, versioned
 
 
 @dataclass(slots=True)
