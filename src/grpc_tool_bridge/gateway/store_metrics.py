@@ -56,7 +56,9 @@ class StoreCollector(Collector):
         for name, text, source in _GAUGES:
             if source in self._hub:
                 yield GaugeMetricFamily(f"tool_bridge_store_{name}", text, float(self._hub[source]))
-        yield GaugeMetricFamily("tool_bridge_store_failing", "Whether the last change could not be stored.", float(self._is_failing))
+        yield GaugeMetricFamily(
+            "tool_bridge_store_failing", "Whether the last change could not be stored.", float(self._is_failing)
+        )
 
 
 def bound_text(bound: float) -> str:
