@@ -158,10 +158,10 @@ async def test_a_store_is_shown_with_its_limit_and_its_last_failure(tab: Tab, se
     await expect(store.locator(".what").first).to_contain_text("Changes are refused")
     facts = tab.page.get_by_role("region", name="This hub")
     await expect(facts).to_contain_text("in a store, when it restarts, too")
-    await expect(facts).not_to_contain_text("nothing was changed")
+    await expect(facts).not_to_contain_text("has reached its limit")
     refused = await client.put("/api/sessions/demo/variables/x", json={"value": "x" * 300_000})
     assert refused.status_code == 429
-    await expect(facts).to_contain_text("nothing was changed")
+    await expect(facts).to_contain_text("has reached its limit")
     assert tab.complaints == []
 
 

@@ -276,6 +276,8 @@ async def test_a_watch_whose_history_is_gone_gets_one_reset_and_the_present(over
         await writer.set_variable("x", number)
     await writer.delete_variable("y")
     await back(world)
+    # A change that comes before the reset is part of what it resets to.
+    await watch.sees(4)
     await writer.set_variable("x", "after")
     assert (await watch.sees(5))[2:] == [("reset", "", None), ("set", "x", 9), ("update", "x", "after")]
     await watch.end()
@@ -501,21 +503,25 @@ async def test_a_watch_that_breaks_asks_for_what_it_has_not_seen_and_tells_nothi
     ]
 
 
-@pytest.mark.parametrize("options", [{}, {"include_initial": False}, {"from_revision": 1}])
-async def test_at_a_hub_that_began_anew_a_watch_gets_one_reset_and_the_present(
-    over_link: Connect, options: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("begins", ["with the present", "with what comes", "after a revision"])
+async def test_at_a_hub_that_began_anew_a_watch_gets_one_reset_and_the_present(over_link: Connect, begins: str) -> None:
     world = await over_link()
     writer = await world.writer()
-    await writer.set_variable("x", 0)
-    watch = await watching(world, **options)
-    seen = await watch.sees(1 if not options else 0)
+    revision = await writer.set_variable("x", 0)
+    options: dict[str, dict[str, Any]] = {
+        "with the present": {},
+        "with what comes": {"include_initial": False},
+        "after a revision": {"from_revision": revision},
+    }
+    watch = await watching(world, **options[begins])
+    seen = await watch.sees(1 if begins == "with the present" else 0)
     await world.lost()
     await world.restart()
     # Somebody else of the session is there first.
     writer = await world.writer()
     await writer.set_variable("x", "another life")
     await back(world)
+    await watch.sees(len(seen) + 2)
     await writer.set_variable("x", "last")
     assert (await watch.sees(len(seen) + 3))[len(seen) :] == [
         ("reset", "", None),

@@ -129,7 +129,7 @@ async def test_a_store_that_fails_is_told(tmp_path: Path) -> None:
         found = await values(server)
         told = await bridge.client.get_metrics("hub.store_*")
     assert (found["tool_bridge_store_failing", ()], found["tool_bridge_store_failures_total", ()]) == (1, 1)
-    assert told["hub.store_failure"].string_value.startswith("nothing was changed: ")
+    assert told["hub.store_failure"].string_value.startswith("the store has reached its limit of 200,000 bytes")
 
 
 async def test_a_hub_without_a_store_has_no_metrics_of_one() -> None:

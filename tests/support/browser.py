@@ -75,7 +75,9 @@ class Tab:
         (self.errors if message.type == "error" else self.printed).append(message.text)
 
     def _on_failed(self, request: Request) -> None:
-        self.failed.append(f"{request.url}: {request.failure}")
+        # What the page itself has ended, such as the stream of what it shows no longer, did not fail.
+        if request.failure != "net::ERR_ABORTED":
+            self.failed.append(f"{request.url}: {request.failure}")
 
 
 class Site:

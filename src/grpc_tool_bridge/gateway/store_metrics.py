@@ -11,7 +11,7 @@ from grpc_tool_bridge.core.interfaces import DurableStore
 # Of the hub's own metrics: the name and the help text here, and the name there.
 _COUNTERS = (
     ("changes", "Changes that were stored.", "hub.store_changes"),
-    ("failures", "Commits that failed.", "hub.store_failures"),
+    ("failures", "Commits that failed, and changes refused at the limit.", "hub.store_failures"),
 )
 _GAUGES = (
     ("changes_waiting", "Changes that are not stored yet.", "hub.store_waiting"),
@@ -56,7 +56,9 @@ class StoreCollector(Collector):
         for name, text, source in _GAUGES:
             if source in self._hub:
                 yield GaugeMetricFamily(f"tool_bridge_store_{name}", text, float(self._hub[source]))
-        yield GaugeMetricFamily("tool_bridge_store_failing", "Whether the last commit failed.", float(self._is_failing))
+        yield GaugeMetricFamily(
+            "tool_bridge_store_failing", "Whether the last change could not be stored.", float(self._is_failing)
+        )
 
 
 def bound_text(bound: float) -> str:

@@ -16,6 +16,8 @@ class CommitMetrics:
         commits: Commits that succeeded.
         changes: Changes that they had.
         failures: Commits that failed.
+        refused: Changes that there was no room for, and that were in no commit. Counted in the loop, the others in the
+            writer's thread.
         seconds: Time of all commits together.
         most_seconds: Time of the longest commit.
         within: Commits that took at most the bound at the same place of ``BOUNDS``; the last: longer than all.
@@ -25,6 +27,7 @@ class CommitMetrics:
         self.commits = 0
         self.changes = 0
         self.failures = 0
+        self.refused = 0
         self.seconds = 0.0
         self.most_seconds = 0.0
         self.within = [0] * (len(BOUNDS) + 1)

@@ -146,7 +146,7 @@ class SqliteStore:
             "store_commit_seconds": metrics.seconds,
             "store_commit_most_seconds": metrics.most_seconds,
             "store_changes": metrics.changes,
-            "store_failures": metrics.failures,
+            "store_failures": metrics.failures + metrics.refused,
             "store_waiting": self._writer.waiting if self._writer is not None else 0,
             **self._file.sizes(),
         }

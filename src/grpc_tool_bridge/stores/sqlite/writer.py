@@ -255,6 +255,7 @@ class Writer:
 
     def _full(self) -> ToolBridgeError:
         failure = at_limit(self._upkeep.limit)
+        self._metrics.refused += 1
         self._fail(failure)
         self._throttled.warning("a change was refused: %s (%s)", failure.text, self._name)
         return failure.error()
