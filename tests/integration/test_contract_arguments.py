@@ -201,7 +201,7 @@ async def by_langchain(world: World, arguments: dict[str, Any]) -> Any:
 
 async def by_pydantic_ai(world: World, arguments: dict[str, Any]) -> Any:
     toolset = world.bridge.pydantic_ai_toolset("find")
-    context: Any = SimpleNamespace(max_retries=1)
+    context: Any = SimpleNamespace(max_retries=1, deps=None)
     made = (await toolset.get_tools(context))["find"]
     return await toolset.call_tool("find", made.args_validator.validate_python(arguments), context, made)
 
