@@ -23,6 +23,8 @@ pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytes
 ROOT = Path(__file__).parents[2]
 IMAGES = ROOT / "docs" / "images"
 SIZE = (1600, 1000)
+# The stream of a run that has ended: Chromium calls it cut off if its last bytes are read before it is told of its end.
+RUN_LEFT = re.compile(r"/runs/demo-run: net::ERR_ABORTED$")
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -102,7 +104,7 @@ async def test_the_dashboard_shows_what_the_demo_does(browser: Browser, demo: De
         await page.emulate_media(color_scheme=theme)
         pictures[theme] = await page.screenshot(animations="disabled", caret="hide")
         assert size_of(pictures[theme]) == SIZE
-    assert tab.complaints == []
+    assert [text for text in tab.complaints if not RUN_LEFT.search(text)] == []
     if os.environ.get("TEST_WRITE_PICTURES"):
         for theme, picture in pictures.items():
             (IMAGES / f"dashboard-{theme}.png").write_bytes(shrunk(picture))

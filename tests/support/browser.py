@@ -75,9 +75,7 @@ class Tab:
         (self.errors if message.type == "error" else self.printed).append(message.text)
 
     def _on_failed(self, request: Request) -> None:
-        # What the page itself has ended, such as the stream of what it shows no longer, did not fail.
-        if request.failure != "net::ERR_ABORTED":
-            self.failed.append(f"{request.url}: {request.failure}")
+        self.failed.append(f"{request.url}: {request.failure}")
 
 
 class Site:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError, ValidationError
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, note_backup
-from grpc_tool_bridge.stores.sqlite.file import beside, size_of
+from grpc_tool_bridge.stores.sqlite.file import LOGS, beside, size_of
 from grpc_tool_bridge.stores.sqlite.holding import held, holder, own_as
 from grpc_tool_bridge.stores.sqlite.placing import (
     already_there,
@@ -23,7 +23,7 @@ from grpc_tool_bridge.stores.sqlite.placing import (
     verify,
 )
 from grpc_tool_bridge.stores.sqlite.snapshots import read_snapshot, require_store
-from grpc_tool_bridge.stores.sqlite.wal import LOGS, fold
+from grpc_tool_bridge.stores.sqlite.wal import fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ LOCK_SECONDS = 5.0
 # larger one, what is read shows whether it is damaged; ``doctor --store`` checks all of it.
 CHECKED_BYTES = 64 * 1024 * 1024
 
-_LOGS = ("-wal", "-shm")
+# What belongs to the log: it, and the index of it.
+LOGS = ("-wal", "-shm")
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +136,7 @@ class StoreFile:
         if connection is not None:
             connection.close()
         if was_empty and (made or connection is not None):
-            for suffix in (*_LOGS, "-journal"):
+            for suffix in (*LOGS, "-journal"):
                 with suppress(OSError):
                     beside(self.path, suffix).unlink(missing_ok=True)
             with suppress(OSError):
@@ -148,7 +149,7 @@ class StoreFile:
         Raises:
             StoreError: There is something else.
         """
-        for suffix in _LOGS:
+        for suffix in LOGS:
             if beside(self.path, suffix).is_symlink():
                 raise StoreError(
                     f"{beside(self.path, suffix)} is a link, but belongs to the store {self.path}; remove it"
@@ -201,7 +202,7 @@ class StoreFile:
 
     def _close_to_others(self) -> None:
         """Lets only their owner read the files of the store."""
-        for suffix in ("", *_LOGS):
+        for suffix in ("", *LOGS):
             path = beside(self.path, suffix)
             try:
                 mode = stat.S_IMODE(path.stat().st_mode)

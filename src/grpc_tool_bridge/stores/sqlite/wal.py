@@ -5,11 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError
-from grpc_tool_bridge.stores.sqlite.file import beside, check, connect, size_of
+from grpc_tool_bridge.stores.sqlite.file import LOGS, beside, check, connect, size_of
 from grpc_tool_bridge.stores.sqlite.snapshots import failure
-
-# The log, and the index of it.
-LOGS = ("-wal", "-shm")
 
 
 def fold(path: Path) -> None:
