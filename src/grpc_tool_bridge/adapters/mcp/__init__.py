@@ -12,9 +12,9 @@ except ImportError as _error:
 
 from grpc_tool_bridge.adapters.mcp.bounds import Bounds
 from grpc_tool_bridge.adapters.mcp.config import OAuthOptions, ServerConfig, config_of, distinct, read_config_file
-from grpc_tool_bridge.adapters.mcp.imports import Naming
 from grpc_tool_bridge.adapters.mcp.pins import PinFile
 from grpc_tool_bridge.adapters.mcp.server import McpServer
+from grpc_tool_bridge.adapters.naming import Naming
 
 __all__ = ["Bounds", "McpServer", "OAuthOptions", "PinFile", "import_mcp", "import_mcp_config"]
 

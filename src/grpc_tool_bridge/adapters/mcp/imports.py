@@ -1,9 +1,7 @@
 """Makes the tools of an MCP server tools of the bridge."""
 
-import fnmatch
 import json
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +9,7 @@ from mcp_types import Tool as McpTool
 
 from grpc_tool_bridge.adapters.mcp.bounds import one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.results import Shape, is_wrapped, unwrapped
+from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.errors import ValidationError, wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY, TAGS_META, TITLE_KEY
 from grpc_tool_bridge.llm.tool_marks import TAGS_KEY, checked_tags
@@ -18,7 +17,6 @@ from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.tools.content_check import content_check
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.external import external_tool
-from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS
 from grpc_tool_bridge.tools.sources import Refusal
 from grpc_tool_bridge.tools.tool import Tool
 
@@ -32,40 +30,6 @@ _MAX_TITLE_CHARS = 1_024
 
 # Calls a tool by its name at the server.
 Call = Callable[[Shape, dict[str, Any], ToolContext], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Naming:
-    """Which tools are imported, and as what.
-
-    Attributes:
-        server: The server's name.
-        prefix: Begins the name of each tool, followed by a dot; empty: nothing does.
-        include: Patterns of the names at the server, such as ``get_*``; empty: all.
-        exclude: Patterns of those that are left out.
-    """
-
-    server: str
-    prefix: str
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-
-    def chooses(self, name: str) -> bool:
-        """Returns whether a tool of the server is imported."""
-        included = not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
-        return included and not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude)
-
-    def name_of(self, name: str) -> str:
-        """Returns the name of a tool at the bridge.
-
-        Raises:
-            ValidationError: It is too long, or nothing is left of it.
-        """
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-        made = f"{self.prefix}.{plain}" if self.prefix else plain
-        if not plain or len(made) > MAX_TOOL_NAME_CHARS:
-            raise ValidationError(f"a name has 1 to {MAX_TOOL_NAME_CHARS} characters with its prefix; shorten that")
-        return made
 
 
 @dataclass(slots=True)

@@ -15,10 +15,11 @@ from grpc_tool_bridge.adapters.mcp.bounds import Bounds, one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
 from grpc_tool_bridge.adapters.mcp.connection import McpConnection
 from grpc_tool_bridge.adapters.mcp.hidden import hide_secrets_of
-from grpc_tool_bridge.adapters.mcp.imports import Importer, Naming
+from grpc_tool_bridge.adapters.mcp.imports import Importer
 from grpc_tool_bridge.adapters.mcp.oauth import auth_of, close_auth
 from grpc_tool_bridge.adapters.mcp.pins import PinFile
 from grpc_tool_bridge.adapters.mcp.results import Shape, unavailable
+from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, UnavailableError

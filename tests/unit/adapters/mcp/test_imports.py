@@ -4,8 +4,8 @@ import pytest
 from mcp_types import Tool
 
 from grpc_tool_bridge.adapters.mcp import imports
-from grpc_tool_bridge.adapters.mcp.imports import Importer, Naming
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.adapters.mcp.imports import Importer
+from grpc_tool_bridge.adapters.naming import Naming
 
 
 async def call(*_: Any) -> None:
@@ -25,12 +25,8 @@ def test_a_tool_that_stays_the_same_is_the_same_object() -> None:
     assert importer.read([tool()]).tools == [first[0]]
 
 
-def test_names_are_made_to_fit() -> None:
+def test_two_tools_of_one_name_are_one_and_a_refusal() -> None:
     naming = Naming("s", "p")
-    assert naming.name_of("a b/c:d") == "p.a_b_c_d"
-    assert Naming("s", "").name_of("a") == "a"
-    with pytest.raises(ValidationError, match="1 to 128 characters"):
-        naming.name_of("x" * 127)
     found = Importer(naming, call).read([tool("a b"), tool("a/b")])
     assert [one.spec.name for one in found.tools] == ["p.a_b"]
     assert found.refused[0].reason == "'a b' of the same server is called p.a_b, too"
@@ -56,11 +52,6 @@ def test_a_tool_that_cannot_be_read_does_not_cost_the_others(monkeypatch: pytest
     found = Importer(Naming("s", "s"), call).read([tool("bad", outputSchema={"type": "object"}), tool()])
     assert [one.spec.name for one in found.tools] == ["s.read"]
     assert found.refused[0].reason == "what the server says of it cannot be read: TypeError: unhashable type: 'dict'"
-
-
-def test_patterns_choose() -> None:
-    naming = Naming("s", "p", include=["get_*"], exclude=["*_secret"])
-    assert [name for name in ("get_a", "get_secret", "set_a") if naming.chooses(name)] == ["get_a"]
 
 
 def test_what_describes_a_tool_is_kept() -> None:

@@ -1,0 +1,43 @@
+"""Which tools of another server are imported, and as what."""
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Which tools are imported, and as what.
+
+    Attributes:
+        server: The server's name.
+        prefix: Begins the name of each tool, followed by a dot; empty: nothing does.
+        include: Patterns of the names at the server, such as ``get_*``; empty: all.
+        exclude: Patterns of those that are left out.
+    """
+
+    server: str
+    prefix: str
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+
+    def chooses(self, name: str) -> bool:
+        """Returns whether a tool of the server is imported."""
+        included = not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
+        return included and not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude)
+
+    def name_of(self, name: str) -> str:
+        """Returns the name of a tool at the bridge.
+
+        Raises:
+            ValidationError: It is too long, or nothing is left of it.
+        """
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        made = f"{self.prefix}.{plain}" if self.prefix else plain
+        if not plain or len(made) > MAX_TOOL_NAME_CHARS:
+            raise ValidationError(f"a name has 1 to {MAX_TOOL_NAME_CHARS} characters with its prefix; shorten that")
+        return made
