@@ -234,7 +234,15 @@ async def test_a_tool_is_chosen_and_called_by_keyboard_alone(tab: Tab, hub: Hub)
 
 
 async def test_ten_thousand_tools_are_a_list_of_few_elements(tab: Tab, hub: Hub) -> None:
-    line = {"type": "STANDARD", "idempotent": False, "version": "", "workers": 2, "of_session": False}
+    line = {
+        "type": "STANDARD",
+        "idempotent": False,
+        "version": "",
+        "workers": 2,
+        "of_session": False,
+        "tags": [],
+        "deprecated": "",
+    }
 
     async def many(route: Route) -> None:
         first = int(parse_qs(urlsplit(route.request.url).query).get("page_token", ["0"])[0] or 0)
