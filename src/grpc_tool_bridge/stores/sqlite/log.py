@@ -19,6 +19,7 @@ from pathlib import Path
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.stores.sqlite.failures import RESTORE
+from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
 
 # The log is carried over when it has so many pages.
 PAGES = 900
@@ -28,9 +29,6 @@ LENGTH_PAGES = 1_000
 
 # It is said that something keeps the log from being carried over when it has so many times the pages.
 MANY = 16
-
-# No hub begins so many logs.
-_MOST = 2**62
 
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -81,7 +79,7 @@ class WriteAheadLog:
         self._connection.execute("PRAGMA journal_size_limit = 67108864")
         found = self._connection.execute(_NUMBER).fetchone()
         number = found[0] if found else 0
-        if type(number) is not int or not 0 <= number < _MOST:
+        if type(number) is not int or not 0 <= number < MAX_INTEGER:
             raise StoreError(f"the store {self._store} is damaged (the number of its log is none); {RESTORE}")
         self._number = number & ~1
         self._connection.execute(_IDENTIFY, (uuid.uuid4().hex,))
