@@ -29,8 +29,8 @@ from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.restoring import Restored, restore
-from grpc_tool_bridge.core.session import Session
-from grpc_tool_bridge.core.sessions import SessionHold, SessionStore, expire_forever
+from grpc_tool_bridge.core.session import Session, SessionHold
+from grpc_tool_bridge.core.sessions import SessionStore, expire_forever
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.tool_methods import ToolMethods, put_specs
 from grpc_tool_bridge.core.variable_methods import VariableMethods
