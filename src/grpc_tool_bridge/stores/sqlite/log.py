@@ -18,6 +18,7 @@ from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
+from grpc_tool_bridge.stores.sqlite.disk import beside
 from grpc_tool_bridge.stores.sqlite.failures import RESTORE
 from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
 
@@ -57,7 +58,7 @@ class WriteAheadLog:
     def __init__(self, connection: sqlite3.Connection, path: Path, note: Callable[[int], None]) -> None:
         self._connection = connection
         self._store = path
-        self._path = path.with_name(path.name + "-wal")
+        self._path = beside(path, "-wal")
         self._note = note
         (self._page,) = connection.execute("PRAGMA page_size").fetchone()
         self._number = 0

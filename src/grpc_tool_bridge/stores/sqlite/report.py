@@ -8,7 +8,7 @@ from pathlib import Path
 
 from grpc_tool_bridge.errors import SessionNotFoundError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES, did_you_mean
-from grpc_tool_bridge.stores.sqlite.file import beside, size_of
+from grpc_tool_bridge.stores.sqlite.disk import beside, size_of
 from grpc_tool_bridge.stores.sqlite.holding import holder
 from grpc_tool_bridge.stores.sqlite.schema import version_of
 from grpc_tool_bridge.stores.sqlite.snapshots import read_snapshot
