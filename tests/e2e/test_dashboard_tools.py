@@ -192,11 +192,8 @@ async def result(panel: Locator) -> str:
 
 
 def complaints(tab: Tab) -> list[str]:
-    """Returns what the page complains about, but for answers that are errors, and what was left before its end.
-
-    To Chromium that is a stream as well whose last bytes have been read before it is told of its end.
-    """
-    return [text for text in tab.complaints if not text.startswith(REFUSED) and "ERR_ABORTED" not in text]
+    """Returns what the page complains about, but for answers that are errors."""
+    return [text for text in tab.faults if not text.startswith(REFUSED)]
 
 
 # ------------------------------------------------------------------------------------------------------------ the list

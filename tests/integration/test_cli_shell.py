@@ -81,7 +81,7 @@ def test_tools_are_called_with_await_and_errors_are_shown(kind: str, variables: 
     prompt = Prompt(kind, variables, "--session", "typed")
     assert "session typed, 2 tools: add, hang" in prompt.banner
     assert "3" in prompt.type("await tools.add(1)")
-    assert "5" in prompt.type("x = await bridge.execute_tool('add', 3); x")
+    assert "5" in prompt.type("x = await bridge.call_tool('add', 3); x")
     assert "should be a valid integer" in prompt.type("await tools.add('x')")
     assert "did you mean add?" in prompt.type("tools.ad")
     assert "add(a: int, b: int = 2) -> int" in prompt.type("tools")

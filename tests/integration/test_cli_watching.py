@@ -70,7 +70,11 @@ def hanging(cli: Cli) -> Iterator[dict[str, Any]]:
 def test_the_short_commands_are_those_of_admin(cli: Cli, hanging: dict[str, Any]) -> None:
     assert hanging["tool_id"] == "hang"
     for name in ("sessions", "workers", "runs"):
-        assert json.loads(cli(name, "--json")) == json.loads(cli("admin", name, "--json"))
+        short, long = (json.loads(cli(*words, "--json")) for words in ((name,), ("admin", name)))
+        for each in (*short, *long):
+            # Told as a time of the clock, but kept as one of another clock.
+            each.pop("last_activity", None)
+        assert short == long
     assert [each["session_id"] for each in json.loads(cli("calls", "--session", "mine", "--json"))] == ["mine"]
     assert "1 of 4 begun" in cli("calls")
     assert "No workers are connected" in cli("workers")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from grpc_tool_bridge.cli.admin import OneSessionOption
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption
+from grpc_tool_bridge.cli.options import CountOption, HubOptions, JsonOption
 from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ async def logs(
     follow: Annotated[
         bool, Option("-f, --follow", help="Print lines as they come. So it does without: a hub keeps no log lines.")
     ] = False,
-    count: Annotated[
-        int | None, Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
-    ] = None,
+    count: CountOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the log lines of the hub and of its tools as they come, or only those of a session's calls."""

@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
     ValidationError,
 )
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.llm.tool_marks import is_hidden, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
@@ -209,8 +209,7 @@ def nobody_runs(name: str) -> NoWorkerError:
 
 def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
     """Returns the error for an unknown tool, with similar ids."""
-    close = near_names(tool_id, ids)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    hint = did_you_mean(tool_id, ids)
     plain = split_version(tool_id)[0]
     if len(plain) > MAX_TOOL_NAME_CHARS:
         hint = f"; an id has at most {MAX_TOOL_NAME_CHARS} characters, this one has {len(plain):,}"

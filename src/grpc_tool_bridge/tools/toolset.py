@@ -6,7 +6,7 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from grpc_tool_bridge.config.argument_checks import check_type, list_of, refuse_value
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.llm.tool_marks import checked_tags
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tools.options import TOOL_NAME, checked_name, put_marks
@@ -180,8 +180,7 @@ def _names(what: str, of: str, given: Iterable[str], members: Collection[str]) -
     names = list_of(what, given, _NAMES)
     for name in names:
         if name not in members:
-            close = near_names(name, members) if isinstance(name, str) else []
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            hint = did_you_mean(name, members) if isinstance(name, str) else ""
             raise ValueError(f"{what}: {of} has no method {name!r:.100}{hint}")
     return names
 
