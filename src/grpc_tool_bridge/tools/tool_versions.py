@@ -13,7 +13,7 @@ MAX_VERSION_CHARS = 64
 # Of a version that others stand beside: it is part of a name.
 VERSION = re.compile(rf"[A-Za-z0-9_.+!-]{{1,{MAX_VERSION_CHARS}}}", re.ASCII)
 
-# As PEP 440 writes versions: an epoch, numbers with dots, a pre-release, .post1, .dev1, and a local part, which does not
+# As PEP 440 writes versions: an epoch, numbers with dots, a pre-release, .post1, .dev1, and a local part that does not
 # count. What semver and PEP 440 read differently, 1.0-r1, is semver's.
 _PEP_440 = re.compile(
     r"v?(?:(?P<epoch>\d+)!)?(?P<release>\d+(?:\.\d+)*)"
