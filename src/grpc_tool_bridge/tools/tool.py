@@ -233,6 +233,14 @@ class Tool(Generic[P, R_co]):
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # Pickled by its name, as the function itself is.
+        if isinstance(self.function, types.MethodType):
+            owner, name = self.function.__self__, self.function.__name__
+            if isinstance(inspect.getattr_static(type(owner), name, None), Tool):
+                return getattr, (owner, name)
+        return str(self.__qualname__)
+
     def __repr__(self) -> str:
         name = self.spec.name if "_plan" in self.__dict__ else self.__name__
         return f"<Tool {name}{inspect.signature(self.function)}>"
