@@ -632,3 +632,20 @@ async def test_what_is_no_argument_is_refused_by_its_name(side: str, change: Any
         await bridge.initialize()
         with pytest.raises((ToolExecutionError, ValidationError), match=text):
             await soon(bridge.tools["echo"](1))
+
+
+async def test_events_pass_by_middleware_that_reads_all_values_before_it_returns(open_: Open) -> None:
+    async def collects(call: ToolCall, call_next: CallNext) -> Any:
+        found = [value async for value in await call_next(call)]
+
+        async def values() -> AsyncIterator[Any]:
+            for value in found:
+                yield value
+
+        return values()
+
+    bridge = await open_(collects)
+    seen: list[float] = []
+    told = bridge.tools["reports"].with_options(on_progress=lambda event: seen.append(event.current))
+    assert await soon(_collected(told.stream())) == ["part 0", "part 1", "part 2"]
+    assert seen == [0, 1, 2]

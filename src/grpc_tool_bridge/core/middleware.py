@@ -118,8 +118,11 @@ class HubMiddleware:
         """Runs a stream; yields all its chunks except the last. Arguments and errors as for ``call``."""
         made = HubToolCall(call, request, payload, size, self._work)
         try:
-            values = checked_iterator(made, await _within(call, self._run(made)))
-            source = made.with_events(values) if request.config.include_events else made.steps(values)
+            if request.config.include_events:
+                # Middleware may read values, and so meet events, before it returns.
+                source = made.with_events(self._values(made))
+            else:
+                source = made.steps(checked_iterator(made, await _within(call, self._run(made))))
             sequence = 0
             async with aclosing(source) as each:
                 async for event, value in each:
@@ -138,6 +141,14 @@ class HubMiddleware:
 
     async def _run(self, made: "HubToolCall") -> Any:
         return await self._chain(made)
+
+    async def _values(self, made: "HubToolCall") -> AsyncGenerator[Any, None]:
+        values = checked_iterator(made, await self._run(made))
+        try:
+            async for value in values:
+                yield value
+        finally:
+            await _close(values)
 
 
 class HubToolCall(ToolCall):
