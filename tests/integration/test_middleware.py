@@ -649,3 +649,64 @@ async def test_events_pass_by_middleware_that_reads_all_values_before_it_returns
     told = bridge.tools["reports"].with_options(on_progress=lambda event: seen.append(event.current))
     assert await soon(_collected(told.stream())) == ["part 0", "part 1", "part 2"]
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("with_events", [False, True])
+async def test_the_deadline_ends_middleware_that_waits_after_the_last_value(open_: Open, with_events: bool) -> None:
+    async def goes_on(call: ToolCall, call_next: CallNext) -> Any:
+        found = await call_next(call)
+
+        async def values() -> AsyncIterator[Any]:
+            async for value in found:
+                yield value
+            await asyncio.Event().wait()
+
+        return values()
+
+    @tool
+    async def suspended(count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            await asyncio.sleep(0)
+            yield number
+
+    bridge = await open_(goes_on, tools=[suspended])
+    options: dict[str, Any] = {"on_progress": lambda _: None} if with_events else {}
+    with pytest.raises(ToolTimeoutError):
+        await soon(_collected(bridge.tools["suspended"].with_options(timeout=0.3, **options).stream(2)))
+
+
+@pytest.mark.parametrize("with_events", [False, True])
+async def test_a_task_of_middleware_that_reads_the_values_ends_with_the_stream(with_events: bool) -> None:
+    closed = asyncio.Event()
+
+    @tool
+    async def endless() -> AsyncIterator[int]:
+        try:
+            yield 0
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def pumps(call: ToolCall, call_next: CallNext) -> Any:
+        found = await call_next(call)
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def pump() -> None:
+            async for value in found:
+                queue.put_nowait(value)
+
+        pumping = asyncio.create_task(pump())
+
+        async def values() -> AsyncIterator[Any]:
+            while not pumping.done():
+                yield await queue.get()
+
+        return values()
+
+    options: dict[str, Any] = {"on_progress": lambda _: None} if with_events else {}
+    async with BridgeServer(tools=[endless], middleware=[pumps]) as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        stream = bridge.tools["endless"].with_options(**options).stream()
+        assert await soon(anext(stream)) == 0
+        await stream.aclose()
+        await soon(closed.wait())

@@ -199,8 +199,8 @@ class HubToolCall(ToolCall):
         self._permits: list[Permits] = []
         # The last decoded result, and as it was encoded.
         self._result: tuple[Any, AnyMessage] | None = None
-        # The iterator that ``proceed`` has returned last; the task in which a call runs; and whether all is over.
-        self._values: AsyncGenerator[Any, None] | None = None
+        # The generator that ``proceed`` has returned last; the task in which the call runs; and whether all is over.
+        self._values: Any = None
         self._running: asyncio.Task[Any] | None = None
         self._is_over = False
         # An event of the tool that was not sent yet; and who waits for one, and for that it is sent.
@@ -333,14 +333,17 @@ class HubToolCall(ToolCall):
                 raise
             raise await self._error_of(failure) from failure
         finally:
-            self._running = None
-            if not self._is_over:
-                # The steps of the call inside have ended, and middleware is what its end has to cancel.
-                self._call.set_in_tool(inside=self._call.armed)
+            self._back_in_middleware()
         if not answer.success:
             raise error_from_info(answer.error, self.tool)
         self.metrics.CopyFrom(answer.metrics)
         return await self._read(answer.result)
+
+    def _back_in_middleware(self) -> None:
+        self._running = None
+        if not self._is_over:
+            # The steps of the call inside have ended, and middleware is what its end has to cancel.
+            self._call.set_in_tool(inside=self._call.armed)
 
     def _enter(self) -> None:
         """Notes that the call runs from now on; all of its runs share one call of the hub, so only one can."""
@@ -381,20 +384,27 @@ class HubToolCall(ToolCall):
     async def _iterate(self, request: ToolStreamRequest) -> AsyncGenerator[Any, None]:
         """Yields the values of a stream; its events are sent meanwhile."""
         call = self._call
+        self._running = asyncio.current_task()
         try:
             async with aclosing(self._backend.stream(call, request, as_bytes=False)) as chunks:
                 async for chunk in chunks:
                     message = chunk if isinstance(chunk, ToolStreamChunk) else read_message(ToolStreamChunk, chunk, "")
                     call.set_in_tool(inside=call.armed)
                     if message.HasField("data"):
-                        yield await self._read(message.data)
+                        value = await self._read(message.data)
+                        self._running = None
+                        yield value
+                        self._running = asyncio.current_task()
                     elif self._wake is not None:
                         await self._pass_on(message)
         except GeneratorExit:
             raise
         except BaseException as failure:
+            if self._is_over:
+                raise
             raise await self._error_of(failure) from failure
         finally:
+            self._back_in_middleware()
             self.release()
         # The executor makes the last chunk.
         error, call.last_chunk, call.error = call.error, None, None
@@ -436,7 +446,8 @@ class HubToolCall(ToolCall):
     async def aclose(self) -> None:
         """As ``leave``; ends the iterator that ``proceed`` has returned, too."""
         try:
-            if self._values is not None:
+            # One that a task of middleware reads ends with what that task waits for.
+            if self._values is not None and not self._values.ag_running:
                 await self._values.aclose()
         finally:
             self.leave()
