@@ -545,7 +545,7 @@ async def test_runs_at_once_are_refused_since_they_would_get_each_others_argumen
         runs = []
         for value in range(3):
             call.args = [value]
-            runs.append(asyncio.create_task(call_next(call)))
+            runs.append(asyncio.ensure_future(call_next(call)))
             await asyncio.sleep(0)
         gate.set()
         found = await asyncio.gather(*runs, return_exceptions=True)
@@ -582,7 +582,7 @@ async def test_what_middleware_leaves_running_is_cancelled() -> None:
         finally:
             ended.set()
 
-    runs = []
+    runs: list[asyncio.Future[Any]] = []
 
     async def leaves(call: ToolCall, call_next: CallNext) -> Any:
         async def late() -> None:
@@ -592,8 +592,8 @@ async def test_what_middleware_leaves_running_is_cancelled() -> None:
             except Exception as error:
                 errors.append(str(error))
 
-        runs.append(asyncio.create_task(call_next(call)))
-        runs.append(asyncio.create_task(late()))
+        runs.append(asyncio.ensure_future(call_next(call)))
+        runs.append(asyncio.ensure_future(late()))
         await begun.wait()
         return "left"
 
@@ -666,8 +666,8 @@ async def test_the_deadline_ends_middleware_that_waits_after_the_last_value(open
     @tool
     async def suspended(count: int) -> AsyncIterator[int]:
         for number in range(count):
-            await asyncio.sleep(0)
             yield number
+            await asyncio.sleep(0)
 
     bridge = await open_(goes_on, tools=[suspended])
     options: dict[str, Any] = {"on_progress": lambda _: None} if with_events else {}
