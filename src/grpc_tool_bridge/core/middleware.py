@@ -15,13 +15,18 @@ from typing import Any, Protocol
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.config.argument_checks import check_texts_by_name
 from grpc_tool_bridge.core.admission import Admission, Permits, release
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.result_cache import CacheEntry
-from grpc_tool_bridge.errors import SerializationError, ToolBridgeError, error_from_info
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ProtocolError,
+    SerializationError,
+    ToolBridgeError,
+    error_from_info,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ToolCallItem,
@@ -101,7 +106,7 @@ class HubMiddleware:
             call.refuse_late()
             encoded = await made.written(result)
         finally:
-            made.release()
+            made.leave()
         self._work.check_size(f"the result of {call.tool.name}", len(encoded.value))
         answer.result.CopyFrom(encoded)
         answer.metrics.CopyFrom(made.metrics)
@@ -113,8 +118,11 @@ class HubMiddleware:
         """Runs a stream; yields all its chunks except the last. Arguments and errors as for ``call``."""
         made = HubToolCall(call, request, payload, size, self._work)
         try:
-            values = checked_iterator(made, await _within(call, self._run(made)))
-            source = made.with_events(values) if request.config.include_events else made.steps(values)
+            if request.config.include_events:
+                # Middleware may read values, and so meet events, before it returns.
+                source = made.with_events(self._values(made))
+            else:
+                source = made.steps(checked_iterator(made, await _within(call, self._run(made))))
             sequence = 0
             async with aclosing(source) as each:
                 async for event, value in each:
@@ -133,6 +141,14 @@ class HubMiddleware:
 
     async def _run(self, made: "HubToolCall") -> Any:
         return await self._chain(made)
+
+    async def _values(self, made: "HubToolCall") -> AsyncGenerator[Any, None]:
+        values = checked_iterator(made, await self._run(made))
+        try:
+            async for value in values:
+                yield value
+        finally:
+            await _close(values)
 
 
 class HubToolCall(ToolCall):
@@ -183,7 +199,10 @@ class HubToolCall(ToolCall):
         self._permits: list[Permits] = []
         # The last decoded result, and as it was encoded.
         self._result: tuple[Any, AnyMessage] | None = None
-        self._values: list[Any] = []
+        # The generator that ``proceed`` has returned last; the task in which the call runs; and whether all is over.
+        self._values: Any = None
+        self._running: asyncio.Task[Any] | None = None
+        self._is_over = False
         # An event of the tool that was not sent yet; and who waits for one, and for that it is sent.
         self._events: deque[ToolStreamChunk] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -200,7 +219,7 @@ class HubToolCall(ToolCall):
     @args.setter
     def args(self, args: Any) -> None:
         self._decode()
-        self._args = list(args)
+        self._set_args(args)
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -211,7 +230,7 @@ class HubToolCall(ToolCall):
     @kwargs.setter
     def kwargs(self, kwargs: Mapping[str, Any]) -> None:
         self._decode()
-        self._kwargs = dict(kwargs)
+        self._set_kwargs(kwargs)
 
     async def read_arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """See ``ToolCall``."""
@@ -238,9 +257,8 @@ class HubToolCall(ToolCall):
 
     async def _changed_request(self) -> tuple[Any, Payload]:
         """Returns the request with what middleware has changed, and its bytes if nothing was."""
+        self.check_changes()
         metadata = self.metadata if self.metadata != self._metadata_before else None
-        if metadata is not None:
-            check_texts_by_name("call.metadata", metadata)
         values = None if self._given is None else await outside_loop(self._encoded_arguments)
         if metadata is None and values is None:
             # The hub may have made the id.
@@ -298,24 +316,50 @@ class HubToolCall(ToolCall):
 
         Raises:
             ToolExecutionError: It failed, as its caller would be told.
+            ProtocolError: Another one runs, or the iterator of an earlier one has not ended.
         """
         answer = ToolCallResponse()
+        self._enter()
         try:
+            self._call.check()
             request, payload = await self._changed_request()
             if self.is_stream:
                 await self._prepare(request, payload)
-                self._values.append(values := self._iterate(request))
-                return values
+                self._values = self._iterate(request)
+                return self._values
             await self._execute(request, payload, answer)
         except BaseException as failure:
+            if self._is_over:
+                raise
             raise await self._error_of(failure) from failure
         finally:
-            # The steps of the call inside have ended, and middleware is what its end has to cancel.
-            self._call.set_in_tool(inside=self._call.armed)
+            self._back_in_middleware()
         if not answer.success:
             raise error_from_info(answer.error, self.tool)
         self.metrics.CopyFrom(answer.metrics)
         return await self._read(answer.result)
+
+    def _back_in_middleware(self) -> None:
+        self._running = None
+        if not self._is_over:
+            # The steps of the call inside have ended, and middleware is what its end has to cancel.
+            self._call.set_in_tool(inside=self._call.armed)
+
+    def _enter(self) -> None:
+        """Notes that the call runs from now on; all of its runs share one call of the hub, so only one can."""
+        if self._is_over:
+            raise CallCancelledError(
+                f"{self.tool} was answered already; middleware must await call_next and its result"
+            )
+        if self._running is not None:
+            raise ProtocolError(f"middleware called call_next of {self.tool} while it runs; await it first")
+        if self._values is not None and self._values.ag_frame is not None:
+            raise ProtocolError(
+                f"middleware called call_next of {self.tool} before the end of the iterator that it has returned; read "
+                "all of it or close it with aclose() first"
+            )
+        self.release()
+        self._running = asyncio.current_task()
 
     async def _execute(self, request: Any, payload: Payload, answer: ToolCallResponse) -> None:
         call = self._call
@@ -340,19 +384,28 @@ class HubToolCall(ToolCall):
     async def _iterate(self, request: ToolStreamRequest) -> AsyncGenerator[Any, None]:
         """Yields the values of a stream; its events are sent meanwhile."""
         call = self._call
+        self._running = asyncio.current_task()
         try:
             async with aclosing(self._backend.stream(call, request, as_bytes=False)) as chunks:
                 async for chunk in chunks:
                     message = chunk if isinstance(chunk, ToolStreamChunk) else read_message(ToolStreamChunk, chunk, "")
                     call.set_in_tool(inside=call.armed)
                     if message.HasField("data"):
-                        yield await self._read(message.data)
+                        value = await self._read(message.data)
+                        self._running = None
+                        yield value
+                        self._running = asyncio.current_task()
                     elif self._wake is not None:
                         await self._pass_on(message)
         except GeneratorExit:
             raise
         except BaseException as failure:
+            if self._is_over:
+                raise
             raise await self._error_of(failure) from failure
+        finally:
+            self._back_in_middleware()
+            self.release()
         # The executor makes the last chunk.
         error, call.last_chunk, call.error = call.error, None, None
         if error is not None:
@@ -383,13 +436,21 @@ class HubToolCall(ToolCall):
         while self._permits:
             release(self._permits.pop())
 
+    def leave(self) -> None:
+        """Ends what middleware has left running, and releases the permits."""
+        self._is_over = True
+        if self._running is not None and self._running is not asyncio.current_task():
+            self._running.cancel()
+        self.release()
+
     async def aclose(self) -> None:
-        """Ends the iterators that ``proceed`` has returned, and releases the permits."""
+        """As ``leave``; ends the iterator that ``proceed`` has returned, too."""
         try:
-            for values in self._values:
-                await values.aclose()
+            # One that a task of middleware reads ends with what that task waits for.
+            if self._values is not None and not self._values.ag_running:
+                await self._values.aclose()
         finally:
-            self.release()
+            self.leave()
 
     @property
     def _backend(self) -> Backend[HubCall]:

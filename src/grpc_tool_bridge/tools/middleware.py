@@ -19,7 +19,14 @@ from typing import Any, Literal
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from grpc_tool_bridge.config.argument_checks import list_of, refuse_plain, refuse_type
+from grpc_tool_bridge.config.argument_checks import (
+    check_named,
+    check_positional,
+    check_texts_by_name,
+    list_of,
+    refuse_plain,
+    refuse_type,
+)
 from grpc_tool_bridge.errors import ProtocolError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -33,6 +40,7 @@ class ToolCall:
     """A call of a tool, as middleware sees it.
 
     What middleware changes in ``args``, ``kwargs`` and ``metadata`` before ``call_next(call)`` is what the tool gets.
+    At the hub, ``call_next`` may be called again when the one before has ended, but not while it runs.
 
     Attributes:
         tool: The tool's name.
@@ -43,7 +51,7 @@ class ToolCall:
             at a client.
         metadata: The metadata of the call, which the tool finds in ``ToolContext.metadata``; with that of its session
             at the hub.
-        timeout: Seconds that the whole call may take.
+        timeout: Seconds that the whole call may take; at a client, those of each ``call_next``.
         kind: Where the call comes from: "call", "stream" or "batch" (an item of one) from outside; "nested", if another
             tool makes it, and "agent", if an agent does.
         is_stream: Whether ``call_next`` returns an async iterator, and the middleware has to return one.
@@ -92,7 +100,7 @@ class ToolCall:
 
     @args.setter
     def args(self, args: Iterable[Any]) -> None:
-        self._args = list(args)
+        self._set_args(args)
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -101,7 +109,20 @@ class ToolCall:
 
     @kwargs.setter
     def kwargs(self, kwargs: Mapping[str, Any]) -> None:
+        self._set_kwargs(kwargs)
+
+    def _set_args(self, args: Any) -> None:
+        check_positional("call.args", args)
+        self._args = list(args)
+
+    def _set_kwargs(self, kwargs: Any) -> None:
+        check_named("call.kwargs", kwargs)
         self._kwargs = dict(kwargs)
+
+    def check_changes(self) -> None:
+        """Checks what middleware may have changed; raises ArgumentTypeError or ValidationError."""
+        check_texts_by_name("call.metadata", self.metadata)
+        check_named("call.kwargs", self._kwargs)
 
     async def read_arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Returns ``args`` and ``kwargs``; decodes large ones in a thread, so that other calls go on meanwhile."""
