@@ -87,6 +87,10 @@ def test_every_page_of_docs_is_in_the_site(site: Path) -> None:
         assert (site / place / "index.html").exists(), place
 
 
+def test_a_bar_in_the_code_of_a_table_has_no_backslash(site: Path) -> None:
+    assert "<code>… | head</code>" in (site / "reference" / "cli" / "index.html").read_text(encoding="utf-8")
+
+
 def test_the_reference_has_every_public_name_with_its_docstring(site: Path) -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in (site / "reference" / "api").rglob("*.html"))
     for name in grpc_tool_bridge.__all__:

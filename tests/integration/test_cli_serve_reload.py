@@ -142,3 +142,13 @@ def test_lifespans_and_the_prefix_are_those_of_the_tools_and_middleware_is_the_h
 
 def test_without_tools_it_is_refused(cli: Cli) -> None:
     assert "name some with --tools SOURCE" in cli("serve", "--reload", code=2)
+
+
+def test_the_log_tells_of_a_change_and_of_no_signal_that_nobody_sent(source: Path) -> None:
+    with reloading(source) as (_, hub):
+        source.write_text(SOURCE.format(2))
+        seen = wait_for_log(hub, "the tools are loaded again")
+        hub.send_signal(signal.SIGINT)
+        _, rest = hub.communicate(timeout=PATIENCE)
+    assert f"{source} has changed; loading the tools again" in seen
+    assert "SIGTERM" not in seen + rest

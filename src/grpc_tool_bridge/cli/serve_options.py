@@ -30,7 +30,7 @@ class ServeOptions(ServingOptions):
         str | None,
         Option(
             metavar="HOST:PORT",
-            help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
+            help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: no HTTP.",
         ),
     ] = None
     mcp_agent: Annotated[
@@ -72,7 +72,7 @@ class ServeOptions(ServingOptions):
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
     allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None
-    link_address: Annotated[str | None, setting("link_address")] = None
+    link_address: Annotated[str | None, setting("link_address", metavar="HOST:PORT")] = None
     local_socket: Annotated[bool | None, setting("local_socket")] = None
     store: Annotated[str | None, setting("store", metavar="URL")] = None
     max_store_bytes: Annotated[int | None, setting("max_store_bytes")] = None

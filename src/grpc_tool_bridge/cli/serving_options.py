@@ -53,8 +53,8 @@ class ServingOptions(OptionGroup):
         bool,
         Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),
     ] = False
-    agent_model: Annotated[str | None, setting("agent_model", "--model")] = None
-    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base")] = None
+    agent_model: Annotated[str | None, setting("agent_model", "--model", metavar="MODEL")] = None
+    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base", metavar="URL")] = None
     max_message_bytes: Annotated[int | None, setting("max_message_bytes")] = None
     max_threads: Annotated[int | None, setting("max_threads")] = None
     show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None

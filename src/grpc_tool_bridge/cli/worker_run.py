@@ -154,7 +154,8 @@ async def _work(
                     return 0
                 if not running.done():
                     name = signal.Signals(await told).name
-                    _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
+                    if not line.makes_way:
+                        _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
                     await finish(worker.drain(on_leave=line.leave), signals, partial(worker.drain, 0))
                 elif running.exception() is not None:
                     line.give_up()

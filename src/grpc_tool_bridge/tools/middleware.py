@@ -208,3 +208,16 @@ def _check(place: int, middleware: Any) -> None:
     is_plain = isinstance(middleware, FunctionType) and not inspect.iscoroutinefunction(middleware)
     if is_plain and not hasattr(middleware, "__wrapped__"):
         raise ValidationError(f"{what}: {middleware.__name__} must be an async function: async def(call, call_next)")
+    try:
+        signature = inspect.signature(middleware)
+    except (ValueError, TypeError):
+        # Made in C, or with a signature of its own: nothing is known of what it takes.
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(middleware, "__name__", type(middleware).__name__)
+        given = ", ".join(signature.parameters)
+        raise ValidationError(
+            f"{what}: {name}({given}) is called with two arguments; declare it as async def {name}(call, call_next)"
+        ) from None
