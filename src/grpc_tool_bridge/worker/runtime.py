@@ -79,6 +79,8 @@ class LinkedSession:
             transport = _OriginTransport(LinkStub(self._origin.link), self._origin.number, self._where)
             self._client = ToolBridgeClient(transport)
             self._client.session_id = self._session_id
+            # The hub logs it: nobody reads the warnings of a worker or an agent.
+            self._client.caller.warns = False
         return self._client
 
 
