@@ -355,7 +355,7 @@ async def test_a_worker_that_waits_says_why_at_once_and_again_each_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000.0
-    monkeypatch.setattr("grpc_tool_bridge.worker.worker.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("grpc_tool_bridge.worker.reminders.time", SimpleNamespace(monotonic=lambda: now))
     worker = ToolWorker("localhost:1", [add], proxy="http://ann:s3cr3t@localhost:2")
     refused = link_error(Code.UNAVAILABLE, "Connection refused")
     where = "localhost:1 (through the proxy http://***@localhost:2)"
