@@ -59,15 +59,6 @@ class ServeOptions(ServingOptions):
     record: RecordOption = None
     redact: RedactOption = None
     redact_pattern: RedactPatternOption = None
-    middleware: Annotated[
-        list[str] | None,
-        Option(
-            metavar="SOURCE",
-            help="Run it around each call: module:attr or FILE.py:attr, an async function that is called with (call, "
-            "call_next), or a list of them. Repeatable; the first one is outermost.",
-            complete="file",
-        ),
-    ] = None
     token_file: Annotated[Path | None, setting("token_file")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None

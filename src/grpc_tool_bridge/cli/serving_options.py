@@ -46,6 +46,15 @@ class ServingOptions(OptionGroup):
             help="Comes before the names of these tools, with its separator, such as orders. for orders.get.",
         ),
     ] = ""
+    middleware: Annotated[
+        list[str] | None,
+        Option(
+            metavar="SOURCE",
+            help="Run it around each call: module:attr or FILE.py:attr, an async function that is called with (call, "
+            "call_next), or a list of them. Repeatable; the first one is outermost.",
+            complete="file",
+        ),
+    ] = None
     mcp: McpOption = None
     mcp_config: McpConfigOption = None
     pin: PinOption = None

@@ -24,7 +24,6 @@ from grpc_tool_bridge.client.arguments import (
 )
 from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
 from grpc_tool_bridge.client.chunks import ChunkReader
-from grpc_tool_bridge.client.deprecation import warn_deprecated
 from grpc_tool_bridge.client.docstring import docstring_of
 from grpc_tool_bridge.client.middleware import ClientToolCall, call_through, stream_through
 from grpc_tool_bridge.client.options import CallOptions, check_settings, to_milliseconds
@@ -51,6 +50,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.tools.deprecation import warn_deprecated
 from grpc_tool_bridge.tools.middleware import CallKind, ToolCall
 from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.values.call_bytes import UNREAD, arguments_of, read_success, request_head, request_tail
@@ -291,7 +291,7 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def _warn(self) -> None:
         root = self._root()
-        if root._warned_of == self._deprecated:  # noqa: SLF001 - of this class
+        if root._warned_of == self._deprecated or not self._caller.warns:  # noqa: SLF001 - of this class
             return
         root._warned_of = self._deprecated  # noqa: SLF001 - as above
         self._take(self.spec, self._options)

@@ -1,4 +1,4 @@
-"""The middleware of a hub: runs its chain around each call, stream and item of a batch, nested ones too.
+"""The middleware of a hub or a worker: runs its chain around each call, stream and item of a batch, nested ones too.
 
 The chain is inside of the call: it was admitted and is counted, and its deadline and its cancellation end middleware
 that waits. The innermost step of the chain prepares the request, waits for permits and runs the backend, so that
@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.admission import Admission, Permits, release
-from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.admission import Permits, release
 from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.result_cache import CacheEntry
@@ -39,6 +38,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.buffers import Payload, joined
 from grpc_tool_bridge.rpc.large_messages import LargeValue, whole
 from grpc_tool_bridge.rpc.nodes import is_slow, read_message
+from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.tools.middleware import CallKind, CallNext, EncodedValue, ToolCall, checked_iterator
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import in_reader, outside_loop, read_value, written
@@ -51,29 +51,33 @@ Encoded = AnyMessage | LargeValue
 
 
 class Work(Protocol):
-    """What runs the calls inside of the chain; the executor.
+    """What runs the calls inside of the chain: the executor, or the service of a worker.
 
     Attributes:
-        admission: Has the permits.
         local: Runs the tools of this process.
         settings: Limits of values.
+        side: Of the calls, as for ``ToolCall``.
     """
 
-    admission: Admission
-    local: Backend[HubCall]
+    local: Backend[Any]
     settings: Settings
+    side: Literal["hub", "worker"]
+
+    def acquire(self, call: Any, /) -> Awaitable[Permits]:
+        """Waits for the permits of a call."""
+        ...
 
     def check_size(self, what: str, size: int, /) -> None:
         """Raises MessageTooLargeError for what is too large for a message."""
 
-    def error_info_of(self, failure: BaseException, call: HubCall | None, /) -> Awaitable[ErrorInfo]:
+    def error_info_of(self, failure: BaseException, call: Any, /) -> Awaitable[ErrorInfo]:
         """As in ``ToolRunner``."""
 
-    def cache_entry(self, call: HubCall, request: ToolCallRequest) -> CacheEntry | None:
+    def cache_entry(self, call: Any, request: ToolCallRequest) -> CacheEntry | None:
         """Returns the cache entry for the result of a call; None if results of its tool are not kept."""
 
 
-class HubMiddleware:
+class CallMiddleware:
     """Runs the chain around calls.
 
     Args:
@@ -86,12 +90,12 @@ class HubMiddleware:
         self._work = work
 
     async def call(
-        self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, payload: Payload, size: int
+        self, call: Any, request: Any, answer: ToolCallResponse | ToolCallResult, payload: Payload, size: int
     ) -> None:
         """Runs a call and fills in its answer.
 
         Args:
-            call: The call; it is counted.
+            call: The call, which is counted: the hub's, or a worker's.
             request: Its request.
             answer: Gets the result.
             payload: The request's bytes; empty if the transport has none.
@@ -100,7 +104,7 @@ class HubMiddleware:
         Raises:
             BaseException: Any exception; it becomes the call's error.
         """
-        made = HubToolCall(call, request, payload, size, self._work)
+        made = ServedToolCall(call, request, payload, size, self._work)
         try:
             result = await _within(call, self._run(made))
             call.refuse_late()
@@ -113,10 +117,10 @@ class HubMiddleware:
         answer.success = True
 
     async def stream(
-        self, call: HubCall, request: ToolStreamRequest, payload: Payload, size: int
+        self, call: Any, request: ToolStreamRequest, payload: Payload, size: int
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Runs a stream; yields all its chunks except the last. Arguments and errors as for ``call``."""
-        made = HubToolCall(call, request, payload, size, self._work)
+        made = ServedToolCall(call, request, payload, size, self._work)
         try:
             if request.config.include_events:
                 # Middleware may read values, and so meet events, before it returns.
@@ -139,10 +143,10 @@ class HubMiddleware:
         finally:
             await made.aclose()
 
-    async def _run(self, made: "HubToolCall") -> Any:
+    async def _run(self, made: "ServedToolCall") -> Any:
         return await self._chain(made)
 
-    async def _values(self, made: "HubToolCall") -> AsyncGenerator[Any, None]:
+    async def _values(self, made: "ServedToolCall") -> AsyncGenerator[Any, None]:
         values = checked_iterator(made, await self._run(made))
         try:
             async for value in values:
@@ -151,8 +155,8 @@ class HubMiddleware:
             await _close(values)
 
 
-class HubToolCall(ToolCall):
-    """A call of the hub, as its middleware sees it.
+class ServedToolCall(ToolCall):
+    """A call that the hub or a worker runs, as its middleware sees it.
 
     Args:
         call: The call.
@@ -165,7 +169,7 @@ class HubToolCall(ToolCall):
         metrics: Those of the answer.
     """
 
-    def __init__(self, call: HubCall, request: Any, payload: Payload, size: int, work: Work) -> None:
+    def __init__(self, call: Any, request: Any, payload: Payload, size: int, work: Work) -> None:
         if isinstance(request, ToolCallItem):
             kind: CallKind = "batch"
             request = ToolCallRequest(
@@ -175,6 +179,9 @@ class HubToolCall(ToolCall):
             kind = "stream" if isinstance(request, ToolStreamRequest) else "call"
         if call.parent is not None:
             kind = "agent" if call.parent.run_id else "nested"
+        elif call.depth:
+            # A worker does not know the calls above it.
+            kind = "nested"
         super().__init__(
             spec=call.tool.spec,
             session_id=call.session.id,
@@ -185,7 +192,7 @@ class HubToolCall(ToolCall):
             kind=kind,
             is_stream=isinstance(request, ToolStreamRequest),
             idempotency_key=getattr(request, "idempotency_key", ""),
-            side="hub",
+            side=work.side,
         )
         self.metrics = ToolCallResponse().metrics
         self._call = call
@@ -379,7 +386,7 @@ class HubToolCall(ToolCall):
         preparing = self._backend.prepare(self._call, request, payload, self._size)
         if preparing is not None:
             await preparing
-        self._permits.append(await self._work.admission.acquire(self._call))
+        self._permits.append(await self._work.acquire(self._call))
 
     async def _iterate(self, request: ToolStreamRequest) -> AsyncGenerator[Any, None]:
         """Yields the values of a stream; its events are sent meanwhile."""
@@ -453,8 +460,9 @@ class HubToolCall(ToolCall):
             self.leave()
 
     @property
-    def _backend(self) -> Backend[HubCall]:
-        return self._call.tool.backend or self._work.local
+    def _backend(self) -> Backend[Any]:
+        backend: Backend[Any] = self._call.tool.backend or self._work.local
+        return backend
 
     @property
     def _depth(self) -> int:
@@ -521,7 +529,7 @@ def _name(request: Any, request_id: str) -> None:
         request.request_id = request_id
 
 
-async def _within(call: HubCall, work: Coroutine[Any, Any, Any]) -> Any:
+async def _within(call: Call, work: Coroutine[Any, Any, Any]) -> Any:
     """Runs middleware as a step of its call, whose end cancels it."""
     try:
         return await call.step(work)

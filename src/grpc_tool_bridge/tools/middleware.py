@@ -1,4 +1,4 @@
-"""Middleware: functions around each call of a tool, at a hub or at a client.
+"""Middleware: functions around each call of a tool, at a hub, at a worker or at a client.
 
 ::
 
@@ -48,15 +48,16 @@ class ToolCall:
         session_id: The session that the call belongs to.
         request_id: The id of the call, as in logs and in ``ToolContext.request_id``.
         parent_id: The ``request_id`` of the call whose tool or agent makes this one; empty for a call from outside, and
-            at a client.
+            at a client or a worker.
         metadata: The metadata of the call, which the tool finds in ``ToolContext.metadata``; with that of its session
-            at the hub.
+            at the hub and at a worker.
         timeout: Seconds that the whole call may take; at a client, those of each ``call_next``.
         kind: Where the call comes from: "call", "stream" or "batch" (an item of one) from outside; "nested", if another
-            tool makes it, and "agent", if an agent does.
+            tool makes it, and "agent", if an agent does. A worker is not told of batches and agents: for it, they are
+            "call" and "nested".
         is_stream: Whether ``call_next`` returns an async iterator, and the middleware has to return one.
         idempotency_key: Calls with this key and the same arguments run once in a session; empty: no key.
-        side: "hub" or "client".
+        side: "hub", "worker" or "client".
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ToolCall:
         timeout: float,
         kind: CallKind,
         is_stream: bool,
-        side: Literal["hub", "client"],
+        side: Literal["hub", "worker", "client"],
         idempotency_key: str = "",
         parent_id: str = "",
         args: Iterable[Any] = (),
@@ -91,7 +92,7 @@ class ToolCall:
 
     @property
     def args(self) -> list[Any]:
-        """The arguments by position. At the hub they are decoded when they are first read.
+        """The arguments by position. At the hub and at a worker they are decoded when they are first read.
 
         Raises:
             SerializationError: They cannot be decoded.

@@ -50,6 +50,7 @@ from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.runner.surroundings import Surrounded
+from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 from grpc_tool_bridge.tools.tool_versions import versioned
@@ -103,6 +104,8 @@ class ToolWorker(Surrounded):
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
         prefix: Comes before the names of ``tools``, with its separator, such as ``"orders."``; those of ``sources``
             have prefixes of their own.
+        middleware: Runs around each call that this worker gets, inside of the hub's: async functions that are called
+            with (call, call_next), the first one outermost.
 
     Attributes:
         address: The hub's.
@@ -136,13 +139,15 @@ class ToolWorker(Surrounded):
         sources: Iterable[ToolSource] = (),
         lifespan: Any = None,
         prefix: str = "",
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
         _check_ids(session_id=session_id, worker_id=worker_id)
         self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of)
+        chain = chain_of(middleware)
+        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of, chain=chain)
         self._surroundings = self._service.surroundings
         self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
