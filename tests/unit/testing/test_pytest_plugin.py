@@ -180,7 +180,7 @@ async def test_leaves_a_call_running(bridge):
 
     await bridge.initialize()
     call = asyncio.create_task(bridge.call_tool("hang"))
-    await asyncio.to_thread(INSIDE.wait)
+    assert await asyncio.to_thread(INSIDE.wait, 60)
     call.cancel()
 """
 
