@@ -1,5 +1,6 @@
 """``logs``: the log lines of the hub and of its tools, as they come."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from grpc_tool_bridge.cli.admin import OneSessionOption
@@ -33,17 +34,24 @@ async def logs(
     count: CountOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the log lines of the hub and of its tools as they come, or only those of a session's calls."""
+    """Print the log lines of the hub and of its tools as they come, or those of a session's calls until it ends."""
     del follow
     from contextlib import aclosing
 
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
+    from grpc_tool_bridge.cli.streams import write
 
     least = LEVELS.index(level)
-    async with open_admin(hub, session) as admin, aclosing(admin.watch(session or None, ["log"])) as events:
+    kinds = ["log", "session"] if session else ["log"]
+    async with open_admin(hub, session) as admin, aclosing(admin.watch(session or None, kinds)) as events:
         async for event in events:
-            line: LogRecord = event.subject  # type: ignore[assignment]  # the only kind that was asked for
+            if event.kind == "session":
+                if event.operation == "ended":
+                    write(f"session {session} has ended\n", sys.stderr)
+                    return
+                continue
+            line: LogRecord = event.subject  # type: ignore[assignment]  # the only other kind that was asked for
             if severity(line.level) < least:
                 continue
             admin_text.print_line(line, event, as_json=as_json)
