@@ -68,6 +68,8 @@ LANGUAGES = {
 LINK = re.compile(r"(\]\()([^)#\s]*)(#[^)\s]*)?(\))")
 # Code, in which brackets are not links.
 CODE = re.compile(r"(^ *```.*?^ *```|`[^`\n]*`)", re.DOTALL | re.MULTILINE)
+# A row of a table that has code with a bar.
+TABLE_CODE = re.compile(r"^\|.*`[^`\n]*\\\|[^`\n]*`.*$", re.MULTILINE)
 TAG = re.compile(r'(<img [^>]*src=")([^"]+)(")')
 
 
@@ -130,7 +132,8 @@ class Sources:
         for number in range(0, len(parts), 2):
             linked = LINK.sub(lambda found: self._link(path, *found.groups()), parts[number])
             parts[number] = TAG.sub(lambda found: self._link(path, found[1], found[2], None, found[3]), linked)
-        return "".join(parts)
+        # In the code of a table, GitHub needs a backslash before a bar, and the site would show it.
+        return TABLE_CODE.sub(lambda found: found[0].replace("\\|", "|"), "".join(parts))
 
     def _link(self, path: str, before: str, target: str, anchor: str | None, after: str) -> str:
         if not target or re.match(r"[a-z]+:", target):

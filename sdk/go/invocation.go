@@ -18,7 +18,7 @@ import (
 type Invocation struct {
 	// Tool is the tool's name.
 	Tool string
-	// RequestID is the caller's id of the call; it may be empty.
+	// RequestID is the id of the call, as in the hub's log: the caller's, or one that the hub has made.
 	RequestID string
 	// Metadata is what the caller passed to the tool, such as trace ids.
 	Metadata map[string]string

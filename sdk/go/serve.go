@@ -1,6 +1,7 @@
 package toolbridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (w *Worker) execute(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: request.RequestId, Metadata: request.Context}
+	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: cmp.Or(request.RequestId, served.RequestID()), Metadata: request.Context}
 	invocation.session = sessionOf(served, request.SessionId, request.Context)
 	values, err := w.collect(context.WithValue(ctx, invocationKey{}, invocation), request)
 	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
@@ -150,9 +151,7 @@ func (w *Worker) stream(served *conn.Served) {
 		served.End(statusOf(&Error{Type: ErrSerialization.Type, Message: fmt.Sprintf("the request cannot be read: %v", err), Origin: originBridge}))
 		return
 	}
-	if request.StreamId == "" {
-		request.StreamId = newID()
-	}
+	request.StreamId = cmp.Or(request.StreamId, served.RequestID(), newID())
 	ctx, stop := deadlineOf(served, streamTimeout)
 	defer stop()
 	out := &chunks{served: served, id: request.StreamId, began: began}
@@ -162,7 +161,7 @@ func (w *Worker) stream(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{served: served, Tool: request.ToolId, Metadata: request.Context}
+	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: request.StreamId, Metadata: request.Context}
 	if request.GetConfig().GetIncludeEvents() {
 		invocation.send = func(event *pb.LinkEvent) {
 			// One that cannot be sent belongs to a call that has ended.

@@ -116,7 +116,7 @@ async def test_handshakes_that_stall_or_are_none_keep_nobody_out(tmp_path: Path,
         await until(lambda: peer.sent >= CONNECTS, "for the handshakes")
         async with GRPCToolBridge(server.address, token="secret", tls_ca=files["ca"]) as bridge:
             assert await soon(bridge.initialize())
-            assert await soon(bridge.execute_tool("add", 1, 2)) == 3
+            assert await soon(bridge.call_tool("add", 1, 2)) == 3
         peer.stop()
         await soon(attack)
 

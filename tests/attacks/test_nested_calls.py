@@ -24,7 +24,7 @@ CHAINS = {
 
 async def run(bridge: ToolBridge, chain: list[str], times: int) -> list[Any]:
     async with asyncio.timeout(PATIENCE):
-        calls = (bridge.execute_tool(chain[0], chain[1:]) for _ in range(times))
+        calls = (bridge.call_tool(chain[0], chain[1:]) for _ in range(times))
         return [value if isinstance(value, int) else sum(value) for value in await asyncio.gather(*calls)]
 
 
@@ -119,5 +119,5 @@ async def test_streams_that_hold_every_thread_get_their_values_written(attacked:
 async def test_a_value_may_call_a_tool_while_it_is_written(attacked: MakeVictim) -> None:
     hub = await attacked("attacks.nesting_tools:TOOLS", max_threads=1)
     async with await opened(hub) as bridge, asyncio.timeout(PATIENCE):
-        calls = [bridge.execute_tool("spelled_below") for _ in range(3)]
+        calls = [bridge.call_tool("spelled_below") for _ in range(3)]
         assert await asyncio.gather(*calls) == ["spelled: 0"] * 3

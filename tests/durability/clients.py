@@ -237,7 +237,7 @@ class Client:
         operation = self._history.begin(self.name, "call once", self.session, key)
 
         async def make() -> dict[str, Any]:
-            return {"effect": await self.bridge.execute_tool("append", key)}
+            return {"effect": await self.bridge.call_tool("append", key)}
 
         await self.note(operation, make)
 

@@ -154,12 +154,7 @@ async def check_each_look(tab: Tab) -> None:
             await settled(tab.page)
             found += [f"{theme}, {width} px: {text}" for text in await violations(tab.page)]
     assert not found, "\n".join(found)
-    assert faults(tab) == []
-
-
-def faults(tab: Tab) -> list[str]:
-    """Returns what went wrong; a stream that the page does not need any more is cut off."""
-    return [text for text in tab.complaints if "ERR_ABORTED" not in text]
+    assert tab.faults == []
 
 
 async def settled(page: Page) -> None:
@@ -246,7 +241,7 @@ async def test_the_keyboard_reaches_all_of_a_view_and_shows_where_it_is(
     assert "search" in kinds
     assert {"grid", "treegrid", "table"}.intersection(kinds) or view in ("performance", "limits")
     assert [item["text"] for item in focused if not (item["isMarked"] and item["isInSight"])] == []
-    assert faults(tab) == []
+    assert tab.faults == []
 
 
 @pytest.mark.parametrize("view", [name for name in VIEWS if name not in ("performance", "limits")])
@@ -263,7 +258,7 @@ async def test_something_is_selected_by_keyboard_alone_and_left_again(tab: Tab, 
     await detail.wait_for()
     await tab.page.go_back()
     await detail.wait_for(state="hidden")
-    assert faults(tab) == []
+    assert tab.faults == []
 
 
 async def test_the_first_tab_leads_past_the_navigation(tab: Tab, empty: Hub) -> None:

@@ -192,11 +192,8 @@ async def result(panel: Locator) -> str:
 
 
 def complaints(tab: Tab) -> list[str]:
-    """Returns what the page complains about, but for answers that are errors, and what was left before its end.
-
-    To Chromium that is a stream as well whose last bytes have been read before it is told of its end.
-    """
-    return [text for text in tab.complaints if not text.startswith(REFUSED) and "ERR_ABORTED" not in text]
+    """Returns what the page complains about, but for answers that are errors."""
+    return [text for text in tab.faults if not text.startswith(REFUSED)]
 
 
 # ------------------------------------------------------------------------------------------------------------ the list
@@ -215,10 +212,42 @@ async def test_tools_are_found_by_all_words_of_a_name_or_a_description(tab: Tab,
     assert tab.complaints == []
 
 
+async def test_tools_are_shown_with_their_tags_and_filtered_by_them(tab: Tab) -> None:
+    @tool(tags=["db", "read"])
+    async def fetch() -> str:
+        return "fetched"
+
+    @tool(tags=["db"])
+    async def store() -> str:
+        return "stored"
+
+    @tool
+    async def plain() -> str:
+        return "plain"
+
+    async with BridgeServer(tools=[fetch, store, plain], http_address="127.0.0.1:0") as server:
+        page = tab.page
+        await page.goto(f"http://{server.http_address}/?view=tools")
+        await page.get_by_text("3 tools").wait_for()
+        assert await page.locator(".body .row:visible .tags").all_inner_texts() == ["db, read", "", "db"]
+        field = page.get_by_label("Tags")
+        await field.focus()
+        await page.locator("datalist option[value=read]").wait_for(state="attached")
+        await field.fill("db,read")
+        await field.press("Enter")
+        await page.get_by_text("1 tool", exact=True).wait_for()
+        assert await page.locator(".body .row:visible .tool").all_inner_texts() == ["fetch"]
+        assert parse_qs(urlsplit(page.url).query)["tags"] == ["db,read"]
+        await field.fill("none")
+        await field.press("Enter")
+        await page.get_by_text("No tool matches.").wait_for()
+        assert tab.complaints == []
+
+
 async def test_a_tool_is_chosen_and_called_by_keyboard_alone(tab: Tab, hub: Hub) -> None:
     page = await opened(tab, hub, q="starred")
     await page.get_by_text("1 of 7 tools").wait_for()
-    await page.get_by_label("Session").focus()
+    await page.get_by_label("Tags").focus()
     await page.keyboard.press("Tab")
     for key in ("ArrowDown", "Enter"):
         await page.keyboard.press(key)
@@ -234,7 +263,15 @@ async def test_a_tool_is_chosen_and_called_by_keyboard_alone(tab: Tab, hub: Hub)
 
 
 async def test_ten_thousand_tools_are_a_list_of_few_elements(tab: Tab, hub: Hub) -> None:
-    line = {"type": "STANDARD", "idempotent": False, "version": "", "workers": 2, "of_session": False}
+    line = {
+        "type": "STANDARD",
+        "idempotent": False,
+        "version": "",
+        "workers": 2,
+        "of_session": False,
+        "tags": [],
+        "deprecated": "",
+    }
 
     async def many(route: Route) -> None:
         first = int(parse_qs(urlsplit(route.request.url).query).get("page_token", ["0"])[0] or 0)

@@ -17,9 +17,12 @@ from grpc_tool_bridge import (
     Tool,
     ToolExecutionError,
     ToolWorker,
+    deserialize_value,
     tool,
 )
+from grpc_tool_bridge.core.call_log import LOGGER
 from grpc_tool_bridge.errors import ToolCommunicationError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest
 from grpc_tool_bridge.testing import ScriptedLM, ToxicProxy
 from support.patience import PATIENCE
 from support.peers import ELIXIR, GO, LANGUAGES, NODE, Language, PeerProcess, needs_peers, peer
@@ -82,6 +85,24 @@ async def bridge(hub: BridgeServer) -> AsyncIterator[GRPCToolBridge]:
 
 async def test_a_tool_of_elixir_calls_one_of_python_through_its_context(bridge: GRPCToolBridge) -> None:
     assert await bridge.tools["elixir_double_sum"](2, 3) == 10
+
+
+@EACH
+async def test_a_tool_its_caller_and_the_hub_s_log_have_the_same_id(
+    bridge: GRPCToolBridge, language: Language, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", LOGGER)
+    tool = bridge.tools[f"{language.name}_request_id"]
+    link, number = (await tool()).rsplit("-", 1)
+    request = ToolCallRequest(session_id=bridge.session_id or "", tool_id=tool.spec.tool_id, request_id="my-own")
+    assert deserialize_value((await bridge.client.stub.ExecuteTool(request)).result) == "my-own"
+    (streamed,) = [chunk async for chunk in tool.stream()]
+    assert streamed.rsplit("-", 1) == [link, str(int(number) + 4)]
+    with pytest.raises(ToolExecutionError) as failed:
+        await bridge.tools[f"{language.name}_fail"]("no water")
+    (line,) = [vars(record)["fields"] for record in caplog.records if record.name == LOGGER]
+    # Calls of one link are numbered.
+    assert line["request_id"] == failed.value.request_id == f"{link}-{int(number) + 6}"
 
 
 @pytest.mark.parametrize("reader", ["node", "go"])

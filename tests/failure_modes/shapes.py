@@ -64,7 +64,7 @@ class Shape(ABC):
 
     async def check(self) -> list[str]:
         """Returns what the invariants do not allow, once the network works again."""
-        counts = await persist(partial(self.direct.execute_tool, "effects_of", self.prefix))
+        counts = await persist(partial(self.direct.call_tool, "effects_of", self.prefix))
         return [*self.ledger.wrong, *self.effects.compare(counts)]
 
     async def act(self, what: str, tool: Any, key: str) -> bool:

@@ -66,7 +66,7 @@ USES: dict[str, Callable[[World], Awaitable[Any]]] = {
     "info": lambda world: world.bridge.client.session_info(),
     "tools": lambda world: world.bridge.client.refresh_tools(),
     "cleanup": lambda world: world.bridge.client.cleanup_session(),
-    "call": lambda world: world.bridge.execute_tool("add", 1, 2),
+    "call": lambda world: world.bridge.call_tool("add", 1, 2),
     "stream": lambda world: anext(world.bridge.stream_tool("count", 1)),
     "batch": lambda world: _first_of_batch(world),  # noqa: PLW0108 - it stands below
 }
@@ -107,7 +107,7 @@ async def test_a_removed_session_says_that_it_has_ended(world: World, use: str) 
 async def test_an_unknown_tool_is_named_with_what_may_be_meant(world: World, way: str) -> None:
     async def use() -> None:
         if way == "call":
-            await world.bridge.execute_tool("ad", 1)
+            await world.bridge.call_tool("ad", 1)
         elif way == "stream":
             await anext(world.bridge.stream_tool("ad", 1))
         else:
@@ -169,7 +169,7 @@ async def test_wrong_arguments_are_each_named_with_what_is_wrong(
     world: World, args: list[Any], kwargs: dict[str, Any], problems: dict[str, str]
 ) -> None:
     with pytest.raises(ToolExecutionError) as caught:
-        await world.bridge.execute_tool("add", args=args, kwargs=kwargs)
+        await world.bridge.call_tool("add", args=args, kwargs=kwargs)
     error = caught.value
     assert error.error_type == "ValidationError"
     assert error.details["origin"] == "bridge"

@@ -128,7 +128,7 @@ kept = []
 async def fail():
     async with make() as bridge:
         await bridge.initialize()
-        for call in (lambda: bridge.execute_tool("nothing"), lambda: bridge.session_context.get_variable("nothing"),
+        for call in (lambda: bridge.call_tool("nothing"), lambda: bridge.session_context.get_variable("nothing"),
                      lambda: asyncio.wait_for(bridge.client.refresh_tools(), 0)):
             try:
                 await call()
@@ -222,7 +222,7 @@ view.initialize()
 add = view.tools["add"]
 
 def child():
-    for call in (lambda: add(1, 2), lambda: view.execute_tool("add", 1), lambda: bridge.sync.tools["add"](1)):
+    for call in (lambda: add(1, 2), lambda: view.call_tool("add", 1), lambda: bridge.sync.tools["add"](1)):
         try:
             call()
         except ProtocolError as error:
@@ -254,12 +254,12 @@ async def main():
         await local.initialize()
 
         def child():
-            refused(lambda: local.execute_tool("twice", 1), "was opened before this process was forked")
+            refused(lambda: local.call_tool("twice", 1), "was opened before this process was forked")
             refused(BridgeServer(tools=[twice]).start, "was forked while a bridge, a worker or a hub was open")
             refused(ToolWorker(ADDRESS, tools=[twice]).start, "was forked while a bridge, a worker or a hub was open")
 
         assert in_fork(child) == 0
-        assert await local.execute_tool("twice", 2) == 4
+        assert await local.call_tool("twice", 2) == 4
         await local.close()
 
 asyncio.run(main())
@@ -382,9 +382,9 @@ def test_signals_end_what_a_tool_has_forked(
 ) -> None:
     with offered(by, hub) as (_, address), GRPCToolBridge(address).sync as bridge:
         bridge.initialize()
-        pid = bridge.execute_tool(tool, *arguments)
+        pid = bridge.call_tool(tool, *arguments)
         os.kill(pid, number)
-        assert bridge.execute_tool("reap", pid) == number
+        assert bridge.call_tool("reap", pid) == number
 
 
 @pytest.mark.parametrize("by", ["serve", "worker"])
@@ -392,7 +392,7 @@ def test_signals_end_what_a_tool_has_forked(
 def test_what_was_forked_ends_where_it_leaves_its_tool(hub: str, by: str, tool: str) -> None:
     with offered(by, hub) as (_, address), GRPCToolBridge(address).sync as bridge:
         bridge.initialize()
-        assert bridge.execute_tool("reap", bridge.execute_tool(tool, leaves=True)) == 0
+        assert bridge.call_tool("reap", bridge.call_tool(tool, leaves=True)) == 0
 
 
 @pytest.mark.parametrize("by", ["serve", "worker"])
@@ -401,7 +401,7 @@ def test_what_was_forked_ends_where_its_tool_goes_on(hub: str, by: str, tool: st
     with offered(by, hub) as (_, address), GRPCToolBridge(address).sync as bridge:
         bridge.initialize()
         for _ in range(3):
-            assert bridge.execute_tool(tool) in (1, [1])
+            assert bridge.call_tool(tool) in (1, [1])
 
 
 @pytest.mark.parametrize("by", ["serve", "worker"])
@@ -414,7 +414,7 @@ def test_it_ends_and_frees_its_address_while_what_a_tool_has_forked_lives(
     with offered(by, hub) as (process, address):
         with GRPCToolBridge(address).sync as bridge:
             bridge.initialize()
-            pid = bridge.execute_tool(tool, *arguments)
+            pid = bridge.call_tool(tool, *arguments)
         try:
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
@@ -431,6 +431,6 @@ def test_it_ends_and_frees_its_address_while_what_a_tool_has_forked_lives(
 def test_a_context_is_refused_in_a_process_that_its_tool_has_forked(hub: str, by: str) -> None:
     with offered(by, hub) as (_, address), GRPCToolBridge(address).sync as bridge:
         bridge.initialize()
-        text = bridge.execute_tool("ask_in_child")
+        text = bridge.call_tool("ask_in_child")
         assert text.startswith("ProtocolError: ")
         assert "before this process was forked" in text

@@ -313,7 +313,7 @@ async def test_a_question_over_its_bounds_ends_its_call_alone(
 ) -> None:
     async with GRPCToolBridge(crew.server.address, on_ask=lambda _: True) as bridge:
         await bridge.initialize()
-        call = asyncio.create_task(bridge.client.execute_tool("unary"))
+        call = asyncio.create_task(bridge.client.call_tool("unary"))
         called = await raw.called()
         assert ASKS_KEY in called.call.metadata
         await raw.send(question(called.id, **fields))
@@ -326,7 +326,7 @@ async def test_a_question_over_its_bounds_ends_its_call_alone(
 async def test_a_question_by_a_schema_that_is_none_fails_at_the_client(crew: Crew, raw: RawWorker) -> None:
     async with GRPCToolBridge(crew.server.address, on_ask=lambda _: True) as bridge:
         await bridge.initialize()
-        call = asyncio.create_task(bridge.client.execute_tool("unary"))
+        call = asyncio.create_task(bridge.client.call_tool("unary"))
         called = await raw.called()
         await raw.send(question(called.id, message="?", schema="[" * 10_000))
         with pytest.raises(
@@ -344,7 +344,7 @@ async def test_a_flood_of_questions_is_cancelled_beyond_what_a_call_may_have_ope
 
     async with GRPCToolBridge(crew.server.address, on_ask=on_ask) as bridge:
         await bridge.initialize()
-        call = asyncio.create_task(bridge.client.execute_tool("unary"))
+        call = asyncio.create_task(bridge.client.call_tool("unary"))
         called = await raw.called()
         await raw.send(*[question(called.id, str(number), message="?") for number in range(MAX_OPEN_ASKS + 50)])
         answers = [(await raw.receive()).event.answer for _ in range(50)]

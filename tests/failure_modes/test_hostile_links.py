@@ -459,14 +459,14 @@ async def test_a_hub_that_breaks_the_protocol_fails_the_call_and_is_linked_to_an
     hub, address = await hostile(lambda envelope: answer(envelope.id))
     async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
-        calls = [asyncio.create_task(bridge.execute_tool("tool", number)) for number in range(3)]
+        calls = [asyncio.create_task(bridge.call_tool("tool", number)) for number in range(3)]
         ended = await soon(asyncio.gather(*calls, return_exceptions=True))
         told = [error for error in ended if isinstance(error, ToolCommunicationError)]
         assert told
         for error in told:
             assert error.code.name == "UNAVAILABLE"
             assert text in str(error)
-        assert await soon(bridge.execute_tool("tool")) == "good"
+        assert await soon(bridge.call_tool("tool")) == "good"
         assert hub.links == 2
 
 
@@ -495,7 +495,7 @@ async def test_a_client_answers_and_closes_whatever_its_hub_floods_it_with(hosti
     _, address = await hostile(answer)
     async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
-        assert await soon(bridge.execute_tool("tool")) == "good"
+        assert await soon(bridge.call_tool("tool")) == "good"
 
 
 async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any) -> None:
@@ -515,7 +515,7 @@ async def test_a_hub_that_sends_more_than_it_was_granted_is_cut_off(hostile: Any
         with pytest.raises(ToolCommunicationError, match="than it was granted"):
             await soon(read(stream, values))
         assert len(values) == count - 2
-        assert await soon(bridge.execute_tool("tool")) == "good"
+        assert await soon(bridge.call_tool("tool")) == "good"
 
 
 async def test_an_answer_that_is_none_fails_its_call_alone(hostile: Any) -> None:
@@ -523,7 +523,7 @@ async def test_an_answer_that_is_none_fails_its_call_alone(hostile: Any) -> None
     async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
         with pytest.raises(ToolCommunicationError, match="the response cannot be read") as caught:
-            await soon(bridge.execute_tool("tool"))
+            await soon(bridge.call_tool("tool"))
         assert caught.value.code.name == "INTERNAL"
         assert bridge.client.is_linked
         assert hub.links == 1
@@ -543,6 +543,6 @@ async def test_a_hub_s_calls_to_a_client_are_refused(hostile: Any) -> None:
     hub, address = await hostile(answer)
     async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
         await bridge.initialize()
-        assert await soon(bridge.execute_tool("tool")) == "good"
+        assert await soon(bridge.call_tool("tool")) == "good"
         assert bridge.client.is_linked
         assert (hub.links, len(asked)) == (1, 1)

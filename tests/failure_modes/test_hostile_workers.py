@@ -540,15 +540,15 @@ async def test_a_worker_that_changes_a_tool_of_its_own_replaces_it_and_leaves_no
     running = await begin_call(crew, raw, "changing")
     waiting = asyncio.create_task(crew.call("changing"))
     await until(lambda: crew.hub.workers.dispatcher.has_waiting)
-    for version in range(5):
-        assert (await raw.register(spec("changing", version=f"{version}"), worker_id="raw")).success
+    for change in range(5):
+        assert (await raw.register(spec("changing", description=f"{change}"), worker_id="raw")).success
     # It was checked by the old one's rules.
     with pytest.raises(ToolExecutionError) as caught:
         await soon(waiting)
     assert caught.value.error_type == "WorkerUnavailable"
     await raw.send(Envelope(id=running.id, reply=result("the old one")))
     assert await running.answer() == "the old one"
-    assert [item.spec.version for item in crew.known("raw").tools if item.name == "changing"] == ["4"]
+    assert [item.spec.description for item in crew.known("raw").tools if item.name == "changing"] == ["4"]
     call = await begin_call(crew, raw, "changing")
     await raw.send(Envelope(id=call.id, reply=result("the new one")))
     assert await call.answer() == "the new one"

@@ -66,7 +66,7 @@ async def test_a_wrong_token_is_told_at_once_and_not_tried_for_ever(dials: list[
             assert dials == [METHODS["Link"].path] * tries
         # Calls that wait for the link are told as well, all of them by one dial.
         bridge.client.session_id = "s"
-        calls = [bridge.execute_tool("echo", number) for number in range(5)]
+        calls = [bridge.call_tool("echo", number) for number in range(5)]
         errors = await soon(asyncio.gather(*calls, return_exceptions=True))
         assert {getattr(error, "error_type", error) for error in errors} == {"Unauthenticated"}
         assert len(dials) == 3
@@ -82,12 +82,12 @@ async def test_over_tls_and_with_a_token_a_lost_link_comes_back(tmp_path: Path, 
         GRPCToolBridge(proxy.address, token=TOKEN, tls_ca=files["ca"]) as bridge,
     ):
         await soon(bridge.initialize())
-        call = asyncio.create_task(bridge.execute_tool("work"))
+        call = asyncio.create_task(bridge.call_tool("work"))
         await gate.running()
         proxy.cut()
         with pytest.raises(ToolCommunicationError, match="was lost"):
             await soon(call)
-        assert await soon(bridge.execute_tool("echo", "again")) == "again"
+        assert await soon(bridge.call_tool("echo", "again")) == "again"
         assert (len(server.hub.store), proxy.accepted) == (1, 2)
         assert len(dials) >= 2
         async with GRPCToolBridge(proxy.address, token=TOKEN) as plain:
@@ -147,7 +147,7 @@ async def test_calls_that_came_before_the_hub_said_that_it_knows_no_links_are_ma
         stream = read(bridge.client.stream_tool("count", 3), values)
         changes = bridge.session_context.watch_variables(include_initial=False)
         watch = asyncio.create_task(anext(changes))
-        answers = await soon(asyncio.gather(*(bridge.execute_tool("echo", n) for n in range(5)), stream))
+        answers = await soon(asyncio.gather(*(bridge.call_tool("echo", n) for n in range(5)), stream))
         assert answers[:5] == list(range(5))
         assert values == [0, 1, 2]
         await until(lambda: session.watches == 1)

@@ -633,7 +633,7 @@ async def test_while_a_hub_drains_its_calls_finish_and_new_ones_wait_for_the_nex
     stopping = asyncio.create_task(first.stop(grace=60))
     await until(lambda: not world.bridge.client.is_linked)
     await world.replace(echo)
-    late = asyncio.create_task(world.bridge.execute_tool("echo", "the next"))
+    late = asyncio.create_task(world.bridge.call_tool("echo", "the next"))
     assert not any(task.done() for task in (call, stream, stopping))
     gate.go_on.set()
     assert await soon(call) == 5

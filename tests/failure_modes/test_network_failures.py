@@ -140,11 +140,11 @@ class TestFailureModes:
         bridge.client.stub.ExecuteTool = bad_response
 
         with pytest.raises(ProtocolError):
-            await bridge.execute_tool("any_tool", "input")
+            await bridge.call_tool("any_tool", "input")
 
         await bridge.initialize("malformed_test")
         with pytest.raises(ProtocolError, match="neither success nor failure"):
-            await bridge.execute_tool("any_tool", "input")
+            await bridge.call_tool("any_tool", "input")
 
     async def test_rate_limit_handling(self, bridge: GRPCToolBridge, waits: list[float]) -> None:
         """Test rate limit error handling."""

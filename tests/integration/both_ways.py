@@ -30,7 +30,11 @@ _VARIABLE = re.compile(
     re.VERBOSE,
 )
 # Log lines that depend on how busy the machine is, or that come only so often.
-_OCCASIONAL = ("grpc_tool_bridge.runner.blocking", "grpc_tool_bridge.tools.binding")
+_OCCASIONAL = (
+    "grpc_tool_bridge.runner.blocking",
+    "grpc_tool_bridge.tools.binding",
+    "grpc_tool_bridge.worker.wait_log",
+)
 _VARIABLE_DETAILS = ("error_id", "retry_after", "until")
 
 Scenario = Callable[["Open"], Awaitable[Any]]

@@ -426,7 +426,7 @@ async def test_a_framework_gets_only_the_tools_that_are_named(start: Start) -> N
 
 
 async def test_a_name_that_no_tool_has_is_refused_with_those_that_are_like_it(start: Start) -> None:
-    with pytest.raises(NotFoundError, match="no tool 'cuont', did you mean 'count'"):
+    with pytest.raises(NotFoundError, match="no tool 'cuont'; did you mean count"):
         await (await start("add", "cuont")).told()
 
 

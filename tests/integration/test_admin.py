@@ -466,7 +466,7 @@ async def test_a_watch_tells_of_sessions_progress_and_log_lines(
     other = await world.attach("other", metadata={"user": "ann"})
     started = await watch.until(kind="session", operation="started")
     assert (started.subject.session_id, started.subject.metadata) == ("other", {"user": "ann"})
-    tasks.start(other.execute_tool("report"))
+    tasks.start(other.call_tool("report"))
     line = (await watch.until(kind="log")).subject
     assert (line.logger, line.message, line.fields) == ("report", "half way", {"step": "1", "session_id": "other"})
     moved = await watch.until(kind="call", operation="moved")
@@ -561,12 +561,12 @@ async def test_a_watch_goes_on_at_the_hub_that_takes_the_place_of_another(watche
         await bridge.initialize()
         watches.append(watch := Watch(bridge, kinds=["call"]))
         await until(lambda: server.hub._feed._watchers)
-        await bridge.execute_tool("add", 1, 2)
+        await bridge.call_tool("add", 1, 2)
         await watch.sees(2)
         await server.stop(0)
         again = await stack.enter_async_context(BridgeServer(server.address, tools=[add]))
         await until(lambda: again.hub._feed._watchers, "for the watch to go on")
-        await bridge.execute_tool("add", 3, 4)
+        await bridge.call_tool("add", 3, 4)
         events = await watch.sees(4)
         assert [event.sequence for event in events] == [1, 2, 1, 2]
         watch.task.cancel()
@@ -632,7 +632,7 @@ async def test_a_blocking_bridge_lists_cancels_and_watches() -> None:
             await until(lambda: server.hub._feed._watchers)
             async with server.bridge() as local:
                 await local.initialize()
-                await local.execute_tool("add", 1, 2)
+                await local.call_tool("add", 1, 2)
 
         await asyncio.to_thread(use, server.address)
     assert not loop_threads()

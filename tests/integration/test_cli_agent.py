@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,36 @@ def test_tools_and_model_are_those_that_are_named(cli: Cli, served: ModelServer)
     assert prompt.body["model"] == "other"
     assert "Adds two numbers." in prompt.system
     assert "echo" not in prompt.system
+
+
+TAGGED = """
+from grpc_tool_bridge import tool
+
+@tool(tags=["math"])
+async def add(a: int, b: int) -> int:
+    '''Adds two numbers.'''
+    return a + b
+
+@tool(tags=["words"])
+async def say(text: str) -> str:
+    '''Says a text.'''
+    return text
+"""
+
+
+def test_tools_are_chosen_by_their_tags(
+    served: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tagged.py").write_text(TAGGED)
+    words = ["--tools", str(tmp_path / "tagged.py"), "--agents", "--model", "openai/scripted", "--api-base", served.url]
+    with serving(*words, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as (announced, _):
+        monkeypatch.setenv("TOOL_BRIDGE_ADDRESS", announced["address"])
+        cli = runner(capsys)
+        cli("agent", SIGNATURE, "--question", "What is 2+2?", "--tag", "math")
+        system = served.prompts[-2].system
+        assert "Adds two numbers." in system
+        assert "Says a text." not in system
+        assert "--tag: a tag is 1 to 64 letters" in cli("agent", SIGNATURE, "--question", "x", "--tag", "a b", code=2)
 
 
 def test_what_follows_two_dashes_is_no_option(cli: Cli) -> None:

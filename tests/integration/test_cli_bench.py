@@ -169,7 +169,7 @@ def test_thresholds_that_are_met_are_exit_0(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--tool", "add", "x"), "argument a takes integer"),
+        (("--tool", "add", "x"), "argument a takes an integer"),
         (("1",), "arguments need --tool NAME"),
         (("--batch", "2"), "need --tool NAME"),
         (("--tool", "add", "1", "--batch", "2", "--stream"), "exclude each other"),

@@ -1,10 +1,11 @@
 """The completion scripts, in real shells, beside a real hub."""
 
+import shlex
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def weather(city: str, unit: Literal["celsius", "kelvin"] = "celsius", verbose: 
     '''Tells the weather.'''
     return city
 """
+# The program, but for the time that a hub has to answer.
+PATIENT = [sys.executable, str(Path(__file__).parents[1] / "support" / "patient_program.py")]
 SHELLS = [pytest.param(name, marks=[] if name == "bash" else needs(name)) for name in SCRIPTS]
 
 
@@ -44,7 +47,7 @@ def variables(address: str, tmp_path: Path) -> dict[str, str]:
     """The environment of a shell whose program is the one of this environment."""
     program = tmp_path / "bin" / "grpc-tool-bridge"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m grpc_tool_bridge "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(PATIENT)} "$@"\n')
     program.chmod(0o755)
     found = environment(TOOL_BRIDGE_ADDRESS=address, HOME=str(tmp_path), TERM="xterm", LC_ALL="C.UTF-8")
     return {**found, "PATH": f"{program.parent}:{found['PATH']}", "INPUTRC": "/dev/null"}
@@ -108,10 +111,10 @@ def test_a_tab_without_a_hub_is_silent(shell: Shell) -> None:
     assert "rror" not in shell.process.before
 
 
-def ask(words: list[str], address: str, shell: str = "zsh") -> tuple[list[str], str]:
+def ask(words: list[str], address: str, shell: str = "zsh", program: Sequence[str] = PATIENT) -> tuple[list[str], str]:
     """Asks the program for candidates, as a script does; returns the values, and what it prints on stderr."""
     ran = subprocess.run(
-        [sys.executable, "-m", "grpc_tool_bridge", *words],
+        [*program, *words],
         capture_output=True,
         text=True,
         check=True,
@@ -133,7 +136,9 @@ async def test_sessions_variables_metrics_and_tools_of_a_session_are_completed_a
     older = tool(lambda city: city, name="sky", version="1")
     newer = tool(lambda city, unit: city, name="sky", version="2", tags=["sky"])
     hidden = tool(lambda: 1, name="secret", hidden=True)
-    async with BridgeServer(tools=[weather, older, newer, hidden]) as server, GRPCToolBridge(server.address) as bridge:
+    many = tool(lambda first, /, second, *rest, third=False, **others: 1, name="many")
+    tools = [weather, older, newer, hidden, many]
+    async with BridgeServer(tools=tools) as server, GRPCToolBridge(server.address) as bridge:
         await bridge.initialize("mine")
         await bridge.session_context.set_variable("colour", 1)
 
@@ -155,6 +160,8 @@ async def test_sessions_variables_metrics_and_tools_of_a_session_are_completed_a
         assert await values("call", "s") == ["sky", "sky@1"]
         assert await values("call", "sky@1", "--kwarg", "") == ["city="]
         assert await values("call", "sky@2", "--kwarg", "") == ["city=", "unit="]
+        assert await values("call", "many", "1", "--kwarg", "") == ["second=", "third="]
+        assert await values("call", "many", "1", "2", "3", "--kwarg", "") == ["third="]
         assert await values("tools", "--tag", "") == ["read", "sky"]
         assert await values("tools", "--tag", "sky", "--tag", "") == ["read"]
         assert await values("stubs", "--session", "m") == ["mine"]
@@ -164,7 +171,8 @@ async def test_sessions_variables_metrics_and_tools_of_a_session_are_completed_a
 def test_a_hub_that_never_answers_completes_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_swallow, args=(listener,), daemon=True).start()
-        found, said = ask(["call", ""], f"127.0.0.1:{listener.getsockname()[1]}")
+        program = [sys.executable, "-m", "grpc_tool_bridge"]
+        found, said = ask(["call", ""], f"127.0.0.1:{listener.getsockname()[1]}", program=program)
     assert (found, said) == ([], "")
 
 

@@ -102,6 +102,19 @@ def test_middleware_is_named_on_the_command_line(cli: Cli) -> None:
         assert cli("call", "plain", "--address", facts["address"]).strip() == "outer middle inner plain"
 
 
+def test_middleware_of_a_worker_is_named_on_the_command_line(cli: Cli) -> None:
+    with serving("--middleware", f"{TOOLS}:outer") as (facts, _):
+        address = facts["address"]
+        worker = popen("worker", TOOLS, "--address", address, "--json", "--middleware", f"{TOOLS}:inner")
+        try:
+            assert read_line(worker)
+            assert cli("call", "plain", "--address", address).strip() == "outer inner plain"
+        finally:
+            worker.kill()
+            worker.communicate()
+
+
+@pytest.mark.parametrize("command", [["serve", "--address", "127.0.0.1:0"], ["worker", TOOLS]], ids=["serve", "worker"])
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -111,8 +124,8 @@ def test_middleware_is_named_on_the_command_line(cli: Cli) -> None:
         ("no_such_module:mw", "there is no module no_such_module"),
     ],
 )
-def test_what_cannot_be_middleware_is_refused_before_the_hub_starts(
-    source: str, text: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_middleware_is_refused_before_anything_starts(
+    command: list[str], source: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["serve", "--address", "127.0.0.1:0", "--middleware", source]) == 2
+    assert main([*command, "--middleware", source]) == 2
     assert text in capsys.readouterr().err

@@ -104,7 +104,7 @@ async def test_a_hub_that_is_killed_leaves_what_was_finished(start: Start, tools
     async with GRPCToolBridge(address, keep_session=True) as bridge:
         await bridge.initialize()
         for number in range(3):
-            await bridge.execute_tool("add", number, 1)
+            await bridge.call_tool("add", number, 1)
     await until(lambda: answered(path) == 3)
     hub.kill()
     hub.wait(PATIENCE)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,35 +49,31 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
     return runner(capsys)
 
 
-def called_until(bridge: Any, wanted: int) -> None:
+async def called_until(bridge: GRPCToolBridge, wanted: int) -> None:
     """Calls again and again until the new code answers."""
-    deadline = time.monotonic() + PATIENCE
-    while bridge.execute_with_retry("version", max_retries=20) != wanted:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    async with asyncio.timeout(PATIENCE):
+        while await bridge.execute_with_retry("version", max_retries=20) != wanted:
+            pass
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "auto"])
-def test_a_change_reaches_callers_and_sessions_go_on(source: Path, loop: str) -> None:
+async def test_a_change_reaches_callers_and_sessions_go_on(source: Path, loop: str) -> None:
     with reloading(source, "--loop", loop) as (announced, hub):
         assert announced["tools"] == ["version"]
         assert announced["pid"] == hub.pid
-        bridge = GRPCToolBridge(announced["address"])
-        try:
-            bridge.sync.initialize("mine")
-            bridge.sync.session_context.set_variable("x", 1)
-            called_until(bridge.sync, 1)
-            source.write_text(SOURCE.format(2))
-            called_until(bridge.sync, 2)
-            source.write_text("def version(:\n")
-            wait_for_log(hub, f"SyntaxError: invalid syntax ({source}, line 1)")
-            wait_for_log(hub, "the previous one keeps running; waiting for a change")
-            called_until(bridge.sync, 2)
-            source.write_text(SOURCE.format(3))
-            called_until(bridge.sync, 3)
-            assert bridge.sync.session_context.get_variable("x") == 1
-        finally:
-            bridge.sync.close()
+        async with GRPCToolBridge(announced["address"]) as bridge:
+            await bridge.initialize("mine")
+            await bridge.session_context.set_variable("x", 1)
+            await called_until(bridge, 1)
+            await asyncio.to_thread(source.write_text, SOURCE.format(2))
+            await called_until(bridge, 2)
+            await asyncio.to_thread(source.write_text, "def version(:\n")
+            await asyncio.to_thread(wait_for_log, hub, f"SyntaxError: invalid syntax ({source}, line 1)")
+            await asyncio.to_thread(wait_for_log, hub, "the previous one keeps running; waiting for a change")
+            await called_until(bridge, 2)
+            await asyncio.to_thread(source.write_text, SOURCE.format(3))
+            await called_until(bridge, 3)
+            assert await bridge.session_context.get_variable("x") == 1
         left = psutil.Process(hub.pid).children(recursive=True)
     assert not [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
@@ -147,3 +142,13 @@ def test_lifespans_and_the_prefix_are_those_of_the_tools_and_middleware_is_the_h
 
 def test_without_tools_it_is_refused(cli: Cli) -> None:
     assert "name some with --tools SOURCE" in cli("serve", "--reload", code=2)
+
+
+def test_the_log_tells_of_a_change_and_of_no_signal_that_nobody_sent(source: Path) -> None:
+    with reloading(source) as (_, hub):
+        source.write_text(SOURCE.format(2))
+        seen = wait_for_log(hub, "the tools are loaded again")
+        hub.send_signal(signal.SIGINT)
+        _, rest = hub.communicate(timeout=PATIENCE)
+    assert f"{source} has changed; loading the tools again" in seen
+    assert "SIGTERM" not in seen + rest

@@ -81,9 +81,13 @@ def test_tools_are_called_with_await_and_errors_are_shown(kind: str, variables: 
     prompt = Prompt(kind, variables, "--session", "typed")
     assert "session typed, 2 tools: add, hang" in prompt.banner
     assert "3" in prompt.type("await tools.add(1)")
-    assert "5" in prompt.type("x = await bridge.execute_tool('add', 3); x")
+    assert "5" in prompt.type("x = await bridge.call_tool('add', 3); x")
     assert "should be a valid integer" in prompt.type("await tools.add('x')")
     assert "did you mean add?" in prompt.type("tools.ad")
+    # What Python warns of, such as a coroutine that nobody awaits, is a warning here as well.
+    said = prompt.type("[n async for n in tools.add(1)]")
+    assert "TypeError" in said
+    assert "__builtins__" not in said
     assert "add(a: int, b: int = 2) -> int" in prompt.type("tools")
     assert "True" in prompt.type("bridge.session_id == 'typed' and 'add' in tools and len(tools) == 2")
     prompt.process.sendline("await tools.hang()")
@@ -121,6 +125,8 @@ def run(text: str, variables: dict[str, str]) -> "subprocess.CompletedProcess[st
 def test_a_program_on_stdin_is_run(variables: dict[str, str]) -> None:
     ran = run("for n in range(2):\n    print(await tools.add(n))\n", variables)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "2\n3\n", "")
+    ran = run("tools.add(1)\n", variables)
+    assert (ran.returncode, "was never awaited" in ran.stderr) == (0, True), ran.stderr
     ran = run("x = 1\nraise ValueError('oh')\n", variables)
     assert ran.returncode == 1
     assert ran.stderr.splitlines() == [

@@ -1,5 +1,6 @@
 """``sessions``, ``workers``, ``calls``, ``runs``, ``metrics``, ``top`` and ``logs``, and sessions that are mistyped."""
 
+import asyncio
 import json
 import re
 import select
@@ -12,6 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from grpc_tool_bridge import GRPCToolBridge
 from integration.test_cli import Cli, Start, popen, read_line, runner, serving
 from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
 from support.patience import PATIENCE
@@ -70,7 +72,11 @@ def hanging(cli: Cli) -> Iterator[dict[str, Any]]:
 def test_the_short_commands_are_those_of_admin(cli: Cli, hanging: dict[str, Any]) -> None:
     assert hanging["tool_id"] == "hang"
     for name in ("sessions", "workers", "runs"):
-        assert json.loads(cli(name, "--json")) == json.loads(cli("admin", name, "--json"))
+        short, long = (json.loads(cli(*words, "--json")) for words in ((name,), ("admin", name)))
+        for each in (*short, *long):
+            # Told as a time of the clock, but kept as one of another clock.
+            each.pop("last_activity", None)
+        assert short == long
     assert [each["session_id"] for each in json.loads(cli("calls", "--session", "mine", "--json"))] == ["mine"]
     assert "1 of 4 begun" in cli("calls")
     assert "No workers are connected" in cli("workers")
@@ -205,6 +211,19 @@ def test_logs_follows_the_lines_of_a_session(cli: Cli, start: Start, address: st
     assert line["fields"]["session_id"] == "mine"
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
+
+
+async def test_logs_of_a_session_end_with_it(cli: Cli, start: Start, address: str) -> None:
+    async with GRPCToolBridge(address) as bridge:
+        await bridge.initialize("ends")
+        process = start("logs", "-f", "--session", "ends", "--address", address)
+        # It watches once it has printed a line.
+        while not await asyncio.to_thread(has_line, process):
+            await bridge.call_tool("say", "hello")
+        await bridge.client.cleanup_session()
+        assert await asyncio.to_thread(process.wait, PATIENCE) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == "session ends has ended\n"
 
 
 def test_logs_are_lines_for_people(cli: Cli, start: Start, address: str) -> None:

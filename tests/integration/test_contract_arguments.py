@@ -134,8 +134,8 @@ async def test_an_argument_reaches_the_tool_as_its_type(
 ) -> None:
     made, seen = echo_of(annotation)
     world = await offered(made)
-    await soon(world.bridge.execute_tool("take", given))
-    await soon(world.bridge.execute_tool(tool_id="take", kwargs={"value": given}))
+    await soon(world.bridge.call_tool("take", given))
+    await soon(world.bridge.call_tool(tool_id="take", kwargs={"value": given}))
     assert [(type(item), item) for item in seen] == [(type(value), value)] * 2
 
 
@@ -144,7 +144,7 @@ async def test_another_is_refused_by_its_name(offered: Offered, annotation: Any,
     made, seen = echo_of(annotation)
     world = await offered(made)
     with pytest.raises(ToolExecutionError) as caught:
-        await soon(world.bridge.execute_tool("take", given))
+        await soon(world.bridge.call_tool("take", given))
     assert (caught.value.error_type, caught.value.details["value"]) == ("ValidationError", text)
     assert not seen
 
@@ -154,7 +154,7 @@ async def test_keys_of_unpack_are_arguments(offered: Offered) -> None:
         return [name, dict(style)]
 
     world = await offered(draw)
-    run = world.bridge.execute_tool
+    run = world.bridge.call_tool
     assert await soon(run("draw", "x", color="red", size=2.0)) == ["x", {"color": "red", "size": 2}]
     assert await soon(run("draw", name="x", color="red")) == ["x", {"color": "red"}]
     with pytest.raises(ToolExecutionError) as caught:
@@ -172,7 +172,7 @@ async def test_null_and_defaults_are_what_the_schema_says(offered: Offered) -> N
         return [query, limit, page, tags]
 
     world = await offered(search)
-    run = world.bridge.execute_tool
+    run = world.bridge.call_tool
     assert await soon(run("search", "x")) == ["x", None, 3, []]
     assert await soon(run("search", "x", limit=None)) == ["x", None, 3, []]
     assert await soon(run("search", query="x", limit=5.0, page=1, tags=["a"])) == ["x", 5, 1, ["a"]]

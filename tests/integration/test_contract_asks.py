@@ -184,7 +184,7 @@ async def test_a_client_of_an_address_answers_over_a_link() -> None:
         try:
             await client.initialize_session()
             assert client.is_linked
-            assert await soon(client.execute_tool("confirm", "yes?")) is True
+            assert await soon(client.call_tool("confirm", "yes?")) is True
         finally:
             await client.close()
 

@@ -109,7 +109,7 @@ async def test_what_an_iterator_raises_is_an_error_of_the_tool(reach: Reach) -> 
 async def test_an_argument_is_read_as_its_parameter_declares(reach: Reach, name: str) -> None:
     bridge = await reach(tools.total)
     assert await bridge.tools["total"](tools.ARGUMENTS[name]()) == 3
-    assert await bridge.execute_tool("total", values=tools.ARGUMENTS[name]()) == 3
+    assert await bridge.call_tool("total", values=tools.ARGUMENTS[name]()) == 3
 
 
 async def test_an_endless_argument_is_too_large_while_others_are_served(reach: Reach) -> None:

@@ -264,7 +264,7 @@ def test_a_synchronous_caller_has_the_whole_api(blocking_bridge: Any) -> None:
         assert tools["add"].with_options(timeout=5)(2, 3) == 5
         assert tools["nested"](1) == 2
         assert list(tools["count"].stream(3)) == [0, 1, 2]
-        assert bridge.execute_tool("add", 1, 2) == 3
+        assert bridge.call_tool("add", 1, 2) == 3
         assert bridge.execute_batch([{"tool_id": "add", "args": [1, i]} for i in range(3)]) == [1, 2, 3]
         assert bridge.execute_with_retry("add", 4, 4) == 8
         assert bridge.execute_with_retry(tools["add"].with_options(idempotency_key="k"), 4, 4) == 8
@@ -286,13 +286,13 @@ def test_a_synchronous_caller_may_leave_a_stream_early(blocking_bridge: Any) -> 
         stream = bridge.stream_tool("count", 1_000_000)
         assert next(stream) == 0
         stream.close()
-        assert bridge.execute_tool("add", 1, 1) == 2
+        assert bridge.call_tool("add", 1, 1) == 2
 
 
 async def test_the_blocking_view_can_be_used_from_a_thread_beside_a_running_loop() -> None:
     def use() -> int:
         with LocalToolBridge([add]).sync as bridge:
             bridge.initialize()
-            return int(bridge.execute_tool("add", 20, 22))
+            return int(bridge.call_tool("add", 20, 22))
 
     assert await asyncio.to_thread(use) == 42

@@ -89,7 +89,7 @@ async def test_async_with_ends_the_session_that_was_opened_inside(connect: Conne
     world = await connect(add)
     async with world.make_bridge() as bridge:
         await bridge.initialize("inside")
-        assert await bridge.execute_tool("add", 1, 1) == 2
+        assert await bridge.call_tool("add", 1, 1) == 2
     assert "inside" not in {session.id for session in world.hub.store.sessions()}
 
 
@@ -144,11 +144,11 @@ async def test_without_a_session_a_call_says_to_initialize_first(connect: Connec
     world = await connect(add)
     bridge = world.make_bridge()
     with pytest.raises(ProtocolError, match="initialize"):
-        await bridge.execute_tool("add", 1, 2)
+        await bridge.call_tool("add", 1, 2)
     with pytest.raises(ProtocolError, match="initialize"):
         await bridge.session_context.get_variable("x")
     await bridge.initialize()
-    assert await bridge.execute_tool("add", 1, 2) == 3
+    assert await bridge.call_tool("add", 1, 2) == 3
 
 
 async def test_sessions_do_not_see_each_others_variables_and_tools(connect: Connect) -> None:
@@ -162,7 +162,7 @@ async def test_sessions_do_not_see_each_others_variables_and_tools(connect: Conn
     assert set(two.tools) == {"add"}
     assert await two.session_context.get_variable("x", "nothing") == "nothing"
     with pytest.raises(ToolExecutionError, match="sees no tool"):
-        await two.execute_tool("_only_here")
+        await two.call_tool("_only_here")
 
 
 async def test_a_tool_of_the_session_shadows_the_one_of_the_hub(connect: Connect) -> None:

@@ -89,11 +89,12 @@ async def test_an_argument_may_be_called_as_python_calls_the_object_itself(conne
     assert [value async for value in world.tools["repeat"].stream(self="I")] == ["I"]
 
 
-async def test_execute_tool_takes_arguments_as_they_are_or_in_lists(connect: Connect) -> None:
+@pytest.mark.parametrize("name", ["call_tool", "execute_tool"])
+async def test_call_tool_takes_arguments_as_they_are_or_in_lists_and_has_an_alias(connect: Connect, name: str) -> None:
     world = await connect(area)
-    execute = world.bridge.execute_tool
-    assert await execute("area", 2.0, unit="ft") == "2 ft2"
-    assert await execute(tool_id="area", args=[2.0], kwargs={"unit": "ft"}) == "2 ft2"
+    call = getattr(world.bridge, name)
+    assert await call("area", 2.0, unit="ft") == "2 ft2"
+    assert await call(tool_id="area", args=[2.0], kwargs={"unit": "ft"}) == "2 ft2"
 
 
 @pytest.mark.parametrize("function", [count, count_async])
@@ -144,8 +145,8 @@ async def test_a_tool_is_called_by_its_id_and_by_its_name(connect: Connect) -> N
     world = await connect(tool(name="shown", tool_id="real-id")(area))
     assert set(world.tools) == {"shown"}
     assert await world.tools["shown"](1.0) == "1 m2"
-    assert await world.bridge.execute_tool("real-id", 1.0) == "1 m2"
-    assert await world.bridge.execute_tool("shown", 1.0) == "1 m2"
+    assert await world.bridge.call_tool("real-id", 1.0) == "1 m2"
+    assert await world.bridge.call_tool("shown", 1.0) == "1 m2"
 
 
 async def test_what_a_tool_raises_comes_back_with_class_message_and_traceback(connect: Connect) -> None:

@@ -86,7 +86,7 @@ async def test_callers_do_not_see_dependencies_and_cannot_give_them(place: str) 
         assert sorted(schema["properties"]) == ["limit", "words"]
         assert [item.name for item in search.spec.arguments] == ["words", "limit"]
         with pytest.raises(ToolExecutionError, match=r"'db': is filled in by the bridge; omit it|unknown"):
-            await soon(bridge.execute_tool(function.__name__, "cats", db="mine"))
+            await soon(bridge.call_tool(function.__name__, "cats", db="mine"))
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -14,6 +14,7 @@ from grpc_tool_bridge import (
     CallNext,
     GRPCToolBridge,
     InternalError,
+    ProtocolError,
     Settings,
     ToolBridge,
     ToolCall,
@@ -21,6 +22,7 @@ from grpc_tool_bridge import (
     ToolExecutionError,
     ToolTimeoutError,
     ToolWorker,
+    ValidationError,
     tool,
 )
 from support.waiting import soon, until
@@ -499,3 +501,212 @@ async def test_a_bridge_s_metadata_reaches_each_call(open_: Open) -> None:
     assert (await own())["metadata"] == {"tenant": "acme", "app": "shop", "k": "own"}
     (said,) = await bridge.execute_batch([{"tool_id": "about"}])
     assert said["metadata"] == {"tenant": "acme", "app": "shop", "k": "default"}
+
+
+@tool(limits={"max_concurrent_calls": 1})
+async def flaky_numbers(first_try: bool) -> AsyncIterator[int]:
+    yield 0
+    if first_try:
+        raise KeyError("lost")
+    yield 1
+
+
+async def _tries_again(call: ToolCall, call_next: CallNext) -> Any:
+    async def values() -> AsyncIterator[int]:
+        try:
+            async for value in await call_next(call):
+                yield value
+        except ToolExecutionError:
+            call.args = [False]
+            async for value in await call_next(call):
+                yield value
+
+    return values()
+
+
+async def test_a_stream_that_failed_gives_its_permit_to_the_next_try(open_: Open) -> None:
+    bridge = await open_(_tries_again, tools=[flaky_numbers])
+    assert await soon(_collected(bridge.tools["flaky_numbers"].stream(True))) == [0, 0, 1]
+
+
+async def _collected(values: Any) -> list[Any]:
+    return [value async for value in values]
+
+
+async def test_runs_at_once_are_refused_since_they_would_get_each_others_arguments(open_: Open) -> None:
+    gate = asyncio.Event()
+
+    @tool(limits={"max_concurrent_calls": 1})
+    async def alone(value: int) -> int:
+        await gate.wait()
+        return value
+
+    async def fanned(call: ToolCall, call_next: CallNext) -> Any:
+        runs = []
+        for value in range(3):
+            call.args = [value]
+            runs.append(asyncio.ensure_future(call_next(call)))
+            await asyncio.sleep(0)
+        gate.set()
+        found = await asyncio.gather(*runs, return_exceptions=True)
+        return [str(value) for value in found]
+
+    bridge = await open_(fanned, tools=[alone])
+    first, *others = await soon(bridge.tools["alone"](7))
+    assert first == "0"
+    assert len(others) == 2
+    assert all("while it runs" in text for text in others)
+
+
+async def test_a_second_iterator_is_refused_before_the_end_of_the_first(open_: Open) -> None:
+    async def twice(call: ToolCall, call_next: CallNext) -> Any:
+        first = await call_next(call)
+        with pytest.raises(ProtocolError, match="aclose"):
+            await call_next(call)
+        await first.aclose()
+        return await call_next(call)
+
+    bridge = await open_(twice)
+    assert await soon(_collected(bridge.tools["numbers"].stream(2))) == [0, 1]
+
+
+async def test_what_middleware_leaves_running_is_cancelled() -> None:
+    begun, ended, after = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    errors = []
+
+    @tool
+    async def endless() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    runs: list[asyncio.Future[Any]] = []
+
+    async def leaves(call: ToolCall, call_next: CallNext) -> Any:
+        async def late() -> None:
+            await after.wait()
+            try:
+                await call_next(call)
+            except Exception as error:
+                errors.append(str(error))
+
+        runs.append(asyncio.ensure_future(call_next(call)))
+        runs.append(asyncio.ensure_future(late()))
+        await begun.wait()
+        return "left"
+
+    async with BridgeServer(tools=[endless], middleware=[leaves]) as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        assert await soon(bridge.tools["endless"]()) == "left"
+        await soon(ended.wait())
+        after.set()
+        await soon(asyncio.wait(runs))
+        assert runs[0].cancelled()
+        assert len(errors) == 1
+        assert "answered already" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda call: setattr(call, "args", "ab"), "call.args is 'ab'"),
+        (lambda call: setattr(call, "args", None), "call.args is None"),
+        (lambda call: setattr(call, "kwargs", [1]), "call.kwargs is"),
+        (lambda call: call.kwargs.update({3: "x"}), "a key of call.kwargs is 3"),
+        (lambda call: setattr(call, "metadata", None), "call.metadata is None"),
+    ],
+)
+@pytest.mark.parametrize("side", ["hub", "client"])
+async def test_what_is_no_argument_is_refused_by_its_name(side: str, change: Any, text: str) -> None:
+    async def changes(call: ToolCall, call_next: CallNext) -> Any:
+        change(call)
+        return await call_next(call)
+
+    at_hub, at_client = ([changes], []) if side == "hub" else ([], [changes])
+    async with (
+        BridgeServer(tools=[echo], middleware=at_hub) as server,
+        GRPCToolBridge(server.address, middleware=at_client) as bridge,
+    ):
+        await bridge.initialize()
+        with pytest.raises((ToolExecutionError, ValidationError), match=text):
+            await soon(bridge.tools["echo"](1))
+
+
+async def test_events_pass_by_middleware_that_reads_all_values_before_it_returns(open_: Open) -> None:
+    async def collects(call: ToolCall, call_next: CallNext) -> Any:
+        found = [value async for value in await call_next(call)]
+
+        async def values() -> AsyncIterator[Any]:
+            for value in found:
+                yield value
+
+        return values()
+
+    bridge = await open_(collects)
+    seen: list[float] = []
+    told = bridge.tools["reports"].with_options(on_progress=lambda event: seen.append(event.current))
+    assert await soon(_collected(told.stream())) == ["part 0", "part 1", "part 2"]
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("with_events", [False, True])
+async def test_the_deadline_ends_middleware_that_waits_after_the_last_value(open_: Open, with_events: bool) -> None:
+    async def goes_on(call: ToolCall, call_next: CallNext) -> Any:
+        found = await call_next(call)
+
+        async def values() -> AsyncIterator[Any]:
+            async for value in found:
+                yield value
+            await asyncio.Event().wait()
+
+        return values()
+
+    @tool
+    async def suspended(count: int) -> AsyncIterator[int]:
+        for number in range(count):
+            yield number
+            await asyncio.sleep(0)
+
+    bridge = await open_(goes_on, tools=[suspended])
+    options: dict[str, Any] = {"on_progress": lambda _: None} if with_events else {}
+    with pytest.raises(ToolTimeoutError):
+        await soon(_collected(bridge.tools["suspended"].with_options(timeout=0.3, **options).stream(2)))
+
+
+@pytest.mark.parametrize("with_events", [False, True])
+async def test_a_task_of_middleware_that_reads_the_values_ends_with_the_stream(with_events: bool) -> None:
+    closed = asyncio.Event()
+
+    @tool
+    async def endless() -> AsyncIterator[int]:
+        try:
+            yield 0
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async def pumps(call: ToolCall, call_next: CallNext) -> Any:
+        found = await call_next(call)
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def pump() -> None:
+            async for value in found:
+                queue.put_nowait(value)
+
+        pumping = asyncio.create_task(pump())
+
+        async def values() -> AsyncIterator[Any]:
+            while not pumping.done():
+                yield await queue.get()
+
+        return values()
+
+    options: dict[str, Any] = {"on_progress": lambda _: None} if with_events else {}
+    async with BridgeServer(tools=[endless], middleware=[pumps]) as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        stream = bridge.tools["endless"].with_options(**options).stream()
+        assert await soon(anext(stream)) == 0
+        await stream.aclose()
+        await soon(closed.wait())

@@ -69,7 +69,7 @@ async def test_an_answer_reaches_the_caller_and_the_request_is_kept(
 ) -> None:
     server.set_response("ExecuteTool", answer(42))
 
-    assert await client.execute_tool("add", 40, b=2) == 42
+    assert await client.call_tool("add", 40, b=2) == 42
 
     (request,) = server.requests_for("ExecuteTool")
     assert request.tool_id == "add"
@@ -82,14 +82,14 @@ async def test_several_answers_are_given_in_turn_and_the_last_stays(
 ) -> None:
     server.set_response("ExecuteTool", answer(1), answer(2))
 
-    assert [await client.execute_tool("next") for _ in range(4)] == [1, 2, 2, 2]
+    assert [await client.call_tool("next") for _ in range(4)] == [1, 2, 2, 2]
 
 
 async def test_a_later_answer_replaces_an_earlier_one(server: MockBridgeServer, client: ToolBridgeClient) -> None:
     server.set_response("ExecuteTool", answer(1), answer(2))
     server.set_response("ExecuteTool", answer(3))
 
-    assert await client.execute_tool("next") == 3
+    assert await client.call_tool("next") == 3
 
 
 async def test_a_message_changed_after_it_was_set_changes_no_answer(
@@ -99,7 +99,7 @@ async def test_a_message_changed_after_it_was_set_changes_no_answer(
     server.set_response("ExecuteTool", message)
     message.result.CopyFrom(serialize_value("changed"))
 
-    assert await client.execute_tool("echo") == "as set"
+    assert await client.call_tool("echo") == "as set"
 
 
 async def test_a_stream_is_sent_in_order_to_every_call(server: MockBridgeServer, client: ToolBridgeClient) -> None:
@@ -145,7 +145,7 @@ async def test_any_other_exception_tells_the_caller_nothing_of_itself(
     server.set_response("ExecuteTool", RuntimeError("a secret"))
 
     with pytest.raises(ToolExecutionError) as caught:
-        await client.execute_tool("add")
+        await client.call_tool("add")
 
     assert caught.value.error_type == "InternalError"
     assert "a secret" not in str(caught.value)
@@ -156,7 +156,7 @@ async def test_grpc_s_own_error_keeps_its_status(server: MockBridgeServer, clien
     server.set_response("ExecuteTool", grpc.aio.AioRpcError(grpc.StatusCode.DATA_LOSS, metadata, metadata, "gone"))
 
     with pytest.raises(ToolCommunicationError, match="gone") as caught:
-        await client.execute_tool("add")
+        await client.call_tool("add")
 
     assert caught.value.code is grpc.StatusCode.DATA_LOSS
 
@@ -167,7 +167,7 @@ async def test_set_error_without_a_type_is_a_connection_that_fails(
     server.set_error("ExecuteTool", grpc.StatusCode.UNAVAILABLE, "no route")
 
     with pytest.raises(ToolCommunicationError, match="no route") as caught:
-        await client.execute_tool("add")
+        await client.call_tool("add")
 
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
 
@@ -240,7 +240,7 @@ async def test_a_link_gets_the_frames_and_its_own_are_kept(server: MockBridgeSer
 async def test_requests_of_many_callers_are_all_kept(server: MockBridgeServer, client: ToolBridgeClient) -> None:
     server.set_response("ExecuteTool", answer(None))
 
-    await asyncio.gather(*[client.execute_tool("note", index) for index in range(200)])
+    await asyncio.gather(*[client.call_tool("note", index) for index in range(200)])
 
     got = [deserialize_value(request.args[0]) for request in server.requests_for("ExecuteTool")]
     assert sorted(got) == list(range(200))
@@ -308,7 +308,7 @@ def test_a_channel_of_a_loop_that_has_ended_is_closed_too() -> None:
         server.set_response("ExecuteTool", answer(1))
         client = ToolBridgeClient(server.channel())
         client.session_id = "s"
-        return await client.execute_tool("one")
+        return await client.call_tool("one")
 
     with MockBridgeServer() as server:
         assert asyncio.run(use(server)) == 1

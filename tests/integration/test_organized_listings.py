@@ -179,8 +179,8 @@ def test_tools_are_listed_by_tags_and_hidden_ones_if_asked_for(cli: Cli) -> None
 
 
 def test_what_is_hidden_or_older_is_shown_and_called_by_its_name(cli: Cli) -> None:
-    assert "standard, hidden\ntags: read\n" in cli("tools", "p.reset")
-    assert "standard, 1\n" in cli("tools", "p.add@1")
+    assert "\nhidden\ntags: read\n" in cli("tools", "p.reset")
+    assert "\nversion 1\n" in cli("tools", "p.add@1")
     assert (cli("call", "p.reset"), cli("call", "p.add@1", "1", "2"), cli("call", "p.add@2", "1", "2")) == (
         "reset\n",
         "3\n",

@@ -93,7 +93,7 @@ async def test_one_class_is_offered_twice_under_two_prefixes(connect: Connect) -
     world = await connect(Toolset(Orders("a"), "a."), Toolset(Orders("b"), "b.", tags=["new"]), plus.renamed("add"))
     assert names(world.bridge) == ["a.cancel", "a.get", "add", "b.cancel", "b.get"]
     assert await world.tools["a.get"](1) == "a 1"
-    assert await world.bridge.execute_tool("b.get", number=2) == "b 2"
+    assert await world.bridge.call_tool("b.get", number=2) == "b 2"
     assert await world.tools["add"](1, 2) == 3
     assert list(world.bridge.tools.tagged("new")) == ["b.cancel", "b.get"]
     assert world.tools["a.get"].spec.idempotent
@@ -140,9 +140,9 @@ async def test_a_hidden_tool_is_in_no_list_and_no_search_and_is_called_by_its_na
     assert "reset" not in bridge.tools
     assert [found.name for found in await bridge.search_tools("resets things")] == []
     assert [found.name for found in await bridge.search_tools("", tags=["read"])] == ["plus"]
-    assert await bridge.execute_tool("reset", "disk") == "reset disk"
+    assert await bridge.call_tool("reset", "disk") == "reset disk"
     assert await bridge.execute_batch([{"tool_id": "reset"}]) == ["reset all"]
-    assert await bridge.execute_tool("count", 2) == [0, 1]
+    assert await bridge.call_tool("count", 2) == [0, 1]
 
 
 async def test_a_hidden_tool_has_its_whole_proxy_by_its_name() -> None:
@@ -184,7 +184,7 @@ async def test_a_deprecated_tool_says_so_wherever_it_is_seen_and_warns_once(conn
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert await proxy(1, 2) == 3
-        assert await world.bridge.execute_tool("sum_up", 1, 2) == 3
+        assert await world.bridge.call_tool("sum_up", 1, 2) == 3
         assert await proxy.with_options(timeout=5)(1, 2) == 3
         assert [value async for value in proxy.stream(1, 2)] == [3]
 
@@ -198,7 +198,7 @@ async def with_options(bridge: ToolBridge) -> Any:
 
 
 async def executed(bridge: ToolBridge) -> Any:
-    return [await bridge.execute_tool("sum_up", 1, 2)]
+    return [await bridge.call_tool("sum_up", 1, 2)]
 
 
 async def in_a_batch(bridge: ToolBridge) -> Any:
@@ -320,7 +320,7 @@ async def test_two_versions_stand_side_by_side_and_the_plain_name_is_the_newest(
     assert await bridge.tools["add"](1, 2) == "1.10: 3"
     assert await bridge.tools["add@1.9"](1, 2) == "1.9: 3"
     assert await bridge.tools["add@1.10"](1, 2) == "1.10: 3"
-    assert [await bridge.execute_tool(name, 1, 2) for name in ("add", "add@1.9", "add@1.10")] == [
+    assert [await bridge.call_tool(name, 1, 2) for name in ("add", "add@1.9", "add@1.10")] == [
         "1.10: 3",
         "1.9: 3",
         "1.10: 3",
@@ -329,7 +329,7 @@ async def test_two_versions_stand_side_by_side_and_the_plain_name_is_the_newest(
     assert await bridge.execute_batch(items) == ["1.9: 3", "1.10: 3"]
     assert [value async for value in bridge.tools["add@1.9"].stream(1, 2)] == ["1.9: 3"]
     with pytest.raises(ToolExecutionError, match=r"sees no tool 'add@2'; did you mean add"):
-        await bridge.execute_tool("add@2", 1, 2)
+        await bridge.call_tool("add@2", 1, 2)
     assert [found.name for found in await bridge.search_tools("add")] == ["add"]
 
 
@@ -368,13 +368,13 @@ async def test_a_session_s_own_tool_hides_all_versions_of_the_hub_s(connect: Con
     bridge = world.bridge
     world.hub.registry.register_batch(world.session_id, [made("mine")])
     await until(lambda: names(bridge) == ["add"])
-    assert await bridge.execute_tool("add", 1, 2) == "mine: 3"
+    assert await bridge.call_tool("add", 1, 2) == "mine: 3"
     with pytest.raises(ToolExecutionError, match="ToolNotFound"):
-        await bridge.execute_tool("add@1", 1, 2)
+        await bridge.call_tool("add@1", 1, 2)
     assert world.hub.registry.count(world.hub.store.find(world.session_id)) == 1
     world.hub.registry.unregister(world.session_id, ["add"])
     await until(lambda: names(bridge) == ["add", "add@1"])
-    assert await bridge.execute_tool("add@1", 1, 2) == "1: 3"
+    assert await bridge.call_tool("add@1", 1, 2) == "1: 3"
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ async def test_workers_of_two_versions_and_a_worker_of_both_are_each_called_for_
     # What it registers is there already, so that its calls are shared out among the workers of each version.
     await start(made("2"), made("1"))
     for _ in range(4):
-        assert [await bridge.execute_tool(name, 1, 2) for name in ("add", "add@1", "add@2")] == [
+        assert [await bridge.call_tool(name, 1, 2) for name in ("add", "add@1", "add@2")] == [
             "2: 3",
             "1: 3",
             "2: 3",
@@ -408,9 +408,9 @@ async def test_workers_of_two_versions_and_a_worker_of_both_are_each_called_for_
         assert [value async for value in bridge.tools["add@1"].stream(1, 2)] == ["1: 3"]
     large = "x" * 100_000
     with pytest.raises(ToolExecutionError, match="argument 'a'"):
-        await bridge.execute_tool("add@1", large, 2)
+        await bridge.call_tool("add@1", large, 2)
     await newest.close()
-    assert await soon(bridge.execute_tool("add", 1, 2)) == "2: 3"
+    assert await soon(bridge.call_tool("add", 1, 2)) == "2: 3"
 
 
 async def test_a_worker_runs_what_the_plain_name_means_at_the_hub(fleet: Any) -> None:
@@ -421,7 +421,7 @@ async def test_a_worker_runs_what_the_plain_name_means_at_the_hub(fleet: Any) ->
     for other in others:
         await other.close()
     await until(lambda: names(bridge) == ["add", "add@spring"])
-    assert [await soon(bridge.execute_tool(name, 1, 2)) for name in ("add", "add@autumn", "add@spring")] == [
+    assert [await soon(bridge.call_tool(name, 1, 2)) for name in ("add", "add@autumn", "add@spring")] == [
         "autumn: 3",
         "autumn: 3",
         "spring: 3",
@@ -437,7 +437,7 @@ async def test_without_the_newest_version_s_workers_the_plain_name_is_the_one_be
     await until(lambda: names(bridge) == ["add", "add@1"])
     await newest.close()
     await until(lambda: names(bridge) == ["add"])
-    assert await soon(bridge.execute_tool("add", 1, 2)) == "1: 3"
+    assert await soon(bridge.call_tool("add", 1, 2)) == "1: 3"
     assert bridge.tools["add"].spec.version == "1"
 
 
@@ -454,7 +454,7 @@ async def test_one_version_with_another_schema_is_refused_and_the_same_one_is_a_
     with pytest.raises(AlreadyExistsError, match="only one of the two has a version"):
         await start(tool(other.function, name="add"))
     await start(made("1"))
-    assert await soon(bridge.execute_tool("add@1", 1, 2)) == "1: 3"
+    assert await soon(bridge.call_tool("add@1", 1, 2)) == "1: 3"
 
 
 async def test_marks_of_a_replica_may_differ(fleet: Any) -> None:
@@ -465,7 +465,7 @@ async def test_marks_of_a_replica_may_differ(fleet: Any) -> None:
 
     await start(tool(add, tags=["old"]))
     await start(tool(add, tags=["new"], deprecated="use plus"))
-    assert await soon(bridge.execute_tool("add", 1, 2)) == 3
+    assert await soon(bridge.call_tool("add", 1, 2)) == 3
 
 
 async def test_answers_that_are_kept_are_those_of_the_version_that_gave_them(connect: Connect) -> None:
@@ -475,13 +475,13 @@ async def test_answers_that_are_kept_are_those_of_the_version_that_gave_them(con
     world.hub.registry.register_batch("", [made("2")])
     # It is the answer to the same call, though another version would run now.
     assert await world.tools["add"].with_options(**keyed)(1, 2) == "1: 3"
-    assert await world.bridge.execute_tool("add", 1, 2) == "2: 3"
+    assert await world.bridge.call_tool("add", 1, 2) == "2: 3"
 
 
 async def test_what_is_counted_is_told_apart_by_the_name_that_was_called(connect: Connect) -> None:
     world = await connect(made("1"), made("2"))
     for name in ("add", "add", "add@1"):
-        await world.bridge.execute_tool(name, 1, 2)
+        await world.bridge.call_tool(name, 1, 2)
     await world.quiet()
     counted = await world.bridge.client.get_metrics("tool.add*")
     assert {name: metric.integer_value for name, metric in counted.items() if name.endswith(".calls")} == {
@@ -499,8 +499,8 @@ async def test_each_version_has_limits_and_a_breaker_of_its_own() -> None:
         await bridge.initialize()
         for _ in range(2):
             with pytest.raises(ToolExecutionError):
-                await bridge.execute_tool("add@1")
-        assert await bridge.execute_tool("add") == "fine"
+                await bridge.call_tool("add@1")
+        assert await bridge.call_tool("add") == "fine"
         held = await bridge.client.get_metrics("breaker.*")
         assert held["breaker.add@1.state"].string_value == "open"
         assert "breaker.add.state" not in held

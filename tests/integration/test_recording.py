@@ -106,7 +106,7 @@ async def program(address: str, number: int, watched: Callable[[], Any] | None =
         told += await asyncio.gather(*(tools["both"](other) for other in range(3)))
         told.append(await outcome(tools["login"]("bob", PASSWORD, note=f"{PASSWORD}!")))
         told.append(await outcome(tools["add"]("x", 1)))
-        told.append(await outcome(bridge.execute_tool("ad", 1)))
+        told.append(await outcome(bridge.call_tool("ad", 1)))
         told.append(await tools["keys"]())
         told.append([value async for value in tools["count"].stream(3)])
         told.append(await outcome(tools["count"](5)))
@@ -259,7 +259,7 @@ async def test_a_call_that_was_not_recorded_says_which_argument_differs(tmp_path
             assert str(path) in failure.value.message
             assert "the nearest is call-3, line 16:\n  b: recorded 4, called with 5" in failure.value.message
             with pytest.raises(ToolExecutionError, match=r"ad is not in session-1 .*; did you mean add\?"):
-                await bridge.execute_tool("ad", 1)
+                await bridge.call_tool("ad", 1)
             assert await tools["add"](1, b=2) == 3
             assert await tools["add"](3, 4) == 7
             with pytest.raises(ToolExecutionError, match=r"add is 2 times in session-1 .* and was called once more"):
@@ -278,12 +278,12 @@ async def test_an_answer_can_be_replaced_and_a_recording_can_be_played_twice(tmp
         for _ in range(2):
             async with GRPCToolBridge(server.address) as bridge:
                 await bridge.initialize()
-                assert await bridge.execute_tool("add", 1, 2) == 3
+                assert await bridge.call_tool("add", 1, 2) == 3
         server.set_response("ExecuteTool", RuntimeError("replaced"))
         async with GRPCToolBridge(server.address) as bridge:
             await bridge.initialize()
             with pytest.raises(ToolBridgeError):
-                await bridge.execute_tool("add", 1, 2)
+                await bridge.call_tool("add", 1, 2)
 
 
 def test_in_time_needs_the_times(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_in_time_needs_the_times(tmp_path: Path) -> None:
 async def recorded_add(path: Path) -> None:
     async with BridgeServer(tools=TOOLS, recorder=Recorder(path)) as hub, GRPCToolBridge(hub.address) as bridge:
         await bridge.initialize()
-        await bridge.execute_tool("add", 1, 2)
+        await bridge.call_tool("add", 1, 2)
 
 
 async def test_in_time_plays_the_same(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ async def test_a_watched_hub_is_recorded_as_well(tmp_path: Path) -> None:
         watch = bridge.client.admin.watch(kinds=["call"])
         first = asyncio.ensure_future(anext(watch))
         await until(lambda: hub.hub._feed._watchers)
-        await bridge.execute_tool("both", 1)
+        await bridge.call_tool("both", 1)
         assert (await first).operation == "started"
         await watch.aclose()
 
@@ -373,7 +373,7 @@ async def test_rubbish_of_a_peer_is_recorded_or_left_out_and_the_recording_goes_
                 )
                 response = await bridge.client.stub.ExecuteTool(request)
                 assert not response.success
-        assert await bridge.execute_tool("add", 1, 2) == 3
+        assert await bridge.call_tool("add", 1, 2) == 3
 
     calls = list(Recording(path).calls())
     assert len(calls) == 2 * len(rubbish) + 1

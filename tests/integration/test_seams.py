@@ -76,10 +76,10 @@ async def test_another_backend_runs_calls_and_streams(transport: Any) -> None:
         (far,) = server.hub.registry.register_batch("", [ToolSpec(name="far")])
         far.backend = Parrot()
         await bridge.initialize()
-        assert await soon(bridge.execute_tool("far")) > 0
+        assert await soon(bridge.call_tool("far")) > 0
         first, second = [value async for value in bridge.stream_tool("far")]
         assert first == second > 0
-        assert await bridge.execute_tool("add", 1, 2) == 3
+        assert await bridge.call_tool("add", 1, 2) == 3
 
 
 async def test_an_authorizer_refuses_calls_streams_and_nested_calls(transport: Any) -> None:
@@ -89,14 +89,14 @@ async def test_an_authorizer_refuses_calls_streams_and_nested_calls(transport: A
     ):
         await bridge.initialize()
         server.hub.admission.authorizer = OnlyAdds()
-        assert await soon(bridge.execute_tool("add", 1, 2)) == 3
-        for call in (bridge.execute_tool("twice", 2), anext(aiter(bridge.stream_tool("twice", 2)))):
+        assert await soon(bridge.call_tool("add", 1, 2)) == 3
+        for call in (bridge.call_tool("twice", 2), anext(aiter(bridge.stream_tool("twice", 2)))):
             with pytest.raises(ToolExecutionError) as caught:
                 await soon(call)
             assert caught.value.error_type == "PermissionDenied"
             assert "everybody may not call twice" in str(caught.value)
         server.hub.admission.authorizer = None
-        assert await soon(bridge.execute_tool("twice", 2)) == 4
+        assert await soon(bridge.call_tool("twice", 2)) == 4
 
 
 async def test_a_tracer_follows_calls_and_those_within_them(transport: Any) -> None:
@@ -107,9 +107,9 @@ async def test_a_tracer_follows_calls_and_those_within_them(transport: Any) -> N
     ):
         await bridge.initialize()
         server.hub.admission.tracer = counts
-        assert await soon(bridge.execute_tool("twice", 2)) == 4
+        assert await soon(bridge.call_tool("twice", 2)) == 4
         with pytest.raises(ToolExecutionError):
-            await soon(bridge.execute_tool("add", "no", 1))
+            await soon(bridge.call_tool("add", "no", 1))
         assert [item async for item in bridge.tools["add"].stream(1, 1)] == [2]
     assert counts.began == ["twice", "add", "add", "add"]
     assert counts.ended == [("add", True), ("twice", True), ("add", False), ("add", True)]
@@ -128,5 +128,5 @@ async def test_the_token_makes_the_principal_of_a_call(transport: Any) -> None:
     ):
         await bridge.initialize()
         server.hub.admission.authorizer = Looks()
-        assert await soon(bridge.execute_tool("add", 1, 2)) == 3
+        assert await soon(bridge.call_tool("add", 1, 2)) == 3
     assert [principal.name for principal in seen] == ["token"]

@@ -87,7 +87,7 @@ async def test_a_missing_or_wrong_token_is_refused_with_a_clear_error(
             assert not caught.value.retryable
             bridge.client.session_id = "guess"
             with pytest.raises(ToolExecutionError) as calling:
-                await bridge.execute_tool("add", 1, 2)
+                await bridge.call_tool("add", 1, 2)
             assert calling.value.error_type == "Unauthenticated"
             with pytest.raises(AccessError):
                 await anext(bridge.session_context.watch_variables("x"))

@@ -142,7 +142,7 @@ async def test_a_second_start_is_refused_and_the_hub_serves_on(remote_bridge: Re
         with pytest.raises(ProtocolError, match="make another"):
             await server.start()
         await bridge.initialize()
-        assert await bridge.execute_tool("add", 1, 2) == 3
+        assert await bridge.call_tool("add", 1, 2) == 3
     with pytest.raises(ProtocolError, match="make another"):
         await server.start()
 

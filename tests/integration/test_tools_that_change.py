@@ -157,7 +157,7 @@ async def test_a_call_that_was_right_before_the_change_is_told_of_it(connect: Co
     )
     (in_batch,) = await bridge.execute_batch([{"tool_id": "add", "args": [1, 2]}])
     in_stream = [await refusal(anext(held.stream(1, 2)))]
-    for error in (await refusal(held(1, 2)), await refusal(bridge.execute_tool("add", 1, 2)), in_batch, *in_stream):
+    for error in (await refusal(held(1, 2)), await refusal(bridge.call_tool("add", 1, 2)), in_batch, *in_stream):
         assert error.error_type == "ValidationError"
         assert error.message.endswith(expected)
         assert "carry" in error.message.removesuffix(expected)

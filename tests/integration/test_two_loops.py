@@ -253,7 +253,7 @@ def test_the_bridge_of_a_hub_in_this_process_says_that_its_loop_has_ended() -> N
 
     run(serve())
     with pytest.raises(ProtocolError, match="the hub of this bridge belonged to an event loop that has ended"):
-        run(made[0].execute_tool("add", 1, 2))
+        run(made[0].call_tool("add", 1, 2))
     run(made[0].close())
     # Its address is free afterwards.
     run(server.stop())
@@ -313,7 +313,7 @@ bridge = GRPCToolBridge(sys.argv[1], transport=sys.argv[2])
 async def open_it():
     await bridge.initialize()
     if sys.argv[3] == "run":
-        asyncio.ensure_future(bridge.execute_tool("stuck"))
+        asyncio.ensure_future(bridge.call_tool("stuck"))
     stream = bridge.tools["count"].stream(1_000_000)
     global kept
     kept = stream, bridge.session_context.watch_variables()
@@ -323,7 +323,7 @@ async def open_it():
 
 async def go_on():
     for number in range(20):
-        assert await bridge.execute_tool("add", number) == number
+        assert await bridge.call_tool("add", number) == number
 
 def in_loop(work, close):
     loop = asyncio.new_event_loop()

@@ -23,7 +23,7 @@ def forecast(
 
 async def refusal(world: World, *args: Any, **kwargs: Any) -> ToolExecutionError:
     with pytest.raises(ToolExecutionError) as caught:
-        await soon(world.bridge.execute_tool(tool_id="forecast", args=list(args), kwargs=kwargs))
+        await soon(world.bridge.call_tool(tool_id="forecast", args=list(args), kwargs=kwargs))
     return caught.value
 
 
@@ -48,7 +48,7 @@ async def test_a_wrong_call_fails_alike_at_the_hub_and_at_a_worker(
     world = await connect()
     async with ToolWorker(world.server.address, tools=[forecast]):
         remote = await refusal(world, *args, **kwargs)
-        assert await soon(world.bridge.execute_tool("forecast", "Oslo", tags=["a"])) == "Oslo 1 C ['a']"
+        assert await soon(world.bridge.call_tool("forecast", "Oslo", tags=["a"])) == "Oslo 1 C ['a']"
     assert local.details.keys() - {"origin"} == names
     assert (type(remote), remote.error_type, remote.message, remote.details) == (
         type(local), local.error_type, local.message, local.details,
@@ -66,8 +66,8 @@ async def test_what_a_spec_rules_out_never_gets_to_the_worker(connect: Connect) 
     world = await connect()
     async with ToolWorker(world.server.address, tools=[take]):
         with pytest.raises(ToolExecutionError, match="should be a valid integer, got 'x'"):
-            await soon(world.bridge.execute_tool("take", "x"))
-        await soon(world.bridge.execute_tool("take", 5))
+            await soon(world.bridge.call_tool("take", "x"))
+        await soon(world.bridge.call_tool("take", 5))
     assert taken == [5]
 
 

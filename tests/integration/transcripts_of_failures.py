@@ -51,9 +51,9 @@ async def tool_that_fails_without_traceback(stage: Stage) -> None:
 @scenario()
 async def tool_that_there_is_not(stage: Stage) -> None:
     bridge = await stage.play(order, letters)
-    await refused(bridge.execute_tool("ordr", 1))
-    await refused(bridge.execute_tool("something_else"))
-    await refused(bridge.execute_tool("x" * 200))
+    await refused(bridge.call_tool("ordr", 1))
+    await refused(bridge.call_tool("something_else"))
+    await refused(bridge.call_tool("x" * 200))
 
 
 @scenario()
@@ -106,4 +106,4 @@ async def messages_that_are_too_large(stage: Stage) -> None:
     await bridge.initialize("the-session")
     stage.record()
     await refused(bridge.tools["letters"](3_000))
-    await refused(bridge.execute_tool("letters", "x" * 3_000))
+    await refused(bridge.call_tool("letters", "x" * 3_000))

@@ -78,7 +78,7 @@ async def call_of_a_tool_of_the_hub(stage: Stage) -> None:
     bridge = await stage.play(add, add_async, add_in_a_process)
     for name in ("add", "add_async", "add_in_a_process"):
         await bridge.tools[name](1, b=3)
-    await bridge.execute_tool("add", args=[1], kwargs={})
+    await bridge.call_tool("add", args=[1], kwargs={})
 
 
 @scenario()
@@ -209,7 +209,7 @@ async def tools_that_come_and_go_in_a_session(stage: Stage) -> None:
     request = pb.UnregisterToolsRequest(session_id="the-session", tool_ids=["add_async"])
     await bridge.client.call("UnregisterTools", request)
     assert await soon(changes.get()) == ("removed", "add_async")
-    await refused(bridge.execute_tool("add_async", 1))
+    await refused(bridge.call_tool("add_async", 1))
     await worker.drain()
     assert await soon(changes.get()) == ("removed", "positions")
     await bridge.close()

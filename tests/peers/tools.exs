@@ -35,6 +35,11 @@ defmodule RoundTrip.Tools do
   @spec elixir_count(non_neg_integer()) :: Enumerable.t()
   def elixir_count(n), do: Stream.map(1..n//1, & &1)
 
+  @doc "Returns the id of its call."
+  @tool true
+  @spec elixir_request_id(Context.t()) :: String.t()
+  def elixir_request_id(context), do: context.request_id
+
   @doc "Returns its argument."
   @tool maps: :ordered
   @spec elixir_echo(term()) :: term()

@@ -53,6 +53,7 @@ const tools = [
       throw new KettleError(why);
     },
   }),
+  tool({ name: "node_request_id", input: takes({}), run: (_, { callId }) => callId }),
   tool({ name: "node_echo", input: takes({ value: any }), run: ({ value }) => value }),
   tool({
     name: "node_bytes",

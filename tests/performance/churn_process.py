@@ -129,10 +129,10 @@ class Churn:
         """Makes a call of each shape, all at once; ``kind`` says what may become of them, if not that of each."""
         number = self._chance.randrange(1_000)
         calls: list[tuple[str, Any, Awaitable[Any]]] = [
-            ("add", number + 1, bridge.execute_tool("add", number, 1)),
-            ("double", 2 * number, bridge.execute_tool("double", number)),
-            ("nested", number + 1, bridge.execute_tool("nested", number)),
-            ("charge", number, bridge.execute_tool("charge", number)),
+            ("add", number + 1, bridge.call_tool("add", number, 1)),
+            ("double", 2 * number, bridge.call_tool("double", number)),
+            ("nested", number + 1, bridge.call_tool("nested", number)),
+            ("charge", number, bridge.call_tool("charge", number)),
             ("numbers", list(range(20)), read(bridge.stream_tool("numbers", 20))),
             ("batch", [number] * 10, bridge.execute_batch([{"tool_id": "add", "args": [number]}] * 10)),
         ]
@@ -177,9 +177,9 @@ class Churn:
             worker = ToolWorker(self._address, tools=[extra], session_id=session_id, worker_id=name)
             await worker.start(connect_timeout=PATIENCE)
             await until(lambda: name in bridge.tools, f"for {name} to come")
-            await self.tally.expect("extra", 7, bridge.execute_tool(name, 7))
+            await self.tally.expect("extra", 7, bridge.call_tool(name, 7))
             leaving = asyncio.create_task(worker.drain())
-            await self.tally.expect("removed", 8, bridge.execute_tool(name, 8))
+            await self.tally.expect("removed", 8, bridge.call_tool(name, 8))
             await leaving
             await until(lambda: name not in bridge.tools, f"for {name} to go")
 

@@ -251,7 +251,7 @@ async def end(tasks: Sequence["asyncio.Task[Any]"]) -> None:
 async def call_until_cancelled(bridge: GRPCToolBridge) -> None:
     """Calls the tool that every worker offers; each call is answered."""
     while True:
-        assert await asyncio.gather(*(bridge.execute_tool("everywhere") for _ in range(20))) == ["here"] * 20
+        assert await asyncio.gather(*(bridge.call_tool("everywhere") for _ in range(20))) == ["here"] * 20
 
 
 async def everybody_knows(crowd: Crowd) -> None:

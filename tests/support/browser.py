@@ -58,6 +58,14 @@ class Tab:
         """All that a page without faults has none of."""
         return [*self.errors, *self.failed, *self.violations]
 
+    @property
+    def faults(self) -> list[str]:
+        """Its complaints, but for requests that were cut off: what a page that was left was still loading or reading.
+
+        To Chromium that is a stream as well whose last bytes have been read before it is told of its end.
+        """
+        return [text for text in self.complaints if not text.endswith("ERR_ABORTED")]
+
     def requested_outside(self, *origins: str) -> list[str]:
         """Returns what was asked of others than these origins."""
         return [url for url in self.requested if not url.startswith((*(f"{origin}/" for origin in origins), "data:"))]

@@ -69,7 +69,7 @@ def lines(path: str, ctx: ToolContext) -> Iterator[str]:
 
 async def use(bridge: ToolBridge) -> list[str]:
     tools = await bridge.initialize("session")
-    answers: list[str] = [await tools["greet"]("Ann", times=2), await bridge.execute_tool("greet", "Ann")]
+    answers: list[str] = [await tools["greet"]("Ann", times=2), await bridge.call_tool("greet", "Ann")]
     quick = tools["greet"].with_options(timeout=2.5, on_progress=lambda event: print(event.current))
     try:
         answers.append(await quick("Ann"))

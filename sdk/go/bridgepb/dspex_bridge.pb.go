@@ -6272,7 +6272,7 @@ type CallInfo struct {
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	// Time that is left until its deadline.
 	TimeLeftMs int64 `protobuf:"varint,9,opt,name=time_left_ms,json=timeLeftMs,proto3" json:"time_left_ms,omitempty"`
-	// The last progress that its tool reported, if it runs in the hub's process.
+	// The last progress that its tool reported; of a worker's tool, if the worker tells the hub.
 	Progress *Progress `protobuf:"bytes,10,opt,name=progress,proto3" json:"progress,omitempty"`
 	// With include_arguments, in a list, when a call starts, and when one ends whose start is not told because it ended at
 	// once (calls_per_second).

@@ -164,9 +164,11 @@ def unknown_tools(names: list[str], tools: Mapping[str, Any]) -> NotFoundError:
     texts = []
     for name in names:
         close = near_names(name, tools)
-        hint = f", did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+        hint = f"did you mean {' or '.join(close)}?" if close else ""
+        if hint:
+            hint = f"; {hint}" if len(names) == 1 else f" ({hint})"
         texts.append(f"{name[:100]!r}{hint}")
-    return NotFoundError(f"the session has no tool {'; '.join(texts)}", details={"names": ", ".join(names)})
+    return NotFoundError(f"the session has no tool {', '.join(texts)}", details={"names": ", ".join(names)})
 
 
 def parameters(spec: ToolSpec) -> dict[str, Any]:

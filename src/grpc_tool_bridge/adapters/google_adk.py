@@ -78,6 +78,9 @@ class BridgeToolset(BaseToolset):
         for proxy in choice.tools(bridge, may_be_empty=True):
             needs_approval(proxy.spec, require_confirmation)
 
+    def __repr__(self) -> str:
+        return f"<BridgeToolset of {self._bridge!r}>"
+
     async def get_tools(
         self,
         readonly_context: ReadonlyContext | None = None,  # noqa: ARG002 - the framework's
@@ -108,6 +111,9 @@ class BridgeTool(BaseTool):
         self._home = home
         self._metadata = metadata
         self._needs_confirmation = needs_confirmation
+
+    def __repr__(self) -> str:
+        return f"<BridgeTool {self.name} of {self._proxy!r}>"
 
     def _get_declaration(self) -> FunctionDeclaration:
         return FunctionDeclaration(

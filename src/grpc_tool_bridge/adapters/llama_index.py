@@ -91,6 +91,9 @@ class BridgeTool(AsyncBaseTool):
         )
         self.annotations = titled_annotations(proxy.spec)
 
+    def __repr__(self) -> str:
+        return f"<BridgeTool {self._metadata.get_name()} of {self._proxy!r}>"
+
     @property
     def metadata(self) -> ToolMetadata:
         """The tool as the model is told of it."""

@@ -135,6 +135,9 @@ class BridgeToolset(AbstractToolset[Any]):
         self._choice = choice
         self._metadata = CallMetadata(metadata)
 
+    def __repr__(self) -> str:
+        return f"<BridgeToolset of {self._bridge!r}>"
+
     @property
     def id(self) -> str:
         """The toolset's name among those of an agent."""

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption
+from grpc_tool_bridge.cli.options import CountOption, HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
@@ -119,9 +119,7 @@ async def watch_events(
             "Default: all.",
         ),
     ] = None,
-    count: Annotated[
-        int | None, Option("--count", min=1, metavar="N", help="Stop after this many events. Default: at Ctrl-C.")
-    ] = None,
+    count: CountOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print what happens in the hub: calls, workers, sessions and log lines."""

@@ -7,6 +7,7 @@ from grpc_tool_bridge.cli.failures import CommandError
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption, SessionOption, check_timeout
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
+from grpc_tool_bridge.cli.tags import check_tags
 
 
 async def agent(
@@ -26,6 +27,10 @@ async def agent(
         Option(
             metavar="NAME", help="A tool that the agent may call. Default: all tools of the session.", complete="tool"
         ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        Option("--tag", metavar="TAG", help="Only tools with this tag; with all of them if repeated.", complete="tag"),
     ] = None,
     max_iters: Annotated[
         int, Option(min=1, metavar="N", help="Maximum number of steps; a runtime allows up to 100.")
@@ -47,7 +52,7 @@ async def agent(
     inputs = _inputs(given or ())
     async with open_bridge(hub, session) as bridge:
         agent_id = await bridge.create_react_agent(
-            signature, tool, max_iters, None if model is None else {"model": model}
+            signature, tool, max_iters, None if model is None else {"model": model}, tags=tag or ()
         )
         asked: dict[str, Any] = {"agent_id": agent_id, "input": inputs, "timeout": timeout}
         out = console()
@@ -62,8 +67,9 @@ async def agent(
                     raise CommandError(f"the agent did not finish: {agent_text.why(chunk['stop_reason'])}")
 
 
-def check(*, given: list[str] | None, timeout: float | None, **_: Any) -> None:
+def check(*, given: list[str] | None, tag: list[str] | None, timeout: float | None, **_: Any) -> None:
     """Checks the arguments that do not need the hub; raises ArgumentError."""
+    check_tags(tag)
     # What stands on stdin can be read only once.
     _inputs([pair for pair in given or () if pair.partition("=")[2] != "-"])
     check_timeout(timeout, "agent")

@@ -20,6 +20,15 @@ _JSON_TYPES: Mapping[type, str] = {
     type(None): "null",
 }
 _ANY = frozenset({*_JSON_TYPES.values()})
+# What an error calls them.
+_IN_WORDS: Mapping[str, str] = {
+    "array": "a JSON array",
+    "object": "a JSON object",
+    "number": "a number",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "null": "null",
+}
 
 
 def parse_arguments(spec: ToolSpec, words: Sequence[str], pairs: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
@@ -80,14 +89,18 @@ def _value(word: str, what: str, types: frozenset[str]) -> Any:
     except ValueError as error:
         if "string" in types:
             return word
-        expected = " or ".join(sorted(types))
-        if types & {"array", "object"}:
-            raise ArgumentError(f"{what} takes JSON ({expected}), but {word[:60]!r} is not: {error}") from None
-        raise ArgumentError(f"{what} takes {expected}, but {word[:60]!r} is not") from None
+        why = f", which is not valid JSON: {error}" if types & {"array", "object"} else ""
+        raise ArgumentError(f"{what} takes {_expected(types)}, not {word[:60]!r}{why}") from None
     # Text that happens to be JSON, such as "5" for a parameter that takes text or nothing.
     if "string" in types and _JSON_TYPES.get(type(value), "object") not in types:
         return word
     return value
+
+
+def _expected(types: frozenset[str]) -> str:
+    """Names the types that a parameter takes; a number may be an integer."""
+    covered = {"integer"} if "number" in types else set()
+    return " or ".join(text for name, text in _IN_WORDS.items() if name in types - covered)
 
 
 def _from_stdin(what: str) -> Any:

@@ -3,7 +3,7 @@
 A command's module declares its options and its help, and imports what runs it when it runs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from grpc_tool_bridge.cli.command import Command, client_command
 
@@ -201,31 +201,40 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "init": _init,
     "serve": _serve,
     "worker": _worker,
+    "mcp": _mcp,
     "tools": _tools,
-    "stubs": _stubs,
     "call": _call,
     "stream": _stream,
-    "shell": _shell,
-    "vars": _variables,
     "agent": _agent,
+    "vars": _variables,
+    "shell": _shell,
+    "stubs": _stubs,
+    "top": _top,
+    "open": _open,
     "sessions": _sessions,
     "workers": _workers,
     "calls": _calls,
     "runs": _runs,
-    "metrics": _metrics,
-    "top": _top,
     "logs": _logs,
+    "metrics": _metrics,
     "admin": _admin,
-    "store": _store,
-    "open": _open,
-    "mcp": _mcp,
-    "bench": _bench,
     "doctor": _doctor,
+    "settings": _settings,
+    "store": _store,
     "approve": _approve,
+    "completion": _completion,
+    "bench": _bench,
     "replay": _replay,
     "chaos-proxy": _chaos_proxy,
-    "settings": _settings,
-    "completion": _completion,
+}
+
+# Where they stand in the help, by its titles.
+PANELS: Mapping[str, Sequence[str]] = {
+    "Serve tools": ("init", "serve", "worker", "mcp"),
+    "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
+    "Watch a hub": ("top", "open", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
+    "Set up and maintain": ("doctor", "settings", "store", "approve", "completion"),
+    "Test": ("bench", "replay", "chaos-proxy"),
 }
 
 # The help of those that have commands of their own.

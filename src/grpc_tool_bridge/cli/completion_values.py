@@ -22,7 +22,7 @@ from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.client.bridge import GRPCToolBridge
-    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+    from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec
 
 # Seconds that the hub has to answer. Who waits for a completion waits at a prompt.
 ANSWER_SECONDS = 1.0
@@ -112,20 +112,29 @@ async def _kwargs(bridge: "GRPCToolBridge", line: Line, incomplete: str) -> list
     name, equals, _ = incomplete.partition("=")
     if equals:
         return [(f"{name}={value}", "") for value in _choices(spec, name)]
+    from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, POSITIONAL_OR_KEYWORD, kind_of
+
     given = {str(pair).partition("=")[0] for pair in line.given.get("kwarg", ())}
-    named = [item for item in spec.arguments if not item.name.startswith("*")]
-    # Those that the words by position fill.
-    named = named[max(len(line.arguments) - 1, 0) :]
+    given.update(item.name for item in _positional(spec)[: max(len(line.arguments) - 1, 0)])
+    named = [item for item in spec.arguments if kind_of(item) in (POSITIONAL_OR_KEYWORD, KEYWORD_ONLY)]
     return [(f"{item.name}=", item.description or item.python_type) for item in named if item.name not in given]
 
 
 async def _arguments(bridge: "GRPCToolBridge", line: Line, _: str) -> list[Candidate]:
     spec = await _named_tool(bridge, line)
+    positional = [] if spec is None else _positional(spec)
     place = len(line.arguments) - 1
-    if spec is None or not 0 <= place < len(spec.arguments):
+    if spec is None or not 0 <= place < len(positional):
         return []
-    item = spec.arguments[place]
+    item = positional[place]
     return [(value, item.description or item.name) for value in _choices(spec, item.name)]
+
+
+def _positional(spec: "ToolSpec") -> "list[ArgumentSpec]":
+    """Lists the arguments that words fill, in order."""
+    from grpc_tool_bridge.tools.argument_kinds import POSITIONAL_ONLY, POSITIONAL_OR_KEYWORD, kind_of
+
+    return [item for item in spec.arguments if kind_of(item) in (POSITIONAL_ONLY, POSITIONAL_OR_KEYWORD)]
 
 
 async def _named_tool(bridge: "GRPCToolBridge", line: Line) -> "ToolSpec | None":

@@ -15,7 +15,7 @@ from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.errors import AccessError, SessionError, ToolBridgeError, ToolCommunicationError, ValidationError
-from grpc_tool_bridge.errors.near_names import MAX_NAMES, near_names
+from grpc_tool_bridge.errors.near_names import MAX_NAMES, did_you_mean
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import GetSessionInfoRequest
 
 # Seconds, beyond the time to connect, for the hub's first response. One connection attempt of gRPC to a silent server
@@ -87,9 +87,9 @@ async def require_session(bridge: GRPCToolBridge, session_id: str) -> None:
     try:
         await bridge.client.call("GetSessionInfo", GetSessionInfoRequest(session_id=session_id))
     except SessionError as error:
-        close = near_names(session_id, await _some_sessions(bridge.admin))
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "grpc-tool-bridge sessions lists them"
-        text = f"there is no session {session_id!r}; {hint}"
+        known = await _some_sessions(bridge.admin)
+        hint = did_you_mean(session_id, known, "grpc-tool-bridge sessions lists them", quoted=True)
+        text = f"there is no session {session_id!r}{hint}"
         raise CommandError(text, error_type="SessionNotFound") from error
 
 

@@ -29,9 +29,8 @@ def find_tool(specs: "list[ToolSpec]", name: str, owner: str = "the hub") -> "To
     """
     found = next((spec for spec in specs if name in (spec.name, spec.tool_id)), None)
     if found is None:
-        from grpc_tool_bridge.errors.near_names import near_names
+        from grpc_tool_bridge.errors.near_names import did_you_mean
 
-        close = near_names(name, [spec.name for spec in specs])
-        hint = f"did you mean {' or '.join(close)}?" if close else "list its tools with grpc-tool-bridge tools"
-        raise CommandError(f"{owner} has no tool {name!r}; {hint}", error_type="ToolNotFound")
+        hint = did_you_mean(name, [spec.name for spec in specs], "list its tools with grpc-tool-bridge tools")
+        raise CommandError(f"{owner} has no tool {name!r}{hint}", error_type="ToolNotFound")
     return found

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-_MOST = 64
+# Bytes of keys that are read at once.
+_READ_BYTES = 64
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ def keys_pressed(on_key: Callable[[str], object]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        pressed = os.read(descriptor, _MOST)
+        pressed = os.read(descriptor, _READ_BYTES)
         if not pressed:
             # The terminal has gone.
             loop.remove_reader(descriptor)

@@ -16,8 +16,8 @@ from typing import Self
 _VARIABLE = "GRPC_TOOL_BRIDGE_LIFELINE"
 # From the worker: imported, serving, old, without new calls, ends with an error.
 _IMPORTED, _SERVING, _SPENT, _LEFT, _GIVEN_UP = b"i", b"s", b"o", b"l", b"e"
-# To it: serve, serve without announcing it, leave.
-_GO, _GO_QUIETLY, _RETIRE = b"g", b"q", b"r"
+# To it: serve, serve without announcing it, leave when the next one serves, leave before that.
+_GO, _GO_QUIETLY, _RETIRE, _MAKE_WAY = b"g", b"q", b"r", b"w"
 
 
 class Lifeline:
@@ -25,6 +25,7 @@ class Lifeline:
 
     Attributes:
         announces: Whether the worker prints that it serves.
+        makes_way: Whether the worker is to leave because its files have changed; the process gets a SIGTERM then.
         on_retire: Called in a thread when the worker has to leave, because the next one serves.
     """
 
@@ -32,6 +33,7 @@ class Lifeline:
         self._end = end
         self._turn = threading.Event()
         self.announces = True
+        self.makes_way = False
         self.on_retire: Callable[[], object] | None = None
         if end is not None:
             threading.Thread(target=self._watch, args=(end,), name="lifeline", daemon=True).start()
@@ -69,6 +71,10 @@ class Lifeline:
                 if word == _RETIRE:
                     if self.on_retire is not None:
                         self.on_retire()
+                    continue
+                if word == _MAKE_WAY:
+                    self.makes_way = True
+                    os.kill(os.getpid(), signal.SIGTERM)
                     continue
                 self.announces = word == _GO
                 self._turn.set()
@@ -138,6 +144,10 @@ class LifelineOwner:
     async def retire(self) -> None:
         """Lets the worker finish its calls and leave, without a limit of its own."""
         await self._send(_RETIRE)
+
+    async def make_way(self) -> None:
+        """Lets the worker finish its calls and leave as on SIGTERM, for the next one to serve."""
+        await self._send(_MAKE_WAY)
 
     async def _send(self, word: bytes) -> None:
         with contextlib.suppress(OSError):

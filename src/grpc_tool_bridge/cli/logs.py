@@ -1,10 +1,11 @@
 """``logs``: the log lines of the hub and of its tools, as they come."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from grpc_tool_bridge.cli.admin import OneSessionOption
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption
+from grpc_tool_bridge.cli.options import CountOption, HubOptions, JsonOption
 from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
@@ -30,22 +31,27 @@ async def logs(
     follow: Annotated[
         bool, Option("-f, --follow", help="Print lines as they come. So it does without: a hub keeps no log lines.")
     ] = False,
-    count: Annotated[
-        int | None, Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
-    ] = None,
+    count: CountOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the log lines of the hub and of its tools as they come, or only those of a session's calls."""
+    """Print the log lines of the hub and of its tools as they come, or those of a session's calls until it ends."""
     del follow
     from contextlib import aclosing
 
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
+    from grpc_tool_bridge.cli.streams import write
 
     least = LEVELS.index(level)
-    async with open_admin(hub, session) as admin, aclosing(admin.watch(session or None, ["log"])) as events:
+    kinds = ["log", "session"] if session else ["log"]
+    async with open_admin(hub, session) as admin, aclosing(admin.watch(session or None, kinds)) as events:
         async for event in events:
-            line: LogRecord = event.subject  # type: ignore[assignment]  # the only kind that was asked for
+            if event.kind == "session":
+                if event.operation == "ended":
+                    write(f"session {session} has ended\n", sys.stderr)
+                    return
+                continue
+            line: LogRecord = event.subject  # type: ignore[assignment]  # the only other kind that was asked for
             if severity(line.level) < least:
                 continue
             admin_text.print_line(line, event, as_json=as_json)

@@ -39,8 +39,7 @@ def _fits(wanted: str, name: str) -> bool:
 
 
 def _no_metric(wanted: str, known: dict[str, Any]) -> CommandError:
-    from grpc_tool_bridge.errors.near_names import near_names
+    from grpc_tool_bridge.errors.near_names import did_you_mean
 
-    close = near_names(wanted.rstrip("*."), known)
-    hint = f"did you mean {' or '.join(close)}?" if close else "grpc-tool-bridge metrics lists them"
-    return CommandError(f"the hub has no metric {wanted!r}; {hint}", error_type="MetricNotFound")
+    hint = did_you_mean(wanted.rstrip("*."), known, "grpc-tool-bridge metrics lists them")
+    return CommandError(f"the hub has no metric {wanted!r}{hint}", error_type="MetricNotFound")

@@ -26,6 +26,9 @@ SessionOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
+CountOption = Annotated[
+    int | None, Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
+]
 ReadyJsonOption = Annotated[
     bool, Option("--json", help="Print one line of JSON when ready, for programs that wait for it.")
 ]

@@ -1,6 +1,7 @@
 """The prompts of ``shell``: IPython, and the plain one of Python; both take ``await`` outside functions."""
 
 import ast
+import builtins
 import code
 import contextlib
 import inspect
@@ -35,6 +36,8 @@ class _Console(code.InteractiveConsole):
     """A console that takes ``await``."""
 
     def __init__(self, names: dict[str, Any], run: Run) -> None:
+        # As in every module: without it, a warning is a KeyError.
+        names.setdefault("__builtins__", builtins)
         super().__init__(names)
         self.compile.compiler.flags |= AWAIT_FLAG
         self._run = run

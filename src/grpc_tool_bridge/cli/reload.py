@@ -9,7 +9,6 @@ import asyncio
 import importlib.util
 import logging
 import os
-import signal
 import sys
 import sysconfig
 import uuid
@@ -160,6 +159,7 @@ class Reloader(Supervisor):
         self._words = [words[0], *own, *(word for word in words[1:] if word != "--reload")]
         self._files = files
         self._slow_told = False
+        self._has_served = False
 
     async def _supervise(self, told: "asyncio.Future[int]") -> None:
         """Starts the next worker at each change."""
@@ -174,7 +174,7 @@ class Reloader(Supervisor):
             changed = _changed(seen, now)
             if changed is not None and not told.done():
                 seen = now
-                _log.info("%s has changed; starting a new worker", changed)
+                _log.info("%s has changed; loading the tools again", changed)
                 await self._start_next()
 
     def _signalled(self) -> Sequence[WorkerProcess]:
@@ -234,7 +234,7 @@ class Reloader(Supervisor):
         before = self._serving
         if before is not None:
             self._serving = None
-            before.send(signal.SIGTERM)
+            await before.line.make_way()
             self._see_off(before, self._patience)
             left = asyncio.ensure_future(before.line.left.wait())
             try:
@@ -244,6 +244,9 @@ class Reloader(Supervisor):
         if not told.done():
             await worker.line.give_turn(announces=self._announces)
             self._serving, self._next = worker, None
+            if self._has_served and not self._announces:
+                _log.info("the tools are loaded again")
+            self._has_served = True
 
 
 def _changed(before: _Seen, now: _Seen) -> Path | None:

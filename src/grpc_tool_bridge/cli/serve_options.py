@@ -30,7 +30,7 @@ class ServeOptions(ServingOptions):
         str | None,
         Option(
             metavar="HOST:PORT",
-            help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: not.",
+            help="Serve over HTTP there, too, with the same token and TLS; port 0 picks a free port. Default: no HTTP.",
         ),
     ] = None
     mcp_agent: Annotated[
@@ -59,20 +59,11 @@ class ServeOptions(ServingOptions):
     record: RecordOption = None
     redact: RedactOption = None
     redact_pattern: RedactPatternOption = None
-    middleware: Annotated[
-        list[str] | None,
-        Option(
-            metavar="SOURCE",
-            help="Run it around each call: module:attr or FILE.py:attr, an async function that is called with (call, "
-            "call_next), or a list of them. Repeatable; the first one is outermost.",
-            complete="file",
-        ),
-    ] = None
     token_file: Annotated[Path | None, setting("token_file")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
     allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None
-    link_address: Annotated[str | None, setting("link_address")] = None
+    link_address: Annotated[str | None, setting("link_address", metavar="HOST:PORT")] = None
     local_socket: Annotated[bool | None, setting("local_socket")] = None
     store: Annotated[str | None, setting("store", metavar="URL")] = None
     max_store_bytes: Annotated[int | None, setting("max_store_bytes")] = None

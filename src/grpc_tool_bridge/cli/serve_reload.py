@@ -21,7 +21,9 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.server import BridgeServer
 
 # The options that are the hub's own business; the worker gets all others.
-_OF_THE_HUB = frozenset({"as_json", "mcp", "mcp_config", "pin", "agents", "agent_model", "agent_api_base"})
+_OF_THE_HUB = frozenset(
+    {"as_json", "middleware", "mcp", "mcp_config", "pin", "agents", "agent_model", "agent_api_base"}
+)
 # Hosts that listen everywhere, and where the hub is found then.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - where a hub listens is read here, not set
 

@@ -18,7 +18,7 @@ from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.serve_reload import HubReloader, files_to_watch
 from grpc_tool_bridge.cli.serving import HasSpec
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.tool_sources import load, load_objects
+from grpc_tool_bridge.cli.tool_sources import load, load_all
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
@@ -45,7 +45,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
         offered, lifespans = load(
             () if options.reload else sources, prefix=options.prefix, lifespans=_own_lifespans(options)
         )
-        middleware = [found for source in options.middleware or () for found in load_objects(source, "--middleware")]
+        middleware = load_all(options.middleware, "--middleware")
         servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):

@@ -46,6 +46,15 @@ class ServingOptions(OptionGroup):
             help="Comes before the names of these tools, with its separator, such as orders. for orders.get.",
         ),
     ] = ""
+    middleware: Annotated[
+        list[str] | None,
+        Option(
+            metavar="SOURCE",
+            help="Run it around each call: module:attr or FILE.py:attr, an async function that is called with (call, "
+            "call_next), or a list of them. Repeatable; the first one is outermost.",
+            complete="file",
+        ),
+    ] = None
     mcp: McpOption = None
     mcp_config: McpConfigOption = None
     pin: PinOption = None
@@ -53,8 +62,8 @@ class ServingOptions(OptionGroup):
         bool,
         Option("--agents", help="Run agents in this process, too; API keys are read from its environment."),
     ] = False
-    agent_model: Annotated[str | None, setting("agent_model", "--model")] = None
-    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base")] = None
+    agent_model: Annotated[str | None, setting("agent_model", "--model", metavar="MODEL")] = None
+    agent_api_base: Annotated[str | None, setting("agent_api_base", "--api-base", metavar="URL")] = None
     max_message_bytes: Annotated[int | None, setting("max_message_bytes")] = None
     max_threads: Annotated[int | None, setting("max_threads")] = None
     show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None

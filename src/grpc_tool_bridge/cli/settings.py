@@ -3,7 +3,7 @@
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 from pydantic import SecretStr
@@ -13,6 +13,8 @@ from grpc_tool_bridge.cli.failures import ArgumentError, file_error, say_warning
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.config import Settings, load_settings
 
+# A setting that is a float is a time.
+_METAVARS = ((Path, "FILE"), (float, "SECONDS"), (int, "N"), (str, "TEXT"))
 _PANEL = "Settings (also TOOL_BRIDGE_… and --config)"
 
 
@@ -26,7 +28,15 @@ def setting(name: str, flag: str = "", *, metavar: str | None = None) -> Any:
     declaration = f"{flag}/--no-{flag[2:]}" if field.annotation is bool else flag
     about = field.description or name
     text = f"{about[:1].upper()}{about[1:]} (default: {default_text(field)})."
-    return Option(declaration, help=text, metavar=metavar, show_default=False, panel=_PANEL)
+    return Option(declaration, help=text, metavar=metavar or _metavar(name, field), show_default=False, panel=_PANEL)
+
+
+def _metavar(name: str, field: FieldInfo) -> str | None:
+    """Returns what stands for the value in the help; None: typer lists the values that there are."""
+    if name.endswith("_bytes"):
+        return "BYTES"
+    kinds = {field.annotation, *get_args(field.annotation)}
+    return next((word for kind, word in _METAVARS if kind in kinds), None)
 
 
 def default_text(field: FieldInfo) -> str:

@@ -4,6 +4,7 @@ The loop runs in a thread of its own, so that the bridge goes on while somebody 
 """
 
 import asyncio
+import builtins
 import importlib.util
 import inspect
 import sys
@@ -112,7 +113,7 @@ def _run_program(text: str, names: dict[str, Any], loop: LoopRunner) -> int:
     """Runs a program that may have ``await`` outside functions; returns its exit code."""
     try:
         code = compile(text, "<stdin>", "exec", flags=prompts.AWAIT_FLAG)
-        result = types.FunctionType(code, {**names, "__name__": "__main__"})()
+        result = types.FunctionType(code, {**names, "__name__": "__main__", "__builtins__": builtins})()
         if inspect.iscoroutine(result):
             loop.run(result)
     except (KeyboardInterrupt, SystemExit):

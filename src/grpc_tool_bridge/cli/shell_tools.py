@@ -5,7 +5,7 @@ from typing import Any
 
 from grpc_tool_bridge.cli.failures import visible
 from grpc_tool_bridge.cli.spec_text import signature_text
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 
 
 class ShellTools(Mapping[str, Any]):
@@ -22,9 +22,7 @@ class ShellTools(Mapping[str, Any]):
         if not name.startswith("_"):
             if name in self._tools:
                 return self._tools[name]
-            close = near_names(name, self._tools)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise AttributeError(f"the session has no tool {name!r}{hint}")
+            raise AttributeError(f"the session has no tool {name!r}{did_you_mean(name, self._tools)}")
         raise AttributeError(name)
 
     def __getitem__(self, name: str) -> Any:

@@ -4,12 +4,11 @@ import json
 from typing import Any
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
+from grpc_tool_bridge.tools.argument_kinds import stars_of
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
 from grpc_tool_bridge.tools.steps import Each, Parallel, Part, read_declaration
 from grpc_tool_bridge.tools.templates import is_reference
 from grpc_tool_bridge.values.serialization import deserialize_value
-
-_STARS = {"var-positional": "*", "var-keyword": "**"}
 
 
 def signature_text(spec: ToolSpec) -> str:
@@ -37,7 +36,7 @@ def default_text(argument: ArgumentSpec) -> str:
 
 
 def _argument(argument: ArgumentSpec) -> str:
-    stars = next((_STARS[rule] for rule in argument.validation.custom_rules if rule in _STARS), "")
+    stars = stars_of(argument)
     text = f"{stars}{argument.name}" + (f": {argument.python_type}" if argument.python_type else "")
     if stars or argument.required:
         return text

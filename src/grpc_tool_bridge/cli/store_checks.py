@@ -14,7 +14,7 @@ from grpc_tool_bridge.cli.failures import one_line
 from grpc_tool_bridge.cli.store_text import size_text
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import health
-from grpc_tool_bridge.stores.sqlite.file import beside, size_of
+from grpc_tool_bridge.stores.sqlite.disk import beside, size_of
 from grpc_tool_bridge.stores.sqlite.report import report
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
 

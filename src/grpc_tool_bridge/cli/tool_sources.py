@@ -109,6 +109,11 @@ def _named_lifespan(source: str, modules: dict[str, ModuleType]) -> Lifespan:
     return cast("Lifespan", found)
 
 
+def load_all(sources: Iterable[str] | None, flag: str) -> list[Any]:
+    """Loads what each of the sources names, in order; arguments and errors as for ``load_objects``."""
+    return [found for source in sources or () for found in load_objects(source, flag)]
+
+
 def load_objects(source: str, flag: str) -> list[Any]:
     """Imports what ``module:attr`` or ``file.py:attr`` names: one object, or a list or a tuple of some.
 

@@ -86,10 +86,9 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
         out.print(rich_table(["argument", "type", "default", "description"], rows))
     known = tool_facts(spec)
     limits = {name: value for name, value in known["limits"].items() if value}
-    out.print(Text("\n".join(_marks(spec, known))))
     steps = steps_text(spec)
-    for number, line in enumerate(steps, 1):
-        out.print(Text(f"step {number}: {line}"))
+    for line in [*_marks(spec, known), *(f"step {number}: {step}" for number, step in enumerate(steps, 1))]:
+        out.print(Text(line))
     told = {HIDDEN_KEY, DEPRECATED_KEY, TAGS_KEY, *([PIPELINE_KEY] if steps else [])}
     metadata = {key: value for key, value in known["metadata"].items() if key not in told}
     for title, value in (("limits", limits), ("metadata", metadata)):
@@ -104,10 +103,16 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
 
 
 def _marks(spec: ToolSpec, known: Mapping[str, Any]) -> list[str]:
-    """Returns the lines that say what kind of tool it is."""
-    flags = {"idempotent": spec.idempotent, spec.version: spec.version, "hidden": is_hidden(spec)}
-    marks = ", ".join([known["type"], *(name for name, is_set in flags.items() if is_set)])
-    return [marks, *([f"tags: {', '.join(known['tags'])}"] if known["tags"] else [])]
+    """Returns the lines that say what is special about it; of most tools there are none."""
+    flags = {
+        known["type"]: spec.type != ToolType.STANDARD,
+        "idempotent": spec.idempotent,
+        f"version {spec.version}": spec.version,
+        "hidden": is_hidden(spec),
+    }
+    marks = ", ".join(name for name, is_set in flags.items() if is_set)
+    tags = f"tags: {', '.join(known['tags'])}" if known["tags"] else ""
+    return [line for line in (marks, tags) if line]
 
 
 def _type_name(spec: ToolSpec) -> str:

@@ -8,6 +8,7 @@ from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
+from grpc_tool_bridge.cli.tags import check_tags
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
@@ -123,13 +124,7 @@ def check(
     from grpc_tool_bridge.cli.imported_tools import check_from
 
     check_from(source)
-    from grpc_tool_bridge.errors import ValidationError
-    from grpc_tool_bridge.llm.tool_marks import checked_tags
-
-    try:
-        checked_tags(tag or ())
-    except ValidationError as error:
-        raise ArgumentError(f"--tag: {error.message}") from None
+    check_tags(tag)
     chooses = search is not None or prefix or tag or hidden
     if source is not None and chooses:
         raise ArgumentError("--search, --prefix, --tag, --hidden: for the tools of a hub only; omit them with --from")

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from grpc_tool_bridge.cli.command import Command
-from grpc_tool_bridge.cli.commands import COMMANDS, GROUPS
+from grpc_tool_bridge.cli.commands import COMMANDS, GROUPS, PANELS
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.program_name import PROGRAM, print_version
@@ -21,6 +21,7 @@ from grpc_tool_bridge.cli.program_name import PROGRAM, print_version
 _UsageError: Any = typer.BadParameter.__base__
 
 _HELP = {"help_option_names": ["-h", "--help"]}
+_PANEL_OF = {name: title for title, names in PANELS.items() for name in names}
 _NUMBER = re.compile(r"-\.?\d")
 
 
@@ -55,7 +56,9 @@ def make_app() -> typer.Typer:
 
 def _root(
     context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", metavar="", help="Print the version and exit.", is_eager=True)
+    ] = False,
 ) -> None:
     if show_version:
         print_version()
@@ -65,7 +68,22 @@ def _root(
         raise typer.Exit
 
 
-class _Group(TyperGroup):
+class _FlagHelp:
+    """Mixed into a command: ``--help`` is a flag, too."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Returns the option without the type that typer would show."""
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.metavar = ""
+        return option
+
+
+class _OwnGroup(_FlagHelp, TyperGroup):
+    """A group of commands."""
+
+
+class _Group(_OwnGroup):
     """The group of all commands."""
 
     def __init__(self, **options: Any) -> None:
@@ -83,8 +101,9 @@ class _Commands(dict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._left:
             self._left.remove(name)
-            command = typer.main.get_command(_app_of(name))
+            command: Any = typer.main.get_command(_app_of(name))
             command.name = name
+            command.rich_help_panel = _PANEL_OF.get(name)
             self[name] = command
         return super().__getitem__(name)
 
@@ -100,7 +119,7 @@ class _Commands(dict[str, Any]):
 
 def _app_of(name: str) -> typer.Typer:
     made = COMMANDS[name]()
-    app = typer.Typer(help=GROUPS.get(name), add_completion=False, context_settings=_HELP)
+    app = typer.Typer(cls=_OwnGroup, help=GROUPS.get(name), add_completion=False, context_settings=_HELP)
     for own, command in made.items() if isinstance(made, Mapping) else [(name, made)]:
         add_command(app, own, command)
     return app
@@ -130,7 +149,8 @@ def _of_typer(annotation: Any) -> Any:
                 kind,
                 typer.Option(
                     *([] if declared.flags is None else declared.flags.split(", ")),
-                    metavar=declared.metavar,
+                    # Typer would name the type of a flag, as if it took a value.
+                    metavar="" if bool in (kind, *get_args(kind)) else declared.metavar,
                     help=declared.help,
                     envvar=declared.envvar,
                     min=declared.min,
@@ -142,7 +162,7 @@ def _of_typer(annotation: Any) -> Any:
     raise TypeError(f"{declared!r} declares neither an option nor an argument")
 
 
-class _WordsCommand(TyperCommand):
+class _WordsCommand(_FlagHelp, TyperCommand):
     """Parses ``-1`` as an argument and not as an option, as if after ``--``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

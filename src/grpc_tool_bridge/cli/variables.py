@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from grpc_tool_bridge.cli.failures import ArgumentError
-from grpc_tool_bridge.cli.options import HubOptions, JsonOption
+from grpc_tool_bridge.cli.options import CountOption, HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json, print_value
 from grpc_tool_bridge.cli.parameters import Argument, Option
 from grpc_tool_bridge.cli.streams import read_stdin
@@ -120,9 +120,7 @@ async def watch_variables(
     ] = None,
     *,
     session: ExistingSessionOption,
-    count: Annotated[
-        int | None, Option("--count", min=1, metavar="N", help="Stop after this many lines. Default: at Ctrl-C.")
-    ] = None,
+    count: CountOption = None,
     show_secrets: SecretsOption = False,
     as_json: JsonOption = False,
 ) -> None:

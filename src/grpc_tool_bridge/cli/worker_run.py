@@ -21,7 +21,7 @@ from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.recycle import Recycler
 from grpc_tool_bridge.cli.reload import Reloader, SourceFiles
 from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
-from grpc_tool_bridge.cli.tool_sources import Offered, load
+from grpc_tool_bridge.cli.tool_sources import Offered, load, load_all
 from grpc_tool_bridge.cli.worker_options import WorkerOptions
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
@@ -99,6 +99,7 @@ def _make_worker(
     options: WorkerOptions,
     lifetime: WorkerLifetime | None,
 ) -> ToolWorker:
+    middleware = load_all(options.middleware, "--middleware")
     with serving.construction("worker"):
         return ToolWorker(
             hub.address,
@@ -117,6 +118,7 @@ def _make_worker(
             lifetime=lifetime,
             sources=sources,
             lifespan=offered.lifespans,
+            middleware=middleware,
         )
 
 
@@ -154,7 +156,8 @@ async def _work(
                     return 0
                 if not running.done():
                     name = signal.Signals(await told).name
-                    _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
+                    if not line.makes_way:
+                        _log.info("%s: waiting for calls in flight; press Ctrl-C again to cancel them", name)
                     await finish(worker.drain(on_leave=line.leave), signals, partial(worker.drain, 0))
                 elif running.exception() is not None:
                     line.give_up()

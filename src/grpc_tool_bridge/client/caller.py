@@ -49,6 +49,7 @@ class Caller:
     Attributes:
         session_id: The session that calls belong to; None before there is one.
         middleware: Runs around each call of a tool; None: there is none.
+        warns: Whether the first call of a deprecated tool warns.
         transport, options: As given.
     """
 
@@ -56,6 +57,7 @@ class Caller:
         self, transport: Transport, *, options: CallOptions = _DEFAULTS, middleware: Iterable[Middleware] = ()
     ) -> None:
         self.middleware = chain_of(middleware)
+        self.warns = True
         self.session_id: str | None = None
         self.options = options
         self.transport = transport

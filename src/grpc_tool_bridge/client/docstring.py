@@ -1,17 +1,17 @@
 """A tool's docstring, as ``help`` shows it: made of what the hub says about the tool."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from grpc_tool_bridge.llm.tool_marks import described
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
+from grpc_tool_bridge.tools.argument_kinds import stars_of
 
 _INDENT = "    "
 # The sections of a docstring that come after its arguments and its result, and stay in the description.
 _LATER_SECTION = re.compile(
     r"^(?:Raises|Warns|Examples?|Notes?|See Also|References|Todo|Warnings?):[ \t]*$", re.MULTILINE
 )
-_STARS = {"var-positional": "*", "var-keyword": "**"}
 
 
 def docstring_of(spec: ToolSpec, names: Mapping[str, str] | None = None) -> str:
@@ -34,10 +34,7 @@ def docstring_of(spec: ToolSpec, names: Mapping[str, str] | None = None) -> str:
 
 def _arguments(spec: ToolSpec, names: Mapping[str, str]) -> str:
     entries = [
-        _entry(
-            f"{_stars(argument.validation.custom_rules)}{names.get(argument.name, argument.name)}: "
-            f"{argument.description}"
-        )
+        _entry(f"{stars_of(argument)}{names.get(argument.name, argument.name)}: {argument.description}")
         for argument in spec.arguments
         if argument.description
     ]
@@ -48,10 +45,6 @@ def _result(spec: ToolSpec) -> str:
     title = "Yields" if spec.type == ToolType.STREAMING else "Returns"
     text = spec.return_type.description
     return f"{title}:\n{_entry(text, within='')}" if text else ""
-
-
-def _stars(rules: Iterable[str]) -> str:
-    return next((_STARS[rule] for rule in rules if rule in _STARS), "")
 
 
 def _entry(text: str, within: str = _INDENT) -> str:

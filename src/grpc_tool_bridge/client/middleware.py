@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from grpc_tool_bridge.config.argument_checks import check_texts_by_name
 from grpc_tool_bridge.errors import InternalError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.tools.middleware import CallKind, CallNext, ToolCall, checked_iterator
@@ -36,7 +35,7 @@ class ClientToolCall(ToolCall):
     async def proceed(self) -> Any:
         """Sends the call."""
         try:
-            check_texts_by_name("call.metadata", self.metadata)
+            self.check_changes()
             if self.is_stream:
                 return self._noting(self._send(self))
             return await self._send(self)

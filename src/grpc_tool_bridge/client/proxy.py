@@ -7,9 +7,7 @@ import uuid
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Self, TypeVar
-
-from google.protobuf.message import DecodeError
+from typing import Any, Self
 
 from grpc_tool_bridge.aio.loops import LoopStream
 from grpc_tool_bridge.aio.portal import AsyncApi, InstanceDocstring
@@ -25,11 +23,12 @@ from grpc_tool_bridge.client.arguments import (
     size_of_arguments,
 )
 from grpc_tool_bridge.client.caller import CLIENT_SLACK, FAILURES, CallContext, Caller, caller_of, stream_ended
-from grpc_tool_bridge.client.deprecation import warn_deprecated
+from grpc_tool_bridge.client.chunks import ChunkReader
 from grpc_tool_bridge.client.docstring import docstring_of
 from grpc_tool_bridge.client.middleware import ClientToolCall, call_through, stream_through
-from grpc_tool_bridge.client.options import CALL_SETTINGS, CallOptions, check_settings, to_milliseconds
-from grpc_tool_bridge.client.signature import shown, signature_of
+from grpc_tool_bridge.client.options import CallOptions, check_settings, to_milliseconds
+from grpc_tool_bridge.client.refusals import explain_refusal
+from grpc_tool_bridge.client.signature import signature_of
 from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
 from grpc_tool_bridge.config.argument_checks import refuse_plain
 from grpc_tool_bridge.errors import (
@@ -39,7 +38,6 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     ToolExecutionError,
     ValidationError,
-    error_from_info,
 )
 from grpc_tool_bridge.llm.tool_marks import deprecated_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -52,14 +50,13 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.tools.deprecation import warn_deprecated
 from grpc_tool_bridge.tools.middleware import CallKind, ToolCall
 from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
 from grpc_tool_bridge.values.call_bytes import UNREAD, arguments_of, read_success, request_head, request_tail
 from grpc_tool_bridge.values.foreign import ForeignCodeError
 from grpc_tool_bridge.values.offload import outside_loop, read_value
 from grpc_tool_bridge.values.serialization import deserialize_value
-
-E = TypeVar("E", Progress, LogRecord)
 
 # Arguments of a usual call take at most so many bytes; it is sent whole, in order.
 MAX_PLAIN_BYTES = 8 * 1024
@@ -294,26 +291,14 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     def _warn(self) -> None:
         root = self._root()
-        if root._warned_of == self._deprecated:  # noqa: SLF001 - of this class
+        if root._warned_of == self._deprecated or not self._caller.warns:  # noqa: SLF001 - of this class
             return
         root._warned_of = self._deprecated  # noqa: SLF001 - as above
         self._take(self.spec, self._options)
         warn_deprecated(self.name, self._deprecated)
 
     def _explain(self, error: ToolBridgeError) -> None:
-        if not isinstance(error, ToolExecutionError) or error.details.get("origin", "bridge") != "bridge":
-            return
-        if error.error_type == "ToolNotFound" and self._removed:
-            _add(error, "it was removed from the session", "removed")
-        elif error.error_type == "ValidationError" and (options := _options_in(error, self.spec)):
-            error.message = f"{error.message}; for a call's own settings use with_options({options}=…)"
-            error.args = (error.message,)
-        elif error.error_type == "ValidationError" and self._made_of is not None:
-            before, now = self._made_of, self.spec
-            if list(before.arguments) != list(now.arguments):
-                text = "the tool has changed since its proxy was made"
-                was, is_now = shown(before), shown(now)
-                _add(error, text if was == is_now else f"{text}: it was {was}, it is now {is_now}", "changed")
+        explain_refusal(error, self.spec, made_of=self._made_of, is_removed=self._removed)
 
     def _take(self, spec: ToolSpec, options: CallOptions) -> None:
         self.spec = spec
@@ -390,63 +375,23 @@ class AsyncGRPCProxyTool(AsyncApi):
         packed = await outside_loop(lambda: pack_arguments(args, kwargs, self._get_name, self.spec))
         await self._check_nodes(packed)
         self._fill(request, packed, size_of_arguments(packed), self._metadata if call is None else call.metadata)
-        expected = size = 0
-        chunks = self._caller.stream("StreamTool", request, timeout=timeout, tool=self.name)
+        chunks = ChunkReader(self.name, on_progress=self._options.on_progress, on_log=self._options.on_log, most=most)
+        received = self._caller.stream("StreamTool", request, timeout=timeout, tool=self.name)
         try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    kind = self._check_chunk(chunk, expected)
-                    expected += 1
-                    if kind == "data":
-                        value = chunk.data
-                        size += len(value.value)
-                        if most is not None:
-                            self._check_list(size, most)
+            async with aclosing(received):
+                async for chunk in received:
+                    value = chunks.value_of(chunk)
+                    if value is not None:
                         if len(value.value) > SLOW_BYTES:
                             yield await read_value(value, max_nodes=max_nodes)
                         else:
                             yield deserialize_value(value, max_nodes=max_nodes)
-                    elif kind == "complete":
+                    elif chunks.is_complete:
                         return
-                    elif kind == "error":
-                        failure = error_from_info(chunk.error, self.name)
-                        failure.request_id = chunk.stream_id
-                        raise failure
-                    else:
-                        self._tell(chunk.metadata)
         except ToolExecutionError as error:
             self._explain(error)
             raise
         raise ProtocolError(f"the stream of {self.name} ended without 'complete' or 'error'")
-
-    def _check_list(self, size: int, most: int) -> None:
-        if size > most:
-            raise MessageTooLargeError.of(f"the list of what {self.name} yields", size, most)
-
-    def _check_chunk(self, chunk: Any, expected: int) -> str:
-        if chunk.sequence != expected:
-            raise ProtocolError(
-                f"the stream of {self.name} has a gap: chunk {chunk.sequence} came where {expected} was due"
-            )
-        kind = chunk.WhichOneof("content")
-        if kind is None:
-            raise ProtocolError(f"chunk {expected} of the stream of {self.name} is empty")
-        return str(kind)
-
-    def _tell(self, metadata: Any) -> None:
-        options = self._options
-        if metadata.key == "progress" and options.on_progress is not None:
-            options.on_progress(self._event(metadata, Progress()))
-        elif metadata.key == "log" and options.on_log is not None:
-            options.on_log(self._event(metadata, LogRecord()))
-
-    def _event(self, metadata: Any, event: E) -> E:
-        try:
-            if metadata.value.Unpack(event):
-                return event
-        except DecodeError:
-            pass
-        raise ProtocolError(f"the stream of {self.name} has an invalid {metadata.key!r} event")
 
     def _session_id(self) -> str:
         session_id = self._context.session_id
@@ -574,18 +519,6 @@ def with_fresh_key(proxy: AsyncGRPCProxyTool) -> AsyncGRPCProxyTool:
     if takes_none or proxy._options.idempotency_key:  # noqa: SLF001 - of this module
         return proxy
     return proxy.with_options(idempotency_key=uuid.uuid4().hex)
-
-
-def _options_in(error: ToolExecutionError, spec: ToolSpec) -> str:
-    """Returns the call settings that were passed as arguments of the tool."""
-    known = {argument.name for argument in spec.arguments}
-    return "=…, ".join(name for name in CALL_SETTINGS if name in error.details and name not in known)
-
-
-def _add(error: ToolExecutionError, text: str, detail: str) -> None:
-    error.message = f"{error.message}; {text}"
-    error.args = (error.message,)
-    error.details[detail] = "true"
 
 
 def make_proxy(spec: ToolSpec, context: CallContext | Caller, options: CallOptions) -> AsyncGRPCProxyTool:

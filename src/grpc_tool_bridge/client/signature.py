@@ -4,18 +4,11 @@ import inspect
 from typing import Any
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
+from grpc_tool_bridge.tools.argument_kinds import kind_of
 from grpc_tool_bridge.values.serialization import deserialize_value
 
 # Maximum length of a signature in an error text.
 MAX_SIGNATURE_CHARS = 300
-
-# How an argument must be passed, if not by position or name.
-_KINDS = {
-    "positional-only": inspect.Parameter.POSITIONAL_ONLY,
-    "keyword-only": inspect.Parameter.KEYWORD_ONLY,
-    "var-positional": inspect.Parameter.VAR_POSITIONAL,
-    "var-keyword": inspect.Parameter.VAR_KEYWORD,
-}
 
 
 class _TypeName(str):
@@ -65,8 +58,7 @@ def _parameter(argument: ArgumentSpec) -> inspect.Parameter:
     if not argument.name:
         # Python's own error is an IndexError.
         raise ValueError("an argument of the tool has no name")
-    rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
-    kind = _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    kind = kind_of(argument)
     default: Any = inspect.Parameter.empty
     if kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} and not argument.required:
         default = deserialize_value(argument.default_value) if argument.HasField("default_value") else None

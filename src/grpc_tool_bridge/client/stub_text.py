@@ -15,6 +15,7 @@ from grpc_tool_bridge.client.stub_types import Annotation, Types
 from grpc_tool_bridge.client.typed import BlockingTools, TypedTools
 from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, is_older_version
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
+from grpc_tool_bridge.tools.argument_kinds import KIND_RULES, kind_of
 from grpc_tool_bridge.tools.tool_versions import version_key
 from grpc_tool_bridge.values.serialization import deserialize_value
 
@@ -22,12 +23,6 @@ DEFAULT_CLASS = "ToolsApi"
 _MODULE = "grpc_tool_bridge.client.typed"
 _PACKAGES = ("grpc_tool_bridge", "typing_extensions")
 
-_KINDS = {
-    "positional-only": inspect.Parameter.POSITIONAL_ONLY,
-    "keyword-only": inspect.Parameter.KEYWORD_ONLY,
-    "var-positional": inspect.Parameter.VAR_POSITIONAL,
-    "var-keyword": inspect.Parameter.VAR_KEYWORD,
-}
 # Names that the classes themselves use.
 _RESERVED = frozenset({*dir(TypedTools), *dir(BlockingTools), "OMITTED", "builtins", "deprecated", "property", "self"})
 
@@ -187,8 +182,8 @@ class _Module:
         names, found = Names({"self"}), []
         is_python, definitions = bool(spec.return_type.python_type), _definitions(schema)
         after_optional = False
-        for argument in sorted(listed, key=_kind_of):
-            kind = _kind_of(argument)
+        for argument in sorted(listed, key=kind_of):
+            kind = kind_of(argument)
             part = properties.get(argument.name)
             if kind is inspect.Parameter.VAR_POSITIONAL:
                 part = part.get("items") if isinstance(part, dict) else None
@@ -246,11 +241,6 @@ def _walk(node: _Node) -> Iterable[_Node]:
         yield from _walk(inner)
 
 
-def _kind_of(argument: ArgumentSpec) -> Any:
-    rules = (rule for rule in argument.validation.custom_rules if rule in _KINDS)
-    return _KINDS.get(next(rules, ""), inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
 def _listed(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> list[ArgumentSpec]:
     """Lists the arguments of a tool that only its schema names; all of them are passed by name."""
     required = schema.get("required")
@@ -259,12 +249,12 @@ def _listed(schema: Mapping[str, Any], properties: Mapping[str, Any]) -> list[Ar
     for name, part in properties.items():
         text = part.get("description") if isinstance(part, dict) else None
         item = ArgumentSpec(name=name, required=name in needed, description=text if isinstance(text, str) else "")
-        item.validation.custom_rules.append("keyword-only")
+        item.validation.custom_rules.append(KIND_RULES[inspect.Parameter.KEYWORD_ONLY])
         found.append(item)
     # A schema takes any others unless it says that it does not.
     if not schema or schema.get("additionalProperties", True) is not False:
         found.append(ArgumentSpec(name="others"))
-        found[-1].validation.custom_rules.append("var-keyword")
+        found[-1].validation.custom_rules.append(KIND_RULES[inspect.Parameter.VAR_KEYWORD])
     return found
 
 

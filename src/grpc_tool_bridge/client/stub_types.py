@@ -1,7 +1,7 @@
 """The types of arguments and results in a module of stubs, read from JSON Schema and from the names of types."""
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,9 +276,10 @@ class Types:
         return Annotation((f"{self.builtin('list')}[{item}]",))
 
     def _object(self, schema: Schema, depth: int) -> Annotation:
-        properties, others = schema.part.get("properties"), schema.part.get("additionalProperties")
-        if isinstance(properties, dict) and properties:
+        if _has_fields(schema.part):
             return self._named(schema, class_name(schema.about))
+        # What has properties all the same, such as one without a name, may have values of different types.
+        others = None if schema.part.get("properties") else schema.part.get("additionalProperties")
         value = self._inner(schema.of(others, "value"), None, depth)
         return Annotation((f"{self.builtin('dict')}[{self.builtin('str')}, {value}]",))
 
@@ -297,7 +298,7 @@ class Types:
         if shape in self._by_shape:
             return self._by_shape[shape]
         part = schema.part if isinstance(schema.part, dict) else {}
-        is_object = isinstance(part.get("properties"), dict) and bool(part["properties"])
+        is_object = _has_fields(part)
         if not is_object and ({"enum", "const"} & part.keys() or not refers(part)):
             made = self._of_schema(schema, 0)
             if made.literals and len(self.text(made)) > _MAX_ANNOTATION_CHARS // 2:
@@ -404,6 +405,12 @@ class Types:
 
     def _any(self) -> Annotation:
         return _scalar(self.imported("typing", "Any"), "Any")
+
+
+def _has_fields(part: Mapping[str, Any]) -> bool:
+    """Whether a schema has properties that can be the keys of a TypedDict; none of them can be empty."""
+    properties = part.get("properties")
+    return isinstance(properties, dict) and bool(properties) and "" not in properties
 
 
 def _scalar(text: str, name: str) -> Annotation:

@@ -20,7 +20,7 @@ from grpc_tool_bridge.errors import (
     ToolCommunicationError,
     UnavailableError,
 )
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.llm.live_index import LiveIndex
 from grpc_tool_bridge.llm.tool_filter import ToolFilter, filter_of
 from grpc_tool_bridge.llm.tool_marks import checked_tags, has_tags, is_hidden, is_older_version
@@ -101,9 +101,8 @@ class Tools(dict[str, AsyncGRPCProxyTool]):
         found = self._unlisted(name) if isinstance(name, str) else None
         if found is not None:
             return found
-        close = near_names(name, self) if isinstance(name, str) else []
-        hint = f"did you mean {' or '.join(close)}?" if close else "list(bridge.tools) shows the names"
-        raise KeyError(f"the session has no tool {name!r:.100}; {hint}")
+        hint = did_you_mean(name if isinstance(name, str) else "", self, "list(bridge.tools) shows the names")
+        raise KeyError(f"the session has no tool {name!r:.100}{hint}")
 
     def _repr_html_(self) -> str:
         """Shows them as a table in a notebook."""

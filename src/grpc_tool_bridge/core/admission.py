@@ -12,6 +12,7 @@ from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.core.call_log import CallLog
 from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
+from grpc_tool_bridge.core.deprecated_calls import DeprecatedCalls
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
@@ -80,6 +81,7 @@ class Admission:
         self.notable = NotableCalls(self.ids)
         self._settings = store.settings
         self.log = CallLog(every=self._settings.access_log)
+        self._deprecated = DeprecatedCalls()
         self._idle: Notifier | None = None
 
     # ----------------------------------------------------------------------------------------------------- find
@@ -217,6 +219,8 @@ class Admission:
                 call.charge(self._store.memory_of(call.session), size)
             if call.parent is not None:
                 _count_descendant(call, call.parent.root or call.parent)
+                if call.tool.deprecated:
+                    self._deprecated.note(call)
         except ToolBridgeError:
             metrics.record(0, ok=False)
             raise

@@ -85,10 +85,6 @@ class HubCall(Call):
             self.request_id = self.__dict__.setdefault("_made_id", self.known_id or new_request_id())
         return self.request_id
 
-    def set_in_tool(self, *, inside: bool) -> None:
-        """Says whether the end of the call cancels its task: while its tool or middleware runs."""
-        self._in_tool = inside
-
     def metadata_of(self, request: Any) -> dict[str, str]:
         """Returns the metadata that the tool finds: that of the call over that of its session."""
         own, of_session = super().metadata_of(request), self.session.metadata

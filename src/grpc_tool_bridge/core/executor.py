@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission, Permits
@@ -19,7 +19,7 @@ from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Backend
-from grpc_tool_bridge.core.middleware import HubMiddleware
+from grpc_tool_bridge.core.middleware import CallMiddleware
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import CacheEntry, ResultCache
@@ -59,20 +59,19 @@ class Executor:
         local: Runs the tools of this process.
         pools: Its threads and processes, as in ``ToolRunner``.
         surroundings: What the tools of this process run in.
+        side: As for ``ToolCall``.
         try_begin: As ``DirectCalls.begin``.
     """
 
-    def __init__(
-        self,
-        store: SessionStore,
-        registry: ToolRegistry,
-    ) -> None:
+    side: Literal["hub", "worker"] = "hub"
+
+    def __init__(self, store: SessionStore, registry: ToolRegistry) -> None:
         self.settings = store.settings
         self._store = store
         self._registry = registry
         self._runner = ToolRunner(self.settings, lambda call: HubRuntime(call, self, store))
         self.admission = Admission(store, registry, self._runner.tasks)
-        self.check_size = self._runner.check_size
+        self.acquire, self.check_size = self.admission.acquire, self._runner.check_size
         self.error_of = self._runner.error_of
         self.local: Backend[HubCall] = self._runner
         self.pools = self._runner.pools
@@ -82,11 +81,11 @@ class Executor:
         self.try_begin = self._direct.begin
         self.error_info_of = self._runner.error_info_of
         # Runs around every call, if set; ``begin`` and ``try_begin`` must not be used then.
-        self.middleware: HubMiddleware | None = None
+        self.middleware: CallMiddleware | None = None
 
     def wrap(self, chain: CallNext) -> None:
         """Runs a chain of middleware around every call from now on."""
-        self.middleware = HubMiddleware(chain, self)
+        self.middleware = CallMiddleware(chain, self)
 
     async def aclose(self) -> None:
         """Ends orphaned tools."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -26,19 +26,18 @@ from grpc_tool_bridge.core.infos import session_info
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource, prepare_all
+from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.restoring import Restored, restore
-from grpc_tool_bridge.core.session import Session
-from grpc_tool_bridge.core.sessions import SessionHold, SessionStore, expire_forever
+from grpc_tool_bridge.core.session import Session, SessionHold
+from grpc_tool_bridge.core.sessions import SessionStore, expire_forever
 from grpc_tool_bridge.core.statuses import failed_status
+from grpc_tool_bridge.core.tool_methods import ToolMethods, put_specs
 from grpc_tool_bridge.core.variable_methods import VariableMethods
 from grpc_tool_bridge.core.workers.pool import WorkerPool
-from grpc_tool_bridge.core.workers.worker import WorkerLink
 from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.errors import (
     CallCancelledError,
-    NotFoundError,
     SessionError,
     ToolBridgeError,
     UnavailableError,
@@ -47,15 +46,12 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.allocator import keep_freed_memory, trim_forever
-from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.bounds import check_request
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
 from grpc_tool_bridge.tools.middleware import CallNext, Middleware, chain_of
 from grpc_tool_bridge.tools.toolset import Toolset
-
-# Maximum number of tools that one error text names.
-MAX_NAMED = 8
 
 # Seconds for calls that were cancelled to end.
 _SETTLE_SECONDS = 1.0
@@ -108,6 +104,7 @@ class Hub:
     Attributes:
         get_session_variable, set_session_variable, delete_session_variable, list_session_variables,
             watch_session_variables: As in ``VariableMethods``.
+        get_session_tools, watch_session_tools, register_tools, unregister_tools: As in ``ToolMethods``.
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
@@ -147,10 +144,13 @@ class Hub:
         self.execute_tool, self.stream_tool = self.executor.execute, self.executor.stream
         self.begin_tool, self.try_begin_tool = self._fast_ways(chain_of(middleware))
         self.agents = Agents(self.store, self.registry, self.workers, self.executor)
-        methods = VariableMethods(self.store, self.admission)
-        self.get_session_variable, self.set_session_variable = methods.get, methods.set
-        self.delete_session_variable, self.list_session_variables = methods.delete, methods.select
-        self.watch_session_variables = methods.watch
+        of_variables = VariableMethods(self.store, self.admission)
+        self.get_session_variable, self.set_session_variable = of_variables.get, of_variables.set
+        self.delete_session_variable, self.list_session_variables = of_variables.delete, of_variables.select
+        self.watch_session_variables = of_variables.watch
+        of_tools = ToolMethods(self.store, self.registry, self.workers, self.admission)
+        self.get_session_tools, self.watch_session_tools = of_tools.page, of_tools.watch
+        self.register_tools, self.unregister_tools = of_tools.register, of_tools.unregister
         ids = self.admission.ids
         admin = Admin(self.registry, self.workers, self.agents, ids)
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
@@ -300,7 +300,7 @@ class Hub:
             capabilities=(*CAPABILITIES, AGENTS_FEATURE) if self.agents.available else CAPABILITIES,
             more_tools=bool(page.next_token),
         )
-        await _put_specs(page.tools, response.tools)
+        await put_specs(page.tools, response.tools)
         return response
 
     async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
@@ -381,86 +381,6 @@ class Hub:
             self.store.touch(self.store.peek(request.session_id))
             response.session_valid = True
         return response
-
-    # --------------------------------------------------------------------------------------------------- tools
-
-    async def get_session_tools(self, request: pb.GetSessionToolsRequest) -> pb.GetSessionToolsResponse:
-        """Lists one page of the tools that a session sees."""
-        check_request(request)
-        session = self.store.find(request.session_id)
-        page = self.registry.page(session, request.page_token, request.page_size)
-        response = pb.GetSessionToolsResponse(revision=page.revision, next_page_token=page.next_token)
-        await _put_specs(page.tools, response.tools)
-        return response
-
-    async def register_tools(
-        self, request: pb.RegisterToolsRequest, context: RequestContext = LOCAL
-    ) -> pb.RegisterToolsResponse:
-        """Registers tools of a worker; only over a link, since that is where they are called."""
-        link: WorkerLink | None = context.peer
-        try:
-            check_request(request)
-            self.admission.refuse_while_draining()
-            if link is None:
-                raise ValidationError(
-                    f"{len(request.tools)} tools were not registered: RegisterTools works over a link, "
-                    "where they can be called"
-                )
-            async with self.workers.in_order(link):
-                added = self.workers.register(link, request, await prepare_all(request.tools))
-        except ToolBridgeError as error:
-            return pb.RegisterToolsResponse(error=error_info(error))
-        return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.id for tool in added})
-
-    async def unregister_tools(
-        self, request: pb.UnregisterToolsRequest, context: RequestContext = LOCAL
-    ) -> pb.StatusResponse:
-        """Removes tools, all or none: over a worker's link its own, otherwise those of a session."""
-        link: WorkerLink | None = context.peer
-        try:
-            check_request(request)
-            if link is not None and self.workers.offers(link):
-                async with self.workers.in_order(link):
-                    taken = self.workers.unregister(link, request.session_id, request.tool_ids)
-                return pb.StatusResponse(success=True, message=f"{len(taken)} tools removed")
-            if not request.session_id:
-                raise ValidationError(
-                    "tools of every session are removed by their worker, over its link; set session_id"
-                )
-            session = self.store.find(request.session_id)
-            own = self.registry.own(session.id)
-            missing = [tool_id for tool_id in request.tool_ids if own.find(tool_id) is None]
-            if missing:
-                named = ", ".join(shown(tool_id) for tool_id in missing[:MAX_NAMED])
-                more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
-                raise NotFoundError(
-                    f"session {session.id!r} has no tools of its own called {named}{more}",
-                    error_type="ToolNotFound",
-                )
-            removed = self.registry.unregister(session.id, request.tool_ids)
-        except ToolBridgeError as error:
-            return failed_status(error)
-        return pb.StatusResponse(success=True, message=f"{len(removed)} tools removed")
-
-    async def watch_session_tools(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
-        """Yields the changes of the tools that a session sees."""
-        check_request(request)
-        session = self.admission.session_to_watch(request.session_id)
-        self.admission.check_watches(session, session.tool_watches)
-        # Counted separately: a client that only follows the tools must not keep its session from becoming idle.
-        session.tool_watches += 1
-        changes = self.registry.watch(session, request.from_revision)
-        try:
-            async for change in changes:
-                yield pb.ToolUpdate(
-                    tool=change.tool.spec if change.tool else None,
-                    operation=change.operation,
-                    revision=change.revision,
-                    epoch=self.store.revisions.epoch,
-                )
-        finally:
-            session.tool_watches -= 1
-            await changes.aclose()
 
     # ----------------------------------------------------------------------------------------------- execution
 
@@ -581,15 +501,6 @@ def _status(request: Message, action: Callable[[], str]) -> pb.StatusResponse:
         return pb.StatusResponse(success=True, message=action())
     except ToolBridgeError as error:
         return failed_status(error)
-
-
-async def _put_specs(tools: Iterable[RegisteredTool], specs: Any) -> None:
-    """Appends the specs of tools; yields to other tasks if there are many."""
-    turns = Turns()
-    for tool in tools:
-        specs.append(tool.spec)
-        if turns.due:
-            await turns.give()
 
 
 def _seconds(name: str, moment: Timestamp) -> float:

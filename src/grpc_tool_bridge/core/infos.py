@@ -130,7 +130,7 @@ def _info_of(call: HubCall, worker: object | None, ids: CallIds, **now: Any) -> 
         call_id=ids.of(call),
         session_id=call.session.id,
         tool_id=call.tool.id,
-        request_id=call.request_id,
+        request_id=call.known_id,
         parent_id=ids.of(call.parent) if call.parent is not None else "",
         worker_id=worker.id if isinstance(worker, Worker) else "",
         **now,

@@ -1,4 +1,4 @@
-"""The middleware of a hub: runs its chain around each call, stream and item of a batch, nested ones too.
+"""The middleware of a hub or a worker: runs its chain around each call, stream and item of a batch, nested ones too.
 
 The chain is inside of the call: it was admitted and is counted, and its deadline and its cancellation end middleware
 that waits. The innermost step of the chain prepares the request, waits for permits and runs the backend, so that
@@ -10,18 +10,22 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.config.argument_checks import check_texts_by_name
-from grpc_tool_bridge.core.admission import Admission, Permits, release
-from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.admission import Permits, release
 from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.result_cache import CacheEntry
-from grpc_tool_bridge.errors import SerializationError, ToolBridgeError, error_from_info
+from grpc_tool_bridge.errors import (
+    CallCancelledError,
+    ProtocolError,
+    SerializationError,
+    ToolBridgeError,
+    error_from_info,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
     ToolCallItem,
@@ -34,6 +38,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.buffers import Payload, joined
 from grpc_tool_bridge.rpc.large_messages import LargeValue, whole
 from grpc_tool_bridge.rpc.nodes import is_slow, read_message
+from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.tools.middleware import CallKind, CallNext, EncodedValue, ToolCall, checked_iterator
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import in_reader, outside_loop, read_value, written
@@ -46,29 +51,33 @@ Encoded = AnyMessage | LargeValue
 
 
 class Work(Protocol):
-    """What runs the calls inside of the chain; the executor.
+    """What runs the calls inside of the chain: the executor, or the service of a worker.
 
     Attributes:
-        admission: Has the permits.
         local: Runs the tools of this process.
         settings: Limits of values.
+        side: Of the calls, as for ``ToolCall``.
     """
 
-    admission: Admission
-    local: Backend[HubCall]
+    local: Backend[Any]
     settings: Settings
+    side: Literal["hub", "worker"]
+
+    def acquire(self, call: Any, /) -> Awaitable[Permits]:
+        """Waits for the permits of a call."""
+        ...
 
     def check_size(self, what: str, size: int, /) -> None:
         """Raises MessageTooLargeError for what is too large for a message."""
 
-    def error_info_of(self, failure: BaseException, call: HubCall | None, /) -> Awaitable[ErrorInfo]:
+    def error_info_of(self, failure: BaseException, call: Any, /) -> Awaitable[ErrorInfo]:
         """As in ``ToolRunner``."""
 
-    def cache_entry(self, call: HubCall, request: ToolCallRequest) -> CacheEntry | None:
+    def cache_entry(self, call: Any, request: ToolCallRequest) -> CacheEntry | None:
         """Returns the cache entry for the result of a call; None if results of its tool are not kept."""
 
 
-class HubMiddleware:
+class CallMiddleware:
     """Runs the chain around calls.
 
     Args:
@@ -81,12 +90,12 @@ class HubMiddleware:
         self._work = work
 
     async def call(
-        self, call: HubCall, request: Any, answer: ToolCallResponse | ToolCallResult, payload: Payload, size: int
+        self, call: Any, request: Any, answer: ToolCallResponse | ToolCallResult, payload: Payload, size: int
     ) -> None:
         """Runs a call and fills in its answer.
 
         Args:
-            call: The call; it is counted.
+            call: The call, which is counted: the hub's, or a worker's.
             request: Its request.
             answer: Gets the result.
             payload: The request's bytes; empty if the transport has none.
@@ -95,26 +104,29 @@ class HubMiddleware:
         Raises:
             BaseException: Any exception; it becomes the call's error.
         """
-        made = HubToolCall(call, request, payload, size, self._work)
+        made = ServedToolCall(call, request, payload, size, self._work)
         try:
             result = await _within(call, self._run(made))
             call.refuse_late()
             encoded = await made.written(result)
         finally:
-            made.release()
+            made.leave()
         self._work.check_size(f"the result of {call.tool.name}", len(encoded.value))
         answer.result.CopyFrom(encoded)
         answer.metrics.CopyFrom(made.metrics)
         answer.success = True
 
     async def stream(
-        self, call: HubCall, request: ToolStreamRequest, payload: Payload, size: int
+        self, call: Any, request: ToolStreamRequest, payload: Payload, size: int
     ) -> AsyncGenerator[ToolStreamChunk, None]:
         """Runs a stream; yields all its chunks except the last. Arguments and errors as for ``call``."""
-        made = HubToolCall(call, request, payload, size, self._work)
+        made = ServedToolCall(call, request, payload, size, self._work)
         try:
-            values = checked_iterator(made, await _within(call, self._run(made)))
-            source = made.with_events(values) if request.config.include_events else made.steps(values)
+            if request.config.include_events:
+                # Middleware may read values, and so meet events, before it returns.
+                source = made.with_events(self._values(made))
+            else:
+                source = made.steps(checked_iterator(made, await _within(call, self._run(made))))
             sequence = 0
             async with aclosing(source) as each:
                 async for event, value in each:
@@ -131,12 +143,20 @@ class HubMiddleware:
         finally:
             await made.aclose()
 
-    async def _run(self, made: "HubToolCall") -> Any:
+    async def _run(self, made: "ServedToolCall") -> Any:
         return await self._chain(made)
 
+    async def _values(self, made: "ServedToolCall") -> AsyncGenerator[Any, None]:
+        values = checked_iterator(made, await self._run(made))
+        try:
+            async for value in values:
+                yield value
+        finally:
+            await _close(values)
 
-class HubToolCall(ToolCall):
-    """A call of the hub, as its middleware sees it.
+
+class ServedToolCall(ToolCall):
+    """A call that the hub or a worker runs, as its middleware sees it.
 
     Args:
         call: The call.
@@ -149,7 +169,7 @@ class HubToolCall(ToolCall):
         metrics: Those of the answer.
     """
 
-    def __init__(self, call: HubCall, request: Any, payload: Payload, size: int, work: Work) -> None:
+    def __init__(self, call: Any, request: Any, payload: Payload, size: int, work: Work) -> None:
         if isinstance(request, ToolCallItem):
             kind: CallKind = "batch"
             request = ToolCallRequest(
@@ -159,6 +179,9 @@ class HubToolCall(ToolCall):
             kind = "stream" if isinstance(request, ToolStreamRequest) else "call"
         if call.parent is not None:
             kind = "agent" if call.parent.run_id else "nested"
+        elif call.depth:
+            # A worker does not know the calls above it.
+            kind = "nested"
         super().__init__(
             spec=call.tool.spec,
             session_id=call.session.id,
@@ -169,7 +192,7 @@ class HubToolCall(ToolCall):
             kind=kind,
             is_stream=isinstance(request, ToolStreamRequest),
             idempotency_key=getattr(request, "idempotency_key", ""),
-            side="hub",
+            side=work.side,
         )
         self.metrics = ToolCallResponse().metrics
         self._call = call
@@ -183,7 +206,10 @@ class HubToolCall(ToolCall):
         self._permits: list[Permits] = []
         # The last decoded result, and as it was encoded.
         self._result: tuple[Any, AnyMessage] | None = None
-        self._values: list[Any] = []
+        # The generator that ``proceed`` has returned last; the task in which the call runs; and whether all is over.
+        self._values: Any = None
+        self._running: asyncio.Task[Any] | None = None
+        self._is_over = False
         # An event of the tool that was not sent yet; and who waits for one, and for that it is sent.
         self._events: deque[ToolStreamChunk] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -200,7 +226,7 @@ class HubToolCall(ToolCall):
     @args.setter
     def args(self, args: Any) -> None:
         self._decode()
-        self._args = list(args)
+        self._set_args(args)
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -211,7 +237,7 @@ class HubToolCall(ToolCall):
     @kwargs.setter
     def kwargs(self, kwargs: Mapping[str, Any]) -> None:
         self._decode()
-        self._kwargs = dict(kwargs)
+        self._set_kwargs(kwargs)
 
     async def read_arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """See ``ToolCall``."""
@@ -238,9 +264,8 @@ class HubToolCall(ToolCall):
 
     async def _changed_request(self) -> tuple[Any, Payload]:
         """Returns the request with what middleware has changed, and its bytes if nothing was."""
+        self.check_changes()
         metadata = self.metadata if self.metadata != self._metadata_before else None
-        if metadata is not None:
-            check_texts_by_name("call.metadata", metadata)
         values = None if self._given is None else await outside_loop(self._encoded_arguments)
         if metadata is None and values is None:
             # The hub may have made the id.
@@ -298,24 +323,50 @@ class HubToolCall(ToolCall):
 
         Raises:
             ToolExecutionError: It failed, as its caller would be told.
+            ProtocolError: Another one runs, or the iterator of an earlier one has not ended.
         """
         answer = ToolCallResponse()
+        self._enter()
         try:
+            self._call.check()
             request, payload = await self._changed_request()
             if self.is_stream:
                 await self._prepare(request, payload)
-                self._values.append(values := self._iterate(request))
-                return values
+                self._values = self._iterate(request)
+                return self._values
             await self._execute(request, payload, answer)
         except BaseException as failure:
+            if self._is_over:
+                raise
             raise await self._error_of(failure) from failure
         finally:
-            # The steps of the call inside have ended, and middleware is what its end has to cancel.
-            self._call.set_in_tool(inside=self._call.armed)
+            self._back_in_middleware()
         if not answer.success:
             raise error_from_info(answer.error, self.tool)
         self.metrics.CopyFrom(answer.metrics)
         return await self._read(answer.result)
+
+    def _back_in_middleware(self) -> None:
+        self._running = None
+        if not self._is_over:
+            # The steps of the call inside have ended, and middleware is what its end has to cancel.
+            self._call.set_in_tool(inside=self._call.armed)
+
+    def _enter(self) -> None:
+        """Notes that the call runs from now on; all of its runs share one call of the hub, so only one can."""
+        if self._is_over:
+            raise CallCancelledError(
+                f"{self.tool} was answered already; middleware must await call_next and its result"
+            )
+        if self._running is not None:
+            raise ProtocolError(f"middleware called call_next of {self.tool} while it runs; await it first")
+        if self._values is not None and self._values.ag_frame is not None:
+            raise ProtocolError(
+                f"middleware called call_next of {self.tool} before the end of the iterator that it has returned; read "
+                "all of it or close it with aclose() first"
+            )
+        self.release()
+        self._running = asyncio.current_task()
 
     async def _execute(self, request: Any, payload: Payload, answer: ToolCallResponse) -> None:
         call = self._call
@@ -335,24 +386,33 @@ class HubToolCall(ToolCall):
         preparing = self._backend.prepare(self._call, request, payload, self._size)
         if preparing is not None:
             await preparing
-        self._permits.append(await self._work.admission.acquire(self._call))
+        self._permits.append(await self._work.acquire(self._call))
 
     async def _iterate(self, request: ToolStreamRequest) -> AsyncGenerator[Any, None]:
         """Yields the values of a stream; its events are sent meanwhile."""
         call = self._call
+        self._running = asyncio.current_task()
         try:
             async with aclosing(self._backend.stream(call, request, as_bytes=False)) as chunks:
                 async for chunk in chunks:
                     message = chunk if isinstance(chunk, ToolStreamChunk) else read_message(ToolStreamChunk, chunk, "")
                     call.set_in_tool(inside=call.armed)
                     if message.HasField("data"):
-                        yield await self._read(message.data)
+                        value = await self._read(message.data)
+                        self._running = None
+                        yield value
+                        self._running = asyncio.current_task()
                     elif self._wake is not None:
                         await self._pass_on(message)
         except GeneratorExit:
             raise
         except BaseException as failure:
+            if self._is_over:
+                raise
             raise await self._error_of(failure) from failure
+        finally:
+            self._back_in_middleware()
+            self.release()
         # The executor makes the last chunk.
         error, call.last_chunk, call.error = call.error, None, None
         if error is not None:
@@ -383,17 +443,26 @@ class HubToolCall(ToolCall):
         while self._permits:
             release(self._permits.pop())
 
+    def leave(self) -> None:
+        """Ends what middleware has left running, and releases the permits."""
+        self._is_over = True
+        if self._running is not None and self._running is not asyncio.current_task():
+            self._running.cancel()
+        self.release()
+
     async def aclose(self) -> None:
-        """Ends the iterators that ``proceed`` has returned, and releases the permits."""
+        """As ``leave``; ends the iterator that ``proceed`` has returned, too."""
         try:
-            for values in self._values:
-                await values.aclose()
+            # One that a task of middleware reads ends with what that task waits for.
+            if self._values is not None and not self._values.ag_running:
+                await self._values.aclose()
         finally:
-            self.release()
+            self.leave()
 
     @property
-    def _backend(self) -> Backend[HubCall]:
-        return self._call.tool.backend or self._work.local
+    def _backend(self) -> Backend[Any]:
+        backend: Backend[Any] = self._call.tool.backend or self._work.local
+        return backend
 
     @property
     def _depth(self) -> int:
@@ -460,7 +529,7 @@ def _name(request: Any, request_id: str) -> None:
         request.request_id = request_id
 
 
-async def _within(call: HubCall, work: Coroutine[Any, Any, Any]) -> Any:
+async def _within(call: Call, work: Coroutine[Any, Any, Any]) -> Any:
     """Runs middleware as a step of its call, whose end cancels it."""
     try:
         return await call.step(work)

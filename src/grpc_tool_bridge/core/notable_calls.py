@@ -184,7 +184,7 @@ class NotableCalls:
                 self._ids.of(call),
                 call.session.id,
                 call.tool.id,
-                call.request_id,
+                call.known_id,
                 self._ids.of(call.parent) if call.parent is not None else "",
                 call.worker.id if isinstance(call.worker, Worker) else "",
                 error,

@@ -17,8 +17,8 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
     ValidationError,
 )
-from grpc_tool_bridge.errors.near_names import near_names
-from grpc_tool_bridge.llm.tool_marks import is_hidden, tags_of
+from grpc_tool_bridge.errors.near_names import did_you_mean
+from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -82,6 +82,7 @@ class RegisteredTool:
         version: From the spec.
         versions: All versions of it that are registered, by version; None: it is the only one. Set by its scope.
         is_hidden, tags: What listings filter by, from the spec.
+        deprecated: What to use instead, from the spec; empty: it is not deprecated.
         is_older: Whether a newer version is registered, so that it is listed as ``pinned``. Set by the registry.
         base: If it is how a tool is seen under its name with its version (``pinned``), that tool; else None.
         label: Returns the metrics of tools that are called by a name; set by the registry.
@@ -92,6 +93,7 @@ class RegisteredTool:
         "backend",
         "base",
         "check",
+        "deprecated",
         "id",
         "is_hidden",
         "is_older",
@@ -138,6 +140,7 @@ class RegisteredTool:
         self.session_id = ""
         self.version = spec.version
         self.is_hidden = is_hidden(spec)
+        self.deprecated = deprecated_of(spec)
         self.tags = frozenset(tags_of(spec))
         self.versions: dict[str, RegisteredTool] | None = None
         self.is_older = False
@@ -209,8 +212,7 @@ def nobody_runs(name: str) -> NoWorkerError:
 
 def tool_not_found(tool_id: str, scope: str, ids: Collection[str]) -> NotFoundError:
     """Returns the error for an unknown tool, with similar ids."""
-    close = near_names(tool_id, ids)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    hint = did_you_mean(tool_id, ids)
     plain = split_version(tool_id)[0]
     if len(plain) > MAX_TOOL_NAME_CHARS:
         hint = f"; an id has at most {MAX_TOOL_NAME_CHARS} characters, this one has {len(plain):,}"

@@ -1,7 +1,8 @@
-"""A session."""
+"""A session, and what keeps it from becoming idle."""
 
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.core.idempotency import KeyedCalls
@@ -102,3 +103,31 @@ class Session:
     def variable_count(self) -> int:
         """Number of its variables."""
         return len(self.variables) if self.variables else 0
+
+
+class SessionHold:
+    """Counts an open link as activity of a session, until it is released. It does not keep an ended session in memory.
+
+    Args:
+        session: The session.
+        touch: Counts as its activity.
+    """
+
+    __slots__ = ("_session", "_touch")
+
+    def __init__(self, session: Session, touch: Callable[[Session], None]) -> None:
+        session.links += 1
+        self._session = weakref.ref(session)
+        self._touch = touch
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the session is still there."""
+        return self._session() is not None
+
+    def release(self) -> None:
+        """Releases the hold; the session's idle time starts now."""
+        session = self._session()
+        if session is not None:
+            session.links -= 1
+            self._touch(session)

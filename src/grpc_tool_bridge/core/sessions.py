@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -18,7 +17,7 @@ from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.revisions import Revisions
-from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.session import Session, SessionHold
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
@@ -46,34 +45,6 @@ from grpc_tool_bridge.values.serialization import serialize_value
 
 # Smaller metadata is not charged: most sessions have a few words.
 SMALL_METADATA_CHARS = 256
-
-
-class SessionHold:
-    """Counts an open link as activity of a session, until it is released. It does not keep an ended session in memory.
-
-    Args:
-        store: The store.
-        session: One of its sessions.
-    """
-
-    __slots__ = ("_session", "_store")
-
-    def __init__(self, store: "SessionStore", session: Session) -> None:
-        session.links += 1
-        self._store = store
-        self._session = weakref.ref(session)
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether the session is still there."""
-        return self._session() is not None
-
-    def release(self) -> None:
-        """Releases the hold; the session's idle time starts now."""
-        session = self._session()
-        if session is not None:
-            session.links -= 1
-            self._store.touch(session)
 
 
 class SessionStore:
@@ -253,7 +224,7 @@ class SessionStore:
 
     def hold(self, session_id: str) -> SessionHold:
         """Keeps a session from becoming idle until the hold is released; raises as ``get_session`` does."""
-        return SessionHold(self, self.find(session_id))
+        return SessionHold(self.find(session_id), self.touch)
 
     def peek(self, session_id: str) -> Session:
         """Returns the session without counting as its activity; raises as ``get_session`` does."""

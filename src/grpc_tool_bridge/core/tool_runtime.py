@@ -9,6 +9,7 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.variables import listing
 from grpc_tool_bridge.errors import ToolExecutionError, error_from_info
+from grpc_tool_bridge.llm.tool_marks import deprecated_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Answer,
     Ask,
@@ -21,6 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.asking import ask
+from grpc_tool_bridge.tools.deprecation import warn_deprecated
 from grpc_tool_bridge.values.arguments import pack_argument
 from grpc_tool_bridge.values.offload import outside_loop, read_value, written
 
@@ -80,6 +82,7 @@ class HubRuntime:
 
     async def call_tool(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Calls another tool; raises ToolExecutionError."""
+        self._warn(tool_id)
         request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
         response = await self._calls.execute(request, RequestContext(parent=self._call))
@@ -91,6 +94,7 @@ class HubRuntime:
         self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> AsyncGenerator[Any, None]:
         """Streams another tool; raises ToolExecutionError."""
+        self._warn(tool_id)
         request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
         chunks = self._calls.stream(request, RequestContext(parent=self._call))
@@ -113,6 +117,12 @@ class HubRuntime:
     def told(self, event: Progress | LogRecord) -> None:
         """Handles progress and log records of the tool; from any thread."""
         self._calls.told(self._call, event)
+
+    def _warn(self, tool_id: str) -> None:
+        """Warns the calling tool of a deprecated one, as a client does; Python shows the same warning once."""
+        spec = self._calls.spec_of(self._call.session.id, tool_id)
+        if spec is not None and (replacement := deprecated_of(spec)):
+            warn_deprecated(spec.name, replacement)
 
     async def _fill(
         self, request: ToolCallRequest | ToolStreamRequest, args: tuple[Any, ...], kwargs: Mapping[str, Any]

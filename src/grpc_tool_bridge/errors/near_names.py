@@ -1,4 +1,4 @@
-"""Finds the names that an unknown name may have meant."""
+"""Finds the names that an unknown name may have meant, and says so in an error."""
 
 import difflib
 from collections.abc import Collection
@@ -32,3 +32,19 @@ def near_names(wrong: str, names: Collection[str], *, n: int = 3) -> list[str]:
     alike = (name for name in names if size < 3 * len(name) + 3 and len(name) < 3 * size + 3)
     candidates = nlargest(MAX_COMPARED, (name for name in alike if len(name) <= MAX_CHARS), key=shared)
     return difflib.get_close_matches(wrong, candidates, n=n)
+
+
+def did_you_mean(wrong: str, names: Collection[str], otherwise: str = "", *, n: int = 3, quoted: bool = False) -> str:
+    """Returns the end of an error about an unknown name, such as ``; did you mean add or plus?``.
+
+    Args:
+        wrong: The wrong name, as for ``near_names``.
+        names: The valid names.
+        otherwise: What to do if none of them is similar; empty: nothing is said then.
+        n: Maximum number of names.
+        quoted: Whether the names are quoted: they may have spaces.
+    """
+    close = near_names(wrong, names, n=n)
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close) if quoted else close)}?"
+    return f"; {otherwise}" if otherwise else ""

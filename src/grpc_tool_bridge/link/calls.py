@@ -266,6 +266,10 @@ class Owner(AskedFor, Protocol):
     tool: Any
 
 
+# Takes a hub's call, and an event of it.
+Told = Callable[[Any, LinkEvent], None]
+
+
 class WorkerCall(LinkCall):
     """A call from the hub to a worker.
 
@@ -273,12 +277,13 @@ class WorkerCall(LinkCall):
         owner: The hub's call.
         streaming: Whether the answer is a stream.
         prefix: Of the method, if it does not call a tool.
+        told: Called with the hub's call and each progress and log record of its tool; None: they are ignored.
 
     Attributes:
         owner: As given.
     """
 
-    def __init__(self, owner: Owner, *, streaming: bool, prefix: bytes = b"") -> None:
+    def __init__(self, owner: Owner, *, streaming: bool, prefix: bytes = b"", told: Told | None = None) -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
         if not prefix:
             method = "StreamTool" if streaming else "ExecuteTool"
@@ -289,8 +294,14 @@ class WorkerCall(LinkCall):
                 prefix = _asking_prefix(method, owner.depth)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
+        self._told = told
         if streaming:
             self.open_window(0)
+
+    def on_event(self, event: LinkEvent) -> None:
+        """Hands on what the tool reports."""
+        if self._told is not None and not self._over:
+            self._told(self.owner, event)
 
     def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
         """Forwards a question to the caller."""

@@ -37,7 +37,7 @@ from grpc_tool_bridge.link.push_io import io_of
 from grpc_tool_bridge.link.server import CallServer, ServedMethod
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import FrameStream, PushStream
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord, Progress
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
@@ -49,6 +49,8 @@ SWEEP_INTERVAL = 0.25
 
 # If more control waits for a peer, no further questions or contents of answers are sent to it.
 MAX_ASK_BACKLOG = 8 * 1024 * 1024
+# What tools report is dropped if more control than this would wait; it also fits into a frame.
+MAX_REPORT_BACKLOG = 256 * 1024
 
 # Digits of a call's depth in its metadata.
 MAX_DIGITS = 4
@@ -350,6 +352,19 @@ class LinkConnection:
     def tell(self, call: IncomingCall, record: LogRecord) -> None:
         """Sends the peer a log record of one of its calls."""
         self._link.tell(call, LinkEvent(log=record))
+        self._io.schedule_flush()
+
+    def report(self, number: int, event: Progress | LogRecord) -> None:
+        """Tells the peer what the tool of one of its calls reports, unless the call is over, or the peer does not read.
+
+        Args:
+            number: The call's number on this link.
+            event: The report; one of more than 256 KiB is dropped.
+        """
+        call = self._link.incoming.get(number)
+        if call is None or self._ended or self._link.control_bytes + event.ByteSize() > MAX_REPORT_BACKLOG:
+            return
+        self._link.tell(call, LinkEvent(progress=event) if isinstance(event, Progress) else LinkEvent(log=event))
         self._io.schedule_flush()
 
     def on_session(self, call: IncomingCall, response: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.llm.found_tools import SEARCH_TOOLS
 from grpc_tool_bridge.llm.tool_filter import for_models
 from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
@@ -52,8 +52,7 @@ def specs_named(names: Iterable[str], known: Mapping[str, ToolSpec]) -> dict[str
     found = {name: spec for name in wanted if (spec := known.get(name) or _by_version(name, known)) is not None}
     missing = [name for name in wanted if name not in found]
     if missing:
-        close = near_names(missing[0], known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(missing[0], known, n=1)
         raise NotFoundError(
             f"the session has no tool {', '.join(missing)}{hint}",
             error_type="ToolNotFound",

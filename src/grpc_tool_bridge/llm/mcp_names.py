@@ -3,6 +3,9 @@
 # The key of an error's facts in ``_meta`` of a result.
 ERROR_META = "grpc-tool-bridge/error"
 
+# The key of the id of the call, as in the hub's log, in ``_meta`` of a result that is an error.
+REQUEST_META = "grpc-tool-bridge/request_id"
+
 # Among the patterns that choose tools: the search alone.
 SEARCH_ALONE = "search"
 

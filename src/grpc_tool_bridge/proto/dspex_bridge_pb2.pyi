@@ -2891,7 +2891,7 @@ class CallInfo(google.protobuf.message.Message):
     def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def progress(self) -> global___Progress:
-        """The last progress that its tool reported, if it runs in the hub's process."""
+        """The last progress that its tool reported; of a worker's tool, if the worker tells the hub."""
 
     @property
     def args(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[google.protobuf.any_pb2.Any]:

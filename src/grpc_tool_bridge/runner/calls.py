@@ -143,6 +143,10 @@ class Call:
         """Returns the id of the call; makes one if its caller gave none."""
         return self.request_id
 
+    def set_in_tool(self, *, inside: bool) -> None:
+        """Says whether the end of the call cancels its task: while its tool or middleware runs."""
+        self._in_tool = inside
+
     def metadata_of(self, request: Any) -> dict[str, str]:
         """Returns the metadata that the tool finds; an item of a batch has none of its own."""
         return dict(getattr(request, "context", ()))

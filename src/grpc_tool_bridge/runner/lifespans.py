@@ -41,11 +41,9 @@ class Lifespans:
         self._functions = list(dict.fromkeys(functions))
         self.values: LifespanValues = NO_LIFESPAN
         self.failed = ""
-        self._given: Any = None
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._lock = asyncio.Lock()
-        self._entered: asyncio.Future[None] | None = None
         self._end = asyncio.Event()
 
     def __len__(self) -> int:
@@ -66,16 +64,20 @@ class Lifespans:
         async with self._lock:
             if self._task is not None:
                 return
-            self._given = given
-            self._entered = asyncio.get_running_loop().create_future()
-            self._task = asyncio.create_task(self._run(self._entered), name="lifespan")
+            entered = asyncio.get_running_loop().create_future()
+            self._end = asyncio.Event()
+            self._task = asyncio.create_task(self._run(given, entered, self._end), name="lifespan")
             try:
-                await asyncio.wait((self._entered, self._task), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((entered, self._task), return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                self._task.cancel()
-                await asyncio.wait((self._task,))
+                # One that ignores its cancellation is left as soon as it has been entered.
+                self._end.set()
+                task, self._task = self._task, None
+                task.cancel()
+                await asyncio.wait((task,))
+                self._error = None
                 raise
-            if not self._entered.done():
+            if not entered.done():
                 # It may be tried again.
                 task, self._task = self._task, None
                 await task
@@ -102,28 +104,30 @@ class Lifespans:
         if error is not None:
             raise error
 
-    async def _run(self, entered: "asyncio.Future[None]") -> None:
+    async def _run(self, given: Any, entered: "asyncio.Future[None]", end: asyncio.Event) -> None:
         try:
-            await self._live(entered)
+            await self._live(given, entered, end)
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - raised where they are started or closed; SystemExit ends a loop
             self._error = error
 
-    async def _live(self, entered: "asyncio.Future[None]") -> None:
+    async def _live(self, given: Any, entered: "asyncio.Future[None]", end: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             values: dict[str, Any] = {}
             for function in self._functions:
-                await self._enter(function, stack, values)
+                await self._enter(function, given, stack, values)
             self.values = LifespanValues(values)
             entered.set_result(None)
             stack.callback(self._forget)
-            await self._end.wait()
+            await end.wait()
 
-    async def _enter(self, function: Lifespan, stack: contextlib.AsyncExitStack, values: dict[str, Any]) -> None:
+    async def _enter(
+        self, function: Lifespan, given: Any, stack: contextlib.AsyncExitStack, values: dict[str, Any]
+    ) -> None:
         name = lifespan_name(function)
         try:
-            manager = _manager_of(function, self._given)
+            manager = _manager_of(function, given)
             yielded = await manager.__aenter__()
         except BaseException as error:
             self._note(error, name, "raised by")

@@ -19,13 +19,9 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.threads import NestedThreads
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
-    ToolBridgeError,
     ValidationError,
-    error_info,
 )
-from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    ErrorInfo,
     StreamConfig,
     ToolCallRequest,
     ToolCallResponse,
@@ -39,8 +35,9 @@ from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
 from grpc_tool_bridge.runner.aging import AgeLimits
 from grpc_tool_bridge.runner.calls import Call, end_if_forked, function_of
 from grpc_tool_bridge.runner.dependents import Dependents
-from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, FormattedError, ToolRaised
+from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, ToolRaised
 from grpc_tool_bridge.runner.events import Event, EventStream, event_metadata
+from grpc_tool_bridge.runner.failures import Failures
 from grpc_tool_bridge.runner.process import RaisedElsewhereError
 from grpc_tool_bridge.runner.processes import ToolProcesses, available_cores
 from grpc_tool_bridge.runner.results import (
@@ -82,6 +79,8 @@ class ToolRunner:
         tasks: Owner of tools that ignore their cancellation.
         pools: The threads and the processes that tools take, by the setting that limits them.
         surroundings: What its tools run in.
+        error_info_of, error_of: As ``info_of`` and ``fault_info`` of ``Failures``.
+        check_size, pack: As in ``Results``.
     """
 
     def __init__(self, settings: Settings, make_runtime: Callable[[Any], ToolRuntime]) -> None:
@@ -96,6 +95,8 @@ class ToolRunner:
         self._formatter = ErrorFormatter(show_tracebacks=settings.show_tracebacks)
         self._results = Results(settings, threads=self._threads, writers=self._writers, formatter=self._formatter)
         self._dependents = Dependents(self._results, self._threads, self._formatter)
+        failures = Failures(self._formatter, show_tracebacks=settings.show_tracebacks)
+        self.error_info_of, self.error_of = failures.info_of, failures.fault_info
         self.check_size = self._results.check_size
         self.pack = self._results.pack
         # What a call waits for before its tool starts, for error texts.
@@ -519,56 +520,6 @@ class ToolRunner:
 
     def try_call(self, call: Call, request: ToolCallRequest | None, payload: Payload, done: Any) -> None:
         """Returns None: a function is run by ``call``."""
-
-    # --------------------------------------------------------------------------------------------------- answers
-
-    async def error_info_of(self, failure: BaseException, call: Call | None) -> ErrorInfo:
-        """Returns the error of a failed call for the wire; formats a tool's exception outside of the event loop.
-
-        Args:
-            failure: Any exception. One that is neither an Exception nor wrapped was raised by a tool's own code, unless
-                it ends the call from outside.
-            call: The call, or None if it was not opened.
-
-        Raises:
-            asyncio.CancelledError: The caller has gone.
-            GeneratorExit: The reader of the stream has gone.
-        """
-        if isinstance(failure, GeneratorExit):
-            raise failure
-        if isinstance(failure, asyncio.CancelledError):
-            return await self._cancelled(call, failure)
-        if call is None or (type(failure) is not ToolRaised and issubclass(type(failure), Exception)):
-            return self.error_of(failure)
-        error = failure.error if type(failure) is ToolRaised else failure
-        if call.cause is not None:
-            # What ended the call matters, not what the tool raised meanwhile.
-            return error_info(call.cause)
-        is_timeout = error.is_timeout if type(error) is FormattedError else issubclass(type(error), TimeoutError)
-        if is_timeout and call.deadline <= time.monotonic():
-            # A nested call has the same deadline, and may be the first to time out.
-            return error_info(call.timeout_error())
-        if type(error) is RaisedElsewhereError:
-            if not self.settings.show_tracebacks:
-                error.info.stacktrace = ""
-            return error.info
-        return await self._formatter.format(call, error)
-
-    def error_of(self, failure: BaseException) -> ErrorInfo:
-        """Returns the error for a failure that is not a tool's; logs it if it is a fault of the bridge."""
-        info = error_info(failure)
-        if not issubclass(type(failure), ToolBridgeError):
-            log_fault(_log, "fault %s in a call", info.details["error_id"], error=failure)
-        return info
-
-    async def _cancelled(self, call: Call | None, cancelled: asyncio.CancelledError) -> ErrorInfo:
-        """Returns the error for a cancellation by the call or the tool; raises one from outside again."""
-        cause = call.convert() if call is not None else None
-        if cause is not None:
-            return error_info(cause)
-        if call is None or call.cancelled_from_outside():
-            raise cancelled
-        return await self._formatter.format(call, cancelled)
 
 
 def _is_slow_to_read(request: Request) -> bool:

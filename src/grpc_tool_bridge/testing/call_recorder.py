@@ -14,12 +14,12 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.large_messages import whole
 from grpc_tool_bridge.runner.error_formatter import FormattedError, ToolRaised
-from grpc_tool_bridge.tools.signatures import KEYWORD_ONLY, KIND_RULES, VAR_KEYWORD, VAR_POSITIONAL
+from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, VAR_KEYWORD, VAR_POSITIONAL, kind_of
 from grpc_tool_bridge.tools.tool_calls import RecordedCall, ToolCalls
 from grpc_tool_bridge.values.serialization import deserialize_value
 
-# Rules of arguments that cannot be given by position, one by one.
-_NOT_POSITIONAL = {KIND_RULES[kind] for kind in (KEYWORD_ONLY, VAR_POSITIONAL, VAR_KEYWORD)}
+# Arguments that cannot be given by position, one by one.
+_NOT_POSITIONAL = (KEYWORD_ONLY, VAR_POSITIONAL, VAR_KEYWORD)
 
 
 class HasHub(Protocol):
@@ -145,12 +145,11 @@ class RecordingBackend:
 
     def _record(self, call: HubCall, request: Any) -> RecordedCall:
         message = whole(request)
-        rules = [(item.name, set(item.validation.custom_rules)) for item in call.tool.spec.arguments]
         recorded = RecordedCall(
             call.tool.name,
             tuple(map(_read, message.args)),
             {name: _read(value) for name, value in message.kwargs.items()},
-            names=[name for name, found in rules if not found & _NOT_POSITIONAL],
+            names=[item.name for item in call.tool.spec.arguments if kind_of(item) not in _NOT_POSITIONAL],
         )
         self._calls.add(recorded)
         return recorded

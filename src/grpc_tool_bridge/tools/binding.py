@@ -17,8 +17,9 @@ from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, check_values
+from grpc_tool_bridge.tools.argument_kinds import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL
 from grpc_tool_bridge.tools.checks import Check
-from grpc_tool_bridge.tools.signatures import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.tools.signatures import Parameter, Signature
 from grpc_tool_bridge.tools.wording import describe_problems, show
 from grpc_tool_bridge.values.serialization import deserialize_value
 

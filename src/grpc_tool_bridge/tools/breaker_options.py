@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
 # In the metadata of a spec: a JSON object with the fields of a rule.
@@ -69,9 +69,9 @@ _EXAMPLE = '{"failures": 5, "seconds": 30}'
 def _checked(where: str, given: Mapping[str, Any]) -> BreakerRule:
     for key in given:
         if key not in BreakerRule._fields:
-            close = near_names(str(key), BreakerRule._fields)
-            hint = f"did you mean {close[0]}?" if close else f"its fields are {' and '.join(BreakerRule._fields)}"
-            raise ValueError(f"{where} has no {str(key)[:60]!r}; {hint}")
+            known = f"its fields are {' and '.join(BreakerRule._fields)}"
+            hint = did_you_mean(str(key), BreakerRule._fields, known, n=1)
+            raise ValueError(f"{where} has no {str(key)[:60]!r}{hint}")
     failures, seconds = given.get("failures"), given.get("seconds")
     if failures is not None and (type(failures) is not int or not 0 <= failures <= MAX_FAILURES):
         raise ValueError(f"{where}: failures is {clipped_repr(failures, 60)}; it must be a whole number, 0 (never) or "

@@ -260,7 +260,7 @@ class ToolContext(CallContext):
     def _send(self, event: Progress | LogRecord) -> None:
         if self._emit is not None:
             self._emit(event)
-        # The hub records it even if the caller did not ask for events; a worker does not.
+        # The hub shows it to who watches it, even if the caller did not ask for events.
         told = getattr(self._runtime, "told", None)
         if told is not None:
             told(event)

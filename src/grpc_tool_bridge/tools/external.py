@@ -9,10 +9,11 @@ from typing import Any
 from grpc_tool_bridge.errors import SerializationError, ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
+from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, KIND_RULES
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
-from grpc_tool_bridge.tools.signatures import KEYWORD_ONLY, KIND_RULES, Signature
+from grpc_tool_bridge.tools.signatures import Signature
 from grpc_tool_bridge.tools.spec_arguments import read_arguments
 from grpc_tool_bridge.tools.tool import Tool, tool_of_spec
 from grpc_tool_bridge.values.serialization import serialize_value

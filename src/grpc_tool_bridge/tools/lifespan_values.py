@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Never
 
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 
 
 class LifespanValues(Mapping[str, Any]):
@@ -35,8 +35,7 @@ class LifespanValues(Mapping[str, Any]):
     def _refuse(self, name: str) -> Never:
         if not self._is_served:
             raise KeyError(f"there is no lifespan, so there is no {name!r}; give one as lifespan= or --lifespan")
-        close = near_names(str(name), self._values)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(str(name), self._values, n=1, quoted=True)
         known = ", ".join(map(repr, self._values)) or "nothing"
         raise KeyError(f"no lifespan has yielded {name!r}, only {known}{hint}")
 

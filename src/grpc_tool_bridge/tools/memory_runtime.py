@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
     error_info,
 )
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.errors.plain_errors import is_of_bridge
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, VariableInfo, VariableMetadata
@@ -200,8 +200,7 @@ class MemoryRuntime:
 
     async def _value(self, tool_id: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if tool_id not in self._tools:
-            close = near_names(tool_id, self._tools)
-            hint = f"; did you mean {' or '.join(close)}?" if close else "; give it as tools={...}"
+            hint = did_you_mean(tool_id, self._tools, "give it as tools={...}")
             raise NotFoundError(f"the test has no tool {tool_id!r}{hint}", error_type="ToolNotFound")
         given = self._tools[tool_id]
         if isinstance(given, BaseException) or (isinstance(given, type) and issubclass(given, BaseException)):

@@ -1,4 +1,4 @@
-"""Middleware: functions around each call of a tool, at a hub or at a client.
+"""Middleware: functions around each call of a tool, at a hub, at a worker or at a client.
 
 ::
 
@@ -19,7 +19,14 @@ from typing import Any, Literal
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from grpc_tool_bridge.config.argument_checks import list_of, refuse_plain, refuse_type
+from grpc_tool_bridge.config.argument_checks import (
+    check_named,
+    check_positional,
+    check_texts_by_name,
+    list_of,
+    refuse_plain,
+    refuse_type,
+)
 from grpc_tool_bridge.errors import ProtocolError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
@@ -33,6 +40,7 @@ class ToolCall:
     """A call of a tool, as middleware sees it.
 
     What middleware changes in ``args``, ``kwargs`` and ``metadata`` before ``call_next(call)`` is what the tool gets.
+    At the hub, ``call_next`` may be called again when the one before has ended, but not while it runs.
 
     Attributes:
         tool: The tool's name.
@@ -40,15 +48,16 @@ class ToolCall:
         session_id: The session that the call belongs to.
         request_id: The id of the call, as in logs and in ``ToolContext.request_id``.
         parent_id: The ``request_id`` of the call whose tool or agent makes this one; empty for a call from outside, and
-            at a client.
+            at a client or a worker.
         metadata: The metadata of the call, which the tool finds in ``ToolContext.metadata``; with that of its session
-            at the hub.
-        timeout: Seconds that the whole call may take.
+            at the hub and at a worker.
+        timeout: Seconds that the whole call may take; at a client, those of each ``call_next``.
         kind: Where the call comes from: "call", "stream" or "batch" (an item of one) from outside; "nested", if another
-            tool makes it, and "agent", if an agent does.
+            tool makes it, and "agent", if an agent does. A worker is not told of batches and agents: for it, they are
+            "call" and "nested".
         is_stream: Whether ``call_next`` returns an async iterator, and the middleware has to return one.
         idempotency_key: Calls with this key and the same arguments run once in a session; empty: no key.
-        side: "hub" or "client".
+        side: "hub", "worker" or "client".
     """
 
     def __init__(
@@ -61,7 +70,7 @@ class ToolCall:
         timeout: float,
         kind: CallKind,
         is_stream: bool,
-        side: Literal["hub", "client"],
+        side: Literal["hub", "worker", "client"],
         idempotency_key: str = "",
         parent_id: str = "",
         args: Iterable[Any] = (),
@@ -83,7 +92,7 @@ class ToolCall:
 
     @property
     def args(self) -> list[Any]:
-        """The arguments by position. At the hub they are decoded when they are first read.
+        """The arguments by position. At the hub and at a worker they are decoded when they are first read.
 
         Raises:
             SerializationError: They cannot be decoded.
@@ -92,7 +101,7 @@ class ToolCall:
 
     @args.setter
     def args(self, args: Iterable[Any]) -> None:
-        self._args = list(args)
+        self._set_args(args)
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -101,7 +110,20 @@ class ToolCall:
 
     @kwargs.setter
     def kwargs(self, kwargs: Mapping[str, Any]) -> None:
+        self._set_kwargs(kwargs)
+
+    def _set_args(self, args: Any) -> None:
+        check_positional("call.args", args)
+        self._args = list(args)
+
+    def _set_kwargs(self, kwargs: Any) -> None:
+        check_named("call.kwargs", kwargs)
         self._kwargs = dict(kwargs)
+
+    def check_changes(self) -> None:
+        """Checks what middleware may have changed; raises ArgumentTypeError or ValidationError."""
+        check_texts_by_name("call.metadata", self.metadata)
+        check_named("call.kwargs", self._kwargs)
 
     async def read_arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Returns ``args`` and ``kwargs``; decodes large ones in a thread, so that other calls go on meanwhile."""
@@ -187,3 +209,16 @@ def _check(place: int, middleware: Any) -> None:
     is_plain = isinstance(middleware, FunctionType) and not inspect.iscoroutinefunction(middleware)
     if is_plain and not hasattr(middleware, "__wrapped__"):
         raise ValidationError(f"{what}: {middleware.__name__} must be an async function: async def(call, call_next)")
+    try:
+        signature = inspect.signature(middleware)
+    except (ValueError, TypeError):
+        # Made in C, or with a signature of its own: nothing is known of what it takes.
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(middleware, "__name__", type(middleware).__name__)
+        given = ", ".join(signature.parameters)
+        raise ValidationError(
+            f"{what}: {name}({given}) is called with two arguments; declare it as async def {name}(call, call_next)"
+        ) from None

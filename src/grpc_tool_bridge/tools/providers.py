@@ -7,17 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from grpc_tool_bridge.tools.annotations import UnresolvedNameError
+from grpc_tool_bridge.tools.argument_kinds import POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL
 from grpc_tool_bridge.tools.depends import Dependency, Overrides, dependency_of
-from grpc_tool_bridge.tools.signatures import (
-    EMPTY,
-    POSITIONAL_ONLY,
-    VAR_KEYWORD,
-    VAR_POSITIONAL,
-    Resolver,
-    described_by,
-    implementation,
-    is_context,
-)
+from grpc_tool_bridge.tools.signatures import EMPTY, Resolver, described_by, implementation, is_context
 
 
 @dataclass(frozen=True, slots=True, eq=False)

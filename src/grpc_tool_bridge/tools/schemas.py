@@ -11,8 +11,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import PydanticSerializationError, core_schema, to_jsonable_python
 
 from grpc_tool_bridge.errors import SerializationError
+from grpc_tool_bridge.tools.argument_kinds import VAR_KEYWORD, VAR_POSITIONAL
 from grpc_tool_bridge.tools.checks import Check
-from grpc_tool_bridge.tools.signatures import EMPTY, VAR_KEYWORD, VAR_POSITIONAL, Parameter, Signature
+from grpc_tool_bridge.tools.signatures import EMPTY, Parameter, Signature
 from grpc_tool_bridge.tools.structs import has_struct_fields
 from grpc_tool_bridge.tools.typespecs import public_name
 from grpc_tool_bridge.values.records import is_pydantics

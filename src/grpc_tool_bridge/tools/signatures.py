@@ -26,23 +26,13 @@ from grpc_tool_bridge.tools.annotations import (
     unpacked,
     without_none,
 )
+from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, POSITIONAL_ONLY, VAR_KEYWORD, VAR_POSITIONAL
 from grpc_tool_bridge.tools.call_context import CallContext
 from grpc_tool_bridge.tools.depends import Dependency, dependency_of
 from grpc_tool_bridge.tools.docstrings import Docstring, read_docstring
 from grpc_tool_bridge.tools.typespecs import bare_text
 
 EMPTY = inspect.Parameter.empty
-POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
-KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
-VAR_POSITIONAL = inspect.Parameter.VAR_POSITIONAL
-VAR_KEYWORD = inspect.Parameter.VAR_KEYWORD
-# How a parameter is given, unless both ways; in ``custom_rules``, since the wire has no field for it.
-KIND_RULES: Mapping[Any, str] = {
-    POSITIONAL_ONLY: "positional-only",
-    KEYWORD_ONLY: "keyword-only",
-    VAR_POSITIONAL: "var-positional",
-    VAR_KEYWORD: "var-keyword",
-}
 
 
 class _Omitted:

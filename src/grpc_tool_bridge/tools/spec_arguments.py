@@ -6,7 +6,6 @@ too: bytes for a string. Only texts, bytes, numbers, truth values and None are t
 the worker, and so are patterns: a peer's pattern could keep the hub busy indefinitely.
 """
 
-import inspect
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +17,10 @@ import msgspec
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ValidationRules
 from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, KINDS_BY_RULE, VAR_KEYWORD, VAR_POSITIONAL, kind_of
 from grpc_tool_bridge.tools.checks import EVERYTHING, Check, Validator
 from grpc_tool_bridge.tools.rewriting import Schema
-from grpc_tool_bridge.tools.signatures import (
-    EMPTY,
-    KEYWORD_ONLY,
-    KIND_RULES,
-    VAR_KEYWORD,
-    VAR_POSITIONAL,
-    Parameter,
-    Signature,
-)
+from grpc_tool_bridge.tools.signatures import EMPTY, Parameter, Signature
 
 # Far more than any usable tool has.
 MAX_ARGUMENTS = 256
@@ -41,7 +33,6 @@ MAX_CHOICES = 1_000
 _MAX_EXACT = 2**53
 # Custom rules as ``describe_tool`` writes them: how an argument is given, and what narrows its values. Any other rule
 # could mean that the tool takes more than its type says.
-_KINDS: Mapping[str, Any] = {rule: kind for kind, rule in KIND_RULES.items()}
 _NARROWING = ("multiple of ", "ge ", "gt ", "le ", "lt ")
 _OR_NONE = " | None"
 
@@ -210,9 +201,7 @@ def _of_arguments(items: Collection[ArgumentSpec], schema: _InputSchema | None) 
 
 
 def _parameter(item: ArgumentSpec) -> Parameter:
-    kinds = (_KINDS[rule] for rule in item.validation.custom_rules if rule in _KINDS)
-    default = EMPTY if item.required else None
-    return Parameter(item.name, next(kinds, inspect.Parameter.POSITIONAL_OR_KEYWORD), Any, default)
+    return Parameter(item.name, kind_of(item), Any, EMPTY if item.required else None)
 
 
 def _facts_of(parameter: Parameter, schema: _InputSchema | None) -> Any:
@@ -227,7 +216,7 @@ def _facts_of(parameter: Parameter, schema: _InputSchema | None) -> Any:
 
 def _argument_check(item: ArgumentSpec, facts: Any) -> Check:
     """Makes a check of the Python type, with the rules of the input schema: those of the spec are rounded."""
-    if any(rule not in _KINDS and not rule.startswith(_NARROWING) for rule in item.validation.custom_rules):
+    if any(rule not in KINDS_BY_RULE and not rule.startswith(_NARROWING) for rule in item.validation.custom_rules):
         return _ANYTHING
     if not item.python_type:
         return _property_check(facts)

@@ -6,10 +6,11 @@ from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType, ValidationRules
+from grpc_tool_bridge.tools.argument_kinds import KIND_RULES
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.schemas import input_schema, output_schema
-from grpc_tool_bridge.tools.signatures import EMPTY, KIND_RULES, Parameter, Signature
+from grpc_tool_bridge.tools.signatures import EMPTY, Parameter, Signature
 from grpc_tool_bridge.tools.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.values.serialization import serialize_value
 

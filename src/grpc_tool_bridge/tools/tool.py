@@ -233,6 +233,14 @@ class Tool(Generic[P, R_co]):
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # Pickled by its name, as the function itself is.
+        if isinstance(self.function, types.MethodType):
+            owner, name = self.function.__self__, self.function.__name__
+            if isinstance(inspect.getattr_static(type(owner), name, None), Tool):
+                return getattr, (owner, name)
+        return str(self.__qualname__)
+
     def __repr__(self) -> str:
         name = self.spec.name if "_plan" in self.__dict__ else self.__name__
         return f"<Tool {name}{inspect.signature(self.function)}>"
@@ -358,11 +366,12 @@ def tool_of_spec(
     return Tool(function, plan)
 
 
-def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
+def as_tool(obj: Tool | Callable[..., Any], name: str | None = None) -> Tool:
     """Turns anything that is accepted as a tool into one.
 
     Args:
         obj: A tool, or anything that ``tool`` takes.
+        name: The name of a tool that is made. None: that of the function.
 
     Returns:
         ``obj`` itself if it is a tool, otherwise a tool with default options.
@@ -371,7 +380,7 @@ def as_tool(obj: Tool | Callable[..., Any]) -> Tool:
         TypeError: It cannot be a tool, such as a method without its instance.
         ValueError: Its name is not a valid tool name.
     """
-    made = _tool_inside(obj) or _make(obj, ToolOptions())
+    made = _tool_inside(obj) or _make(obj, ToolOptions(name=name))
     if made.is_unbound:
         qualname = made.__dict__["__qualname__"]
         raise TypeError(f"{qualname} is a method without its instance; offer it as instance.{made.__name__}")

@@ -13,16 +13,25 @@ MAX_VERSION_CHARS = 64
 # Of a version that others stand beside: it is part of a name.
 VERSION = re.compile(rf"[A-Za-z0-9_.+!-]{{1,{MAX_VERSION_CHARS}}}", re.ASCII)
 
-# Numbers with dots; then a pre-release, as semver (1.0.0-rc.1) or PEP 440 (1.0rc1) writes it, .dev1 or .post1; then a
-# build, which does not count.
-_RELEASE = re.compile(
-    r"v?(?P<release>\d+(?:\.\d+)*)(?:[-_.]?(?P<kind>dev|post|alpha|beta|preview|pre|rc|a|b|c)[-_.]?(?P<number>\d*)"
-    r"|-(?P<other>[0-9a-z-]+(?:\.[0-9a-z-]+)*))?(?:\+[0-9a-z.-]+)?",
+# As PEP 440 writes versions: an epoch, numbers with dots, a pre-release, .post1, .dev1, and a local part that does not
+# count. What semver and PEP 440 read differently, 1.0-r1, is semver's.
+_PEP_440 = re.compile(
+    r"v?(?:(?P<epoch>\d+)!)?(?P<release>\d+(?:\.\d+)*)"
+    r"(?:[-_.]?(?P<kind>alpha|beta|preview|pre|rc|a|b|c)[-_.]?(?P<number>\d*))?"
+    r"(?P<post>(?:[-_.]?post|[_.]?(?:rev|r))[-_.]?(?P<after>\d*))?"
+    r"(?P<dev>[-_.]?dev[-_.]?(?P<before>\d*))?"
+    r"(?:\+[0-9a-z._-]+)?",
     re.ASCII | re.IGNORECASE,
+)
+# As semver does: a pre-release of any words, and a build, which does not count.
+_SEMVER = re.compile(
+    r"v?(?P<release>\d+(?:\.\d+)*)-(?P<words>[0-9a-z-]+(?:\.[0-9a-z-]+)*)(?:\+[0-9a-z.-]+)?", re.ASCII | re.IGNORECASE
 )
 # PEP 440's other spellings.
 _KINDS = {"a": "alpha", "b": "beta", "c": "rc", "pre": "rc", "preview": "rc"}
-_DEV, _BEFORE, _FINAL, _POST = range(4)
+_DEV, _BEFORE, _FINAL = range(3)
+# After those of a number: a version without .post1 is older than one with it, and one without .dev1 is newer.
+_NONE, _ANY = -1, float("inf")
 
 # Numbers of more digits are compared as texts: Python refuses to read thousands of them.
 _MAX_DIGITS = 18
@@ -49,21 +58,29 @@ def version_key(version: str) -> VersionKey:
     and ``1.0`` equals ``1.0.0``. Any other text is older than all of these. Of versions with equal keys, the one that
     was registered last is the newest.
     """
-    found = _RELEASE.fullmatch(version)
-    if found is None or max(map(len, re.findall(r"\d+", version))) > _MAX_DIGITS:
+    if max(map(len, re.findall(r"\d+", version)), default=0) > _MAX_DIGITS:
         return False, ()
-    release = [int(part) for part in found["release"].split(".")]
-    while len(release) > 1 and not release[-1]:
-        release.pop()
-    if found["kind"]:
-        kind = found["kind"].lower()
-        number = int(found["number"] or 0)
-        if kind in ("dev", "post"):
-            return True, (tuple(release), _DEV if kind == "dev" else _POST, ((0, number, ""),))
-        return True, (tuple(release), _BEFORE, ((1, 0, _KINDS.get(kind, kind)), (0, number, "")))
-    if found["other"]:
-        return True, (tuple(release), _BEFORE, tuple(map(_identifier, found["other"].lower().split("."))))
-    return True, (tuple(release), _FINAL, ())
+    if (found := _PEP_440.fullmatch(version)) is not None:
+        post = int(found["after"] or 0) if found["post"] else _NONE
+        dev = int(found["before"] or 0) if found["dev"] else _ANY
+        words: tuple[Any, ...] = ()
+        stage = _DEV if found["dev"] and not found["post"] else _FINAL
+        if found["kind"]:
+            kind = found["kind"].lower()
+            stage, words = _BEFORE, ((1, 0, _KINDS.get(kind, kind)), (0, int(found["number"] or 0), ""))
+        return True, (int(found["epoch"] or 0), _release(found["release"]), stage, words, post, dev)
+    if (found := _SEMVER.fullmatch(version)) is not None:
+        words = tuple(map(_identifier, found["words"].lower().split(".")))
+        return True, (0, _release(found["release"]), _BEFORE, words, _NONE, _ANY)
+    return False, ()
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """Returns the numbers of a release, without zeros at the end."""
+    numbers = [int(part) for part in text.split(".")]
+    while len(numbers) > 1 and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _identifier(text: str) -> tuple[int, int, str]:

@@ -6,7 +6,7 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from grpc_tool_bridge.config.argument_checks import check_type, list_of, refuse_value
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.llm.tool_marks import checked_tags
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.tools.options import TOOL_NAME, checked_name, put_marks
@@ -23,7 +23,8 @@ class Toolset:
     If methods are marked with ``@tool``, the toolset has these, with their options, wherever in the class or its base
     classes they are marked; a method that overrides a marked one is one, too, with the same options. If none is marked,
     it has all public methods of the class and of those of its base classes that are of the same package. Static and
-    class methods count as methods; properties, and names that begin with ``_``, never do.
+    class methods count as methods; properties, and names that begin with ``_``, never do. A tool has the name that its
+    method has in the class, unless ``@tool`` gives it another one.
 
     A module is taken likewise: its tools or, if it has none, the public functions that it defines itself (those of
     ``__all__``, if it has that), but for ``lifespan``.
@@ -73,12 +74,13 @@ class Toolset:
             members, marked = _of_object(source)
         names = _chosen(self._of, members, marked, include, exclude)
         added = checked_tags(tags)
+        check_type("version", version, str, 'a text, such as "1.0"')
 
         def mark(spec: ToolSpec) -> None:
             put_marks(spec, hidden=hidden, deprecated=deprecated, tags=added)
             spec.version = spec.version or version
 
-        found = [as_tool(members[name]) for name in names]
+        found = [as_tool(members[name], name) for name in names]
         self.tools = [tool.changed(checked_name(f"{prefix}{tool.spec.name}", "name"), mark) for tool in found]
 
     def __iter__(self) -> Iterator[Tool]:
@@ -180,14 +182,17 @@ def _names(what: str, of: str, given: Iterable[str], members: Collection[str]) -
     names = list_of(what, given, _NAMES)
     for name in names:
         if name not in members:
-            close = near_names(name, members) if isinstance(name, str) else []
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            hint = did_you_mean(name, members) if isinstance(name, str) else ""
             raise ValueError(f"{what}: {of} has no method {name!r:.100}{hint}")
     return names
 
 
 def _is_method(value: object) -> bool:
-    return isinstance(value, FunctionType | staticmethod | classmethod | Tool)
+    """Whether an attribute of a class is a method, be it wrapped by a decorator such as ``functools.cache``."""
+    if isinstance(value, FunctionType | staticmethod | classmethod | Tool):
+        return True
+    wraps = callable(value) and hasattr(type(value), "__get__")
+    return wraps and isinstance(getattr(value, "__wrapped__", None), FunctionType)
 
 
 def _has_tool(value: object) -> bool:

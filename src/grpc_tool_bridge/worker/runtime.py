@@ -7,10 +7,11 @@ from typing import Any
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import DeadlineExceededError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, ToolSpec, VariableInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LogRecord, Progress, ToolSpec, VariableInfo
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
 from grpc_tool_bridge.runner.asking import ask
 from grpc_tool_bridge.transport.link_stub import LinkStub
+from grpc_tool_bridge.worker.reports import Reports
 from grpc_tool_bridge.worker.service import ServedCall
 
 
@@ -78,6 +79,8 @@ class LinkedSession:
             transport = _OriginTransport(LinkStub(self._origin.link), self._origin.number, self._where)
             self._client = ToolBridgeClient(transport)
             self._client.session_id = self._session_id
+            # The hub logs it: nobody reads the warnings of a worker or an agent.
+            self._client.caller.warns = False
         return self._client
 
 
@@ -87,6 +90,7 @@ class WorkerRuntime(LinkedSession):
     def __init__(self, call: ServedCall, where: str) -> None:
         super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)
         self._call = call
+        self._reports = None if call.origin is None else Reports(call.origin)
 
     async def get_variable(self, name: str) -> Any:
         """Returns the value; raises NotFoundError."""
@@ -107,6 +111,11 @@ class WorkerRuntime(LinkedSession):
     async def ask(self, question: Ask) -> Answer:
         """Asks the caller of the outermost call, through the hub; raises UnimplementedError."""
         return await ask(self._call, question)
+
+    def told(self, event: Progress | LogRecord) -> None:
+        """Sends progress and log records of the tool to the hub; from any thread."""
+        if self._reports is not None:
+            self._reports.send(event)
 
 
 class _OriginTransport:

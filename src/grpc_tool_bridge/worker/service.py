@@ -4,10 +4,12 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.interfaces import Backend
+from grpc_tool_bridge.core.middleware import CallMiddleware
 from grpc_tool_bridge.errors import AlreadyExistsError, NotFoundError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ErrorInfo,
@@ -26,6 +28,7 @@ from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
 from grpc_tool_bridge.tools.context import ToolRuntime
+from grpc_tool_bridge.tools.middleware import CallNext
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 from grpc_tool_bridge.tools.tool_versions import check_beside, version_key, versioned
 from grpc_tool_bridge.tools.toolset import flat
@@ -38,10 +41,15 @@ class ServedCall(Call):
     Attributes:
         origin: The hub's call, as the transport knows it.
         asker: Sends the tool's questions to the hub; None: the caller cannot answer.
+        adds_metadata: Whether the metadata of its session is still added to its own; the hub has done so.
+        last_chunk, error: As for a call of the hub; its backend is in this process, and leaves them.
     """
 
     origin: Any = None
     asker: Asker | None = None
+    adds_metadata = False
+    last_chunk: None = None
+    error: None = None
 
     def identify(self) -> str:
         """Returns the id of the call, which the hub has as well; makes one if the hub is an older one."""
@@ -59,6 +67,11 @@ class _HubSession:
     id: str
     calls: set[Call] | None
 
+    @property
+    def caching(self) -> bool:
+        """Whether results are kept; the hub does that."""
+        return False
+
 
 @dataclass(slots=True, eq=False)
 class _ToolName:
@@ -66,6 +79,12 @@ class _ToolName:
 
     name: str
     tool: Tool | None
+    backend: None = None
+
+    @property
+    def spec(self) -> ToolSpec | None:
+        """The spec of the tool."""
+        return None if self.tool is None else self.tool.spec
 
 
 class ToolService:
@@ -75,9 +94,13 @@ class ToolService:
         tools: Functions and tools.
         settings: Limits of threads, processes and messages.
         make_runtime: Creates the runtime of a call's context.
+        chain: Middleware that runs around each call; None: there is none.
 
     Attributes:
         surroundings: What the tools run in.
+        local: Runs the tools.
+        settings: As given.
+        side: As for ``ToolCall``.
 
     Raises:
         AlreadyExistsError: Two tools have the same name or id, and are not versions of one tool.
@@ -85,11 +108,24 @@ class ToolService:
 
     # See ``served_methods``.
     takes_large_calls = True
+    side: Literal["hub", "worker"] = "worker"
 
     def __init__(
-        self, tools: Iterable[Any], settings: Settings, make_runtime: Callable[[ServedCall], ToolRuntime]
+        self,
+        tools: Iterable[Any],
+        settings: Settings,
+        make_runtime: Callable[[ServedCall], ToolRuntime],
+        *,
+        chain: CallNext | None = None,
     ) -> None:
+        self.settings = settings
         self._runner = ToolRunner(settings, make_runtime)
+        self.local: Backend[Any] = self._runner
+        self.check_size, self.error_info_of = self._runner.check_size, self._runner.error_info_of
+        self._middleware = None if chain is None else CallMiddleware(chain, self)
+        if chain is not None:
+            # What runs without the general way's layers would run without middleware.
+            self.try_begin_tool = None  # type: ignore[method-assign,assignment]  # as ``served_methods`` reads it
         self.surroundings = self._runner.surroundings
         # What is offered, by id and version; and the same by what the hub calls it by.
         self._offered: dict[tuple[str, str], _ToolName] = {}
@@ -222,13 +258,16 @@ class ToolService:
         data: Buffers | None = None
         if request.request_id:
             response.request_id = request.request_id
-        call: Call | None = None
+        call: ServedCall | None = None
         try:
             call = self._open(request, context, self._runner.settings.call_timeout)
-            preparing = self._runner.prepare(call, request, b"", size)
-            if preparing is not None:
-                await preparing
-            data = await self._runner.call(call, request, response, as_bytes=as_bytes)
+            if self._middleware is not None:
+                await self._middleware.call(call, request, response, b"", size)
+            else:
+                preparing = self._runner.prepare(call, request, b"", size)
+                if preparing is not None:
+                    await preparing
+                data = await self._runner.call(call, request, response, as_bytes=as_bytes)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
@@ -252,10 +291,7 @@ class ToolService:
         try:
             call = self._open(request, context, self._runner.settings.stream_timeout)
             stream_id = request.stream_id = call.identify()
-            preparing = self._runner.prepare(call, request, b"", size)
-            if preparing is not None:
-                await preparing
-            async with aclosing(self._runner.stream(call, request, as_bytes=as_bytes)) as chunks:
+            async with aclosing(await self._chunks(call, request, size, as_bytes=as_bytes)) as chunks:
                 async for chunk in chunks:
                     yield chunk
                     sequence += 1
@@ -267,6 +303,20 @@ class ToolService:
                 call.disarm()
         duration_us = (time.perf_counter_ns() - began) // 1_000
         yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
+
+    async def _chunks(
+        self, call: ServedCall, request: ToolStreamRequest, size: int, *, as_bytes: bool
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
+        """Returns the chunks of a stream without the last."""
+        if self._middleware is not None:
+            return self._middleware.stream(call, request, b"", size)
+        preparing = self._runner.prepare(call, request, b"", size)
+        if preparing is not None:
+            await preparing
+        return self._runner.stream(call, request, as_bytes=as_bytes)
+
+    def cache_entry(self, call: ServedCall, request: ToolCallRequest) -> None:
+        """See ``Work``: the hub keeps results."""
 
     def cancel_all(self, cause: ToolBridgeError) -> None:
         """Cancels all suspended calls."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from grpc_tool_bridge.aio import forks
-from grpc_tool_bridge.aio.backoff import RETRY_LAST_SECONDS, back_off
+from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
@@ -39,7 +38,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
 )
 from grpc_tool_bridge.link.memory import MemoryConnection
-from grpc_tool_bridge.link.status import code_of, is_transient
+from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     GetSessionToolsRequest,
     HeartbeatRequest,
@@ -51,6 +50,7 @@ from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.runner.surroundings import Surrounded
+from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
 from grpc_tool_bridge.tools.tool import Tool, as_tool
 from grpc_tool_bridge.tools.tool_versions import versioned
@@ -62,9 +62,7 @@ from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.offers import WorkerOffers
 from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
-
-# Seconds after which a worker logs again that it is waiting for its hub.
-REMINDER_SECONDS = 60.0
+from grpc_tool_bridge.worker.wait_log import WaitLog
 
 # Seconds that cancelled calls have to clean up and to be answered.
 _DELIVERY_SECONDS = 3.0
@@ -106,6 +104,8 @@ class ToolWorker(Surrounded):
         lifetime: Counts its calls, so that it can be replaced after some; None: they are not counted.
         prefix: Comes before the names of ``tools``, with its separator, such as ``"orders."``; those of ``sources``
             have prefixes of their own.
+        middleware: Runs around each call that this worker gets, inside of the hub's: async functions that are called
+            with (call, call_next), the first one outermost.
 
     Attributes:
         address: The hub's.
@@ -139,13 +139,15 @@ class ToolWorker(Surrounded):
         sources: Iterable[ToolSource] = (),
         lifespan: Any = None,
         prefix: str = "",
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings_of(settings)
         check_count("capacity", capacity, least=1, called="1 or more")
         _check_ids(session_id=session_id, worker_id=worker_id)
         self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of)
+        chain = chain_of(middleware)
+        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of, chain=chain)
         self._surroundings = self._service.surroundings
         self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
@@ -171,9 +173,7 @@ class ToolWorker(Surrounded):
         self._registered = self._leaving = False
         # The event loop that it serves in, once started.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Why the hub cannot be reached; logged once and then as a reminder, not on each attempt.
-        self._waits_for: Any = None
-        self._waits_since = self._told_at = 0.0
+        self._waiting = WaitLog()
         self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
         forks.watch(self)
@@ -370,7 +370,7 @@ class ToolWorker(Surrounded):
         async with self._offers.lock:
             await self.register(stub, self._specs)
             await self._offers.register_all(stub)
-        self._waits_for = None
+        self._waiting.end()
 
     def _stub_of_sources(self) -> Any:
         """Returns the stub over which tools of sources are registered; None while there is none, or none any more."""
@@ -414,23 +414,8 @@ class ToolWorker(Surrounded):
         # A hub that refuses it may admit it later: tokens are changed first on one side, then on the other.
         again = self._registered or is_transient(error)
         if again:
-            self._say_that_it_waits(error)
+            self._waiting.note(error, self._transport.where)
         return again
-
-    def _say_that_it_waits(self, error: ToolBridgeError) -> None:
-        now, where, why = time.monotonic(), self._transport.where, error.message
-        if self._waits_for != code_of(error):
-            self._waits_for = code_of(error)
-            self._waits_since = self._told_at = now
-            _log.warning(
-                "waiting for the hub at %s: %s; dialling again with growing pauses of up to %g s",
-                where,
-                why,
-                RETRY_LAST_SECONDS,
-            )
-        elif now - self._told_at >= REMINDER_SECONDS:
-            self._told_at = now
-            _log.warning("still waiting for the hub at %s after %.0f s: %s", where, now - self._waits_since, why)
 
     async def _relinked(self, stub: Any) -> None:
         """Registers the tools over another link."""

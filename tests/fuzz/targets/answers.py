@@ -18,7 +18,7 @@ Use = Callable[[ToolBridgeClient], Awaitable[Any]]
 
 
 async def _call(client: ToolBridgeClient) -> Any:
-    return await client.execute_tool("tool", 1, a=2)
+    return await client.call_tool("tool", 1, a=2)
 
 
 async def _batch(client: ToolBridgeClient) -> Any:

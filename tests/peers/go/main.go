@@ -47,6 +47,10 @@ func fail(_ context.Context, in struct {
 	return nil, &kettleError{in.Why}
 }
 
+func requestID(ctx context.Context, _ nothing) (string, error) {
+	return toolbridge.FromContext(ctx).RequestID, nil
+}
+
 func echo(_ context.Context, in struct {
 	Value any `json:"value"`
 }) (any, error) {
@@ -98,6 +102,7 @@ func main() {
 		toolbridge.Tool("go_set", "Sets a variable.", set),
 		toolbridge.Tool("go_sum_of_elixir", "Adds up what a tool of Elixir streams.", sumOfElixir),
 		toolbridge.Tool("go_fail", "Fails.", fail),
+		toolbridge.Tool("go_request_id", "Returns the id of its call.", requestID),
 		toolbridge.Tool("go_echo", "Returns its argument.", echo),
 		toolbridge.Tool("go_bytes", "Returns so many bytes.", manyBytes),
 		toolbridge.Tool("go_wait", "Waits until it is stopped.", wait(client)),

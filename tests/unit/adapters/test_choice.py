@@ -44,7 +44,7 @@ def test_a_tool_is_found_by_its_name_and_by_what_it_is_called_in_a_framework() -
     assert framework_name("files.read") == "files_read"
     assert [found(bridge, name) for name in ("files.read", "files_read", "x" * 64)] == ["files.read"] * 2 + ["x" * 80]
     assert found(bridge, "a_b") == "a_b"
-    with pytest.raises(NotFoundError, match="no tool 'files_write', did you mean"):
+    with pytest.raises(NotFoundError, match="no tool 'files_write'; did you mean"):
         found(bridge, "files_write")
     with pytest.raises(NotFoundError):
         found(FakeBridge("a.b", "a:b"), "a_b")
@@ -61,7 +61,7 @@ def test_a_tool_that_would_be_called_as_another_of_the_session_is_refused() -> N
 
 
 def test_every_unknown_name_is_in_the_error() -> None:
-    with pytest.raises(NotFoundError, match=r"no tool 'cuont', did you mean 'count'\?; 'xyz'") as caught:
+    with pytest.raises(NotFoundError, match=r"no tool 'cuont' \(did you mean count\?\), 'xyz'") as caught:
         chosen(FakeBridge("count"), "cuont", "count", "xyz")
     assert caught.value.details == {"names": "cuont, xyz"}
 

@@ -93,6 +93,8 @@ async def test_the_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:
         talk = Conversation(bridge.google_adk_toolset())
         await soon(talk.say(types.Part(text="go")))
         (made,) = await bridge.google_adk_toolset().get_tools()
+        assert repr(made) == "<BridgeTool files_erase of <AsyncGRPCProxyTool files.erase(path: str) -> str>>"
+        assert repr(bridge.google_adk_toolset()) == f"<BridgeToolset of {bridge!r}>"
     (request,) = talk.llm.requests
     config: Any = request.config
     (declared,) = config.tools[0].function_declarations
@@ -147,7 +149,7 @@ async def test_an_unknown_confirmation_and_an_unknown_name_are_refused_before_a_
     async with bridge_of(add) as bridge:
         with pytest.raises(ValidationError, match="it must be True, False or 'destructive'"):
             bridge.google_adk_toolset(require_confirmation=wrong)
-        with pytest.raises(NotFoundError, match="did you mean 'add'"):
+        with pytest.raises(NotFoundError, match="did you mean add"):
             bridge.google_adk_toolset("ad")
 
 

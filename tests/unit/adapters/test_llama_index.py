@@ -57,6 +57,7 @@ async def test_an_agent_reads_text_and_the_program_has_the_value() -> None:
 async def test_the_model_is_told_of_the_tool_as_the_hub_describes_it() -> None:
     async with bridge_of(erase) as bridge:
         (made,) = bridge.llama_index_tools()
+        assert repr(made) == "<BridgeTool files_erase of <AsyncGRPCProxyTool files.erase(path: str) -> str>>"
     function = made.metadata.to_openai_tool()["function"]
     assert (function["name"], function["description"]) == ("files_erase", "Erases a file.")
     assert function["parameters"]["properties"] == {"path": {"type": "string"}}

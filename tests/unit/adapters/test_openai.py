@@ -100,7 +100,7 @@ async def test_calls_run_at_once() -> None:
         ("add", "[" * 100_000, "ValidationError", "are not valid JSON"),
         ("add", 3, "ValidationError", "are not valid JSON"),
         ("add", '{"a": "x", "b": 2}', "ValidationError", "'a'"),
-        ("ad", "{}", "ToolNotFound", "did you mean 'add'?"),
+        ("ad", "{}", "ToolNotFound", "did you mean add?"),
     ],
     ids=["no JSON", "no object", "too deep", "no text", "wrong type", "unknown tool"],
 )

@@ -66,6 +66,11 @@ async def run(bridge: ToolBridge, answer: Callable[..., ModelResponse], *names: 
     return (await asyncio.wait_for(agent.run("go"), PATIENCE)).output
 
 
+async def test_a_toolset_tells_its_bridge() -> None:
+    async with bridge_of(add) as bridge:
+        assert repr(bridge.pydantic_ai_toolset()) == f"<BridgeToolset of {bridge!r}>"
+
+
 async def test_an_agent_gets_the_result_as_it_is() -> None:
     answer, told = calling(ToolCallPart("add", {"a": 1, "b": 2}))
     async with bridge_of(add, refuse) as bridge:
@@ -218,7 +223,7 @@ async def test_a_named_tool_that_has_gone_is_not_told_of_and_nor_are_others() ->
 
 async def test_a_name_that_no_tool_has_is_refused_before_a_run() -> None:
     async with bridge_of(add) as bridge:
-        with pytest.raises(NotFoundError, match="did you mean 'add'"):
+        with pytest.raises(NotFoundError, match="did you mean add"):
             bridge.pydantic_ai_toolset("ad")
 
 

@@ -42,8 +42,8 @@ from unit.client.fakes import ENDED, OPENED, FakeTransport, answer, client_of, r
         # The older name of both.
         lambda bridge: bridge.execute_tool("add", 1, b=2),
         lambda bridge: bridge.client.execute_tool("add", 1, b=2),
-        lambda bridge: bridge.execute_tool(tool_id="add", args=[1], kwargs={"b": 2}),
-        lambda bridge: bridge.execute_tool("add", 1, kwargs={"b": 2}),
+        lambda bridge: bridge.call_tool(tool_id="add", args=[1], kwargs={"b": 2}),
+        lambda bridge: bridge.call_tool("add", 1, kwargs={"b": 2}),
         lambda bridge: bridge.execute_with_retry("add", 1, b=2),
     ],
 )
@@ -283,7 +283,7 @@ def test_a_plain_function_uses_the_bridge_through_its_blocking_view() -> None:
     with bridge.sync as view:
         tools = view.initialize("s")
         assert tools["add"](1, 2) == 3
-        assert view.execute_tool("add", 1, 2) == 3
+        assert view.call_tool("add", 1, 2) == 3
         assert view.session_id == "s"
 
     assert transport.count("CleanupSession") == 1

@@ -47,7 +47,7 @@ async def test_one_method_of_the_real_stub_can_be_replaced_before_initialize() -
         bridge.client.stub.ExecuteTool = AsyncMock(return_value=answer(3))
         bridge.client.session_id = "s"
 
-        assert await bridge.execute_tool("add", 1, 2) == 3
+        assert await bridge.call_tool("add", 1, 2) == 3
 
 
 async def test_a_channel_that_was_given_stays_open() -> None:
@@ -113,7 +113,7 @@ async def test_a_tool_is_found_by_name_by_id_or_left_to_the_hub() -> None:
     await client.initialize_session("s")
 
     for name in ("add", "id-1", "unknown"):
-        assert await client.execute_tool(name) == 1
+        assert await client.call_tool(name) == 1
 
     assert [transport.request("ExecuteTool", index).tool_id for index in range(3)] == ["id-1", "id-1", "unknown"]
 

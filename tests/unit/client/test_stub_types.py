@@ -235,3 +235,19 @@ def test_a_type_within_itself_ends() -> None:
     assert "Any" in "".join([text, *(line for lines in types.definition_lines() for line in lines)])
     iterator: Any = Iterator[int]
     assert read(iterator, is_result=False)[0] in ("list[int]", "Any")
+
+
+@pytest.mark.parametrize("defined", [True, False])
+def test_a_key_without_a_name_makes_a_dict_of_any_values(defined: bool) -> None:
+    part = {
+        "type": "object",
+        "properties": {"": {"type": "integer"}, "x": {"type": "string"}},
+        "additionalProperties": {"type": "integer"},
+    }
+    definitions = {"Odd": part} if defined else {}
+    types = Types(Names(()), ())
+    whole = Schema(
+        {"$ref": "#/$defs/Odd"} if defined else part, definitions, "f value", is_python=False, is_result=True
+    )
+    assert types.text(types.read(whole, "")) == "dict[str, Any]"
+    assert types.definition_lines() == []

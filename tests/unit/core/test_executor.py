@@ -34,6 +34,7 @@ from grpc_tool_bridge.runner import calls
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import tool
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
+from support.patience import PATIENCE
 from support.waiting import turns, until
 
 
@@ -411,8 +412,8 @@ async def test_a_thread_tool_is_told_that_its_time_is_over_and_its_result_is_dro
 
     bench = make(slow)
     await bench.open()
-    assert (await bench.call("slow", timeout_ms=20)).error.type == "TimeoutError"
-    await asyncio.to_thread(told.wait)
+    assert (await bench.call("slow", timeout_ms=1_000)).error.type == "TimeoutError"
+    assert await asyncio.to_thread(told.wait, PATIENCE)
     bench.assert_even()
 
 

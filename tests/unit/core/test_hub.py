@@ -183,60 +183,6 @@ async def test_a_heartbeat_keeps_a_session_alive_and_tells_of_one_that_is_not(hu
     assert not (await hub.heartbeat(pb.HeartbeatRequest(session_id="nobody"))).session_valid
 
 
-# ----------------------------------------------------------------------------------------------------------- tools
-
-
-async def test_tools_are_listed_with_their_revision(hub: Hub) -> None:
-    request = pb.GetSessionToolsRequest(session_id="s")
-    before = await hub.get_session_tools(request)
-    assert [spec.name for spec in before.tools] == ["add", "endless", "forever"]
-    hub.registry.register_batch("s", [pb.ToolSpec(name="own")])
-    after = await hub.get_session_tools(request)
-    assert [spec.name for spec in after.tools] == ["add", "endless", "forever", "own"]
-    assert after.revision > before.revision
-
-
-async def test_tools_are_registered_over_a_link_only(hub: Hub) -> None:
-    response = await hub.register_tools(pb.RegisterToolsRequest(session_id="s", tools=[pb.ToolSpec(name="own")]))
-    assert (response.success, response.error.type) == (False, "ValidationError")
-    assert "1 tools were not registered: RegisterTools works over a link" in response.error.message
-
-
-async def test_tools_of_a_sessions_own_are_removed_all_or_none(hub: Hub) -> None:
-    hub.registry.register_batch("s", [pb.ToolSpec(name="one"), pb.ToolSpec(name="two")])
-
-    async def remove(*names: str, session_id: str = "s") -> pb.StatusResponse:
-        return await hub.unregister_tools(pb.UnregisterToolsRequest(session_id=session_id, tool_ids=names))
-
-    response = await remove("one", "add")
-    assert (response.error.type, "no tools of its own called 'add'" in response.message) == ("ToolNotFound", True)
-    assert (await remove("one", session_id="")).error.type == "ValidationError"
-    assert (await remove("one", session_id="nobody")).error.type == "SessionNotFound"
-    assert hub.registry.count(hub.store.peek("s")) == 5
-    response = await remove("one", "two")
-    assert (response.success, response.message) == (True, "2 tools removed")
-    assert hub.registry.count(hub.store.peek("s")) == 3
-
-
-async def test_a_watch_of_tools_tells_changes_with_the_epoch_and_counts_while_it_is_open(hub: Hub) -> None:
-    watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s"))
-    pending = asyncio.ensure_future(anext(watch))
-    await turns()
-    assert hub.store.peek("s").tool_watches == 1
-    hub.registry.register_batch("", [pb.ToolSpec(name="new")])
-    update = await pending
-    assert (update.tool.name, update.operation, update.epoch) == ("new", "added", hub.store.revisions.epoch)
-    await watch.aclose()
-    assert hub.store.peek("s").tool_watches == 0
-
-
-async def test_a_reset_of_a_watch_of_tools_names_no_tool(hub: Hub) -> None:
-    watch = hub.watch_session_tools(pb.WatchSessionToolsRequest(session_id="s", from_revision=1_000))
-    update = await anext(watch)
-    assert (update.operation, update.HasField("tool")) == ("reset", False)
-    await watch.aclose()
-
-
 # ------------------------------------------------------------------------------------------------------- execution
 
 

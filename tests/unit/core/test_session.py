@@ -1,7 +1,7 @@
 """A session: what it is given, and what it has before it is used."""
 
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
-from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.session import Session, SessionHold
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 
 
@@ -27,3 +27,17 @@ async def test_calls_that_run_or_wait_are_active() -> None:
     session.limiter = ConcurrencyLimiter(1, 1, "s")
     session.limiter.try_acquire()
     assert session.active == 1
+
+
+def test_a_hold_counts_until_it_is_released_and_keeps_no_session_in_memory() -> None:
+    touched: list[str] = []
+    session = Session("s", {}, None)
+    hold = SessionHold(session, lambda one: touched.append(one.id))
+    assert (session.links, hold.is_needed) == (1, True)
+    hold.release()
+    assert (session.links, touched) == (0, ["s"])
+    hold = SessionHold(session, lambda one: touched.append(one.id))
+    del session
+    assert not hold.is_needed
+    hold.release()
+    assert touched == ["s"]

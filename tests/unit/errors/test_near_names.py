@@ -3,7 +3,7 @@
 import pytest
 
 from grpc_tool_bridge.errors import near_names as module
-from grpc_tool_bridge.errors.near_names import MAX_CHARS, MAX_NAMES, near_names
+from grpc_tool_bridge.errors.near_names import MAX_CHARS, MAX_NAMES, did_you_mean, near_names
 
 NAMES = ["add", "search_documents", "list_files", "multiply", "divide", *(f"tool_{number:03}" for number in range(400))]
 
@@ -39,3 +39,11 @@ def test_few_names_are_compared_letter_by_letter(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("difflib.get_close_matches", compare)
     near_names("a" * 64, [f"{'a' * 60}{number:04}" for number in range(500)])
     assert len(compared) == module.MAX_COMPARED
+
+
+def test_an_error_ends_with_the_names_that_were_meant_or_with_what_to_do() -> None:
+    assert did_you_mean("ad", NAMES) == "; did you mean add?"
+    assert did_you_mean("tool_0012", NAMES, n=2).count(" or ") == 1
+    assert did_you_mean("my thin", ["my thing"], "list them", quoted=True) == "; did you mean 'my thing'?"
+    assert did_you_mean("xyzzy", NAMES, "list them") == "; list them"
+    assert did_you_mean("xyzzy", NAMES) == ""

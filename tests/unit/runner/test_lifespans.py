@@ -11,6 +11,7 @@ import pytest
 from grpc_tool_bridge import ArgumentTypeError, UnavailableError, ValidationError, tool
 from grpc_tool_bridge.runner.functions import FunctionPath
 from grpc_tool_bridge.runner.lifespans import Lifespans, check_lifespan, find_lifespan, lifespan_name, lifespans_of
+from support.patience import PATIENCE
 from support.waiting import soon
 
 events: list[str] = []
@@ -146,3 +147,50 @@ def test_one_that_processes_cannot_find_is_refused_if_there_is_a_tool_for_them()
         made.check_processes([tool(process_tool)])
         with pytest.raises(ValidationError, match=r"tool 'process_tool' runs in a process: the lifespan .* top level"):
             made.check_processes([tool(executor="process")(process_tool)])
+
+
+async def test_a_start_that_was_cancelled_may_be_tried_again() -> None:
+    begun, waits = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def waiting(_: Any) -> AsyncIterator[dict[str, Any]]:
+        events.append("enter")
+        begun.set()
+        await waits.wait()
+        yield {"waited": True}
+        events.append("leave")
+
+    made = Lifespans([waiting])
+    starting = asyncio.create_task(made.start("server"))
+    await soon(begun.wait())
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    waits.set()
+    await made.start("server")
+    assert dict(made.values) == {"waited": True}
+    await made.aclose()
+    assert events == ["enter", "enter", "leave"]
+
+
+async def test_a_lifespan_that_ignores_its_cancellation_is_left_at_once() -> None:
+    begun = asyncio.Event()
+
+    @asynccontextmanager
+    async def deaf(_: Any) -> AsyncIterator[None]:
+        events.append("enter")
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            events.append("cancelled")
+        yield
+        events.append("leave")
+
+    made = Lifespans([deaf])
+    starting = asyncio.create_task(made.start("server"))
+    await soon(begun.wait())
+    starting.cancel()
+    await asyncio.wait([starting], timeout=PATIENCE)
+    assert starting.cancelled()
+    assert events == ["enter", "cancelled", "leave"]

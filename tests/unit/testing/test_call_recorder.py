@@ -58,7 +58,7 @@ async def test_calls_have_arguments_results_and_errors_wherever_the_tool_runs(pl
                 assert await soon(tools["plus"](2, b=3)) == 5
                 for wrong in ([-1], ["x"]):
                     with pytest.raises(ToolExecutionError):
-                        await soon(bridge.execute_tool("plus", *wrong))
+                        await soon(bridge.call_tool("plus", *wrong))
                 assert [item async for item in tools["count"].stream(2)] == [0, 1]
                 with pytest.raises(ToolExecutionError, match="three"):
                     await soon(tools["count"](9))

@@ -46,7 +46,7 @@ def test_a_plain_function_calls_a_tool(bridge):
 def test_a_bridge_that_the_test_closed_itself_is_no_trouble(bridge):
     with bridge.sync as view:
         view.initialize()
-        assert view.execute_tool("add", 1, 1) == 2
+        assert view.call_tool("add", 1, 1) == 2
 
 
 def test_a_bridge_that_is_never_used_is_no_trouble(bridge):
@@ -83,7 +83,7 @@ async def test_a_session_left_open_is_no_trouble(bridge, bridge_server):
 async def test_a_bridge_closed_by_the_test_is_no_trouble(bridge):
     async with bridge:
         await bridge.initialize()
-        assert await bridge.execute_tool("add", 1, 1) == 2
+        assert await bridge.call_tool("add", 1, 1) == 2
 
 
 async def test_another_bridge_may_join_the_session(bridge, bridge_server):
@@ -135,7 +135,7 @@ async def ready(bridge, anyio_backend):
 
 @pytest.mark.anyio
 async def test_a_fixture_may_open_the_session(ready):
-    assert await ready.execute_tool("add", 2, 3) == 5
+    assert await ready.call_tool("add", 2, 3) == 5
 """
 
 SETTINGS = """
@@ -152,7 +152,7 @@ def test_the_hub_has_the_project_s_settings_and_the_bridge_knows_its_token(bridg
     assert bridge_server.settings.max_message_bytes == 2_000
     bridge.sync.initialize()
     with pytest.raises(ToolExecutionError, match="too large"):
-        bridge.sync.execute_tool("add", "x" * 3_000, 1)
+        bridge.sync.call_tool("add", "x" * 3_000, 1)
 """
 
 TOOL_THAT_HANGS = """
@@ -179,8 +179,8 @@ async def test_leaves_a_call_running(bridge):
     import asyncio
 
     await bridge.initialize()
-    call = asyncio.create_task(bridge.execute_tool("hang"))
-    await asyncio.to_thread(INSIDE.wait)
+    call = asyncio.create_task(bridge.call_tool("hang"))
+    assert await asyncio.to_thread(INSIDE.wait, 60)
     call.cancel()
 """
 

@@ -62,7 +62,7 @@ async def test_arguments_are_checked(given: dict[str, Any], problems: dict[str, 
     async with LocalToolBridge([external_tool("t", "", echo, input_schema=SCHEMA)]) as bridge:
         await bridge.initialize()
         with pytest.raises(ToolExecutionError) as caught:
-            await bridge.execute_tool("t", **given)
+            await bridge.call_tool("t", **given)
     details = {name: text for name, text in caught.value.details.items() if name != "origin"}
     assert details.keys() == problems.keys()
     assert all(details[name].startswith(text) for name, text in problems.items())
@@ -72,7 +72,7 @@ async def test_names_that_python_does_not_have_are_fine() -> None:
     async with LocalToolBridge([external_tool("t", "", echo, input_schema=SCHEMA)]) as bridge:
         await bridge.initialize()
         given: dict[str, Any] = {"n": 3, "name of it": "y", "any": "z", "maybe": None}
-        assert await bridge.execute_tool("t", **given) == {**given, "tool": "t"}
+        assert await bridge.call_tool("t", **given) == {**given, "tool": "t"}
 
 
 async def test_its_error_arrives_as_it_is() -> None:
@@ -82,7 +82,7 @@ async def test_its_error_arrives_as_it_is() -> None:
     async with LocalToolBridge([external_tool("t", "", fail, input_schema={})]) as bridge:
         await bridge.initialize()
         with pytest.raises(ToolExecutionError) as caught:
-            await bridge.execute_tool("t")
+            await bridge.call_tool("t")
     error = caught.value
     assert (error.error_type, error.message, error.retryable) == ("WorkerUnavailable", "away", True)
     assert error.details == {"server": "s", "origin": "bridge"}

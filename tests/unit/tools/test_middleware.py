@@ -79,10 +79,16 @@ def not_async(call: ToolCall, call_next: CallNext) -> Any:
     return call_next(call)
 
 
+async def takes_a_call_alone(call: ToolCall) -> Any:
+    return call
+
+
 @pytest.mark.parametrize(
     ("middleware", "text"),
     [
         ([not_async], r"middleware\[0\]: not_async must be an async function"),
+        ([passes, takes_a_call_alone], r"middleware\[1\]: takes_a_call_alone\(call\) is called with two arguments"),
+        ([lambda: None], r"middleware\[0\]: <lambda> must be an async function"),
         ([passes, "name"], r"middleware\[1\] is 'name'; it must be an async function"),
         ([passes, None], r"middleware\[1\] is None; it must be"),
         ([Object], r"middleware\[0\] is .*Object.*it must be"),

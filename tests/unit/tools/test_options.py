@@ -1,10 +1,14 @@
 import functools
+import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolType
+from grpc_tool_bridge.tools import tool as module
+from grpc_tool_bridge.tools.options import ToolOptions
 from grpc_tool_bridge.tools.tool import Tool, as_tool, tool
 
 
@@ -30,6 +34,14 @@ class Methods:
 
 def made(function: Any = f, **options: Any) -> Tool:
     return tool(**options)(function)
+
+
+def test_help_type_checkers_and_the_options_have_the_same_ones_with_the_same_defaults() -> None:
+    shown = {
+        name: parameter.default for name, parameter in inspect.signature(tool).parameters.items() if name != "function"
+    }
+    assert shown == {item.name: item.default for item in fields(ToolOptions)}
+    assert list(module._Options.__annotations__) == list(shown)
 
 
 class TestNames:

@@ -1,7 +1,9 @@
 import asyncio
+import copy
 import functools
 import inspect
 import json
+import pickle
 import types
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -294,3 +296,44 @@ class TestRenaming:
     def test_a_name_that_cannot_be_is_refused(self, name: Any, error: type[Exception]) -> None:
         with pytest.raises(error, match="a tool's name must be"):
             add.renamed(name)
+
+
+@tool
+def pickled(a: int, b: int) -> int:
+    return a - b
+
+
+class Pickled:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @tool
+    def more(self, by: int) -> int:
+        return self.number + by
+
+    def plain(self) -> int:
+        return self.number
+
+    @staticmethod
+    @tool
+    def half(number: int) -> float:
+        return number / 2
+
+
+def test_a_tool_is_pickled_by_its_name_as_a_function_is() -> None:
+    assert pickle.loads(pickle.dumps(pickled)) is pickled
+    assert pickle.loads(pickle.dumps(Pickled.half)) is Pickled.half
+    assert pickle.loads(pickle.dumps(Pickled(3).more))(4) == 7
+    assert pickle.loads(pickle.dumps(functools.partial(pickled, 5)))(2) == 3
+
+
+def test_a_tool_that_no_module_has_cannot_be_pickled() -> None:
+    with pytest.raises(pickle.PicklingError, match="not the same object"):
+        pickle.dumps(pickled.renamed("minus"))
+    with pytest.raises(pickle.PicklingError, match="not the same object"):
+        pickle.dumps(as_tool(Pickled(3).plain))
+
+
+def test_a_copy_of_a_tool_is_the_tool() -> None:
+    assert copy.copy(pickled) is pickled
+    assert copy.deepcopy({"tool": pickled})["tool"] is pickled

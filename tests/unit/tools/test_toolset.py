@@ -1,5 +1,6 @@
 """Toolsets: which methods of an object, and which functions of a module, are tools, and under which names."""
 
+import functools
 import sys
 import types
 from abc import ABC, abstractmethod
@@ -279,3 +280,50 @@ def test_the_lifespan_of_a_module_is_no_tool() -> None:
     exec("async def lifespan(server): yield\ndef get(number: int) -> int: return number", vars(module))
 
     assert [tool.spec.name for tool in Toolset(module)] == ["get"]
+
+
+def _logged(function: Any) -> Any:
+    """A decorator that does not keep the name of what it wraps."""
+
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class Decorated:
+    @functools.cache  # noqa: B019 - kept as long as the test runs
+    def cached(self, number: int) -> int:
+        """Is kept."""
+        return number + 1
+
+    @_logged
+    def logged(self, number: int) -> int:
+        return number
+
+    short = lambda self, number: number * 2  # noqa: E731 - such an attribute is what the test is about
+
+
+def test_methods_in_decorators_are_tools_with_the_names_that_the_class_gives_them() -> None:
+    made = {item.spec.name: item for item in Toolset(Decorated())}
+    assert list(made) == ["cached", "logged", "short"]
+    assert made["cached"](1) == 2
+    assert made["cached"].spec.description == "Is kept."
+    assert made["short"](2) == 4
+
+
+def test_functions_of_a_module_have_the_names_that_it_gives_them() -> None:
+    module = types.ModuleType("shop")
+
+    def sell(number: int) -> int:
+        return number
+
+    sell.__module__ = "shop"
+    module.__dict__.update(sell=sell, sell_again=sell)
+    assert [item.spec.name for item in Toolset(module)] == ["sell", "sell_again"]
+
+
+def test_a_version_that_is_no_text_is_refused() -> None:
+    wrong: Any = 3
+    with pytest.raises(ValidationError, match="version is 3"):
+        Toolset(Marked(), version=wrong)

@@ -600,7 +600,7 @@ async def test_a_bridge_uses_methods_that_were_replaced_and_needs_no_hub(transpo
         stub.ExecuteTool = AsyncMock(return_value=response)
         stub.StreamTool = chunks
         await soon(bridge.initialize(SESSION))
-        assert await soon(bridge.execute_tool("any")) == "called"
+        assert await soon(bridge.call_tool("any")) == "called"
         assert [value async for value in bridge.stream_tool("any")] == ["streamed"]
         stub.ExecuteTool.assert_awaited_once()
 
@@ -617,7 +617,7 @@ async def test_a_bridge_uses_a_method_that_was_replaced_before_it_was_connected(
             bridge.client.stub.ExecuteTool = AsyncMock(return_value=response)
             # The mock server does not support Link: the calls go as plain RPCs.
             await soon(bridge.initialize(SESSION))
-            assert await soon(bridge.execute_tool("any")) == "called"
+            assert await soon(bridge.call_tool("any")) == "called"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -223,7 +223,7 @@ class TestUsualCalls:
         async def run(**context: Any) -> Any:
             return await self.begin(service, usual("hang"), **context)
 
-        response = await soon(run(deadline=time.monotonic() + 0.01))
+        response = await soon(run(deadline=time.monotonic() + 0.5))
         assert response.error.type == "TimeoutError"
         running = asyncio.ensure_future(run())
         await until(lambda: hanging.waiting)

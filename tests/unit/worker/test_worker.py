@@ -5,7 +5,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -351,22 +350,12 @@ async def test_whatever_ends_a_start_leaves_nothing(server: BridgeServer) -> Non
         assert "add" not in await soon(bridge.initialize())
 
 
-async def test_a_worker_that_waits_says_why_at_once_and_again_each_minute(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+async def test_a_worker_that_waits_names_the_hub_and_one_that_is_not_admitted_does_not_wait(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    now = 1_000.0
-    monkeypatch.setattr("grpc_tool_bridge.worker.worker.time", SimpleNamespace(monotonic=lambda: now))
     worker = ToolWorker("localhost:1", [add], proxy="http://ann:s3cr3t@localhost:2")
-    refused = link_error(Code.UNAVAILABLE, "Connection refused")
-    where = "localhost:1 (through the proxy http://***@localhost:2)"
-    for later in (0.0, 5.0, 59.0, 60.0, 119.0, 120.0):
-        now = 1_000.0 + later
-        assert worker._dial_again(refused)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"waiting for the hub at {where}: Connection refused; dialling again with growing pauses of up to 5 s",
-        f"still waiting for the hub at {where} after 60 s: Connection refused",
-        f"still waiting for the hub at {where} after 120 s: Connection refused",
-    ]
+    assert worker._dial_again(link_error(Code.UNAVAILABLE, "Connection refused"))
+    assert "waiting for the hub at localhost:1 (through the proxy http://***@localhost:2): Connection" in caplog.text
     caplog.clear()
     assert not worker._dial_again(link_error(Code.UNAUTHENTICATED, "the token is wrong"))
     assert not caplog.records

@@ -45,10 +45,11 @@ defmodule ToolBridge.Connection do
   @type call_key :: {pos_integer(), pos_integer()}
 
   @typedoc """
-  Says what runs a call of the hub: a function that gets the connection, the call's key, and these arguments, and
-  returns the answer.
+  Says what runs a call of the hub, of which it gets the id that it has if its caller gave none: a function that gets the
+  connection, the call's key, and these arguments, and returns the answer.
   """
-  @type handler :: (ToolBridge.Proto.LinkCall.t() -> {:ok, {module(), atom(), list()}} | {:error, Error.t()})
+  @type handler ::
+          (ToolBridge.Proto.LinkCall.t(), String.t() -> {:ok, {module(), atom(), list()}} | {:error, Error.t()})
 
   # -------------------------------------------------------------------------------------------------- interface
 

@@ -4,7 +4,7 @@ defmodule ToolBridge.Context do
 
     * `session_id` - the session of the call
     * `tool` - the tool's name
-    * `request_id` - the caller's id for the call, or ""
+    * `request_id` - the id of the call, as in the hub's log: the caller's, or one that the hub has made
     * `metadata` - texts from the caller, such as trace ids
 
   Every function of `ToolBridge.Client`, `ToolBridge.Variables` and `ToolBridge.Agents` takes a context in the place of a

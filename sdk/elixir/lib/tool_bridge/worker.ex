@@ -60,7 +60,7 @@ defmodule ToolBridge.Worker do
       |> Keyword.take([:address, :token, :tls, :allow_insecure])
       |> Keyword.merge(
         name: connection,
-        handler: &handler(&1, key),
+        handler: &handler(&1, &2, key),
         handshake: handshake(tools, capacity, opts)
       )
 
@@ -106,10 +106,10 @@ defmodule ToolBridge.Worker do
     pid
   end
 
-  defp handler(%{method: method} = call, key) when method in ["ExecuteTool", "StreamTool"],
-    do: {:ok, {Runner, :run, [call, key]}}
+  defp handler(%{method: method} = call, made_id, key) when method in ["ExecuteTool", "StreamTool"],
+    do: {:ok, {Runner, :run, [call, made_id, key]}}
 
-  defp handler(%{method: method}, _),
+  defp handler(%{method: method}, _, _),
     do: {:error, Error.new("Unimplemented", "this worker does not offer #{String.slice(method, 0, 100)}")}
 
   # Done after each dial, so that a hub that has restarted gets the tools again.

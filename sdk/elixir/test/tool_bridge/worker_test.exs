@@ -137,7 +137,7 @@ defmodule ToolBridge.WorkerTest do
       caller = spawn(fn -> Client.call(client, "wait") end)
       assert_receive {:waiting, tool}
       {:dictionary, dictionary} = Process.info(tool, :dictionary)
-      assert dictionary[:"$initial_call"] == {ToolBridge.Worker.Runner, :run, 4}
+      assert dictionary[:"$initial_call"] == {ToolBridge.Worker.Runner, :run, 5}
       assert [connection, worker | _] = dictionary[:"$ancestors"]
       assert is_pid(connection) and is_pid(worker)
       Process.exit(caller, :kill)

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	pb "github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/bridgepb"
@@ -19,6 +20,7 @@ type Served struct {
 	Deadline time.Time
 
 	conn   *Conn
+	linkID string
 	call   *link.Incoming
 	cancel context.CancelCauseFunc
 	stop   context.CancelFunc
@@ -29,6 +31,7 @@ type Served struct {
 
 func newServed(c *Conn, call *link.Incoming) *Served {
 	s := &Served{Method: call.Method, Payload: call.Payload, Metadata: call.Metadata, conn: c, call: call}
+	s.linkID = c.link.Peer.GetMetadata()["link_id"]
 	s.Context, s.cancel = context.WithCancelCause(context.Background())
 	s.stop = func() {}
 	if call.TimeoutMS > 0 {
@@ -43,6 +46,19 @@ func (s *Served) Conn() *Conn { return s.conn }
 
 // ID returns the id of the call on its link.
 func (s *Served) ID() uint64 { return s.call.ID }
+
+// maxLinkID characters of a link's id are part of the ids of its calls.
+const maxLinkID = 64
+
+// RequestID returns the id that the call has if its caller gave none. The hub makes the same one of the id of the link,
+// which it says in its hello, and of the call's number; it is empty if the hub says none.
+func (s *Served) RequestID() string {
+	id := []rune(s.linkID)
+	if len(id) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s-%d", string(id[:min(len(id), maxLinkID)]), s.call.ID)
+}
 
 // Release frees what the context of the call holds.
 func (s *Served) Release() {

@@ -3181,7 +3181,7 @@ export type CallInfo = Message<"dspex.bridge.CallInfo"> & {
   timeLeftMs: bigint;
 
   /**
-   * The last progress that its tool reported, if it runs in the hub's process.
+   * The last progress that its tool reported; of a worker's tool, if the worker tells the hub.
    *
    * @generated from field: dspex.bridge.Progress progress = 10;
    */

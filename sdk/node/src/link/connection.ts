@@ -10,6 +10,8 @@ import type { Endpoint, FrameStream } from "./streams.js";
 
 /** A peer that accepts a link but sends no hello for so long is not a hub, or is stuck. */
 const GREETING_MS = 20_000;
+/** Of a link's id, which a hub chooses. */
+const MAX_LINK_ID_CHARS = 64;
 
 /** What sends calls: a link, or a dialer that keeps one up. */
 export interface Carrier {
@@ -90,6 +92,15 @@ export class LinkConnection implements Carrier {
       onEnd: (error) => this.#end(error),
     });
     this.#flush();
+  }
+
+  /**
+   * The id of a call of the hub whose caller gave none. The hub makes the same one of the id of the link, which it says
+   * in its hello, and of the call's number; it is empty if the hub says none.
+   */
+  requestIdOf(call: IncomingCall): string {
+    const linkId = this.#link.peer?.metadata["link_id"];
+    return linkId ? `${[...linkId].slice(0, MAX_LINK_ID_CHARS).join("")}-${call.id}` : "";
   }
 
   /** Whether a call may be sent now. */

@@ -71,9 +71,9 @@ export class ToolContext {
     return this.#setup.request.sessionId;
   }
 
-  /** The caller's id for the call; may be empty. */
+  /** The id of the call, as in the hub's log: the caller's, or one that the hub has made. */
   get callId(): string {
-    return this.#setup.request.id;
+    return this.#setup.request.id || this.#setup.connection.requestIdOf(this.#setup.call);
   }
 
   /** What the caller sent with the call, such as trace ids. */

@@ -100,7 +100,8 @@ export class ToolService {
     let running: RunningCall | undefined;
     try {
       const request = readToolRequest(call.payload, { streaming: true });
-      const chunks = new ChunkSender(call, connection, request.id || randomUUID().replaceAll("-", ""), began);
+      const id = request.id || connection.requestIdOf(call) || randomUUID().replaceAll("-", "");
+      const chunks = new ChunkSender(call, connection, id, began);
       sender = chunks;
       const emit = request.includeEvents ? (event: ToolEvent) => chunks.event(event) : undefined;
       const tool = this.#find(request);

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from grpc_tool_bridge.adapters.mcp.config_json import read_config_json
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean, near_names
 
 Kind = Literal["stdio", "http"]
 
@@ -258,8 +258,7 @@ def _oauth(entry: Any) -> OAuthOptions | None:
         raise ValidationError('"oauth" must be true, or an object')
     for key in entry:
         if key not in _OAUTH_KEYS:
-            close = near_names(key, _OAUTH_KEYS)
-            raise ValidationError(f'"oauth": {key!r} is unknown{f"; did you mean {close[0]}?" if close else ""}')
+            raise ValidationError(f'"oauth": {key!r} is unknown{did_you_mean(key, _OAUTH_KEYS, n=1)}')
     texts = {
         key: _filled(_text(key, entry[key]))
         for key in ("client_id", "client_secret", "scope", "issuer")

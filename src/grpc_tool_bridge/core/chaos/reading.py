@@ -9,7 +9,7 @@ from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.rules import Failure, RateLimit, Rule
 from grpc_tool_bridge.errors import ERROR_TABLE, ValidationError, error_rule
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 
 T = TypeVar("T")
 
@@ -127,8 +127,12 @@ def _failure(table: "_Table", rate_limit: RateLimit | None, *, truncated: bool) 
     origin = table.choice("origin", "bridge", ("bridge", "tool"))
     error = table.text("error", "")
     if origin == "bridge" and error not in ERROR_TABLE:
-        table.refuse("error", f"is {error!r}, which is not in the table of errors{_hint(error, ERROR_TABLE)}; for an "
-                     'exception of the tool, set origin = "tool"')  # fmt: skip
+        hint = did_you_mean(error, ERROR_TABLE)
+        table.refuse(
+            "error",
+            f"is {error!r}, which is not in the table of errors{hint}; for an exception of the tool, "
+            'set origin = "tool"',
+        )
     retryable: bool | None = table.flag("retryable", default=None)
     by_table = error_rule(error, origin=origin).retryable
     if by_table and retryable is False:
@@ -157,11 +161,6 @@ def _rate_limit(table: "_Table") -> RateLimit | None:
     )
 
 
-def _hint(wrong: str, names: Collection[str]) -> str:
-    close = near_names(wrong, names)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
 class _Table:
     """A table of TOML, whose values are checked as they are read.
 
@@ -186,7 +185,7 @@ class _Table:
         """Refuses keys that are not known."""
         for key in map(str, self._values):
             if key not in known:
-                hint = _hint(key, known) or f"; the keys are {', '.join(known)}"
+                hint = did_you_mean(key, known, f"the keys are {', '.join(known)}")
                 self.refuse(f"{key[:60]!r}", f"is not a key{hint}")
 
     def read(self, key: str, default: T, kind: Any, called: str) -> Any | T:
@@ -240,7 +239,7 @@ class _Table:
         called = " or ".join(f'"{name}"' for name in names)
         value: str = self.read(key, default, str, called)
         if value not in names:
-            self._refuse_value(key, value, called + _hint(value, names))
+            self._refuse_value(key, value, called + did_you_mean(value, names))
         return value
 
     def _refuse_value(self, key: str, value: object, called: str) -> NoReturn:

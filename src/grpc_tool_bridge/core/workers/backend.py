@@ -43,12 +43,14 @@ class WorkerBackend:
     Attributes:
         workers: The workers that offer it, the least recently called first.
         waiting: The calls that wait for one of them.
+        told: As of ``Dispatcher``.
     """
 
     def __init__(self, dispatcher: Dispatcher, worker: Worker) -> None:
         self.workers = [worker]
         self.waiting: OrderedDict[WaitingCall, None] = OrderedDict()
         self._dispatcher = dispatcher
+        self.told = dispatcher.told
         self._limit = dispatcher.settings.max_message_bytes
         self._shows_tracebacks = dispatcher.settings.show_tracebacks
 
@@ -200,7 +202,7 @@ class _DirectCall(WorkerCall):
         payload: Payload,
         done: Done,
     ) -> None:
-        super().__init__(owner, streaming=False)
+        super().__init__(owner, streaming=False, told=backend.told)
         self.payload = payload
         self._backend = backend
         self._worker = worker

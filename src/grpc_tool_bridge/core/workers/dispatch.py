@@ -12,9 +12,11 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, nobody_runs
 from grpc_tool_bridge.core.workers.addressing import addressed
+from grpc_tool_bridge.core.workers.reports import report_of
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, Progress
 from grpc_tool_bridge.rpc.buffers import Payload
 
 # A call that has lost this many workers may be what crashed them, so it is not retried.
@@ -47,7 +49,7 @@ class Dispatcher:
         may_return: Returns whether a lost worker of a tool may still return; until then, calls of the tool wait.
 
     Attributes:
-        observer: Notified when a call begins to wait or is sent to a worker, if set.
+        observer: Notified when a call begins to wait, is sent to a worker, or its tool reports something, if set.
     """
 
     def __init__(self, settings: Settings, may_return: Callable[[RegisteredTool], bool]) -> None:
@@ -88,7 +90,7 @@ class Dispatcher:
         """
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
-            remote = call.remote = WorkerCall(call, streaming=False)
+            remote = call.remote = WorkerCall(call, streaming=False, told=self.told)
             call.worker = worker
             if self.observer is not None:
                 self.observer.moved(call)
@@ -108,7 +110,7 @@ class Dispatcher:
         losses = 0
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
-            remote = call.remote = WorkerCall(call, streaming=True)
+            remote = call.remote = WorkerCall(call, streaming=True, told=self.told)
             call.worker = worker
             if self.observer is not None:
                 self.observer.moved(call)
@@ -136,6 +138,14 @@ class Dispatcher:
         """Sends a call to another worker after ``losses`` losses; ``answered`` is called with the outcome."""
         call.worker = None
         return self._tasks.spawn(self.call(call, crew, payload, losses=losses), answered)
+
+    def told(self, call: HubCall, event: LinkEvent) -> None:
+        """Handles progress and log records of a worker's tool."""
+        found = report_of(call.tool.name, event)
+        if isinstance(found, Progress):
+            call.progress = found
+        if found is not None and self.observer is not None:
+            self.observer.told(call, found)
 
     # --------------------------------------------------------------------------------------------- which worker
 

@@ -11,7 +11,7 @@ from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.gateway.mcp.errors import facts_of
 from grpc_tool_bridge.gateway.mcp.output_schemas import OutputSchema, UndecidedError, declared
 from grpc_tool_bridge.gateway.plain_results import plain_writer
-from grpc_tool_bridge.llm.mcp_names import ERROR_META, RESULT
+from grpc_tool_bridge.llm.mcp_names import ERROR_META, REQUEST_META, RESULT
 from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.values import value_text
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
@@ -60,10 +60,8 @@ def write_result(spec: ToolSpec, value: Any, version: str, *, is_quick: bool = F
 
 def error_result(name: str, error: ToolBridgeError) -> WireResult:
     """Returns what a failed call is answered with: a text for the model, and the facts for programs."""
-    return {
-        **_complete([_text(failure_text(name, error))], is_error=True),
-        "_meta": {ERROR_META: facts_of(error)},
-    }
+    meta = {ERROR_META: facts_of(error), **({REQUEST_META: error.request_id} if error.request_id else {})}
+    return {**_complete([_text(failure_text(name, error))], is_error=True), "_meta": meta}
 
 
 def text_result(text: str) -> WireResult:

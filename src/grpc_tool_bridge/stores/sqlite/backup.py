@@ -11,19 +11,17 @@ from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError, ValidationError
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, note_backup
-from grpc_tool_bridge.stores.sqlite.file import LOGS, beside, size_of
-from grpc_tool_bridge.stores.sqlite.holding import held, holder, own_as
+from grpc_tool_bridge.stores.sqlite.disk import LOGS, beside, flush, size_of
+from grpc_tool_bridge.stores.sqlite.holding import fold, held, holder, own_as
 from grpc_tool_bridge.stores.sqlite.placing import (
     already_there,
     copy_failure,
     copy_into,
-    flush,
     new_file,
     place,
     verify,
 )
 from grpc_tool_bridge.stores.sqlite.snapshots import read_snapshot, require_store
-from grpc_tool_bridge.stores.sqlite.wal import fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,17 @@ def reason(error: sqlite3.Error, path: Path | None = None, *, is_backup: bool = 
     return f"{store} cannot be used ({name_of(error)}: {error}); its tables may not be those of a hub"
 
 
+def store_error(error: sqlite3.Error, path: Path, *, is_backup: bool = False) -> StoreError:
+    """Returns the error for what went wrong with a file.
+
+    Raises:
+        KeyboardInterrupt: A signal stopped the statement.
+    """
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+        raise KeyboardInterrupt from None
+    return StoreError(reason(error, path, is_backup=is_backup))
+
+
 def write_failure(error: Exception, *, limit: int = 0) -> WriteFailure:
     """Returns why changes could not be stored.
 

@@ -8,8 +8,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.stores.sqlite.disk import LOGS, MODE, beside, size_of
 from grpc_tool_bridge.stores.sqlite.failures import RESTORE, reason
-from grpc_tool_bridge.stores.sqlite.lock import MODE, StoreLock, cannot_open
+from grpc_tool_bridge.stores.sqlite.lock import StoreLock, cannot_open
 from grpc_tool_bridge.stores.sqlite.log import WriteAheadLog, continues
 from grpc_tool_bridge.stores.sqlite.room import MIN_LIMIT
 from grpc_tool_bridge.stores.sqlite.schema import APPLICATION_ID, VERSION, migrate, missing, version_of
@@ -21,9 +22,6 @@ LOCK_SECONDS = 5.0
 # A file of at most so many bytes is checked as a whole before it is used, which takes some tenths of a second. Of a
 # larger one, what is read shows whether it is damaged; ``doctor --store`` checks all of it.
 CHECKED_BYTES = 64 * 1024 * 1024
-
-# What belongs to the log: it, and the index of it.
-LOGS = ("-wal", "-shm")
 
 _log = logging.getLogger(__name__)
 
@@ -230,7 +228,7 @@ class StoreFile:
         alone = self._facts_alone() if has_log else {}
         # What is opened to be written would carry the log over when it is closed, and one that is opened without a log
         # would make one.
-        with closing(_open_at(self.path, "mode=ro" if has_log else "immutable=1")) as connection:
+        with closing(open_at(self.path, "mode=ro" if has_log else "immutable=1")) as connection:
             version = check(connection, self.path)
             whole = _facts(connection) if version else {}
             if size <= CHECKED_BYTES:
@@ -261,7 +259,7 @@ class StoreFile:
     def _facts_alone(self) -> dict[str, str | int]:
         """Returns the facts in the file without its log; none if it was carried over in part."""
         try:
-            with closing(_open_at(self.path, "immutable=1")) as connection:
+            with closing(open_at(self.path, "immutable=1")) as connection:
                 return _facts(connection)
         except sqlite3.Error:
             return {}
@@ -329,19 +327,6 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def beside(path: Path, suffix: str) -> Path:
-    """Returns the path of a file beside the store."""
-    return path.with_name(path.name + suffix)
-
-
-def size_of(path: Path) -> int:
-    """Returns the bytes of a file; 0 if it is not there."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _open_at(path: Path, mode: str) -> sqlite3.Connection:
-    """Opens the file for reading, with a parameter of SQLite's URIs."""
-    return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+def open_at(path: Path, mode: str) -> sqlite3.Connection:
+    """Opens the file with a parameter of SQLite's URIs, such as ``mode=ro``."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=LOCK_SECONDS, isolation_level=None)

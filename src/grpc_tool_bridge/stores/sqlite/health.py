@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from grpc_tool_bridge.stores.sqlite.file import beside
+from grpc_tool_bridge.stores.sqlite.disk import LOGS, beside
 from grpc_tool_bridge.stores.sqlite.placing import MAX_PROBLEMS, problems_of
 from grpc_tool_bridge.stores.sqlite.snapshots import read_snapshot
 from grpc_tool_bridge.stores.sqlite.statements import OF_SESSION
@@ -75,7 +75,7 @@ def _damage(connection: sqlite3.Connection, *, full: bool) -> list[str]:
 def readable_by_others(path: Path) -> dict[Path, int]:
     """Returns the files of a store that others than their owner can read or write, with their modes."""
     found = {}
-    for suffix in ("", "-wal", "-shm", ".lock"):
+    for suffix in ("", *LOGS, ".lock"):
         file = beside(path, suffix)
         try:
             mode = stat.S_IMODE(file.stat().st_mode)

@@ -1,12 +1,15 @@
 """Who has an SQLite store, and how to have it without being a hub."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError
-from grpc_tool_bridge.stores.sqlite.file import StoreFile
+from grpc_tool_bridge.stores.sqlite.disk import LOGS, beside, size_of
+from grpc_tool_bridge.stores.sqlite.failures import store_error
+from grpc_tool_bridge.stores.sqlite.file import StoreFile, check, connect
 
 # What the system says of the locks that processes hold; on Linux alone.
 LOCKS = Path("/proc/locks")
@@ -62,6 +65,24 @@ def held(path: Path) -> Iterator[None]:
         raise
     finally:
         file.close()
+
+
+def fold(path: Path) -> None:
+    """Carries what is in the log over into the file, and removes the log; no hub has the store.
+
+    Raises:
+        StoreError: It cannot be read or written, is no store, or another program reads it.
+    """
+    try:
+        with closing(connect(path)) as connection:
+            check(connection, path)
+            (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as error:
+        raise store_error(error, path) from None
+    if is_busy or size_of(beside(path, "-wal")):
+        raise StoreError(f"another program reads the store {path}; end it, and try again")
+    for suffix in LOGS:
+        beside(path, suffix).unlink(missing_ok=True)
 
 
 def own_as(path: Path, like: Path) -> None:

@@ -20,12 +20,12 @@ from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
+from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
 
 _NO_TAGS: Mapping[str, str] = {}
 
-# No hub comes near: SQLite's integers have 63 bits, a protobuf Timestamp ends with the year 9999.
-_MOST = 2**62
-_MOST_SECONDS = 253_402_300_800.0
+# A protobuf Timestamp ends with the year 9999.
+_MAX_SECONDS = 253_402_300_800.0
 
 # The types of what is read of a row.
 _SESSION = (str, float, bytes, int, int)
@@ -108,9 +108,9 @@ def _sessions(connection: sqlite3.Connection) -> dict[str, StoredSession]:
         session_id, created_at, request, floor, lost_delete = row
         if not (
             tuple(map(type, row)) == _SESSION
-            and 0 <= created_at < _MOST_SECONDS
-            and 0 <= floor < _MOST
-            and 0 <= lost_delete < _MOST
+            and 0 <= created_at < _MAX_SECONDS
+            and 0 <= floor < MAX_INTEGER
+            and 0 <= lost_delete < MAX_INTEGER
         ):
             raise DamagedRowError("sessions")
         asked = InitializeSessionRequest.FromString(request)
@@ -136,11 +136,11 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
             continue
         if not (
             tuple(map(type, row)) in _VARIABLES
-            and 0 < revision < _MOST
-            and 0 <= size < _MOST
-            and 0 <= held < _MOST
-            and 0 <= created < _MOST_SECONDS
-            and 0 <= at < _MOST_SECONDS
+            and 0 < revision < MAX_INTEGER
+            and 0 <= size < MAX_INTEGER
+            and 0 <= held < MAX_INTEGER
+            and 0 <= created < _MAX_SECONDS
+            and 0 <= at < _MAX_SECONDS
         ):
             raise DamagedRowError("changes")
         session.variables.append(
@@ -192,7 +192,7 @@ def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]
         "SELECT session_id, run_id, agent_id, digest, started_at FROM runs ORDER BY number"
     ):
         if session_id in sessions:
-            if not (tuple(map(type, facts)) == _RUN and 0 <= facts[3] < _MOST_SECONDS):
+            if not (tuple(map(type, facts)) == _RUN and 0 <= facts[3] < _MAX_SECONDS):
                 raise DamagedRowError("runs")
             begun = runs[session_id, facts[0]] = StoredRun(*facts)
             sessions[session_id].runs.append(begun)
@@ -206,7 +206,7 @@ def _add_runs(connection: sqlite3.Connection, sessions: dict[str, StoredSession]
             run.first = sequence
         if not (
             (type(sequence), type(is_last), type(data)) == _CHUNK
-            and 0 <= sequence < _MOST
+            and 0 <= sequence < MAX_INTEGER
             and sequence == run.first + len(run.chunks)
         ):
             raise DamagedRowError("chunks")
@@ -218,4 +218,4 @@ def _is_text(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < _MOST
+    return type(value) is int and 0 <= value < MAX_INTEGER

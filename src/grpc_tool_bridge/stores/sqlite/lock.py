@@ -14,12 +14,10 @@ from pathlib import Path
 
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.stores.sqlite.disk import MODE, beside
 
 if sys.platform != "win32":
     import fcntl
-
-# Only the owner may read a file of a store: it has the values of secret variables.
-MODE = 0o600
 
 # Bytes that are read of the file; it has two short lines.
 _MAX_BYTES = 256
@@ -43,7 +41,7 @@ class StoreLock:
 
     def __init__(self, path: Path) -> None:
         self._store = path
-        self.path = path.with_name(path.name + ".lock")
+        self.path = beside(path, ".lock")
         self._file: int | None = None
         # The store's file, for its lock alone.
         self._held: int | None = None

@@ -18,7 +18,9 @@ from pathlib import Path
 
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
+from grpc_tool_bridge.stores.sqlite.disk import beside
 from grpc_tool_bridge.stores.sqlite.failures import RESTORE
+from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
 
 # The log is carried over when it has so many pages.
 PAGES = 900
@@ -28,9 +30,6 @@ LENGTH_PAGES = 1_000
 
 # It is said that something keeps the log from being carried over when it has so many times the pages.
 MANY = 16
-
-# No hub begins so many logs.
-_MOST = 2**62
 
 _HEADER_BYTES = 32
 _FRAME_HEADER_BYTES = 24
@@ -59,7 +58,7 @@ class WriteAheadLog:
     def __init__(self, connection: sqlite3.Connection, path: Path, note: Callable[[int], None]) -> None:
         self._connection = connection
         self._store = path
-        self._path = path.with_name(path.name + "-wal")
+        self._path = beside(path, "-wal")
         self._note = note
         (self._page,) = connection.execute("PRAGMA page_size").fetchone()
         self._number = 0
@@ -81,7 +80,7 @@ class WriteAheadLog:
         self._connection.execute("PRAGMA journal_size_limit = 67108864")
         found = self._connection.execute(_NUMBER).fetchone()
         number = found[0] if found else 0
-        if type(number) is not int or not 0 <= number < _MOST:
+        if type(number) is not int or not 0 <= number < MAX_INTEGER:
             raise StoreError(f"the store {self._store} is damaged (the number of its log is none); {RESTORE}")
         self._number = number & ~1
         self._connection.execute(_IDENTIFY, (uuid.uuid4().hex,))

@@ -1,6 +1,5 @@
 """Makes a whole file beside where it belongs, and then puts it there: nobody ever sees half of one."""
 
-import errno
 import os
 import shutil
 import sqlite3
@@ -10,9 +9,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, StoreError
-from grpc_tool_bridge.stores.sqlite.failures import primary_code
-from grpc_tool_bridge.stores.sqlite.file import beside
-from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file
+from grpc_tool_bridge.stores.sqlite.disk import beside, flush
+from grpc_tool_bridge.stores.sqlite.failures import primary_code, store_error
+from grpc_tool_bridge.stores.sqlite.snapshots import open_file
 
 # How the name of a file that is being made ends.
 PART = ".part"
@@ -22,9 +21,6 @@ PAGES = 256
 
 # Problems of a damaged file that are told.
 MAX_PROBLEMS = 5
-
-# What a file system answers that cannot flush a directory.
-_NO_FLUSH = (errno.EINVAL, errno.ENOTSUP)
 
 _JOURNALS = ("-journal", "-wal", "-shm")
 
@@ -94,7 +90,7 @@ def verify(new: Path, *, is_restored: bool = False) -> None:
         with closing(open_file(new, "immutable=1")) as connection:
             problems = problems_of(connection, full=True)
     except sqlite3.Error as error:
-        raise failure(error, new) from None
+        raise store_error(error, new) from None
     if problems:
         advice = "take another backup" if is_restored else "see whether the store and its disk are well"
         raise StoreError(f"the copy is damaged ({'; '.join(problems)}); {advice}")
@@ -161,20 +157,7 @@ def copy_failure(
     """Returns the error for a copy of a store that could not be made beside ``target``."""
     if primary_code(error) == sqlite3.SQLITE_FULL:
         return ResourceExhaustedError(f"the disk of {target.parent} is full; make room on it")
-    return failure(error, path, is_backup=is_backup)
-
-
-def flush(path: Path) -> None:
-    """Flushes a file or a directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some file systems have nothing to flush of a directory.
-        if error.errno not in _NO_FLUSH or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)
+    return store_error(error, path, is_backup=is_backup)
 
 
 def _notice_signals(status: int, remaining: int, total: int) -> None:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from grpc_tool_bridge.errors import SessionNotFoundError
-from grpc_tool_bridge.errors.near_names import MAX_NAMES, near_names
-from grpc_tool_bridge.stores.sqlite.file import beside, size_of
+from grpc_tool_bridge.errors.near_names import MAX_NAMES, did_you_mean
+from grpc_tool_bridge.stores.sqlite.disk import beside, size_of
 from grpc_tool_bridge.stores.sqlite.holding import holder
 from grpc_tool_bridge.stores.sqlite.schema import version_of
 from grpc_tool_bridge.stores.sqlite.snapshots import read_snapshot
@@ -172,6 +172,6 @@ def _not_found(connection: sqlite3.Connection, session_id: str) -> SessionNotFou
     if ended is not None:
         return SessionNotFoundError(f"session {session_id!r} has ended: {ended[0]}")
     rows = connection.execute("SELECT session_id FROM sessions LIMIT ?", (MAX_NAMES,))
-    close = near_names(session_id, [each for (each,) in rows])
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "without --session all are listed"
-    return SessionNotFoundError(f"the store has no session {session_id!r}; {hint}")
+    known = [each for (each,) in rows]
+    hint = did_you_mean(session_id, known, "without --session all are listed", quoted=True)
+    return SessionNotFoundError(f"the store has no session {session_id!r}{hint}")

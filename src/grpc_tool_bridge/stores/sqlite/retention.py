@@ -26,11 +26,6 @@ MAX_ROWS = 1_000
 MAX_BYTES = 1024 * 1024
 MAX_SECONDS = 0.002
 
-# Where the parameters of the statements have what is counted.
-_SET_SESSION, _SET_SIZE = 1, 10
-_DELETE_SESSION = 1
-_ANSWER, _ANSWER_ENDS_AT, _ANSWER_SESSION = 0, 1, 2
-
 
 class Retention:
     """Removes what the settings no longer keep. All is done in the writer's thread, between commits.
@@ -89,19 +84,23 @@ class Retention:
         for change in batch:
             sql, parameters = change.sql, change.parameters
             if sql is statements.SET:
-                self._changes.add(parameters[_SET_SESSION], parameters[_SET_SIZE])
+                self._changes.add(parameters[statements.SET_SESSION], parameters[statements.SET_SIZE])
             elif sql is statements.DELETE:
-                self._changes.add(parameters[_DELETE_SESSION], 0)
+                self._changes.add(parameters[statements.DELETE_SESSION], 0)
             elif sql is statements.KEEP_ANSWER:
-                self._answers.add(parameters[_ANSWER_SESSION], len(parameters[_ANSWER]))
-                if self._expires_at is None:
-                    self._expires_at = parameters[_ANSWER_ENDS_AT]
+                size = len(parameters[statements.ANSWER])
+                self._answers.add(parameters[statements.ANSWER_SESSION], size)
+                self._expire_by(parameters[statements.ANSWER_ENDS_AT])
             elif sql is statements.GIVE_UP_CALL:
-                if self._expires_at is None:
-                    self._expires_at = parameters[0]
+                self._expire_by(parameters[statements.GIVEN_UP_ENDS_AT])
             elif sql is statements.END_SESSION:
-                self._left[parameters[0]] = None
+                self._left[parameters[statements.ENDED_SESSION]] = None
                 self._ended += 1
+
+    def _expire_by(self, ends_at: float) -> None:
+        # Each is kept as long as the others, so the first one ends first.
+        if self._expires_at is None:
+            self._expires_at = ends_at
 
     def step(self, *, give_up: bool = False) -> float | None:
         """Removes at most one slice.

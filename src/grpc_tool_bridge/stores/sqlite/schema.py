@@ -8,6 +8,9 @@ from functools import cache
 # "gtbs": tells a store from other SQLite files.
 APPLICATION_ID = 0x67746273
 
+# SQLite's integers have 63 bits; no revision, size or number that a hub writes comes near.
+MAX_INTEGER = 2**62
+
 # What leads from each version to the next; the first makes the tables. A version that was released never changes.
 MIGRATIONS: Sequence[str] = (
     """

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from grpc_tool_bridge.errors import StoreError
-from grpc_tool_bridge.stores.sqlite.failures import reason
-from grpc_tool_bridge.stores.sqlite.file import LOCK_SECONDS, beside, check
+from grpc_tool_bridge.stores.sqlite.disk import beside
+from grpc_tool_bridge.stores.sqlite.failures import store_error
+from grpc_tool_bridge.stores.sqlite.file import check, open_at
 
 # SQLite calls back after so many steps of its machine, and so notices Ctrl-C.
 STEPS_BETWEEN_SIGNALS = 50_000
@@ -79,28 +80,15 @@ def require_store(path: Path, *, is_backup: bool = False) -> None:
 
 
 def open_file(path: Path, mode: str) -> sqlite3.Connection:
-    """Opens the file, with a parameter of SQLite's URIs, such as ``mode=ro``."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=LOCK_SECONDS, isolation_level=None
-    )
+    """Opens the file as ``open_at`` does, and lets signals stop its statements."""
+    connection = open_at(path, mode)
     stop_at_signals(connection)
     return connection
 
 
 def stop_at_signals(connection: sqlite3.Connection) -> None:
-    """Lets a signal whose handler raises end a statement that takes long; ``failure`` raises KeyboardInterrupt then."""
+    """Lets a signal whose handler raises end a long statement; ``store_error`` raises KeyboardInterrupt then."""
     connection.set_progress_handler(lambda: 0, STEPS_BETWEEN_SIGNALS)
-
-
-def failure(error: sqlite3.Error, path: Path, *, is_backup: bool = False) -> StoreError:
-    """Returns the error for what went wrong with a file.
-
-    Raises:
-        KeyboardInterrupt: A signal stopped the statement.
-    """
-    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
-        raise KeyboardInterrupt from None
-    return StoreError(reason(error, path, is_backup=is_backup))
 
 
 def _read(path: Path, use: Callable[[sqlite3.Connection], T], mode: str, *, is_backup: bool) -> T:
@@ -111,7 +99,7 @@ def _read(path: Path, use: Callable[[sqlite3.Connection], T], mode: str, *, is_b
                 raise StoreError(f"the store {path} is empty: no hub has used it yet", retryable=False)
             return use(connection)
     except sqlite3.Error as error:
-        raise failure(error, path, is_backup=is_backup) from None
+        raise store_error(error, path, is_backup=is_backup) from None
 
 
 def _state(path: Path) -> _State:

@@ -1,4 +1,7 @@
-"""The statements that write an SQLite store."""
+"""The statements that write an SQLite store.
+
+Numbers beside a statement are the places of its parameters that are read again after a commit.
+"""
 
 from functools import cache
 
@@ -8,18 +11,23 @@ RESERVE = "INSERT OR REPLACE INTO facts VALUES ('revision', ?)"
 CREATE_SESSION = "INSERT OR REPLACE INTO sessions (session_id, created_at, request) VALUES (?, ?, ?)"
 # A trigger removes the session. What belongs to it is removed later, in slices.
 END_SESSION = "INSERT OR REPLACE INTO ended_sessions (session_id, why, ended_at) VALUES (?, ?, ?)"
+ENDED_SESSION = 0
 SET = (
     "INSERT INTO changes (revision, session_id, name, operation, previous, at, secret, type_url, value, "
     "type, size, held, created_at, created_by, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+SET_SESSION, SET_SIZE = 1, 10
 DELETE = (
     "INSERT INTO changes (revision, session_id, name, operation, previous, at, secret) "
     "VALUES (?, ?, ?, 'delete', ?, ?, ?)"
 )
+DELETE_SESSION = 1
 HIDE = "UPDATE changes SET secret = 1 WHERE session_id = ? AND name = ?"
 KEEP_ANSWER = "UPDATE calls SET answer = ?, ends_at = ? WHERE session_id = ? AND key = ?"
+ANSWER, ANSWER_ENDS_AT, ANSWER_SESSION = 0, 1, 2
 # A call whose answer could not be kept: what became of it is not known.
 GIVE_UP_CALL = "UPDATE calls SET ends_at = ? WHERE session_id = ? AND key = ? AND answer IS NULL"
+GIVEN_UP_ENDS_AT = 0
 FREE_CALL = "DELETE FROM calls WHERE session_id = ? AND key = ? AND answer IS NULL"
 # What a session or a run gets while its end is on its way belongs to nothing.
 ADD_AGENT = (

@@ -6,12 +6,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from grpc_tool_bridge.stores.sqlite.anew import note_backup
-from grpc_tool_bridge.stores.sqlite.lock import MODE
+from grpc_tool_bridge.stores.sqlite.disk import MODE, beside, flush
 
 
 def copy_path(path: Path, version: int) -> Path:
     """Returns where a store is kept as it was before an upgrade from a version."""
-    return path.with_name(f"{path.name}.version-{version}")
+    return beside(path, f".version-{version}")
 
 
 def keep_copy(connection: sqlite3.Connection, path: Path, version: int) -> Path:
@@ -37,20 +37,12 @@ def keep_copy(connection: sqlite3.Connection, path: Path, version: int) -> Path:
         connection.execute("VACUUM INTO ?", (str(part),))
         with closing(sqlite3.connect(part, isolation_level=None)) as copy:
             note_backup(copy)
-        _flush(part)
+        flush(part)
         part.replace(target)
     except BaseException:
         for suffix in ("", "-journal"):
             with suppress(OSError):
-                part.with_name(part.name + suffix).unlink(missing_ok=True)
+                beside(part, suffix).unlink(missing_ok=True)
         raise
-    _flush(path.parent)
+    flush(path.parent)
     return target
-
-
-def _flush(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

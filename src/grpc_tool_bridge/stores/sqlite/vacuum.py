@@ -7,11 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from grpc_tool_bridge.stores.sqlite.file import beside, connect, size_of
-from grpc_tool_bridge.stores.sqlite.holding import held, own_as
+from grpc_tool_bridge.stores.sqlite.disk import beside, size_of
+from grpc_tool_bridge.stores.sqlite.failures import store_error
+from grpc_tool_bridge.stores.sqlite.file import connect
+from grpc_tool_bridge.stores.sqlite.holding import fold, held, own_as
 from grpc_tool_bridge.stores.sqlite.placing import copy_failure, new_file, place, verify
-from grpc_tool_bridge.stores.sqlite.snapshots import failure, require_store, stop_at_signals
-from grpc_tool_bridge.stores.sqlite.wal import fold
+from grpc_tool_bridge.stores.sqlite.snapshots import require_store, stop_at_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def _used(path: Path) -> int:
                 for name in ("page_count", "freelist_count", "page_size")
             )
     except sqlite3.Error as error:
-        raise failure(error, path) from None
+        raise store_error(error, path) from None
     return int((pages - free) * page)
 
 

@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import (
     error_from_info,
     error_info,
 )
-from grpc_tool_bridge.errors.near_names import near_names
+from grpc_tool_bridge.errors.near_names import did_you_mean
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing.recording import entries
@@ -229,9 +229,7 @@ class Replay:
         known = play.waiting.get((method, called))
         if not known:
             names = [name for kind, name in play.waiting if kind == method and name]
-            alike = near_names(called, names, n=1)
-            hint = f"; did you mean {alike[0]}?" if alike else ""
-            return f"{title} is not in {where}{hint}"
+            return f"{title} is not in {where}{did_you_mean(called, names, n=1)}"
         left = [waiting for waiting in known if not waiting.played]
         if not left:
             times = "once" if len(known) == 1 else f"{len(known):,} times"

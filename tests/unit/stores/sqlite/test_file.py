@@ -17,7 +17,8 @@ import pytest
 
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import file as file_module
-from grpc_tool_bridge.stores.sqlite.file import StoreFile, beside, check
+from grpc_tool_bridge.stores.sqlite.disk import beside
+from grpc_tool_bridge.stores.sqlite.file import StoreFile, check
 from grpc_tool_bridge.stores.sqlite.room import MIN_LIMIT
 from grpc_tool_bridge.stores.sqlite.schema import APPLICATION_ID, VERSION
 from support.patience import PATIENCE

@@ -1,6 +1,5 @@
 """Files that are made whole before they get their names."""
 
-import errno
 import os
 import shutil
 import sqlite3
@@ -13,7 +12,7 @@ import pytest
 
 from grpc_tool_bridge.errors import AlreadyExistsError, ResourceExhaustedError, StoreError
 from grpc_tool_bridge.stores.sqlite import placing
-from grpc_tool_bridge.stores.sqlite.placing import copy_failure, copy_into, flush, new_file, place, problems_of, verify
+from grpc_tool_bridge.stores.sqlite.placing import copy_failure, copy_into, new_file, place, problems_of, verify
 from support.store_files import damage, filled, names_in, rows
 
 
@@ -101,21 +100,6 @@ async def test_a_damaged_file_is_found_and_its_problems_are_bounded(tmp_path: Pa
         verify(path)
     with closing(sqlite3.connect(path)) as connection:
         assert 1 <= len(problems_of(connection, full=True)) <= placing.MAX_PROBLEMS
-
-
-def test_a_file_system_that_cannot_flush_directories_is_good_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "file"
-    file.touch()
-
-    def refuse(_: int) -> None:
-        raise OSError(errno.EINVAL, "it cannot")
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    flush(tmp_path)
-    with pytest.raises(OSError, match="it cannot"):
-        flush(file)
 
 
 def test_a_disk_that_is_full_is_said_to_be(tmp_path: Path) -> None:

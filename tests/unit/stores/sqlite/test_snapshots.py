@@ -13,8 +13,9 @@ import pytest
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.stores.sqlite.failures import store_error
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
-from grpc_tool_bridge.stores.sqlite.snapshots import failure, open_file, read_snapshot, require_store
+from grpc_tool_bridge.stores.sqlite.snapshots import open_file, read_snapshot, require_store
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from support.store_files import change, fill, filled, in_thread, names_in
 
@@ -146,7 +147,7 @@ def test_a_signal_whose_handler_raises_ends_a_statement_that_takes_long(tmp_path
         signal.signal(signal.SIGALRM, before)
         connection.close()
     with pytest.raises(KeyboardInterrupt):
-        failure(caught.value, tmp_path)
+        store_error(caught.value, tmp_path)
 
 
 @pytest.mark.parametrize(("is_backup", "called"), [(False, "store"), (True, "backup")])

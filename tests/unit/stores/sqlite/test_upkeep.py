@@ -9,7 +9,8 @@ import pytest
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.stores.sqlite import statements
-from grpc_tool_bridge.stores.sqlite.file import StoreFile, beside
+from grpc_tool_bridge.stores.sqlite.disk import beside
+from grpc_tool_bridge.stores.sqlite.file import StoreFile
 from grpc_tool_bridge.stores.sqlite.upkeep import FileUpkeep
 from grpc_tool_bridge.stores.sqlite.writer import Change
 

@@ -15,6 +15,8 @@ defmodule ToolBridge.Connection.Incoming do
   # How much later than its deadline a call may be ended, so that many deadlines need one timer.
   @tick 10
   @max_asks 100
+  # Characters of a link's id.
+  @max_link_id 64
 
   @doc "Starts the process of a call."
   @spec serve(State.t(), pos_integer(), LinkCall.t()) :: State.t()
@@ -23,7 +25,7 @@ defmodule ToolBridge.Connection.Incoming do
   end
 
   def serve(state, id, call) do
-    case state.handler.(call) do
+    case state.handler.(call, request_id(state.link.peer, id)) do
       {:ok, {module, function, args}} ->
         run = {module, function, [self(), {state.link_number, id} | args]}
         {pid, state} = Children.start(state, {:call, id}, run)
@@ -35,6 +37,12 @@ defmodule ToolBridge.Connection.Incoming do
         unserved(state, id, error)
     end
   end
+
+  # The hub makes the same id of the id of the link, which it says in its hello, and the call's number there.
+  defp request_id(%{metadata: %{"link_id" => link_id}}, id) when link_id != "",
+    do: "#{String.slice(link_id, 0, @max_link_id)}-#{id}"
+
+  defp request_id(_, _), do: ""
 
   @doc "Ends a call that no process runs."
   @spec unserved(State.t(), pos_integer(), Error.t()) :: State.t()

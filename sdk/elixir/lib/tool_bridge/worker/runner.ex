@@ -20,15 +20,18 @@ defmodule ToolBridge.Worker.Runner do
   # Metadata of a call whose tool may ask.
   @asks_key "tool-bridge-asks"
 
-  @doc "Runs a call; `tools` is the key of the worker's catalog."
-  @spec run(pid(), Connection.call_key(), ToolBridge.Proto.LinkCall.t(), term()) :: Connection.answer()
-  def run(connection, key, %{method: "ExecuteTool"} = call, tools) do
+  @doc "Runs a call; `made_id` is its id if its caller gave none, `tools` the key of the worker's catalog."
+  @spec run(pid(), Connection.call_key(), ToolBridge.Proto.LinkCall.t(), String.t(), term()) :: Connection.answer()
+  def run(connection, key, %{method: "ExecuteTool"} = call, made_id, tools) do
     began = System.monotonic_time(:microsecond)
 
     {response, request_id} =
       case ToolCallRequest.decode(call.payload) do
-        {:ok, request} -> {execute(connection, key, call, request, tools), request.request_id}
-        {:error, error} -> {{:error, error}, ""}
+        {:ok, request} ->
+          {execute(connection, key, call, named(request, :request_id, made_id), tools), request.request_id}
+
+        {:error, error} ->
+          {{:error, error}, ""}
       end
 
     response =
@@ -40,11 +43,13 @@ defmodule ToolBridge.Worker.Runner do
     {:reply, ToolCallResponse.encode(%{response | request_id: request_id, metrics: metrics(began)})}
   end
 
-  def run(connection, key, %{method: "StreamTool"} = call, tools) do
+  def run(connection, key, %{method: "StreamTool"} = call, made_id, tools) do
     began = System.monotonic_time(:microsecond)
 
     case ToolStreamRequest.decode(call.payload) do
       {:ok, request} ->
+        request = named(request, :stream_id, made_id)
+
         last =
           case stream(connection, key, call, request, tools) do
             {:ok, count} -> {:complete, %CompleteSignal{total_chunks: count, metrics: metrics(began)}}
@@ -58,6 +63,8 @@ defmodule ToolBridge.Worker.Runner do
         {:end, Error.to_status(error)}
     end
   end
+
+  defp named(request, field, made_id), do: Map.update!(request, field, &if(&1 == "", do: made_id, else: &1))
 
   defp execute(connection, key, call, request, tools) do
     with {:ok, tool} <- find(tools, request.tool_id),

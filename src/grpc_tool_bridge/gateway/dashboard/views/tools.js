@@ -15,6 +15,7 @@ const COLUMNS = [
   { title: "Tool", name: "tool" },
   { title: "Kind", name: "kind" },
   { title: "Runs in", name: "where" },
+  { title: "Tags", name: "tags" },
   { title: "What it does", name: "about" },
 ];
 const NONE = "No tools yet. Start the hub with: grpc-tool-bridge serve --tools my_tools.py, or connect a worker.";
@@ -35,11 +36,14 @@ class ToolsView extends ListView {
         address: "/api/tools",
         name: "tools",
         key: (tool) => tool.name,
-        query: () => ({ session_id: url.get("session") }),
+        query: () => ({ session_id: url.get("session"), tags: url.get("tags") }),
         every: EVERY_MS,
       },
       select: (tool) => url.go({ tool: tool.name, ...(tool.name === url.get("tool") ? {} : NOTHING) }),
-      fields: [new NameField("Session", "session", "Hub tools", sessionIds)],
+      fields: [
+        new NameField("Session", "session", "Hub tools", sessionIds),
+        new NameField("Tags", "tags", "Any", () => this.tags()),
+      ],
     });
   }
 
@@ -57,12 +61,17 @@ class ToolsView extends ListView {
     return [tool.name, tool.description, tool.deprecated, ...tool.tags];
   }
 
+  /** The tags of the tools that are listed. */
+  tags() {
+    return [...new Set(this.all().flatMap(({ tags }) => tags))].sort();
+  }
+
   sum(found, all) {
     return this.counted(found, all, "tool");
   }
 
   nothing(hasWords) {
-    return hasWords ? "No tool matches." : NONE;
+    return hasWords || url.get("tags") ? "No tool matches." : NONE;
   }
 
   trouble() {
@@ -79,7 +88,8 @@ class ToolsView extends ListView {
     setText(cells[0], tool.name);
     setText(cells[1], `${KINDS[tool.type] ?? tool.type}${tool.of_session ? ", of the session" : ""}`);
     setText(cells[2], tool.workers ? counted(tool.workers, "worker") : tool.of_hub === false ? "no worker" : "the hub");
-    setText(cells[3], oneLine(`${tool.deprecated ? `Deprecated: ${tool.deprecated}. ` : ""}${tool.description}`));
+    setText(cells[3], tool.tags.join(", "));
+    setText(cells[4], oneLine(`${tool.deprecated ? `Deprecated: ${tool.deprecated}. ` : ""}${tool.description}`));
   }
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from grpc_tool_bridge.client.deprecation import warn_deprecated
+from grpc_tool_bridge.tools.deprecation import warn_deprecated
 
 
 def test_it_names_the_tool_what_to_use_and_the_line_of_the_program() -> None:
