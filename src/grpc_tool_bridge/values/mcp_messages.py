@@ -28,6 +28,7 @@ __all__ = [
     "VERSIONS",
     "VERSION_KEY",
     "messages",
+    "path_of",
 ]
 
 _service = mcp_pb2.DESCRIPTOR.services_by_name["Mcp"]
@@ -46,7 +47,7 @@ RESULT_COMPLETE: int = messages.RESULT_TYPE_COMPLETE
 # The versions of the protocol that the messages are for, as MCP writes them, the oldest first.
 VERSIONS: tuple[str, ...] = tuple(
     re.sub(r"VERSION_(\d{4})(\d\d)(\d\d)", r"\1-\2-\3", name)
-    for name in messages.ProtocolVersion.keys()
+    for name in messages.ProtocolVersion.keys()  # noqa: SIM118 - no dict
     if re.fullmatch(r"VERSION_\d{8}", name)
 )
 

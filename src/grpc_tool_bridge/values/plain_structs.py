@@ -100,7 +100,7 @@ class _Writer:
 def _check_level(path: str, level: int) -> None:
     if level > MAX_LEVELS:
         raise SerializationError(
-            f"{_shown(path)}: over {MAX_LEVELS} levels of lists and objects, which a google.protobuf.Struct cannot carry"
+            f"{_shown(path)}: lists and objects in over {MAX_LEVELS} levels; a google.protobuf.Struct cannot carry more"
         )
 
 
