@@ -15,7 +15,14 @@ from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
-from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_flag, check_seconds, list_of, refuse_type, settings_of
+from grpc_tool_bridge.config.argument_checks import (
+    A_LIST_OF_TOOLS,
+    check_flag,
+    check_seconds,
+    list_of,
+    refuse_type,
+    settings_of,
+)
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.interfaces import DurableStore, Recorder

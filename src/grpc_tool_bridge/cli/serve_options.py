@@ -37,8 +37,8 @@ class ServeOptions(ServingOptions):
         list[str] | None,
         Option(
             metavar="NAME=SIGNATURE",
-            help="Offer an agent to MCP clients as a tool, such as ask='question -> answer'; needs --http or --mcp-grpc, "
-            "and --agents or an agent runtime that is connected. Repeatable.",
+            help="Offer an agent to MCP clients as a tool, such as ask='question -> answer'; needs --http or "
+            "--mcp-grpc, and --agents or an agent runtime that is connected. Repeatable.",
         ),
     ] = None
     chaos: Annotated[

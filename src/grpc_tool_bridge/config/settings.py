@@ -78,9 +78,7 @@ class Settings(BaseModel):
         description="what MCP clients see over HTTP that choose no tools in their address: patterns of names, such as "
         "weather.*, or tags, such as tag:read",
     )
-    mcp_grpc: bool = Field(
-        default=False, description="serve MCP over gRPC at the hub's address, too; an experiment"
-    )
+    mcp_grpc: bool = Field(default=False, description="serve MCP over gRPC at the hub's address, too; an experiment")
     http_origins: Annotated[Names, AfterValidator(origins)] = Field(
         default=(), description="other origins whose pages may call the HTTP gateway, such as https://tools.example.com"
     )

@@ -89,8 +89,8 @@ class _Writer:
             if self._rounds:
                 return float(item) if abs(item) < _MAX_DOUBLE else _MAX_DOUBLE * (1 if item > 0 else -1)
             raise SerializationError(
-                f"{_shown(path)}: the integer {clipped_repr(item, 60)} is beyond 2**53, and a google.protobuf.Struct "
-                "holds numbers as doubles; give it as text"
+                f"{_shown(path)}: the integer {clipped_repr(item, 60)} is beyond 2**53, up to which a "
+                "google.protobuf.Struct holds integers exactly"
             )
         if not isfinite(item):
             raise SerializationError(f"{_shown(path)}: {item} has no form in JSON")

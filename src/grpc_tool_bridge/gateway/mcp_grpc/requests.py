@@ -16,6 +16,7 @@ from grpc_tool_bridge.values.plain_structs import read_struct
 # The keys of metadata that choose, as the parameters of an address do over HTTP: the session, and patterns of tools.
 SESSION_KEY = "tool-bridge-session"
 TOOLS_KEY = "tool-bridge-tools"
+_KEYS = frozenset({SESSION_KEY, TOOLS_KEY, TOOL_KEY, VERSION_KEY})
 # The key of a request's own metadata that says the same as that of gRPC.
 _VERSION_META = "io.modelcontextprotocol/protocolVersion"
 # Smaller arguments are read in the event loop.
@@ -76,9 +77,10 @@ def _single(metadata: Iterable[tuple[str, str | bytes]] | None) -> Mapping[str, 
     """Returns the values of the keys that mean something here, of which each may come once."""
     found: dict[str, str] = {}
     for key, value in metadata or ():
-        if key in (SESSION_KEY, TOOLS_KEY, TOOL_KEY, VERSION_KEY) and isinstance(value, str):
-            if found.setdefault(key, value) != value:
-                raise ValidationError(f"the metadata {key} has two values; give one")
+        if key not in _KEYS or not isinstance(value, str):
+            continue
+        if found.setdefault(key, value) != value:
+            raise ValidationError(f"the metadata {key} has two values; give one")
     return found
 
 

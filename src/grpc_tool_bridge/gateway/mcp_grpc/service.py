@@ -126,9 +126,7 @@ class McpGrpcService:
     async def _list_tools(self, request: Any, context: Any) -> Any:
         envelope = read_envelope(context.invocation_metadata(), request.common, self._chosen)
         found = await self._tools.listed(envelope.key, envelope.choice)
-        response = messages.ListToolsResponse(
-            common=common_of(self._meta), cache_scope=messages.CACHE_SCOPE_PRIVATE
-        )
+        response = messages.ListToolsResponse(common=common_of(self._meta), cache_scope=messages.CACHE_SCOPE_PRIVATE)
         # The list may change any time.
         response.ttl.SetInParent()
         size = 0
