@@ -5,8 +5,10 @@ or log lines.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -82,9 +84,13 @@ class GrpcConnection:
         """Opens a channel, and closes it at the end."""
         del auth
         parts = urlsplit(self._config.url)
+        uses_tls = parts.scheme.lower() == "grpcs"
+        # As over HTTPS.
+        authorities = os.environ.get("SSL_CERT_FILE", "") if uses_tls else ""
         way = Connection(
             address=join_address(parts.hostname or "", parts.port or 0),
-            tls=parts.scheme.lower() == "grpcs",
+            tls=uses_tls,
+            tls_ca=Path(authorities) if authorities else None,
             # gRPC's own limit is then that of the bounds.
             max_message_bytes=max(1, self._bounds.message_bytes // MESSAGE_HEADROOM),
         )
