@@ -11,7 +11,6 @@ from google.protobuf.struct_pb2 import NULL_VALUE, Struct
 
 from grpc_tool_bridge.errors import SerializationError, wire_text
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
-from grpc_tool_bridge.values.structs import read_fields
 
 # Each level takes three messages, of which protobuf reads 100 within each other; some stand around the Struct.
 MAX_LEVELS = 30
@@ -35,14 +34,35 @@ def write_struct(data: Mapping[str, Any], *, rounds: bool = False) -> Struct:
     return struct
 
 
-def read_struct(struct: Struct) -> dict[str, Any]:
-    """Reads an object; numbers without a fraction are integers.
+def read_struct(struct: Struct, *, lenient: bool = False) -> dict[str, Any]:
+    """Reads an object that was parsed, so that it has few levels; numbers without a fraction are integers.
+
+    Args:
+        struct: The object.
+        lenient: Whether a value without a kind is null.
 
     Raises:
         SerializationError: A value in it has no kind.
     """
-    # What was parsed has fewer levels than that.
-    return read_fields(struct, 100)
+    return {key: _read(item, lenient) for key, item in struct.fields.items()}
+
+
+def _read(value: Any, lenient: bool) -> Any:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "number_value":
+            number: float = value.number_value
+            return int(number) if number.is_integer() and abs(number) <= _MAX_EXACT else number
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return read_struct(value.struct_value, lenient=lenient)
+        case "list_value":
+            return [_read(item, lenient) for item in value.list_value.values]
+        case None if not lenient:
+            raise SerializationError("a google.protobuf.Value has no kind set; null is null_value")
+    return None
 
 
 class _Writer:

@@ -103,12 +103,7 @@ def read_list(payload: bytes, max_depth: int) -> list[Any]:
 
 def read_struct(payload: bytes, max_depth: int) -> dict[str, Any]:
     """Reads a google.protobuf.Struct."""
-    return read_fields(struct_pb2.Struct.FromString(payload), max_depth)
-
-
-def read_fields(message: struct_pb2.Struct, max_depth: int) -> dict[str, Any]:
-    """Reads a google.protobuf.Struct that was parsed."""
-    return _read_struct(message, max_depth)
+    return _read_struct(struct_pb2.Struct.FromString(payload), max_depth)
 
 
 def _read(message: Any, depth: int) -> Any:

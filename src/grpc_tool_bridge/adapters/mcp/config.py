@@ -27,7 +27,7 @@ MAX_NAME_CHARS = 64
 
 _NAMED = re.compile(r"([A-Za-z0-9_.-]{1,64})=(.+)", re.DOTALL)
 _URL = re.compile(r"(?:https?|grpcs?)://", re.IGNORECASE)
-_GRPC_SCHEMES = ("grpc", "grpcs")
+_GRPC_SCHEMES = ("grpc://", "grpcs://")
 _ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # ``${NAME}`` and ``${env:NAME}``, with ``:-`` and a default if there is one.
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -301,9 +301,9 @@ def _remote(name: str | None, url: str, headers: dict[str, str], oauth: OAuthOpt
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
-    kind: Kind = "grpc" if parts.scheme.lower() in _GRPC_SCHEMES else "http"
+    kind: Kind = "grpc" if url.lower().startswith(_GRPC_SCHEMES) else "http"
     if kind == "grpc":
-        _check_grpc(parts, headers, oauth)
+        _check_grpc(parts, port, headers, oauth)
     elif parts.scheme.lower() not in ("http", "https") or not host:
         raise ValidationError("the address of an MCP server must be https://HOST/PATH, or http://")
     for key, value in headers.items():
@@ -315,10 +315,10 @@ def _remote(name: str | None, url: str, headers: dict[str, str], oauth: OAuthOpt
     return ServerConfig(_fitting(name or suggested), kind, url=url, headers=headers, oauth=oauth)
 
 
-def _check_grpc(parts: SplitResult, headers: Mapping[str, str], oauth: OAuthOptions | None) -> None:
+def _check_grpc(parts: SplitResult, port: int | None, headers: Mapping[str, str], oauth: OAuthOptions | None) -> None:
     """Refuses what an address of MCP over gRPC cannot have."""
     is_plain = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
-    if not parts.hostname or not parts.port or not is_plain:
+    if not parts.hostname or not port or not is_plain:
         raise ValidationError("the address of MCP over gRPC must be grpcs://HOST:PORT, or grpc://HOST:PORT without TLS")
     _refuse_options("an address of gRPC; give a token as a header", oauth=oauth)
     for key in headers:

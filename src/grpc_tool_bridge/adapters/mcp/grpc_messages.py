@@ -27,19 +27,15 @@ _BLOCKS = ("text", "image", "audio", "embedded_resource", "resource_link")
 
 
 def tool_of(message: Any) -> McpTool:
-    """Reads a tool of a list.
-
-    Raises:
-        SerializationError: A part of its schemas has no kind.
-    """
+    """Reads a tool of a list; one whose schema has a part without a kind is refused later, without the others."""
     texts = {"title": message.title, "description": message.description}
     tool: dict[str, Any] = {key: text for key, text in texts.items() if text}
     tool |= {"name": message.name, "inputSchema": {"type": "object"}}
     if message.HasField("input_schema"):
-        tool["inputSchema"] = {"type": "object", **_in_order(read_struct(message.input_schema))}
+        tool["inputSchema"] = {"type": "object", **_in_order(read_struct(message.input_schema, lenient=True))}
     if message.HasField("output_schema"):
-        tool["outputSchema"] = {"type": "object", **_in_order(read_struct(message.output_schema))}
-    meta = _in_order(read_struct(message.metadata)) if message.HasField("metadata") else {}
+        tool["outputSchema"] = {"type": "object", **_in_order(read_struct(message.output_schema, lenient=True))}
+    meta = _in_order(read_struct(message.metadata, lenient=True)) if message.HasField("metadata") else {}
     if hints := _hints_of(message, meta.pop(ANNOTATIONS_META, None)):
         tool["annotations"] = hints
     if meta:

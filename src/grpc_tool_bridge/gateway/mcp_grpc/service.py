@@ -8,7 +8,13 @@ from typing import Any
 import grpc.aio
 
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.errors import MessageTooLargeError, SerializationError, UnimplementedError
+from grpc_tool_bridge.errors import (
+    DeadlineExceededError,
+    MessageTooLargeError,
+    SerializationError,
+    ToolBridgeError,
+    UnimplementedError,
+)
 from grpc_tool_bridge.gateway.declared_agents import check_declared
 from grpc_tool_bridge.gateway.mcp.agents import AgentTools
 from grpc_tool_bridge.gateway.mcp.hub_sessions import sessions_of
@@ -155,6 +161,7 @@ class McpGrpcService:
                 arguments=arguments,
                 version=CONTENT_VERSION,
                 timeout=_seconds_left(context),
+                failure=partial(_failure, context),
             )
         )
         if _size(result) <= _SMALL_BYTES:
@@ -167,6 +174,14 @@ def _refuser(name: str) -> Answer:
         raise UnimplementedError(f"this hub serves {LIST_TOOLS} and {CALL_TOOL} of {SERVICE_NAME}, not {name}")
 
     return refuse
+
+
+def _failure(context: Any, _: str, error: ToolBridgeError) -> ToolBridgeError:
+    """Returns what a call failed with; raises DeadlineExceededError if the client's own deadline has ended it."""
+    left: float | None = context.time_remaining()
+    if error.error_type == DeadlineExceededError.default_type and left is not None and left <= 0:
+        raise DeadlineExceededError(error.message)
+    return error
 
 
 def _seconds_left(context: Any) -> float | None:
