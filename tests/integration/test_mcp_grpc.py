@@ -355,3 +355,40 @@ async def test_a_hub_that_stops_lets_calls_finish() -> None:
         go.set()
         assert (await soon(call)).content[0].text.text == "done"
         await soon(stopping)
+
+
+async def test_what_no_client_should_send_is_refused_and_the_hub_serves_on() -> None:
+    deep = call_of("add")
+    value = deep.request.arguments.fields["a"]
+    for _ in range(40):
+        value = value.struct_value.fields["a"]
+    value.bool_value = True
+    kindless = call_of("add")
+    kindless.request.arguments.fields["a"].SetInParent()
+    bad_text = call_of("xyz").SerializeToString().replace(b"xyz", b"\xff\xfe\xfd")
+    requests = [b"\xff\xff\xff", bad_text, deep.SerializeToString(), kindless.SerializeToString(), b"\x12\x7fshort"]
+    async with hub_of(add) as (server, stub), grpc.aio.insecure_channel(server.address) as channel:
+        raw = channel.unary_unary(f"/{SERVICE}/CallTool")
+        for request in requests:
+            error = await refused(raw(request))
+            assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, request
+        none = channel.stream_unary(f"/{SERVICE}/CallTool")
+        assert (await refused(none(iter(())))).code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert (await refused(channel.unary_unary(f"/{SERVICE}/Other")(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
+        assert (await soon(stub.CallTool(call_of("add", {"a": 1})))).content[0].text.text == "2"
+
+
+async def test_many_clients_at_once_share_a_session_and_none_waits_for_another() -> None:
+    go = asyncio.Event()
+
+    @tool
+    async def slow() -> str:
+        await go.wait()
+        return "done"
+
+    async with hub_of(slow, add) as (_, stub):
+        waiting = [asyncio.ensure_future(soon(stub.CallTool(call_of("slow")))) for _ in range(50)]
+        for number in range(20):
+            assert (await soon(stub.CallTool(call_of("add", {"a": number})))).content[0].text.text == str(number + 1)
+        go.set()
+        assert {answer.content[0].text.text for answer in await asyncio.gather(*waiting)} == {"done"}
