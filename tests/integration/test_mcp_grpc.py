@@ -201,7 +201,7 @@ async def test_the_setting_chooses_for_those_who_do_not_and_hidden_tools_are_uns
 
 async def test_a_pattern_that_is_none_is_an_error_of_the_start() -> None:
     with pytest.raises(ValidationError, match="a tag is"):
-        BridgeServer(settings=Settings(mcp_grpc=True, mcp_tools="tag:"))
+        BridgeServer(settings=Settings(mcp_grpc=True, mcp_tools=("tag:",)))
 
 
 async def test_the_token_of_the_hub_is_needed() -> None:
@@ -368,13 +368,14 @@ async def test_what_no_client_should_send_is_refused_and_the_hub_serves_on() -> 
     bad_text = call_of("xyz").SerializeToString().replace(b"xyz", b"\xff\xfe\xfd")
     requests = [b"\xff\xff\xff", bad_text, deep.SerializeToString(), kindless.SerializeToString(), b"\x12\x7fshort"]
     async with hub_of(add) as (server, stub), grpc.aio.insecure_channel(server.address) as channel:
-        raw = channel.unary_unary(f"/{SERVICE}/CallTool")
+        raw: Any = channel.unary_unary(f"/{SERVICE}/CallTool")
         for request in requests:
             error = await refused(raw(request))
             assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, request
-        none = channel.stream_unary(f"/{SERVICE}/CallTool")
+        none: Any = channel.stream_unary(f"/{SERVICE}/CallTool")
         assert (await refused(none(iter(())))).code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert (await refused(channel.unary_unary(f"/{SERVICE}/Other")(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
+        other: Any = channel.unary_unary(f"/{SERVICE}/Other")
+        assert (await refused(other(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
         assert (await soon(stub.CallTool(call_of("add", {"a": 1})))).content[0].text.text == "2"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from mcp_grpc_transport_proto import mcp_messages_pb2 as messages
+from pydantic import SecretStr
 
 from grpc_tool_bridge import (
     Audio,
@@ -26,6 +27,8 @@ from grpc_tool_bridge.adapters.mcp import Bounds, McpServer, import_mcp
 from grpc_tool_bridge.errors import ProtocolError, UnavailableError, ValidationError
 from grpc_tool_bridge.llm.tool_marks import tags_of
 from grpc_tool_bridge.tools.media import media_of
+from grpc_tool_bridge.tools.tool import Tool
+from integration import mcp_round_trip_tools as round_trip_tools
 from integration.mcp_grpc_peers import Server, answer_of, serving, tool_message
 from support.certificates import certificate_files
 from support.waiting import soon, until
@@ -132,6 +135,17 @@ async def test_the_tools_of_another_bridge_come_with_their_meaning() -> None:
         assert '"destructiveHint": false' in spec.metadata["mcp.annotations"]
 
 
+async def test_all_values_arrive_as_over_any_other_transport() -> None:
+    tools = [item for item in vars(round_trip_tools).values() if isinstance(item, Tool)]
+    wrong = {}
+    async with BridgeServer(tools=tools, mcp_grpc=True) as far, bridge_of(source_of(far)) as bridge:
+        for name, case in round_trip_tools.CASES.items():
+            value = await soon(bridge.tools[f"far.{name}"]())
+            if (type(value), value) != (type(case.expected), case.expected):
+                wrong[name] = value
+    assert wrong == {}
+
+
 async def test_values_go_and_come_exactly() -> None:
     async with round_trip() as bridge:
         tools = bridge.tools
@@ -174,7 +188,7 @@ async def test_an_argument_that_a_struct_cannot_hold_is_named() -> None:
 
 
 async def test_a_token_is_sent_as_a_header_and_its_want_is_an_error_of_the_start() -> None:
-    settings = Settings(mcp_grpc=True, token="opensesame")
+    settings = Settings(mcp_grpc=True, token=SecretStr("opensesame"))
     async with BridgeServer(tools=[add], settings=settings) as far:
         headers = {"Authorization": "Bearer opensesame"}
         async with bridge_of(source_of(far, headers=headers)) as bridge:

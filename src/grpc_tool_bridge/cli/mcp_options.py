@@ -18,8 +18,8 @@ McpOption = Annotated[
     Option(
         "--mcp",
         metavar="SERVER",
-        help="Offer the tools of an MCP server: a command, which is split without a shell, or an address, https://…, or "
-        "grpcs://HOST:PORT of one over gRPC. NAME= before it names it, which its tools' names begin with. Repeatable.",
+        help="Offer the tools of an MCP server: a command, which is split without a shell, or an address, https://…, "
+        "or grpcs://HOST:PORT over gRPC. NAME= before it names it, which its tools' names begin with. Repeatable.",
         panel=_PANEL,
     ),
 ]

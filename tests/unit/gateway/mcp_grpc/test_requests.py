@@ -51,8 +51,8 @@ def test_an_answer_to_a_question_is_refused(field: str) -> None:
 def test_two_versions_are_refused() -> None:
     common = messages.RequestFields()
     common.metadata.update({VERSION: "2026-07-28"})
-    assert envelope(common=common)
-    assert envelope(("mcp-protocol-version", "2026-07-28"), common=common)
+    envelope(common=common)
+    envelope(("mcp-protocol-version", "2026-07-28"), common=common)
     with pytest.raises(ValidationError, match="two versions"):
         envelope(("mcp-protocol-version", "2025-11-25"), common=common)
     assert VERSION in common.metadata.fields
