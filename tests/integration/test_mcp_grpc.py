@@ -355,6 +355,7 @@ async def test_a_hub_that_stops_lets_calls_finish() -> None:
         go.set()
         assert (await soon(call)).content[0].text.text == "done"
         await soon(stopping)
+    assert not [task for task in asyncio.all_tasks() if "session" in task.get_name()]
 
 
 async def test_what_no_client_should_send_is_refused_and_the_hub_serves_on() -> None:

@@ -39,9 +39,19 @@ OBJECT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes an import look, and try again, after short pauses that do not grow."""
+    """Makes an import try again after short pauses that do not grow, and look at the list once."""
     monkeypatch.setattr("grpc_tool_bridge.adapters.mcp.server.back_off", lambda: itertools.repeat(0.05))
-    monkeypatch.setattr("grpc_tool_bridge.adapters.mcp.grpc_connection.LOOK_SECONDS", 0.05)
+    look_every(3_600, monkeypatch)
+
+
+def look_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grpc_tool_bridge.adapters.mcp.grpc_connection.LOOK_SECONDS", seconds)
+
+
+@pytest.fixture
+def curious(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes an import look at the list again and again."""
+    look_every(0.05, monkeypatch)
 
 
 def source_of(server: Any, **options: Any) -> McpServer:
@@ -271,25 +281,13 @@ async def test_hints_that_are_true_are_kept() -> None:
             assert "destructiveHint" not in spec.metadata["mcp.annotations"]
 
 
-async def test_the_order_of_keys_in_a_list_changes_no_tool(impatient: None) -> None:
-    schema = {"type": "object", "properties": {name: {"type": "string"} for name in "abcdefgh"}}
-
-    def written(order: Any) -> bytes:
-        tool = messages.Tool(name="one")
-        tool.input_schema.update({key: schema[key] for key in order(schema)})
-        for name in order(schema["properties"]):
-            tool.input_schema.fields["properties"].struct_value.fields[name].struct_value["type"] = "string"
-        return bytes(messages.ListToolsResponse(tools=[tool]).SerializeToString())
-
-    async with serving() as server:
-        server.tools = written(sorted)
-        async with source_of(server) as source:
-            (first,) = source.tools
-            server.tools = written(lambda keys: sorted(keys, reverse=True))
-            seen = server.listed
-            await until(lambda: server.listed > seen + 2, "for two more looks")
-            assert source.tools == [first]
-            assert source.tools[0] is first
+async def test_a_list_that_has_not_changed_changes_no_tool(curious: None) -> None:
+    async with serving() as server, source_of(server) as source:
+        (first,) = source.tools
+        seen = server.listed
+        await until(lambda: server.listed > seen + 2, "for two more looks")
+        assert len(source.tools) == 1
+        assert source.tools[0] is first
 
 
 @pytest.mark.parametrize(
@@ -358,7 +356,7 @@ async def test_a_status_is_an_error_of_its_type(code: Any, kind: str, retryable:
 # --------------------------------------------------------------------------------------------------------- its life
 
 
-async def test_new_tools_appear_while_it_runs(impatient: None) -> None:
+async def test_new_tools_appear_while_it_runs(curious: None) -> None:
     async with serving() as server, bridge_of(source_of(server)) as bridge:
         server.tools = [tool_message("one"), tool_message("later")]
         await until(lambda: "far.later" in bridge.tools, "for the new tool")
@@ -367,7 +365,7 @@ async def test_new_tools_appear_while_it_runs(impatient: None) -> None:
         await until(lambda: "far.one" not in bridge.tools, "for the old tool to go")
 
 
-async def test_a_tool_that_is_not_found_has_the_list_read_again() -> None:
+async def test_a_tool_that_is_not_found_has_the_list_read_again(impatient: None) -> None:
     async def on_call(_: Any, context: Any) -> Any:
         await context.abort(grpc.StatusCode.NOT_FOUND, "gone")
 

@@ -43,6 +43,15 @@ def test_a_tool_without_anything_is_read() -> None:
     )  # fmt: skip
 
 
+def test_keys_of_a_schema_have_one_order() -> None:
+    names = ["c", "a", "b", *map(str, range(20))]
+    message = messages.Tool(name="a")
+    message.input_schema.update({"properties": {name: {"title": name, "enum": [1]} for name in names}})
+    schema = tool_of(message).input_schema
+    assert list(schema["properties"]) == sorted(names)
+    assert list(schema["properties"]["a"]) == ["enum", "title"]
+
+
 def test_hints_of_a_bridge_go_before_those_of_the_message_unless_they_are_none() -> None:
     message = messages.Tool(name="a", annotations=messages.ToolAnnotations(read_only_hint=True))
     message.metadata.update({"grpc-tool-bridge/annotations": {"destructiveHint": False, "title": 5}})
