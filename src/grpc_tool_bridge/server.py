@@ -15,7 +15,14 @@ from grpc_tool_bridge.client.local import LocalTransport
 from grpc_tool_bridge.client.options import CallOptions, checked_metadata
 from grpc_tool_bridge.client.tools import Tools
 from grpc_tool_bridge.config import DEFAULT_CAPACITY, Settings
-from grpc_tool_bridge.config.argument_checks import A_LIST_OF_TOOLS, check_seconds, list_of, refuse_type, settings_of
+from grpc_tool_bridge.config.argument_checks import (
+    A_LIST_OF_TOOLS,
+    check_flag,
+    check_seconds,
+    list_of,
+    refuse_type,
+    settings_of,
+)
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.interfaces import DurableStore, Recorder
@@ -55,6 +62,8 @@ class BridgeServer(Surrounded):
         mcp_agents: Agents that every client of MCP sees as tools, at ``/mcp`` of ``http_address``: signatures by name,
             such as ``{"ask": "question -> answer"}``. They run where ``agents`` says, or on a runtime that is
             connected. None: only the agents of a client's own session.
+        mcp_grpc: Serves MCP over gRPC at ``address``, too, which needs the extra ``mcp-grpc``; an experiment. None: the
+            setting ``mcp_grpc``, which by default does not.
         settings: Limits, and who may connect. None: the defaults.
         chaos: Faults to inject on purpose: the path of a TOML file, or a dict of the same form. None: none.
         sources: Offer tools that come and go, such as ``import_mcp(...)``. They are started with the server, and ended
@@ -77,7 +86,7 @@ class BridgeServer(Surrounded):
         AlreadyExistsError: Two tools share a name and a version.
         ValidationError: The address, a tool, ``agents`` or ``chaos`` is not valid.
         OSError: The file of ``chaos`` cannot be read.
-        ImportError: ``agents`` or ``http_address`` is set, and what it needs is not installed.
+        ImportError: ``agents``, ``http_address`` or ``mcp_grpc`` is set, and what it needs is not installed.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class BridgeServer(Surrounded):
         agents: Any = None,
         http_address: str | None = None,
         mcp_agents: Mapping[str, str] | None = None,
+        mcp_grpc: bool | None = None,
         settings: Settings | None = None,
         chaos: ChaosSource | None = None,
         recorder: Recorder | None = None,
@@ -107,13 +117,15 @@ class BridgeServer(Surrounded):
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
         self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
-        self._server = GrpcServer(self._served, address, self.settings)
+        self._mcp_grpc = _make_mcp_grpc(self._served, mcp_grpc, mcp_agents)
+        services = () if self._mcp_grpc is None else (self._mcp_grpc,)
+        self._server = GrpcServer(self._served, address, self.settings, services)
         if injects is not None:
             injects.drop_links = self._server.drop_links
         # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self._served, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
-        self._http = _make_http(self._served, http_address, mcp_agents)
+        self._http = _make_http(self._served, http_address, None if services and http_address is None else mcp_agents)
         self._started = self._running = False
 
     def __repr__(self) -> str:
@@ -212,6 +224,8 @@ class BridgeServer(Surrounded):
             await self._runtime.drain(_DELIVERY_SECONDS)
         await self._sources.aclose()
         await self._server.stop(_DELIVERY_SECONDS)
+        if self._mcp_grpc is not None:
+            await self._mcp_grpc.aclose()
         await self.hub.aclose()
         await self._end_recording()
 
@@ -373,13 +387,25 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
 def _make_http(hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | None) -> Any:
     if address is None:
         if mcp_agents:
-            raise ValidationError("mcp_agents are served over HTTP; set http_address as well")
+            raise ValidationError("mcp_agents are served over HTTP; set http_address as well, or mcp_grpc")
         return None
     try:
         gateway = import_module("grpc_tool_bridge.gateway.server")
     except ImportError as error:
         raise ImportError(f'the HTTP gateway needs pip install "grpc-tool-bridge[http]": {error}') from None
     return gateway.HttpServer(hub, address, mcp_agents=mcp_agents)
+
+
+def _make_mcp_grpc(hub: Hub, wanted: bool | None, agents: Mapping[str, str] | None) -> Any:
+    if wanted is not None:
+        check_flag("mcp_grpc", wanted)
+    if not (hub.settings.mcp_grpc if wanted is None else wanted):
+        return None
+    try:
+        gateway = import_module("grpc_tool_bridge.gateway.mcp_grpc.service")
+    except ImportError as error:
+        raise ImportError(f'MCP over gRPC needs pip install "grpc-tool-bridge[mcp-grpc]": {error}') from None
+    return gateway.McpGrpcService(hub, agents)
 
 
 def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:

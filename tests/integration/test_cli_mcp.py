@@ -68,6 +68,21 @@ async def test_a_hub_serves_what_its_command_line_names(programs: Programs, tmp_
     assert is_gone(pid)
 
 
+async def test_a_hub_serves_mcp_over_grpc_to_another_one(programs: Programs, tmp_path: Path) -> None:
+    tools = tmp_path / "given.py"
+    tools.write_text(
+        "from grpc_tool_bridge import tool\n\n\n@tool\ndef add(a: int, b: int) -> int:\n    return a + b\n"
+    )
+    far = programs.ready("serve", "--address", "127.0.0.1:0", "--tools", str(tools), "--mcp-grpc")
+    config = tmp_path / "servers.json"
+    config.write_text(json.dumps({"mcpServers": {"filed": {"type": "grpc", "url": f"grpc://{far['address']}"}}}))
+    source = f"far=grpc://{far['address']}"
+    near = programs.ready("serve", "--address", "127.0.0.1:0", "--mcp", source, "--mcp-config", str(config))
+    assert set(near["tools"]) == {"far.add", "filed.add"}
+    async with GRPCToolBridge(near["address"]) as bridge:
+        assert await soon((await bridge.initialize())["far.add"](a=1, b=2)) == 3
+
+
 async def test_nothing_is_left_of_a_hub_that_was_killed(programs: Programs) -> None:
     facts = programs.ready("serve", "--address", "127.0.0.1:0", "--mcp", HONEST)
     async with GRPCToolBridge(facts["address"]) as bridge:
@@ -99,6 +114,9 @@ async def test_a_worker_offers_what_its_command_line_names(programs: Programs) -
         (["tools", "--from", "mcp:no-such-program"], 2, "was not found in PATH"),
         (["tools", "--from", "mcp:/no/such/file.json"], 2, "/no/such/file.json"),
         (["tools", "--from", "mcp:http://127.0.0.1:9/mcp"], 1, "http://127.0.0.1:9/mcp cannot be reached"),
+        (["tools", "--from", "mcp:grpc://127.0.0.1:9"], 1, "grpc://127.0.0.1:9 cannot be reached"),
+        (["serve", "--mcp", "grpc://host"], 2, "must be grpcs://HOST:PORT"),
+        (["serve", "--mcp-agent", "ask=question -> answer"], 2, "add --http HOST:PORT, or --mcp-grpc"),
         (
             ["tools", "--from", "mcp:htp://127.0.0.1/mcp"],
             2,

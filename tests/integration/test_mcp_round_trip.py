@@ -64,7 +64,7 @@ async def near(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         bridge = await stack.enter_async_context(GRPCToolBridge(hub.address, on_ask=person))
         await bridge.initialize()
         # What was spoken, and not what was meant to be.
-        assert imported._connection is not None
+        assert isinstance(imported._connection, connection.McpConnection)
         assert imported._connection._client.protocol_version == version
         yield Near(bridge, person)
 

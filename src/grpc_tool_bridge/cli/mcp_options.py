@@ -18,8 +18,8 @@ McpOption = Annotated[
     Option(
         "--mcp",
         metavar="SERVER",
-        help="Offer the tools of an MCP server: a command, which is split without a shell, or an address, https://…. "
-        "NAME= before it names it, which its tools' names begin with. Repeatable.",
+        help="Offer the tools of an MCP server: a command, which is split without a shell, or an address, https://…, "
+        "or grpcs://HOST:PORT over gRPC. NAME= before it names it, which its tools' names begin with. Repeatable.",
         panel=_PANEL,
     ),
 ]
@@ -68,7 +68,7 @@ def mcp_sources(
 
     Raises:
         ArgumentError: One is not valid, or a file cannot be read.
-        CommandError: The extra ``mcp`` is not installed.
+        CommandError: The extra ``mcp`` is not installed, or ``mcp-grpc`` for a server over gRPC.
     """
     if not servers and not files:
         return []
@@ -83,6 +83,9 @@ def mcp_sources(
         return [import_mcp(config, pin=pins) for config in _configs(servers or (), files or (), option)]
     except ValidationError as error:
         raise ArgumentError(error.message) from None
+    except ImportError as error:
+        # Of what only servers over gRPC need.
+        raise CommandError(str(error)) from None
 
 
 def _configs(servers: Sequence[str], files: Sequence[str], option: str | None) -> "list[ServerConfig]":

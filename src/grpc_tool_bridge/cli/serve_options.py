@@ -37,8 +37,8 @@ class ServeOptions(ServingOptions):
         list[str] | None,
         Option(
             metavar="NAME=SIGNATURE",
-            help="Offer an agent to MCP clients as a tool, such as ask='question -> answer'; needs --http, and --agents"
-            " or an agent runtime that is connected. Repeatable.",
+            help="Offer an agent to MCP clients as a tool, such as ask='question -> answer'; needs --http or "
+            "--mcp-grpc, and --agents or an agent runtime that is connected. Repeatable.",
         ),
     ] = None
     chaos: Annotated[
@@ -63,6 +63,7 @@ class ServeOptions(ServingOptions):
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
     allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None
+    mcp_grpc: Annotated[bool | None, setting("mcp_grpc")] = None
     link_address: Annotated[str | None, setting("link_address", metavar="HOST:PORT")] = None
     local_socket: Annotated[bool | None, setting("local_socket")] = None
     store: Annotated[str | None, setting("store", metavar="URL")] = None
@@ -88,9 +89,9 @@ class ServeOptions(ServingOptions):
         """Returns the agents for MCP clients: signatures by name.
 
         Raises:
-            ArgumentError: One is not ``NAME=SIGNATURE``, or there is no ``--http``.
+            ArgumentError: One is not ``NAME=SIGNATURE``, or nothing serves MCP.
         """
         declared = declared_agents(self.mcp_agent)
-        if declared and self.http is None:
-            raise ArgumentError("--mcp-agent offers agents over HTTP, at /mcp; add --http HOST:PORT")
+        if declared and self.http is None and not self.read_settings().mcp_grpc:
+            raise ArgumentError("--mcp-agent offers agents over HTTP, at /mcp; add --http HOST:PORT, or --mcp-grpc")
         return declared

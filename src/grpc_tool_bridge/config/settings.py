@@ -75,9 +75,10 @@ class Settings(BaseModel):
     )
     mcp_tools: Names = Field(
         default=(),
-        description="what MCP clients see over HTTP that choose no tools in their address: patterns of names, such as "
-        "weather.*, or tags, such as tag:read",
+        description="what MCP clients see over HTTP and gRPC that choose no tools themselves: patterns of names, such "
+        "as weather.*, or tags, such as tag:read",
     )
+    mcp_grpc: bool = Field(default=False, description="serve MCP over gRPC at the hub's address, too; an experiment")
     http_origins: Annotated[Names, AfterValidator(origins)] = Field(
         default=(), description="other origins whose pages may call the HTTP gateway, such as https://tools.example.com"
     )

@@ -12,6 +12,9 @@ SEARCH_ALONE = "search"
 # The key of a tool's tags in its ``_meta``.
 TAGS_META = "grpc-tool-bridge/tags"
 
+# The key of a tool's annotations in its ``_meta`` over gRPC, whose messages cannot say that a hint is false.
+ANNOTATIONS_META = "grpc-tool-bridge/annotations"
+
 # Keys of the metadata of a tool's spec: its title, and its annotations as JSON.
 TITLE_KEY = "mcp.title"
 ANNOTATIONS_KEY = "mcp.annotations"

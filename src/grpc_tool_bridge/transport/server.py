@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +69,19 @@ class ServingCallback(Protocol):
         """Notes whether the hub serves."""
 
 
+class Service(Protocol):
+    """A service that is served beside those of the hub, with the same token and limits.
+
+    Attributes:
+        name: Its full name.
+    """
+
+    name: str
+
+    def handler(self, reads: Reads) -> grpc.GenericRpcHandler:
+        """Returns its handler; ``reads`` reads its requests."""
+
+
 class GrpcServer:
     """Listens at one address for one hub.
 
@@ -75,10 +89,12 @@ class GrpcServer:
         hub: What is served.
         address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
         settings: Token, TLS and limits.
+        services: Served beside those of the hub.
     """
 
-    def __init__(self, hub: Serving, address: str, settings: Settings) -> None:
+    def __init__(self, hub: Serving, address: str, settings: Settings, services: Sequence[Service] = ()) -> None:
         self.address = address
+        self._services = services
         self._hub = hub
         self._settings = settings
         self.peers = peers_of(hub.memory, settings)
@@ -97,7 +113,8 @@ class GrpcServer:
         open_reads = Reads(
             strangers, most, seconds=settings.hello_timeout, grace=OPEN_GRACE_SECONDS, max_concurrent=MAX_OPEN_READS
         )
-        self._health = health.HealthService(("", *SERVICE_NAMES), open_reads, max_watches=settings.max_health_watches)
+        self._names = (*SERVICE_NAMES, *(service.name for service in services))
+        self._health = health.HealthService(("", *self._names), open_reads, max_watches=settings.max_health_watches)
         self.link_address = settings.link_address
         # At the local socket, and at the link address.
         self._listeners: list[SocketListener] = []
@@ -132,9 +149,10 @@ class GrpcServer:
             link=link_behaviour(self._links.serve, self._reads),
             reads=self._reads,
         )
-        names = (*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        more = (other.handler(self._reads) for other in self._services)
         self._server.add_generic_rpc_handlers(
-            (service, self._health.handler(), reflection.reflection_handler(names, self._reads))
+            (service, *more, self._health.handler(), reflection.reflection_handler(names, self._reads))
         )
         self._hub.on_serving(self._health.set_serving)
         self._listen_at_all(self._server, token)

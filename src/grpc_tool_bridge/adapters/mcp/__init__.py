@@ -40,12 +40,12 @@ def import_mcp(
 
     Args:
         source: A command line, which is split without a shell; a list of a program and its arguments; or an address,
-            ``https://…``.
+            ``https://…``, or ``grpcs://host:port`` (``grpc://`` without TLS) of a server over gRPC.
         name: What texts and the pin file call it; default: a name that the command or the address suggests.
         prefix: Begins the name of each tool, followed by a dot; default: ``name``. Empty: nothing does.
         pin: A file with digests of the tools; one that changes is disabled until it is approved.
         env: Variables that the process gets in addition to a few such as PATH and HOME.
-        headers: Sent with each request to an address.
+        headers: Sent with each request to an address; over gRPC as its metadata.
         cwd: Working directory of the process.
         oauth: How tokens for an address are obtained.
         include: Patterns of the names of tools at the server, such as ``get_*``; empty: all of them.
@@ -54,7 +54,7 @@ def import_mcp(
 
     Raises:
         ValidationError: The source is neither, or an option is not valid.
-        ImportError: The extra ``mcp`` is not installed.
+        ImportError: The extra ``mcp`` is not installed, or ``mcp-grpc`` for a server over gRPC.
     """
     config = source
     if not isinstance(config, ServerConfig):

@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from grpc_tool_bridge.adapters.mcp.config_json import read_config_json
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.errors.near_names import did_you_mean, near_names
 
-Kind = Literal["stdio", "http"]
+Kind = Literal["stdio", "http", "grpc"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARS = 64
 
 _NAMED = re.compile(r"([A-Za-z0-9_.-]{1,64})=(.+)", re.DOTALL)
-_URL = re.compile(r"https?://", re.IGNORECASE)
+_URL = re.compile(r"(?:https?|grpcs?)://", re.IGNORECASE)
+_GRPC_SCHEMES = ("grpc://", "grpcs://")
 _ANY_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # ``${NAME}`` and ``${env:NAME}``, with ``:-`` and a default if there is one.
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -34,6 +35,7 @@ _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _ASKED = re.compile(r"\$\{(?:input|config|command|prompt):[^}]*\}")
 _PLACES = ("mcpServers", "servers")
 _DRIVE = re.compile(r"\"?[A-Za-z]:\\")
+_GRPC_KEY = re.compile(r"[0-9A-Za-z_.-]+")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Programs that run another one, which gives the server its name.
 _RUNNERS = frozenset(
@@ -43,7 +45,7 @@ _RUNNERS = frozenset(
 _AFFIXES = re.compile(r"^(?:mcp-server-|server-|mcp-)|(?:-mcp-server|-mcp|-server)$")
 _KINDS: Mapping[str, Kind] = {
     "stdio": "stdio", "http": "http", "https": "http", "streamable-http": "http", "streamableHttp": "http",
-    "streamable_http": "http",
+    "streamable_http": "http", "grpc": "grpc",
 }  # fmt: skip
 _KEYS = frozenset({"command", "args", "env", "cwd", "url", "headers", "type", "disabled", "oauth"})
 _OAUTH_KEYS = frozenset({"client_id", "client_secret", "scope", "issuer", "token_file", "port", "client_credentials"})
@@ -79,7 +81,7 @@ class ServerConfig:
 
     Attributes:
         name: What texts and the pin file call it.
-        kind: "stdio" for a command, "http" for an address.
+        kind: "stdio" for a command, "http" for an address, "grpc" for one of MCP over gRPC.
         command: The program and its arguments.
         env: Variables that the process gets in addition to a few that every program needs.
         cwd: Its working directory; None: this process's.
@@ -134,7 +136,9 @@ def config_of(
             _refuse_options("an address", env=env, cwd=cwd)
             return _remote(name, source.strip(), dict(headers or {}), oauth)
         if _ANY_URL.match(source.strip()):
-            raise ValidationError("the address of an MCP server begins with https:// or http://")
+            raise ValidationError(
+                "the address of an MCP server begins with https:// or http://; of one over gRPC, with grpcs:// or grpc://"
+            )
         if names_file(source):
             raise ValidationError(
                 "a file with mcpServers is not a command; give it as --mcp-config, or to import_mcp_config"
@@ -210,7 +214,7 @@ def _entry(name: str, entry: Any) -> ServerConfig | None:
     if entry.get("disabled") is True:
         return None
     kind = _kind_of(entry)
-    if kind == "http":
+    if kind != "stdio":
         headers = _texts("headers", entry.get("headers"))
         return _remote(name, _filled(_text("url", entry.get("url"))), headers, _oauth(entry.get("oauth")))
     args = entry.get("args", [])
@@ -229,9 +233,9 @@ def _kind_of(entry: Mapping[str, Any]) -> Kind:
                 "servers of the type sse (of 2024) are not supported; use its streamable HTTP address"
             )
         if not isinstance(told, str) or told not in _KINDS:
-            raise ValidationError(f"the type {clipped_repr(told, 40)} is unknown; it is stdio or http")
+            raise ValidationError(f"the type {clipped_repr(told, 40)} is unknown; it is stdio, http or grpc")
         kind = _KINDS[told]
-        if (key := "url" if kind == "http" else "command") not in entry:
+        if (key := "command" if kind == "stdio" else "url") not in entry:
             raise ValidationError(f"a server of the type {told} needs {key!r}")
         return kind
     if "command" in entry and "url" in entry:
@@ -296,15 +300,29 @@ def _remote(name: str | None, url: str, headers: dict[str, str], oauth: OAuthOpt
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
-    if parts.scheme.lower() not in ("http", "https") or not host:
+    kind: Kind = "grpc" if url.lower().startswith(_GRPC_SCHEMES) else "http"
+    if kind == "grpc":
+        _check_grpc(parts, port, headers, oauth)
+    elif parts.scheme.lower() not in ("http", "https") or not host:
         raise ValidationError("the address of an MCP server must be https://HOST/PATH, or http://")
     for key, value in headers.items():
         if not _HEADER.fullmatch(key):
             raise ValidationError(f"{clipped_repr(key, 60)} is not the name of a header")
         if not all(" " <= sign <= "~" or sign == "\t" for sign in value):
             raise ValidationError(f"the value of the header {key} must be printable ASCII")
-    suggested = host.removeprefix("www.").removeprefix("mcp.") + (f"_{port}" if port else "")
-    return ServerConfig(_fitting(name or suggested), "http", url=url, headers=headers, oauth=oauth)
+    suggested = (host or "").removeprefix("www.").removeprefix("mcp.") + (f"_{port}" if port else "")
+    return ServerConfig(_fitting(name or suggested), kind, url=url, headers=headers, oauth=oauth)
+
+
+def _check_grpc(parts: SplitResult, port: int | None, headers: Mapping[str, str], oauth: OAuthOptions | None) -> None:
+    """Refuses what an address of MCP over gRPC cannot have."""
+    is_plain = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
+    if not parts.hostname or not port or not is_plain:
+        raise ValidationError("the address of MCP over gRPC must be grpcs://HOST:PORT, or grpc://HOST:PORT without TLS")
+    _refuse_options("an address of gRPC; give a token as a header", oauth=oauth)
+    for key in headers:
+        if key.lower().startswith("grpc-") or key.lower().endswith("-bin") or not _GRPC_KEY.fullmatch(key):
+            raise ValidationError(f"the header {clipped_repr(key, 60)} cannot be metadata of gRPC")
 
 
 def _name_of_command(command: Sequence[str]) -> str:

@@ -47,6 +47,10 @@ _LIST_CHANGED = "notifications/tools/list_changed"
 _LOG_LEVEL: LoggingLevel = "info"
 
 
+class UnreachableError(Exception):
+    """The server cannot be reached now; it is tried again."""
+
+
 class _BoundedReads:
     """A stream of messages without the notifications and requests that are too many.
 

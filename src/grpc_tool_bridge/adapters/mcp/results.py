@@ -182,7 +182,7 @@ def error_of(result: CallToolResult, shape: Shape) -> ExternalToolError:
     for place in (result.meta, result.structured_content):
         facts: Mapping[str, Any] = place if isinstance(place, Mapping) else {}
         for key in _ERROR_KEYS:
-            told = _error_told(facts.get(key), shape)
+            told = error_told(facts.get(key), shape)
             if told is not None:
                 return told
     texts = [block.text for block in result.content if isinstance(block, TextContent)]
@@ -191,7 +191,7 @@ def error_of(result: CallToolResult, shape: Shape) -> ExternalToolError:
     return ExternalToolError(shape.tool, "McpToolError", wire_text(text, _MAX_TEXT_CHARS), details)
 
 
-def _error_told(facts: Any, shape: Shape) -> ExternalToolError | None:
+def error_told(facts: Any, shape: Shape) -> ExternalToolError | None:
     """Reads an error as a bridge tells it; None if it is told otherwise."""
     if not isinstance(facts, Mapping) or not all(isinstance(facts.get(key), str) for key in ("type", "message")):
         return None
@@ -235,7 +235,7 @@ def failure_of(error: BaseException, shape: Shape, why_lost: str = "") -> Extern
         return shape.error("MessageTooLarge", text[at:] if at >= 0 else f"{TOO_LARGE}: {text}")
     if error.code == CONNECTION_CLOSED and text.startswith(_OF_CLIENT):
         return unavailable(shape.tool, shape.server, why_lost or text)
-    told = _error_told(error.data, shape)
+    told = error_told(error.data, shape)
     if told is not None:
         return told
     data = {} if error.data is None else {"data": wire_text(json.dumps(error.data, default=str), _MAX_TEXT_CHARS)}

@@ -4,21 +4,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx2
 from mcp.shared.exceptions import MCPError
+from mcp_types import Tool as McpTool
 
 from grpc_tool_bridge.adapters.mcp.arguments import json_arguments
 from grpc_tool_bridge.adapters.mcp.bounds import Bounds, one_line, shown_name
 from grpc_tool_bridge.adapters.mcp.config import ServerConfig
-from grpc_tool_bridge.adapters.mcp.connection import McpConnection
+from grpc_tool_bridge.adapters.mcp.connection import McpConnection, UnreachableError
 from grpc_tool_bridge.adapters.mcp.hidden import hide_secrets_of
+from grpc_tool_bridge.adapters.mcp.http import Refusals
 from grpc_tool_bridge.adapters.mcp.imports import Importer
 from grpc_tool_bridge.adapters.mcp.oauth import auth_of, close_auth
 from grpc_tool_bridge.adapters.mcp.pins import PinFile
 from grpc_tool_bridge.adapters.mcp.results import Shape, unavailable
+from grpc_tool_bridge.adapters.mcp.stdio import ProcessConnection
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.tasks import TaskSet
@@ -37,6 +42,40 @@ _CANCEL_AGAIN_SECONDS = 1.0
 _READ_AGAIN_SECONDS = 0.2
 # How often the file of pins is looked at while a tool waits to be approved.
 _APPROVAL_SECONDS = 1.0
+
+
+class Connection(Protocol):
+    """One connection to a server: from its start to its loss.
+
+    Attributes:
+        changed: Set when the tools of the server may have changed.
+        lost: Set when the connection is lost.
+        process: The process that runs the server; None for an address.
+        refusals: With which status of HTTP it refused requests.
+    """
+
+    changed: asyncio.Event
+    lost: asyncio.Event
+    process: ProcessConnection | None
+    refusals: Refusals
+
+    def __init__(self, config: ServerConfig, bounds: Bounds) -> None:
+        """Takes the server and its limits."""
+
+    def opened(self, auth: httpx2.Auth | None) -> AbstractAsyncContextManager[Any]:
+        """Connects, and disconnects at the end."""
+        ...
+
+    async def list_tools(self) -> list[McpTool]:
+        """Lists the tools of the server."""
+        ...
+
+    async def call(self, shape: Shape, arguments: dict[str, Any], context: ToolContext) -> Any:
+        """Calls a tool and returns its result as a value."""
+
+    async def why(self) -> str:
+        """Says why the connection was lost."""
+        ...
 
 
 class McpServer:
@@ -65,7 +104,8 @@ class McpServer:
         self._importer = Importer(naming, self._call)
         self._auth: httpx2.Auth | None = None
         self._offer: Offer | None = None
-        self._connection: McpConnection | None = None
+        self._connection: Connection | None = None
+        self._connect = _connection_class(config)
         self._tasks = TaskSet()
         self._first: asyncio.Future[None] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -163,7 +203,7 @@ class McpServer:
 
     async def _serve(self) -> str:
         """Connects, and offers the tools until the connection is lost; returns why it was."""
-        connection = McpConnection(self.config, self._bounds)
+        connection = self._connect(self.config, self._bounds)
         try:
             async with connection.opened(self._auth):
                 await self._read_tools(connection)
@@ -183,7 +223,7 @@ class McpServer:
                 raise _refused(connection.refusals.status) from error
             raise
 
-    async def _follow(self, connection: McpConnection) -> None:
+    async def _follow(self, connection: Connection) -> None:
         """Reads the tools again whenever they have changed, until the connection is lost."""
         waiting = None if self._pins is None else asyncio.ensure_future(self._approved(connection))
         lost = asyncio.ensure_future(connection.lost.wait())
@@ -202,7 +242,7 @@ class McpServer:
             if waiting is not None:
                 waiting.cancel()
 
-    async def _approved(self, connection: McpConnection) -> None:
+    async def _approved(self, connection: Connection) -> None:
         """Has the tools read again when the file of pins changes while some wait to be approved."""
         assert self._pins is not None  # noqa: S101 - it is started with pins only
         stamp = self._pins.stamp()
@@ -216,7 +256,7 @@ class McpServer:
 
     # --------------------------------------------------------------------------------------------------- tools
 
-    async def _read_tools(self, connection: McpConnection) -> None:
+    async def _read_tools(self, connection: Connection) -> None:
         async with asyncio.timeout(self._bounds.start_seconds):
             listed = await connection.list_tools()
         refused: list[Refusal] = []
@@ -276,7 +316,7 @@ class McpServer:
 
     def _is_final(self, error: BaseException) -> bool:
         """Returns whether a failure of the first start will not go away by itself."""
-        return not isinstance(_first(error), httpx2.TransportError)
+        return not isinstance(_first(error), _TRIED_AGAIN)
 
     def _failure_of(self, error: Exception) -> ToolBridgeError:
         first = _first(error)
@@ -285,7 +325,7 @@ class McpServer:
             return first if text == first.message else UnavailableError(text)
         if isinstance(first, TimeoutError):
             what = f"it did not give its tools within {self._bounds.start_seconds:g} s"
-        elif isinstance(first, httpx2.TransportError):
+        elif isinstance(first, _TRIED_AGAIN):
             what = f"{self.config.where} cannot be reached: {str(first) or type(first).__name__}"
         elif isinstance(first, MCPError):
             what = f"it refused to begin: {one_line(first.message[:500])}"
@@ -296,6 +336,19 @@ class McpServer:
 
 
 _CHANGED = "it has changed"
+_TRIED_AGAIN = (httpx2.TransportError, UnreachableError)
+
+
+def _connection_class(config: ServerConfig) -> type[Connection]:
+    """Returns what connects to a server.
+
+    Raises:
+        ImportError: It is one over gRPC, and the extra ``mcp-grpc`` is not installed.
+    """
+    if config.kind != "grpc":
+        return McpConnection
+    found: type[Connection] = import_module("grpc_tool_bridge.adapters.mcp.grpc_connection").GrpcConnection
+    return found
 
 
 def _refused(status: int) -> UnavailableError:

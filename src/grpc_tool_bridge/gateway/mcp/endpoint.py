@@ -16,9 +16,6 @@ from starlette.datastructures import QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.client.local import LocalTransport
-from grpc_tool_bridge.client.options import CallOptions
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
@@ -28,13 +25,12 @@ from grpc_tool_bridge.gateway.mcp.agents import AgentTools
 from grpc_tool_bridge.gateway.mcp.connections import Connections
 from grpc_tool_bridge.gateway.mcp.direct import CLIENT_LEFT, DirectCalls
 from grpc_tool_bridge.gateway.mcp.event_store import EventStores, SessionEvents, opening_events
+from grpc_tool_bridge.gateway.mcp.hub_sessions import sessions_of
 from grpc_tool_bridge.gateway.mcp.sdk_internals import end_stream_watcher
 from grpc_tool_bridge.gateway.mcp.server import make_server
 from grpc_tool_bridge.gateway.mcp.session_calls import SessionCalls
 from grpc_tool_bridge.gateway.mcp.sessions import (
     SESSION_PARAMETER,
-    SHARED_SESSION,
-    SessionClients,
     SessionKey,
     http_key,
 )
@@ -66,7 +62,7 @@ class McpEndpoint:
 
     def __init__(self, hub: Hub, version: str, agents: Mapping[str, str] | None = None) -> None:
         self._calls = HubCalls(hub)
-        self._sessions = _sessions(hub)
+        self._sessions = sessions_of(hub)
         chosen = ",".join(hub.settings.mcp_tools)
         self._handlers = ToolHandlers(self._sessions, chosen, AgentTools(agents or {}, hub.agents))
         server = make_server(self._sessions, version, self._handlers, memory=hub.memory, find_schema=self._schema_of)
@@ -243,18 +239,6 @@ class _Manager(StreamableHTTPSessionManager):
     @event_store.setter
     def event_store(self, store: EventStore | None) -> None:
         """Takes none: each client has its own."""
-
-
-def _sessions(hub: Hub) -> SessionClients:
-    settings = hub.settings
-    options = CallOptions(max_message_bytes=settings.max_message_bytes, max_message_nodes=settings.max_message_nodes)
-    return SessionClients(
-        lambda: ToolBridgeClient(LocalTransport(hub), options=options),
-        SessionKey(SHARED_SESSION),
-        idle_timeout=settings.session_idle_timeout,
-        most=settings.max_sessions,
-        memory=hub.memory,
-    )
 
 
 def _charge(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
