@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,13 +28,15 @@ _SAYS_MORE = frozenset({"$ref", "allOf", "anyOf", "oneOf", "not", "if", "format"
 
 # Takes the arguments by name, and the context of the call.
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
+Stream = Callable[[dict[str, Any], ToolContext], AsyncIterator[Any]]
 
 
 def external_tool(
     name: str,
     description: str,
-    run: Run,
+    run: Run | None,
     *,
+    stream: Stream | None = None,
     input_schema: Mapping[str, Any],
     output_schema: Mapping[str, Any] | None = None,
     idempotent: bool = False,
@@ -66,7 +68,7 @@ def external_tool(
         tool_id=name,
         name=name,
         description=description,
-        type=ToolType.STANDARD,
+        type=ToolType.STANDARD if stream is None else ToolType.STREAMING,
         input_schema=_schema_text(name, "input schema", {"type": "object", **input_schema}),
         output_schema="" if output_schema is None else _schema_text(name, "output schema", output_schema),
         idempotent=idempotent,
@@ -78,13 +80,24 @@ def external_tool(
     arguments = read_arguments(spec)
     found, checks = (Signature(()), {}) if arguments is None else (arguments.signature, arguments.checks)
 
-    async def function(**given: Any) -> Any:
-        context = given.pop(_CONTEXT)
-        return await run(given, context)
+    if stream is not None:
+        yielding = stream
+
+        def function(**given: Any) -> Any:
+            context = given.pop(_CONTEXT)
+            return yielding(given, context)
+    else:
+        assert run is not None  # noqa: S101
+        running = run
+
+        def function(**given: Any) -> Any:
+            context = given.pop(_CONTEXT)
+            return running(given, context)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = description
-    return tool_of_spec(function, spec, replace(found, context=_CONTEXT, is_async=True), dict[str, Check](checks))
+    signature = replace(found, context=_CONTEXT, is_async=True)
+    return tool_of_spec(function, spec, signature, dict[str, Check](checks), streams=stream is not None)
 
 
 def _arguments_of(schema: Mapping[str, Any]) -> list[ArgumentSpec]:

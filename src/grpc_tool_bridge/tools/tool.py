@@ -324,7 +324,12 @@ def tool(
 
 
 def tool_of_spec(
-    function: Callable[..., Any], spec: ToolSpec, signature: Signature, checks: Mapping[str, Check]
+    function: Callable[..., Any],
+    spec: ToolSpec,
+    signature: Signature,
+    checks: Mapping[str, Check],
+    *,
+    streams: bool = False,
 ) -> Tool:
     """Makes a tool of an async function whose arguments are described elsewhere, and not by annotations.
 
@@ -333,6 +338,7 @@ def tool_of_spec(
         spec: The whole spec of the tool.
         signature: What calls are bound to, with the name of the context parameter if there is one.
         checks: A check for each parameter, by name.
+        streams: Whether the function returns an async iterator, whose values are sent one by one.
 
     Returns:
         The tool. What it returns is not checked.
@@ -345,8 +351,8 @@ def tool_of_spec(
         try_bind=binder.try_bind,
         result=None,
         is_async=True,
-        is_generator=False,
-        is_stream=False,
+        is_generator=streams,
+        is_stream=streams,
         executor="async",
         context_parameter=signature.context,
         dependencies=None,

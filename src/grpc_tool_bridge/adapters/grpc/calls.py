@@ -1,0 +1,180 @@
+"""Calls the methods of a gRPC service."""
+
+import fnmatch
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, is_metadata_name, is_metadata_text
+from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unavailable
+from grpc_tool_bridge.adapters.grpc.methods import REQUESTS, Method
+from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, ValidationError
+from grpc_tool_bridge.tools.context import ToolContext
+
+_REQUEST_ID = "x-request-id"
+
+Pairs = tuple[tuple[str, str | bytes], ...]
+Run = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
+Stream = Callable[[dict[str, Any], ToolContext], AsyncIterator[Any]]
+
+
+class Caller:
+    """Makes the calls of one service.
+
+    Args:
+        config: The service.
+        channel: The connection to it.
+        why_away: Returns why it cannot be called now; empty if it can.
+        on_doubt: Called when an answer shows that the service may have changed.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        channel: grpc.aio.Channel,
+        why_away: Callable[[], str],
+        on_doubt: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._channel = channel
+        self._why_away = why_away
+        self._on_doubt = on_doubt
+        self._same: Pairs = tuple(config.metadata.items())
+        self._has_id = _REQUEST_ID in config.metadata
+
+    def run_of(self, method: Method) -> Run:
+        """Returns a function that calls a method that gives one response."""
+        if method.takes_stream:
+            call: Any = self._channel.stream_unary(method.path)
+        else:
+            call = self._channel.unary_unary(method.path)
+        prepare, result = self._prepare(method), self._result
+
+        async def run(arguments: dict[str, Any], context: ToolContext) -> Any:
+            request = prepare(arguments)
+            try:
+                data = await call(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
+            except grpc.RpcError as error:
+                raise self._failure(error, method) from None
+            return result(method, data)
+
+        return run
+
+    def stream_of(self, method: Method) -> Stream:
+        """Returns a function that calls a method that gives a stream of responses."""
+        if method.takes_stream:
+            make: Any = self._channel.stream_stream(method.path)
+        else:
+            make = self._channel.unary_stream(method.path)
+        prepare, result = self._prepare(method), self._result
+
+        async def stream(arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
+            request = prepare(arguments)
+            call = make(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
+            try:
+                async for data in call:
+                    yield result(method, data)
+            except grpc.RpcError as error:
+                raise self._failure(error, method) from None
+            finally:
+                # The service learns that nobody reads on; after its last response this does nothing.
+                call.cancel()
+
+        return stream
+
+    def _prepare(self, method: Method) -> Callable[[dict[str, Any]], Any]:
+        """Returns a function that makes what is sent of the arguments."""
+        argument = method.argument
+        if method.takes_stream:
+            return lambda arguments: self._many(method, arguments[REQUESTS])
+
+        def prepare(arguments: dict[str, Any]) -> bytes:
+            if why := self._why_away():
+                raise unavailable(method, self._config.name, why)
+            return self._one(method, arguments[argument] if argument else arguments)
+
+        return prepare
+
+    def _one(self, method: Method, value: Any, where: str = "") -> bytes:
+        try:
+            data = method.write(value).SerializeToString()
+        except ValidationError as error:
+            raise _invalid(error, method, where) from None
+        except ValueError as error:
+            # protobuf does not serialize what is over 2 GiB, or lacks a required field.
+            raise error_for(
+                method, self._config.name, "ValidationError", f"{where or 'the request'}: {error}"
+            ) from None
+        if len(data) > self._config.max_message_bytes:
+            told = MessageTooLargeError.of(where or "the request", len(data), self._config.max_message_bytes)
+            raise error_for(method, self._config.name, told.error_type, told.message, **told.details)
+        return data
+
+    def _many(self, method: Method, values: Any) -> Any:
+        """Returns the requests of a stream: those of a list are all checked before the first is sent."""
+        if why := self._why_away():
+            raise unavailable(method, self._config.name, why)
+        if isinstance(values, AsyncIterable):
+            return self._each(method, values)
+        if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
+            text = f"{method.tool}: {REQUESTS}: it must be a list of requests"
+            raise _invalid(ValidationError(text, details={REQUESTS: "it must be a list of requests"}), method, "")
+        return [self._one(method, value, f"{REQUESTS}[{index}]") for index, value in enumerate(values)]
+
+    async def _each(self, method: Method, values: AsyncIterable[Any]) -> AsyncIterator[bytes]:
+        index = 0
+        async for value in values:
+            yield self._one(method, value, f"{REQUESTS}[{index}]")
+            index += 1
+
+    def _timeout(self, context: ToolContext) -> float:
+        left, most = context.time_left(), self._config.timeout
+        return left if most is None or left < most else most
+
+    def _metadata(self, method: Method, context: ToolContext) -> Pairs:
+        pairs = self._same
+        if self._config.forward and context.metadata:
+            pairs = (*pairs, *self._forwarded(method, context))
+        return pairs if self._has_id else (*pairs, (_REQUEST_ID, context.request_id))
+
+    def _forwarded(self, method: Method, context: ToolContext) -> Iterator[tuple[str, str | bytes]]:
+        """Returns what of the caller's metadata is sent; names that the settings give a value are not the caller's."""
+        for given, value in context.metadata.items():
+            name = given.lower()
+            if name in self._config.metadata or name == _REQUEST_ID or not is_metadata_name(name):
+                continue
+            if not any(fnmatch.fnmatchcase(name, pattern.lower()) for pattern in self._config.forward):
+                continue
+            if name.endswith("-bin"):
+                yield name, value.encode()
+            elif is_metadata_text(value):
+                yield name, value
+            else:
+                text = f"the metadata {name} is to be sent to the service, and must be printable ASCII for that"
+                raise error_for(method, self._config.name, "ValidationError", text)
+
+    def _result(self, method: Method, data: bytes) -> Any:
+        try:
+            message: Message = method.parse(data)
+        except DecodeError as error:
+            self._on_doubt()
+            text = f"its response is no {method.descriptor.output_type.full_name}: {error}"
+            raise error_for(method, self._config.name, "ProtocolError", text) from None
+        if len(UnknownFieldSet(message)):
+            self._on_doubt()
+        return method.read(message)
+
+    def _failure(self, error: grpc.RpcError, method: Method) -> ExternalToolError:
+        failure = failure_of(error, method, self._config.name)
+        if failure.error_type == "Unimplemented":
+            self._on_doubt()
+        return failure
+
+
+def _invalid(error: ValidationError, method: Method, where: str) -> ExternalToolError:
+    """Returns the error for arguments that make no request, as the bridge gives it for a tool of its own."""
+    details = {f"{where}.{name}" if where else name: text for name, text in error.details.items()}
+    return ExternalToolError(method.tool, "ValidationError", error.message, {"origin": "bridge", **details})

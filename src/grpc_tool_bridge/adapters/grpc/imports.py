@@ -1,0 +1,80 @@
+"""Makes the methods of a gRPC service tools of the bridge."""
+
+from dataclasses import dataclass, field
+
+from grpc_tool_bridge.adapters.grpc.calls import Caller
+from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
+from grpc_tool_bridge.adapters.grpc.methods import Method, methods_of
+from grpc_tool_bridge.adapters.grpc.reflection import Reflected
+from grpc_tool_bridge.adapters.naming import Naming
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.llm.tool_marks import DEPRECATED_KEY
+from grpc_tool_bridge.tools.external import external_tool
+from grpc_tool_bridge.tools.sources import Refusal
+from grpc_tool_bridge.tools.tool import Tool
+
+
+@dataclass(slots=True)
+class Imported:
+    """The tools of a service.
+
+    Attributes:
+        tools: Those that can be offered.
+        refused: What cannot be, with the reason.
+    """
+
+    tools: list[Tool] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+class Importer:
+    """Makes tools; one that means the same as the last time is the same object.
+
+    Args:
+        naming: Which ones, and as what.
+        caller: Makes the calls.
+        most: How many there may be.
+    """
+
+    def __init__(self, naming: Naming, caller: Caller, most: int) -> None:
+        self._naming = naming
+        self._caller = caller
+        self._most = most
+
+    def read(self, descriptors: Descriptors, reflected: Reflected | None) -> Imported:
+        """Makes the tools of the services that were reflected; None: of all that are described.
+
+        Takes seconds for thousands of methods.
+        """
+        services = None if reflected is None else reflected.services
+        problems = {} if reflected is None else reflected.problems
+        methods, refused = methods_of(descriptors, self._naming, services, problems, most=self._most)
+        found = Imported(refused=refused)
+        for method in methods:
+            try:
+                found.tools.append(self._tool(method))
+            except Exception as error:  # noqa: BLE001 - what one method says of itself must not cost the others
+                found.refused.append(Refusal(method.full_name, _why(error)))
+        return found
+
+    def _tool(self, method: Method) -> Tool:
+        metadata = method.metadata(self._naming.server)
+        if method.is_deprecated:
+            metadata[DEPRECATED_KEY] = "the service says that it is deprecated"
+        streams = method.gives_stream
+        return external_tool(
+            method.tool,
+            method.description,
+            None if streams else self._caller.run_of(method),
+            stream=self._caller.stream_of(method) if streams else None,
+            input_schema=method.input_schema(),
+            output_schema=method.output_schema(),
+            idempotent=method.is_idempotent,
+            metadata=metadata,
+        )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.message
+    return f"its descriptor cannot be read: {type(error).__name__}: {str(error)[:200]}"

@@ -1,0 +1,232 @@
+"""The methods of gRPC services, as far as a tool needs them."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions, ServiceOptions
+from google.protobuf.message import Message
+
+from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
+from grpc_tool_bridge.adapters.grpc.names import check_tool_name, chosen, is_about_servers, tool_names
+from grpc_tool_bridge.adapters.grpc.reading import reader_of
+from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of
+from grpc_tool_bridge.adapters.grpc.writing import writer_of
+from grpc_tool_bridge.adapters.naming import Naming
+from grpc_tool_bridge.errors import ValidationError, wire_text
+from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY
+from grpc_tool_bridge.tools.sources import Refusal
+
+# The arguments of methods whose requests have no arguments of their own.
+REQUEST = "request"
+REQUESTS = "requests"
+
+# Keys of the metadata of a tool: what texts call the service, and the method's full name there.
+SERVICE_KEY = "grpc.service"
+METHOD_KEY = "grpc.method"
+
+MAX_DESCRIPTION_CHARS = 65_536
+
+_PACKAGE = "google.protobuf."
+# Types whose plain form is no object of their fields.
+_WITHOUT_FIELDS = frozenset(
+    f"{_PACKAGE}{name}"
+    for name in (
+        "Any", "BoolValue", "BytesValue", "DoubleValue", "Duration", "FieldMask", "FloatValue", "Int32Value",
+        "Int64Value", "ListValue", "StringValue", "Struct", "Timestamp", "UInt32Value", "UInt64Value", "Value",
+    )
+)  # fmt: skip
+_EMPTY = f"{_PACKAGE}Empty"
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s")
+
+
+class Method:
+    """One method.
+
+    Args:
+        descriptor: Its descriptor.
+        tool: The name of its tool.
+        descriptors: All descriptors of its service.
+
+    Attributes:
+        descriptor: As given.
+        tool: Likewise.
+        full_name: ``package.Service.Method``.
+        path: As it is called: ``/package.Service/Method``.
+        takes_stream: Whether it takes a stream of requests.
+        gives_stream: Whether it gives a stream of responses.
+    """
+
+    def __init__(self, descriptor: MethodDescriptor, tool: str, descriptors: Descriptors) -> None:
+        self.descriptor = descriptor
+        self.tool = tool
+        self.full_name: str = descriptor.full_name
+        self.path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
+        self.takes_stream: bool = descriptor.client_streaming
+        self.gives_stream: bool = descriptor.server_streaming
+        self._descriptors = descriptors
+
+    def __repr__(self) -> str:
+        return f"<Method {self.full_name}>"
+
+    @cached_property
+    def options(self) -> MethodOptions:
+        """What the service says of the method's effects."""
+        # In the pool of the service they are of another class.
+        options = MethodOptions()
+        options.ParseFromString(self.descriptor.GetOptions().SerializeToString())
+        return options
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether it has no side effects."""
+        return self.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether it may be repeated."""
+        return self.options.idempotency_level in (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+    @cached_property
+    def is_deprecated(self) -> bool:
+        """Whether the method or its service is deprecated."""
+        service = ServiceOptions()
+        service.ParseFromString(self.descriptor.containing_service.GetOptions().SerializeToString())
+        return self.options.deprecated or service.deprecated
+
+    @property
+    def argument(self) -> str:
+        """The only argument of the tool, if that is not an argument for each field of the request; else empty."""
+        if self.takes_stream:
+            return REQUESTS
+        return REQUEST if self.descriptor.input_type.full_name in _WITHOUT_FIELDS else ""
+
+    @property
+    def description(self) -> str:
+        """The comment of the method, else the first sentence of that of its service."""
+        comment = self._descriptors.comment_of(self.descriptor)
+        if not comment:
+            service = self._descriptors.comment_of(self.descriptor.containing_service)
+            comment = _SENTENCE.split(service, maxsplit=1)[0]
+        return wire_text(comment, MAX_DESCRIPTION_CHARS)
+
+    def input_schema(self) -> dict[str, Any]:
+        """Returns the schema of the tool's arguments."""
+        schema = input_schema_of(self.descriptor.input_type, self._descriptors.comment_of)
+        if not self.argument:
+            return schema
+        shared = {key: schema.pop(key) for key in ("$defs", "$schema") if key in schema}
+        if self.takes_stream:
+            schema = {"type": "array", "items": schema, "description": "The requests, in their order."}
+        return {
+            "type": "object",
+            "properties": {self.argument: schema},
+            "required": [self.argument],
+            "additionalProperties": False,
+            **shared,
+        }
+
+    def output_schema(self) -> dict[str, Any]:
+        """Returns the schema of the tool's result, or of each value of its stream."""
+        if self.is_empty:
+            return {"type": "null"}
+        return output_schema_of(self.descriptor.output_type, self._descriptors.comment_of)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it gives nothing, which is None as the result of a tool."""
+        return bool(self.descriptor.output_type.full_name == _EMPTY) and not self.gives_stream
+
+    @cached_property
+    def write(self) -> Callable[[Any], Message]:
+        """Makes a request of plain data; raises ValidationError."""
+        return writer_of(self.descriptor.input_type, self._descriptors.pool, self.tool)
+
+    @cached_property
+    def read(self) -> Callable[[Message], Any]:
+        """Makes plain data of a response."""
+        return _none if self.is_empty else reader_of(self.descriptor.output_type, self._descriptors.pool)
+
+    @cached_property
+    def parse(self) -> Callable[[bytes], Message]:
+        """Parses a response; raises DecodeError."""
+        return self._descriptors.message_class(self.descriptor.output_type).FromString
+
+    def metadata(self, server: str) -> dict[str, str]:
+        """Returns the metadata of the tool."""
+        found = {SERVICE_KEY: server, METHOD_KEY: self.full_name}
+        if self.is_idempotent:
+            hints = {"readOnlyHint": True} if self.is_read_only else {}
+            found[ANNOTATIONS_KEY] = json.dumps({**hints, "idempotentHint": True})
+        return found
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def _none(_: Message) -> None:
+    return None
+
+
+def methods_of(
+    descriptors: Descriptors,
+    naming: Naming,
+    services: Iterable[str] | None = None,
+    problems: Mapping[str, str] = NOTHING,
+    *,
+    most: int = 10_000,
+) -> tuple[list[Method], list[Refusal]]:
+    """Finds the methods that become tools.
+
+    Args:
+        descriptors: The descriptors.
+        naming: Which ones, and as what.
+        services: The services that there are; None: all that are described.
+        problems: Why some of them could not be described.
+        most: How many there may be; the others are refused.
+
+    Returns:
+        The methods, and what cannot be offered: services that are not described, and methods.
+    """
+    refused: list[Refusal] = []
+    found: dict[str, MethodDescriptor] = {}
+    for service in _services(descriptors, services, problems, refused):
+        found.update({method.full_name: method for method in service.methods})
+    names = chosen(naming, found)
+    made: list[Method] = []
+    taken: dict[str, str] = {}
+    for full_name, tool in tool_names(naming, names).items():
+        try:
+            check_tool_name(tool)
+            if tool in taken:
+                raise ValidationError(f"{taken[tool]} of the same service is called {tool}, too")
+            if len(made) >= most:
+                raise ValidationError(f"the service has over {most:,} methods, which is the limit; choose some of them")
+        except ValidationError as error:
+            refused.append(Refusal(full_name, error.message))
+            continue
+        taken[tool] = full_name
+        made.append(Method(found[full_name], tool, descriptors))
+    return made, refused
+
+
+def _services(
+    descriptors: Descriptors, services: Iterable[str] | None, problems: Mapping[str, str], refused: list[Refusal]
+) -> Iterable[ServiceDescriptor]:
+    if services is None:
+        refused += [Refusal(name, why) for name, why in descriptors.problems.items()]
+        yield from descriptors.services()
+        return
+    for name in services:
+        service = descriptors.service(name)
+        if service is None:
+            # Nobody has asked for what is about the server itself.
+            if not is_about_servers(name):
+                refused.append(Refusal(name, problems.get(name) or descriptors.problem_of(name)))
+        else:
+            yield service

@@ -1,0 +1,19 @@
+"""JSON Schemas of messages."""
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+
+def input_schema_of(descriptor: Descriptor, comment_of: Callable[[Any], str]) -> dict[str, Any]:
+    """Returns the schema of the arguments that make a message."""
+    return {
+        "type": "object",
+        "properties": {field.name: {"description": comment_of(field)} for field in descriptor.fields},
+    }
+
+
+def output_schema_of(descriptor: Descriptor, comment_of: Callable[[Any], str]) -> dict[str, Any]:
+    """Returns the schema of what a message is read as."""
+    return {"type": "object"}
