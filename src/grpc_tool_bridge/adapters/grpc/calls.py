@@ -1,7 +1,7 @@
 """Calls the methods of a gRPC service."""
 
 import fnmatch
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc.aio
@@ -10,7 +10,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, is_metadata_name, is_metadata_text
 from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unavailable
-from grpc_tool_bridge.adapters.grpc.methods import REQUESTS, Method
+from grpc_tool_bridge.adapters.grpc.methods import Method
 from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, ValidationError
 from grpc_tool_bridge.tools.context import ToolContext
 
@@ -86,49 +86,46 @@ class Caller:
         return stream
 
     def _prepare(self, method: Method) -> Callable[[dict[str, Any]], Any]:
-        """Returns a function that makes what is sent of the arguments."""
-        argument = method.argument
-        if method.takes_stream:
-            return lambda arguments: self._many(method, arguments[REQUESTS])
+        """Returns a function that makes what is sent of the arguments of a call."""
+        return self._all_of(method) if method.takes_stream else self._one_of(method)
+
+    def _one_of(self, method: Method) -> Callable[[dict[str, Any]], bytes]:
+        why_away = self._why_away
+        most = self._config.max_message_bytes
 
         def prepare(arguments: dict[str, Any]) -> bytes:
-            if why := self._why_away():
+            if why := why_away():
                 raise unavailable(method, self._config.name, why)
-            return self._one(method, arguments[argument] if argument else arguments)
+            try:
+                data = method.write(arguments).SerializeToString()
+            except ValidationError as error:
+                raise _invalid(error, method) from None
+            if len(data) > most:
+                raise self._too_large(method, "its request", len(data))
+            return data
 
         return prepare
 
-    def _one(self, method: Method, value: Any, where: str = "") -> bytes:
-        try:
-            data = method.write(value).SerializeToString()
-        except ValidationError as error:
-            raise _invalid(error, method, where) from None
-        except ValueError as error:
-            # protobuf does not serialize what is over 2 GiB, or lacks a required field.
-            raise error_for(
-                method, self._config.name, "ValidationError", f"{where or 'the request'}: {error}"
-            ) from None
-        if len(data) > self._config.max_message_bytes:
-            told = MessageTooLargeError.of(where or "the request", len(data), self._config.max_message_bytes)
-            raise error_for(method, self._config.name, told.error_type, told.message, **told.details)
-        return data
+    def _all_of(self, method: Method) -> Callable[[dict[str, Any]], list[bytes]]:
+        """All requests of a stream are checked before the first is sent."""
 
-    def _many(self, method: Method, values: Any) -> Any:
-        """Returns the requests of a stream: those of a list are all checked before the first is sent."""
-        if why := self._why_away():
-            raise unavailable(method, self._config.name, why)
-        if isinstance(values, AsyncIterable):
-            return self._each(method, values)
-        if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
-            text = f"{method.tool}: {REQUESTS}: it must be a list of requests"
-            raise _invalid(ValidationError(text, details={REQUESTS: "it must be a list of requests"}), method, "")
-        return [self._one(method, value, f"{REQUESTS}[{index}]") for index, value in enumerate(values)]
+        def prepare(arguments: dict[str, Any]) -> list[bytes]:
+            if why := self._why_away():
+                raise unavailable(method, self._config.name, why)
+            try:
+                made = [message.SerializeToString() for message in method.write_all(arguments)]
+            except ValidationError as error:
+                raise _invalid(error, method) from None
+            for index, data in enumerate(made):
+                if len(data) > self._config.max_message_bytes:
+                    raise self._too_large(method, f"requests[{index}]", len(data))
+            return made
 
-    async def _each(self, method: Method, values: AsyncIterable[Any]) -> AsyncIterator[bytes]:
-        index = 0
-        async for value in values:
-            yield self._one(method, value, f"{REQUESTS}[{index}]")
-            index += 1
+        return prepare
+
+    def _too_large(self, method: Method, what: str, size: int) -> ExternalToolError:
+        told = MessageTooLargeError.of(what, size, self._config.max_message_bytes)
+        return error_for(method, self._config.name, told.error_type, told.message, **told.details)
 
     def _timeout(self, context: ToolContext) -> float:
         left, most = context.time_left(), self._config.timeout
@@ -174,7 +171,6 @@ class Caller:
         return failure
 
 
-def _invalid(error: ValidationError, method: Method, where: str) -> ExternalToolError:
+def _invalid(error: ValidationError, method: Method) -> ExternalToolError:
     """Returns the error for arguments that make no request, as the bridge gives it for a tool of its own."""
-    details = {f"{where}.{name}" if where else name: text for name, text in error.details.items()}
-    return ExternalToolError(method.tool, "ValidationError", error.message, {"origin": "bridge", **details})
+    return ExternalToolError(method.tool, "ValidationError", error.message, {**error.details, "origin": "bridge"})

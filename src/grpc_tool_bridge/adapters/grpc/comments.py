@@ -77,7 +77,7 @@ def _name_at(file: FileDescriptorProto, path: Sequence[int]) -> str:
 
 def _clean(text: str) -> str:
     text = _FOR_LINTERS.sub("", _INTERNAL.sub("", text))
-    lines = [line[1:] if line.startswith(" ") else line for line in text.splitlines()]
+    lines = [line.removeprefix(" ") for line in text.splitlines()]
     return wire_text("\n".join(line.rstrip() for line in lines).strip(), MAX_COMMENT_CHARS)
 
 

@@ -259,16 +259,17 @@ def _metadata(given: Any) -> dict[str, str | bytes]:
     made: dict[str, str | bytes] = {}
     for key, value in given.items():
         name = key.lower() if isinstance(key, str) else ""
-        if not _KEY.fullmatch(name) or name.startswith("grpc-"):
+        if not is_metadata_name(name):
             raise ValidationError(
-                f"{clipped_repr(key, 60)} is not a name of metadata; it has letters, digits, '_', '-' and '.', and does "
-                "not begin with grpc-"
+                f"{clipped_repr(key, 60)} is not a name of metadata; it has letters, digits, '_', '-' and '.', and "
+                "does not begin with grpc-"
             )
         if name.endswith("-bin"):
-            value = value.encode() if isinstance(value, str) else value
-            if not isinstance(value, bytes):
+            if not isinstance(value, str | bytes):
                 raise ValidationError(f"the value of the metadata {name} must be bytes")
-        elif not isinstance(value, str) or not is_metadata_text(value):
+            made[name] = value.encode() if isinstance(value, str) else value
+            continue
+        if not isinstance(value, str) or not is_metadata_text(value):
             raise ValidationError(f"the value of the metadata {name} must be a text of printable ASCII")
         made[name] = value
     return made

@@ -182,6 +182,24 @@ def _completed(found: dict[str, FileDescriptorProto], problems: dict[str, str]) 
 
     A copy of one of protobuf's files under another name, as in the folder of a vendor, stands for the original.
     """
+    files, aliases = _with_protobufs_own(found, problems)
+    for file in files.values():
+        for index, imported in enumerate(file.dependency):
+            if imported in aliases:
+                file.dependency[index] = aliases[imported]
+    waiting = list(files.values())
+    while waiting:
+        for imported in waiting.pop().dependency:
+            if imported not in files and (own := known_file(imported)) is not None:
+                files[imported] = own
+                waiting.append(own)
+    return files
+
+
+def _with_protobufs_own(
+    found: Mapping[str, FileDescriptorProto], problems: dict[str, str]
+) -> tuple[dict[str, FileDescriptorProto], dict[str, str]]:
+    """Returns the files with those of protobuf itself from here, and the names of these by the names of their copies."""
     known: dict[str, FileDescriptorProto] = {}
     aliases: dict[str, str] = {}
     for name, file in found.items():
@@ -195,18 +213,7 @@ def _completed(found: dict[str, FileDescriptorProto], problems: dict[str, str]) 
             problems.pop(name, None)
         elif file.package == _PROTOBUF_PACKAGE:
             problems.setdefault(name, "it declares types of protobuf itself, which are not its own")
-    files = {name: file for name, file in found.items() if name not in aliases} | known
-    for file in files.values():
-        for index, imported in enumerate(file.dependency):
-            if aliases.get(imported, imported) != imported:
-                file.dependency[index] = aliases[imported]
-    waiting = list(files.values())
-    while waiting:
-        for imported in waiting.pop().dependency:
-            if imported not in files and (own := known_file(imported)) is not None:
-                files[imported] = own
-                waiting.append(own)
-    return files
+    return {name: file for name, file in found.items() if name not in aliases} | known, aliases
 
 
 def known_file(name: str) -> FileDescriptorProto | None:

@@ -7,23 +7,19 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions, ServiceOptions
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
-from grpc_tool_bridge.adapters.grpc.names import check_tool_name, chosen, is_about_servers, tool_names
+from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
 from grpc_tool_bridge.adapters.grpc.reading import reader_of
-from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of
-from grpc_tool_bridge.adapters.grpc.writing import writer_of
+from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of, requests_schema_of
+from grpc_tool_bridge.adapters.grpc.writing import requests_writer_of, writer_of
 from grpc_tool_bridge.adapters.naming import Naming
-from grpc_tool_bridge.errors import ValidationError, wire_text
+from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY
 from grpc_tool_bridge.tools.sources import Refusal
-
-# The arguments of methods whose requests have no arguments of their own.
-REQUEST = "request"
-REQUESTS = "requests"
 
 # Keys of the metadata of a tool: what texts call the service, and the method's full name there.
 SERVICE_KEY = "grpc.service"
@@ -31,16 +27,7 @@ METHOD_KEY = "grpc.method"
 
 MAX_DESCRIPTION_CHARS = 65_536
 
-_PACKAGE = "google.protobuf."
-# Types whose plain form is no object of their fields.
-_WITHOUT_FIELDS = frozenset(
-    f"{_PACKAGE}{name}"
-    for name in (
-        "Any", "BoolValue", "BytesValue", "DoubleValue", "Duration", "FieldMask", "FloatValue", "Int32Value",
-        "Int64Value", "ListValue", "StringValue", "Struct", "Timestamp", "UInt32Value", "UInt64Value", "Value",
-    )
-)  # fmt: skip
-_EMPTY = f"{_PACKAGE}Empty"
+_EMPTY = "google.protobuf.Empty"
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
@@ -100,13 +87,6 @@ class Method:
         return self.options.deprecated or service.deprecated
 
     @property
-    def argument(self) -> str:
-        """The only argument of the tool, if that is not an argument for each field of the request; else empty."""
-        if self.takes_stream:
-            return REQUESTS
-        return REQUEST if self.descriptor.input_type.full_name in _WITHOUT_FIELDS else ""
-
-    @property
     def description(self) -> str:
         """The comment of the method, else the first sentence of that of its service."""
         comment = self._descriptors.comment_of(self.descriptor)
@@ -117,19 +97,8 @@ class Method:
 
     def input_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's arguments."""
-        schema = input_schema_of(self.descriptor.input_type, self._descriptors.comment_of)
-        if not self.argument:
-            return schema
-        shared = {key: schema.pop(key) for key in ("$defs", "$schema") if key in schema}
-        if self.takes_stream:
-            schema = {"type": "array", "items": schema, "description": "The requests, in their order."}
-        return {
-            "type": "object",
-            "properties": {self.argument: schema},
-            "required": [self.argument],
-            "additionalProperties": False,
-            **shared,
-        }
+        make = requests_schema_of if self.takes_stream else input_schema_of
+        return make(self.descriptor.input_type, self._descriptors.comment_of)
 
     def output_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's result, or of each value of its stream."""
@@ -143,9 +112,14 @@ class Method:
         return bool(self.descriptor.output_type.full_name == _EMPTY) and not self.gives_stream
 
     @cached_property
-    def write(self) -> Callable[[Any], Message]:
-        """Makes a request of plain data; raises ValidationError."""
+    def write(self) -> Callable[[Mapping[str, Any]], Message]:
+        """Makes the request of the arguments of a call; raises ValidationError."""
         return writer_of(self.descriptor.input_type, self._descriptors.pool, self.tool)
+
+    @cached_property
+    def write_all(self) -> Callable[[Mapping[str, Any]], list[Message]]:
+        """Makes the requests of a stream of the arguments of a call; raises ValidationError."""
+        return requests_writer_of(self.descriptor.input_type, self._descriptors.pool, self.tool)
 
     @cached_property
     def read(self) -> Callable[[Message], Any]:
@@ -201,14 +175,13 @@ def methods_of(
     made: list[Method] = []
     taken: dict[str, str] = {}
     for full_name, tool in tool_names(naming, names).items():
-        try:
-            check_tool_name(tool)
-            if tool in taken:
-                raise ValidationError(f"{taken[tool]} of the same service is called {tool}, too")
-            if len(made) >= most:
-                raise ValidationError(f"the service has over {most:,} methods, which is the limit; choose some of them")
-        except ValidationError as error:
-            refused.append(Refusal(full_name, error.message))
+        reason = why_no_tool(tool)
+        if tool in taken:
+            reason = f"{taken[tool]} of the same service is called {tool}, too"
+        elif len(made) >= most:
+            reason = f"the service has over {most:,} methods, which is the limit; choose some of them"
+        if reason:
+            refused.append(Refusal(full_name, reason))
             continue
         taken[tool] = full_name
         made.append(Method(found[full_name], tool, descriptors))

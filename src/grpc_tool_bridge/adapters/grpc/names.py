@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from grpc_tool_bridge.adapters.naming import Naming
-from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.tools.options import TOOL_NAME
+from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
 
 # Services about a server itself, which are left out unless a pattern without a wildcard at its start asks for them.
 _ABOUT_SERVERS = re.compile(r"grpc\.(?:reflection|health|channelz|binarylog)\..*")
@@ -73,7 +72,8 @@ def tool_names(naming: Naming, methods: Sequence[str]) -> Mapping[str, str]:
     return found
 
 
-def check_tool_name(name: str) -> None:
-    """Refuses what cannot be the name of a tool; raises ValidationError."""
-    if not TOOL_NAME.fullmatch(name):
-        raise ValidationError(f"a tool cannot be called {name[:160]!r}: that is too long, or has odd characters")
+def why_no_tool(name: str) -> str:
+    """Returns why a tool cannot have a name; empty if it can."""
+    if TOOL_NAME.fullmatch(name):
+        return ""
+    return f"a tool cannot be called {name[:160]!r}: it has 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'"

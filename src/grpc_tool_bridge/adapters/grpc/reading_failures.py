@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 
@@ -76,7 +77,8 @@ async def probe(channel: grpc.aio.Channel, bounds: Bounds) -> None:
         grpc.aio.AioRpcError: Nobody does; its code is UNAVAILABLE or DEADLINE_EXCEEDED.
     """
     try:
-        await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=bounds.start_seconds)
+        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        await check(b"", timeout=bounds.start_seconds)
     except grpc.aio.AioRpcError as error:
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             raise

@@ -147,7 +147,8 @@ class _Reading:
         answer = await self._call.read()
         if answer is grpc.aio.EOF:
             raise ProtocolError("it ended the stream of reflection without an answer")
-        return answer  # type: ignore[no-any-return]
+        found: ServerReflectionResponse = answer
+        return found
 
     async def _take(self, answer: ServerReflectionResponse) -> list[FileDescriptorProto]:
         """Takes the files of an answer; returns those that are new."""

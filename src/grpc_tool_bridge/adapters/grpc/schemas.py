@@ -17,3 +17,9 @@ def input_schema_of(descriptor: Descriptor, comment_of: Callable[[Any], str]) ->
 def output_schema_of(descriptor: Descriptor, comment_of: Callable[[Any], str]) -> dict[str, Any]:
     """Returns the schema of what a message is read as."""
     return {"type": "object"}
+
+
+def requests_schema_of(descriptor: Descriptor, comment_of: Callable[[Any], str]) -> dict[str, Any]:
+    """Returns the schema of the only argument ``requests``."""
+    items = input_schema_of(descriptor, comment_of)
+    return {"type": "object", "properties": {"requests": {"type": "array", "items": items}}, "required": ["requests"]}

@@ -22,7 +22,7 @@ from grpc_tool_bridge.adapters.grpc.reflection import Reflected, read_reflection
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.aio.backoff import back_off
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, UnavailableError, ValidationError
+from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.tools.sources import Offer, Refusal
 from grpc_tool_bridge.tools.tool import Tool
 

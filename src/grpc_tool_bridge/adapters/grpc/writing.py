@@ -22,3 +22,11 @@ def writer_of(descriptor: Descriptor, pool: DescriptorPool, what: str) -> Callab
             raise ValidationError(f"{what}: {error}") from None
 
     return write
+
+
+def requests_writer_of(
+    descriptor: Descriptor, pool: DescriptorPool, what: str
+) -> Callable[[Mapping[str, Any]], list[Message]]:
+    """Returns a function that makes the messages of a stream."""
+    write = writer_of(descriptor, pool, what)
+    return lambda arguments: [write(item) for item in arguments["requests"]]
