@@ -199,7 +199,7 @@ def _completed(found: dict[str, FileDescriptorProto], problems: dict[str, str]) 
 def _with_protobufs_own(
     found: Mapping[str, FileDescriptorProto], problems: dict[str, str]
 ) -> tuple[dict[str, FileDescriptorProto], dict[str, str]]:
-    """Returns the files with those of protobuf itself from here, and the names of these by the names of their copies."""
+    """Returns the files with protobuf's own from here, and the names of these by the names of their copies."""
     known: dict[str, FileDescriptorProto] = {}
     aliases: dict[str, str] = {}
     for name, file in found.items():

@@ -1,8 +1,10 @@
 """Makes the methods of a gRPC service tools of the bridge."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from grpc_tool_bridge.adapters.grpc.calls import Caller
+from grpc_tool_bridge.adapters.grpc.changes import changed_types
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
 from grpc_tool_bridge.adapters.grpc.methods import Method, methods_of
 from grpc_tool_bridge.adapters.grpc.reflection import Reflected
@@ -40,6 +42,8 @@ class Importer:
         self._naming = naming
         self._caller = caller
         self._most = most
+        self._made: dict[str, tuple[Method, bytes, Tool]] = {}
+        self._before: Descriptors | None = None
 
     def read(self, descriptors: Descriptors, reflected: Reflected | None) -> Imported:
         """Makes the tools of the services that were reflected; None: of all that are described.
@@ -49,12 +53,23 @@ class Importer:
         services = None if reflected is None else reflected.services
         problems = {} if reflected is None else reflected.problems
         methods, refused = methods_of(descriptors, self._naming, services, problems, most=self._most)
+        before = () if self._before is None else self._before.file_protos()
+        changed = changed_types(before, descriptors.file_protos()) if self._made else set()
         found = Imported(refused=refused)
+        made: dict[str, tuple[Method, bytes, Tool]] = {}
         for method in methods:
             try:
-                found.tools.append(self._tool(method))
+                fresh = self._tool(method)
             except Exception as error:  # noqa: BLE001 - what one method says of itself must not cost the others
                 found.refused.append(Refusal(method.full_name, _why(error)))
+                continue
+            one = (method, fresh.spec.SerializeToString(deterministic=True), fresh)
+            known = self._made.get(method.full_name)
+            if known is not None and known[1] == one[1] and _is_same(known[0], method, changed):
+                one = known
+            made[method.full_name] = one
+            found.tools.append(one[2])
+        self._made, self._before = made, descriptors
         return found
 
     def _tool(self, method: Method) -> Tool:
@@ -72,6 +87,17 @@ class Importer:
             idempotent=method.is_idempotent,
             metadata=metadata,
         )
+
+
+def _is_same(known: Method, method: Method, changed: Container[str]) -> bool:
+    """Returns whether a method is called as before, if its tool looks as before."""
+    return (
+        known.takes_stream == method.takes_stream
+        and known.descriptor.input_type.full_name == method.descriptor.input_type.full_name
+        and known.descriptor.output_type.full_name == method.descriptor.output_type.full_name
+        and method.descriptor.input_type.full_name not in changed
+        and method.descriptor.output_type.full_name not in changed
+    )
 
 
 def _why(error: Exception) -> str:
