@@ -1,0 +1,1 @@
+"""gRPC services as tools: their methods, by the descriptors of the services."""
