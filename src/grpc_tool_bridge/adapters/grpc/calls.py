@@ -11,7 +11,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, is_metadata_name, is_metadata_text
 from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unavailable
 from grpc_tool_bridge.adapters.grpc.methods import Method
-from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, ValidationError
+from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, SerializationError, ValidationError
 from grpc_tool_bridge.tools.context import ToolContext
 
 _REQUEST_ID = "x-request-id"
@@ -162,7 +162,10 @@ class Caller:
             raise error_for(method, self._config.name, "ProtocolError", text) from None
         if len(UnknownFieldSet(message)):
             self._on_doubt()
-        return method.read(message)
+        try:
+            return method.read(message)
+        except SerializationError as error:
+            raise error_for(method, self._config.name, "ProtocolError", f"its response: {error.message}") from None
 
     def _failure(self, error: grpc.RpcError, method: Method) -> ExternalToolError:
         failure = failure_of(error, method, self._config.name)

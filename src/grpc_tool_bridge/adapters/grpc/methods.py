@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
-from grpc_tool_bridge.adapters.grpc.reading import reader_of
+from grpc_tool_bridge.adapters.grpc.reading import Readers
 from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of, requests_schema_of
-from grpc_tool_bridge.adapters.grpc.writing import requests_writer_of, writer_of
+from grpc_tool_bridge.adapters.grpc.writing import Writers
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY
@@ -39,6 +39,8 @@ class Method:
         descriptor: Its descriptor.
         tool: The name of its tool.
         descriptors: All descriptors of its service.
+        readers: Make readers of its responses.
+        writers: Make writers of its requests.
 
     Attributes:
         descriptor: As given.
@@ -49,7 +51,9 @@ class Method:
         gives_stream: Whether it gives a stream of responses.
     """
 
-    def __init__(self, descriptor: MethodDescriptor, tool: str, descriptors: Descriptors) -> None:
+    def __init__(
+        self, descriptor: MethodDescriptor, tool: str, descriptors: Descriptors, readers: Readers, writers: Writers
+    ) -> None:
         self.descriptor = descriptor
         self.tool = tool
         self.full_name: str = descriptor.full_name
@@ -57,6 +61,8 @@ class Method:
         self.takes_stream: bool = descriptor.client_streaming
         self.gives_stream: bool = descriptor.server_streaming
         self._descriptors = descriptors
+        self._readers = readers
+        self._writers = writers
 
     def __repr__(self) -> str:
         return f"<Method {self.full_name}>"
@@ -102,29 +108,25 @@ class Method:
 
     def output_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's result, or of each value of its stream."""
-        if self.is_empty:
+        if self.descriptor.output_type.full_name == _EMPTY:
+            # Nothing, which is None as the result of a tool.
             return {"type": "null"}
         return output_schema_of(self.descriptor.output_type, self._descriptors.comment_of)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it gives nothing, which is None as the result of a tool."""
-        return bool(self.descriptor.output_type.full_name == _EMPTY) and not self.gives_stream
 
     @cached_property
     def write(self) -> Callable[[Mapping[str, Any]], Message]:
         """Makes the request of the arguments of a call; raises ValidationError."""
-        return writer_of(self.descriptor.input_type, self._descriptors.pool, self.tool)
+        return self._writers.writer_of(self.descriptor.input_type, self.tool)
 
     @cached_property
     def write_all(self) -> Callable[[Mapping[str, Any]], list[Message]]:
         """Makes the requests of a stream of the arguments of a call; raises ValidationError."""
-        return requests_writer_of(self.descriptor.input_type, self._descriptors.pool, self.tool)
+        return self._writers.requests_writer_of(self.descriptor.input_type, self.tool)
 
     @cached_property
     def read(self) -> Callable[[Message], Any]:
-        """Makes plain data of a response."""
-        return _none if self.is_empty else reader_of(self.descriptor.output_type, self._descriptors.pool)
+        """Makes plain data of a response; raises SerializationError."""
+        return self._readers.reader_of(self.descriptor.output_type)
 
     @cached_property
     def parse(self) -> Callable[[bytes], Message]:
@@ -141,10 +143,6 @@ class Method:
 
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-def _none(_: Message) -> None:
-    return None
 
 
 def methods_of(
@@ -172,6 +170,7 @@ def methods_of(
     for service in _services(descriptors, services, problems, refused):
         found.update({method.full_name: method for method in service.methods})
     names = chosen(naming, found)
+    readers, writers = Readers(descriptors.pool), Writers(descriptors.pool)
     made: list[Method] = []
     taken: dict[str, str] = {}
     for full_name, tool in tool_names(naming, names).items():
@@ -184,7 +183,7 @@ def methods_of(
             refused.append(Refusal(full_name, reason))
             continue
         taken[tool] = full_name
-        made.append(Method(found[full_name], tool, descriptors))
+        made.append(Method(found[full_name], tool, descriptors, readers, writers))
     return made, refused
 
 

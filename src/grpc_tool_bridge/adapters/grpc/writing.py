@@ -1,32 +1,541 @@
-"""Plain data as messages."""
+"""Plain data as messages: what ``reading`` gives, and what else people and models write for it.
+
+Fields are named as in the proto or as in JSON. None means that a field is not set, except where null is a value.
+What a field cannot hold exactly is refused, each wrong part by its path, such as ``legs[2].stop.city``.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
-from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.adapters.grpc.fields import (
+    MESSAGES,
+    is_map,
+    is_repeated,
+    is_required,
+    json_names,
+    message_class,
+    oneofs_of,
+    takes_null,
+)
+from grpc_tool_bridge.adapters.grpc.json_values import fill_list, fill_struct, fill_value
+from grpc_tool_bridge.adapters.grpc.masks import mask
+from grpc_tool_bridge.adapters.grpc.problems import (
+    MAX_LEVELS,
+    Problems,
+    WrongError,
+    as_validation_error,
+    said,
+    step_to,
+    too_deep,
+    unknown,
+    wrong,
+)
+from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
+from grpc_tool_bridge.adapters.grpc.scalars import (
+    EXACT,
+    converter_for,
+    converter_of,
+    fits_float,
+    key_converter,
+    octets,
+)
+from grpc_tool_bridge.adapters.grpc.times import duration, moment
+from grpc_tool_bridge.adapters.grpc.types import BYTES_KEY, TYPE_KEY, VALUE_KEY, Types
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of
+from grpc_tool_bridge.llm.values import whole_of
+
+# Writes a value into a message, with the levels that are left for messages in it; raises WrongError.
+Fill = Callable[[Any, Any, int], None]
+
+_TEXTS = frozenset({str})
 
 
 def writer_of(descriptor: Descriptor, pool: DescriptorPool, what: str) -> Callable[[Mapping[str, Any]], Message]:
-    """Returns a function that makes messages of a type."""
-    made = message_factory.GetMessageClass(descriptor)
+    """Returns a function that makes a message of a type of the arguments of a call.
 
-    def write(arguments: Mapping[str, Any]) -> Message:
-        try:
-            return json_format.ParseDict(dict(arguments), made(), descriptor_pool=pool)
-        except json_format.ParseError as error:
-            raise ValidationError(f"{what}: {error}") from None
+    Args:
+        descriptor: The type.
+        pool: Where the types of each ``Any`` and extensions are looked up.
+        what: What the arguments are of, for errors, such as the name of a tool.
 
-    return write
+    Returns:
+        Takes the arguments by name: those of ``input_schema_of``. It raises ValidationError, whose ``details`` have a
+        text for each wrong path.
+    """
+    return Writers(pool).writer_of(descriptor, what)
 
 
 def requests_writer_of(
     descriptor: Descriptor, pool: DescriptorPool, what: str
 ) -> Callable[[Mapping[str, Any]], list[Message]]:
-    """Returns a function that makes the messages of a stream."""
-    write = writer_of(descriptor, pool, what)
-    return lambda arguments: [write(item) for item in arguments["requests"]]
+    """Returns a function that makes the messages of a stream of the only argument ``requests``, a list.
+
+    Args:
+        descriptor: The type of the messages.
+        pool: As of ``writer_of``.
+        what: As of ``writer_of``.
+    """
+    return Writers(pool).requests_writer_of(descriptor, what)
+
+
+class Writers:
+    """Makes writers, each type's once.
+
+    Args:
+        pool: Where the types of each ``Any`` and extensions are looked up.
+    """
+
+    def __init__(self, pool: DescriptorPool) -> None:
+        self._types = Types(pool)
+        self._made: dict[Descriptor, _Writer] = {}
+
+    def writer_of(self, descriptor: Descriptor, what: str) -> Callable[[Mapping[str, Any]], Message]:
+        """Returns a function that makes a message of arguments; see the function of this name."""
+        cls = message_class(descriptor)
+        fill = self._of(descriptor)
+        if takes_request(descriptor):
+            return _whole(cls, fill, what)
+        quick = None if any(map(is_required, descriptor.fields)) else _exact_types(descriptor)
+        singles = [field.name for field in descriptor.fields if field.type == FieldDescriptor.TYPE_FLOAT]
+
+        def write(given: Mapping[str, Any]) -> Message:
+            if quick is not None:
+                for name, value in given.items():
+                    if type(value) not in quick.get(name, ()):
+                        break
+                else:
+                    if not singles or all(fits_float(given[name]) for name in singles if name in given):
+                        try:
+                            made: Message = cls(**given)
+                        except (ValueError, TypeError, OverflowError):
+                            # What is wrong is said below.
+                            pass
+                        else:
+                            return made
+            return _filled(cls, fill, given, what)
+
+        return write
+
+    def requests_writer_of(self, descriptor: Descriptor, what: str) -> Callable[[Mapping[str, Any]], list[Message]]:
+        """Returns a function that makes the messages of a stream; see the function of this name."""
+        cls = message_class(descriptor)
+        fill = self._of(descriptor)
+
+        def write(given: Mapping[str, Any]) -> list[Message]:
+            try:
+                return _listed(cls, fill, _only(given, REQUESTS))
+            except (WrongError, RecursionError) as error:
+                raise as_validation_error(what, _as_wrong(error)) from None
+
+        return write
+
+    def _of(self, descriptor: Descriptor) -> "_Writer":
+        found = self._made.get(descriptor)
+        if found is None:
+            found = self._made[descriptor] = _Writer(lambda: self._compiled(descriptor))
+        return found
+
+    def _compiled(self, descriptor: Descriptor) -> Fill:
+        form = form_of(descriptor)
+        if form:
+            return self._fill_any if form == "Any" else _FORMS[form]
+        return _fields_filler(descriptor, self._puts(descriptor))
+
+    def _puts(self, descriptor: Descriptor) -> dict[str, Fill]:
+        """Returns what writes each field, by all of its names."""
+        found = {field.name: self._put(field) for field in descriptor.fields}
+        for alias, name in json_names(descriptor).items():
+            found[alias] = found[name]
+        for label, field in self._types.extensions_of(descriptor).items():
+            found[label] = self._put_extension(descriptor, field)
+        return found
+
+    def _put(self, field: FieldDescriptor) -> Fill:
+        name = field.name
+        if is_repeated(field):
+            into = self._into(field)
+
+            def put_all(message: Any, value: Any, left: int) -> None:
+                into(getattr(message, name), value, left)
+
+            return put_all
+        if field.type not in MESSAGES:
+            convert = converter_of(field)
+            return lambda message, value, _: setattr(message, name, convert(value))
+        inner = self._of(field.message_type)
+        mark = message_class(field.message_type).SetInParent
+
+        def put(message: Any, value: Any, left: int) -> None:
+            part = getattr(message, name)
+            mark(part)
+            inner.fill(part, value, left - 1)
+
+        return put
+
+    def _put_extension(self, descriptor: Descriptor, field: FieldDescriptor) -> Fill:
+        extensions = message_class(descriptor).Extensions.__get__
+        if is_repeated(field):
+            into = self._into(field)
+            return lambda message, value, left: into(extensions(message)[field], value, left)
+        if field.type in MESSAGES:
+            inner = self._of(field.message_type)
+            mark = message_class(field.message_type).SetInParent
+
+            def put_message(message: Any, value: Any, left: int) -> None:
+                part = extensions(message)[field]
+                mark(part)
+                inner.fill(part, value, left - 1)
+
+            return put_message
+        convert = converter_of(field)
+
+        def put(message: Any, value: Any, _: int) -> None:
+            extensions(message)[field] = convert(value)
+
+        return put
+
+    def _into(self, field: FieldDescriptor) -> Fill:
+        """Returns what fills the list or the map of a field."""
+        if is_map(field):
+            return self._into_map(field)
+        return self._into_messages(field) if field.type in MESSAGES else _into_scalars(field)
+
+    def _into_messages(self, field: FieldDescriptor) -> Fill:
+        inner = self._of(field.message_type)
+
+        def fill(container: Any, value: Any, left: int) -> None:
+            problems = Problems()
+            for place, item in enumerate(_items(value)):
+                try:
+                    inner.fill(container.add(), item, left - 1)
+                except WrongError as error:
+                    problems.add(f"[{place}]", error)
+            problems.end()
+
+        return fill
+
+    def _into_map(self, field: FieldDescriptor) -> Fill:
+        entry = field.message_type.fields_by_name
+        key_of = key_converter(entry["key"])
+        item = entry["value"]
+        put = self._put_item(item)
+        nullable = takes_null(item)
+
+        def fill(container: Any, value: Any, left: int) -> None:
+            if not isinstance(value, Mapping):
+                raise wrong("a dict", value)
+            problems = Problems()
+            for name, part in value.items():
+                try:
+                    try:
+                        key = key_of(name)
+                    except WrongError as error:
+                        raise WrongError(*((path, f"its key {text}") for path, text in error.problems)) from None
+                    if key in container:
+                        raise said("its key is given twice")  # noqa: TRY301 - told with the others
+                    if part is None and not nullable:
+                        raise wrong("a value", part)  # noqa: TRY301 - told with the others
+                    put(container, key, part, left)
+                except WrongError as error:
+                    problems.add(f"[{name!r:.80}]", error)
+            problems.end()
+
+        return fill
+
+    def _put_item(self, item: FieldDescriptor) -> Callable[[Any, Any, Any, int], None]:
+        if item.type in MESSAGES:
+            inner = self._of(item.message_type)
+            return lambda container, key, value, left: inner.fill(container[key], value, left - 1)
+        convert = converter_of(item)
+
+        def put(container: Any, key: Any, value: Any, _: int) -> None:
+            container[key] = convert(value)
+
+        return put
+
+    def _fill_any(self, message: Any, value: Any, left: int) -> None:
+        if not isinstance(value, Mapping):
+            raise wrong(f"a dict with '{TYPE_KEY}'", value)
+        if not value:
+            return
+        if left < 0:
+            raise too_deep()
+        url = value.get(TYPE_KEY)
+        if not isinstance(url, str):
+            raise said(f"should have '{TYPE_KEY}', the URL of its type, such as 'type.googleapis.com/package.Message'")
+        rest = {name: item for name, item in value.items() if name != TYPE_KEY}
+        message.type_url = converter_for(FieldDescriptor.TYPE_STRING)(url)
+        descriptor = self._types.of_url(url)
+        message.value = self._any_bytes(url, descriptor, rest, left)
+
+    def _any_bytes(self, url: str, descriptor: Descriptor | None, rest: Mapping[str, Any], left: int) -> bytes:
+        own = BYTES_KEY if descriptor is not None else VALUE_KEY
+        if descriptor is None or rest.keys() == {BYTES_KEY}:
+            if rest.keys() - {own}:
+                raise said(f"{url!r:.200} is no type of this service; give its bytes as '{own}'")
+            return octets(rest.get(own, b""))
+        cls = message_class(descriptor)
+        inner = cls()
+        if form_of(descriptor):
+            if rest.keys() != {VALUE_KEY}:
+                raise said(f"should have '{VALUE_KEY}' beside '{TYPE_KEY}', and nothing else")
+            try:
+                self._of(descriptor).fill(inner, rest[VALUE_KEY], left - 1)
+            except WrongError as error:
+                raise WrongError(*((f".{VALUE_KEY}{path}", text) for path, text in error.problems)) from None
+        else:
+            self._of(descriptor).fill(inner, rest, left - 1)
+        written: bytes = cls.SerializeToString(inner, deterministic=True)
+        return written
+
+
+class _Writer:
+    """The writer of a type, which is made when it is first used: types refer to each other, and most are never sent."""
+
+    __slots__ = ("_make", "fill")
+
+    def __init__(self, make: Callable[[], Fill]) -> None:
+        self._make = make
+        self.fill: Fill = self._first
+
+    def _first(self, message: Any, value: Any, left: int) -> None:
+        self.fill = self._make()
+        self.fill(message, value, left)
+
+
+# --------------------------------------------------------------------------------------------------- a message's fields
+
+
+def _fields_filler(descriptor: Descriptor, puts: Mapping[str, Fill]) -> Fill:
+    aliases = json_names(descriptor)
+    nullable = {name for name in puts if _takes_null(descriptor, aliases.get(name, name))}
+    required = [field.name for field in descriptor.fields if is_required(field)]
+    oneofs = [[field.name for field in fields] for _, fields in oneofs_of(descriptor) if len(fields) > 1]
+    members = {name for names in oneofs for name in names}
+    members |= {alias for alias, name in aliases.items() if name in members}
+    owner = descriptor.full_name
+
+    def fill(message: Any, given: Any, left: int) -> None:
+        if not isinstance(given, Mapping):
+            raise wrong("a dict", given)
+        if left < 0:
+            raise too_deep()
+        problems: Problems | None = None
+        for name, value in given.items():
+            put = puts.get(name)
+            try:
+                if put is None:
+                    raise unknown(name, [item for item in puts if item not in aliases], owner)  # noqa: TRY301 - as others
+                if value is not None or name in nullable:
+                    put(message, value, left)
+            except WrongError as error:
+                problems = problems or Problems()
+                problems.add(step_to(name), error)
+        if aliases and not aliases.keys().isdisjoint(given):
+            problems = _check_twice(given, aliases, nullable, problems)
+        if members and not members.isdisjoint(given):
+            problems = _check_oneofs(given, oneofs, aliases, nullable, problems)
+        for name in required:
+            if not _is_given(name, given, aliases, nullable):
+                problems = problems or Problems()
+                problems.add(f".{name}", said("missing"))
+        if problems is not None:
+            problems.end()
+
+    return fill
+
+
+def _takes_null(descriptor: Descriptor, name: str) -> bool:
+    field = descriptor.fields_by_name.get(name)
+    return field is not None and takes_null(field)
+
+
+def _is_set(name: str, given: Mapping[str, Any], nullable: set[str]) -> bool:
+    return name in given and (given[name] is not None or name in nullable)
+
+
+def _is_given(name: str, given: Mapping[str, Any], aliases: Mapping[str, str], nullable: set[str]) -> bool:
+    if _is_set(name, given, nullable):
+        return True
+    return any(field == name and _is_set(alias, given, nullable) for alias, field in aliases.items())
+
+
+def _check_twice(
+    given: Mapping[str, Any], aliases: Mapping[str, str], nullable: set[str], problems: Problems | None
+) -> Problems | None:
+    """Refuses a field that is given by both of its names."""
+    for alias in aliases.keys() & given.keys():
+        name = aliases[alias]
+        if _is_set(name, given, nullable) and _is_set(alias, given, nullable):
+            problems = problems or Problems()
+            problems.add(f".{name}", said(f"given twice, as '{name}' and as '{alias}'"))
+    return problems
+
+
+def _check_oneofs(
+    given: Mapping[str, Any],
+    oneofs: list[list[str]],
+    aliases: Mapping[str, str],
+    nullable: set[str],
+    problems: Problems | None,
+) -> Problems | None:
+    """Refuses several fields of a oneof."""
+    named = {aliases.get(name, name) for name in given if _is_set(name, given, nullable)}
+    for names in oneofs:
+        found = [name for name in names if name in named]
+        if len(found) > 1:
+            problems = problems or Problems()
+            listed = ", ".join(f"'{name}'" for name in names[:MAX_LEVELS])
+            problems.add(f".{found[1]}", said(f"only one of {listed} may be given, '{found[0]}' is as well"))
+    return problems
+
+
+def _into_scalars(field: FieldDescriptor) -> Fill:
+    convert = converter_of(field)
+    exact = EXACT.get(field.type, frozenset())
+    is_single = field.type == FieldDescriptor.TYPE_FLOAT
+
+    def fill(container: Any, value: Any, _: int) -> None:
+        items = _items(value)
+        if exact.issuperset(map(type, items)) and not (is_single and not all(map(fits_float, items))):
+            try:
+                container.extend(items)
+            except (ValueError, TypeError, OverflowError):
+                # Which one it is, is said below; those before it may be there.
+                del container[:]
+            else:
+                return
+        problems = Problems()
+        for place, item in enumerate(items):
+            try:
+                container.append(convert(item))
+            except WrongError as error:
+                problems.add(f"[{place}]", error)
+        problems.end()
+
+    return fill
+
+
+def _items(value: Any) -> Any:
+    """Returns a list, or another sequence of values as one."""
+    if isinstance(value, list | tuple):
+        return value
+    items = whole_of(value)
+    if not isinstance(items, list | tuple):
+        raise wrong("a list", value)
+    return items
+
+
+# ------------------------------------------------------------------------------------------------------ forms of values
+
+
+def _fill_moment(message: Any, value: Any, _: int) -> None:
+    message.seconds, message.nanos = moment(value)
+
+
+def _fill_duration(message: Any, value: Any, _: int) -> None:
+    message.seconds, message.nanos = duration(value)
+
+
+def _fill_mask(message: Any, value: Any, _: int) -> None:
+    message.paths.extend(mask(value))
+
+
+def _wrapper_filler(kind: int) -> Fill:
+    convert = converter_for(kind)
+
+    def fill(message: Any, value: Any, _: int) -> None:
+        message.value = convert(value)
+
+    return fill
+
+
+_FORMS: Mapping[str, Fill] = {
+    "Duration": _fill_duration,
+    "FieldMask": _fill_mask,
+    "ListValue": fill_list,
+    "Struct": fill_struct,
+    "Timestamp": _fill_moment,
+    "Value": fill_value,
+    **{name: _wrapper_filler(kind) for name, kind in VALUE_TYPES.items()},
+}
+
+
+# ----------------------------------------------------------------------------------------------------- whole arguments
+
+
+def _exact_types(descriptor: Descriptor) -> dict[str, frozenset[type]]:
+    """Returns the types of values that protobuf can be given as they are, by the names of fields that have some."""
+    shared = {field.name for _, fields in oneofs_of(descriptor) if len(fields) > 1 for field in fields}
+    found: dict[str, frozenset[type]] = {}
+    for field in descriptor.fields:
+        if is_repeated(field) or field.name in shared:
+            continue
+        if field.type == FieldDescriptor.TYPE_ENUM:
+            found[field.name] = _TEXTS
+        elif field.type in EXACT:
+            found[field.name] = EXACT[field.type]
+    return found
+
+
+def _filled(cls: Any, fill: "_Writer", value: Any, what: str) -> Message:
+    message: Message = cls()
+    try:
+        fill.fill(message, value, MAX_LEVELS)
+    except (WrongError, RecursionError) as error:
+        raise as_validation_error(what, _as_wrong(error)) from None
+    return message
+
+
+def _as_wrong(error: WrongError | RecursionError) -> WrongError:
+    return error if isinstance(error, WrongError) else too_deep()
+
+
+def _whole(cls: Any, fill: "_Writer", what: str) -> Callable[[Mapping[str, Any]], Message]:
+    """Makes a message of the only argument ``request``."""
+
+    def write(given: Mapping[str, Any]) -> Message:
+        message: Message = cls()
+        try:
+            value = _only(given, REQUEST)
+            try:
+                fill.fill(message, value, MAX_LEVELS)
+            except WrongError as error:
+                raise WrongError(*((f".{REQUEST}{path}", text) for path, text in error.problems)) from None
+        except (WrongError, RecursionError) as error:
+            raise as_validation_error(what, _as_wrong(error)) from None
+        return message
+
+    return write
+
+
+def _only(given: Mapping[str, Any], name: str) -> Any:
+    problems = Problems()
+    for other in given.keys() - {name}:
+        problems.add(step_to(other), said(f"unknown, the tool takes '{name}'"))
+    if name not in given:
+        problems.add(f".{name}", said("missing"))
+    problems.end()
+    return given[name]
+
+
+def _listed(cls: Any, fill: "_Writer", value: Any) -> list[Message]:
+    problems = Problems()
+    found = []
+    try:
+        items = _items(value)
+    except WrongError as error:
+        raise WrongError(*((f".{REQUESTS}{path}", text) for path, text in error.problems)) from None
+    for place, item in enumerate(items):
+        message = cls()
+        try:
+            fill.fill(message, item, MAX_LEVELS)
+        except WrongError as error:
+            problems.add(f".{REQUESTS}[{place}]", error)
+        found.append(message)
+    problems.end()
+    return found
