@@ -1,5 +1,6 @@
 """What a status of a gRPC service means, as an error of the tool."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from google.rpc import error_details_pb2 as rpc
 from google.rpc import status_pb2
 
 from grpc_tool_bridge.adapters.grpc.methods import Method
-from grpc_tool_bridge.errors import MAX_DETAILS, ExternalToolError, wire_text
+from grpc_tool_bridge.errors import MAX_DETAILS, ExternalToolError, MessageTooLargeError, wire_text
 
 _STATUS_KEY = "grpc-status-details-bin"
 _MAX_TEXT_CHARS = 8_192
@@ -36,8 +37,8 @@ _TYPES: Mapping[grpc.StatusCode, tuple[str, bool]] = {
     Code.DATA_LOSS: ("DataLoss", False),
     Code.UNAUTHENTICATED: ("Unauthenticated", True),
 }
-# How gRPC itself begins the text for a response over the limit.
-_TOO_LARGE = ("CLIENT: Received message larger than max", "Received message larger than max")
+# What gRPC itself says of a response over the limit: its size, and the limit.
+_TOO_LARGE = re.compile(r"CLIENT: Received message larger than max \((\d+) vs\. (\d+)\)")
 
 # Details of our own, which those of a service must not replace.
 _OWN = frozenset({"origin", "service", "method", "status"})
@@ -53,9 +54,9 @@ def failure_of(error: grpc.RpcError, method: Method, service: str) -> ExternalTo
     """
     code = error.code() if isinstance(error, grpc.aio.AioRpcError) else Code.UNKNOWN
     said = (error.details() if isinstance(error, grpc.aio.AioRpcError) else "") or ""
-    if code == Code.RESOURCE_EXHAUSTED and said.startswith(_TOO_LARGE):
-        text = f"message too large: its response is over the limit: {said}; raise max_message_bytes of the service"
-        return error_for(method, service, "MessageTooLarge", text, status=code.name)
+    if code == Code.RESOURCE_EXHAUSTED and (sizes := _TOO_LARGE.search(said)):
+        told = MessageTooLargeError.of("its response", int(sizes[1]), int(sizes[2]))
+        return error_for(method, service, told.error_type, told.message, status=code.name, **told.details)
     kind, of_table = _TYPES.get(code, ("UnknownError", False))
     facts: dict[str, str] = {}
     trailing = error.trailing_metadata() if isinstance(error, grpc.aio.AioRpcError) else None

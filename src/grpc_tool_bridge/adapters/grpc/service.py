@@ -106,6 +106,7 @@ class GrpcService:
         caller = Caller(self.config, self._channel, lambda: self._away, self._doubt.set)
         naming = Naming(self.name, self.config.prefix or "", self.config.methods, self.config.exclude)
         self._importer = Importer(naming, caller, self._bounds.methods)
+        self._away = ""
         self._tasks.spawn(self._watch(self._channel), f"watch the connection to {self.name}")
         self._tasks.spawn(self._run(self._channel), f"gRPC service {self.name}")
         try:
@@ -179,7 +180,7 @@ class GrpcService:
         lost, doubt = (asyncio.ensure_future(event.wait()) for event in (self._lost, self._doubt))
         try:
             await asyncio.wait((lost, doubt), timeout=self.config.refresh, return_when=asyncio.FIRST_COMPLETED)
-            if not lost.done():
+            if doubt.done() and not lost.done():
                 await asyncio.wait((lost,), timeout=self._read_at + _READ_AGAIN_SECONDS - time.monotonic())
         finally:
             lost.cancel()
