@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from grpc_tool_bridge.adapters.grpc.problems import WrongError, wrong
-from grpc_tool_bridge.adapters.grpc.scalars import text
+from grpc_tool_bridge.adapters.grpc.scalars import text as checked_text
 
 _LOOKS = "the names of fields, separated by commas"
 _UPPER = re.compile("[A-Z]")
@@ -16,8 +16,8 @@ def read_mask(paths: Iterable[str]) -> str | list[str]:
     """Writes a mask as JSON does, such as "name,homeCity"; paths that are not found again by that stay a list."""
     found = list(paths)
     camel = [_AFTER_LINE.sub(lambda part: part[1].upper(), path) for path in found]
-    exact = all(path and "," not in path and _with_lines(name) == path for path, name in zip(found, camel, strict=True))
-    return ",".join(camel) if exact else found
+    text = ",".join(camel)
+    return text if mask(text) == found else found
 
 
 def mask(value: Any) -> list[str]:
@@ -27,13 +27,13 @@ def mask(value: Any) -> list[str]:
         WrongError: It is none.
     """
     if isinstance(value, str):
-        return [_with_lines(path.strip()) for path in text(value).split(",")] if value else []
+        return [_with_lines(path.strip()) for path in checked_text(value).split(",")] if value else []
     if not isinstance(value, list | tuple):
         raise wrong(_LOOKS, value)
     paths = []
     for place, path in enumerate(value):
         try:
-            paths.append(text(path))
+            paths.append(checked_text(path))
         except WrongError as error:
             raise WrongError(*((f"[{place}]{at}", told) for at, told in error.problems)) from None
     return paths

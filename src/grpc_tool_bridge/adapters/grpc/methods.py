@@ -27,8 +27,6 @@ METHOD_KEY = "grpc.method"
 
 MAX_DESCRIPTION_CHARS = 65_536
 
-_EMPTY = "google.protobuf.Empty"
-
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
 
@@ -108,9 +106,6 @@ class Method:
 
     def output_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's result, or of each value of its stream."""
-        if self.descriptor.output_type.full_name == _EMPTY:
-            # Nothing, which is None as the result of a tool.
-            return {"type": "null"}
         return output_schema_of(self.descriptor.output_type, self._descriptors.comment_of)
 
     @cached_property

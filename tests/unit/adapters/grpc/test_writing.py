@@ -25,7 +25,7 @@ def as_arguments(descriptor: Any, read: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", sorted(TYPES))
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=30, suppress_health_check=SLOW, deadline=None)
 def test_any_message_is_read_and_written_unchanged(name: str, data: Any) -> None:
     descriptor, pool = TYPES[name]
     made = data.draw(messages(descriptor, pool))
@@ -37,7 +37,7 @@ def test_any_message_is_read_and_written_unchanged(name: str, data: Any) -> None
 
 
 @given(data=st.data())
-@settings(max_examples=600, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=300, suppress_health_check=SLOW, deadline=None)
 def test_any_message_of_googles_is_read_and_written_unchanged(data: Any) -> None:
     descriptor, pool = GOOGLES[data.draw(st.sampled_from(sorted(GOOGLES)))]
     made = data.draw(messages(descriptor, pool))
