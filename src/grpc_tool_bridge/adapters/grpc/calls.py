@@ -8,6 +8,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from grpc_tool_bridge.adapters.grpc.aio_internals import keep_status
 from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, is_metadata_name, is_metadata_text
 from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unavailable
 from grpc_tool_bridge.adapters.grpc.methods import Method
@@ -55,8 +56,11 @@ class Caller:
 
         async def run(arguments: dict[str, Any], context: ToolContext) -> Any:
             request = prepare(arguments)
+            called = call(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
+            if method.takes_stream:
+                keep_status(called)
             try:
-                data = await call(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
+                data = await called
             except grpc.RpcError as error:
                 raise self._failure(error, method) from None
             return result(method, data)
@@ -74,6 +78,8 @@ class Caller:
         async def stream(arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
             request = prepare(arguments)
             call = make(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
+            if method.takes_stream:
+                keep_status(call)
             try:
                 async for data in call:
                     yield result(method, data)

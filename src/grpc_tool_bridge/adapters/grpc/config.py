@@ -110,7 +110,7 @@ class ServiceConfig:
         if self.prefix is not None:
             check_text("prefix", self.prefix, may_be_empty=True)
         set_(self, "prefix", _fitting(self.name) if self.prefix is None and self.name else self.prefix or "")
-        set_(self, "name", _fitting(self.name) if self.name else shown_address(address))
+        set_(self, "name", _fitting(self.name) if self.name else _shown(address))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -126,7 +126,7 @@ class ServiceConfig:
     @property
     def where(self) -> str:
         """The address, for texts."""
-        return f"{shown_address(self.address)}{' (TLS)' if self.tls else ''}"
+        return f"{_shown(self.address)}{' (TLS)' if self.tls else ''}"
 
 
 def config_of(source: str | ServiceConfig, **options: Any) -> ServiceConfig:
@@ -299,6 +299,11 @@ def _path(key: str, given: Any) -> Path | None:
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
         raise ArgumentTypeError(f"{key} must be the path of a file, not {clipped_repr(given, 60)}")
     return Path(given).expanduser()
+
+
+def _shown(address: str) -> str:
+    """Returns a checked address for texts; what is looked up in the DNS has no secrets in it either."""
+    return address if address.startswith("dns:") else shown_address(address)
 
 
 def _fitting(name: str) -> str:

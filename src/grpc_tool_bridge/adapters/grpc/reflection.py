@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
+from grpc_tool_bridge.adapters.grpc.aio_internals import keep_status
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.descriptors import known_file
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError, UnimplementedError
@@ -75,6 +76,7 @@ async def read_reflection(channel: grpc.aio.Channel, bounds: Bounds, *, metadata
                 response_deserializer=ServerReflectionResponse.FromString,
             )
             call = method(timeout=bounds.start_seconds, metadata=tuple(metadata))
+            keep_status(call)
             try:
                 return await _Reading(call, bounds).read()
             except grpc.aio.AioRpcError as error:
