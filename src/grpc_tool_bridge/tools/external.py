@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, Tool
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
-from grpc_tool_bridge.tools.signatures import KEYWORD_ONLY, KIND_RULES, Signature
+from grpc_tool_bridge.tools.signatures import ALIAS_RULE, CONVERTED_RULE, KEYWORD_ONLY, KIND_RULES, Signature
 from grpc_tool_bridge.tools.spec_arguments import read_arguments
 from grpc_tool_bridge.tools.tool import Tool, tool_of_spec
 from grpc_tool_bridge.values.serialization import serialize_value
@@ -28,19 +28,21 @@ _SAYS_MORE = frozenset({"$ref", "allOf", "anyOf", "oneOf", "not", "if", "format"
 
 # Takes the arguments by name, and the context of the call.
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
-Stream = Callable[[dict[str, Any], ToolContext], AsyncIterator[Any]]
+Stream = Callable[[dict[str, Any], ToolContext], AsyncGenerator[Any, None]]
 
 
 def external_tool(
     name: str,
     description: str,
-    run: Run | None,
+    run: Run | None = None,
     *,
-    stream: Stream | None = None,
     input_schema: Mapping[str, Any],
     output_schema: Mapping[str, Any] | None = None,
     idempotent: bool = False,
     metadata: Mapping[str, str] | None = None,
+    stream: Stream | None = None,
+    aliases: Mapping[str, str] | None = None,
+    converts: bool = False,
 ) -> Tool:
     """Makes a tool of schemas and a function.
 
@@ -50,15 +52,22 @@ def external_tool(
     Args:
         name: The tool's name.
         description: What the tool is for.
-        run: Called with the arguments of a call by name, and its context.
+        run: Called with the arguments of a call by name, and its context. None: ``stream`` is given.
         input_schema: JSON Schema of the arguments, an object.
-        output_schema: JSON Schema of the result; None: any.
+        output_schema: JSON Schema of the result or, of a stream, of each value; None: any.
         idempotent: Whether calling twice with the same arguments has the same effect as calling once.
         metadata: Texts by name, for clients that list the tools.
+        stream: Called instead of ``run``: an async generator function, whose values are sent one by one.
+        aliases: Further names by which arguments may be given, and their names in the schema.
+        converts: Whether the function takes more values than the schema says, such as a text of digits for an
+            integer. Then only names are checked here.
 
     Raises:
         ValidationError: The name or a schema is not valid, or there are too many arguments.
     """
+    chosen = run or stream
+    if chosen is None or (run is not None and stream is not None):
+        raise ValidationError(f"tool {name!r}: give either run or stream")
     if not TOOL_NAME.fullmatch(name):
         raise ValidationError(
             f"a tool's name is 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'; this one is "
@@ -77,27 +86,29 @@ def external_tool(
     # Before they are listed: their number and their names are bounded there.
     read_arguments(spec)
     spec.arguments.extend(_arguments_of(input_schema))
+    for item in spec.arguments:
+        item.validation.custom_rules.extend([CONVERTED_RULE] if converts else [])
+        names = [alias for alias, argument in (aliases or {}).items() if argument == item.name]
+        item.validation.custom_rules.extend(ALIAS_RULE + alias for alias in names)
     arguments = read_arguments(spec)
     found, checks = (Signature(()), {}) if arguments is None else (arguments.signature, arguments.checks)
 
-    if stream is not None:
-        yielding = stream
-
-        def function(**given: Any) -> Any:
-            context = given.pop(_CONTEXT)
-            return yielding(given, context)
-    else:
-        assert run is not None  # noqa: S101
-        running = run
-
-        def function(**given: Any) -> Any:
-            context = given.pop(_CONTEXT)
-            return running(given, context)
-
+    function = _by_name(chosen)
     function.__name__ = function.__qualname__ = name
     function.__doc__ = description
-    signature = replace(found, context=_CONTEXT, is_async=True)
-    return tool_of_spec(function, spec, signature, dict[str, Check](checks), streams=stream is not None)
+    yields = stream is not None
+    signature = replace(found, context=_CONTEXT, is_async=True, is_generator=yields, is_stream=yields)
+    return tool_of_spec(function, spec, signature, dict[str, Check](checks))
+
+
+def _by_name(run: Run | Stream) -> Any:
+    """Returns a function that takes all arguments by name, and returns what ``run`` does."""
+
+    def function(**given: Any) -> Any:
+        context = given.pop(_CONTEXT)
+        return run(given, context)
+
+    return function
 
 
 def _arguments_of(schema: Mapping[str, Any]) -> list[ArgumentSpec]:

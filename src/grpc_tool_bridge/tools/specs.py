@@ -9,7 +9,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, Tool
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.schemas import input_schema, output_schema
-from grpc_tool_bridge.tools.signatures import EMPTY, KIND_RULES, Parameter, Signature
+from grpc_tool_bridge.tools.signatures import CONVERTED_RULE, EMPTY, KIND_RULES, Parameter, Signature
 from grpc_tool_bridge.tools.typespecs import allowed_values, elixir_type, python_type
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -57,7 +57,7 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
         rules.custom_rules.insert(0, KIND_RULES[parameter.kind])
     is_skipped = check.schema["type"] == "any" and spec.python_type not in ("Any", "object")
     if is_skipped or _is_converted(check.schema):
-        rules.custom_rules.append("converted")
+        rules.custom_rules.append(CONVERTED_RULE)
     if rules != ValidationRules():
         spec.validation.CopyFrom(rules)
     if parameter.default is not EMPTY:

@@ -1,7 +1,7 @@
 """Calls the methods of a gRPC service."""
 
 import fnmatch
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc.aio
@@ -19,7 +19,7 @@ _REQUEST_ID = "x-request-id"
 
 Pairs = tuple[tuple[str, str | bytes], ...]
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
-Stream = Callable[[dict[str, Any], ToolContext], AsyncIterator[Any]]
+Stream = Callable[[dict[str, Any], ToolContext], AsyncGenerator[Any, None]]
 
 
 class Caller:
@@ -75,7 +75,7 @@ class Caller:
             make = self._channel.unary_stream(method.path)
         prepare, result = self._prepare(method), self._result
 
-        async def stream(arguments: dict[str, Any], context: ToolContext) -> AsyncIterator[Any]:
+        async def stream(arguments: dict[str, Any], context: ToolContext) -> AsyncGenerator[Any, None]:
             request = prepare(arguments)
             call = make(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
             if method.takes_stream:

@@ -86,6 +86,8 @@ class Importer:
             output_schema=method.output_schema(),
             idempotent=method.is_idempotent,
             metadata=metadata,
+            aliases=method.aliases,
+            converts=True,
         )
 
 

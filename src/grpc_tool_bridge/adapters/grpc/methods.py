@@ -12,8 +12,10 @@ from google.protobuf.descriptor_pb2 import MethodOptions, ServiceOptions
 from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
+from grpc_tool_bridge.adapters.grpc.fields import json_names
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
 from grpc_tool_bridge.adapters.grpc.reading import Readers
+from grpc_tool_bridge.adapters.grpc.requests import takes_request
 from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of, requests_schema_of
 from grpc_tool_bridge.adapters.grpc.writing import Writers
 from grpc_tool_bridge.adapters.naming import Naming
@@ -26,6 +28,8 @@ SERVICE_KEY = "grpc.service"
 METHOD_KEY = "grpc.method"
 
 MAX_DESCRIPTION_CHARS = 65_536
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
@@ -104,6 +108,13 @@ class Method:
         make = requests_schema_of if self.takes_stream else input_schema_of
         return make(self.descriptor.input_type, self._descriptors.comment_of)
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Further names of arguments, by which they may be given, and their names: the JSON names of fields."""
+        if self.takes_stream or takes_request(self.descriptor.input_type):
+            return NOTHING
+        return json_names(self.descriptor.input_type)
+
     def output_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's result, or of each value of its stream."""
         return output_schema_of(self.descriptor.output_type, self._descriptors.comment_of)
@@ -135,9 +146,6 @@ class Method:
             hints = {"readOnlyHint": True} if self.is_read_only else {}
             found[ANNOTATIONS_KEY] = json.dumps({**hints, "idempotentHint": True})
         return found
-
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def methods_of(
