@@ -85,7 +85,7 @@ async def test_its_specs_say_what_its_proto_says() -> None:
     async with weather_bridge(descriptor_set=None, proto=PROTOS / "weather.proto") as bridge:
         spec = bridge.tools["weather.Get"].spec
         assert spec.description == "Gets the weather of a city."
-        assert [(item.name, item.description) for item in spec.arguments][0] == ("city", "The city's name.")
+        assert (spec.arguments[0].name, spec.arguments[0].description) == ("city", "The city's name.")
         assert "How much time its caller had." in spec.output_schema
         assert spec.idempotent
         assert json.loads(spec.metadata["mcp.annotations"]) == {"readOnlyHint": True, "idempotentHint": True}
@@ -268,14 +268,10 @@ async def test_only_some_statuses_may_be_retried() -> None:
 
 async def test_a_stream_that_fails_has_given_what_came_before() -> None:
     async with weather_bridge() as bridge:
-        found: list[Any] = []
-
-        async def read() -> None:
-            async for value in bridge.tools["weather.FailLater"].stream(code=9, message="not now"):
-                found.append(value["city"])
-
-        error = await refused(read(), "not now")
-        assert (found, error.error_type) == (["first"], "FailedPrecondition")
+        stream = bridge.tools["weather.FailLater"].stream(code=9, message="not now")
+        assert (await soon(anext(stream)))["city"] == "first"
+        error = await refused(anext(stream), "not now")
+        assert error.error_type == "FailedPrecondition"
 
 
 async def test_messages_over_the_limit_are_refused_in_both_directions() -> None:

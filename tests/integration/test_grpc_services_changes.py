@@ -115,32 +115,29 @@ async def test_a_field_that_only_moves_is_a_change_too(shop: Shop) -> None:
 
 async def test_a_change_is_found_without_any_restart() -> None:
     switch = Switch(*shop_handlers(ONE))
-    async with serving(switch) as address:
-        async with bridge_of(import_grpc(address, name="shop", refresh=0.05)) as bridge:
-            assert sorted(bridge.tools) == ["shop.Buy"]
-            switch.handlers = shop_handlers(TWO)
-            await until(lambda: "shop.Sell" in bridge.tools, "for the new method")
+    async with serving(switch) as address, bridge_of(import_grpc(address, name="shop", refresh=0.05)) as bridge:
+        assert sorted(bridge.tools) == ["shop.Buy"]
+        switch.handlers = shop_handlers(TWO)
+        await until(lambda: "shop.Sell" in bridge.tools, "for the new method")
 
 
 async def test_a_method_that_is_gone_has_the_service_read_again() -> None:
     switch = Switch(*shop_handlers(ONE))
-    async with serving(switch) as address:
-        async with bridge_of(import_grpc(address, name="shop", refresh=3_600)) as bridge:
-            switch.handlers = shop_handlers({"Sell": {"price": "int32"}})
-            error = await refused(bridge.tools["shop.Buy"](item="a"))
-            assert error.error_type == "Unimplemented"
-            await until(lambda: sorted(bridge.tools) == ["shop.Sell"], "for another reading")
+    async with serving(switch) as address, bridge_of(import_grpc(address, name="shop", refresh=3_600)) as bridge:
+        switch.handlers = shop_handlers({"Sell": {"price": "int32"}})
+        error = await refused(bridge.tools["shop.Buy"](item="a"))
+        assert error.error_type == "Unimplemented"
+        await until(lambda: sorted(bridge.tools) == ["shop.Sell"], "for another reading")
 
 
 async def test_a_response_with_unknown_fields_has_the_service_read_again() -> None:
     switch = Switch(*shop_handlers(ONE))
-    async with serving(switch) as address:
-        async with bridge_of(import_grpc(address, name="shop", refresh=3_600)) as bridge:
-            tool = bridge.tools["shop.Buy"]
-            switch.handlers = shop_handlers({"Buy": {"item": "string", "price": "int32"}}, {"Buy": {"price": 3}})
-            assert await soon(tool(item="a")) == {"item": ""}
-            await until(lambda: "price" in bridge.tools["shop.Buy"].spec.input_schema, "for another reading")
-            assert await soon(bridge.tools["shop.Buy"](item="a")) == {"item": "", "price": 3}
+    async with serving(switch) as address, bridge_of(import_grpc(address, name="shop", refresh=3_600)) as bridge:
+        tool = bridge.tools["shop.Buy"]
+        switch.handlers = shop_handlers({"Buy": {"item": "string", "price": "int32"}}, {"Buy": {"price": 3}})
+        assert await soon(tool(item="a")) == {"item": ""}
+        await until(lambda: "price" in bridge.tools["shop.Buy"].spec.input_schema, "for another reading")
+        assert await soon(bridge.tools["shop.Buy"](item="a")) == {"item": "", "price": 3}
 
 
 async def test_what_stays_away_is_withdrawn_and_comes_back(shop: Shop) -> None:

@@ -132,7 +132,9 @@ _MESSAGES = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP)
 
 
 def _is_map(field: Any) -> bool:
-    return bool(field.is_repeated and field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type.GetOptions().map_entry)
+    return bool(
+        field.is_repeated and field.type == FieldDescriptor.TYPE_MESSAGE and field.message_type.GetOptions().map_entry
+    )
 
 
 class Filler:
@@ -219,7 +221,13 @@ class Filler:
         return self._draw(_VALUES[field.type])
 
     def _fill_any(self, message: Any, left: int) -> None:
-        kinds = ["", "google.protobuf.Duration", "google.protobuf.Int64Value", "google.protobuf.Value", "google.protobuf.Empty"]
+        kinds = [
+            "",
+            "google.protobuf.Duration",
+            "google.protobuf.Int64Value",
+            "google.protobuf.Value",
+            "google.protobuf.Empty",
+        ]
         if not self._valid:
             kinds.append("unknown.Type")
         kinds.extend(name for name in ("every3.Node", "every3.Names", "google.protobuf.Any") if self._knows(name))
@@ -266,7 +274,9 @@ class Filler:
 
 
 @st.composite
-def messages(draw: Any, descriptor: Descriptor, pool: Any, *, levels: int = 3, valid: bool = False, nan: bool = True) -> Any:
+def messages(
+    draw: Any, descriptor: Descriptor, pool: Any, *, levels: int = 3, valid: bool = False, nan: bool = True
+) -> Any:
     """Draws a message of a type."""
     made = GetMessageClass(descriptor)()
     Filler(draw, pool, valid=valid, nan=nan).fill(made, descriptor, levels)

@@ -18,8 +18,10 @@ MAX_COMMENT_CHARS = 16_384
 # What the authors of an API tell each other and their linters, by the rules of Google's APIs.
 _INTERNAL = re.compile(r"\(--.*?--\)", re.DOTALL)
 _FOR_LINTERS = re.compile(
-    r"^\s*(?:buf:lint:|@exclude|clang-format |protolint:|NOLINT|NEXT_ID|Next id).*$", re.MULTILINE
+    r"^[ \t]*(?:buf:lint:|@exclude|clang-format |protolint:|NOLINT|NEXT_ID|Next id).*$", re.MULTILINE
 )
+
+_BLANK_LINES = re.compile(r"\n{3,}")
 
 # The number of a list in a message of descriptors, to the names of its items and the message of one.
 _Step = tuple[str, type[Any] | None]
@@ -78,7 +80,8 @@ def _name_at(file: FileDescriptorProto, path: Sequence[int]) -> str:
 def _clean(text: str) -> str:
     text = _FOR_LINTERS.sub("", _INTERNAL.sub("", text))
     lines = [line.removeprefix(" ") for line in text.splitlines()]
-    return wire_text("\n".join(line.rstrip() for line in lines).strip(), MAX_COMMENT_CHARS)
+    joined = _BLANK_LINES.sub("\n\n", "\n".join(line.rstrip() for line in lines))
+    return wire_text(joined.strip(), MAX_COMMENT_CHARS)
 
 
 # Returns the comment of a descriptor; empty if it has none.

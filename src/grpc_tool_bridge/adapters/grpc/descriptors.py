@@ -41,7 +41,9 @@ class Descriptors:
         self.problems = problems
         self._files = files
         self._added: dict[str, FileDescriptor] = {}
+        # Those of a file are read when the first of them is asked for; most services describe themselves without any.
         self._comments: dict[str, Mapping[str, str]] = {}
+        self._has_comments = any(file.source_code_info.location for file in files.values())
         for name in _in_order(files, problems):
             self._add(name)
         digest = hashlib.sha256()
@@ -131,6 +133,8 @@ class Descriptors:
         Returns:
             The text, without the signs of the comment; empty if there is none or it is not known.
         """
+        if not self._has_comments:
+            return ""
         owner = getattr(descriptor, "type", None) if not hasattr(descriptor, "full_name") else None
         name = descriptor.full_name if owner is None else f"{owner.full_name}.{descriptor.name}"
         file = _file_named(descriptor if owner is None else owner)
