@@ -16,9 +16,7 @@ _INT64 = (-(2**63), 2**63 - 1)
 _INT32 = (-(2**31), 2**31 - 1)
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - only differences to other naive ones are taken
-_MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
-)
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 _MOMENT_LOOKS = "a time with its offset, such as '2026-05-01T12:00:00Z'"
 _DURATION_LOOKS = "a duration in seconds, such as '1.5s'"
@@ -93,7 +91,9 @@ def _valid_moment(seconds: int, nanos: int, value: Any) -> Pair:
 
 def read_duration(seconds: int, nanos: int) -> Any:
     """Writes a Duration as seconds, such as "1.5s"; one that is not valid stays a dict of its fields."""
-    if not (-_LONGEST <= seconds <= _LONGEST and -_NANOS < nanos < _NANOS) or (seconds < 0 < nanos or nanos < 0 < seconds):
+    if not (-_LONGEST <= seconds <= _LONGEST and -_NANOS < nanos < _NANOS) or (
+        seconds < 0 < nanos or nanos < 0 < seconds
+    ):
         return {"seconds": seconds, "nanos": nanos}
     sign = "-" if seconds < 0 or nanos < 0 else ""
     return f"{sign}{abs(seconds)}{_fraction(abs(nanos))}s"
@@ -147,5 +147,3 @@ def _fields(value: Mapping[Any, Any]) -> Pair:
     if value.keys() - {"seconds", "nanos"}:
         raise said("should be a text, or a dict of 'seconds' and 'nanos' alone")
     return found[0], found[1]
-
-

@@ -30,7 +30,10 @@ def with_texts(value: Any) -> Any:
     if isinstance(value, bytes):
         return "AAA="
     if isinstance(value, dict):
-        return {json.dumps(name).strip('"') if name in (True, False) else str(name): with_texts(item) for name, item in value.items()}
+        return {
+            json.dumps(name).strip('"') if name in (True, False) else str(name): with_texts(item)
+            for name, item in value.items()
+        }
     return [with_texts(item) for item in value] if isinstance(value, list) else value
 
 
