@@ -1,11 +1,13 @@
 """The protos of the tests, compiled, and messages of any type for tests that try many."""
 
 import importlib
-from functools import cache
+import operator
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import grpc_tools
+import grpc_tools  # type: ignore[import-untyped]  # it has no stubs
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -22,9 +24,9 @@ def compiled(*names: str) -> FileDescriptorSet:
     """Compiles files, with all that they import and their comments."""
     import tempfile
 
-    import google.api.annotations_pb2 as annotations
+    annotations = importlib.import_module("google.api.annotations_pb2")
 
-    googleapis = Path(annotations.__file__).parents[2]
+    googleapis = Path(str(annotations.__file__)).parents[2]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "set"
         arguments = [
@@ -42,9 +44,10 @@ def compiled(*names: str) -> FileDescriptorSet:
 
 
 def pool_of(files: list[FileDescriptorProto]) -> DescriptorPool:
-    pool: Any = DescriptorPool()
+    pool = DescriptorPool()
+    add: Any = pool.Add
     for file in files:
-        pool.Add(file)
+        add(file)
     return pool
 
 
@@ -80,10 +83,8 @@ def types_in(pool: Any, files: list[str]) -> list[Descriptor]:
 @cache
 def googles() -> tuple[DescriptorPool, list[str]]:
     """Returns a pool with all files of google/protobuf and googleapis-common-protos, and their names."""
-    import google.api
-    import google.protobuf
-
-    roots = {Path(google.api.__path__[0]).parent, Path(google.protobuf.__path__[0]).parent}
+    packages = [importlib.import_module(name) for name in ("google.api", "google.protobuf")]
+    roots = {Path(package.__path__[0]).parent for package in packages}
     names = {
         f"google.{'.'.join(path.relative_to(root).with_suffix('').parts)}"
         for root in roots
@@ -106,7 +107,7 @@ def googles() -> tuple[DescriptorPool, list[str]]:
     return pool_of(list(seen.values())), list(seen)
 
 
-# ---------------------------------------------------------------------------------------------------- any message at all
+# --------------------------------------------------------------------------------------------------------- any message
 
 _INTS = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
@@ -178,16 +179,16 @@ class Filler:
         else:
             chosen = {place for place in range(len(fields)) if self._draw(st.booleans())}
         for place, field in enumerate(fields):
-            if place in chosen or field.is_required:
-                if left > 0 or field.type not in _MESSAGES or field.is_required:
-                    self._fill_field(message, cls, field, left - 1)
+            if field.is_required or (place in chosen and (left > 0 or field.type not in _MESSAGES)):
+                self._fill_field(message, cls, field, left - 1)
 
     def _fill_field(self, message: Any, cls: Any, field: Any, left: int) -> None:
         if field.is_extension:
             holder, key = cls.Extensions.__get__(message), field
-            get, put = (lambda: holder[key]), (lambda value: holder.__setitem__(key, value))
+            get: Callable[[], Any] = partial(operator.getitem, holder, key)
+            put: Callable[[Any], Any] = partial(operator.setitem, holder, key)
         else:
-            get, put = (lambda: getattr(message, field.name)), (lambda value: setattr(message, field.name, value))
+            get, put = partial(getattr, message, field.name), partial(setattr, message, field.name)
         if _is_map(field):
             entry = field.message_type.fields_by_name
             for _ in range(self._draw(st.integers(0, 2))):

@@ -10,8 +10,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
-from grpc_tool_bridge.adapters.grpc.fields import is_repeated, message_class
+from grpc_tool_bridge.adapters.grpc.fields import message_class
 from grpc_tool_bridge.adapters.grpc.reading import Readers
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import is_repeated
 from grpc_tool_bridge.errors import SerializationError
 
 

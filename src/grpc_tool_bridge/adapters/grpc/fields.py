@@ -1,11 +1,11 @@
 """Facts about messages and their fields, as descriptors give them in every version of protobuf."""
 
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import form_of
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import form_of, is_repeated
 
 INTS: dict[int, tuple[int, int]] = {
     **dict.fromkeys(
@@ -32,24 +32,33 @@ def message_class(descriptor: Descriptor) -> Any:
     return GetMessageClass(descriptor)
 
 
-def is_repeated(field: FieldDescriptor) -> bool:
-    """Whether a field is a list or a map."""
-    # Older versions of protobuf have only the label, newer ones warn of it.
-    found = getattr(field, "is_repeated", None)
-    return field.label == FieldDescriptor.LABEL_REPEATED if found is None else bool(found)
+def message_of(field: FieldDescriptor) -> Descriptor:
+    """Returns the type of a field that holds messages."""
+    return cast("Descriptor", field.message_type)
+
+
+def enum_of(field: FieldDescriptor) -> EnumDescriptor:
+    """Returns the enum of a field that holds its values."""
+    return cast("EnumDescriptor", field.enum_type)
+
+
+def entry_of(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
+    """Returns the key and the value of a map."""
+    fields = message_of(field).fields_by_name
+    return fields["key"], fields["value"]
 
 
 def is_required(field: FieldDescriptor) -> bool:
     """Whether a message without the field cannot be sent, as in proto2."""
     found = getattr(field, "is_required", None)
-    return field.label == FieldDescriptor.LABEL_REQUIRED if found is None else bool(found)
+    return bool(getattr(field, "label", 0) == FieldDescriptor.LABEL_REQUIRED) if found is None else bool(found)
 
 
 def is_map(field: FieldDescriptor) -> bool:
     """Whether a field is a map."""
     if field.type != FieldDescriptor.TYPE_MESSAGE or not is_repeated(field):
         return False
-    entry = field.message_type
+    entry = message_of(field)
     return bool(entry.has_options and entry.GetOptions().map_entry) and {"key", "value"} <= set(entry.fields_by_name)
 
 
@@ -63,8 +72,13 @@ def takes_null(field: FieldDescriptor) -> bool:
     if is_repeated(field):
         return False
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return bool(field.enum_type.full_name == NULL_VALUE)
-    return field.type in MESSAGES and form_of(field.message_type) == "Value"
+        return bool(enum_of(field).full_name == NULL_VALUE)
+    return field.type in MESSAGES and form_of(message_of(field)) == "Value"
+
+
+def is_empty(descriptor: Descriptor) -> bool:
+    """Whether a message is google.protobuf.Empty, which says nothing as a result."""
+    return bool(descriptor.full_name == "google.protobuf.Empty" and not descriptor.fields)
 
 
 def is_closed(enum: EnumDescriptor) -> bool:

@@ -91,7 +91,7 @@ def fill_struct(message: Any, value: Any, left: int) -> None:
     for name, item in value.items():
         try:
             if not isinstance(name, str):
-                raise wrong("a dict with texts as keys", name)  # noqa: TRY301 - told with the others
+                raise wrong("a dict with texts as keys", name)
             fill_value(fields[text(name)], item, left)
         except WrongError as error:
             problems.add(step_to(name), error)

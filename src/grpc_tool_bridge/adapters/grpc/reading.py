@@ -15,11 +15,14 @@ from google.protobuf.message import DecodeError, Message
 from grpc_tool_bridge.adapters.grpc.fields import (
     MESSAGES,
     NULL_VALUE,
+    entry_of,
+    enum_of,
     has_presence,
+    is_empty,
     is_map,
-    is_repeated,
     label_of,
     message_class,
+    message_of,
 )
 from grpc_tool_bridge.adapters.grpc.json_values import read_list, read_struct, read_value
 from grpc_tool_bridge.adapters.grpc.masks import read_mask
@@ -27,7 +30,7 @@ from grpc_tool_bridge.adapters.grpc.problems import MAX_LEVELS, TooDeepError
 from grpc_tool_bridge.adapters.grpc.scalars import names_by_number
 from grpc_tool_bridge.adapters.grpc.times import read_duration, read_moment
 from grpc_tool_bridge.adapters.grpc.types import BYTES_KEY, TYPE_KEY, VALUE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
 from grpc_tool_bridge.errors import SerializationError
 
 # Reads a value, with the levels that are left for messages in it.
@@ -73,7 +76,7 @@ class Readers:
     def reader_of(self, descriptor: Descriptor) -> Callable[[Message], Any]:
         """Returns a function that reads messages of a type; see the function of this name."""
         name = descriptor.full_name
-        if name == "google.protobuf.Empty" and not descriptor.fields:
+        if is_empty(descriptor):
             return lambda _: None
         reader = self._of(descriptor)
 
@@ -144,7 +147,7 @@ class Readers:
     def _part(self, field: FieldDescriptor) -> "tuple[Read | None, _Reader | None]":
         """Returns what converts the value of a field, or the reader of its message."""
         if field.type in MESSAGES:
-            return (self._of_messages(field), None) if is_repeated(field) else (None, self._of(field.message_type))
+            return (self._of_messages(field), None) if is_repeated(field) else (None, self._of(message_of(field)))
         if field.type == FieldDescriptor.TYPE_ENUM:
             return self._of_enum(field), None
         return (_as_list, None) if is_repeated(field) else (None, None)
@@ -156,7 +159,7 @@ class Readers:
         return convert or _unchanged
 
     def _of_enum(self, field: FieldDescriptor) -> Read:
-        enum = field.enum_type
+        enum = enum_of(field)
         names = self._names.get(enum)
         if names is None:
             names = self._names[enum] = names_by_number(enum)
@@ -168,9 +171,9 @@ class Readers:
 
     def _of_messages(self, field: FieldDescriptor) -> Read:
         if not is_map(field):
-            inner = self._of(field.message_type)
+            inner = self._of(message_of(field))
             return lambda value, left: [inner.read(item, left - 1) for item in value]
-        item = field.message_type.fields_by_name["value"]
+        _, item = entry_of(field)
         convert, made = self._part(item)
         if made is not None:
             # A name of its own, which is never None.

@@ -14,9 +14,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from grpc_tool_bridge.adapters.grpc.annotations import Annotations
-from grpc_tool_bridge.adapters.grpc.fields import INTS, has_presence, is_map, is_repeated
+from grpc_tool_bridge.adapters.grpc.fields import INTS, entry_of, enum_of, has_presence, is_map
 from grpc_tool_bridge.adapters.grpc.scalars import names_by_number
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
 
 # Of google/api/field_behavior.proto.
 _BEHAVIOR = ("google.api.field_behavior", 1052)
@@ -76,6 +76,10 @@ class FieldRules:
     notes: list[str] = field(default_factory=list)
 
 
+# What is said where nothing is said; nobody changes it.
+_NOTHING = FieldRules()
+
+
 class Rules:
     """Reads what is said about the messages of a service.
 
@@ -85,12 +89,18 @@ class Rules:
 
     def __init__(self, pool: DescriptorPool) -> None:
         self._annotations = Annotations(pool)
+        self._of_fields: dict[FieldDescriptor, FieldRules] = {}
 
     def of_field(self, item: FieldDescriptor) -> FieldRules:
         """Reads what is said about a field."""
-        found = FieldRules()
         if not item.has_options:
-            return found
+            return _NOTHING
+        if item not in self._of_fields:
+            self._of_fields[item] = self._read_field(item)
+        return self._of_fields[item]
+
+    def _read_field(self, item: FieldDescriptor) -> FieldRules:
+        found = FieldRules()
         behaviors = self._annotations.read(item, "FieldOptions", *_BEHAVIOR)
         if isinstance(behaviors, list):
             found.required = _REQUIRED in behaviors
@@ -180,12 +190,12 @@ def _add_map(found: FieldRules, item: FieldDescriptor, rules: Any) -> None:
     if not isinstance(rules, dict):
         return
     _take(found.schema, rules, {"min_pairs": "minProperties", "max_pairs": "maxProperties"}, _is_length)
-    entry = item.message_type.fields_by_name
-    keys = _inner(entry["key"], rules.get("keys"))
-    if entry["key"].type == FieldDescriptor.TYPE_STRING:
+    key, value = entry_of(item)
+    keys = _inner(key, rules.get("keys"))
+    if key.type == FieldDescriptor.TYPE_STRING:
         found.names = keys.schema
         found.notes.extend(f"Keys: {note}" for note in keys.notes)
-    found.items = _inner(entry["value"], rules.get("values"))
+    found.items = _inner(value, rules.get("values"))
 
 
 def _inner(item: FieldDescriptor, said: Any) -> FieldRules:
@@ -196,7 +206,7 @@ def _inner(item: FieldDescriptor, said: Any) -> FieldRules:
     return found
 
 
-def _add_number(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
+def _add_number(found: FieldRules, rules: Mapping[str, Any]) -> None:
     def is_number(value: Any) -> bool:
         return type(value) is int or (type(value) is float and math.isfinite(value))
 
@@ -226,7 +236,7 @@ def _add_choice(found: FieldRules, rules: Mapping[str, Any], fits: Callable[[Any
         found.schema["examples"] = examples[:_MAX_VALUES]
 
 
-def _add_text(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
+def _add_text(found: FieldRules, rules: Mapping[str, Any]) -> None:
     _take(found.schema, rules, {"min_len": "minLength", "max_len": "maxLength"}, _is_length)
     if _is_length(rules.get("len")):
         found.schema["minLength"] = found.schema["maxLength"] = rules["len"]
@@ -260,7 +270,7 @@ def _add_text(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]
     found.notes.extend(map(_clip, notes))
 
 
-def _add_bytes(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
+def _add_bytes(found: FieldRules, rules: Mapping[str, Any]) -> None:
     # The schema is that of their base64, which has another length.
     found.notes.extend(_sizes(rules, "min_len", "max_len", "len"))
 
@@ -274,9 +284,9 @@ def _sizes(rules: Mapping[str, Any], low: str, high: str, exact: str) -> list[st
 
 
 def _add_enum(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
-    if item.enum_type is None:
+    if item.type != FieldDescriptor.TYPE_ENUM:
         return
-    names = names_by_number(item.enum_type)
+    names = names_by_number(enum_of(item))
     wanted: Iterable[Any] = names
     if type(rules.get("const")) is int:
         wanted = [rules["const"]]
@@ -288,12 +298,12 @@ def _add_enum(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]
         found.choices = chosen
 
 
-def _add_truth(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
+def _add_truth(found: FieldRules, rules: Mapping[str, Any]) -> None:
     if isinstance(rules.get("const"), bool):
         found.schema["const"] = rules["const"]
 
 
-def _add_moment(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
+def _add_moment(found: FieldRules, rules: Mapping[str, Any]) -> None:
     texts = {
         "const": "Must be {}.", "gt": "More than {}.", "gte": "At least {}.", "lt": "Less than {}.",
         "lte": "At most {}.", "within": "Within {} of now.",
@@ -305,18 +315,19 @@ def _add_moment(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, An
         found.notes.append("In the past.")
 
 
-def _add_any(found: FieldRules, item: FieldDescriptor, rules: Mapping[str, Any]) -> None:
+def _add_any(found: FieldRules, rules: Mapping[str, Any]) -> None:
     types = _texts(rules.get("in"))
     if types:
         found.notes.append(_clip(f"Its type is one of: {', '.join(types)}."))
 
 
 _Add = Callable[[FieldRules, FieldDescriptor, Mapping[str, Any]], None]
+_AddPlain = Callable[[FieldRules, Mapping[str, Any]], None]
 _NUMBERS = ("float", "double", "int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64",
             "sfixed32", "sfixed64")  # fmt: skip
 
 
-def _only_for(kinds: Iterable[int], add: _Add) -> _Add:
+def _only_for(kinds: Iterable[int], add: _AddPlain) -> _Add:
     """Adds rules only to fields of these types: rules of another type cannot mean the field."""
     wanted = frozenset(kinds)
 
@@ -324,7 +335,7 @@ def _only_for(kinds: Iterable[int], add: _Add) -> _Add:
         # What is said about a wrapper is said about its value.
         form = form_of(item.message_type) if item.message_type is not None else ""
         if VALUE_TYPES.get(form, item.type) in wanted:
-            add(found, item, rules)
+            add(found, rules)
 
     return add_if
 
@@ -334,7 +345,7 @@ _BY_KIND: Mapping[str, _Add] = {
     "bool": _only_for([FieldDescriptor.TYPE_BOOL], _add_truth),
     "string": _only_for([FieldDescriptor.TYPE_STRING], _add_text),
     "bytes": _only_for([FieldDescriptor.TYPE_BYTES], _add_bytes),
-    "enum": _only_for([FieldDescriptor.TYPE_ENUM], _add_enum),
+    "enum": _add_enum,
     "duration": _only_for([FieldDescriptor.TYPE_MESSAGE], _add_moment),
     "timestamp": _only_for([FieldDescriptor.TYPE_MESSAGE], _add_moment),
     "any": _only_for([FieldDescriptor.TYPE_MESSAGE], _add_any),

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
-from grpc_tool_bridge.adapters.grpc.fields import INTS, NULL_VALUE, is_closed
+from grpc_tool_bridge.adapters.grpc.fields import INTS, NULL_VALUE, enum_of, is_closed
 from grpc_tool_bridge.adapters.grpc.problems import WrongError, said, wrong
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.llm.values import plain_of
@@ -45,7 +45,7 @@ EXACT: Mapping[int, frozenset[type]] = {
 
 def converter_of(field: FieldDescriptor) -> Convert:
     """Returns what converts a value for a scalar field, or one item of it."""
-    return enum_converter(field.enum_type) if field.type == FieldDescriptor.TYPE_ENUM else converter_for(field.type)
+    return enum_converter(enum_of(field)) if field.type == FieldDescriptor.TYPE_ENUM else converter_for(field.type)
 
 
 def converter_for(kind: int) -> Convert:

@@ -13,24 +13,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
 
 from grpc_tool_bridge.adapters.grpc.fields import (
     INTS,
     MESSAGES,
     NULL_VALUE,
+    entry_of,
+    enum_of,
     has_presence,
     is_closed,
+    is_empty,
     is_map,
-    is_repeated,
     is_required,
     label_of,
+    message_of,
     oneofs_of,
 )
 from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
 from grpc_tool_bridge.adapters.grpc.rules import FieldRules, Rules, is_deprecated
 from grpc_tool_bridge.adapters.grpc.scalars import MAX_EXACT
 from grpc_tool_bridge.adapters.grpc.types import TYPE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
 from grpc_tool_bridge.tools.spec_arguments import MAX_SCHEMA_BYTES
 
 # Returns the comment of a message, a field, an enum, a value of one or a oneof; "" without one.
@@ -86,9 +90,7 @@ def input_schema_of(descriptor: Descriptor, comment_of: CommentOf) -> Schema:
         descriptor: The type of the request.
         comment_of: Returns the comment of a message, a field, an enum, a value of one or a oneof.
     """
-    if takes_request(descriptor):
-        return _within(lambda build: build.only(REQUEST, build.value_of(descriptor)), descriptor, comment_of)
-    return _within(lambda build: build.arguments(descriptor), descriptor, comment_of)
+    return Schemas(descriptor.file.pool, comment_of).arguments_of(descriptor)
 
 
 def requests_schema_of(descriptor: Descriptor, comment_of: CommentOf) -> Schema:
@@ -98,11 +100,7 @@ def requests_schema_of(descriptor: Descriptor, comment_of: CommentOf) -> Schema:
         descriptor: The type of the messages.
         comment_of: As of ``input_schema_of``.
     """
-
-    def listed(build: "_Builder") -> Schema:
-        return build.only(REQUESTS, {"type": "array", "items": build.value_of(descriptor)})
-
-    return _within(listed, descriptor, comment_of)
+    return Schemas(descriptor.file.pool, comment_of).requests_of(descriptor)
 
 
 def output_schema_of(descriptor: Descriptor, comment_of: CommentOf) -> Schema:
@@ -112,26 +110,54 @@ def output_schema_of(descriptor: Descriptor, comment_of: CommentOf) -> Schema:
         descriptor: The type of the response.
         comment_of: As of ``input_schema_of``.
     """
-    if descriptor.full_name == "google.protobuf.Empty" and not descriptor.fields:
-        return {"type": "null"}
-    return _within(lambda build: build.root(descriptor), descriptor, comment_of, output=True)
+    return Schemas(descriptor.file.pool, comment_of).result_of(descriptor)
 
 
-def _within(
-    make: "Callable[[_Builder], Schema]", descriptor: Descriptor, comment_of: CommentOf, *, output: bool = False
-) -> Schema:
-    """Makes a schema with as much in it as its size allows."""
-    rules = Rules(descriptor.file.pool)
-    types = Types(descriptor.file.pool)
-    for with_comments, levels in _STEPS:
-        comments = comment_of if with_comments else _no_comment
-        try:
-            schema = make(_Builder(descriptor, comments, rules, types, levels=levels, output=output))
-        except (_TooLargeError, RecursionError):
-            continue
-        if len(json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_SCHEMA_BYTES:
-            return schema
-    return {"type": "object", "description": f"{_a(descriptor)}. Its fields are too many to list."}
+class Schemas:
+    """Makes the schemas of a service; what several of them need is read once.
+
+    Args:
+        pool: The pool of the service.
+        comment_of: Returns the comment of a message, a field, an enum, a value of one or a oneof.
+    """
+
+    def __init__(self, pool: DescriptorPool, comment_of: CommentOf) -> None:
+        self._comment_of = comment_of
+        self._rules = Rules(pool)
+        self._types = Types(pool)
+
+    def arguments_of(self, descriptor: Descriptor) -> Schema:
+        """Makes the schema of arguments; see ``input_schema_of``."""
+        if takes_request(descriptor):
+            return self._within(lambda build: build.only(REQUEST, build.value_of(descriptor)), descriptor)
+        return self._within(lambda build: build.whole(descriptor), descriptor)
+
+    def requests_of(self, descriptor: Descriptor) -> Schema:
+        """Makes the schema of the argument of a stream; see ``requests_schema_of``."""
+
+        def listed(build: "_Builder") -> Schema:
+            return build.only(REQUESTS, {"type": "array", "items": build.value_of(descriptor)})
+
+        return self._within(listed, descriptor)
+
+    def result_of(self, descriptor: Descriptor) -> Schema:
+        """Makes the schema of a result; see ``output_schema_of``."""
+        if is_empty(descriptor):
+            return {"type": "null"}
+        return self._within(lambda build: build.whole(descriptor), descriptor, output=True)
+
+    def _within(self, make: "Callable[[_Builder], Schema]", descriptor: Descriptor, *, output: bool = False) -> Schema:
+        """Makes a schema with as much in it as its size allows."""
+        for with_comments, levels in _STEPS:
+            comment_of = self._comment_of if with_comments else _no_comment
+            try:
+                build = _Builder(descriptor, comment_of, self._rules, self._types, levels=levels, output=output)
+                schema = make(build)
+            except (_TooLargeError, RecursionError):
+                continue
+            if len(json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_SCHEMA_BYTES:
+                return schema
+        return {"type": "object", "description": f"{_a(descriptor)}. Its fields are too many to list."}
 
 
 def _no_comment(_: Any) -> str:
@@ -178,15 +204,10 @@ class _Builder:
 
     # ------------------------------------------------------------------------------------------------------- wholes
 
-    def arguments(self, descriptor: Descriptor) -> Schema:
-        """Makes the schema of arguments, one for each field."""
-        return self._ended(self._object(descriptor, 0, at_top=True))
-
-    def root(self, descriptor: Descriptor) -> Schema:
-        """Makes the schema of a whole result."""
-        if form_of(descriptor):
-            return self._ended(self._form(form_of(descriptor)))
-        return self._ended(self._object(descriptor, 0, at_top=True))
+    def whole(self, descriptor: Descriptor) -> Schema:
+        """Makes the schema of arguments, one for each field, or of a result."""
+        form = form_of(descriptor)
+        return self._ended(self._form(form) if form else self._object(descriptor, 0, at_top=True))
 
     def only(self, name: str, value: Schema) -> Schema:
         """Makes the schema of one argument."""
@@ -334,20 +355,19 @@ class _Builder:
     def _field(self, field: FieldDescriptor, rules: FieldRules, inline: int) -> tuple[Schema, str]:
         """Makes the schema of a field, and says what is to be known about its form."""
         if is_map(field):
-            entry = field.message_type.fields_by_name
-            value, note = self._value(entry["value"], rules.items, inline + 1)
+            key, item = entry_of(field)
+            value, note = self._value(item, rules.items, inline + 1)
             schema: Schema = {"type": "object", "additionalProperties": value}
-            names = self._keys(entry["key"], rules)
+            names = self._keys(key, rules)
             if names:
                 schema["propertyNames"] = names
         elif is_repeated(field):
-            item, note = self._value(field, rules.items, inline + 1)
-            schema = {"type": "array", "items": item}
+            part, note = self._value(field, rules.items, inline + 1)
+            schema = {"type": "array", "items": part}
         else:
             return self._value(field, rules, inline)
         if not self._output:
             schema.update(rules.schema)
-        # What the items are is said where they are, unless they are written once and elsewhere.
         return schema, note
 
     def _keys(self, key: FieldDescriptor, rules: FieldRules) -> Schema:
@@ -359,11 +379,11 @@ class _Builder:
         """Makes the schema of one value of a field."""
         added = {} if rules is None or self._output else rules.schema
         if field.type in MESSAGES:
-            made = self._message(field.message_type, inline + 1)
-            return {**made, **added}, _FORM_NOTES.get(form_of(field.message_type), "")
+            made = self._message(message_of(field), inline + 1)
+            return {**made, **added}, _FORM_NOTES.get(form_of(message_of(field)), "")
         if field.type == FieldDescriptor.TYPE_ENUM:
             chosen = None if rules is None or self._output else rules.choices
-            return self._enum(field.enum_type, chosen)
+            return self._enum(enum_of(field), chosen)
         self._spend(_PART_BYTES + sum(len(str(item)) for item in added.values()))
         return _merged(_scalar(field.type), added), ""
 
@@ -385,10 +405,10 @@ class _Builder:
             kind: Any = ["string", "integer"] if self._output else "string"
             return {"type": kind}, f"One of the {len(values):,} names of {enum.full_name}, such as {names}."
         if chosen is None and self._uses[enum] > 1 and len(values) > 1:
-            return self._named(enum, lambda: self._names(enum, values, with_comment=True)), ""
-        return self._names(enum, values, with_comment=True), ""
+            return self._named(enum, lambda: self._names(enum, values)), ""
+        return self._names(enum, values), ""
 
-    def _names(self, enum: EnumDescriptor, values: Any, *, with_comment: bool) -> Schema:
+    def _names(self, enum: EnumDescriptor, values: Any) -> Schema:
         names = [value.name for value in values]
         self._spend(sum(map(len, names)) + 3 * len(names))
         schema: Schema = {"type": "string", "enum": names}
@@ -396,7 +416,7 @@ class _Builder:
             # A service that is newer has more of them.
             schema = {"anyOf": [schema, {"type": "integer"}]}
         lines = [f"{value.name}: {text}" for value in values if (text := " ".join(self._comment_of(value).split()))]
-        return self._described(schema, self._comment_of(enum) if with_comment else "", "\n".join(lines))
+        return self._described(schema, self._comment_of(enum), "\n".join(lines))
 
     def _described(self, schema: Schema, *texts: str, deprecated: bool = False) -> Schema:
         """Adds a description: the schema's own, what is said where it stands, and what is to be known."""
@@ -417,11 +437,10 @@ def _message_in(field: FieldDescriptor) -> Descriptor | None:
     """Returns the message of a field, or of the values of a map."""
     if field.type not in MESSAGES:
         return None
-    found: Descriptor = field.message_type
     if is_map(field):
-        value = found.fields_by_name["value"]
-        return value.message_type if value.type in MESSAGES else None
-    return found
+        _, value = entry_of(field)
+        return message_of(value) if value.type in MESSAGES else None
+    return message_of(field)
 
 
 def _scalar(kind: int) -> Schema:
@@ -450,7 +469,7 @@ def _merged(schema: Schema, added: Mapping[str, Any]) -> Schema:
 def _default_of(field: FieldDescriptor) -> Any:
     value = field.default_value
     if field.type == FieldDescriptor.TYPE_ENUM:
-        found = field.enum_type.values_by_number.get(value)
+        found = enum_of(field).values_by_number.get(value)
         return value if found is None else found.name
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()

@@ -50,17 +50,18 @@ def is_like(descriptor: Descriptor, model: Descriptor) -> bool:
         seen.add(other.full_name)
         if one.full_name != other.full_name or _facts(one) != _facts(other):
             return False
-        for field in other.fields:
-            if field.message_type is not None:
-                todo.append((one.fields_by_name[field.name].message_type, field.message_type))
+        pairs = [(one.fields_by_name[field.name].message_type, field.message_type) for field in other.fields]
+        todo.extend((inner, known) for inner, known in pairs if inner is not None and known is not None)
     return True
+
+
+def is_repeated(field: FieldDescriptor) -> bool:
+    """Whether a field is a list or a map."""
+    # Older versions of protobuf have only the label, newer ones warn of it.
+    found = getattr(field, "is_repeated", None)
+    return bool(getattr(field, "label", 0) == FieldDescriptor.LABEL_REPEATED) if found is None else bool(found)
 
 
 def _facts(descriptor: Descriptor) -> dict[str, tuple[int, int, bool, bool]]:
     is_entry = bool(descriptor.has_options and descriptor.GetOptions().map_entry)
-    return {field.name: (field.number, field.type, _is_list(field), is_entry) for field in descriptor.fields}
-
-
-def _is_list(field: FieldDescriptor) -> bool:
-    found = getattr(field, "is_repeated", None)
-    return bool(field.label == FieldDescriptor.LABEL_REPEATED) if found is None else bool(found)
+    return {field.name: (field.number, field.type, is_repeated(field), is_entry) for field in descriptor.fields}

@@ -13,11 +13,12 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.fields import (
     MESSAGES,
+    entry_of,
     is_map,
-    is_repeated,
     is_required,
     json_names,
     message_class,
+    message_of,
     oneofs_of,
     takes_null,
 )
@@ -37,6 +38,7 @@ from grpc_tool_bridge.adapters.grpc.problems import (
 from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
 from grpc_tool_bridge.adapters.grpc.scalars import (
     EXACT,
+    Convert,
     converter_for,
     converter_of,
     fits_float,
@@ -45,7 +47,7 @@ from grpc_tool_bridge.adapters.grpc.scalars import (
 )
 from grpc_tool_bridge.adapters.grpc.times import duration, moment
 from grpc_tool_bridge.adapters.grpc.types import BYTES_KEY, TYPE_KEY, VALUE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
 from grpc_tool_bridge.llm.values import whole_of
 
 # Writes a value into a message, with the levels that are left for messages in it; raises WrongError.
@@ -166,8 +168,8 @@ class Writers:
         if field.type not in MESSAGES:
             convert = converter_of(field)
             return lambda message, value, _: setattr(message, name, convert(value))
-        inner = self._of(field.message_type)
-        mark = message_class(field.message_type).SetInParent
+        inner = self._of(message_of(field))
+        mark = message_class(message_of(field)).SetInParent
 
         def put(message: Any, value: Any, left: int) -> None:
             part = getattr(message, name)
@@ -182,8 +184,8 @@ class Writers:
             into = self._into(field)
             return lambda message, value, left: into(extensions(message)[field], value, left)
         if field.type in MESSAGES:
-            inner = self._of(field.message_type)
-            mark = message_class(field.message_type).SetInParent
+            inner = self._of(message_of(field))
+            mark = message_class(message_of(field)).SetInParent
 
             def put_message(message: Any, value: Any, left: int) -> None:
                 part = extensions(message)[field]
@@ -205,7 +207,7 @@ class Writers:
         return self._into_messages(field) if field.type in MESSAGES else _into_scalars(field)
 
     def _into_messages(self, field: FieldDescriptor) -> Fill:
-        inner = self._of(field.message_type)
+        inner = self._of(message_of(field))
 
         def fill(container: Any, value: Any, left: int) -> None:
             problems = Problems()
@@ -219,9 +221,8 @@ class Writers:
         return fill
 
     def _into_map(self, field: FieldDescriptor) -> Fill:
-        entry = field.message_type.fields_by_name
-        key_of = key_converter(entry["key"])
-        item = entry["value"]
+        key, item = entry_of(field)
+        key_of = key_converter(key)
         put = self._put_item(item)
         nullable = takes_null(item)
 
@@ -231,14 +232,11 @@ class Writers:
             problems = Problems()
             for name, part in value.items():
                 try:
-                    try:
-                        key = key_of(name)
-                    except WrongError as error:
-                        raise WrongError(*((path, f"its key {text}") for path, text in error.problems)) from None
+                    key = _key(key_of, name)
                     if key in container:
-                        raise said("its key is given twice")  # noqa: TRY301 - told with the others
+                        raise said("its key is given twice")
                     if part is None and not nullable:
-                        raise wrong("a value", part)  # noqa: TRY301 - told with the others
+                        raise wrong("a value", part)
                     put(container, key, part, left)
                 except WrongError as error:
                     problems.add(f"[{name!r:.80}]", error)
@@ -248,7 +246,7 @@ class Writers:
 
     def _put_item(self, item: FieldDescriptor) -> Callable[[Any, Any, Any, int], None]:
         if item.type in MESSAGES:
-            inner = self._of(item.message_type)
+            inner = self._of(message_of(item))
             return lambda container, key, value, left: inner.fill(container[key], value, left - 1)
         convert = converter_of(item)
 
@@ -293,6 +291,13 @@ class Writers:
         return written
 
 
+def _key(convert: Convert, name: Any) -> Any:
+    try:
+        return convert(name)
+    except WrongError as error:
+        raise WrongError(*((path, f"its key {text}") for path, text in error.problems)) from None
+
+
 class _Writer:
     """The writer of a type, which is made when it is first used: types refer to each other, and most are never sent."""
 
@@ -311,12 +316,8 @@ class _Writer:
 
 
 def _fields_filler(descriptor: Descriptor, puts: Mapping[str, Fill]) -> Fill:
-    aliases = json_names(descriptor)
-    nullable = {name for name in puts if _takes_null(descriptor, aliases.get(name, name))}
-    required = [field.name for field in descriptor.fields if is_required(field)]
-    oneofs = [[field.name for field in fields] for _, fields in oneofs_of(descriptor) if len(fields) > 1]
-    members = {name for names in oneofs for name in names}
-    members |= {alias for alias, name in aliases.items() if name in members}
+    names = _Names(descriptor, puts)
+    nullable, watched = names.nullable, names.watched
     owner = descriptor.full_name
 
     def fill(message: Any, given: Any, left: int) -> None:
@@ -326,72 +327,63 @@ def _fields_filler(descriptor: Descriptor, puts: Mapping[str, Fill]) -> Fill:
             raise too_deep()
         problems: Problems | None = None
         for name, value in given.items():
-            put = puts.get(name)
             try:
+                put = puts.get(name)
                 if put is None:
-                    raise unknown(name, [item for item in puts if item not in aliases], owner)  # noqa: TRY301 - as others
+                    raise unknown(name, names.listed, owner)
                 if value is not None or name in nullable:
                     put(message, value, left)
             except WrongError as error:
                 problems = problems or Problems()
                 problems.add(step_to(name), error)
-        if aliases and not aliases.keys().isdisjoint(given):
-            problems = _check_twice(given, aliases, nullable, problems)
-        if members and not members.isdisjoint(given):
-            problems = _check_oneofs(given, oneofs, aliases, nullable, problems)
-        for name in required:
-            if not _is_given(name, given, aliases, nullable):
-                problems = problems or Problems()
-                problems.add(f".{name}", said("missing"))
+        if names.required or not watched.isdisjoint(given):
+            problems = names.check(given, problems)
         if problems is not None:
             problems.end()
 
     return fill
 
 
-def _takes_null(descriptor: Descriptor, name: str) -> bool:
-    field = descriptor.fields_by_name.get(name)
-    return field is not None and takes_null(field)
+class _Names:
+    """What is checked of the names of the fields that are given.
 
+    Attributes:
+        nullable: Names of fields for which null is a value.
+        required: Names of fields that must be given.
+        watched: Names that need to be checked: JSON names, and members of oneofs.
+        listed: The names that errors list.
+    """
 
-def _is_set(name: str, given: Mapping[str, Any], nullable: set[str]) -> bool:
-    return name in given and (given[name] is not None or name in nullable)
+    def __init__(self, descriptor: Descriptor, puts: Mapping[str, Fill]) -> None:
+        self._aliases = json_names(descriptor)
+        by_name = descriptor.fields_by_name
+        fields = {name: by_name.get(self._aliases.get(name, name)) for name in puts}
+        self.nullable = {name for name, field in fields.items() if field is not None and takes_null(field)}
+        self.required = [field.name for field in descriptor.fields if is_required(field)]
+        self._oneofs = [[item.name for item in items] for _, items in oneofs_of(descriptor) if len(items) > 1]
+        self.watched = {name for names in self._oneofs for name in names} | self._aliases.keys()
+        self.listed = [name for name in puts if name not in self._aliases]
 
-
-def _is_given(name: str, given: Mapping[str, Any], aliases: Mapping[str, str], nullable: set[str]) -> bool:
-    if _is_set(name, given, nullable):
-        return True
-    return any(field == name and _is_set(alias, given, nullable) for alias, field in aliases.items())
-
-
-def _check_twice(
-    given: Mapping[str, Any], aliases: Mapping[str, str], nullable: set[str], problems: Problems | None
-) -> Problems | None:
-    """Refuses a field that is given by both of its names."""
-    for alias in aliases.keys() & given.keys():
-        name = aliases[alias]
-        if _is_set(name, given, nullable) and _is_set(alias, given, nullable):
-            problems = problems or Problems()
-            problems.add(f".{name}", said(f"given twice, as '{name}' and as '{alias}'"))
-    return problems
-
-
-def _check_oneofs(
-    given: Mapping[str, Any],
-    oneofs: list[list[str]],
-    aliases: Mapping[str, str],
-    nullable: set[str],
-    problems: Problems | None,
-) -> Problems | None:
-    """Refuses several fields of a oneof."""
-    named = {aliases.get(name, name) for name in given if _is_set(name, given, nullable)}
-    for names in oneofs:
-        found = [name for name in names if name in named]
-        if len(found) > 1:
-            problems = problems or Problems()
-            listed = ", ".join(f"'{name}'" for name in names[:MAX_LEVELS])
-            problems.add(f".{found[1]}", said(f"only one of {listed} may be given, '{found[0]}' is as well"))
-    return problems
+    def check(self, given: Mapping[str, Any], problems: Problems | None) -> Problems | None:
+        """Refuses a field given by both of its names, several fields of a oneof, and that one is missing."""
+        found = problems or Problems()
+        names = [name for name in given if given[name] is not None or name in self.nullable]
+        by_name: dict[str, str] = {}
+        for name in names:
+            field = self._aliases.get(name, name)
+            if field in by_name:
+                alias = name if name != field else by_name[field]
+                found.add(step_to(field), said(f"given twice, as '{field}' and as '{alias}'"))
+            by_name[field] = name
+        for members in self._oneofs:
+            chosen = [member for member in members if member in by_name]
+            if len(chosen) > 1:
+                listed = ", ".join(f"'{member}'" for member in members[:MAX_LEVELS])
+                found.add(step_to(chosen[1]), said(f"only one of {listed} may be given, '{chosen[0]}' is as well"))
+        for name in self.required:
+            if name not in by_name:
+                found.add(step_to(name), said("missing"))
+        return found
 
 
 def _into_scalars(field: FieldDescriptor) -> Fill:
