@@ -27,11 +27,13 @@ from support.waiting import soon, until
 @pytest.mark.parametrize("reflection", [V1, V1ALPHA])
 async def test_every_method_of_a_service_with_reflection_is_a_tool(reflection: str) -> None:
     weather = Weather()
-    async with serving(*weather_handlers(weather, service=reflection)) as address:
-        async with bridge_of(import_grpc(address)) as bridge:
-            assert sorted(bridge.tools) == sorted(f"{SERVICE}.{name}" for name in weather.handlers())
-            report = await soon(bridge.tools[f"{SERVICE}.Get"](city="Bern"))
-            assert (report["city"], report["degrees"], report["text"]) == ("Bern", 21.5, "sunny")
+    async with (
+        serving(*weather_handlers(weather, service=reflection)) as address,
+        bridge_of(import_grpc(address)) as bridge,
+    ):
+        assert sorted(bridge.tools) == sorted(f"{SERVICE}.{name}" for name in weather.handlers())
+        report = await soon(bridge.tools[f"{SERVICE}.Get"](city="Bern"))
+        assert (report["city"], report["degrees"], report["text"]) == ("Bern", 21.5, "sunny")
 
 
 async def test_a_server_stream_is_a_stream() -> None:
@@ -350,9 +352,11 @@ async def test_tls(certificates: Certificates) -> None:
 async def test_tls_with_a_certificate_of_the_client(certificates: Certificates) -> None:
     credentials = certificates.server("127.0.0.1", wants_clients=True)
     pair = {"tls_cert": certificates.cert, "tls_key": certificates.key}
-    async with serving(*weather_handlers(Weather()), credentials=credentials) as address:
-        async with bridge_of(import_grpc(address, name="w", tls_ca=certificates.ca, **pair)) as bridge:
-            assert await soon(bridge.tools["w.Get"](city="Bern"))
+    async with (
+        serving(*weather_handlers(Weather()), credentials=credentials) as address,
+        bridge_of(import_grpc(address, name="w", tls_ca=certificates.ca, **pair)) as bridge,
+    ):
+        assert await soon(bridge.tools["w.Get"](city="Bern"))
 
 
 async def test_tls_under_another_name(certificates: Certificates) -> None:
@@ -369,18 +373,24 @@ async def test_a_certificate_that_is_not_there_is_an_error_of_the_hub(tmp_path: 
 
 async def test_a_unix_socket(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/weather.sock"
-    async with serving(*weather_handlers(Weather()), address=address):
-        async with bridge_of(import_grpc(address, prefix="w")) as bridge:
-            assert await soon(bridge.tools["w.Get"](city="Bern"))
+    async with (
+        serving(*weather_handlers(Weather()), address=address),
+        bridge_of(import_grpc(address, prefix="w")) as bridge,
+    ):
+        assert await soon(bridge.tools["w.Get"](city="Bern"))
 
 
 async def test_an_ipv6_address_and_a_name_of_the_dns() -> None:
-    async with serving(*weather_handlers(Weather()), address="[::1]:0") as address:
-        async with bridge_of(import_grpc(address, prefix="w")) as bridge:
-            assert await soon(bridge.tools["w.Get"](city="Bern"))
-    async with serving(*weather_handlers(Weather())) as address:
-        async with bridge_of(import_grpc(f"dns:///localhost:{address.rpartition(':')[2]}", prefix="w")) as bridge:
-            assert await soon(bridge.tools["w.Get"](city="Bern"))
+    async with (
+        serving(*weather_handlers(Weather()), address="[::1]:0") as address,
+        bridge_of(import_grpc(address, prefix="w")) as bridge,
+    ):
+        assert await soon(bridge.tools["w.Get"](city="Bern"))
+    async with (
+        serving(*weather_handlers(Weather())) as address,
+        bridge_of(import_grpc(f"dns:///localhost:{address.rpartition(':')[2]}", prefix="w")) as bridge,
+    ):
+        assert await soon(bridge.tools["w.Get"](city="Bern"))
 
 
 # ------------------------------------------------------------------------------------------- without any reflection
@@ -392,17 +402,21 @@ async def test_a_descriptor_set_describes_a_service_without_reflection(tmp_path:
     path = tmp_path / "weather.pb"
     path.write_bytes(FileDescriptorSet(file=files_of("weather.proto")).SerializeToString())
     weather = Weather()
-    async with serving(service_handler(weather.types, SERVICE, weather.handlers())) as address:
-        async with bridge_of(import_grpc(address, name="weather", descriptor_set=path)) as bridge:
-            assert (await soon(bridge.tools["weather.Get"](city="Bern")))["degrees"] == 21.5
-            assert bridge.tools["weather.Get"].spec.description == "Gets the weather of a city."
+    async with (
+        serving(service_handler(weather.types, SERVICE, weather.handlers())) as address,
+        bridge_of(import_grpc(address, name="weather", descriptor_set=path)) as bridge,
+    ):
+        assert (await soon(bridge.tools["weather.Get"](city="Bern")))["degrees"] == 21.5
+        assert bridge.tools["weather.Get"].spec.description == "Gets the weather of a city."
 
 
 async def test_a_folder_of_protos_describes_a_service_without_reflection() -> None:
     weather = Weather()
-    async with serving(service_handler(weather.types, SERVICE, weather.handlers())) as address:
-        async with bridge_of(import_grpc(address, name="weather", proto=PROTOS, methods=["Weather.*"])) as bridge:
-            assert (await soon(bridge.tools["weather.Get"](city="Bern")))["degrees"] == 21.5
+    async with (
+        serving(service_handler(weather.types, SERVICE, weather.handlers())) as address,
+        bridge_of(import_grpc(address, name="weather", proto=PROTOS, methods=["Weather.*"])) as bridge,
+    ):
+        assert (await soon(bridge.tools["weather.Get"](city="Bern")))["degrees"] == 21.5
 
 
 async def test_a_service_that_does_not_describe_itself_is_an_error_that_says_what_to_do() -> None:
@@ -415,9 +429,11 @@ async def test_a_service_that_does_not_describe_itself_is_an_error_that_says_wha
 async def test_a_described_service_that_lacks_a_method_says_so() -> None:
     weather = Weather()
     handlers = {name: method for name, method in weather.handlers().items() if name != "Reset"}
-    async with serving(service_handler(weather.types, SERVICE, handlers)) as address:
-        async with bridge_of(import_grpc(address, name="w", proto=PROTOS / "weather.proto")) as bridge:
-            assert (await refused(bridge.tools["w.Reset"]())).error_type == "Unimplemented"
+    async with (
+        serving(service_handler(weather.types, SERVICE, handlers)) as address,
+        bridge_of(import_grpc(address, name="w", proto=PROTOS / "weather.proto")) as bridge,
+    ):
+        assert (await refused(bridge.tools["w.Reset"]())).error_type == "Unimplemented"
 
 
 # ------------------------------------------------------------------------------------------------------ whole hubs

@@ -31,9 +31,11 @@ def weather_handlers(weather: Weather, **reflection: Any) -> tuple[Any, Any]:
 @asynccontextmanager
 async def weather_bridge(weather: Weather | None = None, **options: Any) -> AsyncIterator[GRPCToolBridge]:
     """Serves the weather, takes it in as ``weather``, and opens a bridge to the hub that has."""
-    async with serving(*weather_handlers(weather or Weather())) as address:
-        async with bridge_of(import_grpc(address, **{"name": "weather", **options})) as bridge:
-            yield bridge
+    async with (
+        serving(*weather_handlers(weather or Weather())) as address,
+        bridge_of(import_grpc(address, **{"name": "weather", **options})) as bridge,
+    ):
+        yield bridge
 
 
 async def refused(call: Any, text: str = "") -> ToolExecutionError:

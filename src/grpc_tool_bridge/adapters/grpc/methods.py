@@ -16,7 +16,7 @@ from grpc_tool_bridge.adapters.grpc.fields import json_names
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
 from grpc_tool_bridge.adapters.grpc.reading import Readers
 from grpc_tool_bridge.adapters.grpc.requests import takes_request
-from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of, requests_schema_of
+from grpc_tool_bridge.adapters.grpc.schemas import Schemas
 from grpc_tool_bridge.adapters.grpc.writing import Writers
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.errors import wire_text
@@ -34,6 +34,19 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 _SENTENCE = re.compile(r"(?<=[.!?])\s")
 
 
+class Codecs:
+    """What makes messages of data, data of messages, and schemas of types; each of these is compiled once a service.
+
+    Args:
+        descriptors: Those of the service.
+    """
+
+    def __init__(self, descriptors: Descriptors) -> None:
+        self.readers = Readers(descriptors.pool)
+        self.writers = Writers(descriptors.pool)
+        self.schemas = Schemas(descriptors.pool, descriptors.comment_of)
+
+
 class Method:
     """One method.
 
@@ -41,8 +54,7 @@ class Method:
         descriptor: Its descriptor.
         tool: The name of its tool.
         descriptors: All descriptors of its service.
-        readers: Make readers of its responses.
-        writers: Make writers of its requests.
+        codecs: Those of its service.
 
     Attributes:
         descriptor: As given.
@@ -53,9 +65,7 @@ class Method:
         gives_stream: Whether it gives a stream of responses.
     """
 
-    def __init__(
-        self, descriptor: MethodDescriptor, tool: str, descriptors: Descriptors, readers: Readers, writers: Writers
-    ) -> None:
+    def __init__(self, descriptor: MethodDescriptor, tool: str, descriptors: Descriptors, codecs: Codecs) -> None:
         self.descriptor = descriptor
         self.tool = tool
         self.full_name: str = descriptor.full_name
@@ -63,8 +73,7 @@ class Method:
         self.takes_stream: bool = descriptor.client_streaming
         self.gives_stream: bool = descriptor.server_streaming
         self._descriptors = descriptors
-        self._readers = readers
-        self._writers = writers
+        self._codecs = codecs
 
     def __repr__(self) -> str:
         return f"<Method {self.full_name}>"
@@ -105,8 +114,8 @@ class Method:
 
     def input_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's arguments."""
-        make = requests_schema_of if self.takes_stream else input_schema_of
-        return make(self.descriptor.input_type, self._descriptors.comment_of)
+        schemas = self._codecs.schemas
+        return (schemas.requests_of if self.takes_stream else schemas.arguments_of)(self.descriptor.input_type)
 
     @property
     def aliases(self) -> Mapping[str, str]:
@@ -117,22 +126,22 @@ class Method:
 
     def output_schema(self) -> dict[str, Any]:
         """Returns the schema of the tool's result, or of each value of its stream."""
-        return output_schema_of(self.descriptor.output_type, self._descriptors.comment_of)
+        return self._codecs.schemas.result_of(self.descriptor.output_type)
 
     @cached_property
     def write(self) -> Callable[[Mapping[str, Any]], Message]:
         """Makes the request of the arguments of a call; raises ValidationError."""
-        return self._writers.writer_of(self.descriptor.input_type, self.tool)
+        return self._codecs.writers.writer_of(self.descriptor.input_type, self.tool)
 
     @cached_property
     def write_all(self) -> Callable[[Mapping[str, Any]], list[Message]]:
         """Makes the requests of a stream of the arguments of a call; raises ValidationError."""
-        return self._writers.requests_writer_of(self.descriptor.input_type, self.tool)
+        return self._codecs.writers.requests_writer_of(self.descriptor.input_type, self.tool)
 
     @cached_property
     def read(self) -> Callable[[Message], Any]:
         """Makes plain data of a response; raises SerializationError."""
-        return self._readers.reader_of(self.descriptor.output_type)
+        return self._codecs.readers.reader_of(self.descriptor.output_type)
 
     @cached_property
     def parse(self) -> Callable[[bytes], Message]:
@@ -173,7 +182,7 @@ def methods_of(
     for service in _services(descriptors, services, problems, refused):
         found.update({method.full_name: method for method in service.methods})
     names = chosen(naming, found)
-    readers, writers = Readers(descriptors.pool), Writers(descriptors.pool)
+    codecs = Codecs(descriptors)
     made: list[Method] = []
     taken: dict[str, str] = {}
     for full_name, tool in tool_names(naming, names).items():
@@ -186,7 +195,7 @@ def methods_of(
             refused.append(Refusal(full_name, reason))
             continue
         taken[tool] = full_name
-        made.append(Method(found[full_name], tool, descriptors, readers, writers))
+        made.append(Method(found[full_name], tool, descriptors, codecs))
     return made, refused
 
 

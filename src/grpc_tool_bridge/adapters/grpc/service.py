@@ -206,9 +206,12 @@ class GrpcService:
                 descriptors = await asyncio.to_thread(read_description, self.config, self._bounds)
                 await self._import(descriptors, None)
                 self._digest = descriptors.digest
-            await self._offer_tools()
-            self._settle(None)
+            if not self._first_done:
+                # Its tools are known, whether it is there or not.
+                await self._offer_tools()
+                self._settle(None)
             await probe(channel, self._bounds)
+            await self._offer_tools()
             return
         reflected = await read_reflection(channel, self._bounds, metadata=tuple(self.config.metadata.items()))
         digest = await asyncio.to_thread(reflected.digest)

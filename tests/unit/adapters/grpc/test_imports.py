@@ -8,6 +8,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
 from grpc_tool_bridge.adapters.grpc.imports import Imported, Importer
 from grpc_tool_bridge.adapters.grpc.reflection import Reflected
+from grpc_tool_bridge.adapters.grpc.schemas import Schemas
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolType
 from support.grpc_services.compiled import files_of
@@ -72,14 +73,12 @@ def test_only_what_has_changed_is_made_anew() -> None:
 
 
 def test_one_bad_method_costs_only_itself(monkeypatch: Any) -> None:
-    from grpc_tool_bridge.adapters.grpc import methods
-
-    def schema(descriptor: Any, comment_of: Any) -> Any:
+    def schema(_: Schemas, descriptor: Any) -> Any:
         if descriptor.full_name == "b.M":
             raise RuntimeError("a fault")
         return {"type": "object"}
 
-    monkeypatch.setattr(methods, "input_schema_of", schema)
+    monkeypatch.setattr(Schemas, "arguments_of", schema)
     files = [file_of("a.proto", package="a", service="S"), file_of("b.proto", package="b", service="T")]
     found: Imported = importer().read(Descriptors.of(files), None)
     assert [tool.spec.name for tool in found.tools] == ["w.S.Do"]
