@@ -15,13 +15,12 @@ from grpc_tool_bridge.adapters.grpc.fields import (
     MESSAGES,
     entry_of,
     is_map,
-    is_required,
     json_names,
     message_class,
     message_of,
-    oneofs_of,
     takes_null,
 )
+from grpc_tool_bridge.adapters.grpc.given_names import GivenNames
 from grpc_tool_bridge.adapters.grpc.json_values import fill_list, fill_struct, fill_value
 from grpc_tool_bridge.adapters.grpc.masks import mask
 from grpc_tool_bridge.adapters.grpc.problems import (
@@ -36,19 +35,17 @@ from grpc_tool_bridge.adapters.grpc.problems import (
     wrong,
 )
 from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
+from grpc_tool_bridge.adapters.grpc.scalar_fields import into_scalars, items_of, put_scalar, quick_maker
 from grpc_tool_bridge.adapters.grpc.scalars import (
-    EXACT,
     Convert,
     converter_for,
     converter_of,
-    fits_float,
     key_converter,
     octets,
 )
 from grpc_tool_bridge.adapters.grpc.times import duration, moment
 from grpc_tool_bridge.adapters.grpc.types import BYTES_KEY, TYPE_KEY, VALUE_KEY, Types
 from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
-from grpc_tool_bridge.llm.values import whole_of
 
 # Writes a value into a message, with the levels that are left for messages in it; raises WrongError.
 Fill = Callable[[Any, Any, int], None]
@@ -101,24 +98,11 @@ class Writers:
         fill = self._of(descriptor)
         if takes_request(descriptor):
             return _whole(cls, fill, what)
-        quick = None if any(map(is_required, descriptor.fields)) else _exact_types(descriptor)
-        singles = [field.name for field in descriptor.fields if field.type == FieldDescriptor.TYPE_FLOAT]
+        quick = quick_maker(descriptor)
 
         def write(given: Mapping[str, Any]) -> Message:
-            if quick is not None:
-                for name, value in given.items():
-                    if type(value) not in quick.get(name, ()):
-                        break
-                else:
-                    if not singles or all(fits_float(given[name]) for name in singles if name in given):
-                        try:
-                            made: Message = cls(**given)
-                        except (ValueError, TypeError, OverflowError):
-                            # What is wrong is said below.
-                            pass
-                        else:
-                            return made
-            return _filled(cls, fill, given, what)
+            made: Message | None = quick(given)
+            return _filled(cls, fill, given, what) if made is None else made
 
         return write
 
@@ -166,8 +150,7 @@ class Writers:
 
             return put_all
         if field.type not in MESSAGES:
-            convert = converter_of(field)
-            return lambda message, value, _: setattr(message, name, convert(value))
+            return put_scalar(field)
         inner = self._of(message_of(field))
         mark = message_class(message_of(field)).SetInParent
 
@@ -204,14 +187,14 @@ class Writers:
         """Returns what fills the list or the map of a field."""
         if is_map(field):
             return self._into_map(field)
-        return self._into_messages(field) if field.type in MESSAGES else _into_scalars(field)
+        return self._into_messages(field) if field.type in MESSAGES else into_scalars(field)
 
     def _into_messages(self, field: FieldDescriptor) -> Fill:
         inner = self._of(message_of(field))
 
         def fill(container: Any, value: Any, left: int) -> None:
             problems = Problems()
-            for place, item in enumerate(_items(value)):
+            for place, item in enumerate(items_of(value)):
                 try:
                     inner.fill(container.add(), item, left - 1)
                 except WrongError as error:
@@ -316,16 +299,22 @@ class _Writer:
 
 
 def _fields_filler(descriptor: Descriptor, puts: Mapping[str, Fill]) -> Fill:
-    names = _Names(descriptor, puts)
+    names = GivenNames(descriptor, puts)
     nullable, watched = names.nullable, names.watched
     owner = descriptor.full_name
+    quick = quick_maker(descriptor)
+    copy = message_class(descriptor).CopyFrom
 
     def fill(message: Any, given: Any, left: int) -> None:
         if not isinstance(given, Mapping):
             raise wrong("a dict", given)
         if left < 0:
             raise too_deep()
-        problems: Problems | None = None
+        made = quick(given)
+        if made is not None:
+            copy(message, made)
+            return
+        problems = Problems()
         for name, value in given.items():
             try:
                 put = puts.get(name)
@@ -334,92 +323,12 @@ def _fields_filler(descriptor: Descriptor, puts: Mapping[str, Fill]) -> Fill:
                 if value is not None or name in nullable:
                     put(message, value, left)
             except WrongError as error:
-                problems = problems or Problems()
                 problems.add(step_to(name), error)
         if names.required or not watched.isdisjoint(given):
-            problems = names.check(given, problems)
-        if problems is not None:
-            problems.end()
-
-    return fill
-
-
-class _Names:
-    """What is checked of the names of the fields that are given.
-
-    Attributes:
-        nullable: Names of fields for which null is a value.
-        required: Names of fields that must be given.
-        watched: Names that need to be checked: JSON names, and members of oneofs.
-        listed: The names that errors list.
-    """
-
-    def __init__(self, descriptor: Descriptor, puts: Mapping[str, Fill]) -> None:
-        self._aliases = json_names(descriptor)
-        by_name = descriptor.fields_by_name
-        fields = {name: by_name.get(self._aliases.get(name, name)) for name in puts}
-        self.nullable = {name for name, field in fields.items() if field is not None and takes_null(field)}
-        self.required = [field.name for field in descriptor.fields if is_required(field)]
-        self._oneofs = [[item.name for item in items] for _, items in oneofs_of(descriptor) if len(items) > 1]
-        self.watched = {name for names in self._oneofs for name in names} | self._aliases.keys()
-        self.listed = [name for name in puts if name not in self._aliases]
-
-    def check(self, given: Mapping[str, Any], problems: Problems | None) -> Problems | None:
-        """Refuses a field given by both of its names, several fields of a oneof, and that one is missing."""
-        found = problems or Problems()
-        names = [name for name in given if given[name] is not None or name in self.nullable]
-        by_name: dict[str, str] = {}
-        for name in names:
-            field = self._aliases.get(name, name)
-            if field in by_name:
-                alias = name if name != field else by_name[field]
-                found.add(step_to(field), said(f"given twice, as '{field}' and as '{alias}'"))
-            by_name[field] = name
-        for members in self._oneofs:
-            chosen = [member for member in members if member in by_name]
-            if len(chosen) > 1:
-                listed = ", ".join(f"'{member}'" for member in members[:MAX_LEVELS])
-                found.add(step_to(chosen[1]), said(f"only one of {listed} may be given, '{chosen[0]}' is as well"))
-        for name in self.required:
-            if name not in by_name:
-                found.add(step_to(name), said("missing"))
-        return found
-
-
-def _into_scalars(field: FieldDescriptor) -> Fill:
-    convert = converter_of(field)
-    exact = EXACT.get(field.type, frozenset())
-    is_single = field.type == FieldDescriptor.TYPE_FLOAT
-
-    def fill(container: Any, value: Any, _: int) -> None:
-        items = _items(value)
-        if exact.issuperset(map(type, items)) and not (is_single and not all(map(fits_float, items))):
-            try:
-                container.extend(items)
-            except (ValueError, TypeError, OverflowError):
-                # Which one it is, is said below; those before it may be there.
-                del container[:]
-            else:
-                return
-        problems = Problems()
-        for place, item in enumerate(items):
-            try:
-                container.append(convert(item))
-            except WrongError as error:
-                problems.add(f"[{place}]", error)
+            names.check(given, problems)
         problems.end()
 
     return fill
-
-
-def _items(value: Any) -> Any:
-    """Returns a list, or another sequence of values as one."""
-    if isinstance(value, list | tuple):
-        return value
-    items = whole_of(value)
-    if not isinstance(items, list | tuple):
-        raise wrong("a list", value)
-    return items
 
 
 # ------------------------------------------------------------------------------------------------------ forms of values
@@ -458,20 +367,6 @@ _FORMS: Mapping[str, Fill] = {
 
 
 # ----------------------------------------------------------------------------------------------------- whole arguments
-
-
-def _exact_types(descriptor: Descriptor) -> dict[str, frozenset[type]]:
-    """Returns the types of values that protobuf can be given as they are, by the names of fields that have some."""
-    shared = {field.name for _, fields in oneofs_of(descriptor) if len(fields) > 1 for field in fields}
-    found: dict[str, frozenset[type]] = {}
-    for field in descriptor.fields:
-        if is_repeated(field) or field.name in shared:
-            continue
-        if field.type == FieldDescriptor.TYPE_ENUM:
-            found[field.name] = _TEXTS
-        elif field.type in EXACT:
-            found[field.name] = EXACT[field.type]
-    return found
 
 
 def _filled(cls: Any, fill: "_Writer", value: Any, what: str) -> Message:
@@ -519,7 +414,7 @@ def _listed(cls: Any, fill: "_Writer", value: Any) -> list[Message]:
     problems = Problems()
     found = []
     try:
-        items = _items(value)
+        items = items_of(value)
     except WrongError as error:
         raise WrongError(*((f".{REQUESTS}{path}", text) for path, text in error.problems)) from None
     for place, item in enumerate(items):
