@@ -179,7 +179,7 @@ def packed(*details: Any) -> bytes:
     status = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT)
     for detail in details:
         status.details.add().Pack(detail)
-    return status.SerializeToString()
+    return bytes(status.SerializeToString())
 
 
 async def failed(bridge: Any, code: int, message: str = "so it is", *details: Any) -> ToolExecutionError:
@@ -276,6 +276,17 @@ async def test_a_stream_that_fails_has_given_what_came_before() -> None:
         assert error.error_type == "FailedPrecondition"
 
 
+async def test_large_messages_go_both_ways_without_holding_up_others() -> None:
+    async with weather_bridge() as bridge:
+        days = await soon(bridge.tools["weather.Forecast"](city="B" * 50_000, days=2))
+        assert [len(day["city"]) for day in days] == [50_000, 50_000]
+        summary = await soon(bridge.tools["weather.Record"](requests=[{"degrees": 1.0}] * 20_000))
+        assert summary == {"count": 20_000, "mean": 1.0}
+        wrong = await refused(bridge.tools["weather.Record"](requests=[{"degrees": 1.0}] * 20_000 + [{"degrees": "x"}]))
+        assert "requests[20000].degrees" in wrong.details
+        assert len((await soon(bridge.tools["weather.Large"](size=1_000_000)))["text"]) == 1_000_000
+
+
 async def test_messages_over_the_limit_are_refused_in_both_directions() -> None:
     async with weather_bridge(max_message_bytes=100_000) as bridge:
         method = bridge.tools["weather.Large"]
@@ -291,8 +302,8 @@ async def test_messages_over_the_limit_are_refused_in_both_directions() -> None:
 
 
 async def test_metadata_of_the_settings_and_what_is_allowed_of_the_callers_is_sent() -> None:
-    options = {"metadata": {"X-Team": "blue", "x-raw-bin": b"raw"}, "forward": ["tenant", "trace-*", "x-*"]}
-    async with weather_bridge(**options) as bridge:
+    metadata = {"X-Team": "blue", "x-raw-bin": b"raw"}
+    async with weather_bridge(metadata=metadata, forward=["tenant", "trace-*", "x-*"]) as bridge:
         given = {"tenant": "t1", "Trace-Id": "7", "secret": "s", "x-team": "red", "grpc-timeout": "1n", "x y": "bad"}
         found = await soon(bridge.tools["weather.Metadata"].with_options(metadata=given)())
         sent = {key: value for key, value in found["values"].items() if key not in ("user-agent", "x-request-id")}
@@ -351,10 +362,11 @@ async def test_tls(certificates: Certificates) -> None:
 
 async def test_tls_with_a_certificate_of_the_client(certificates: Certificates) -> None:
     credentials = certificates.server("127.0.0.1", wants_clients=True)
-    pair = {"tls_cert": certificates.cert, "tls_key": certificates.key}
     async with (
         serving(*weather_handlers(Weather()), credentials=credentials) as address,
-        bridge_of(import_grpc(address, name="w", tls_ca=certificates.ca, **pair)) as bridge,
+        bridge_of(
+            import_grpc(address, name="w", tls_ca=certificates.ca, tls_cert=certificates.cert, tls_key=certificates.key)
+        ) as bridge,
     ):
         assert await soon(bridge.tools["w.Get"](city="Bern"))
 

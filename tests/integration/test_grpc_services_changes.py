@@ -157,8 +157,7 @@ async def test_what_stays_away_is_withdrawn_and_comes_back(shop: Shop) -> None:
 @pytest.mark.parametrize("described", [False, True])
 async def test_a_service_that_is_not_there_yet_is_waited_for(unused_tcp_port: int, described: bool) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
-    options = {"proto": PROTOS / "weather.proto"} if described else {}
-    source = import_grpc(address, name="weather", **options)
+    source = import_grpc(address, name="weather", proto=PROTOS / "weather.proto" if described else None)
     async with bridge_of(source) as bridge:
         assert ("weather.Get" in bridge.tools) is described
         await until(lambda: source.away, "for the service to be missed")

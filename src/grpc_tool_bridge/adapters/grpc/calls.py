@@ -1,7 +1,8 @@
 """Calls the methods of a gRPC service."""
 
 import fnmatch
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -14,8 +15,14 @@ from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unava
 from grpc_tool_bridge.adapters.grpc.methods import Method
 from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, SerializationError, ValidationError
 from grpc_tool_bridge.tools.context import ToolContext
+from grpc_tool_bridge.values.offload import in_reader
 
 _REQUEST_ID = "x-request-id"
+
+# Larger responses are read, and larger arguments written, by a thread: they would hold up the event loop for 20 ms.
+_LARGE_BYTES = 32 * 1024
+_LARGE_VALUES = 4_000
+_CONTAINERS = frozenset({list, tuple, dict})
 
 Pairs = tuple[tuple[str, str | bytes], ...]
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
@@ -55,7 +62,7 @@ class Caller:
         prepare, result = self._prepare(method), self._result
 
         async def run(arguments: dict[str, Any], context: ToolContext) -> Any:
-            request = prepare(arguments)
+            request = await in_reader(partial(prepare, arguments)) if is_large(arguments) else prepare(arguments)
             called = call(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
             if method.takes_stream:
                 keep_status(called)
@@ -63,7 +70,7 @@ class Caller:
                 data = await called
             except grpc.RpcError as error:
                 raise self._failure(error, method) from None
-            return result(method, data)
+            return result(method, data) if len(data) < _LARGE_BYTES else await in_reader(partial(result, method, data))
 
         return run
 
@@ -76,13 +83,14 @@ class Caller:
         prepare, result = self._prepare(method), self._result
 
         async def stream(arguments: dict[str, Any], context: ToolContext) -> AsyncGenerator[Any, None]:
-            request = prepare(arguments)
+            request = await in_reader(partial(prepare, arguments)) if is_large(arguments) else prepare(arguments)
             call = make(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
             if method.takes_stream:
                 keep_status(call)
             try:
                 async for data in call:
-                    yield result(method, data)
+                    is_small = len(data) < _LARGE_BYTES
+                    yield result(method, data) if is_small else await in_reader(partial(result, method, data))
             except grpc.RpcError as error:
                 raise self._failure(error, method) from None
             finally:
@@ -141,7 +149,9 @@ class Caller:
         pairs = self._same
         if self._config.forward and context.metadata:
             pairs = (*pairs, *self._forwarded(method, context))
-        return pairs if self._has_id else (*pairs, (_REQUEST_ID, context.request_id))
+        if self._has_id or not is_metadata_text(request_id := context.request_id):
+            return pairs
+        return (*pairs, (_REQUEST_ID, request_id))
 
     def _forwarded(self, method: Method, context: ToolContext) -> Iterator[tuple[str, str | bytes]]:
         """Returns what of the caller's metadata is sent; names that the settings give a value are not the caller's."""
@@ -178,6 +188,20 @@ class Caller:
         if failure.error_type == "Unimplemented":
             self._on_doubt()
         return failure
+
+
+def is_large(arguments: Mapping[str, Any]) -> bool:
+    """Returns whether making a message of arguments may take too long for an event loop."""
+    left = _LARGE_VALUES
+    waiting: list[Any] = [arguments]
+    while waiting:
+        container = waiting.pop()
+        left -= len(container)
+        if left < 0:
+            return True
+        parts = container.values() if isinstance(container, Mapping) else container
+        waiting.extend(part for part in parts if type(part) in _CONTAINERS)
+    return False
 
 
 def _invalid(error: ValidationError, method: Method) -> ExternalToolError:

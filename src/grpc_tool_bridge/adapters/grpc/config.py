@@ -277,7 +277,7 @@ def _metadata(given: Any) -> dict[str, str | bytes]:
 
 def is_metadata_text(value: str) -> bool:
     """Returns whether gRPC can send a text as a value of metadata."""
-    return all(" " <= sign <= "~" for sign in value)
+    return value.isascii() and value.isprintable()
 
 
 def _list(key: str, given: Any) -> Sequence[Any]:

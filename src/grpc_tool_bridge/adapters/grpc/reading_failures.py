@@ -53,6 +53,8 @@ def reading_failure(error: Exception, bounds: Bounds, *, is_connected: bool) -> 
     """
     if isinstance(error, ToolBridgeError):
         return ReadingFailure(wire_text(error.message, _MAX_TEXT_CHARS), error=error)
+    if isinstance(error, ImportError):
+        return ReadingFailure(str(error))
     is_late = isinstance(error, TimeoutError)
     if isinstance(error, grpc.aio.AioRpcError):
         code, said = error.code(), " ".join((error.details() or "").split())

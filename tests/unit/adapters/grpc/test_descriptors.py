@@ -16,7 +16,8 @@ def test_services_and_messages_are_found() -> None:
     assert [service.full_name for service in found.services()] == ["weather.v1.Weather"]
     assert found.service("weather.v1.Weather") is not None
     assert found.service("weather.v1.None") is None
-    assert found.message_class(found.message("weather.v1.Report"))(city="Bern").city == "Bern"
+    report = found.message_class(found.message("weather.v1.Report"))
+    assert report(city="Bern").SerializeToString() == b"\n\x04Bern"
     with pytest.raises(KeyError):
         found.message("weather.v1.None")
     assert found.problems == {}
