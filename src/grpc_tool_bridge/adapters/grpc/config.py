@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_seconds, check_text, check_timeout
@@ -129,7 +129,33 @@ class ServiceConfig:
         return f"{_shown(self.address)}{' (TLS)' if self.tls else ''}"
 
 
-def config_of(source: str | ServiceConfig, **options: Any) -> ServiceConfig:
+class ServiceOptions(TypedDict, total=False):
+    """The attributes of ServiceConfig, as keyword arguments."""
+
+    name: str | None
+    prefix: str | None
+    methods: Sequence[str] | None
+    exclude: Sequence[str] | None
+    tls: bool | None
+    tls_ca: str | os.PathLike[str] | None
+    tls_cert: str | os.PathLike[str] | None
+    tls_key: str | os.PathLike[str] | None
+    tls_server_name: str | None
+    authority: str | None
+    metadata: Mapping[str, str | bytes] | None
+    forward: Sequence[str] | None
+    descriptor_set: str | os.PathLike[str] | None
+    proto: str | os.PathLike[str] | None
+    proto_include: Sequence[str | os.PathLike[str]] | None
+    max_message_bytes: int | None
+    keepalive_time: float | None
+    keepalive_timeout: float | None
+    timeout: float | None
+    refresh: float | None
+    away_seconds: float | None
+
+
+def config_of(source: str | ServiceConfig, **options: Unpack[ServiceOptions]) -> ServiceConfig:
     """Reads one service.
 
     Args:
@@ -138,8 +164,13 @@ def config_of(source: str | ServiceConfig, **options: Any) -> ServiceConfig:
 
     Raises:
         ValidationError: Something is not valid.
+        TypeError: There is no such option.
     """
-    given = {key: value for key, value in options.items() if value is not None}
+    for key in options:
+        if key not in _KEYS and key != "name":
+            close = near_names(key, _KEYS)
+            raise TypeError(f"{key!r} is no option of a gRPC service{f'; did you mean {close[0]!r}?' if close else ''}")
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if isinstance(source, ServiceConfig):
         return replace(source, **given) if given else source
     if not isinstance(source, str):

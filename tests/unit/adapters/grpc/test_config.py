@@ -1,11 +1,12 @@
 """Which gRPC services there are."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, config_of, distinct, read_config_file
+from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, ServiceOptions, config_of, distinct, read_config_file
 from grpc_tool_bridge.errors import ValidationError
 
 
@@ -90,6 +91,15 @@ def test_what_is_not_valid_is_named(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text) as caught:
         ServiceConfig(**{"address": "h:1", **options})
     assert "s3cret" not in caught.value.message
+
+
+def test_an_option_that_there_is_not_is_refused() -> None:
+    with pytest.raises(TypeError, match="'mehtods' is no option of a gRPC service; did you mean 'methods'"):
+        config_of("h:1", mehtods=[])  # type: ignore[call-arg]
+
+
+def test_every_attribute_is_an_option() -> None:
+    assert ServiceOptions.__annotations__.keys() == {item.name for item in fields(ServiceConfig)} - {"address"}
 
 
 def test_a_source_that_is_no_text_is_refused() -> None:
