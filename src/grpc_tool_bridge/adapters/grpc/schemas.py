@@ -50,9 +50,21 @@ _MAX_INLINE = 5
 _MAX_TYPES = 5_000
 # The least that the text of a schema takes for one part of it.
 _PART_BYTES = 20
-# What is left out, step by step, until a schema is small enough: comments, then messages in messages.
+# What is left out, step by step, until a schema is small enough: comments, the names of large enums, and messages in
+# messages.
 _ALL_LEVELS = 1_000
-_STEPS = ((True, _ALL_LEVELS), (False, _ALL_LEVELS), (False, 4), (False, 2), (False, 1), (False, 0))
+_FEW_NAMES = 50
+_STEPS = (
+    (True, _ALL_LEVELS, MAX_ENUM_NAMES),
+    (False, _ALL_LEVELS, MAX_ENUM_NAMES),
+    (False, _ALL_LEVELS, _FEW_NAMES),
+    (False, 4, _FEW_NAMES),
+    (False, 2, _FEW_NAMES),
+    (False, 1, _FEW_NAMES),
+    (False, 0, _FEW_NAMES),
+)
+# A longer default is not told.
+_MAX_DEFAULT_CHARS = 1_000
 
 _KEYS: Mapping[bool, Schema] = {
     True: {"pattern": "^-?[0-9]+$"},
@@ -148,10 +160,11 @@ class Schemas:
 
     def _within(self, make: "Callable[[_Builder], Schema]", descriptor: Descriptor, *, output: bool = False) -> Schema:
         """Makes a schema with as much in it as its size allows."""
-        for with_comments, levels in _STEPS:
+        for with_comments, levels, names in _STEPS:
             comment_of = self._comment_of if with_comments else _no_comment
             try:
-                build = _Builder(descriptor, comment_of, self._rules, self._types, levels=levels, output=output)
+                build = _Builder(descriptor, comment_of, self._rules, self._types, output=output)
+                build.limit(levels, names)
                 schema = make(build)
             except (_TooLargeError, RecursionError):
                 continue
@@ -180,27 +193,33 @@ class _Builder:
         comment_of: Returns comments.
         rules: Reads the rules of fields.
         types: Finds extensions.
-        levels: How many levels of messages in messages are listed with their fields.
         output: Whether it is of a result.
     """
 
     def __init__(
-        self, root: Descriptor, comment_of: CommentOf, rules: Rules, types: Types, *, levels: int, output: bool
+        self, root: Descriptor, comment_of: CommentOf, rules: Rules, types: Types, *, output: bool
     ) -> None:
         self._comment_of = comment_of
         self._rules = rules
         self._types = types
-        self._levels = levels
+        self._root = root
+        self._levels = _ALL_LEVELS
+        self._max_names = MAX_ENUM_NAMES
         self._output = output
         self._left = MAX_SCHEMA_BYTES
         self._fields: dict[Descriptor, list[tuple[FieldDescriptor, FieldRules]]] = {}
         self._depths: dict[Descriptor, int] = {}
         self._uses: Counter[Any] = Counter()
-        self._count(root)
-        named = Counter(item.name for item, number in self._uses.items() if number > 1)
-        self._short = {name for name, number in named.items() if number == 1}
+        self._short: set[str] = set()
         self._definitions: dict[str, Schema] = {}
         self._defined: set[Any] = set()
+
+    def limit(self, levels: int, names: int) -> None:
+        """Begins: lists so many levels of messages in messages with their fields, and so many names of an enum."""
+        self._levels, self._max_names = levels, names
+        self._count(self._root)
+        named = Counter(item.name for item, number in self._uses.items() if number > 1)
+        self._short = {name for name, number in named.items() if number == 1}
 
     # ------------------------------------------------------------------------------------------------------- wholes
 
@@ -348,7 +367,9 @@ class _Builder:
         if rules.output_only:
             schema["readOnly"] = True
         if not self._output and field.has_default_value and has_presence(field):
-            schema["default"] = _default_of(field)
+            default = _default_of(field)
+            if len(str(default)) <= _MAX_DEFAULT_CHARS:
+                schema["default"] = default
         said = self._comment_of(field)
         return self._described(schema, said, note, *rules.notes, *notes, deprecated=is_deprecated(field))
 
@@ -399,7 +420,7 @@ class _Builder:
         if enum.full_name == NULL_VALUE:
             return {"type": "null"}, ""
         values = enum.values if chosen is None else [enum.values_by_name[name] for name in chosen]
-        if len(values) > MAX_ENUM_NAMES:
+        if len(values) > self._max_names:
             names = ", ".join(value.name for value in values[:MAX_ONEOF_FIELDS])
             self._spend(len(names))
             kind: Any = ["string", "integer"] if self._output else "string"
