@@ -11,6 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions, ServiceOptions
 from google.protobuf.message import Message
 
+from grpc_tool_bridge.adapters.grpc.bounds import one_line
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
 from grpc_tool_bridge.adapters.grpc.fields import json_names
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
@@ -28,6 +29,8 @@ SERVICE_KEY = "grpc.service"
 METHOD_KEY = "grpc.method"
 
 MAX_DESCRIPTION_CHARS = 65_536
+MAX_REASON_CHARS = 500
+_MAX_SHOWN_CHARS = 200
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -77,6 +80,13 @@ class Method:
 
     def __repr__(self) -> str:
         return f"<Method {self.full_name}>"
+
+    def renew(self, newer: "Method") -> None:
+        """Takes what describes it from a newer description that means the same, so that the older one is not kept.
+
+        May be called from any thread while calls are made.
+        """
+        self.__dict__ = dict(newer.__dict__)
 
     @cached_property
     def options(self) -> MethodOptions:
@@ -203,7 +213,10 @@ def _services(
     descriptors: Descriptors, services: Iterable[str] | None, problems: Mapping[str, str], refused: list[Refusal]
 ) -> Iterable[ServiceDescriptor]:
     if services is None:
-        refused += [Refusal(name, why) for name, why in descriptors.problems.items()]
+        refused += [
+            Refusal(one_line(name, _MAX_SHOWN_CHARS), one_line(why, MAX_REASON_CHARS))
+            for name, why in descriptors.problems.items()
+        ]
         yield from descriptors.services()
         return
     for name in services:
@@ -211,6 +224,7 @@ def _services(
         if service is None:
             # Nobody has asked for what is about the server itself.
             if not is_about_servers(name):
-                refused.append(Refusal(name, problems.get(name) or descriptors.problem_of(name)))
+                reason = problems.get(name) or descriptors.problem_of(name)
+                refused.append(Refusal(one_line(name, _MAX_SHOWN_CHARS), one_line(reason, MAX_REASON_CHARS)))
         else:
             yield service

@@ -6,8 +6,8 @@ from typing import Any
 
 import grpc.aio
 
-from grpc_tool_bridge.adapters.grpc.bounds import Bounds
-from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError, ValidationError, wire_text
+from grpc_tool_bridge.adapters.grpc.bounds import Bounds, one_line
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError, ValidationError
 
 _MAX_TEXT_CHARS = 500
 # What no restart of the service changes: the certificate or the settings are wrong.
@@ -52,24 +52,24 @@ def reading_failure(error: Exception, bounds: Bounds, *, is_connected: bool) -> 
         is_connected: Whether the connection is there.
     """
     if isinstance(error, ToolBridgeError):
-        return ReadingFailure(wire_text(error.message, _MAX_TEXT_CHARS), error=error)
+        return ReadingFailure(one_line(error.message, _MAX_TEXT_CHARS), error=error)
     if isinstance(error, ImportError):
         return ReadingFailure(str(error))
     is_late = isinstance(error, TimeoutError)
     if isinstance(error, grpc.aio.AioRpcError):
-        code, said = error.code(), " ".join((error.details() or "").split())
+        code, said = error.code(), one_line(error.details() or "", _MAX_TEXT_CHARS)
         is_late = code == grpc.StatusCode.DEADLINE_EXCEEDED
         if code == grpc.StatusCode.UNAVAILABLE:
-            text = wire_text(_LAST_ERROR.sub("", said), _MAX_TEXT_CHARS) or "the connection was lost"
+            text = _LAST_ERROR.sub("", said) or "the connection was lost"
             return ReadingFailure(text, is_away=True, is_final=bool(_OF_TLS.search(said)))
         if not is_late:
             hint = f"; {_HINTS[code]}" if code in _HINTS else ""
-            return ReadingFailure(f"it answers {code.name}: {wire_text(said, _MAX_TEXT_CHARS)}{hint}")
+            return ReadingFailure(f"it answers {code.name}: {said}{hint}")
     if is_late and not is_connected:
         return ReadingFailure(f"no connection within {bounds.start_seconds:g} s", is_away=True, is_final=False)
     if is_late:
         return ReadingFailure(f"it did not describe itself within {bounds.start_seconds:g} s")
-    return ReadingFailure(f"it cannot be read: {type(error).__name__}: {str(error)[:_MAX_TEXT_CHARS]}")
+    return ReadingFailure(f"it cannot be read: {type(error).__name__}: {one_line(str(error), _MAX_TEXT_CHARS)}")
 
 
 async def probe(channel: grpc.aio.Channel, bounds: Bounds) -> None:

@@ -105,7 +105,7 @@ class GrpcService:
         self._channel = open_channel(self.config, credentials)
         caller = Caller(self.config, self._channel, lambda: self._away, self._doubt.set)
         naming = Naming(self.name, self.config.prefix or "", self.config.methods, self.config.exclude)
-        self._importer = Importer(naming, caller, self._bounds.methods)
+        self._importer = Importer(naming, caller, self._bounds)
         self._away = ""
         self._tasks.spawn(self._watch(self._channel), f"watch the connection to {self.name}")
         self._tasks.spawn(self._run(self._channel), f"gRPC service {self.name}")

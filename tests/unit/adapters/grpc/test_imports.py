@@ -1,10 +1,13 @@
 """Makes the methods of a service tools."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
 from grpc_tool_bridge.adapters.grpc.imports import Imported, Importer
 from grpc_tool_bridge.adapters.grpc.reflection import Reflected
@@ -31,9 +34,9 @@ class NoCalls:
         return stream
 
 
-def importer(prefix: str = "w") -> Importer:
+def importer(prefix: str = "w", bounds: Bounds | None = None) -> Importer:
     caller: Any = NoCalls()
-    return Importer(Naming("w", prefix), caller, 10_000)
+    return Importer(Naming("w", prefix), caller, bounds or Bounds())
 
 
 def read(made: Importer, files: Sequence[FileDescriptorProto]) -> dict[str, Any]:
@@ -91,3 +94,33 @@ def test_only_services_that_were_reflected_have_tools() -> None:
     found = importer().read(Descriptors.of(files), reflected)
     assert [tool.spec.name for tool in found.tools] == ["w.Do"]
     assert [(item.name, item.reason) for item in found.refused] == [("c.U", "it is secret")]
+
+
+def test_what_a_tool_keeps_of_an_older_description_is_let_go() -> None:
+    made = importer()
+    one = file_of("a.proto", package="a", service="S")
+    older = Descriptors.of([one])
+    tool = made.read(older, None).tools[0]
+    gone = weakref.ref(older)
+    del older
+    newer = Descriptors.of([one, file_of("b.proto", package="b")])
+    assert made.read(newer, None).tools == [tool]
+    gc.collect()
+    assert gone() is None
+
+
+def test_tools_have_bounds() -> None:
+    files = [file_of("a.proto", package="a", service="S", methods=[f"Do{number}" for number in range(10)])]
+    found = importer(bounds=Bounds(tool_bytes=2_000)).read(Descriptors.of(files), None)
+    assert 0 < len(found.tools) < 10
+    assert "over 2,000 bytes" in found.refused[0].reason
+    assert len(found.tools) + len(found.refused) == 10
+    late = importer(bounds=Bounds(import_seconds=0.0)).read(Descriptors.of(files), None)
+    assert late.tools == []
+    assert "not made within 0 s" in late.refused[0].reason
+
+
+def test_nothing_that_a_service_says_moves_the_cursor_of_a_terminal() -> None:
+    reflected = Reflected(["bad\x1b[31m.S"], [], {"bad\x1b[31m.S": "a\nb\x1b[0m"})
+    refused = importer().read(Descriptors.of([]), reflected).refused
+    assert [(item.name, item.reason) for item in refused] == [("bad[31m.S", "a b[0m")]

@@ -78,13 +78,23 @@ def as_json(value: Any) -> Any:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
         names = {True: "true", False: "false"}
-        return {names.get(key, str(key)) if isinstance(key, bool) else str(key): as_json(item) for key, item in value.items()}
+        return {
+            names.get(key, str(key)) if isinstance(key, bool) else str(key): as_json(item)
+            for key, item in value.items()
+        }
     return [as_json(item) for item in value] if isinstance(value, list) else value
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4) | st.binary(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(0, 3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=4)
+    | st.binary(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(0, 3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
