@@ -7,7 +7,7 @@ import pytest
 
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.reflection import Reflected, read_reflection
-from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.errors import MessageTooLargeError, UnimplementedError
 from support.grpc_services.lying import file_of, reflects, serialized
 from support.grpc_services.serving import honest_reflection, serving
 from support.grpc_services.weather import SERVICE, Weather
@@ -76,3 +76,11 @@ async def test_metadata_is_sent() -> None:
 
     await reflected(reflection_handler(serve), metadata=(("authorization", "Bearer x"),))
     assert ("authorization", "Bearer x") in [(key, value) for key, value in seen]
+
+
+async def test_descriptors_over_the_limit_are_not_kept() -> None:
+    file = file_of("a.proto", package="a", service="S")
+    handler = reflects(["a.S"], lambda _: serialized(file))
+    async with serving(handler) as address, grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(MessageTooLargeError, match="over 20 bytes"):
+            await soon(read_reflection(channel, Bounds(descriptor_bytes=20)))
