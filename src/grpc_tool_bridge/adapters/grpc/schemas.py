@@ -196,9 +196,7 @@ class _Builder:
         output: Whether it is of a result.
     """
 
-    def __init__(
-        self, root: Descriptor, comment_of: CommentOf, rules: Rules, types: Types, *, output: bool
-    ) -> None:
+    def __init__(self, root: Descriptor, comment_of: CommentOf, rules: Rules, types: Types, *, output: bool) -> None:
         self._comment_of = comment_of
         self._rules = rules
         self._types = types

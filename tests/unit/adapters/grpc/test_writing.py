@@ -11,7 +11,6 @@ from google.protobuf import json_format
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from grpc_tool_bridge.adapters.grpc.fields import message_class
 from grpc_tool_bridge.adapters.grpc.problems import MAX_LEVELS
 from grpc_tool_bridge.adapters.grpc.reading import reader_of
 from grpc_tool_bridge.adapters.grpc.requests import takes_request
@@ -53,22 +52,25 @@ def test_any_message_of_googles_is_read_and_written_unchanged(data: Any) -> None
     assert data_of(writer_of(descriptor, pool, "t")(as_arguments(descriptor, read))) == data_of(made)
 
 
-@pytest.mark.parametrize("name", sorted(TYPES))
+# Protobuf's own reader of JSON asks messages for their DESCRIPTOR, which is a field here.
+@pytest.mark.parametrize("name", sorted(TYPES.keys() - {"every3.Names"}))
 @given(data=st.data())
-@settings(max_examples=30, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=30, suppress_health_check=[*SLOW, HealthCheck.filter_too_much], deadline=None)
 def test_what_is_read_is_what_protobuf_reads_as_json(name: str, data: Any) -> None:
     descriptor, pool = TYPES[name]
     made = data.draw(messages(descriptor, pool, valid=True))
-    read = reader_of(descriptor, pool)(made)
-    cls = message_class(descriptor)
+    assume(protobuf_reads_its_own(made, pool))
+    read = as_json(reader_of(descriptor, pool)(made))
+    assert data_of(json_format.ParseDict(read, type(made)(), descriptor_pool=pool)) == data_of(made)
+
+
+def protobuf_reads_its_own(made: Any, pool: Any) -> bool:
+    """Whether protobuf's Python can read what it writes: it cannot read null in a list, or a NaN in a Value."""
     try:
-        parsed = json_format.ParseDict(as_json(read), cls(), descriptor_pool=pool)
-    except json_format.ParseError as error:
-        # What protobuf's Python cannot read of its own JSON: numbers of a Value that are not finite, lists of an Any
-        # in a Value, and texts with a NUL in a mask.
-        assume("NaN" not in str(error) and "Infinity" not in str(error) and "finite" not in str(error).lower())
-        raise
-    assert data_of(parsed) == data_of(made)
+        written = json_format.MessageToDict(made, descriptor_pool=pool)
+        return data_of(json_format.ParseDict(written, type(made)(), descriptor_pool=pool)) == data_of(made)
+    except (json_format.Error, AttributeError, TypeError, ValueError):
+        return False
 
 
 def as_json(value: Any) -> Any:
@@ -78,13 +80,23 @@ def as_json(value: Any) -> Any:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, dict):
         names = {True: "true", False: "false"}
-        return {names.get(key, str(key)) if isinstance(key, bool) else str(key): as_json(item) for key, item in value.items()}
+        return {
+            names.get(key, str(key)) if isinstance(key, bool) else str(key): as_json(item)
+            for key, item in value.items()
+        }
     return [as_json(item) for item in value] if isinstance(value, list) else value
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4) | st.binary(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(0, 3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=4)
+    | st.binary(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers(0, 3), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -97,9 +109,8 @@ def test_any_data_is_either_refused_or_written_as_it_is(name: str, data: Any) ->
     names = st.sampled_from([field.name for field in descriptor.fields] or ["x"]) | st.text(max_size=3)
     given = data.draw(st.dictionaries(names, ANYTHING, max_size=3))
     write, read = writer_of(descriptor, pool, "t"), reader_of(descriptor, pool)
-    try:
-        made = write(given)
-    except ValidationError as error:
+    made, error = tried(write, given)
+    if error is not None:
         assert error.details
         assert error.message.startswith("t: ")
         return
@@ -110,6 +121,13 @@ def test_any_data_is_either_refused_or_written_as_it_is(name: str, data: Any) ->
             field = descriptor.fields_by_name.get(key)
             if field is not None and field.type == field.TYPE_STRING:
                 assert found[key] == value
+
+
+def tried(write: Any, given: dict[str, Any]) -> tuple[Any, ValidationError | None]:
+    try:
+        return write(given), None
+    except ValidationError as error:
+        return None, error
 
 
 def write(name: str, **given: Any) -> Any:
@@ -195,7 +213,7 @@ def test_none_is_not_set_except_where_null_is_a_value() -> None:
 
 def test_each_name_of_a_field_is_taken() -> None:
     assert write("every3.Names", twoNames="a", **{"self": "b", "@type": "c"}) == class_of("every3.Names")(
-        **{"self": "b", "two_names": "a", "other": "c"}
+        self="b", two_names="a", other="c"
     )
 
 
@@ -240,15 +258,16 @@ def test_what_is_nested_just_as_deep_as_allowed_is_written_and_read() -> None:
 
 def test_a_stream_of_requests_is_a_list() -> None:
     write_all = requests_writer_of(message("every3.Node"), corpus(), "t")
-    assert [made.name for made in write_all({"requests": [{"name": "a"}, {"name": "b"}]})] == ["a", "b"]
-    for given, problems in (
+    made: list[Any] = write_all({"requests": [{"name": "a"}, {"name": "b"}]})
+    assert [one.name for one in made] == ["a", "b"]
+    for arguments, problems in (
         ({"requests": [{}, {"name": 1}]}, {"requests[1].name": "should be a valid string, got 1 (int)"}),
         ({"requests": {}}, {"requests": "should be a list, got dict of 0"}),
         ({}, {"requests": "missing"}),
         ({"requests": [], "x": 1}, {"x": "unknown, the tool takes 'requests'"}),
     ):
         with pytest.raises(ValidationError) as caught:
-            write_all(given)
+            write_all(arguments)
         assert caught.value.details == problems
 
 
