@@ -65,14 +65,7 @@ def external_tool(
     Raises:
         ValidationError: The name or a schema is not valid, or there are too many arguments.
     """
-    chosen = run or stream
-    if chosen is None or (run is not None and stream is not None):
-        raise ValidationError(f"tool {name!r}: give either run or stream")
-    if not TOOL_NAME.fullmatch(name):
-        raise ValidationError(
-            f"a tool's name is 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'; this one is "
-            f"{clipped_repr(name, 130)}"
-        )
+    chosen = _checked(name, run, stream)
     spec = ToolSpec(
         tool_id=name,
         name=name,
@@ -86,10 +79,7 @@ def external_tool(
     # Before they are listed: their number and their names are bounded there.
     read_arguments(spec)
     spec.arguments.extend(_arguments_of(input_schema))
-    for item in spec.arguments:
-        item.validation.custom_rules.extend([CONVERTED_RULE] if converts else [])
-        names = [alias for alias, argument in (aliases or {}).items() if argument == item.name]
-        item.validation.custom_rules.extend(ALIAS_RULE + alias for alias in names)
+    _add_rules(spec, aliases or {}, converts=converts)
     arguments = read_arguments(spec)
     found, checks = (Signature(()), {}) if arguments is None else (arguments.signature, arguments.checks)
 
@@ -99,6 +89,19 @@ def external_tool(
     yields = stream is not None
     signature = replace(found, context=_CONTEXT, is_async=True, is_generator=yields, is_stream=yields)
     return tool_of_spec(function, spec, signature, dict[str, Check](checks))
+
+
+def _checked(name: str, run: Run | None, stream: Stream | None) -> Run | Stream:
+    """Returns the one function that is given, of a tool with a valid name."""
+    if not TOOL_NAME.fullmatch(name):
+        raise ValidationError(
+            f"a tool's name is 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'; this one is "
+            f"{clipped_repr(name, 130)}"
+        )
+    chosen = run or stream
+    if chosen is None or (run is not None and stream is not None):
+        raise ValidationError(f"tool {name!r}: give either run or stream")
+    return chosen
 
 
 def _by_name(run: Run | Stream) -> Any:
@@ -117,6 +120,14 @@ def _arguments_of(schema: Mapping[str, Any]) -> list[ArgumentSpec]:
     required = set(schema.get("required", ()))
     names = sorted(properties, key=lambda name: name not in required)
     return [_argument(name, properties[name], required=name in required) for name in names]
+
+
+def _add_rules(spec: ToolSpec, aliases: Mapping[str, str], *, converts: bool) -> None:
+    """Adds to each argument its further names, and whether it takes other values than its type says."""
+    for item in spec.arguments:
+        item.validation.custom_rules.extend([CONVERTED_RULE] if converts else [])
+        names = [alias for alias, argument in aliases.items() if argument == item.name]
+        item.validation.custom_rules.extend(ALIAS_RULE + alias for alias in names)
 
 
 def _argument(name: str, facts: Any, *, required: bool) -> ArgumentSpec:

@@ -123,15 +123,6 @@ def _is_synthetic(oneof: Any, fields: list[FieldDescriptor]) -> bool:
 
 
 def json_names(descriptor: Descriptor) -> dict[str, str]:
-    """Maps the JSON names of a message's fields to their names, where they differ and mean only one field."""
-    found: dict[str, str] = {}
+    """Maps the JSON names of a message's fields to their names, where they differ and are no names of other fields."""
     own = descriptor.fields_by_name
-    twice: set[str] = set()
-    for field in descriptor.fields:
-        name = field.json_name
-        if name in own or not name:
-            continue
-        if name in found:
-            twice.add(name)
-        found[name] = field.name
-    return {name: field for name, field in found.items() if name not in twice}
+    return {field.json_name: field.name for field in descriptor.fields if field.json_name not in own}

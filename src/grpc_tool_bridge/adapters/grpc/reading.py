@@ -55,7 +55,8 @@ def reader_of(descriptor: Descriptor, pool: DescriptorPool) -> Callable[[Message
 
     Returns:
         Takes a message, and returns a dict, or what the type has as its own form; None for a ``google.protobuf.Empty``.
-        It raises SerializationError if the message is nested deeper than 64 levels, or has a text that is not UTF-8.
+        It raises SerializationError if the message is nested deeper than 64 levels. A text of proto2 that is not UTF-8
+        is bytes.
     """
     return Readers(pool).reader_of(descriptor)
 
@@ -184,6 +185,8 @@ class Readers:
         return lambda value, _: {key: value[key] for key in value}
 
     def _read_any(self, message: Any, left: int) -> dict[str, Any]:
+        if left < 0:
+            raise TooDeepError
         url, data = message.type_url, message.value
         if not url and not data:
             return {}

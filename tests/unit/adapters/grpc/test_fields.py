@@ -47,16 +47,6 @@ def test_json_names_are_those_that_differ() -> None:
     }  # fmt: skip
 
 
-def test_a_json_name_that_is_a_field_means_that_field() -> None:
-    def fill(file: Any) -> None:
-        one = file.message_type.add(name="M")
-        add(one, "a")
-        add(one, "b")
-        one.field[1].json_name = "a"
-
-    assert fields.json_names(made(fill, syntax="proto2")) == {}
-
-
 def test_an_extension_is_named_in_brackets() -> None:
     pool: Any = corpus()
     assert fields.label_of(pool.FindExtensionByName("every2.more")) == "[every2.more]"

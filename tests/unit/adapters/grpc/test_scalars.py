@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor import FieldDescriptor as Field
 
+from grpc_tool_bridge.adapters.grpc.fields import entry_of, enum_of
 from grpc_tool_bridge.adapters.grpc.problems import WrongError
 from grpc_tool_bridge.adapters.grpc.scalars import (
     FLOAT_END,
@@ -97,7 +98,7 @@ def test_the_largest_number_of_single_precision_is_the_one_that_protobuf_rounds_
 def test_an_enum_takes_names_numbers_and_aliases() -> None:
     convert = converter_of(message("every3.Scalars").fields_by_name["renamed"])
     assert [convert(value) for value in ("FIRST", "ERSTER", 1, "BELOW", 77, 2.0)] == [1, 1, 1, -2, 77, 2]
-    assert names_by_number(message("every3.Scalars").fields_by_name["renamed"].enum_type) == {
+    assert names_by_number(enum_of(message("every3.Scalars").fields_by_name["renamed"])) == {
         0: "ZERO", 1: "FIRST", -2: "BELOW",
     }  # fmt: skip
 
@@ -114,12 +115,12 @@ def test_an_enum_takes_names_numbers_and_aliases() -> None:
 )
 def test_what_is_no_value_of_an_enum_is_refused(value: Any, text: str) -> None:
     with pytest.raises(WrongError) as caught:
-        enum_converter(message("every3.Scalars").fields_by_name["sky"].enum_type)(value)
+        enum_converter(enum_of(message("every3.Scalars").fields_by_name["sky"]))(value)
     assert caught.value.problems[0][1].startswith(text)
 
 
 def test_a_closed_enum_takes_only_its_own_numbers() -> None:
-    convert = enum_converter(message("edition2023.Fields").fields_by_name["closed"].enum_type)
+    convert = enum_converter(enum_of(message("edition2023.Fields").fields_by_name["closed"]))
     assert convert(2) == 2
     with pytest.raises(WrongError):
         convert(3)
@@ -127,7 +128,7 @@ def test_a_closed_enum_takes_only_its_own_numbers() -> None:
 
 def test_keys_are_also_texts() -> None:
     fields = message("every3.Maps").fields_by_name
-    keys = {name: key_converter(fields[name].message_type.fields_by_name["key"]) for name in ("by_bool", "by_int32")}
+    keys = {name: key_converter(entry_of(fields[name])[0]) for name in ("by_bool", "by_int32")}
     assert [keys["by_bool"](value) for value in ("true", "false", True)] == [True, False, True]
     assert keys["by_int32"]("-7") == -7
     with pytest.raises(WrongError):

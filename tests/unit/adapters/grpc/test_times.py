@@ -53,9 +53,11 @@ def test_the_nanoseconds_of_pandas_are_kept() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "1970-01-01", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "1970-01-01T24:00:01Z", "0001-01-01T00:00:00+01:00",
-        "1970-01-01T00:00:00+24:00", "1970-01-01T00:00:00.1234567890Z", "９970-01-01T00:00:00Z", "", 5, None,
-        datetime(1970, 1, 1), datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), {"seconds": 2**63},
+        "1970-01-01", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "1970-01-01T24:00:01Z",
+        "0001-01-01T00:00:00+01:00",
+        "1970-01-01T00:00:00+24:00", "1970-01-01T00:00:00.1234567890Z", "\uff19970-01-01T00:00:00Z", "", 5, None,
+        datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1))), {"seconds": 2**63},
         {"nanos": True}, {"second": 1},
     ],
 )  # fmt: skip
