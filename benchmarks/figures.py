@@ -116,6 +116,9 @@ FIGURES = (
         2,
     ),
     Figure("mcp-in", "an MCP server's tool, hub in another process / the MCP SDK, p50", "serving_mcp:taken_in", 1.3),
+    Figure("services-one", "a gRPC service's method as a tool / its stub, p50", "services:calls", 2, 1.6),
+    _more("services-100", "100 at once, a gRPC service's method / its stub, calls/s", "services:calls", 0.6, 0.8),
+    Figure("services-import", "a hub takes in a service with 500 methods", "services:importing", 1, 0.5, unit="s"),
     _more("link-stream", "64 KiB chunks, same machine / bare stream, MB/s", "streams:chunk_stream", 2, 4),
     _more("plain-stream", "64 KiB chunks, plain RPC / bare stream, MB/s", "streams:chunk_stream", 0.8, 1),
     Figure(

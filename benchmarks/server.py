@@ -35,8 +35,8 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
     """Serves until the standard input ends.
 
     Args:
-        kind: "hub", "gateway" (over HTTP), "mcp-in" (a hub that has taken in a
-            server), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
+        kind: "hub", "gateway" (over HTTP), "mcp-in" and "services-in" (a hub that has taken in an MCP server, or the
+            gRPC service at ``hub``), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
             "agents" or a peer's.
         tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
         hub: The worker's hub.
@@ -49,6 +49,8 @@ async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool 
         await _serve_gateway()
     elif kind == "mcp-in":
         await _serve_taken_in()
+    elif kind == "services-in":
+        await _serve_services(hub)
     elif kind == "exposed":
         await _serve_exposed(tools)
     elif kind in ("attacked", "guarded"):
@@ -154,6 +156,13 @@ async def _serve_taken_in() -> None:
         await _answer(hub.address, {})
 
 
+async def _serve_services(address: str) -> None:
+    from grpc_tool_bridge.adapters.grpc import import_grpc  # noqa: PLC0415 - only this kind needs it
+
+    async with BridgeServer(sources=[import_grpc(address, name="adder")], settings=_SETTINGS) as hub:
+        await _answer(hub.address, {})
+
+
 def _python_path() -> dict[str, str]:
     """Returns what the process of a server needs to find this package."""
     return {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
@@ -235,7 +244,19 @@ def _say(what: Any) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve for the benchmarks until the standard input ends.")
     parser.add_argument(
-        "kind", choices=["hub", "gateway", "mcp-in", "exposed", "attacked", "guarded", "worker", "agents", *KINDS]
+        "kind",
+        choices=[
+            "hub",
+            "gateway",
+            "mcp-in",
+            "services-in",
+            "exposed",
+            "attacked",
+            "guarded",
+            "worker",
+            "agents",
+            *KINDS,
+        ],
     )
     parser.add_argument("--tools", type=int, default=1)
     parser.add_argument("--hub", default="", metavar="ADDRESS")

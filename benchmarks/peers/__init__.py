@@ -5,9 +5,11 @@ from typing import Any
 
 # Each is imported only in the processes that use it: some of them take a second and much memory.
 _MODULES = {
+    "adder": "grpc_service:Adder",
     "bare": "bare:Bare",
     "echo": "echo:Echo",
     "http": "bare_http:Http",
+    "many": "grpc_service:Many",
     "mcp": "mcp_sdk:Mcp",
     "nats": "nats_broker:Nats",
 }

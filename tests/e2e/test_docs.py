@@ -47,6 +47,9 @@ from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from grpc_tool_bridge.testing.model_script import fields, step
 from grpc_tool_bridge.testing.scripted_lm import ScriptedLM
 from grpc_tool_bridge.values import serialization as values
+from support.grpc_services.bridges import weather_handlers
+from support.grpc_services.serving import serving
+from support.grpc_services.weather import Weather
 from support.patience import PATIENCE
 from support.programs import environment
 from support.pytests import PYTEST
@@ -524,6 +527,14 @@ def get_current_time(timezone: str) -> str:
     return f"12:00 {timezone}"
 app.run()
 """
+
+
+async def test_the_page_about_grpc_services() -> None:
+    async with serving(*weather_handlers(Weather())) as address:
+        page = Page("import-grpc-services", {"127.0.0.1:5000": address})
+        await page.run(page.texts[0])
+    assert page.printed == ["0.0", "1.0"]
+    assert page.names["report"]["city"] == "Bern"
 
 
 async def test_import_mcp_servers_does_what_it_says(tmp_path: Path) -> None:

@@ -23,6 +23,10 @@ KIND_RULES: Mapping[Any, str] = {
     VAR_KEYWORD: "var-keyword",
 }
 KINDS_BY_RULE: Mapping[str, Any] = {rule: kind for kind, rule in KIND_RULES.items()}
+# The beginning of a rule that gives another name of an argument.
+ALIAS_RULE = "also named "
+# The rule of an argument that takes more values than its type says: what runs the tool converts them.
+CONVERTED_RULE = "converted"
 _STARS = {VAR_POSITIONAL: "*", VAR_KEYWORD: "**"}
 
 

@@ -119,6 +119,7 @@ class Binder:
         self._tool_name = tool_name
         self._signature, self._checks = signature, checks
         self._first_only: Binder | None = None
+        self._aliases = signature.aliases
         self._own = {signature.context, *signature.dependencies}
         positional = [item for item in signature.parameters if item.positional]
         places = {item.name: place for place, item in enumerate(positional)}
@@ -268,7 +269,9 @@ class Binder:
             if len(call.problems) >= _MAX_PROBLEMS:
                 raise self._error(call.problems)
             slot = self._by_name.get(name)
-            if slot is None:
+            if slot is None and name in self._aliases:
+                self._take_alias(call, name, value, kwargs)
+            elif slot is None:
                 self._take_other(call, name, value, given=len(args))
             elif slot.index >= len(args):
                 call.bound[name] = _checked(call, slot, name, value)
@@ -296,6 +299,14 @@ class Binder:
     def _take_starred(self, call: _Call, slot: _Slot, values: Sequence[Any]) -> None:
         for place, value in enumerate(values):
             call.extra_args.append(_checked(call, slot, slot.name, value, f"[{place}]"))
+
+    def _take_alias(self, call: _Call, name: str, value: Any, kwargs: Mapping[str, Any]) -> None:
+        """Takes an argument by another name of its parameter."""
+        slot = self._by_name[self._aliases[name]]
+        if slot.name in call.bound or slot.name in kwargs:
+            call.report(name, f"given twice, as '{slot.name}' and as '{name}'")
+        else:
+            call.bound[slot.name] = _checked(call, slot, name, value)
 
     def _take_other(self, call: _Call, name: str, value: Any, *, given: int) -> None:
         """Takes an argument whose name is not that of an ordinary parameter."""

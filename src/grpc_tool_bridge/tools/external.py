@@ -2,14 +2,14 @@
 
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError, ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
-from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, KIND_RULES
+from grpc_tool_bridge.tools.argument_kinds import ALIAS_RULE, CONVERTED_RULE, KEYWORD_ONLY, KIND_RULES
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS, TOOL_NAME
@@ -29,17 +29,21 @@ _SAYS_MORE = frozenset({"$ref", "allOf", "anyOf", "oneOf", "not", "if", "format"
 
 # Takes the arguments by name, and the context of the call.
 Run = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
+Stream = Callable[[dict[str, Any], ToolContext], AsyncGenerator[Any, None]]
 
 
 def external_tool(
     name: str,
     description: str,
-    run: Run,
+    run: Run | None = None,
     *,
     input_schema: Mapping[str, Any],
     output_schema: Mapping[str, Any] | None = None,
     idempotent: bool = False,
     metadata: Mapping[str, str] | None = None,
+    stream: Stream | None = None,
+    aliases: Mapping[str, str] | None = None,
+    converts: bool = False,
 ) -> Tool:
     """Makes a tool of schemas and a function.
 
@@ -49,25 +53,25 @@ def external_tool(
     Args:
         name: The tool's name.
         description: What the tool is for.
-        run: Called with the arguments of a call by name, and its context.
+        run: Called with the arguments of a call by name, and its context. None: ``stream`` is given.
         input_schema: JSON Schema of the arguments, an object.
-        output_schema: JSON Schema of the result; None: any.
+        output_schema: JSON Schema of the result or, of a stream, of each value; None: any.
         idempotent: Whether calling twice with the same arguments has the same effect as calling once.
         metadata: Texts by name, for clients that list the tools.
+        stream: Called instead of ``run``: an async generator function, whose values are sent one by one.
+        aliases: Further names by which arguments may be given, and their names in the schema.
+        converts: Whether the function takes more values than the schema says, such as a text of digits for an
+            integer. Then only names are checked here.
 
     Raises:
         ValidationError: The name or a schema is not valid, or there are too many arguments.
     """
-    if not TOOL_NAME.fullmatch(name):
-        raise ValidationError(
-            f"a tool's name is 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'; this one is "
-            f"{clipped_repr(name, 130)}"
-        )
+    chosen = _checked(name, run, stream)
     spec = ToolSpec(
         tool_id=name,
         name=name,
         description=description,
-        type=ToolType.STANDARD,
+        type=ToolType.STANDARD if stream is None else ToolType.STREAMING,
         input_schema=_schema_text(name, "input schema", {"type": "object", **input_schema}),
         output_schema="" if output_schema is None else _schema_text(name, "output schema", output_schema),
         idempotent=idempotent,
@@ -76,16 +80,39 @@ def external_tool(
     # Before they are listed: their number and their names are bounded there.
     read_arguments(spec)
     spec.arguments.extend(_arguments_of(input_schema))
+    _add_rules(spec, aliases or {}, converts=converts)
     arguments = read_arguments(spec)
     found, checks = (Signature(()), {}) if arguments is None else (arguments.signature, arguments.checks)
 
-    async def function(**given: Any) -> Any:
-        context = given.pop(_CONTEXT)
-        return await run(given, context)
-
+    function = _by_name(chosen)
     function.__name__ = function.__qualname__ = name
     function.__doc__ = description
-    return tool_of_spec(function, spec, replace(found, context=_CONTEXT, is_async=True), dict[str, Check](checks))
+    yields = stream is not None
+    signature = replace(found, context=_CONTEXT, is_async=True, is_generator=yields, is_stream=yields)
+    return tool_of_spec(function, spec, signature, dict[str, Check](checks))
+
+
+def _checked(name: str, run: Run | None, stream: Stream | None) -> Run | Stream:
+    """Returns the one function that is given, of a tool with a valid name."""
+    if not TOOL_NAME.fullmatch(name):
+        raise ValidationError(
+            f"a tool's name is 1 to {MAX_TOOL_NAME_CHARS} letters, digits, '_', '-' or '.'; this one is "
+            f"{clipped_repr(name, 130)}"
+        )
+    chosen = run or stream
+    if chosen is None or (run is not None and stream is not None):
+        raise ValidationError(f"tool {name!r}: give either run or stream")
+    return chosen
+
+
+def _by_name(run: Run | Stream) -> Any:
+    """Returns a function that takes all arguments by name, and returns what ``run`` does."""
+
+    def function(**given: Any) -> Any:
+        context = given.pop(_CONTEXT)
+        return run(given, context)
+
+    return function
 
 
 def _arguments_of(schema: Mapping[str, Any]) -> list[ArgumentSpec]:
@@ -94,6 +121,14 @@ def _arguments_of(schema: Mapping[str, Any]) -> list[ArgumentSpec]:
     required = set(schema.get("required", ()))
     names = sorted(properties, key=lambda name: name not in required)
     return [_argument(name, properties[name], required=name in required) for name in names]
+
+
+def _add_rules(spec: ToolSpec, aliases: Mapping[str, str], *, converts: bool) -> None:
+    """Adds to each argument its further names, and whether it takes other values than its type says."""
+    for item in spec.arguments:
+        item.validation.custom_rules.extend([CONVERTED_RULE] if converts else [])
+        names = [alias for alias, argument in aliases.items() if argument == item.name]
+        item.validation.custom_rules.extend(ALIAS_RULE + alias for alias in names)
 
 
 def _argument(name: str, facts: Any, *, required: bool) -> ArgumentSpec:

@@ -106,6 +106,7 @@ class Signature:
         is_generator: Whether it is a generator function, async or not.
         is_stream: Whether its values are sent one by one: it yields, or is annotated to return an iterator.
         needs_instance: Whether it is a method not yet bound to an instance.
+        aliases: Other names by which parameters may be given, and the names of the parameters.
     """
 
     parameters: tuple[Parameter, ...]
@@ -119,6 +120,7 @@ class Signature:
     is_generator: bool = False
     is_stream: bool = False
     needs_instance: bool = False
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_signature(function: Callable[..., Any], label: str) -> Signature:

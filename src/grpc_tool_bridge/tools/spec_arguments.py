@@ -17,7 +17,14 @@ import msgspec
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ValidationRules
 from grpc_tool_bridge.rpc.bounds import shown
-from grpc_tool_bridge.tools.argument_kinds import KEYWORD_ONLY, KINDS_BY_RULE, VAR_KEYWORD, VAR_POSITIONAL, kind_of
+from grpc_tool_bridge.tools.argument_kinds import (
+    ALIAS_RULE,
+    KEYWORD_ONLY,
+    KINDS_BY_RULE,
+    VAR_KEYWORD,
+    VAR_POSITIONAL,
+    kind_of,
+)
 from grpc_tool_bridge.tools.checks import EVERYTHING, Check, Validator
 from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.signatures import EMPTY, Parameter, Signature
@@ -197,7 +204,20 @@ def _of_arguments(items: Collection[ArgumentSpec], schema: _InputSchema | None) 
     }
     if schema is not None and schema.is_open and all(item.kind is not VAR_KEYWORD for item in parameters):
         _add_others(parameters, checks, _ANYTHING)
-    return SpecArguments(Signature(tuple(parameters)), checks, ordered=True)
+    return SpecArguments(Signature(tuple(parameters), aliases=_aliases(items)), checks, ordered=True)
+
+
+def _aliases(items: Collection[ArgumentSpec]) -> dict[str, str]:
+    """Maps other names of arguments to theirs; one that is the name of an argument, or of two, means no other."""
+    found: dict[str, str] = {}
+    taken = {item.name for item in items}
+    for item in items:
+        for rule in item.validation.custom_rules:
+            name = rule.removeprefix(ALIAS_RULE)
+            if name != rule and name not in taken and 0 < len(name) <= MAX_NAME_CHARS:
+                taken.add(name)
+                found[name] = item.name
+    return found
 
 
 def _parameter(item: ArgumentSpec) -> Parameter:
@@ -216,7 +236,8 @@ def _facts_of(parameter: Parameter, schema: _InputSchema | None) -> Any:
 
 def _argument_check(item: ArgumentSpec, facts: Any) -> Check:
     """Makes a check of the Python type, with the rules of the input schema: those of the spec are rounded."""
-    if any(rule not in KINDS_BY_RULE and not rule.startswith(_NARROWING) for rule in item.validation.custom_rules):
+    known = (*_NARROWING, ALIAS_RULE)
+    if any(rule not in KINDS_BY_RULE and not rule.startswith(known) for rule in item.validation.custom_rules):
         return _ANYTHING
     if not item.python_type:
         return _property_check(facts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType, ValidationRules
-from grpc_tool_bridge.tools.argument_kinds import KIND_RULES
+from grpc_tool_bridge.tools.argument_kinds import CONVERTED_RULE, KIND_RULES
 from grpc_tool_bridge.tools.checks import Check
 from grpc_tool_bridge.tools.rewriting import Schema
 from grpc_tool_bridge.tools.schemas import input_schema, output_schema
@@ -58,7 +58,7 @@ def _argument(parameter: Parameter, check: Check) -> ArgumentSpec:
         rules.custom_rules.insert(0, KIND_RULES[parameter.kind])
     is_skipped = check.schema["type"] == "any" and spec.python_type not in ("Any", "object")
     if is_skipped or _is_converted(check.schema):
-        rules.custom_rules.append("converted")
+        rules.custom_rules.append(CONVERTED_RULE)
     if rules != ValidationRules():
         spec.validation.CopyFrom(rules)
     if parameter.default is not EMPTY:

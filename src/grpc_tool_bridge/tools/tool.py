@@ -337,7 +337,8 @@ def tool_of_spec(
     """Makes a tool of an async function whose arguments are described elsewhere, and not by annotations.
 
     Args:
-        function: A coroutine function that takes all of its arguments by name.
+        function: A function that takes all of its arguments by name, and returns an awaitable or, if ``signature`` is
+            that of a generator, an async generator.
         spec: The whole spec of the tool.
         signature: What calls are bound to, with the name of the context parameter if there is one.
         checks: A check for each parameter, by name.
@@ -353,8 +354,8 @@ def tool_of_spec(
         try_bind=binder.try_bind,
         result=None,
         is_async=True,
-        is_generator=False,
-        is_stream=False,
+        is_generator=signature.is_generator,
+        is_stream=signature.is_stream,
         executor="async",
         context_parameter=signature.context,
         dependencies=None,

@@ -1,3 +1,4 @@
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -103,3 +104,44 @@ def test_what_is_not_valid_is_refused(options: dict[str, Any], text: str) -> Non
     with pytest.raises(ValidationError) as caught:
         external_tool(name, "", echo, **{"input_schema": {}, **options})
     assert text in caught.value.message
+
+
+NAMED = {
+    "properties": {"city_name": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city_name"],
+    "additionalProperties": False,
+}
+ALIASES = {"cityName": "city_name", "numberOfDays": "days", "elsewhere": "nothing"}
+
+
+async def count(given: dict[str, Any], context: ToolContext) -> AsyncGenerator[Any, None]:
+    for number in range(given["days"]):
+        yield {"city": given["city_name"], "number": number, "tool": context.tool_name}
+
+
+def test_a_stream_is_a_streaming_tool() -> None:
+    made = external_tool("s", "", stream=count, input_schema=NAMED)
+    assert made.spec.type == ToolType.STREAMING
+    assert (made.is_async, made.is_generator, made.is_stream) == (True, True, True)
+
+
+@pytest.mark.parametrize("functions", [{}, {"run": echo, "stream": count}])
+def test_a_tool_either_returns_or_streams(functions: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="either run or stream"):
+        external_tool("t", "", input_schema={}, **functions)
+
+
+async def test_a_stream_yields_its_values() -> None:
+    async with LocalToolBridge([external_tool("s", "", stream=count, input_schema=NAMED, aliases=ALIASES)]) as bridge:
+        await bridge.initialize()
+        found = [chunk async for chunk in bridge.stream_tool("s", cityName="Bern", days=2)]
+    assert found == [{"city": "Bern", "number": number, "tool": "s"} for number in range(2)]
+
+
+def test_its_spec_names_the_aliases() -> None:
+    spec = external_tool("t", "", echo, input_schema=NAMED, aliases=ALIASES, converts=True).spec
+    rules = {item.name: list(item.validation.custom_rules) for item in spec.arguments}
+    assert rules == {
+        "city_name": ["keyword-only", "converted", "also named cityName"],
+        "days": ["keyword-only", "converted", "also named numberOfDays"],
+    }

@@ -1,0 +1,128 @@
+"""Facts about messages and their fields, as descriptors give them in every version of protobuf."""
+
+from typing import Any, cast
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import form_of, is_repeated
+
+INTS: dict[int, tuple[int, int]] = {
+    **dict.fromkeys(
+        (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_SINT32, FieldDescriptor.TYPE_SFIXED32), (-(2**31), 2**31 - 1)
+    ),
+    **dict.fromkeys((FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_FIXED32), (0, 2**32 - 1)),
+    **dict.fromkeys(
+        (FieldDescriptor.TYPE_INT64, FieldDescriptor.TYPE_SINT64, FieldDescriptor.TYPE_SFIXED64), (-(2**63), 2**63 - 1)
+    ),
+    **dict.fromkeys((FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_FIXED64), (0, 2**64 - 1)),
+}
+"""The least and the largest integer of each type of integers."""
+
+MESSAGES = frozenset({FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP})
+
+NULL_VALUE = "google.protobuf.NullValue"
+
+# The metaclass of messages. It makes the class of a descriptor, or returns the one that there is.
+_MAKE_CLASS: Any = type(Empty)
+
+
+def message_class(descriptor: Descriptor) -> Any:
+    """Returns the class of a message.
+
+    Its methods are called on the class and not on its instances, where a field may have their names.
+    """
+    try:
+        return GetMessageClass(descriptor)
+    except (RecursionError, SystemError):
+        # Protobuf makes the classes of all types that a type refers to, one within the other.
+        for one in _reached_from(descriptor):
+            _MAKE_CLASS(one.name, (Message,), {"DESCRIPTOR": one, "__module__": None})
+        return GetMessageClass(descriptor)
+
+
+def _reached_from(descriptor: Descriptor) -> list[Descriptor]:
+    found = [descriptor]
+    seen = {descriptor}
+    for one in found:
+        inner = {field.message_type for field in one.fields if field.message_type is not None} - seen
+        seen |= inner
+        found.extend(inner)
+    return found
+
+
+def message_of(field: FieldDescriptor) -> Descriptor:
+    """Returns the type of a field that holds messages."""
+    return cast("Descriptor", field.message_type)
+
+
+def enum_of(field: FieldDescriptor) -> EnumDescriptor:
+    """Returns the enum of a field that holds its values."""
+    return cast("EnumDescriptor", field.enum_type)
+
+
+def entry_of(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor]:
+    """Returns the key and the value of a map."""
+    fields = message_of(field).fields_by_name
+    return fields["key"], fields["value"]
+
+
+def is_required(field: FieldDescriptor) -> bool:
+    """Whether a message without the field cannot be sent, as in proto2."""
+    found = getattr(field, "is_required", None)
+    return bool(getattr(field, "label", 0) == FieldDescriptor.LABEL_REQUIRED) if found is None else bool(found)
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether a field is a map."""
+    if field.type != FieldDescriptor.TYPE_MESSAGE or not is_repeated(field):
+        return False
+    entry = message_of(field)
+    return bool(entry.has_options and entry.GetOptions().map_entry) and {"key", "value"} <= set(entry.fields_by_name)
+
+
+def has_presence(field: FieldDescriptor) -> bool:
+    """Whether a field is either set or not: a message, an ``optional`` one, one of a oneof, any of proto2."""
+    return bool(field.has_presence) and not is_repeated(field)
+
+
+def takes_null(field: FieldDescriptor) -> bool:
+    """Whether null is a value of a field, and does not mean that it is not set."""
+    if is_repeated(field):
+        return False
+    if field.type == FieldDescriptor.TYPE_ENUM:
+        return bool(enum_of(field).full_name == NULL_VALUE)
+    return field.type in MESSAGES and form_of(message_of(field)) == "Value"
+
+
+def is_empty(descriptor: Descriptor) -> bool:
+    """Whether a message is google.protobuf.Empty, which says nothing as a result."""
+    return bool(descriptor.full_name == "google.protobuf.Empty" and not descriptor.fields)
+
+
+def is_closed(enum: EnumDescriptor) -> bool:
+    """Whether an enum has no other values than those with names."""
+    return bool(enum.is_closed)
+
+
+def label_of(field: FieldDescriptor) -> str:
+    """Returns the name by which a field stands in data; an extension is ``[its.full.name]``."""
+    return f"[{field.full_name}]" if field.is_extension else field.name
+
+
+def oneofs_of(descriptor: Descriptor) -> list[tuple[Any, list[FieldDescriptor]]]:
+    """Lists the oneofs of a message with their fields, without those that an ``optional`` field has for itself."""
+    found = [(oneof, list(oneof.fields)) for oneof in descriptor.oneofs]
+    return [(oneof, fields) for oneof, fields in found if len(fields) > 1 or not _is_synthetic(oneof, fields)]
+
+
+def _is_synthetic(oneof: Any, fields: list[FieldDescriptor]) -> bool:
+    return len(fields) == 1 and oneof.name == f"_{fields[0].name}"
+
+
+def json_names(descriptor: Descriptor) -> dict[str, str]:
+    """Maps the JSON names of a message's fields to their names, where they differ and are no names of other fields."""
+    own = descriptor.fields_by_name
+    return {field.json_name: field.name for field in descriptor.fields if field.json_name not in own}

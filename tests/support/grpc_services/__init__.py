@@ -1,0 +1,1 @@
+"""gRPC services whose methods become tools in tests."""

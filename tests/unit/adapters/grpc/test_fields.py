@@ -1,0 +1,67 @@
+from typing import Any
+
+from grpc_tool_bridge.adapters.grpc import fields
+from grpc_tool_bridge.adapters.grpc.well_known_shapes import is_repeated
+from support.made_protos import MESSAGE, add, made
+from support.protos_corpus import corpus, message
+
+
+def field(name: str) -> Any:
+    owner, _, short = name.rpartition(".")
+    return message(owner).fields_by_name[short]
+
+
+def test_presence_is_that_of_the_field_in_every_syntax() -> None:
+    optional = {
+        "every3.Scalars.a_string": False, "every3.Optionals.a_string": True, "every3.Optionals.scalars": True,
+        "every3.Choices.text": True, "every3.Lists.strings": False, "every3.Maps.by_int32": False,
+        "every2.Fields.number": True, "every2.Fields.name": True, "edition2023.Fields.explicit": True,
+        "edition2023.Fields.implicit": False,
+    }  # fmt: skip
+    assert {name: fields.has_presence(field(name)) for name in optional} == optional
+
+
+def test_maps_lists_and_required_fields_are_told_apart() -> None:
+    names = ["every3.Maps.by_int32", "every3.Lists.scalars", "every2.Fields.name", "edition2023.Fields.needed"]
+    kinds = [(is_repeated(field(name)), fields.is_map(field(name)), fields.is_required(field(name))) for name in names]
+    assert kinds == [(True, True, False), (True, False, False), (False, False, True), (False, False, True)]
+    key, value = fields.entry_of(field("every3.Maps.by_int32"))
+    assert (key.name, value.name) == ("key", "value")
+
+
+def test_null_is_a_value_of_few_fields() -> None:
+    names = ["every3.WellKnown.null", "every3.WellKnown.value", "every3.WellKnown.struct", "every3.Lists.nulls"]
+    assert [fields.takes_null(field(name)) for name in names] == [True, True, False, False]
+
+
+def test_an_optional_field_is_no_oneof() -> None:
+    assert fields.oneofs_of(message("every3.Optionals")) == []
+    found = {oneof.name: [item.name for item in items] for oneof, items in fields.oneofs_of(message("every3.Choices"))}
+    assert found["other"] == ["yes"]
+    assert len(found["choice"]) == 7
+
+
+def test_json_names_are_those_that_differ() -> None:
+    assert fields.json_names(message("every3.Names")) == {
+        "snakeCase": "snake_case", "twoNames": "two_names", "@type": "other", 'any text, " too': "with_json",
+    }  # fmt: skip
+
+
+def test_an_extension_is_named_in_brackets() -> None:
+    pool: Any = corpus()
+    assert fields.label_of(pool.FindExtensionByName("every2.more")) == "[every2.more]"
+    assert fields.label_of(field("every2.Fields.name")) == "name"
+
+
+def test_the_class_of_a_type_that_refers_to_thousands_is_made() -> None:
+    def fill(file: Any) -> None:
+        for number in range(3_000):
+            one = file.message_type.add(name=f"M{number}" if number else "M")
+            add(one, "next", MESSAGE, f".made.M{number + 1}" if number < 2_999 else ".made.M")
+
+    descriptor = made(fill)
+    cls = fields.message_class(descriptor)
+    assert cls.DESCRIPTOR is descriptor
+    part = cls().next.next
+    assert type(part).DESCRIPTOR.full_name == "made.M2"
+    assert fields.message_class(descriptor) is cls
