@@ -3,8 +3,6 @@
 from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.empty_pb2 import Empty
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from grpc_tool_bridge.adapters.grpc.well_known_shapes import form_of, is_repeated
@@ -25,9 +23,6 @@ MESSAGES = frozenset({FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_GROUP})
 
 NULL_VALUE = "google.protobuf.NullValue"
 
-# The metaclass of messages. It makes the class of a descriptor, or returns the one that there is.
-_MAKE_CLASS: Any = type(Empty)
-
 
 def message_class(descriptor: Descriptor) -> Any:
     """Returns the class of a message.
@@ -36,21 +31,10 @@ def message_class(descriptor: Descriptor) -> Any:
     """
     try:
         return GetMessageClass(descriptor)
-    except (RecursionError, SystemError):
-        # Protobuf makes the classes of all types that a type refers to, one within the other.
-        for one in _reached_from(descriptor):
-            _MAKE_CLASS(one.name, (Message,), {"DESCRIPTOR": one, "__module__": None})
+    except RecursionError:
+        # Protobuf makes the classes of all types that a type refers to, one within the other. That of the type itself
+        # was made first, and the others are made when they are used.
         return GetMessageClass(descriptor)
-
-
-def _reached_from(descriptor: Descriptor) -> list[Descriptor]:
-    found = [descriptor]
-    seen = {descriptor}
-    for one in found:
-        inner = {field.message_type for field in one.fields if field.message_type is not None} - seen
-        seen |= inner
-        found.extend(inner)
-    return found
 
 
 def message_of(field: FieldDescriptor) -> Descriptor:

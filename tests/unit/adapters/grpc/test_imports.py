@@ -5,7 +5,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+import pytest
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
@@ -124,3 +125,24 @@ def test_nothing_that_a_service_says_moves_the_cursor_of_a_terminal() -> None:
     reflected = Reflected(["bad\x1b[31m.S"], [], {"bad\x1b[31m.S": "a\nb\x1b[0m"})
     refused = importer().read(Descriptors.of([]), reflected).refused
     assert [(item.name, item.reason) for item in refused] == [("bad[31m.S", "a b[0m")]
+
+
+@pytest.mark.parametrize("changed", ["Request", "Response"])
+def test_a_number_of_a_field_in_either_direction_makes_another_tool(changed: str) -> None:
+    def described(number: int) -> list[FileDescriptorProto]:
+        file = FileDescriptorProto(name="a.proto", package="a", syntax="proto3")
+        for name in ("Request", "Response"):
+            file.message_type.add(name=name).field.add(
+                name="text",
+                number=number if name == changed else 1,
+                type=FieldDescriptorProto.TYPE_STRING,
+                label=FieldDescriptorProto.LABEL_OPTIONAL,
+            )
+        file.service.add(name="S").method.add(name="Do", input_type=".a.Request", output_type=".a.Response")
+        return [file]
+
+    made = importer()
+    before = read(made, described(1))["w.Do"]
+    after = read(made, described(2))["w.Do"]
+    assert after.spec == before.spec
+    assert after is not before

@@ -15,6 +15,7 @@ from grpc_tool_bridge.gateway.tool_schemas import whole_schema
 from grpc_tool_bridge.tools.spec_arguments import MAX_SCHEMA_BYTES
 from support.made_protos import ENUM, MESSAGE, add, made
 from support.protos_corpus import FILES, corpus, googles, message, messages, types_in
+from support.soak import examples
 
 TYPES = {item.full_name: item for item in types_in(corpus(), list(FILES))}
 GOOGLES = {item.full_name: item for item in types_in(*googles())}
@@ -53,9 +54,10 @@ def test_every_schema_is_valid_and_taken_over(name: str) -> None:
         assert (written or {}).keys() >= schema.keys()
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", sorted(TYPES))
 @given(data=st.data())
-@settings(max_examples=30, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=examples(30), suppress_health_check=SLOW, deadline=None)
 def test_what_is_read_is_valid_by_the_schema_of_the_result(name: str, data: Any) -> None:
     descriptor = TYPES[name]
     made = data.draw(messages(descriptor, corpus(), valid=True, nan=False))
@@ -63,9 +65,10 @@ def test_what_is_read_is_valid_by_the_schema_of_the_result(name: str, data: Any)
     Draft202012Validator(output_schema_of(descriptor, silent)).validate(read)
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", sorted(set(TYPES) - {item for item in TYPES if item.startswith("ruled")}))
 @given(data=st.data())
-@settings(max_examples=30, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=examples(30), suppress_health_check=SLOW, deadline=None)
 def test_what_is_read_is_valid_by_the_schema_of_the_arguments(name: str, data: Any) -> None:
     descriptor = TYPES[name]
     made = data.draw(messages(descriptor, corpus(), valid=True, nan=False))

@@ -18,6 +18,7 @@ from grpc_tool_bridge.adapters.grpc.writing import requests_writer_of, writer_of
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from support.protos_corpus import FILES, class_of, corpus, data_of, googles, message, messages, types_in
+from support.soak import examples
 
 TYPES = {item.full_name: (item, corpus()) for item in types_in(corpus(), list(FILES))}
 GOOGLES = {item.full_name: (item, googles()[0]) for item in types_in(*googles())}
@@ -30,9 +31,10 @@ def as_arguments(descriptor: Any, read: Any) -> dict[str, Any]:
     return {} if read is None else dict(read)
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", sorted(TYPES))
 @given(data=st.data())
-@settings(max_examples=30, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=examples(30), suppress_health_check=SLOW, deadline=None)
 def test_any_message_is_read_and_written_unchanged(name: str, data: Any) -> None:
     descriptor, pool = TYPES[name]
     made = data.draw(messages(descriptor, pool))
@@ -43,8 +45,9 @@ def test_any_message_is_read_and_written_unchanged(name: str, data: Any) -> None
     assert data_of(write(as_arguments(descriptor, travelled))) == data_of(made)
 
 
+@pytest.mark.seeded
 @given(data=st.data())
-@settings(max_examples=300, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=examples(300), suppress_health_check=SLOW, deadline=None)
 def test_any_message_of_googles_is_read_and_written_unchanged(data: Any) -> None:
     descriptor, pool = GOOGLES[data.draw(st.sampled_from(sorted(GOOGLES)))]
     made = data.draw(messages(descriptor, pool))
@@ -53,9 +56,10 @@ def test_any_message_of_googles_is_read_and_written_unchanged(data: Any) -> None
 
 
 # Protobuf's own reader of JSON asks messages for their DESCRIPTOR, which is a field here.
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", sorted(TYPES.keys() - {"every3.Names"}))
 @given(data=st.data())
-@settings(max_examples=30, suppress_health_check=[*SLOW, HealthCheck.filter_too_much], deadline=None)
+@settings(max_examples=examples(30), suppress_health_check=[*SLOW, HealthCheck.filter_too_much], deadline=None)
 def test_what_is_read_is_what_protobuf_reads_as_json(name: str, data: Any) -> None:
     descriptor, pool = TYPES[name]
     made = data.draw(messages(descriptor, pool, valid=True))
@@ -101,9 +105,10 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.seeded
 @pytest.mark.parametrize("name", sorted(TYPES))
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=SLOW, deadline=None)
+@settings(max_examples=examples(60), suppress_health_check=SLOW, deadline=None)
 def test_any_data_is_either_refused_or_written_as_it_is(name: str, data: Any) -> None:
     descriptor, pool = TYPES[name]
     names = st.sampled_from([field.name for field in descriptor.fields] or ["x"]) | st.text(max_size=3)
