@@ -14,6 +14,7 @@ from rich.text import Text
 from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.connection import refused, unreachable
 from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions, grpc_sources
 from grpc_tool_bridge.cli.lifeline import Lifeline, hold, is_held
 from grpc_tool_bridge.cli.log import log_to_stderr
 from grpc_tool_bridge.cli.mcp_options import mcp_sources
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 _RETIRE_SECONDS = 86_400.0
 
 
-def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: Settings) -> int:
+def run(sources: list[str], options: WorkerOptions, services: GrpcOptions, hub: HubOptions, settings: Settings) -> int:
     """Runs a worker with the tools of ``sources`` until a signal; returns its exit code.
 
     Raises:
@@ -53,7 +54,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         line = hold()
         offered = load(sources, given_to="worker", prefix=options.prefix, lifespans=options.lifespan or ())
         lifetime = _lifetime_of(options)
-        servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
+        servers = [*mcp_sources(options.mcp, options.mcp_config, options.pin), *grpc_sources(services)]
         made = _make_worker(hub, offered, servers, settings, options, lifetime)
         line.wait_for_turn()
 
