@@ -182,8 +182,8 @@ class GrpcOptions(GrpcServiceOptions):
         list[Path] | None,
         Option(
             metavar="FILE",
-            help="Offer those of all services in a TOML file with a table [services.NAME] for each, with options of "
-            "its own. Repeatable.",
+            help="Offer those of all services in a TOML file, each with options of its own in a table services.NAME. "
+            "Repeatable.",
             panel=_PANEL,
         ),
     ] = None

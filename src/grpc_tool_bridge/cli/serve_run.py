@@ -12,8 +12,8 @@ from rich.text import Text
 from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.dashboard_urls import reachable_url
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
-from grpc_tool_bridge.cli.grpc_options import GrpcOptions, grpc_sources
-from grpc_tool_bridge.cli.mcp_options import mcp_sources
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions
+from grpc_tool_bridge.cli.named_sources import named_sources
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.serve_reload import HubReloader, files_to_watch
@@ -47,7 +47,7 @@ def run(sources: Iterable[str], options: ServeOptions, services: GrpcOptions, se
             () if options.reload else sources, prefix=options.prefix, lifespans=_own_lifespans(options)
         )
         middleware = load_all(options.middleware, "--middleware")
-        servers = [*mcp_sources(options.mcp, options.mcp_config, options.pin), *grpc_sources(services)]
+        servers = named_sources(options, services)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):
             server = BridgeServer(
