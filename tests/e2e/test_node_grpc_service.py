@@ -1,5 +1,6 @@
 """A gRPC service of Node.js, read by its own reflection: each kind of method, every kind of value, and errors."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,7 +10,8 @@ from grpc_tool_bridge import GRPCToolBridge, ToolExecutionError
 from grpc_tool_bridge.adapters.grpc import import_grpc
 from support.grpc_services.bridges import bridge_of, values_of
 from support.node_grpc import FOLDER, needs_node_grpc, node_service
-from support.waiting import soon, until
+from support.patience import PATIENCE
+from support.waiting import soon
 
 pytestmark = [needs_node_grpc, pytest.mark.xdist_group("node-grpc")]
 
@@ -135,15 +137,10 @@ async def test_a_deadline_ends_the_call_there(bridge: GRPCToolBridge) -> None:
     before = (await soon(tools["node.Cancelled"]()))["value"]
     with pytest.raises(TimeoutError):
         await soon(tools["node.Wait"].with_options(timeout=0.1)())
-    counts: list[int] = []
-
-    async def count() -> int:
-        counts.append((await tools["node.Cancelled"]())["value"])
-        return counts[-1]
-
-    while await soon(count()) == before:
-        await until(lambda: True)
-    assert counts[-1] == before + 1
+    async with asyncio.timeout(PATIENCE):
+        while (now := (await tools["node.Cancelled"]())["value"]) == before:
+            pass
+    assert now == before + 1
 
 
 async def test_metadata_of_the_caller_reaches_it(bridge: GRPCToolBridge) -> None:

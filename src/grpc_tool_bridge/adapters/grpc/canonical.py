@@ -28,10 +28,12 @@ def make_canonical(files: Mapping[str, FileDescriptorProto]) -> None:
     """
     declared: dict[str, str] = {}
     for name, file in files.items():
-        declared.update(dict.fromkeys(_types_of(file), name))
+        for item in _types_of(file):
+            # What two files declare is imported from neither of them.
+            declared[item] = "" if item in declared else name
     declared.update(_own_types())
     for name, file in files.items():
-        imported = {name, *file.dependency}
+        imported = {"", name, *file.dependency}
         for needed in _references(file, declared):
             if needed not in imported:
                 imported.add(needed)
@@ -74,7 +76,7 @@ def _types_of(file: FileDescriptorProto) -> Iterator[str]:
 
 
 def _references(file: FileDescriptorProto, declared: Mapping[str, str]) -> Iterator[str]:
-    """Makes the names of types full; yields the files that declare them."""
+    """Makes the names of types full; yields the files that declare them, empty where several do."""
     for field in file.extension:
         yield from _of_field(field, file.package, declared)
     for name, message in _messages(file):

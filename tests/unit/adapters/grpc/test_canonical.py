@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
@@ -101,10 +102,10 @@ def test_what_node_gives_means_the_same_as_what_protoc_gives(files: dict[str, Fi
             ]
     descriptors = Descriptors.of(relative.values())
     assert descriptors.problems == {}
-    message = descriptors.message("near.v1.M")
-    assert next(oneof.name for oneof in message.oneofs) == "choice"
-    assert message.fields_by_name["text"].containing_oneof.name == "choice"
-    assert message.fields_by_name["inner"].message_type.full_name == "near.v1.M.Inner"
+    made: Any = descriptors.message("near.v1.M")
+    assert next(oneof.name for oneof in made.oneofs) == "choice"
+    assert made.fields_by_name["text"].containing_oneof.name == "choice"
+    assert made.fields_by_name["inner"].message_type.full_name == "near.v1.M.Inner"
 
 
 def test_an_oneof_that_only_looks_like_an_optional_field_stays_one() -> None:
@@ -126,6 +127,15 @@ def test_a_type_that_no_file_declares_stays_as_it_is() -> None:
     make_canonical({"a.proto": file})
     assert file.message_type[0].field[-1].type_name == "Nowhere"
     assert "a.proto" in Descriptors.of([file]).problems
+
+
+def test_what_two_files_declare_is_imported_from_neither() -> None:
+    one, two = (file_of(f"{name}.proto", package="a", service=name.upper()) for name in ("s", "t"))
+    user = file_of("u.proto", package="u")
+    user.message_type[0].field.add(name="x", number=9, type=11, label=1, type_name="a.M")
+    make_canonical({"s.proto": one, "t.proto": two, "u.proto": user})
+    assert [list(file.dependency) for file in (one, two, user)] == [[], [], []]
+    assert user.message_type[0].field[-1].type_name == ".a.M"
 
 
 def test_a_file_with_the_types_of_several_of_protobufs_stands_for_all_of_them() -> None:
