@@ -16,6 +16,8 @@ _OWN = (
     "wrappers",
 )  # fmt: skip
 _PROTO3 = "proto3"
+# A relative name in a longer one is not looked up: that would take long.
+_MAX_SCOPE_CHARS = 4_096
 
 
 def make_canonical(files: Mapping[str, FileDescriptorProto]) -> None:
@@ -108,6 +110,8 @@ def _resolved(name: str, scope: str, declared: Mapping[str, str]) -> str:
     """Returns the full name of a type, looked up from the inside to the outside; empty if no file declares it."""
     if name.startswith("."):
         return name[1:] if name[1:] in declared else ""
+    if len(scope) > _MAX_SCOPE_CHARS:
+        return ""
     while scope:
         if (found := f"{scope}.{name}") in declared:
             return found

@@ -129,6 +129,13 @@ def test_a_type_that_no_file_declares_stays_as_it_is() -> None:
     assert "a.proto" in Descriptors.of([file]).problems
 
 
+def test_a_name_in_an_endless_package_is_not_looked_up() -> None:
+    file = file_of("a.proto", package="a." * 5_000 + "a")
+    file.message_type[0].field.add(name="x", number=9, type=11, label=1, type_name="M")
+    make_canonical({"a.proto": file})
+    assert file.message_type[0].field[-1].type_name == "M"
+
+
 def test_what_two_files_declare_is_imported_from_neither() -> None:
     one, two = (file_of(f"{name}.proto", package="a", service=name.upper()) for name in ("s", "t"))
     user = file_of("u.proto", package="u")
@@ -160,9 +167,9 @@ def test_the_imports_of_copies_stay_public_as_they_were() -> None:
     copied = FileDescriptorProto.FromString(copy.SerializeToString())
     copied.name = "vendor/timestamp.proto"
     other = file_of("b.proto", package="b")
-    file = file_of("a.proto", package="a", imports=["b.proto", copied.name, copy.name])
-    file.public_dependency.append(1)
+    file = file_of("a.proto", package="a", imports=[copied.name, copy.name, "b.proto"])
+    file.public_dependency.append(2)
     descriptors = Descriptors.of([copied, other, file])
     (found,) = (file for file in descriptors.file_protos() if file.name == "a.proto")
-    assert list(found.dependency) == ["b.proto", "google/protobuf/timestamp.proto"]
+    assert list(found.dependency) == ["google/protobuf/timestamp.proto", "b.proto"]
     assert list(found.public_dependency) == [1]
