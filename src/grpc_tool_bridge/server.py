@@ -277,6 +277,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
         lifespan: As for ``BridgeServer``; it is given this bridge.
         metadata: As for ``GRPCToolBridge``.
         middleware: As for ``BridgeServer``.
+        sources: As for ``BridgeServer``.
 
     Raises:
         AlreadyExistsError: Two tools share a name and a version.
@@ -296,12 +297,16 @@ class LocalToolBridge(Surrounded, ToolBridge):
         lifespan: Any = None,
         metadata: Mapping[str, str] | None = None,
         middleware: Iterable[Middleware] = (),
+        sources: Iterable[ToolSource] = (),
     ) -> None:
         given = settings_of(settings)
         offered = list_of("tools", tools, A_LIST_OF_TOOLS)
         self.hub = Hub(given, offered, durable=_make_store(store, given), middleware=middleware)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
+        self._sources = HubSources(self.hub.registry, sources_of(sources))
+        self._beginning = asyncio.Lock()
+        self._has_begun = False
         super().__init__(
             _local_client(self.hub, on_ask, metadata),
             keep_session=keep_session,
@@ -317,10 +322,11 @@ class LocalToolBridge(Surrounded, ToolBridge):
         config: SessionConfig | None = None,
         connect_timeout: float = 5.0,
     ) -> Tools:
-        """Opens the session, as for ``ToolBridge``, of a hub that has opened its store and entered its lifespans.
+        """Opens the session, as for ``ToolBridge``, of a hub that has its store, its lifespans and its sources.
 
         Raises:
             StoreError: The store cannot be used.
+            ToolBridgeError: A source can never offer any tools.
             BaseException: What a lifespan raises.
         """
         await self._begin()
@@ -333,11 +339,18 @@ class LocalToolBridge(Surrounded, ToolBridge):
 
     async def _begin(self) -> None:
         await self.hub.restore()
-        try:
-            await self.lifespans.start(self)
-        except BaseException:
-            await self.hub.aclose()
-            raise
+        async with self._beginning:
+            if self._has_begun:
+                return
+            try:
+                await self.lifespans.start(self)
+                await self._sources.start()
+            except BaseException:
+                await self._sources.aclose()
+                await self.hub.aclose()
+                await _left_after_failure(self.lifespans)
+                raise
+            self._has_begun = True
 
     async def close(self) -> None:
         """Ends the session and the hub.
@@ -359,6 +372,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
             self.hub.abandon()
             return
         await self.hub.drain(0)
+        await self._sources.aclose()
         await self.hub.aclose()
 
 

@@ -109,7 +109,7 @@ async def test_a_worker_offers_what_its_command_line_names(programs: Programs) -
         (["serve", "--mcp", "x=sh -c 'echo why >&2; exit 3'"], 1, "exit code 3; its last lines were: why"),
         (["serve", "--pin", "x.json"], 2, "--pin: for MCP servers only"),
         (["worker", "--pin", "x.json", "tools.py"], 2, "--pin: for MCP servers only"),
-        (["worker"], 2, "it is optional with --agents and --mcp"),
+        (["worker"], 2, "it is optional with --agents, --mcp and --grpc"),
         (["tools", "--from", "uvx x"], 2, "--from: it must be mcp:"),
         (["tools", "--from", "mcp:no-such-program"], 2, "was not found in PATH"),
         (["tools", "--from", "mcp:/no/such/file.json"], 2, "/no/such/file.json"),

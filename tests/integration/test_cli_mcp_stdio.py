@@ -487,7 +487,7 @@ async def test_a_filter_shows_a_part_of_the_tools_or_the_search_alone() -> None:
         (["--tools", TOOLS, "--mcp-agent", "ask=a -> b"], "--mcp-agent: agents run at a hub"),
         (["--mcp-agent", "ask"], "--mcp-agent must be NAME=SIGNATURE"),
         (["--mcp-agent", "ask=nothing"], "--mcp-agent: the agent ask: "),
-        (["--max-threads", "3"], "--max-threads: for the tools of --tools only"),
+        (["--max-threads", "3"], "--max-threads: for the tools of --tools and --grpc only"),
         (["--name", "x"], "--name: for --print-config only"),
         (["--address", "nowhere"], "--address"),
     ],

@@ -2,27 +2,21 @@
 
 import asyncio
 import importlib.util
-import os
-import socket
-import ssl
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
 
 from grpc_tool_bridge.cli.connection import ANSWER_SECONDS, make_bridge, refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, one_line
 from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.reach_checks import Check, Place, check_connection, check_name, check_tls
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, InitializeSessionRequest
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
-from grpc_tool_bridge.transport.addresses import host_and_port, join_address, socket_path, split_address
-from grpc_tool_bridge.transport.channel import grpc_roots
-from grpc_tool_bridge.transport.proxies import Proxy, set_variables, stays_here
+from grpc_tool_bridge.transport.proxies import set_variables
 
 ROUND_TRIPS = 20
 # Beyond this many seconds, timestamps of the hub and of this machine cannot be compared.
@@ -41,32 +35,26 @@ EXTRAS = {
     "llama-index": ("llama_index",),
     "google-adk": ("google.adk",),
     "mcp": ("mcp",),
+    "mcp-grpc": ("mcp_grpc_transport_proto",),
+    "protos": ("grpc_tools",),
     "http": ("prometheus_client", "starlette", "uvicorn"),
     "examples": ("pandas", "simpleeval"),
     "uvloop": ("uvloop",),
 }
 
-# Characters of a proxy's response in an error text.
-_MAX_SHOWN_CHARS = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The result of one check."""
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    text: str
-
 
 async def examine(hub: HubOptions) -> AsyncIterator[Check]:
     """Yields each check as it finishes; after a failure, the checks that depend on it are skipped."""
+    proxy = _proxy(hub)
+    if proxy is not None:
+        yield proxy
     reached = True
-    for step in (_proxy, _resolve, _connect, _tls):
-        check = await step(hub)
+    place = Place.of(hub)
+    for step in (check_name, check_connection, check_tls):
+        check = await step(place)
         if check is not None:
             yield check
-            reached = reached and check.status != "fail"
+            reached = check.status != "fail"
         if not reached:
             break
     if reached:
@@ -78,11 +66,11 @@ async def examine(hub: HubOptions) -> AsyncIterator[Check]:
             async with bridge:
                 async for check in _ask(hub, bridge):
                     yield check
-    yield _versions()
+    yield versions()
     yield _extras()
 
 
-async def _proxy(hub: HubOptions) -> Check | None:
+def _proxy(hub: HubOptions) -> Check | None:
     proxy = hub.proxied()
     if proxy is not None:
         return Check("proxy", "ok", f"the hub is reached through {proxy}")
@@ -90,71 +78,6 @@ async def _proxy(hub: HubOptions) -> Check | None:
     if ignored and hub.proxy is None:
         return Check("proxy", "ok", f"{ignored} set, but not used: the hub is reached directly; --proxy env uses it")
     return Check("proxy", "ok", f"{ignored or 'no proxy'} set, but not for this address") if hub.proxy else None
-
-
-async def _resolve(hub: HubOptions) -> Check | None:
-    # A proxy resolves the hub's name itself.
-    proxy = hub.proxied()
-    place = host_and_port(hub.address) if proxy is None else split_address(proxy.address)
-    if place is None:
-        return None
-    host, port = place
-    try:
-        async with asyncio.timeout(hub.connect_timeout or None):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        return Check("address", "fail", f"no name server resolved {host} within {hub.connect_timeout:g} s")
-    except OSError as error:
-        return Check("address", "fail", f"{host} has no address: {error.strerror}; is the host name correct?")
-    return Check("address", "ok", f"{host} is {', '.join(dict.fromkeys(str(item[4][0]) for item in found))}")
-
-
-async def _connect(hub: HubOptions) -> Check | None:
-    if not can_dial(hub.address):
-        return None
-    began = time.perf_counter()
-    proxy = hub.proxied()
-    way = hub.address if proxy is None else f"{hub.address} through the proxy {proxy}"
-    try:
-        async with asyncio.timeout(hub.connect_timeout or None):
-            writer = await open_socket(hub, None)
-    except ProxyRefusedError as error:
-        return Check("connect", "fail", f"the proxy {proxy} does not connect to {hub.address}: {error}")
-    except (OSError, TimeoutError) as error:
-        # asyncio puts a text of its own into strerror.
-        why = os.strerror(error.errno) if error.errno else "no answer"
-        running = "is the hub running there?" if proxy is None else "is this the right proxy, and is the hub running?"
-        return Check("connect", "fail", f"cannot connect to {way}: {why}; {running}")
-    await close(writer)
-    return Check("connect", "ok", f"{way} took {(time.perf_counter() - began) * 1000:.1f} ms")
-
-
-async def _tls(hub: HubOptions) -> Check | None:
-    if not hub.uses_tls:
-        if stays_here(hub.address, hub.proxied()):
-            return Check("tls", "ok", "not used")
-        return Check("tls", "warn", "not used: the connection is not encrypted")
-    if not can_dial(hub.address):
-        return None
-    roots = hub.tls_ca or grpc_roots()
-    try:
-        context = ssl.create_default_context(cafile=roots)
-    except (ssl.SSLError, OSError) as error:
-        why = getattr(error, "reason", None) or error.strerror
-        return Check("tls", "fail", f"{roots} has no certificates in PEM form: {why}")
-    context.set_alpn_protocols(["h2"])
-    try:
-        async with asyncio.timeout(hub.connect_timeout or None):
-            writer = await open_socket(hub, context)
-    except ssl.SSLCertVerificationError as error:
-        text = f"the hub's certificate is not trusted: {error.verify_message}; --tls-ca FILE names its authority"
-        return Check("tls", "fail", text)
-    except (OSError, TimeoutError, ProxyRefusedError) as error:
-        return Check("tls", "fail", f"no handshake: {error}; does the hub use TLS?")
-    socket_info = writer.get_extra_info("ssl_object")
-    text = f"{socket_info.version()}, certificate good until {socket_info.getpeercert()['notAfter']}"
-    await close(writer)
-    return Check("tls", "ok", text)
 
 
 async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
@@ -291,7 +214,8 @@ async def _round_trips(bridge: GRPCToolBridge) -> list[Check]:
     ]
 
 
-def _versions() -> Check:
+def versions() -> Check:
+    """Says what is installed."""
     parts = [f"{name} {version(name)}" for name in ("grpc-tool-bridge", "grpcio", "protobuf")]
     python = ".".join(str(part) for part in sys.version_info[:3])
     return Check("version", "ok", f"{', '.join(parts)}, Python {python} (here)")
@@ -307,65 +231,3 @@ def _extras() -> Check:
             there.append(extra)
     text = f"installed: {', '.join(there) or 'none'}"
     return Check("extras", "ok", text + (f"; not installed: {', '.join(missing)}" if missing else ""))
-
-
-# ----------------------------------------------------------------------------------------------------- bare connections
-
-
-class ProxyRefusedError(Exception):
-    """The proxy does not connect to the hub; the text is its response."""
-
-
-async def open_socket(hub: HubOptions, context: ssl.SSLContext | None) -> asyncio.StreamWriter:
-    """Connects to the hub, through its proxy if there is one, and with TLS if a context is given.
-
-    Raises:
-        OSError: Nothing accepts the connection.
-        ProxyRefusedError: The proxy accepts it, but does not connect to the hub.
-    """
-    path = socket_path(hub.address)
-    if path is not None:
-        name = "localhost" if context else None
-        return (await asyncio.open_unix_connection(path, ssl=context, server_hostname=name))[1]
-    place = host_and_port(hub.address)
-    assert place is not None  # noqa: S101 - can_dial says so
-    proxy = hub.proxied()
-    if proxy is None:
-        return (await asyncio.open_connection(*place, ssl=context))[1]
-    reader, writer = await asyncio.open_connection(*split_address(proxy.address))
-    try:
-        await _ask_proxy(reader, writer, join_address(*place), proxy)
-        if context is not None:
-            await writer.start_tls(context, server_hostname=place[0])
-    except BaseException:
-        writer.close()
-        raise
-    return writer
-
-
-def can_dial(address: str) -> bool:
-    """Whether the address can be dialed here; only gRPC can resolve the others."""
-    return socket_path(address) is not None or host_and_port(address) is not None
-
-
-async def close(writer: asyncio.StreamWriter) -> None:
-    """Closes the connection."""
-    writer.close()
-    try:
-        await writer.wait_closed()
-    except OSError:
-        return  # the hub closed first, since nothing was sent to it
-
-
-async def _ask_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hub: str, proxy: Proxy) -> None:
-    headers = "".join(f"{name}: {value}\r\n" for name, value in proxy.headers.items())
-    writer.write(f"CONNECT {hub} HTTP/1.1\r\nHost: {hub}\r\n{headers}\r\n".encode())
-    try:
-        answer = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as error:
-        raise ProxyRefusedError("it closed the connection") from error
-    except asyncio.LimitOverrunError as error:
-        raise ProxyRefusedError("its response has no end") from error
-    status = answer.split(b"\r\n", 1)[0].decode("latin-1")
-    if not status.startswith("HTTP/1.") or status.split()[1:2] != ["200"]:
-        raise ProxyRefusedError(one_line(status)[:_MAX_SHOWN_CHARS])

@@ -1,22 +1,34 @@
-"""``doctor``: finds problems between this machine and the hub, or of the hub's store on this machine."""
+"""``doctor``: finds problems of the connection to the hub, of a gRPC service, or of a hub's store on this machine."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.grpc_options import GrpcServiceOptions
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Option
 
 if TYPE_CHECKING:
-    from grpc_tool_bridge.cli.checks import Check
+    from grpc_tool_bridge.cli.reach_checks import Check
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def check(store: str | None = None, *, full: bool = False, as_json: bool = False) -> None:
+def check(
+    store: str | None,
+    grpc: str | None,
+    service: GrpcServiceOptions,
+    *,
+    full: bool = False,
+    as_json: bool = False,
+) -> None:
     """Checks the options that do not need the hub; raises ArgumentError."""
     del as_json
+    if grpc is None:
+        service.refuse_without("--grpc")
+    elif store is not None:
+        raise ArgumentError("--grpc and --store exclude each other: check one of them at a time")
     if store is None:
         if full:
             raise ArgumentError("--full: of a store only; give --store, too")
@@ -41,13 +53,23 @@ async def doctor(
             "the connection to the hub.",
         ),
     ] = None,
+    grpc: Annotated[
+        str | None,
+        Option(
+            "--grpc",
+            metavar="[NAME=]ADDRESS",
+            help="Check the gRPC services at this address instead: whether they can be reached and taken in, and as "
+            "what.",
+        ),
+    ] = None,
     *,
+    service: GrpcServiceOptions,
     full: Annotated[
         bool, Option("--full", help="With --store: compare its indexes with its tables, too; takes longer.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the connection to the hub, step by step, and list what is installed."""
+    """Check the connection to the hub or to a gRPC service, step by step, and list what is installed."""
     from dataclasses import asdict
 
     from rich.text import Text
@@ -56,19 +78,27 @@ async def doctor(
 
     checks = []
     out = console()
-    async for found in _examine(hub, store, full=full):
+    async for found in _examine(hub, store, grpc, service, full=full):
         checks.append(found)
         if not as_json:
-            line = Text.assemble((f"{found.status:<5}", _STYLES[found.status]), f"{found.name:<9} {found.text}")
+            line = Text.assemble((f"{found.status:<5}", _STYLES[found.status]), f"{found.name:<10} {found.text}")
             out.print(line, soft_wrap=True)
     failed = [found.name for found in checks if found.status == "fail"]
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(found) for found in checks]})
     if failed:
-        raise CommandError(f"{store or hub.address}: {', '.join(failed)} failed; the lines above say why")
+        raise CommandError(f"{store or grpc or hub.address}: {', '.join(failed)} failed; the lines above say why")
 
 
-async def _examine(hub: HubOptions, store: str | None, *, full: bool) -> "AsyncIterator[Check]":
+async def _examine(
+    hub: HubOptions, store: str | None, grpc: str | None, service: GrpcServiceOptions, *, full: bool
+) -> "AsyncIterator[Check]":
+    if grpc is not None:
+        from grpc_tool_bridge.cli.grpc_checks import examine_service
+
+        async for found in examine_service(service.config_of(grpc, "--grpc"), hub.connect_timeout):
+            yield found
+        return
     if store is None:
         from grpc_tool_bridge.cli.checks import examine
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions, flag_of, variables_of
 from grpc_tool_bridge.cli.mcp_stdio_options import DEFAULT_NAME, ConfigFormat, McpOptions
-from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.cli.options import HubOptions, OptionGroup
 from grpc_tool_bridge.cli.streams import require_stdout, write
 from grpc_tool_bridge.cli.tool_sources import check_file, split_source
 from grpc_tool_bridge.config import Settings
@@ -25,18 +25,18 @@ _PASSED_ON = {ConfigFormat.CURSOR: "${{env:{}}}", ConfigFormat.VSCODE: "${{env:{
 _PASSWORD = re.compile(r"//[^/]*@")
 
 
-def run(sources: list[str], options: McpOptions, hub: HubOptions) -> int:
+def run(sources: list[str], options: McpOptions, services: GrpcOptions, hub: HubOptions) -> int:
     """Prints the settings; returns the exit code.
 
     Raises:
         ArgumentError: They would need a secret.
     """
     require_stdout()
-    write(json.dumps(config_of(sources, options, hub), indent=2) + "\n")
+    write(json.dumps(config_of(sources, options, services, hub), indent=2) + "\n")
     return 0
 
 
-def config_of(sources: list[str], options: McpOptions, hub: HubOptions) -> dict[str, Any]:
+def config_of(sources: list[str], options: McpOptions, services: GrpcOptions, hub: HubOptions) -> dict[str, Any]:
     """Returns the settings of an application: an object to be put into its file, or merged with what is there.
 
     All paths in it are absolute, and it depends on no variable of this process's environment.
@@ -47,8 +47,10 @@ def config_of(sources: list[str], options: McpOptions, hub: HubOptions) -> dict[
     """
     form = options.print_config or ConfigFormat.CLAUDE
     secrets: dict[str, str] = {}
-    if sources:
+    if sources or services.names_some:
         words = [word for source in sources for word in ("--tools", _absolute_source(source))]
+        words += _words_of(services)
+        secrets = _variables(form, services)
     else:
         secrets, hub = _secrets(form, hub)
         words = ["--address", hub.address, *_words_of(hub)]
@@ -79,19 +81,23 @@ def _absolute_source(source: str) -> str:
     return f"{path}:{attribute}" if attribute else path
 
 
-def _words_of(options: McpOptions | HubOptions) -> list[str]:
+def _words_of(options: OptionGroup) -> list[str]:
     """Returns the options of a group as they are given on the command line, without those at their default."""
-    return [word for item in fields(options) if item.name not in _NOT_REPEATED for word in _words(options, item)]
+    return [
+        word
+        for item in fields(cast("Any", options))
+        if item.name not in _NOT_REPEATED
+        for word in _words(options, item)
+    ]
 
 
-def _words(options: McpOptions | HubOptions, item: Any) -> Iterator[str]:
+def _words(options: OptionGroup, item: Any) -> Iterator[str]:
     value = getattr(options, item.name)
     if value == item.default or value is None:
         return
-    declared: Option = next(part for part in get_args(item.type)[1:] if isinstance(part, Option))
-    flag, _, negated = (declared.flags or f"--{item.name.replace('_', '-')}").partition("/")
+    flag = flag_of(item.name, item.type)
     if isinstance(value, bool):
-        yield flag if value else negated
+        yield flag if value else f"--no-{flag[2:]}"
         return
     for one in value if isinstance(value, list) else [value]:
         yield flag
@@ -116,6 +122,21 @@ def _is_below(folder: Path, source: str) -> bool:
     where, _ = split_source(source)
     first = folder / where.partition(".")[0]
     return not where.endswith(".py") and (first.is_dir() or first.with_suffix(".py").is_file())
+
+
+def _variables(form: ConfigFormat, services: GrpcOptions) -> dict[str, str]:
+    """Returns the variables that pass the metadata of gRPC services on.
+
+    Raises:
+        ArgumentError: The application cannot pass a variable on, or a value is given in plain.
+    """
+    names = variables_of(services)
+    if names and form not in _PASSED_ON:
+        raise ArgumentError(
+            f"{names[0]} is secret, so it is not printed, and this application cannot pass on a variable; write its "
+            "value into the metadata of a file that only you can read, and give that as --grpc-config FILE"
+        )
+    return {name: _PASSED_ON[form].format(name) for name in names}
 
 
 def _secrets(form: ConfigFormat, hub: HubOptions) -> tuple[dict[str, str], HubOptions]:

@@ -6,7 +6,7 @@ Applications wait for it to start, so a hub in this process is imported only whe
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
@@ -16,6 +16,7 @@ from grpc_tool_bridge.cli import garbage, interrupts
 from grpc_tool_bridge.cli.connection import first_answer, make_bridge
 from grpc_tool_bridge.cli.event_loop import run_in_loop
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions, grpc_sources
 from grpc_tool_bridge.cli.log import log_to_stderr
 from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
@@ -31,6 +32,8 @@ from grpc_tool_bridge.optional import missing
 if TYPE_CHECKING:
     from grpc_tool_bridge.cli.tool_sources import Offered
     from grpc_tool_bridge.gateway.mcp.sessions import SessionClients, SessionKey
+    from grpc_tool_bridge.server import LocalToolBridge
+    from grpc_tool_bridge.tools.sources import ToolSource
 
 # Seconds that a call waits for a hub that is away: its caller is a model, which can do something else.
 _LINK_SECONDS = 5.0
@@ -40,12 +43,13 @@ _GRACE_SECONDS = 2.0
 _LINE_FACTOR = 2
 
 
-def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Settings) -> int:
+def run(sources: list[str], options: McpOptions, services: GrpcOptions, hub: HubOptions, settings: Settings) -> int:
     """Serves until the client leaves, or a signal; returns the exit code.
 
     Args:
-        sources: Where the tools are; empty: those of the hub.
+        sources: Files and modules with tools.
         options: Those of the command.
+        services: gRPC services that are tools; without them and ``sources``, the tools are those of the hub.
         hub: How the hub is reached.
         settings: Limits.
 
@@ -58,11 +62,12 @@ def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Sett
     with taken_streams() as (reads, writes):
         # Before the tools: a file beside theirs may be called mcp.py as well.
         _import_sdk()
-        offered = _load(sources)
+        offered = _load(sources, services)
+        taken_in = grpc_sources(services)
         interrupts.loaded()
         garbage.resume()
         try:
-            return run_in_loop(_serve(offered, options, hub, settings, (reads, writes)), options.loop)
+            return run_in_loop(_serve(offered, taken_in, options, hub, settings, (reads, writes)), options.loop)
         finally:
             if offered is not None:
                 from grpc_tool_bridge.cli.serving import end_children
@@ -70,9 +75,9 @@ def run(sources: list[str], options: McpOptions, hub: HubOptions, settings: Sett
                 end_children()
 
 
-def _load(sources: list[str]) -> "Offered | None":
+def _load(sources: list[str], services: GrpcOptions) -> "Offered | None":
     """Imports the tools of files, and their lifespans; None: the hub has them."""
-    if not sources:
+    if not sources and not services.names_some:
         return None
     from grpc_tool_bridge.cli.tool_sources import load
 
@@ -90,6 +95,7 @@ def _import_sdk() -> None:
 
 async def _serve(
     offered: "Offered | None",
+    sources: "Sequence[ToolSource]",
     options: McpOptions,
     hub: HubOptions,
     settings: Settings,
@@ -106,7 +112,7 @@ async def _serve(
         told = asyncio.ensure_future(signals.get())
         link_timeout = _LINK_SECONDS if offered is None else None
         async with (
-            _clients(offered, hub, settings) as make_client,
+            _clients(offered, sources, hub, settings) as make_client,
             _sessions(make_client, options, hub, link_timeout) as (sessions, key),
         ):
             handlers = ToolHandlers(sessions, ",".join(options.tool_filter or ()), agents=agents)
@@ -146,7 +152,7 @@ async def _open(sessions: "SessionClients", key: "SessionKey", hub: HubOptions) 
 
 @asynccontextmanager
 async def _clients(
-    offered: "Offered | None", hub: HubOptions, settings: Settings
+    offered: "Offered | None", sources: "Sequence[ToolSource]", hub: HubOptions, settings: Settings
 ) -> AsyncIterator[Callable[[], ToolBridgeClient]]:
     """Gives what makes clients of the hub, or of one in this process that has the tools and ends here."""
     if offered is None:
@@ -165,10 +171,23 @@ async def _clients(
     # A store in the environment is that of a hub.
     lasting = settings.model_copy(update={"session_idle_timeout": MAX_SECONDS, "store": MEMORY_STORE})
     with construction("mcp"):
-        bridge = LocalToolBridge(offered.tools, settings=lasting, lifespan=offered.lifespans)
+        bridge = LocalToolBridge(offered.tools, settings=lasting, lifespan=offered.lifespans, sources=sources)
     with lifespan_errors(bridge):
-        async with bridge:
+        async with contextlib.AsyncExitStack() as stack:
+            await _enter(stack, bridge)
             yield lambda: bridge.client
+
+
+async def _enter(stack: contextlib.AsyncExitStack, bridge: "LocalToolBridge") -> None:
+    """Starts the bridge, and what its tools come from."""
+    try:
+        await stack.enter_async_context(bridge)
+    except ToolBridgeError as error:
+        if bridge.lifespans.failed:
+            raise
+        if isinstance(error, ValidationError):
+            raise ArgumentError(error.message) from None
+        raise CommandError(error.message, error_type=error.error_type) from None
 
 
 @asynccontextmanager

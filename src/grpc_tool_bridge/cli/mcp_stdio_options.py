@@ -113,7 +113,7 @@ class McpOptions(OptionGroup):
         given = [name for name in _OF_TOOLS if getattr(self, name) is not None]
         if given:
             flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise ArgumentError(f"{flags}: for the tools of --tools only; the hub has settings of its own")
+            raise ArgumentError(f"{flags}: for the tools of --tools and --grpc only; the hub has settings of its own")
 
     def read_settings(self, **more: Any) -> Settings:
         """Reads the settings; ``more`` are settings from another group of options.

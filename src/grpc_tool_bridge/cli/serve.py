@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from grpc_tool_bridge.cli import grpc_messages
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions
 from grpc_tool_bridge.cli.log import LogLevel
 from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.serve_options import ServeOptions
@@ -15,6 +16,7 @@ def serve(
         list[str] | None, Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.", complete="file")
     ] = None,
     options: ServeOptions,
+    services: GrpcOptions,
 ) -> int:
     """Run a hub that offers tools, until Ctrl-C or SIGTERM.
 
@@ -25,4 +27,4 @@ def serve(
     settings = options.read_settings()
     from grpc_tool_bridge.cli import serve_run
 
-    return serve_run.run(tools or (), options, settings)
+    return serve_run.run(tools or (), options, services, settings)

@@ -12,7 +12,8 @@ from rich.text import Text
 from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.dashboard_urls import reachable_url
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError, file_error
-from grpc_tool_bridge.cli.mcp_options import mcp_sources
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions
+from grpc_tool_bridge.cli.named_sources import named_sources
 from grpc_tool_bridge.cli.recording import make_recorder
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.serve_reload import HubReloader, files_to_watch
@@ -30,7 +31,7 @@ from grpc_tool_bridge.transport.open_files import allow_connections
 _log = logging.getLogger(__name__)
 
 
-def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> int:
+def run(sources: Iterable[str], options: ServeOptions, services: GrpcOptions, settings: Settings) -> int:
     """Runs a hub with the tools of ``sources`` until a signal; returns its exit code.
 
     Raises:
@@ -46,7 +47,7 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
             () if options.reload else sources, prefix=options.prefix, lifespans=_own_lifespans(options)
         )
         middleware = load_all(options.middleware, "--middleware")
-        servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
+        servers = named_sources(options, services)
         recorder = make_recorder(options.record, settings, options.redact, options.redact_pattern)
         with serving.construction("serve"):
             server = BridgeServer(
@@ -67,7 +68,9 @@ def run(sources: Iterable[str], options: ServeOptions, settings: Settings) -> in
             whole: list[HasSpec] = [*offered, *(tool for source in servers for tool in source.tools)]
             if options.reload:
                 whole = [*server.hub.registry.visible(None)]
-            heading, facts = _heading(server, len(whole), options.record), _facts(server, options.record)
+            missing = "No tools yet" if servers else "No tools of its own: name some with --tools, or start workers"
+            heading = _heading(server, len(whole), options.record, missing)
+            facts = _facts(server, options.record)
             serving.announce(out, options, settings, whole, heading=heading, facts=facts)
 
         def reloader() -> HubReloader | None:
@@ -164,7 +167,7 @@ def _store_facts(server: BridgeServer) -> dict[str, object]:
     return {"store": path, "store_is_new": restored.is_new, "sessions_restored": restored.sessions}
 
 
-def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
+def _heading(server: BridgeServer, tools: int, record: Path | None, missing: str) -> Text:
     settings: Settings = server.settings
     needed = [what for what, value in (("TLS", settings.tls_cert), ("a token", settings.token)) if value]
     text = Text(f"The hub listens on {server.address}", style="bold")
@@ -186,5 +189,4 @@ def _heading(server: BridgeServer, tools: int, record: Path | None) -> Text:
     if record is not None:
         text.append(f"Recording to {record}\n", style="not bold")
     count = "1 tool" if tools == 1 else f"{tools} tools"
-    offered = count if tools else "No tools of its own: name some with --tools, or start workers"
-    return text.append(f"{offered}\n", style="not bold")
+    return text.append(f"{count if tools else missing}\n", style="not bold")

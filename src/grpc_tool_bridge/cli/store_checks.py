@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from grpc_tool_bridge.cli.checks import Check
 from grpc_tool_bridge.cli.failures import one_line
+from grpc_tool_bridge.cli.reach_checks import Check
 from grpc_tool_bridge.cli.store_text import size_text
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import health

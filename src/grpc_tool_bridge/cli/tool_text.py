@@ -23,10 +23,23 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, To
 from grpc_tool_bridge.tools.pipelines import PIPELINE_KEY
 
 
-def table(specs: Sequence[ToolSpec], held: Mapping[str, dict[str, Any]]) -> Table:
-    """Lays out a line for each tool; ``held`` has the state of those that are held back, by name."""
-    rows = [[_name(spec, held), arguments_text(spec), _first_line(spec.description)] for spec in specs]
-    return rich_table(["tool", "arguments", "description"], rows)
+def table(
+    specs: Sequence[ToolSpec], held: Mapping[str, dict[str, Any]], more: Mapping[str, Sequence[str]] | None = None
+) -> Table:
+    """Lays out a line for each tool.
+
+    Args:
+        specs: The tools.
+        held: The state of those that are held back, by name.
+        more: Further columns by their titles, which stand after the name.
+    """
+    further = more or {}
+    rows = [
+        [_name(spec, held), *(column[row] for column in further.values()), arguments_text(spec)]
+        for row, spec in enumerate(specs)
+    ]
+    whole = [[*row, _first_line(spec.description)] for row, spec in zip(rows, specs, strict=True)]
+    return rich_table(["tool", *further, "arguments", "description"], whole)
 
 
 def facts(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

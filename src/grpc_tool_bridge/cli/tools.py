@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.find_tool import named_spec
+from grpc_tool_bridge.cli.grpc_options import GrpcServiceOptions
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
@@ -52,16 +53,18 @@ async def tools(
             "--from",
             metavar="SOURCE",
             help="Show what would be imported instead, without a hub: mcp: and the command of an MCP server, its "
-            "address, or a JSON file with mcpServers.",
+            "address, or a JSON file with mcpServers; or grpc: and the address of a gRPC service (grpcs: with TLS), or "
+            "a TOML file with services.",
         ),
     ] = None,
     as_json: JsonOption = False,
+    service: GrpcServiceOptions,
 ) -> None:
     """List the tools of the hub, search them, or show one in full."""
     if source is not None:
         from grpc_tool_bridge.cli.imported_tools import show_imported
 
-        await show_imported(source, name, as_json=as_json)
+        await show_imported(source, name, service, as_json=as_json)
         return
     from grpc_tool_bridge.cli.connection import open_bridge
 
@@ -118,12 +121,13 @@ def check(
     hidden: bool,
     limit: int | None,
     source: str | None,
+    service: GrpcServiceOptions,
     **_: Any,
 ) -> None:
     """Checks the arguments that do not need the hub; raises ArgumentError."""
     from grpc_tool_bridge.cli.imported_tools import check_from
 
-    check_from(source)
+    check_from(source, service)
     check_tags(tag)
     chooses = search is not None or prefix or tag or hidden
     if source is not None and chooses:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from grpc_tool_bridge.cli import grpc_messages
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions
 from grpc_tool_bridge.cli.log import LogLevel
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Argument
@@ -14,10 +15,11 @@ from grpc_tool_bridge.cli.worker_options import WorkerOptions
 def worker(
     sources: Annotated[
         list[str] | None,
-        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents and --mcp.", complete="file"),
+        Argument(metavar="SOURCE", help=f"{SOURCE_HELP} Optional with --agents, --mcp and --grpc.", complete="file"),
     ] = None,
     *,
     options: WorkerOptions,
+    services: GrpcOptions,
     hub: HubOptions,
 ) -> int:
     """Offer tools to a hub over a connection that this process opens, until Ctrl-C or SIGTERM.
@@ -25,13 +27,15 @@ def worker(
     It then accepts no new calls and waits for those in flight; a second Ctrl-C cancels them. It waits for a hub
     that cannot be reached, and reconnects if the connection is lost.
     """
-    if not sources and not options.agents and not options.mcp and not options.mcp_config:
+    others = (options.agents, options.mcp, options.mcp_config, services.names_some)
+    if not sources and not any(others):
         raise ArgumentError(
-            "missing argument 'SOURCE'; see grpc-tool-bridge worker --help (it is optional with --agents and --mcp)"
+            "missing argument 'SOURCE'; see grpc-tool-bridge worker --help (it is optional with --agents, --mcp and "
+            "--grpc)"
         )
     if options.log_level is LogLevel.DEBUG:
         grpc_messages.allow()
     settings = options.read_settings(token_file=hub.token_file)
     from grpc_tool_bridge.cli import worker_run
 
-    return worker_run.run(sources or [], options, hub, settings)
+    return worker_run.run(sources or [], options, services, hub, settings)

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from grpc_tool_bridge.cli import interrupts, serving
 from grpc_tool_bridge.cli.connection import refused, unreachable
-from grpc_tool_bridge.cli.failures import CommandError
+from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions
 from grpc_tool_bridge.cli.lifeline import Lifeline, hold, is_held
 from grpc_tool_bridge.cli.log import log_to_stderr
-from grpc_tool_bridge.cli.mcp_options import mcp_sources
+from grpc_tool_bridge.cli.named_sources import named_sources
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.recycle import Recycler
 from grpc_tool_bridge.cli.reload import Reloader, SourceFiles
@@ -24,7 +25,7 @@ from grpc_tool_bridge.cli.signals import ending_signals, exit_code, finish
 from grpc_tool_bridge.cli.tool_sources import Offered, load, load_all
 from grpc_tool_bridge.cli.worker_options import WorkerOptions
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.errors import AccessError, ToolCommunicationError
+from grpc_tool_bridge.errors import AccessError, ToolCommunicationError, ValidationError
 from grpc_tool_bridge.tools.sources import ToolSource
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.worker import ToolWorker
@@ -35,7 +36,7 @@ _log = logging.getLogger(__name__)
 _RETIRE_SECONDS = 86_400.0
 
 
-def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: Settings) -> int:
+def run(sources: list[str], options: WorkerOptions, services: GrpcOptions, hub: HubOptions, settings: Settings) -> int:
     """Runs a worker with the tools of ``sources`` until a signal; returns its exit code.
 
     Raises:
@@ -53,7 +54,7 @@ def run(sources: list[str], options: WorkerOptions, hub: HubOptions, settings: S
         line = hold()
         offered = load(sources, given_to="worker", prefix=options.prefix, lifespans=options.lifespan or ())
         lifetime = _lifetime_of(options)
-        servers = mcp_sources(options.mcp, options.mcp_config, options.pin)
+        servers = named_sources(options, services)
         made = _make_worker(hub, offered, servers, settings, options, lifetime)
         line.wait_for_turn()
 
@@ -167,6 +168,10 @@ async def _work(
             raise unreachable(hub, error) from error
         except AccessError as error:
             raise CommandError(refused(hub, error)) from error
+        except ValidationError as error:
+            if worker.lifespans.failed:
+                raise
+            raise ArgumentError(error.message) from None
         finally:
             told.cancel()
             running.cancel()

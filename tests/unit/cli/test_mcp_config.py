@@ -9,6 +9,7 @@ import pytest
 
 from grpc_tool_bridge.cli import direct
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.grpc_options import GrpcOptions
 from grpc_tool_bridge.cli.mcp_config import config_of
 from grpc_tool_bridge.cli.mcp_stdio_options import McpOptions
 from grpc_tool_bridge.cli.options import HubOptions
@@ -29,10 +30,11 @@ def printed(form: str, *words: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
     command._function = lambda **options: given.update(options)
     command.run(values)
-    options, hub = given["options"], given["hub"]
+    options, services, hub = given["options"], given["services"], given["hub"]
     assert isinstance(options, McpOptions)
+    assert isinstance(services, GrpcOptions)
     assert isinstance(hub, HubOptions)
-    return config_of(given["tools"] or [], options, hub)
+    return config_of(given["tools"] or [], options, services, hub)
 
 
 def entry(form: str, *words: str) -> dict[str, Any]:
@@ -142,3 +144,37 @@ def test_the_password_of_a_proxy_is_not_printed(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ArgumentError, match="TOOL_BRIDGE_PROXY is secret"):
         entry("claude")
     assert entry("claude", "--proxy", "http://proxy:1")["args"][-2:] == ["--proxy", "http://proxy:1"]
+
+
+def test_grpc_services_are_repeated_with_absolute_paths(tmp_path: Path) -> None:
+    words = ["--grpc", "weather=grpcs://weather:443", "--grpc-methods", "weather.*", "--descriptor-set", "w.pb"]
+    words += ["--grpc-tls-ca", "ca.pem", "--grpc-forward", "tenant"]
+    assert entry("claude", *words)["args"][-11:] == [
+        *("mcp", "--grpc-methods", "weather.*", "--descriptor-set", str(tmp_path / "w.pb")),
+        *("--grpc-forward", "tenant", "--grpc-tls-ca", str(tmp_path / "ca.pem")),
+        *("--grpc", "weather=grpcs://weather:443"),
+    ]
+
+
+def test_metadata_of_grpc_services_is_passed_on_by_the_name_of_its_variable(tmp_path: Path) -> None:
+    words = ["--grpc", "h:1", "--grpc-metadata", "authorization=env:TOKEN"]
+    assert entry("vscode", *words)["env"] == {"TOKEN": "${env:TOKEN}"}
+    assert entry("vscode", *words)["args"][-2:] == ["--grpc", "h:1"]
+    with pytest.raises(ArgumentError, match=r"TOKEN is secret, .* give that as --grpc-config FILE"):
+        entry("claude", *words)
+    (tmp_path / "services.toml").write_text(
+        '[services.a]\naddress = "h:1"\nmetadata = { authorization = "env:OTHER", plain = "x" }\n'
+    )
+    found = entry("cursor", "--grpc-config", "services.toml")
+    assert found["env"] == {"OTHER": "${env:OTHER}"}
+    assert found["args"][-2:] == ["--grpc-config", str(tmp_path / "services.toml")]
+    with pytest.raises(ArgumentError, match="OTHER is secret"):
+        entry("claude", "--grpc-config", "services.toml")
+    with pytest.raises(ArgumentError, match=r"cannot read missing\.toml"):
+        entry("cursor", "--grpc-config", "missing.toml")
+
+
+def test_a_value_of_metadata_is_not_printed() -> None:
+    with pytest.raises(ArgumentError, match="give it as authorization=env:NAME") as caught:
+        entry("vscode", "--grpc", "h:1", "--grpc-metadata", "authorization=s3cret")
+    assert "s3cret" not in str(caught.value)

@@ -26,7 +26,7 @@ _SCHEME = re.compile(r"(grpcs?)://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"(https?|wss?|tcp)://", re.IGNORECASE)
 # A key of metadata, by the specification of gRPC over HTTP/2.
 _KEY = re.compile(r"[0-9a-z_.-]{1,128}")
-_FROM_ENVIRONMENT = "env:"
+FROM_ENVIRONMENT = "env:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +196,26 @@ def read_config_file(path: str | os.PathLike[str]) -> list[ServiceConfig]:
         OSError: It cannot be read.
     """
     path = Path(path).expanduser()
+    return [_entry(path, name, entry) for name, entry in _tables(path).items()]
+
+
+def variables_of_file(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the variables of the environment that the metadata of a file's services takes its values from.
+
+    Raises:
+        ValidationError: As for ``read_config_file``.
+        OSError: Likewise.
+    """
+    found: dict[str, None] = {}
+    for entry in _tables(Path(path).expanduser()).values():
+        metadata = entry.get("metadata") if isinstance(entry, dict) else None
+        for value in metadata.values() if isinstance(metadata, dict) else ():
+            if isinstance(value, str) and value.startswith(FROM_ENVIRONMENT):
+                found[value.removeprefix(FROM_ENVIRONMENT)] = None
+    return list(found)
+
+
+def _tables(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         data = file.read(MAX_CONFIG_BYTES + 1)
     if len(data) > MAX_CONFIG_BYTES:
@@ -208,7 +228,7 @@ def read_config_file(path: str | os.PathLike[str]) -> list[ServiceConfig]:
     if not isinstance(services, dict) or not services or whole:
         others = f"; {clipped_repr(next(iter(whole)), 60)} is not known" if whole else ""
         raise ValidationError(f"{path}: it needs a table [services.NAME] for each service, and nothing else{others}")
-    return [_entry(path, name, entry) for name, entry in services.items()]
+    return services
 
 
 def distinct(configs: Iterable[ServiceConfig]) -> list[ServiceConfig]:
@@ -226,6 +246,26 @@ def distinct(configs: Iterable[ServiceConfig]) -> list[ServiceConfig]:
             )
         found[config.name] = config
     return list(found.values())
+
+
+def from_environment(key: str, value: Any) -> Any:
+    """Returns a value of metadata; one that begins with ``env:`` is the value of that variable of the environment.
+
+    Raises:
+        ValidationError: There is no such variable.
+    """
+    if not isinstance(value, str) or not value.startswith(FROM_ENVIRONMENT):
+        return value
+    variable = value.removeprefix(FROM_ENVIRONMENT)
+    found = os.environ.get(variable)
+    if found is None:
+        raise ValidationError(f"metadata {key}: the environment variable {variable:.80} is not set; set it")
+    return found
+
+
+def names_file(source: str) -> bool:
+    """Returns whether a source names a file with services, rather than an address."""
+    return source.endswith(".toml") and not source.startswith("unix:")
 
 
 _KEYS = frozenset(item.name for item in fields(ServiceConfig)) - {"name"}
@@ -251,20 +291,10 @@ def _entry(path: Path, name: str, entry: Any) -> ServiceConfig:
         made["proto_include"] = [path.parent / Path(str(item)).expanduser() for item in made["proto_include"]]
     try:
         if isinstance(made.get("metadata"), dict):
-            made["metadata"] = {key: _filled(key, value) for key, value in made["metadata"].items()}
+            made["metadata"] = {key: from_environment(key, value) for key, value in made["metadata"].items()}
         return ServiceConfig(name=name, **made)
     except ValidationError as error:
         raise ValidationError(f"{what}: {error.message}") from None
-
-
-def _filled(key: str, value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(_FROM_ENVIRONMENT):
-        return value
-    variable = value.removeprefix(_FROM_ENVIRONMENT)
-    found = os.environ.get(variable)
-    if found is None:
-        raise ValidationError(f"metadata {key}: the environment variable {variable:.80} is not set; set it")
-    return found
 
 
 def _target(address: Any) -> tuple[str, bool]:

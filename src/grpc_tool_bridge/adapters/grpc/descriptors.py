@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError, Message
 
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
+from grpc_tool_bridge.adapters.grpc.canonical import declares_only_protobufs_own, make_canonical
 from grpc_tool_bridge.adapters.grpc.comments import comments_in
 from grpc_tool_bridge.errors import MessageTooLargeError, ResourceExhaustedError, SerializationError
 from grpc_tool_bridge.rpc.bounds import shown
@@ -184,13 +185,14 @@ def _parsed(given: FileDescriptorProto | bytes) -> FileDescriptorProto:
 def _completed(found: dict[str, FileDescriptorProto], problems: dict[str, str]) -> dict[str, FileDescriptorProto]:
     """Adds known files that are imported, and has those of protobuf itself come from here.
 
-    A copy of one of protobuf's files under another name, as in the folder of a vendor, stands for the original.
+    A copy of one of protobuf's files under another name, as in the folder of a vendor, stands for the original, and
+    one that has the types of several for all of them.
     """
     files, aliases = _with_protobufs_own(found, problems)
     for file in files.values():
-        for index, imported in enumerate(file.dependency):
-            if imported in aliases:
-                file.dependency[index] = aliases[imported]
+        if any(imported in aliases for imported in file.dependency):
+            _import_originals(file, aliases)
+    make_canonical({name: file for name, file in files.items() if file.package != _PROTOBUF_PACKAGE})
     waiting = list(files.values())
     while waiting:
         for imported in waiting.pop().dependency:
@@ -200,10 +202,23 @@ def _completed(found: dict[str, FileDescriptorProto], problems: dict[str, str]) 
     return files
 
 
+def _import_originals(file: FileDescriptorProto, aliases: Mapping[str, str]) -> None:
+    """Replaces imports of copies by those of their originals; an empty name: by none."""
+    imports = [aliases.get(imported, imported) for imported in file.dependency]
+    public = {imports[index] for index in file.public_dependency if index < len(imports)}
+    kept = list(dict.fromkeys(imported for imported in imports if imported))
+    file.dependency[:] = kept
+    file.public_dependency[:] = [index for index, imported in enumerate(kept) if imported in public]
+    file.ClearField("weak_dependency")
+
+
 def _with_protobufs_own(
     found: Mapping[str, FileDescriptorProto], problems: dict[str, str]
 ) -> tuple[dict[str, FileDescriptorProto], dict[str, str]]:
-    """Returns the files with protobuf's own from here, and the names of these by the names of their copies."""
+    """Returns the files with protobuf's own from here, and the names of these by the names of their copies.
+
+    The name is empty for a copy of several of them.
+    """
     known: dict[str, FileDescriptorProto] = {}
     aliases: dict[str, str] = {}
     for name, file in found.items():
@@ -214,6 +229,9 @@ def _with_protobufs_own(
         if own is not None:
             known[original] = own
             aliases[name] = original
+            problems.pop(name, None)
+        elif file.package == _PROTOBUF_PACKAGE and declares_only_protobufs_own(file):
+            aliases[name] = ""
             problems.pop(name, None)
         elif file.package == _PROTOBUF_PACKAGE:
             problems.setdefault(name, "it declares types of protobuf itself, which are not its own")

@@ -24,9 +24,18 @@ from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY
 from grpc_tool_bridge.tools.sources import Refusal
 
-# Keys of the metadata of a tool: what texts call the service, and the method's full name there.
+# Keys of the metadata of a tool: what texts call the service, the method's full name there, and its kind.
 SERVICE_KEY = "grpc.service"
 METHOD_KEY = "grpc.method"
+KIND_KEY = "grpc.kind"
+
+# By whether requests are streamed, and whether responses are.
+KINDS = {
+    (False, False): "unary",
+    (False, True): "server streaming",
+    (True, False): "client streaming",
+    (True, True): "bidirectional streaming",
+}
 
 MAX_DESCRIPTION_CHARS = 65_536
 MAX_REASON_CHARS = 500
@@ -160,7 +169,8 @@ class Method:
 
     def metadata(self, server: str) -> dict[str, str]:
         """Returns the metadata of the tool."""
-        found = {SERVICE_KEY: server, METHOD_KEY: self.full_name}
+        kind = KINDS[self.takes_stream, self.gives_stream]
+        found = {SERVICE_KEY: server, METHOD_KEY: self.full_name, KIND_KEY: kind}
         if self.is_idempotent:
             hints = {"readOnlyHint": True} if self.is_read_only else {}
             found[ANNOTATIONS_KEY] = json.dumps({**hints, "idempotentHint": True})

@@ -12,6 +12,11 @@ from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError, Validatio
 _MAX_TEXT_CHARS = 500
 # What no restart of the service changes: the certificate or the settings are wrong.
 _OF_TLS = re.compile(r"CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER|Hostname Verification|certificate", re.IGNORECASE)
+_TLS_HINTS = (
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted; name its authority as tls_ca"),
+    ("Hostname Verification", "its certificate is for another name; give that as tls_server_name"),
+    ("WRONG_VERSION_NUMBER", "it does not use TLS at this port"),
+)
 _LAST_ERROR = re.compile(r"failed to connect to all addresses; last error: (?:\w+: )?")
 
 _HINTS = {
@@ -61,7 +66,8 @@ def reading_failure(error: Exception, bounds: Bounds, *, is_connected: bool) -> 
         is_late = code == grpc.StatusCode.DEADLINE_EXCEEDED
         if code == grpc.StatusCode.UNAVAILABLE:
             text = _LAST_ERROR.sub("", said) or "the connection was lost"
-            return ReadingFailure(text, is_away=True, is_final=bool(_OF_TLS.search(said)))
+            hint = next((f"{hint} ({text})" for what, hint in _TLS_HINTS if what.lower() in said.lower()), text)
+            return ReadingFailure(hint, is_away=True, is_final=bool(_OF_TLS.search(said)))
         if not is_late:
             hint = f"; {_HINTS[code]}" if code in _HINTS else ""
             return ReadingFailure(f"it answers {code.name}: {said}{hint}")

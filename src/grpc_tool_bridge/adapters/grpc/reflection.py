@@ -36,11 +36,13 @@ class Reflected:
         services: The full names of its services, in its order.
         files: The files that describe them.
         problems: Why services could not be described, by their names.
+        protocol: The service of reflection that it was read from.
     """
 
     services: list[str] = field(default_factory=list)
     files: list[FileDescriptorProto] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
+    protocol: str = ""
 
     def digest(self) -> str:
         """Returns a text that changes when anything of it does."""
@@ -78,7 +80,7 @@ async def read_reflection(channel: grpc.aio.Channel, bounds: Bounds, *, metadata
             call = method(timeout=bounds.start_seconds, metadata=tuple(metadata))
             keep_status(call)
             try:
-                return await _Reading(call, bounds).read()
+                return await _Reading(call, bounds, service).read()
             except grpc.aio.AioRpcError as error:
                 if error.code() != grpc.StatusCode.UNIMPLEMENTED:
                     raise
@@ -92,13 +94,13 @@ async def read_reflection(channel: grpc.aio.Channel, bounds: Bounds, *, metadata
 class _Reading:
     """One stream of reflection, and what was read of it."""
 
-    def __init__(self, call: Any, bounds: Bounds) -> None:
+    def __init__(self, call: Any, bounds: Bounds, protocol: str) -> None:
         self._call = call
         self._bounds = bounds
         self._files: dict[str, FileDescriptorProto] = {}
         self._seen: set[bytes] = set()
         self._defined: set[str] = set()
-        self._found = Reflected()
+        self._found = Reflected(protocol=protocol)
         self._size = 0
         self._asked = 0
 

@@ -40,7 +40,11 @@ def test_what_a_method_says_of_its_effects(weather: Descriptors) -> None:
     assert not found["w.Fail"].is_idempotent
     assert (found["w.Old"].is_deprecated, found["w.Get"].is_deprecated) == (True, False)
     assert json.loads(found["w.Get"].metadata("w")["mcp.annotations"]) == {"readOnlyHint": True, "idempotentHint": True}
-    assert found["w.Fail"].metadata("w") == {"grpc.service": "w", "grpc.method": "weather.v1.Weather.Fail"}
+    assert found["w.Fail"].metadata("w") == {
+        "grpc.service": "w",
+        "grpc.method": "weather.v1.Weather.Fail",
+        "grpc.kind": "unary",
+    }
 
 
 def test_a_method_of_a_deprecated_service_is_deprecated() -> None:
