@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from grpc_tool_bridge.optional import missing
 
 _COMPILE_SECONDS = 120.0
 _MAX_SAID_CHARS = 2_000
+_OPERATIONS = Path("google/longrunning/operations.proto")
 
 _HOW = "make one with protoc --include_imports --include_source_info --descriptor_set_out=FILE, or buf build -o FILE"
 
@@ -84,7 +86,7 @@ def compile_protos(source: Path, include: Sequence[Path] = ()) -> list[FileDescr
     root, names = _sources(source, include)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "set.pb"
-        paths = [f"-I{path}" for path in (root, *include, *_common_protos())]
+        paths = [f"-I{path}" for path in (root, *include, *_common_protos(Path(folder)))]
         # In a process of its own: what is wrong is written to the standard error of the process.
         ended = subprocess.run(  # noqa: S603 - this Python, and paths that are no options
             [sys.executable, "-m", "grpc_tools.protoc", *paths, "--include_imports", "--include_source_info",
@@ -116,10 +118,17 @@ def _sources(source: Path, include: Sequence[Path]) -> tuple[Path, list[str]]:
     return source.parent, [source.name]
 
 
-def _common_protos() -> list[Path]:
-    """Returns the folder with google/api, google/rpc and others."""
+def _common_protos(folder: Path) -> list[Path]:
+    """Returns the folders with google/api, google/rpc and others; ``folder`` is for what must be written for that."""
     with contextlib.suppress(ImportError, AttributeError, IndexError):
         import google.rpc  # noqa: PLC0415 - only for its place
 
-        return [Path(google.rpc.__path__[0]).parents[1]]
+        common = Path(google.rpc.__path__[0]).parents[1]
+        # Every importer calls it operations.proto, but the package of these files has it by another name.
+        renamed = common / _OPERATIONS.with_name("operations_proto.proto")
+        if not renamed.exists() or (common / _OPERATIONS).exists():
+            return [common]
+        (folder / _OPERATIONS).parent.mkdir(parents=True)
+        shutil.copyfile(renamed, folder / _OPERATIONS)
+        return [folder, common]
     return []

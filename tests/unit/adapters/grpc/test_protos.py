@@ -59,10 +59,19 @@ def test_imports_are_found_beside_the_file_and_in_other_folders(tmp_path: Path) 
     assert names == {"v/m.proto"}
 
 
-def test_files_of_googles_apis_need_not_be_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("imported", "message"),
+    [
+        ("google/rpc/status.proto", "google.rpc.Status"),
+        ("google/api/httpbody.proto", "google.api.HttpBody"),
+        ("google/type/date.proto", "google.type.Date"),
+        ("google/longrunning/operations.proto", "google.longrunning.Operation"),
+    ],
+)
+def test_files_of_googles_apis_need_not_be_there(tmp_path: Path, imported: str, message: str) -> None:
     path = tmp_path / "s.proto"
-    path.write_text(SERVICE.format("google/rpc/status.proto", "google.rpc.Status"))
-    assert "google/rpc/status.proto" in {file.name for file in compile_protos(path)}
+    path.write_text(SERVICE.format(imported, message))
+    assert imported in {file.name for file in compile_protos(path)}
 
 
 def test_what_cannot_be_compiled_is_an_error_with_what_protoc_says(tmp_path: Path) -> None:
