@@ -111,7 +111,7 @@ class Caller:
             if why := why_away():
                 raise unavailable(method, self._config.name, why)
             try:
-                data = method.write(arguments).SerializeToString()
+                data = method.serialize(method.write(arguments))
             except ValidationError as error:
                 raise _invalid(error, method) from None
             if len(data) > most:
@@ -127,7 +127,7 @@ class Caller:
             if why := self._why_away():
                 raise unavailable(method, self._config.name, why)
             try:
-                made = [message.SerializeToString() for message in method.write_all(arguments)]
+                made = list(map(method.serialize, method.write_all(arguments)))
             except ValidationError as error:
                 raise _invalid(error, method) from None
             for index, data in enumerate(made):

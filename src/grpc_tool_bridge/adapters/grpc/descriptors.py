@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.comments import comments_in
@@ -112,10 +112,6 @@ class Descriptors:
         """Returns the descriptor of a message; raises KeyError if there is none."""
         found: Descriptor = self.pool.FindMessageTypeByName(full_name)
         return found
-
-    def message_class(self, descriptor: Descriptor) -> type[Message]:
-        """Returns the class of a message."""
-        return message_factory.GetMessageClass(descriptor)
 
     def problem_of(self, service: str) -> str:
         """Returns why a service that was to be there is not."""

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.bounds import one_line
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
-from grpc_tool_bridge.adapters.grpc.fields import json_names
+from grpc_tool_bridge.adapters.grpc.fields import json_names, message_class
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
 from grpc_tool_bridge.adapters.grpc.reading import Readers
 from grpc_tool_bridge.adapters.grpc.requests import takes_request
@@ -149,6 +149,12 @@ class Method:
         return self._codecs.writers.requests_writer_of(self.descriptor.input_type, self.tool)
 
     @cached_property
+    def serialize(self) -> Callable[[Message], bytes]:
+        """Writes a request as bytes: the method of its class, since a field of it may have the name of the method."""
+        serialize: Callable[[Message], bytes] = message_class(self.descriptor.input_type).SerializeToString
+        return serialize
+
+    @cached_property
     def read(self) -> Callable[[Message], Any]:
         """Makes plain data of a response; raises SerializationError."""
         return self._codecs.readers.reader_of(self.descriptor.output_type)
@@ -156,7 +162,8 @@ class Method:
     @cached_property
     def parse(self) -> Callable[[bytes], Message]:
         """Parses a response; raises DecodeError."""
-        return self._descriptors.message_class(self.descriptor.output_type).FromString
+        parse: Callable[[bytes], Message] = message_class(self.descriptor.output_type).FromString
+        return parse
 
     def metadata(self, server: str) -> dict[str, str]:
         """Returns the metadata of the tool."""
