@@ -7,12 +7,13 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse
 
-from grpc_tool_bridge import BridgeServer
+from grpc_tool_bridge import BridgeServer, ToolExecutionError
 from grpc_tool_bridge.adapters.grpc import Bounds, GrpcService, import_grpc
 from grpc_tool_bridge.errors import SerializationError, UnavailableError
-from support.grpc_services.bridges import bridge_of, refused
-from support.grpc_services.compiled import Types
+from support.grpc_services.bridges import bridge_of, refused, values_of
+from support.grpc_services.compiled import Types, types_of
 from support.grpc_services.lying import file_of, hangs_after, reflects, serialized
+from support.grpc_services.odd import odd_bridge
 from support.grpc_services.serving import reflection_handler, service_handler, serving
 from support.waiting import soon, until
 
@@ -292,3 +293,22 @@ async def test_a_service_that_turns_hostile_keeps_the_tools_that_it_had(monkeypa
             await until(lambda: asked > 2, "for readings")
             assert "good.S.Do" in bridge.tools
             assert not source.away
+
+
+@pytest.mark.parametrize("size", [1_000, 2_000_000])
+async def test_a_small_response_that_would_be_large_in_memory_is_refused(size: int) -> None:
+    async def widen(request: Any, context: Any) -> Any:
+        return types_of("odd.proto").message("odd.v1.Wide").FromString(b"\x0a\x00" * size)
+
+    async def widen_all(request: Any, context: Any) -> Any:
+        while True:
+            yield await widen(request, context)
+
+    async with odd_bridge(methods={"Widen": widen, "WidenAll": widen_all}) as bridge:
+        if size == 1_000:
+            assert len((await soon(bridge.tools["odd.Widen"]()))["parts"]) == size
+            return
+        error = await refused(bridge.tools["odd.Widen"](), "its response has over 1,000,000 values")
+        assert error.error_type == "MessageTooLarge"
+        with pytest.raises(ToolExecutionError, match="its response has over 1,000,000 values"):
+            await soon(values_of(bridge.tools["odd.WidenAll"].stream()))

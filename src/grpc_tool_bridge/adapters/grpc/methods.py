@@ -18,6 +18,8 @@ from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_
 from grpc_tool_bridge.adapters.grpc.reading import Readers
 from grpc_tool_bridge.adapters.grpc.requests import takes_request
 from grpc_tool_bridge.adapters.grpc.schemas import Schemas
+from grpc_tool_bridge.adapters.grpc.types import Types
+from grpc_tool_bridge.adapters.grpc.weights import MAX_VALUES, Weights
 from grpc_tool_bridge.adapters.grpc.writing import Writers
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.errors import wire_text
@@ -47,6 +49,7 @@ class Codecs:
     def __init__(self, descriptors: Descriptors) -> None:
         self.readers = Readers(descriptors.pool)
         self.writers = Writers(descriptors.pool)
+        self.weights = Weights(Types(descriptors.pool))
         self.schemas = Schemas(descriptors.pool, descriptors.comment_of)
 
 
@@ -164,6 +167,11 @@ class Method:
         """Parses a response; raises DecodeError."""
         parse: Callable[[bytes], Message] = message_class(self.descriptor.output_type).FromString
         return parse
+
+    @cached_property
+    def is_too_much(self) -> Callable[[bytes], bool]:
+        """Whether the data of a response would have over ``MAX_VALUES`` values; raises DecodeError."""
+        return self._codecs.weights.excess_of(self.descriptor.output_type, MAX_VALUES)
 
     def metadata(self, server: str) -> dict[str, str]:
         """Returns the metadata of the tool."""
