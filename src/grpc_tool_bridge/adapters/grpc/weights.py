@@ -72,7 +72,7 @@ class Weights:
         """
         heaviest, has_any = self._heaviest(descriptor)
         own = self._weight(descriptor).own
-        uncounted = 0 if has_any else (limit - own) * _FIELD_BYTES // (heaviest + 1)
+        uncounted = -1 if has_any else (limit - own) * _FIELD_BYTES // (heaviest + 1)
 
         def exceeds(data: bytes) -> bool:
             if len(data) <= uncounted:
