@@ -4,7 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from grpc_tool_bridge.adapters.grpc.problems import Problems, TooDeepError, WrongError, said, step_to, too_deep, wrong
+from grpc_tool_bridge.adapters.grpc.problems import (
+    LEVELS_OF_DICT,
+    LEVELS_OF_LIST,
+    Problems,
+    TooDeepError,
+    WrongError,
+    said,
+    step_to,
+    too_deep,
+    wrong,
+)
 from grpc_tool_bridge.adapters.grpc.scalars import MAX_EXACT, text
 from grpc_tool_bridge.llm.values import whole_of
 from grpc_tool_bridge.tools.wording import show
@@ -66,10 +76,10 @@ def fill_value(message: Any, value: Any, left: int) -> None:
         message.string_value = text(value)
     elif isinstance(value, Mapping):
         message.struct_value.SetInParent()
-        fill_struct(message.struct_value, value, left - 1)
+        fill_struct(message.struct_value, value, left - LEVELS_OF_DICT)
     elif isinstance(plain := whole_of(value), list | tuple):
         message.list_value.SetInParent()
-        fill_list(message.list_value, plain, left - 1)
+        fill_list(message.list_value, plain, left - LEVELS_OF_LIST)
     else:
         raise wrong("plain data: None, a boolean, a number, a text, a list or a dict", value)
 

@@ -55,7 +55,7 @@ def reader_of(descriptor: Descriptor, pool: DescriptorPool) -> Callable[[Message
 
     Returns:
         Takes a message, and returns a dict, or what the type has as its own form; None for a ``google.protobuf.Empty``.
-        It raises SerializationError if the message is nested deeper than 64 levels. A text of proto2 that is not UTF-8
+        It raises SerializationError if the message is nested deeper than 96 levels. A text of proto2 that is not UTF-8
         is bytes.
     """
     return Readers(pool).reader_of(descriptor)

@@ -24,6 +24,7 @@ from grpc_tool_bridge.adapters.grpc.given_names import GivenNames
 from grpc_tool_bridge.adapters.grpc.json_values import fill_list, fill_struct, fill_value
 from grpc_tool_bridge.adapters.grpc.masks import mask
 from grpc_tool_bridge.adapters.grpc.problems import (
+    LEVELS_OF_ENTRY,
     MAX_LEVELS,
     Problems,
     WrongError,
@@ -230,7 +231,7 @@ class Writers:
     def _put_item(self, item: FieldDescriptor) -> Callable[[Any, Any, Any, int], None]:
         if item.type in MESSAGES:
             inner = self._of(message_of(item))
-            return lambda container, key, value, left: inner.fill(container[key], value, left - 1)
+            return lambda container, key, value, left: inner.fill(container[key], value, left - LEVELS_OF_ENTRY)
         convert = converter_of(item)
 
         def put(container: Any, key: Any, value: Any, _: int) -> None:

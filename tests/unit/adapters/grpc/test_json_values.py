@@ -46,7 +46,7 @@ def test_a_value_without_any_is_none() -> None:
 
 def test_arrays_are_lists() -> None:
     message = Value()
-    fill_value(message, np.array([1, 2]), 1)
+    fill_value(message, np.array([1, 2]), 2)
     assert read_value(message, 1) == [1, 2]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -248,7 +249,7 @@ def test_what_contains_itself_is_refused(name: str) -> None:
         value |= {"left": value} if name == "left" else {"other": {"back": value}}
         text = problems_of("every3.Node", value)
     ((_, said),) = text.items()
-    assert said == "is nested deeper than 64 levels, or contains itself"
+    assert said == "is nested deeper than 96 levels of messages, or contains itself"
 
 
 def test_what_is_nested_just_as_deep_as_allowed_is_written_and_read() -> None:
@@ -259,6 +260,27 @@ def test_what_is_nested_just_as_deep_as_allowed_is_written_and_read() -> None:
     found = reader_of(message("every3.Node"), corpus())(made)
     assert data_of(writer_of(message("every3.Node"), corpus(), "t")(found)) == data_of(made)
     assert len(problems_of("every3.Node", {"left": value})) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "deeper"),
+    [
+        ("google.protobuf.Struct", "request", lambda value: {"a": value or {}}),
+        ("google.protobuf.ListValue", "request", lambda value: [value or []]),
+        ("google.protobuf.Value", "request", lambda value: [{"a": value}]),
+        ("every3.Node", "by_name", lambda value: {"a": {"by_name": value or {}}}),
+    ],
+)
+def test_what_is_nested_as_deep_as_allowed_can_be_read_by_protobuf(name: str, argument: str, deeper: Any) -> None:
+    write_it = writer_of(message(name), corpus(), "t")
+    value: Any = None
+    made: list[Message] = []
+    with pytest.raises(ValidationError, match="is nested deeper"):
+        while len(made) <= MAX_LEVELS:
+            value = deeper(value)
+            made.append(write_it({argument: value}))
+    for one in made:
+        assert data_of(type(one).FromString(data_of(one))) == data_of(one)
 
 
 def test_a_stream_of_requests_is_a_list() -> None:
