@@ -273,12 +273,16 @@ def test_what_is_nested_just_as_deep_as_allowed_is_written_and_read() -> None:
 )
 def test_what_is_nested_as_deep_as_allowed_can_be_read_by_protobuf(name: str, argument: str, deeper: Any) -> None:
     write_it = writer_of(message(name), corpus(), "t")
-    value: Any = None
     made: list[Message] = []
-    with pytest.raises(ValidationError, match="is nested deeper"):
+
+    def write_deeper_and_deeper() -> None:
+        value: Any = None
         while len(made) <= MAX_LEVELS:
             value = deeper(value)
             made.append(write_it({argument: value}))
+
+    with pytest.raises(ValidationError, match="is nested deeper"):
+        write_deeper_and_deeper()
     for one in made:
         assert data_of(type(one).FromString(data_of(one))) == data_of(one)
 
