@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from grpc_tool_bridge.llm.values import NOT_FINITE
+
 # Deeper parts are of any type.
 MAX_DEPTH = 12
 REFERENCE = "#/$defs/"
 _MAX_SHAPE_DEPTH = 100
+# How JSON has numbers that in Python are of the same type as all others.
+_NOT_FINITE = {"enum": list(NOT_FINITE)}
 # What says nothing about which values there are.
 _REMARKS = frozenset({"description", "title", "default", "examples", "deprecated", "$comment"})
 
@@ -39,7 +43,7 @@ class Schema:
 def choices_of(part: Mapping[str, Any]) -> list[Any]:
     """Returns what a schema allows a choice between; nothing if it is no choice."""
     found = part.get("anyOf", part.get("oneOf"))
-    return found if isinstance(found, list) else []
+    return [choice for choice in found if choice != _NOT_FINITE] if isinstance(found, list) else []
 
 
 def resolved_part(schema: Schema) -> Mapping[str, Any]:
