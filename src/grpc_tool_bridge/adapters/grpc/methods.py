@@ -24,11 +24,8 @@ from grpc_tool_bridge.adapters.grpc.writing import Writers
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY
+from grpc_tool_bridge.llm.tool_marks import GRPC_METHOD_KEY, GRPC_SERVICE_KEY
 from grpc_tool_bridge.tools.sources import Refusal
-
-# Keys of the metadata of a tool: what texts call the service, and the method's full name there.
-SERVICE_KEY = "grpc.service"
-METHOD_KEY = "grpc.method"
 
 MAX_DESCRIPTION_CHARS = 65_536
 MAX_REASON_CHARS = 500
@@ -175,7 +172,7 @@ class Method:
 
     def metadata(self, server: str) -> dict[str, str]:
         """Returns the metadata of the tool."""
-        found = {SERVICE_KEY: server, METHOD_KEY: self.full_name}
+        found = {GRPC_SERVICE_KEY: server, GRPC_METHOD_KEY: self.full_name}
         if self.is_idempotent:
             hints = {"readOnlyHint": True} if self.is_read_only else {}
             found[ANNOTATIONS_KEY] = json.dumps({**hints, "idempotentHint": True})
