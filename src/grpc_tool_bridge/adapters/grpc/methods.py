@@ -13,10 +13,9 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.bounds import one_line
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
-from grpc_tool_bridge.adapters.grpc.fields import json_names, message_class
+from grpc_tool_bridge.adapters.grpc.fields import json_names, message_class, takes_request
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
 from grpc_tool_bridge.adapters.grpc.reading import Readers
-from grpc_tool_bridge.adapters.grpc.requests import takes_request
 from grpc_tool_bridge.adapters.grpc.schemas import Schemas
 from grpc_tool_bridge.adapters.grpc.types import Types
 from grpc_tool_bridge.adapters.grpc.weights import MAX_VALUES, Weights

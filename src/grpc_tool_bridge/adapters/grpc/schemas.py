@@ -19,22 +19,26 @@ from grpc_tool_bridge.adapters.grpc.fields import (
     INTS,
     MESSAGES,
     NULL_VALUE,
+    REQUEST,
+    REQUESTS,
+    VALUE_TYPES,
     entry_of,
     enum_of,
+    form_of,
     has_presence,
     is_closed,
     is_empty,
     is_map,
+    is_repeated,
     is_required,
     label_of,
     message_of,
     oneofs_of,
+    takes_request,
 )
-from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
 from grpc_tool_bridge.adapters.grpc.rules import FieldRules, Rules, is_deprecated
 from grpc_tool_bridge.adapters.grpc.scalars import MAX_EXACT
 from grpc_tool_bridge.adapters.grpc.types import TYPE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
 from grpc_tool_bridge.llm.values import NOT_FINITE
 from grpc_tool_bridge.tools.spec_arguments import MAX_SCHEMA_BYTES
 

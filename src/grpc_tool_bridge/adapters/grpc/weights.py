@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 
-from grpc_tool_bridge.adapters.grpc.fields import MESSAGES, has_presence, message_of
+from grpc_tool_bridge.adapters.grpc.fields import MESSAGES, form_of, has_presence, is_repeated, message_of
 from grpc_tool_bridge.adapters.grpc.types import Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import form_of, is_repeated
 from grpc_tool_bridge.errors import SerializationError
 from grpc_tool_bridge.rpc.wireformat import FIXED32, FIXED64, LENGTH, MORE, VARINT, read_varint
 

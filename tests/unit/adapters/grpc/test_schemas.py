@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from grpc_tool_bridge.adapters.grpc.fields import takes_request
 from grpc_tool_bridge.adapters.grpc.reading import reader_of
-from grpc_tool_bridge.adapters.grpc.requests import takes_request
 from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of, requests_schema_of
 from grpc_tool_bridge.gateway.tool_schemas import whole_schema
 from grpc_tool_bridge.tools.spec_arguments import MAX_SCHEMA_BYTES
