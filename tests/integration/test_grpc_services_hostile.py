@@ -141,6 +141,22 @@ async def test_fifty_megabytes_of_descriptors_are_refused() -> None:
     assert "over 16,777,216 bytes" in in_parts
 
 
+async def test_descriptors_of_few_bytes_that_take_much_memory_are_refused() -> None:
+    # A hundred thousand messages without names.
+    empty = GOOD.SerializeToString() + b"\x22\x00" * 100_000
+    text = await start_error(reflects(["good.S"], lambda _: [empty]), bounds=Bounds(descriptor_parts=1_000_000))
+    assert "over 1,000,000 parts" in text
+    numbers = itertools.count()
+
+    def answer(_: str) -> Any:
+        file = file_of(f"f{next(numbers)}.proto", package="good", service="S")
+        return [file.SerializeToString() + b"\x22\x00" * 1_000]
+
+    services = [f"good.S{number}" for number in range(100)]
+    in_parts = await start_error(reflects(services, answer), bounds=Bounds(descriptor_parts=100_000))
+    assert "over 100,000 parts" in in_parts
+
+
 async def test_too_many_services_and_methods_are_refused() -> None:
     text = await start_error(reflects((f"a.S{number}" for number in range(100)), known()), bounds=Bounds(services=50))
     assert "it lists 100 services; the limit is 50" in text

@@ -74,14 +74,27 @@ class Weights:
         uncounted = -1 if has_any else (limit - own) * _FIELD_BYTES // (heaviest + 1)
 
         def exceeds(data: bytes) -> bool:
-            if len(data) <= uncounted:
-                return False
-            try:
-                return _Count(self._weight, self._types, limit, once=has_any).of_message(data, descriptor) > limit
-            except (IndexError, SerializationError):
-                raise DecodeError("it breaks off within a field") from None
+            return len(data) > uncounted and self.count(data, descriptor, limit, once=has_any) > limit
 
         return exceeds
+
+    def count(self, data: bytes, descriptor: Descriptor, limit: int, *, once: bool = False) -> int:
+        """Counts the values of a message; where there are more than ``limit``, only some of them.
+
+        Args:
+            data: The message.
+            descriptor: Its type.
+            limit: After so many, no more are counted.
+            once: Whether a field for one message must not come twice: its parts would be joined, so that an Any could
+                get its type from one and its value from the other.
+
+        Raises:
+            DecodeError: The message cannot be read.
+        """
+        try:
+            return _Count(self._weight, self._types, limit, once=once).of_message(data, descriptor)
+        except (IndexError, SerializationError):
+            raise DecodeError("it breaks off within a field") from None
 
     def _heaviest(self, root: Descriptor) -> tuple[int, bool]:
         """Returns what a message that is part of another can count at most, and whether an Any may be among them."""
@@ -130,8 +143,7 @@ class _Count:
         weight_of: Returns what a type counts.
         types: Finds the types of each Any.
         limit: How many values there may be.
-        once: Whether a field for one message must not come twice: its parts would be joined, so that an Any could get
-            its type from one and its value from the other.
+        once: As of ``Weights.count``.
     """
 
     def __init__(self, weight_of: Callable[[Descriptor], _Weight], types: Types, limit: int, *, once: bool) -> None:
