@@ -1,5 +1,6 @@
 """Facts about messages and their fields, as descriptors give them in every version of protobuf."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -7,7 +8,7 @@ from google.protobuf import any_pb2, duration_pb2, field_mask_pb2, struct_pb2, t
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from grpc_tool_bridge.tools.spec_arguments import MAX_ARGUMENTS, MAX_NAME_CHARS
+from grpc_tool_bridge.tools.spec_arguments import MAX_ARGUMENTS
 
 WRAPPERS = (
     "DoubleValue", "FloatValue", "Int64Value", "UInt64Value", "Int32Value", "UInt32Value", "BoolValue", "StringValue",
@@ -51,6 +52,8 @@ NULL_VALUE = "google.protobuf.NullValue"
 # The only argument of a method whose request is not given field by field, and of one that takes a stream.
 REQUEST = "request"
 REQUESTS = "requests"
+# The APIs of some models refuse all tools if an argument of one of them is called otherwise.
+_ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def form_of(descriptor: Descriptor) -> str:
@@ -183,12 +186,11 @@ def json_names(descriptor: Descriptor) -> dict[str, str]:
 def takes_request(descriptor: Descriptor) -> bool:
     """Whether a request is one argument, ``request``, and not an argument for each of its fields.
 
-    So are the well-known types, whose form is no object, or an object of any keys, and messages that have more fields
-    than a tool may have arguments.
+    So are the well-known types, whose form is no object, or an object of any keys, messages that have more fields than
+    a tool may have arguments, and those of which a field has a name that no argument can have, such as an extension.
     """
     fields = descriptor.fields
-    return (
-        bool(form_of(descriptor))
-        or len(fields) > MAX_ARGUMENTS
-        or any(len(field.name) > MAX_NAME_CHARS for field in fields)
-    )
+    if form_of(descriptor) or len(fields) > MAX_ARGUMENTS:
+        return True
+    extensions = descriptor.file.pool.FindAllExtensions(descriptor) if descriptor.is_extendable else ()
+    return not all(_ARGUMENT.fullmatch(label_of(field)) for field in (*fields, *extensions))
