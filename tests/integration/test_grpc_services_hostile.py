@@ -233,6 +233,17 @@ async def test_types_of_protobuf_are_its_own() -> None:
     assert '"date-time"' in service.tools[0].spec.input_schema or "3339" in service.tools[0].spec.input_schema
 
 
+async def test_other_files_of_google_are_the_services_own_if_it_has_them() -> None:
+    newer = file_of("google/type/date.proto", package="google.type")
+    newer.message_type[0].name = "Newer"
+    uses = file_of("uses.proto", package="uses", imports=[newer.name], service="S")
+    uses.message_type[0].field[0].type = FieldDescriptorProto.TYPE_MESSAGE
+    uses.message_type[0].field[0].type_name = ".google.type.Newer"
+    assert names(await taken_in(reflects(["uses.S"], known(uses, newer)))) == ["uses.S.Do"]
+    uses.message_type[0].field[0].type_name = ".google.type.Date"
+    assert names(await taken_in(reflects(["uses.S"], known(uses)))) == ["uses.S.Do"]
+
+
 async def test_a_copy_of_a_file_of_protobuf_under_another_path_is_the_original() -> None:
     from google.protobuf import timestamp_pb2
 

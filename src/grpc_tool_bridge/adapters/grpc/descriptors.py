@@ -20,7 +20,9 @@ from grpc_tool_bridge.rpc.bounds import shown
 _KNOWN = re.compile(
     r"google/(?:protobuf|protobuf/compiler|api|rpc|rpc/context|type|longrunning|logging/type)/\w+\.proto"
 )
-_PROTOBUF = "google/protobuf/"
+
+PROTOBUF = "google/protobuf/"
+"""The folder of protobuf's own files."""
 _PROTOBUF_PACKAGE = "google.protobuf"
 
 
@@ -203,9 +205,9 @@ def _with_protobufs_own(
     known: dict[str, FileDescriptorProto] = {}
     aliases: dict[str, str] = {}
     for name, file in found.items():
-        if file.package != _PROTOBUF_PACKAGE and not name.startswith(_PROTOBUF):
+        if file.package != _PROTOBUF_PACKAGE and not name.startswith(PROTOBUF):
             continue
-        original = f"{_PROTOBUF}{name.rpartition('/')[2]}"
+        original = f"{PROTOBUF}{name.rpartition('/')[2]}"
         own = known_file(original)
         if own is not None:
             known[original] = own

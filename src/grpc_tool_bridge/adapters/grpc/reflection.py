@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from grpc_tool_bridge.adapters.grpc.aio_internals import keep_status
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
-from grpc_tool_bridge.adapters.grpc.descriptors import known_file
+from grpc_tool_bridge.adapters.grpc.descriptors import PROTOBUF, known_file
 from grpc_tool_bridge.adapters.grpc.types import Types
 from grpc_tool_bridge.adapters.grpc.weights import Weights
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError, UnimplementedError
@@ -137,7 +137,8 @@ class _Reading:
         while waiting:
             file = waiting.pop()
             for name in file.dependency:
-                if name in self._files or name in asked or known_file(name) is not None:
+                # Those of protobuf itself never come from a service; others may be newer there than here.
+                if name in self._files or name in asked or (name.startswith(PROTOBUF) and known_file(name) is not None):
                     continue
                 asked.add(name)
                 answer = await self._ask(ServerReflectionRequest(file_by_filename=name))
