@@ -311,6 +311,24 @@ async def test_metadata_of_the_settings_and_what_is_allowed_of_the_callers_is_se
         assert found["values"]["user-agent"].startswith("grpc-tool-bridge")
 
 
+async def test_what_http_or_grpc_itself_says_is_never_the_callers() -> None:
+    async with weather_bridge(forward=["*"]) as bridge:
+        given = {
+            "tenant": "t1",
+            "host": "elsewhere",
+            "connection": "close",
+            "te": "x",
+            "content-type": "y",
+            ":path": "/",
+        }
+        method = bridge.tools["weather.Metadata"].with_options(
+            metadata={**given, "user-agent": "u", "grpc-encoding": "z"}
+        )
+        found = (await soon(method()))["values"]
+        assert found.keys() == {"user-agent", "x-request-id", "tenant"}
+        assert found["user-agent"].startswith("grpc-tool-bridge")
+
+
 async def test_nothing_of_the_callers_metadata_is_sent_by_default_but_the_id_of_the_call() -> None:
     async with weather_bridge() as bridge:
         method = bridge.tools["weather.Metadata"].with_options(metadata={"tenant": "t1"})

@@ -7,12 +7,13 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionResponse
 
-from grpc_tool_bridge import BridgeServer
+from grpc_tool_bridge import BridgeServer, ToolExecutionError
 from grpc_tool_bridge.adapters.grpc import Bounds, GrpcService, import_grpc
 from grpc_tool_bridge.errors import SerializationError, UnavailableError
-from support.grpc_services.bridges import bridge_of, refused
-from support.grpc_services.compiled import Types
+from support.grpc_services.bridges import bridge_of, refused, values_of
+from support.grpc_services.compiled import Types, types_of
 from support.grpc_services.lying import file_of, hangs_after, reflects, serialized
+from support.grpc_services.odd import odd_bridge
 from support.grpc_services.serving import reflection_handler, service_handler, serving
 from support.waiting import soon, until
 
@@ -140,6 +141,22 @@ async def test_fifty_megabytes_of_descriptors_are_refused() -> None:
     assert "over 16,777,216 bytes" in in_parts
 
 
+async def test_descriptors_of_few_bytes_that_take_much_memory_are_refused() -> None:
+    # A hundred thousand messages without names.
+    empty = GOOD.SerializeToString() + b"\x22\x00" * 100_000
+    text = await start_error(reflects(["good.S"], lambda _: [empty]), bounds=Bounds(descriptor_parts=1_000_000))
+    assert "over 1,000,000 parts" in text
+    numbers = itertools.count()
+
+    def answer(_: str) -> Any:
+        file = file_of(f"f{next(numbers)}.proto", package="good", service="S")
+        return [file.SerializeToString() + b"\x22\x00" * 1_000]
+
+    services = [f"good.S{number}" for number in range(100)]
+    in_parts = await start_error(reflects(services, answer), bounds=Bounds(descriptor_parts=100_000))
+    assert "over 100,000 parts" in in_parts
+
+
 async def test_too_many_services_and_methods_are_refused() -> None:
     text = await start_error(reflects((f"a.S{number}" for number in range(100)), known()), bounds=Bounds(services=50))
     assert "it lists 100 services; the limit is 50" in text
@@ -214,6 +231,17 @@ async def test_types_of_protobuf_are_its_own() -> None:
     assert names(service) == ["uses.S.Do"]
     assert "types of protobuf itself" in reasons(service)["google.protobuf.S"]
     assert '"date-time"' in service.tools[0].spec.input_schema or "3339" in service.tools[0].spec.input_schema
+
+
+async def test_other_files_of_google_are_the_services_own_if_it_has_them() -> None:
+    newer = file_of("google/type/date.proto", package="google.type")
+    newer.message_type[0].name = "Newer"
+    uses = file_of("uses.proto", package="uses", imports=[newer.name], service="S")
+    uses.message_type[0].field[0].type = FieldDescriptorProto.TYPE_MESSAGE
+    uses.message_type[0].field[0].type_name = ".google.type.Newer"
+    assert names(await taken_in(reflects(["uses.S"], known(uses, newer)))) == ["uses.S.Do"]
+    uses.message_type[0].field[0].type_name = ".google.type.Date"
+    assert names(await taken_in(reflects(["uses.S"], known(uses)))) == ["uses.S.Do"]
 
 
 async def test_a_copy_of_a_file_of_protobuf_under_another_path_is_the_original() -> None:
@@ -292,3 +320,22 @@ async def test_a_service_that_turns_hostile_keeps_the_tools_that_it_had(monkeypa
             await until(lambda: asked > 2, "for readings")
             assert "good.S.Do" in bridge.tools
             assert not source.away
+
+
+@pytest.mark.parametrize("size", [1_000, 2_000_000])
+async def test_a_small_response_that_would_be_large_in_memory_is_refused(size: int) -> None:
+    async def widen(request: Any, context: Any) -> Any:
+        return types_of("odd.proto").message("odd.v1.Wide").FromString(b"\x0a\x00" * size)
+
+    async def widen_all(request: Any, context: Any) -> Any:
+        while True:
+            yield await widen(request, context)
+
+    async with odd_bridge(methods={"Widen": widen, "WidenAll": widen_all}) as bridge:
+        if size == 1_000:
+            assert len((await soon(bridge.tools["odd.Widen"]()))["parts"]) == size
+            return
+        error = await refused(bridge.tools["odd.Widen"](), "its response has over 1,000,000 values")
+        assert error.error_type == "MessageTooLarge"
+        with pytest.raises(ToolExecutionError, match="its response has over 1,000,000 values"):
+            await soon(values_of(bridge.tools["odd.WidenAll"].stream()))

@@ -2,13 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from grpc_tool_bridge.llm.values import NOT_FINITE
 
 # Deeper parts are of any type.
 MAX_DEPTH = 12
 REFERENCE = "#/$defs/"
 _MAX_SHAPE_DEPTH = 100
+# Of maps of protobuf, by the pattern of their keys in JSON.
+_KEY_TYPES = {"^-?[0-9]+$": "int", "^(true|false)$": "bool"}
+# How JSON has numbers that in Python are of the same type as all others.
+_NOT_FINITE = {"enum": list(NOT_FINITE)}
 # What says nothing about which values there are.
 _REMARKS = frozenset({"description", "title", "default", "examples", "deprecated", "$comment"})
 
@@ -23,6 +29,8 @@ class Schema:
         about: What it is of, such as ``find limit``; names a type that has no name.
         is_python: Whether values are Python's: a date-time is a ``datetime``, and not a text.
         is_result: Whether it is of a result.
+        is_message: Whether values are those of a message of protobuf: base64 is of ``bytes``, and the keys of a map are
+            integers or truth values if their texts can be nothing else.
     """
 
     part: Any
@@ -30,16 +38,28 @@ class Schema:
     about: str
     is_python: bool
     is_result: bool
+    is_message: bool = False
 
     def of(self, part: Any, more: str = "") -> "Schema":
         """Returns another part of the same schema."""
-        return Schema(part, self.definitions, f"{self.about} {more}".strip(), self.is_python, self.is_result)
+        return replace(self, part=part, about=f"{self.about} {more}".strip())
+
+    @property
+    def is_any(self) -> bool:
+        """Whether it is of an Any, which has the fields of the message in it beside its type."""
+        return self.is_message and "@type" in self.part.get("properties", ())
+
+    @property
+    def key_type(self) -> str:
+        """The Python type of the keys of an object."""
+        names = self.part.get("propertyNames") if self.is_message else None
+        return _KEY_TYPES.get(names.get("pattern", ""), "str") if isinstance(names, dict) else "str"
 
 
 def choices_of(part: Mapping[str, Any]) -> list[Any]:
     """Returns what a schema allows a choice between; nothing if it is no choice."""
     found = part.get("anyOf", part.get("oneOf"))
-    return found if isinstance(found, list) else []
+    return [choice for choice in found if choice != _NOT_FINITE] if isinstance(found, list) else []
 
 
 def resolved_part(schema: Schema) -> Mapping[str, Any]:
@@ -72,7 +92,7 @@ def shape_of(schema: Schema) -> str:
     """Writes all that decides which values a schema allows, with what it refers to; two of one shape are one type."""
     found: dict[str, Any] = {}
     shape = _shape(schema.part, schema, found)
-    return json.dumps([shape, found, schema.is_python], sort_keys=True)
+    return json.dumps([shape, found, schema.is_python, schema.is_message], sort_keys=True)
 
 
 def _shape(part: Any, schema: Schema, found: dict[str, Any], depth: int = 0) -> Any:

@@ -13,7 +13,7 @@ from grpc_tool_bridge.client.stub_schemas import Schema
 from grpc_tool_bridge.client.stub_source import INDENT, WIDTH, call, docstring, joined, literal, quoted
 from grpc_tool_bridge.client.stub_types import Annotation, Types
 from grpc_tool_bridge.client.typed import BlockingTools, TypedTools
-from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, is_older_version
+from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, is_of_grpc, is_older_version
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ToolSpec, ToolType
 from grpc_tool_bridge.tools.argument_kinds import KIND_RULES, kind_of
 from grpc_tool_bridge.tools.tool_versions import version_key
@@ -168,7 +168,9 @@ class _Module:
 
     def _result(self, spec: ToolSpec) -> str:
         schema = _object(spec.output_schema)
-        part = Schema(schema, _definitions(schema), f"{spec.name} result", bool(spec.return_type.python_type), True)
+        is_python = bool(spec.return_type.python_type)
+        about = f"{spec.name} result"
+        part = Schema(schema, _definitions(schema), about, is_python, is_result=True, is_message=is_of_grpc(spec))
         text = self._types.text(self._types.read(part, spec.return_type.python_type))
         if spec.type != ToolType.STREAMING:
             return text
@@ -190,9 +192,8 @@ class _Module:
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 part = schema.get("additionalProperties")
             about = f"{spec.name} {argument.name}"
-            annotation = self._types.read(
-                Schema(part, definitions, about, is_python, is_result=False), argument.python_type
-            )
+            given = Schema(part, definitions, about, is_python, is_result=False, is_message=is_of_grpc(spec))
+            annotation = self._types.read(given, argument.python_type)
             is_single = kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
             default = self._default(argument, annotation) if is_single and not argument.required else None
             if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and default is None and after_optional:

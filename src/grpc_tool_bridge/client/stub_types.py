@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from grpc_tool_bridge.client.stub_names import Names, class_name
@@ -200,7 +200,13 @@ class Types:
         values = resolved_part(schema).get("additionalProperties")
         key = self._known(_name(hints[0])) if hints else None
         value_hint = ast.Name("int") if name == "Counter" else hints[1] if len(hints) > 1 else None
-        key_text = self.text(key) if key is not None else self.builtin("str") if not hints else self.text(self._any())
+        key_text = (
+            self.text(key)
+            if key is not None
+            else self.builtin(schema.key_type)
+            if not hints
+            else self.text(self._any())
+        )
         value = self._inner(schema.of(values, "value"), value_hint, depth)
         if name == "Mapping" and not schema.is_result:
             return Annotation((f"{self.imported('collections.abc', 'Mapping')}[{key_text}, {value}]",))
@@ -249,6 +255,8 @@ class Types:
 
     def _of_kind(self, schema: Schema, kind: Any, depth: int) -> Annotation:
         part = schema.part
+        if kind == "string" and schema.is_message and part.get("contentEncoding") == "base64":
+            return self._known("bytes") or self._any()
         if kind == "string" and schema.is_python:
             text_format = part.get("format")
             name = "bytes" if part.get("contentEncoding") == "base64" else _FORMATS.get(str(text_format), "str")
@@ -276,12 +284,12 @@ class Types:
         return Annotation((f"{self.builtin('list')}[{item}]",))
 
     def _object(self, schema: Schema, depth: int) -> Annotation:
-        if _has_fields(schema.part):
+        if _has_fields(schema.part) and not schema.is_any:
             return self._named(schema, class_name(schema.about))
         # What has properties all the same, such as one without a name, may have values of different types.
         others = None if schema.part.get("properties") else schema.part.get("additionalProperties")
         value = self._inner(schema.of(others, "value"), None, depth)
-        return Annotation((f"{self.builtin('dict')}[{self.builtin('str')}, {value}]",))
+        return Annotation((f"{self.builtin('dict')}[{self.builtin(schema.key_type)}, {value}]",))
 
     def _defined(self, schema: Schema, reference: Any, depth: int) -> Annotation:
         name = str(reference).removeprefix(REFERENCE)
@@ -326,7 +334,7 @@ class Types:
         base = self.imported("typing", "TypedDict")
         needed, fields = needed_keys(schema.part, schema), {}
         for key, part in schema.part["properties"].items():
-            inner = Schema(part, schema.definitions, f"{name} {key}", schema.is_python, schema.is_result)
+            inner = replace(schema, part=part, about=f"{name} {key}")
             text = self._inner(inner, None, 0)
             fields[str(key)] = text if key in needed else self._optional(text, schema)
         remark = schema.part.get("description")

@@ -15,6 +15,9 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 HIDDEN_KEY = "hidden"
 DEPRECATED_KEY = "deprecated"
 TAGS_KEY = "tags"
+# What texts call the gRPC service that has the tool, and the full name of its method there.
+GRPC_SERVICE_KEY = "grpc.service"
+GRPC_METHOD_KEY = "grpc.method"
 
 # Between a tool's name and its version, as in ``add@1``: no name of a tool has this character.
 VERSION_SIGN = "@"
@@ -33,6 +36,11 @@ def is_hidden(spec: ToolSpec) -> bool:
 def deprecated_of(spec: ToolSpec) -> str:
     """Returns what a deprecated tool says to use instead; empty if it is not deprecated."""
     return spec.metadata.get(DEPRECATED_KEY, "")
+
+
+def is_of_grpc(spec: ToolSpec) -> bool:
+    """Returns whether a tool is a method of a gRPC service, so that its values are those of messages."""
+    return GRPC_METHOD_KEY in spec.metadata
 
 
 def tags_of(spec: ToolSpec) -> tuple[str, ...]:

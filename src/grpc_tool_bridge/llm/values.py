@@ -22,6 +22,9 @@ _BASE64 = "base64"
 _JSON_FORM: dict[str, Any] = {"bytes_mode": "base64", "inf_nan_mode": "constants"}
 _URL_SAFE = str.maketrans("-_", "+/")
 
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+"""The texts for numbers that JSON does not have."""
+
 # Rows of a frame; a model that needs more calls a tool that aggregates them.
 MAX_ROWS = 1_000
 # Values of an array that are written out; of a larger one, only both ends.

@@ -72,6 +72,26 @@ def sources_of(sources: Any) -> list[ToolSource]:
     return found
 
 
+class _InTurn:
+    """Takes the tools of a source when those before it have started.
+
+    Args:
+        offer: What takes them.
+        before: The starts of the sources before it.
+    """
+
+    def __init__(self, offer: Offer, before: Iterable[asyncio.Future[None]]) -> None:
+        self._offer = offer
+        self._before = tuple(before)
+
+    async def replace(self, tools: Sequence[Tool]) -> Sequence[Refusal]:
+        """See ``Offer``."""
+        if self._before:
+            await asyncio.wait(self._before)
+            self._before = ()
+        return await self._offer.replace(tools)
+
+
 class RunningSources:
     """Sources that are started and ended together.
 
@@ -85,10 +105,14 @@ class RunningSources:
     async def start(self) -> None:
         """Starts all sources at the same time; if one fails, all are ended.
 
+        They offer their first tools in their order, so that of two tools of one name the same one is taken each time.
+
         Raises:
             ToolBridgeError: A source can never offer any tools.
         """
-        starting = [asyncio.ensure_future(source.start(offer)) for source, offer in self._offers]
+        starting: list[asyncio.Future[None]] = []
+        for source, offer in self._offers:
+            starting.append(asyncio.ensure_future(source.start(_InTurn(offer, tuple(starting)))))
         try:
             await asyncio.gather(*starting)
         except BaseException:

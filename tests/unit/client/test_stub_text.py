@@ -12,6 +12,7 @@ import pytest
 
 from grpc_tool_bridge import ToolSpec, tool
 from grpc_tool_bridge.client.stub_text import stub_module
+from grpc_tool_bridge.tools.external import external_tool
 from unit.client.stub_specs import SPECS
 
 EXPECTED = '''"""The tools of a hub as methods with types.
@@ -172,3 +173,33 @@ def test_hidden_tools_and_older_versions_have_no_method_and_a_deprecated_one_is_
     assert stub_module([older, newest, spec(name="reset", hidden=True)]) == alone
     assert stub_module([newest, older]) == alone
     assert stub_module([listed, newest]) == alone
+
+
+def test_methods_of_grpc_services_have_the_types_of_their_messages() -> None:
+    number = {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
+    data = {"type": "string", "contentEncoding": "base64"}
+    properties = {
+        "data": data,
+        "real": number,
+        "when": {"type": "string", "format": "date-time"},
+        "by_number": {"type": "object", "additionalProperties": data, "propertyNames": {"pattern": "^-?[0-9]+$"}},
+        "by_truth": {"type": "object", "additionalProperties": number, "propertyNames": {"pattern": "^(true|false)$"}},
+        "anything": {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]},
+    }
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    known = external_tool("take", "", run, input_schema=schema, output_schema=schema)
+    known.spec.metadata["grpc.method"] = "p.S.Take"
+    text = stub_module([known.spec])
+    types = {
+        "data": "bytes", "real": "float", "when": "str", "by_number": "dict[int, bytes]",
+        "by_truth": "dict[bool, float]", "anything": "dict[str, Any]",
+    }  # fmt: skip
+    for name, expected in types.items():
+        # As an argument, and as a key of the result.
+        assert text.count(f"{name}: {expected}") == 2, name
+    del known.spec.metadata["grpc.method"]
+    assert "data: str" in stub_module([known.spec])
+
+
+async def run(arguments: dict[str, Any], context: Any) -> Any:
+    raise NotImplementedError

@@ -15,6 +15,8 @@ class Bounds:
 
     Attributes:
         descriptor_bytes: Bytes of all descriptors together.
+        descriptor_parts: Parts of these descriptors, such as a field or a list, which all take memory however few bytes
+            they are; counted where they come by reflection.
         files: Files that they come from, with all that these import.
         services: Services that it may list.
         methods: Methods that become tools.
@@ -25,6 +27,7 @@ class Bounds:
     """
 
     descriptor_bytes: int = 16 * MIB
+    descriptor_parts: int = 4_000_000
     files: int = 5_000
     services: int = 5_000
     methods: int = 10_000

@@ -13,6 +13,7 @@ from grpc_tool_bridge.adapters.grpc.aio_internals import keep_status
 from grpc_tool_bridge.adapters.grpc.config import ServiceConfig, is_metadata_name, is_metadata_text
 from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unavailable
 from grpc_tool_bridge.adapters.grpc.methods import Method
+from grpc_tool_bridge.adapters.grpc.weights import MAX_VALUES
 from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, SerializationError, ValidationError
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.values.offload import in_reader
@@ -111,7 +112,7 @@ class Caller:
             if why := why_away():
                 raise unavailable(method, self._config.name, why)
             try:
-                data = method.write(arguments).SerializeToString()
+                data = method.serialize(method.write(arguments))
             except ValidationError as error:
                 raise _invalid(error, method) from None
             if len(data) > most:
@@ -127,7 +128,7 @@ class Caller:
             if why := self._why_away():
                 raise unavailable(method, self._config.name, why)
             try:
-                made = [message.SerializeToString() for message in method.write_all(arguments)]
+                made = list(map(method.serialize, method.write_all(arguments)))
             except ValidationError as error:
                 raise _invalid(error, method) from None
             for index, data in enumerate(made):
@@ -171,6 +172,9 @@ class Caller:
 
     def _result(self, method: Method, data: bytes) -> Any:
         try:
+            if method.is_too_much(data):
+                text = f"its response has over {MAX_VALUES:,} values, those of unset fields among them"
+                raise error_for(method, self._config.name, "MessageTooLarge", text)
             message: Message = method.parse(data)
         except DecodeError as error:
             self._on_doubt()

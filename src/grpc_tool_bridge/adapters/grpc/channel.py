@@ -8,6 +8,8 @@ from grpc_tool_bridge.transport.proxies import channel_target
 
 _RECONNECT_FIRST_MS = 100
 _RECONNECT_LAST_MS = 2_000
+# For one try to connect: over TLS to another continent it takes a second.
+_CONNECT_MS = 5_000
 
 
 def read_credentials(config: ServiceConfig) -> grpc.ChannelCredentials | None:
@@ -43,7 +45,8 @@ def open_channel(config: ServiceConfig, credentials: grpc.ChannelCredentials | N
         ("grpc.enable_retries", 0),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.initial_reconnect_backoff_ms", _RECONNECT_FIRST_MS),
-        ("grpc.min_reconnect_backoff_ms", _RECONNECT_FIRST_MS),
+        # Also the least time that a try may take; one that is refused is repeated sooner.
+        ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", _RECONNECT_LAST_MS),
         ("grpc.primary_user_agent", "grpc-tool-bridge"),
     ]

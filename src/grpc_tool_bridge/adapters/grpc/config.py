@@ -26,6 +26,12 @@ _SCHEME = re.compile(r"(grpcs?)://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"(https?|wss?|tcp)://", re.IGNORECASE)
 # A key of metadata, by the specification of gRPC over HTTP/2.
 _KEY = re.compile(r"[0-9a-z_.-]{1,128}")
+# Names that HTTP gives a meaning for one connection or message: with some of them a server refuses a call, and with
+# ``host`` a proxy may send it elsewhere.
+_OF_HTTP = frozenset(
+    {"accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"}
+    | {"keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent"}
+)
 FROM_ENVIRONMENT = "env:"
 
 
@@ -323,7 +329,7 @@ def _metadata(given: Any) -> dict[str, str | bytes]:
         if not is_metadata_name(name):
             raise ValidationError(
                 f"{clipped_repr(key, 60)} is not a name of metadata; it has letters, digits, '_', '-' and '.', and "
-                "does not begin with grpc-"
+                "does not begin with grpc-; nor is it one of HTTP's own, such as host"
             )
         if name.endswith("-bin"):
             if not isinstance(value, str | bytes):
@@ -376,5 +382,5 @@ def _fitting(name: str) -> str:
 
 
 def is_metadata_name(name: str) -> bool:
-    """Returns whether a name in lower case can be one of metadata that is not gRPC's own."""
-    return _KEY.fullmatch(name) is not None and not name.startswith("grpc-")
+    """Returns whether a name in lower case can be one of metadata that is neither gRPC's own nor HTTP's."""
+    return _KEY.fullmatch(name) is not None and not name.startswith("grpc-") and name not in _OF_HTTP

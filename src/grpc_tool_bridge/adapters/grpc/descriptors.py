@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.canonical import declares_only_protobufs_own, make_canonical
@@ -21,7 +21,9 @@ from grpc_tool_bridge.rpc.bounds import shown
 _KNOWN = re.compile(
     r"google/(?:protobuf|protobuf/compiler|api|rpc|rpc/context|type|longrunning|logging/type)/\w+\.proto"
 )
-_PROTOBUF = "google/protobuf/"
+
+PROTOBUF = "google/protobuf/"
+"""The folder of protobuf's own files."""
 _PROTOBUF_PACKAGE = "google.protobuf"
 
 
@@ -113,10 +115,6 @@ class Descriptors:
         """Returns the descriptor of a message; raises KeyError if there is none."""
         found: Descriptor = self.pool.FindMessageTypeByName(full_name)
         return found
-
-    def message_class(self, descriptor: Descriptor) -> type[Message]:
-        """Returns the class of a message."""
-        return message_factory.GetMessageClass(descriptor)
 
     def problem_of(self, service: str) -> str:
         """Returns why a service that was to be there is not."""
@@ -222,9 +220,9 @@ def _with_protobufs_own(
     known: dict[str, FileDescriptorProto] = {}
     aliases: dict[str, str] = {}
     for name, file in found.items():
-        if file.package != _PROTOBUF_PACKAGE and not name.startswith(_PROTOBUF):
+        if file.package != _PROTOBUF_PACKAGE and not name.startswith(PROTOBUF):
             continue
-        original = f"{_PROTOBUF}{name.rpartition('/')[2]}"
+        original = f"{PROTOBUF}{name.rpartition('/')[2]}"
         own = known_file(original)
         if own is not None:
             known[original] = own

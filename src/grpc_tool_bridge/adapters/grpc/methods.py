@@ -13,20 +13,20 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.bounds import one_line
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
-from grpc_tool_bridge.adapters.grpc.fields import json_names
+from grpc_tool_bridge.adapters.grpc.fields import json_names, message_class, takes_request
 from grpc_tool_bridge.adapters.grpc.names import chosen, is_about_servers, tool_names, why_no_tool
 from grpc_tool_bridge.adapters.grpc.reading import Readers
-from grpc_tool_bridge.adapters.grpc.requests import takes_request
 from grpc_tool_bridge.adapters.grpc.schemas import Schemas
+from grpc_tool_bridge.adapters.grpc.types import Types
+from grpc_tool_bridge.adapters.grpc.weights import MAX_VALUES, Weights
 from grpc_tool_bridge.adapters.grpc.writing import Writers
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.errors import wire_text
 from grpc_tool_bridge.llm.mcp_names import ANNOTATIONS_KEY
+from grpc_tool_bridge.llm.tool_marks import GRPC_METHOD_KEY, GRPC_SERVICE_KEY
 from grpc_tool_bridge.tools.sources import Refusal
 
-# Keys of the metadata of a tool: what texts call the service, the method's full name there, and its kind.
-SERVICE_KEY = "grpc.service"
-METHOD_KEY = "grpc.method"
+# Key of the metadata of a tool: the kind of its method.
 KIND_KEY = "grpc.kind"
 
 # By whether requests are streamed, and whether responses are.
@@ -56,6 +56,7 @@ class Codecs:
     def __init__(self, descriptors: Descriptors) -> None:
         self.readers = Readers(descriptors.pool)
         self.writers = Writers(descriptors.pool)
+        self.weights = Weights(Types(descriptors.pool))
         self.schemas = Schemas(descriptors.pool, descriptors.comment_of)
 
 
@@ -158,6 +159,12 @@ class Method:
         return self._codecs.writers.requests_writer_of(self.descriptor.input_type, self.tool)
 
     @cached_property
+    def serialize(self) -> Callable[[Message], bytes]:
+        """Writes a request as bytes: the method of its class, since a field of it may have the name of the method."""
+        serialize: Callable[[Message], bytes] = message_class(self.descriptor.input_type).SerializeToString
+        return serialize
+
+    @cached_property
     def read(self) -> Callable[[Message], Any]:
         """Makes plain data of a response; raises SerializationError."""
         return self._codecs.readers.reader_of(self.descriptor.output_type)
@@ -165,12 +172,18 @@ class Method:
     @cached_property
     def parse(self) -> Callable[[bytes], Message]:
         """Parses a response; raises DecodeError."""
-        return self._descriptors.message_class(self.descriptor.output_type).FromString
+        parse: Callable[[bytes], Message] = message_class(self.descriptor.output_type).FromString
+        return parse
+
+    @cached_property
+    def is_too_much(self) -> Callable[[bytes], bool]:
+        """Whether the data of a response would have over ``MAX_VALUES`` values; raises DecodeError."""
+        return self._codecs.weights.excess_of(self.descriptor.output_type, MAX_VALUES)
 
     def metadata(self, server: str) -> dict[str, str]:
         """Returns the metadata of the tool."""
         kind = KINDS[self.takes_stream, self.gives_stream]
-        found = {SERVICE_KEY: server, METHOD_KEY: self.full_name, KIND_KEY: kind}
+        found = {GRPC_SERVICE_KEY: server, GRPC_METHOD_KEY: self.full_name, KIND_KEY: kind}
         if self.is_idempotent:
             hints = {"readOnlyHint": True} if self.is_read_only else {}
             found[ANNOTATIONS_KEY] = json.dumps({**hints, "idempotentHint": True})

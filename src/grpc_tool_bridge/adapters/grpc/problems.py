@@ -7,8 +7,12 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.near_names import near_names
 from grpc_tool_bridge.tools.wording import show
 
-# Levels of messages in messages, and of lists and dicts in values of any type; protobuf reads no more than 100.
-MAX_LEVELS = 64
+# Levels of messages in messages; protobuf reads no more than 100. The value of a map is two levels deeper, and so is an
+# item of a list in a value of any type; in such a value, a dict takes three.
+MAX_LEVELS = 96
+LEVELS_OF_ENTRY = 2
+LEVELS_OF_LIST = 2
+LEVELS_OF_DICT = 3
 # After this many problems of one value, no more are looked for.
 MAX_PROBLEMS = 20
 # How many names the text about an unknown one lists, if none looks like it.
@@ -39,7 +43,7 @@ def wrong(expected: str, value: Any) -> WrongError:
 
 def too_deep() -> WrongError:
     """Returns the error for a value that is nested deeper than ``MAX_LEVELS``, or contains itself."""
-    return said(f"is nested deeper than {MAX_LEVELS} levels, or contains itself")
+    return said(f"is nested deeper than {MAX_LEVELS} levels of messages, or contains itself")
 
 
 def said(text: str) -> WrongError:

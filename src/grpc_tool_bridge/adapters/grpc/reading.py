@@ -14,22 +14,29 @@ from google.protobuf.message import DecodeError, Message
 from grpc_tool_bridge.adapters.grpc.fields import (
     MESSAGES,
     NULL_VALUE,
+    VALUE_TYPES,
     entry_of,
     enum_of,
+    form_of,
     has_presence,
     is_empty,
     is_map,
+    is_repeated,
     label_of,
     message_class,
     message_of,
 )
-from grpc_tool_bridge.adapters.grpc.json_values import read_list, read_struct, read_value
-from grpc_tool_bridge.adapters.grpc.masks import read_mask
 from grpc_tool_bridge.adapters.grpc.problems import MAX_LEVELS, TooDeepError
 from grpc_tool_bridge.adapters.grpc.scalars import names_by_number
-from grpc_tool_bridge.adapters.grpc.times import read_duration, read_moment
 from grpc_tool_bridge.adapters.grpc.types import BYTES_KEY, TYPE_KEY, VALUE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
+from grpc_tool_bridge.adapters.grpc.well_known import (
+    read_duration,
+    read_list,
+    read_mask,
+    read_moment,
+    read_struct,
+    read_value,
+)
 from grpc_tool_bridge.errors import SerializationError
 
 # Reads a value, with the levels that are left for messages in it.
@@ -55,7 +62,7 @@ def reader_of(descriptor: Descriptor, pool: DescriptorPool) -> Callable[[Message
 
     Returns:
         Takes a message, and returns a dict, or what the type has as its own form; None for a ``google.protobuf.Empty``.
-        It raises SerializationError if the message is nested deeper than 64 levels. A text of proto2 that is not UTF-8
+        It raises SerializationError if the message is nested deeper than 96 levels. A text of proto2 that is not UTF-8
         is bytes.
     """
     return Readers(pool).reader_of(descriptor)

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc.aio
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from grpc_tool_bridge.adapters.grpc.aio_internals import keep_status
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
-from grpc_tool_bridge.adapters.grpc.descriptors import known_file
+from grpc_tool_bridge.adapters.grpc.descriptors import PROTOBUF, known_file
+from grpc_tool_bridge.adapters.grpc.types import Types
+from grpc_tool_bridge.adapters.grpc.weights import Weights
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ResourceExhaustedError, UnimplementedError
 from grpc_tool_bridge.rpc.bounds import shown
 
@@ -24,6 +27,8 @@ REFLECTION_SERVICES = frozenset(_SERVICES)
 
 # More bytes are read by a thread: to parse a mebibyte takes milliseconds.
 _SLOW_BYTES = 65_536
+# Of descriptors.
+_WEIGHTS = Weights(Types(descriptor_pool.Default()))
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
@@ -101,7 +106,7 @@ class _Reading:
         self._seen: set[bytes] = set()
         self._defined: set[str] = set()
         self._found = Reflected(protocol=protocol)
-        self._size = 0
+        self._size = self._parts = 0
         self._asked = 0
 
     async def read(self) -> Reflected:
@@ -134,7 +139,8 @@ class _Reading:
         while waiting:
             file = waiting.pop()
             for name in file.dependency:
-                if name in self._files or name in asked or known_file(name) is not None:
+                # Those of protobuf itself never come from a service; others may be newer there than here.
+                if name in self._files or name in asked or (name.startswith(PROTOBUF) and known_file(name) is not None):
                     continue
                 asked.add(name)
                 answer = await self._ask(ServerReflectionRequest(file_by_filename=name))
@@ -164,7 +170,7 @@ class _Reading:
                 f"its descriptors take over {self._bounds.descriptor_bytes:,} bytes, which is the limit"
             )
         self._seen.update(fresh)
-        parsed = await asyncio.to_thread(_parsed, fresh) if size > _SLOW_BYTES else _parsed(fresh)
+        parsed = await asyncio.to_thread(self._parsed, fresh) if size > _SLOW_BYTES else self._parsed(fresh)
         new: list[FileDescriptorProto] = []
         for file in parsed:
             if file.name not in self._files:
@@ -177,15 +183,19 @@ class _Reading:
             raise ResourceExhaustedError(f"it has over {self._bounds.files:,} files, which is the limit")
         return new
 
-
-def _parsed(fresh: Sequence[bytes]) -> list[FileDescriptorProto]:
-    try:
-        files = [FileDescriptorProto.FromString(data) for data in fresh]
-    except DecodeError as error:
-        raise ProtocolError(f"it describes itself by what is no descriptor: {str(error)[:200]}") from None
-    if not all(file.name for file in files):
-        raise ProtocolError("it describes a file without a name")
-    return files
+    def _parsed(self, fresh: Sequence[bytes]) -> list[FileDescriptorProto]:
+        most = self._bounds.descriptor_parts
+        try:
+            for data in fresh:
+                self._parts += _WEIGHTS.count(data, FileDescriptorProto.DESCRIPTOR, most - self._parts)
+                if self._parts > most:
+                    raise ResourceExhaustedError(f"its descriptors have over {most:,} parts, which is the limit")
+            files = [FileDescriptorProto.FromString(data) for data in fresh]
+        except DecodeError as error:
+            raise ProtocolError(f"it describes itself by what is no descriptor: {str(error)[:200]}") from None
+        if not all(file.name for file in files):
+            raise ProtocolError("it describes a file without a name")
+        return files
 
 
 def _full(file: FileDescriptorProto, name: str) -> str:

@@ -19,22 +19,27 @@ from grpc_tool_bridge.adapters.grpc.fields import (
     INTS,
     MESSAGES,
     NULL_VALUE,
+    REQUEST,
+    REQUESTS,
+    VALUE_TYPES,
     entry_of,
     enum_of,
+    form_of,
     has_presence,
     is_closed,
     is_empty,
     is_map,
+    is_repeated,
     is_required,
     label_of,
     message_of,
     oneofs_of,
+    takes_request,
 )
-from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
 from grpc_tool_bridge.adapters.grpc.rules import FieldRules, Rules, is_deprecated
 from grpc_tool_bridge.adapters.grpc.scalars import MAX_EXACT
 from grpc_tool_bridge.adapters.grpc.types import TYPE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
+from grpc_tool_bridge.llm.values import NOT_FINITE
 from grpc_tool_bridge.tools.spec_arguments import MAX_SCHEMA_BYTES
 
 # Returns the comment of a message, a field, an enum, a value of one or a oneof; "" without one.
@@ -77,6 +82,7 @@ _SCALARS: Mapping[int, Schema] = {
     FieldDescriptor.TYPE_STRING: {"type": "string"},
     FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
 }
+_FLOATS = frozenset({FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT})
 _FORMS: Mapping[str, Schema] = {
     "Timestamp": {"type": "string", "format": "date-time"},
     "Duration": {"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$"},
@@ -404,7 +410,7 @@ class _Builder:
             chosen = None if rules is None or self._output else rules.choices
             return self._enum(enum_of(field), chosen)
         self._spend(_PART_BYTES + sum(len(str(item)) for item in added.values()))
-        return _merged(_scalar(field.type), added), ""
+        return _merged(_scalar(field.type, output=self._output), added), ""
 
     def _form(self, form: str) -> Schema:
         self._spend(2 * _PART_BYTES)
@@ -412,7 +418,7 @@ class _Builder:
             url = {"type": "string", "description": "Its type, such as type.googleapis.com/package.Message."}
             schema: Schema = {"type": "object", "properties": {TYPE_KEY: url}}
             return schema if self._output else {**schema, "required": [TYPE_KEY]}
-        return dict(_FORMS[form]) if form in _FORMS else _scalar(VALUE_TYPES[form])
+        return dict(_FORMS[form]) if form in _FORMS else _scalar(VALUE_TYPES[form], output=self._output)
 
     def _enum(self, enum: EnumDescriptor, chosen: list[str] | None) -> tuple[Schema, str]:
         if enum.full_name == NULL_VALUE:
@@ -462,7 +468,10 @@ def _message_in(field: FieldDescriptor) -> Descriptor | None:
     return message_of(field)
 
 
-def _scalar(kind: int) -> Schema:
+def _scalar(kind: int, *, output: bool) -> Schema:
+    if output and kind in _FLOATS:
+        # A service may answer with what JSON has no number for, and writes as a text.
+        return {"anyOf": [{"type": "number"}, {"enum": list(NOT_FINITE)}]}
     if kind not in INTS:
         return dict(_SCALARS[kind])
     low, high = INTS[kind]

@@ -15,9 +15,9 @@ from grpc_tool_bridge.adapters.grpc.calls import Caller
 from grpc_tool_bridge.adapters.grpc.channel import open_channel, read_credentials
 from grpc_tool_bridge.adapters.grpc.config import ServiceConfig
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors
+from grpc_tool_bridge.adapters.grpc.failures import probe, reading_failure
 from grpc_tool_bridge.adapters.grpc.imports import Imported, Importer
 from grpc_tool_bridge.adapters.grpc.protos import is_described, read_description
-from grpc_tool_bridge.adapters.grpc.reading_failures import probe, reading_failure
 from grpc_tool_bridge.adapters.grpc.reflection import Reflected, read_reflection
 from grpc_tool_bridge.adapters.naming import Naming
 from grpc_tool_bridge.aio.backoff import back_off

@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import DESCRIPTORS
+from grpc_tool_bridge.adapters.grpc.fields import DESCRIPTORS
 
 # Keys of an Any in data: its type; its value, if it is no object or its type is not known; and the bytes of a known
 # type that cannot be read as it.

@@ -4,7 +4,7 @@ Fields are named as in the proto or as in JSON. None means that a field is not s
 What a field cannot hold exactly is refused, each wrong part by its path, such as ``legs[2].stop.city``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -13,17 +13,23 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.adapters.grpc.fields import (
     MESSAGES,
+    REQUEST,
+    REQUESTS,
+    VALUE_TYPES,
     entry_of,
+    form_of,
     is_map,
+    is_repeated,
+    is_required,
     json_names,
     message_class,
     message_of,
+    oneofs_of,
     takes_null,
+    takes_request,
 )
-from grpc_tool_bridge.adapters.grpc.given_names import GivenNames
-from grpc_tool_bridge.adapters.grpc.json_values import fill_list, fill_struct, fill_value
-from grpc_tool_bridge.adapters.grpc.masks import mask
 from grpc_tool_bridge.adapters.grpc.problems import (
+    LEVELS_OF_ENTRY,
     MAX_LEVELS,
     Problems,
     WrongError,
@@ -34,23 +40,26 @@ from grpc_tool_bridge.adapters.grpc.problems import (
     unknown,
     wrong,
 )
-from grpc_tool_bridge.adapters.grpc.requests import REQUEST, REQUESTS, takes_request
-from grpc_tool_bridge.adapters.grpc.scalar_fields import into_scalars, items_of, put_scalar, quick_maker
 from grpc_tool_bridge.adapters.grpc.scalars import (
     Convert,
     converter_for,
     converter_of,
+    into_scalars,
+    items_of,
     key_converter,
     octets,
+    put_scalar,
+    quick_maker,
 )
-from grpc_tool_bridge.adapters.grpc.times import duration, moment
 from grpc_tool_bridge.adapters.grpc.types import BYTES_KEY, TYPE_KEY, VALUE_KEY, Types
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import VALUE_TYPES, form_of, is_repeated
+from grpc_tool_bridge.adapters.grpc.well_known import duration, fill_list, fill_struct, fill_value, mask, moment
 
 # Writes a value into a message, with the levels that are left for messages in it; raises WrongError.
 Fill = Callable[[Any, Any, int], None]
 
 _TEXTS = frozenset({str})
+# Of the fields of a oneof, an error lists so many.
+_MAX_LISTED = 20
 
 
 def writer_of(descriptor: Descriptor, pool: DescriptorPool, what: str) -> Callable[[Mapping[str, Any]], Message]:
@@ -230,7 +239,7 @@ class Writers:
     def _put_item(self, item: FieldDescriptor) -> Callable[[Any, Any, Any, int], None]:
         if item.type in MESSAGES:
             inner = self._of(message_of(item))
-            return lambda container, key, value, left: inner.fill(container[key], value, left - 1)
+            return lambda container, key, value, left: inner.fill(container[key], value, left - LEVELS_OF_ENTRY)
         convert = converter_of(item)
 
         def put(container: Any, key: Any, value: Any, _: int) -> None:
@@ -296,6 +305,46 @@ class _Writer:
 
 
 # --------------------------------------------------------------------------------------------------- a message's fields
+
+
+class GivenNames:
+    """What is checked of the names of the fields that are given.
+
+    Attributes:
+        nullable: Names of fields for which null is a value.
+        required: Names of fields that must be given.
+        watched: Names that need to be checked: JSON names, and members of oneofs.
+        listed: The names that errors list.
+    """
+
+    def __init__(self, descriptor: Descriptor, names: Collection[str]) -> None:
+        self._aliases = json_names(descriptor)
+        by_name = descriptor.fields_by_name
+        fields = {name: by_name.get(self._aliases.get(name, name)) for name in names}
+        self.nullable = {name for name, field in fields.items() if field is not None and takes_null(field)}
+        self.required = [field.name for field in descriptor.fields if is_required(field)]
+        self._oneofs = [[item.name for item in items] for _, items in oneofs_of(descriptor) if len(items) > 1]
+        self.watched = {name for names in self._oneofs for name in names} | self._aliases.keys()
+        self.listed = [name for name in names if name not in self._aliases]
+
+    def check(self, given: Mapping[str, Any], problems: Problems) -> None:
+        """Refuses a field given by both of its names, several fields of a oneof, and that one is missing."""
+        names = [name for name in given if given[name] is not None or name in self.nullable]
+        by_name: dict[str, str] = {}
+        for name in names:
+            field = self._aliases.get(name, name)
+            if field in by_name:
+                alias = name if name != field else by_name[field]
+                problems.add(step_to(field), said(f"given twice, as '{field}' and as '{alias}'"))
+            by_name[field] = name
+        for members in self._oneofs:
+            chosen = [member for member in members if member in by_name]
+            if len(chosen) > 1:
+                listed = ", ".join(f"'{member}'" for member in members[:_MAX_LISTED])
+                problems.add(step_to(chosen[1]), said(f"only one of {listed} may be given, '{chosen[0]}' is as well"))
+        for name in self.required:
+            if name not in by_name:
+                problems.add(step_to(name), said("missing"))
 
 
 def _fields_filler(descriptor: Descriptor, puts: Mapping[str, Fill]) -> Fill:

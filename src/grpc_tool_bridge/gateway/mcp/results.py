@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -194,10 +195,19 @@ def _as_text(_: ToolSpec, value: Any) -> Any:
         return value
     text = value_text(value)
     try:
-        return from_json(text, allow_inf_nan=False)
+        return _finite(from_json(text, allow_inf_nan=True))
     except (ValueError, PydanticSerializationError):
         # One that is a text by itself, such as a frame.
         return text
+
+
+def _finite(content: Any) -> Any:
+    """Writes numbers that JSON does not have as texts."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else value_text(content)
+    if isinstance(content, dict):
+        return {key: _finite(item) for key, item in content.items()}
+    return list(map(_finite, content)) if isinstance(content, list) else content
 
 
 def _holds_media(value: Any) -> bool:

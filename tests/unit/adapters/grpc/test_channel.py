@@ -38,6 +38,13 @@ def test_by_default_there_are_no_pings_and_no_proxy(monkeypatch: pytest.MonkeyPa
     assert options["grpc.enable_retries"] == 0
 
 
+def test_a_try_to_connect_has_the_time_that_it_takes_from_far_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, options = options_of(monkeypatch, ServiceConfig(address="h:1"))
+    # By this gRPC bounds one try, whatever the name says.
+    assert options["grpc.min_reconnect_backoff_ms"] >= 3_000
+    assert options["grpc.max_reconnect_backoff_ms"] <= 3_000
+
+
 def test_certificates_are_read(tmp_path: Path) -> None:
     files = certificate_files(tmp_path)
     assert read_credentials(ServiceConfig(address="h:1")) is None

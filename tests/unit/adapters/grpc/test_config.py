@@ -74,6 +74,8 @@ def test_secrets_are_not_printed() -> None:
         ({"forward": [1]}, "forward"),
         ({"metadata": ["a"]}, "metadata must be texts by name"),
         ({"metadata": {"grpc-timeout": "1"}}, "does not begin with grpc-"),
+        ({"metadata": {"Host": "a"}}, "one of HTTP's own"),
+        ({"metadata": {"connection": "close"}}, "one of HTTP's own"),
         ({"metadata": {"a b": "1"}}, "not a name of metadata"),
         ({"metadata": {"a": "ä"}}, "printable ASCII"),
         ({"metadata": {"a": b"x"}}, "printable ASCII"),

@@ -6,6 +6,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 
 from grpc_tool_bridge.adapters.grpc.bounds import Bounds
 from grpc_tool_bridge.adapters.grpc.descriptors import Descriptors, known_file
+from grpc_tool_bridge.adapters.grpc.fields import message_class
 from grpc_tool_bridge.errors import MessageTooLargeError, ResourceExhaustedError, SerializationError
 from support.grpc_services.compiled import files_of
 from support.grpc_services.lying import file_of
@@ -16,7 +17,7 @@ def test_services_and_messages_are_found() -> None:
     assert [service.full_name for service in found.services()] == ["weather.v1.Weather"]
     assert found.service("weather.v1.Weather") is not None
     assert found.service("weather.v1.None") is None
-    report = found.message_class(found.message("weather.v1.Report"))
+    report = message_class(found.message("weather.v1.Report"))
     assert report(city="Bern").SerializeToString() == b"\n\x04Bern"
     with pytest.raises(KeyError):
         found.message("weather.v1.None")

@@ -1,9 +1,41 @@
 from typing import Any
 
+import pytest
+
 from grpc_tool_bridge.adapters.grpc import fields
-from grpc_tool_bridge.adapters.grpc.well_known_shapes import is_repeated
+from grpc_tool_bridge.adapters.grpc.fields import DESCRIPTORS, form_of, is_like, is_repeated, takes_request
 from support.made_protos import MESSAGE, add, made
-from support.protos_corpus import corpus, message
+from support.protos_corpus import corpus, googles, message
+
+
+def test_the_well_known_types_of_any_pool_are_found() -> None:
+    for pool in (corpus(), googles()[0]):
+        known: Any = pool
+        for name, descriptor in DESCRIPTORS.items():
+            found = known.FindMessageTypeByName(f"google.protobuf.{name}")
+            assert found is not descriptor
+            assert form_of(found) == name
+            assert is_like(found, descriptor)
+
+
+def test_other_types_have_no_form_of_their_own() -> None:
+    assert form_of(message("every3.Node")) == ""
+    known: Any = corpus()
+    assert form_of(known.FindMessageTypeByName("google.protobuf.Empty")) == ""
+
+
+@pytest.mark.parametrize("name", ["Timestamp", "Value"])
+def test_a_type_that_only_has_the_name_is_no_well_known_one(name: str) -> None:
+    def fill(file: Any) -> None:
+        one = file.message_type.add(name=name)
+        add(one, "seconds")
+        add(one, "inner", MESSAGE, f".google.protobuf.{name}")
+
+    assert form_of(made(fill, f"google.protobuf.{name}")) == ""
+
+
+def test_a_type_of_the_same_name_in_another_package_is_none() -> None:
+    assert form_of(made(lambda file: add(file.message_type.add(name="StringValue"), "value"), "made.StringValue")) == ""
 
 
 def field(name: str) -> Any:
@@ -67,3 +99,24 @@ def test_the_class_of_a_type_that_refers_to_thousands_is_made() -> None:
         part = part.next
     assert type(part).DESCRIPTOR.full_name == "made.M2999"
     assert fields.message_class(descriptor) is cls
+
+
+def test_a_message_is_given_field_by_field() -> None:
+    assert not takes_request(message("every3.Scalars"))
+    known: Any = corpus()
+    assert not takes_request(known.FindMessageTypeByName("google.protobuf.Empty"))
+    assert takes_request(known.FindMessageTypeByName("google.protobuf.Struct"))
+
+
+@pytest.mark.parametrize(("names", "whole"), [(256, False), (257, True)])
+def test_a_message_of_too_many_fields_is_given_as_a_whole(names: int, whole: bool) -> None:
+    def fill(file: Any) -> None:
+        one = file.message_type.add(name="M")
+        for number in range(names):
+            add(one, f"field_{number}")
+
+    assert takes_request(made(fill)) is whole
+
+
+def test_a_message_with_a_name_that_is_too_long_is_given_as_a_whole() -> None:
+    assert takes_request(made(lambda file: add(file.message_type.add(name="M"), "f" * 129)))

@@ -1,6 +1,7 @@
 """The schemas of messages are valid, and so are the values that are read, by them."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from grpc_tool_bridge.adapters.grpc.fields import takes_request
 from grpc_tool_bridge.adapters.grpc.reading import reader_of
-from grpc_tool_bridge.adapters.grpc.requests import takes_request
 from grpc_tool_bridge.adapters.grpc.schemas import input_schema_of, output_schema_of, requests_schema_of
 from grpc_tool_bridge.gateway.tool_schemas import whole_schema
 from grpc_tool_bridge.tools.spec_arguments import MAX_SCHEMA_BYTES
@@ -149,8 +150,14 @@ def test_what_only_the_service_sets_is_no_argument() -> None:
     assert (given["additionalProperties"], "additionalProperties" in result) == (False, False)
 
 
+@pytest.mark.parametrize("name", ["every2.Fields", "every3.Scalars", "edition2023.Fields", "every3.Names"])
+def test_the_names_of_arguments_are_such_as_the_apis_of_models_take(name: str) -> None:
+    assert all(re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", key) for key in schema_of(name)["properties"])
+
+
 def test_defaults_of_proto2_are_told() -> None:
-    found = schema_of("every2.Fields")
+    # Not an argument for each field: one of them is an extension.
+    found = schema_of("every2.Fields")["$defs"]["Fields"]
     defaults = {name: part["default"] for name, part in found["properties"].items() if "default" in part}
     assert defaults == {
         "number": -7, "text": 'a "text"', "octets": "AP8=", "wide": "Infinity", "narrow": 1.5, "yes": True,

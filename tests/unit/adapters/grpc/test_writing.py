@@ -8,17 +8,56 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from grpc_tool_bridge.adapters.grpc.problems import MAX_LEVELS
+from grpc_tool_bridge.adapters.grpc.fields import takes_request
+from grpc_tool_bridge.adapters.grpc.problems import MAX_LEVELS, Problems, WrongError
 from grpc_tool_bridge.adapters.grpc.reading import reader_of
-from grpc_tool_bridge.adapters.grpc.requests import takes_request
-from grpc_tool_bridge.adapters.grpc.writing import requests_writer_of, writer_of
+from grpc_tool_bridge.adapters.grpc.writing import GivenNames, requests_writer_of, writer_of
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
 from support.protos_corpus import FILES, class_of, corpus, data_of, googles, message, messages, types_in
 from support.soak import examples
+
+
+def names_of(name: str) -> GivenNames:
+    descriptor = message(name)
+    return GivenNames(descriptor, [field.name for field in descriptor.fields])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "problems"),
+    [
+        ("every3.Names", {"snake_case": "a", "snakeCase": None}, []),
+        ("every3.Names", {"snakeCase": "a", "snake_case": "b"}, [(".snake_case", "given twice, as 'snake_case' and")]),
+        ("every3.Choices", {"text": "a", "number": None, "yes": True}, []),
+        ("every3.Choices", {"text": "a", "nothing": None}, [(".nothing", "only one of 'text', 'number'")]),
+        ("every2.Fields", {"name": None}, [(".name", "missing")]),
+        ("every2.Fields", {"name": "a"}, []),
+        ("every2.Fields", {"name": "a", "this": "b", "that": {}}, [(".that", "only one of 'this', 'that'")]),
+    ],
+)
+def test_names_are_checked_with_each_other(name: str, given: dict[str, Any], problems: list[tuple[str, str]]) -> None:
+    found = Problems()
+    names_of(name).check(given, found)
+    told: list[tuple[str, str]] = []
+    try:
+        found.end()
+    except WrongError as error:
+        told = error.problems
+    assert [path for path, _ in told] == [path for path, _ in problems]
+    assert all(text.startswith(begin) for (_, text), (_, begin) in zip(told, problems, strict=True))
+
+
+def test_only_names_that_can_clash_are_watched() -> None:
+    assert names_of("every3.Node").watched == {"byName"}
+    assert names_of("every3.Choices").watched >= {"text", "number"}
+    assert "beside" not in names_of("every3.Choices").watched
+    assert names_of("every3.Choices").nullable == {"nothing", "value"}
+    assert names_of("every2.Fields").required == ["name"]
+
 
 TYPES = {item.full_name: (item, corpus()) for item in types_in(corpus(), list(FILES))}
 GOOGLES = {item.full_name: (item, googles()[0]) for item in types_in(*googles())}
@@ -192,12 +231,24 @@ def test_every_wrong_part_is_told_by_its_path() -> None:
         ),
         ("every3.WellKnown", {"any": {"@type": "x/every3.Node", "name": 5}}, {"any.name": "should be a valid string"}),
         ("every3.WellKnown", {"null": 3.5}, {"null": "should be one of"}),
-        ("every2.Fields", {}, {"name": "missing"}),
-        ("every2.Fields", {"name": None}, {"name": "missing"}),
-        ("every2.Fields", {"name": "a", "level": 4}, {"level": "should be one of 'LOW', 'HIGH', got 4"}),
-        ("every2.Fields", {"name": "a", "many": [{}]}, {"many[0].place": "missing"}),
-        ("every2.Fields", {"name": "a", "[every2.mor]": 1}, {"[every2.mor]": "unknown, did you mean '[every2.more]'"}),
-        ("every2.Fields", {"name": "a", "[every2.more]": "x"}, {"[every2.more]": "should be a valid integer"}),
+        ("every2.Fields", {"request": {}}, {"request.name": "missing"}),
+        ("every2.Fields", {"request": {"name": None}}, {"request.name": "missing"}),
+        (
+            "every2.Fields",
+            {"request": {"name": "a", "level": 4}},
+            {"request.level": "should be one of"},
+        ),
+        ("every2.Fields", {"request": {"name": "a", "many": [{}]}}, {"request.many[0].place": "missing"}),
+        (
+            "every2.Fields",
+            {"request": {"name": "a", "[every2.mor]": 1}},
+            {"request[every2.mor]": "unknown, did you mean"},
+        ),
+        (
+            "every2.Fields",
+            {"request": {"name": "a", "[every2.more]": "x"}},
+            {"request[every2.more]": "should be"},
+        ),
         ("google.protobuf.Timestamp", {"seconds": 5}, {"seconds": "unknown, the tool takes", "request": "missing"}),
         ("google.protobuf.Timestamp", {"request": 5}, {"request": "should be a time"}),
     ],
@@ -248,7 +299,7 @@ def test_what_contains_itself_is_refused(name: str) -> None:
         value |= {"left": value} if name == "left" else {"other": {"back": value}}
         text = problems_of("every3.Node", value)
     ((_, said),) = text.items()
-    assert said == "is nested deeper than 64 levels, or contains itself"
+    assert said == "is nested deeper than 96 levels of messages, or contains itself"
 
 
 def test_what_is_nested_just_as_deep_as_allowed_is_written_and_read() -> None:
@@ -259,6 +310,31 @@ def test_what_is_nested_just_as_deep_as_allowed_is_written_and_read() -> None:
     found = reader_of(message("every3.Node"), corpus())(made)
     assert data_of(writer_of(message("every3.Node"), corpus(), "t")(found)) == data_of(made)
     assert len(problems_of("every3.Node", {"left": value})) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "deeper"),
+    [
+        ("google.protobuf.Struct", "request", lambda value: {"a": value or {}}),
+        ("google.protobuf.ListValue", "request", lambda value: [value or []]),
+        ("google.protobuf.Value", "request", lambda value: [{"a": value}]),
+        ("every3.Node", "by_name", lambda value: {"a": {"by_name": value or {}}}),
+    ],
+)
+def test_what_is_nested_as_deep_as_allowed_can_be_read_by_protobuf(name: str, argument: str, deeper: Any) -> None:
+    write_it = writer_of(message(name), corpus(), "t")
+    made: list[Message] = []
+
+    def write_deeper_and_deeper() -> None:
+        value: Any = None
+        while len(made) <= MAX_LEVELS:
+            value = deeper(value)
+            made.append(write_it({argument: value}))
+
+    with pytest.raises(ValidationError, match="is nested deeper"):
+        write_deeper_and_deeper()
+    for one in made:
+        assert data_of(type(one).FromString(data_of(one))) == data_of(one)
 
 
 def test_a_stream_of_requests_is_a_list() -> None:

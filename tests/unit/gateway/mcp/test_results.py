@@ -93,3 +93,15 @@ def test_an_error_keeps_type_details_and_whether_to_try_again() -> None:
 
 def test_a_text_is_a_result() -> None:
     assert text_result("a")["content"] == [{"type": "text", "text": "a"}]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_does_not_have_is_a_text_where_the_schema_has_it(value: float) -> None:
+    part = '{"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}'
+    properties = f'"n": {part}, "by_number": {{"type": "object", "additionalProperties": {part}}}'
+    spec = ToolSpec(name="t", output_schema=f'{{"type": "object", "properties": {{{properties}}}, "required": ["n"]}}')
+    found = _result({"n": value, "by_number": {1: value, 2: 1.5}}, spec)["structuredContent"]
+    name = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    assert found == {"n": name, "by_number": {"1": name, "2": 1.5}}
+    strict = ToolSpec(name="t", output_schema='{"type": "object", "properties": {"n": {"type": "number"}}}')
+    assert "structuredContent" not in _result({"n": value}, strict)
