@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ def test_an_answer_that_is_not_there_is_not_printed(hub: dict[str, Any], capsys:
 
 def test_doctor_says_whether_agents_can_be_run(hub: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--address", hub["address"]]) == 0
-    assert "agents    they can be run" in capsys.readouterr().out
+    assert re.search("agents +they can be run", capsys.readouterr().out)
 
 
 def test_a_worker_without_tools_is_announced_as_what_it_is(hub: dict[str, Any], served: ModelServer) -> None:
