@@ -1,7 +1,9 @@
-"""No peer can name an MCP server: nothing that serves peers knows how to start one."""
+"""No peer can name an MCP server or a gRPC service: nothing that serves peers knows how to start one."""
 
 import ast
 from pathlib import Path
+
+import pytest
 
 import grpc_tool_bridge
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolWorker
@@ -9,22 +11,26 @@ from grpc_tool_bridge.tools.external import external_tool
 from support.waiting import soon
 
 PACKAGE = Path(grpc_tool_bridge.__file__).parent
-# The command line, and what a program calls itself.
-ALLOWED = {"cli/approve.py", "cli/imported_tools.py", "cli/mcp_options.py"}
+# By adapter, the modules that use it: the command line. Else a program's own code calls it.
+ALLOWED = {
+    "mcp": {"cli/approve.py", "cli/imported_tools.py", "cli/mcp_options.py", "cli/named_sources.py"},
+    "grpc": {"cli/grpc_checks.py", "cli/grpc_options.py", "cli/imported_tools.py", "cli/named_sources.py"},
+}
 
 
-def test_only_the_command_line_and_a_programs_own_code_name_them() -> None:
+@pytest.mark.parametrize("adapter", ALLOWED)
+def test_only_the_command_line_and_a_programs_own_code_name_them(adapter: str) -> None:
     found = set()
     for path in PACKAGE.rglob("*.py"):
         name = path.relative_to(PACKAGE).as_posix()
-        if name.startswith("adapters/mcp/"):
+        if name.startswith(f"adapters/{adapter}/"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if any(module.startswith("grpc_tool_bridge.adapters.mcp") for module in modules):
+            if any(module.startswith(f"grpc_tool_bridge.adapters.{adapter}") for module in modules):
                 found.add(name)
-    assert found <= ALLOWED
+    assert found <= ALLOWED[adapter]
 
 
 def test_the_wire_has_no_word_for_a_command() -> None:
