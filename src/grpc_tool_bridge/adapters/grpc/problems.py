@@ -28,7 +28,7 @@ class WrongError(Exception):
     """
 
     def __init__(self, *problems: tuple[str, str]) -> None:
-        super().__init__(problems)
+        super().__init__(*problems)
         self.problems = list(problems)
 
 
