@@ -2,8 +2,9 @@
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.tools.options import MAX_TOOL_NAME_CHARS
@@ -41,3 +42,38 @@ class Naming:
         if not plain or len(made) > MAX_TOOL_NAME_CHARS:
             raise ValidationError(f"a name has 1 to {MAX_TOOL_NAME_CHARS} characters with its prefix; shorten that")
         return made
+
+
+class Named(Protocol):
+    """The settings of a server: its name, and where it is, for texts."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - the class says it
+
+    @property
+    def where(self) -> str: ...  # noqa: D102
+
+
+N = TypeVar("N", bound=Named)
+
+
+def distinct(configs: Iterable[N], kind: str, example: str) -> list[N]:
+    """Checks that no two servers have the same name.
+
+    Args:
+        configs: The settings of each.
+        kind: What they are, in the plural.
+        example: How one is named on the command line.
+
+    Raises:
+        ValidationError: Two of them have; the text says how to name one.
+    """
+    found: dict[str, N] = {}
+    for config in configs:
+        if config.name in found:
+            raise ValidationError(
+                f"two {kind} are called {config.name!r} ({found[config.name].where} and {config.where}); name one of "
+                f"them, such as {example}"
+            )
+        found[config.name] = config
+    return list(found.values())

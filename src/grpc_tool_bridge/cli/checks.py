@@ -11,7 +11,7 @@ from importlib.metadata import version
 from grpc_tool_bridge.cli.connection import ANSWER_SECONDS, make_bridge, refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, one_line
 from grpc_tool_bridge.cli.options import HubOptions
-from grpc_tool_bridge.cli.reach_checks import Check, Place, check_connection, check_name, check_tls
+from grpc_tool_bridge.cli.reach_checks import Check, Place, check_reach
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HeartbeatRequest, InitializeSessionRequest
@@ -50,13 +50,9 @@ async def examine(hub: HubOptions) -> AsyncIterator[Check]:
         yield proxy
     reached = True
     place = Place.of(hub)
-    for step in (check_name, check_connection, check_tls):
-        check = await step(place)
-        if check is not None:
-            yield check
-            reached = check.status != "fail"
-        if not reached:
-            break
+    async for check in check_reach(place):
+        yield check
+        reached = check.status != "fail"
     if reached:
         try:
             bridge = make_bridge(hub)

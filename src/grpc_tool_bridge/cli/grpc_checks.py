@@ -8,7 +8,7 @@ from grpc_tool_bridge.adapters.grpc.diagnosis import diagnose
 from grpc_tool_bridge.cli.checks import versions
 from grpc_tool_bridge.cli.connection import ANSWER_SECONDS
 from grpc_tool_bridge.cli.failures import one_line
-from grpc_tool_bridge.cli.reach_checks import Check, Place, check_connection, check_name, check_tls
+from grpc_tool_bridge.cli.reach_checks import Check, Place, check_reach
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.adapters.grpc import ServiceConfig
@@ -33,13 +33,9 @@ async def examine_service(config: "ServiceConfig", connect_timeout: float) -> As
         timeout=connect_timeout,
     )
     reached = True
-    for step in (check_name, check_connection, check_tls):
-        check = await step(place)
-        if check is not None:
-            yield check
-            reached = check.status != "fail"
-        if not reached:
-            break
+    async for check in check_reach(place):
+        yield check
+        reached = check.status != "fail"
     if reached:
         async for found in diagnose(config, Bounds(), answer_seconds=connect_timeout + ANSWER_SECONDS):
             yield Check(found.name, found.status, one_line(found.text))

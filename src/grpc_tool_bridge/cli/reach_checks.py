@@ -5,6 +5,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -66,6 +67,17 @@ class Place:
             proxy=hub.proxied(),
             timeout=hub.connect_timeout,
         )
+
+
+async def check_reach(place: Place) -> AsyncIterator[Check]:
+    """Yields the check of each step until one fails: the name, the connection, and TLS."""
+    for step in (check_name, check_connection, check_tls):
+        check = await step(place)
+        if check is None:
+            continue
+        yield check
+        if check.status == "fail":
+            return
 
 
 async def check_name(place: Place) -> Check | None:

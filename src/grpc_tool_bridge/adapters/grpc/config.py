@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from grpc_tool_bridge.adapters import naming
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_seconds, check_text, check_timeout
 from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
@@ -243,15 +244,7 @@ def distinct(configs: Iterable[ServiceConfig]) -> list[ServiceConfig]:
     Raises:
         ValidationError: Two of them have; the text says how to name one.
     """
-    found: dict[str, ServiceConfig] = {}
-    for config in configs:
-        if config.name in found:
-            raise ValidationError(
-                f"two gRPC services are called {config.name!r} ({found[config.name].where} and {config.where}); name "
-                "one of them, such as --grpc NAME=ADDRESS"
-            )
-        found[config.name] = config
-    return list(found.values())
+    return naming.distinct(configs, "gRPC services", "--grpc NAME=ADDRESS")
 
 
 def from_environment(key: str, value: Any) -> Any:

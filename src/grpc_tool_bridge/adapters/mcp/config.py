@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from grpc_tool_bridge.adapters import naming
 from grpc_tool_bridge.adapters.mcp.config_json import read_config_json
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
@@ -412,12 +413,4 @@ def distinct(configs: Iterable[ServerConfig]) -> list[ServerConfig]:
     Raises:
         ValidationError: Two of them have; the text says how to name one.
     """
-    found: dict[str, ServerConfig] = {}
-    for config in configs:
-        if config.name in found:
-            raise ValidationError(
-                f"two MCP servers are called {config.name!r} ({found[config.name].where} and {config.where}); name one "
-                "of them, such as --mcp 'NAME=command'"
-            )
-        found[config.name] = config
-    return list(found.values())
+    return naming.distinct(configs, "MCP servers", "--mcp 'NAME=command'")
