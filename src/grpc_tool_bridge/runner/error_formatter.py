@@ -85,11 +85,12 @@ class ErrorFormatter:
             cause = call.convert()
             if cause is None:
                 raise
-            return (
-                info_without_text(error, NO_TIME_TEXT)
-                if isinstance(cause, DeadlineExceededError)
-                else error_info(cause)
-            )
+            if not isinstance(cause, DeadlineExceededError):
+                return error_info(cause)
+            if not is_plain(error):
+                return info_without_text(error, NO_TIME_TEXT)
+            # Only the traceback takes time; what was raised is known without it.
+            return error_info(error, raised_by_tool=True)
         return info
 
     def _info(self, error: BaseException) -> ErrorInfo:

@@ -66,6 +66,20 @@ async def test_a_timeout_of_the_tool_is_that_of_its_call_only_once_the_deadline_
     assert "its own" not in (await failures().info_of(ToolRaised(TimeoutError("its own")), late)).message
 
 
+async def test_what_a_tool_raised_keeps_its_text_where_the_deadline_leaves_no_time_for_its_traceback(
+    late: Call,
+) -> None:
+    def deep(levels: int) -> None:
+        if not levels:
+            raise ValueError("what it got was wrong")
+        deep(levels - 1)
+
+    with pytest.raises(ValueError, match="wrong") as raised:
+        deep(100)
+    info = await ErrorFormatter(show_tracebacks=True).format(late, raised.value)
+    assert (info.type, info.message) == ("ValueError", "what it got was wrong")
+
+
 async def test_a_traceback_of_another_process_is_left_out_where_none_is_shown(call: Call) -> None:
     for shows in (True, False):
         info = error_info(KeyError("gone"), raised_by_tool=True)
