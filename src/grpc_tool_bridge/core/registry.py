@@ -105,8 +105,9 @@ class ToolRegistry:
                 self.set_backend(tool, tool.backend)
         if added:
             self._relist([tool for tool in added if tool.versions is not None], added[-1].revision)
-            if among_versions:
-                # Another version may be the newest now, and a watch that resumes would miss that.
+            if among_versions or (session_id and replaced):
+                # Another version may be the newest now, or what hid tools of the hub has gone: a watch that resumes
+                # would miss that.
                 self._note_removal(session_id, added[-1].revision)
         self._wake(self.store.peek(session_id) if session_id else None)
         return added

@@ -23,18 +23,21 @@ class ToolView:
         shared: The hub's tools by name, in order.
         own: The session's own tools by name, in any order.
         own_revision: The revision of the session's own tools; -1 if they were left out.
+        hidden: Names of which the session had a tool of its own under another name than now.
     """
 
     shared: Mapping[str, RegisteredTool]
     own: Mapping[str, RegisteredTool]
     own_revision: int
+    hidden: Container[str] = frozenset()
 
     def get(self, name: str) -> RegisteredTool | None:
         """Returns the tool with a name; None if there is none."""
         own = self.own.get(name)
         if own is not None:
             return own
-        return None if split_version(name)[0] in self.own else self.shared.get(name)
+        plain = split_version(name)[0]
+        return None if plain in self.own or plain in self.hidden else self.shared.get(name)
 
     def by_name(self) -> Mapping[str, RegisteredTool]:
         """Returns all of the tools by name, in order. The result must not be changed."""
@@ -56,7 +59,9 @@ class ToolView:
             {name: tool for name, tool in tools.items() if tool.revision <= revision}
             for tools in (self.shared, self.own)
         )
-        return ToolView(shared, own, -1)
+        # A version that was the newest then may have come under another name since.
+        were_here = (tool for tool in self.own.values() if (tool.base or tool).revision <= revision)
+        return ToolView(shared, own, -1, frozenset(split_version(tool.name)[0] for tool in were_here))
 
 
 NOTHING = ToolView({}, {}, -1)

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grpc_tool_bridge.core.metrics import Metrics
@@ -466,6 +466,16 @@ async def follow(steps: list[tuple[str, str, str, str, str]]) -> None:
     await follower.close()
 
 
+# What hid tools of the hub then is listed under another name now.
+@example([(scope, "add", "a", version, "look on") for scope, version in (("", "1"), ("", "2"), ("s", "2"), ("s", "3"))])
+@example(
+    [
+        ("", "add", "a", "1", "wait"),
+        ("", "add", "a", "2", "look"),
+        ("s", "add", "a", "2", "look"),
+        ("s", "replace", "a", "1", "look on"),
+    ]
+)
 @given(STEPS)
 def test_whoever_follows_the_changes_sees_what_there_is(steps: list[tuple[str, str, str, str, str]]) -> None:
     asyncio.run(follow(steps))
