@@ -1,6 +1,7 @@
 """A TCP proxy with toxics."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from random import Random
@@ -110,6 +111,7 @@ class Proxy:
         server, self._server, self.is_enabled = self._server, None, False
         if server is None:
             return
+        await _accept_no_more(server)
         server.close()
         for connection in self._open.values():
             connection.abort()
@@ -222,3 +224,15 @@ class Proxy:
 def _target(upstream: str) -> tuple[str, int]:
     # Without a host it is this machine, as for Go.
     return split_address(f"localhost{upstream}" if upstream.startswith(":") else upstream)
+
+
+async def _accept_no_more(server: asyncio.Server) -> None:
+    """Lets a connection that was just accepted reach its server, which would leave it open if it were closed by then.
+
+    See https://github.com/python/cpython/issues/109564.
+    """
+    for listener in server.sockets:
+        # Another event loop than asyncio's own may not let go of it, nor need it.
+        with contextlib.suppress(RuntimeError, ValueError):
+            asyncio.get_running_loop().remove_reader(listener)
+    await asyncio.sleep(0)

@@ -1,6 +1,9 @@
 """A proxy's chances: which connections a toxic takes part in."""
 
 import asyncio
+import contextlib
+import gc
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +12,7 @@ from grpc_tool_bridge.testing.toxiproxy.effects import LimitData
 from grpc_tool_bridge.testing.toxiproxy.proxy import Proxy
 from grpc_tool_bridge.testing.toxiproxy.toxics import Toxic
 from grpc_tool_bridge.transport.addresses import join_address, split_address
+from support.patience import PATIENCE
 from support.waiting import soon, until
 
 
@@ -106,3 +110,16 @@ async def test_a_stopped_proxy_leaves_no_task(upstream: str) -> None:
     writer.close()
     assert not proxy.connections
     await until(lambda: not asyncio.all_tasks() - before)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_connection_that_comes_as_the_proxy_stops_is_closed(upstream: str, turns: int) -> None:
+    proxy = Proxy("a", "127.0.0.1:0", upstream, seed=0)
+    await proxy.start()
+    with socket.create_connection(split_address(proxy.listen), timeout=PATIENCE) as client:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await soon(proxy.stop())
+        gc.collect()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.to_thread(client.recv, 1) == b""
