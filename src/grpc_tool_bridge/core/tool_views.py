@@ -23,7 +23,7 @@ class ToolView:
         shared: The hub's tools by name, in order.
         own: The session's own tools by name, in any order.
         own_revision: The revision of the session's own tools; -1 if they were left out.
-        hidden: Names of which the session had a tool of its own under another name than now.
+        hidden: Names of the hub's tools that the session's own hid, though ``own`` does not have these names.
     """
 
     shared: Mapping[str, RegisteredTool]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.errors import DeadlineExceededError, SessionExpiredError, error_info
+from grpc_tool_bridge.errors import DeadlineExceededError, SessionExpiredError, ToolTimeoutError, error_info
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.error_formatter import ErrorFormatter, ToolRaised
 from grpc_tool_bridge.runner.failures import Failures
@@ -66,18 +66,26 @@ async def test_a_timeout_of_the_tool_is_that_of_its_call_only_once_the_deadline_
     assert "its own" not in (await failures().info_of(ToolRaised(TimeoutError("its own")), late)).message
 
 
-async def test_what_a_tool_raised_keeps_its_text_where_the_deadline_leaves_no_time_for_its_traceback(
-    late: Call,
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("it was wrong"), ("ValueError", "it was wrong")),
+        (ToolTimeoutError("add", "TimeoutError", "it was late"), ("TimeoutError", "it was late")),
+        (SessionExpiredError("it was idle"), ("SessionExpired", "it was idle")),
+    ],
+)
+async def test_what_a_tool_raised_keeps_its_type_and_text_where_the_deadline_leaves_no_time_for_its_traceback(
+    late: Call, error: Exception, told: tuple[str, str]
 ) -> None:
     def deep(levels: int) -> None:
         if not levels:
-            raise ValueError("what it got was wrong")
+            raise error
         deep(levels - 1)
 
-    with pytest.raises(ValueError, match="wrong") as raised:
+    with pytest.raises(type(error)):
         deep(100)
-    info = await ErrorFormatter(show_tracebacks=True).format(late, raised.value)
-    assert (info.type, info.message) == ("ValueError", "what it got was wrong")
+    info = await ErrorFormatter(show_tracebacks=True).format(late, error)
+    assert (info.type, info.message) == told
 
 
 async def test_a_traceback_of_another_process_is_left_out_where_none_is_shown(call: Call) -> None:
