@@ -22,6 +22,7 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAu
 from pydantic import AnyUrl
 
 from grpc_tool_bridge.adapters.mcp.config import OAuthOptions, ServerConfig
+from grpc_tool_bridge.aio.servers import close_server
 from grpc_tool_bridge.config.secret_files import read_secret
 from grpc_tool_bridge.errors import ValidationError
 
@@ -140,7 +141,7 @@ class Redirect:
     async def aclose(self) -> None:
         """Listens no more."""
         if self._listener is not None:
-            self._listener.close()
+            await close_server(self._listener)
         self._socket.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,12 +1,12 @@
 """A TCP proxy with toxics."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from random import Random
 from typing import Any
 
+from grpc_tool_bridge.aio.servers import close_server
 from grpc_tool_bridge.testing.toxiproxy.connection import Connection, reset
 from grpc_tool_bridge.testing.toxiproxy.listening import listen, resolved
 from grpc_tool_bridge.testing.toxiproxy.stream import CHUNK_BYTES, Gate
@@ -111,8 +111,7 @@ class Proxy:
         server, self._server, self.is_enabled = self._server, None, False
         if server is None:
             return
-        await _accept_no_more(server)
-        server.close()
+        await close_server(server)
         for connection in self._open.values():
             connection.abort()
         await self._end_connections()
@@ -224,15 +223,3 @@ class Proxy:
 def _target(upstream: str) -> tuple[str, int]:
     # Without a host it is this machine, as for Go.
     return split_address(f"localhost{upstream}" if upstream.startswith(":") else upstream)
-
-
-async def _accept_no_more(server: asyncio.Server) -> None:
-    """Lets a connection that was just accepted reach its server, which would leave it open if it were closed by then.
-
-    See https://github.com/python/cpython/issues/109564.
-    """
-    for listener in server.sockets:
-        # Another event loop than asyncio's own may not let go of it, nor need it.
-        with contextlib.suppress(RuntimeError, ValueError):
-            asyncio.get_running_loop().remove_reader(listener)
-    await asyncio.sleep(0)
