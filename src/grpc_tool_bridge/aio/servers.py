@@ -7,7 +7,7 @@ import contextlib
 async def close_server(server: asyncio.Server) -> None:
     """Closes a server; its connections stay open, also one that was just accepted.
 
-    A server that is closed before such a connection has reached it leaves that open, and serves it never; see
+    A server that is closed before such a connection has reached it leaves that open, and never serves it; see
     https://github.com/python/cpython/issues/109564.
     """
     for listener in server.sockets:
