@@ -1,6 +1,6 @@
 """Real nodes of NATS with JetStream as processes: one, or a cluster of three.
 
-They start before what a test runs, and so do ``one_node`` and ``three_nodes`` without an event loop, for fixtures of any
+They start before what a test runs, so ``one_node`` and ``three_nodes`` need no event loop and serve fixtures of any
 scope. What is done to them later leaves the loop free: ``kill``, ``pause`` and ``start`` come back at once, and
 ``ready`` is awaited.
 """
