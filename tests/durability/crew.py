@@ -1,14 +1,14 @@
-"""The clients of a hub that is killed now and then."""
+"""The clients of a hub that is killed now and then, or of several hubs that are one bridge."""
 
 import asyncio
 import contextlib
 import itertools
 import random
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from durability.clients import NAMES, Client, Watcher
 from durability.history import History
-from durability.lives import Lives
 from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker
 from integration.agent_runtime import ObedientAgents
 from support.waiting import soon, until
@@ -18,15 +18,15 @@ MAX_WATCHES = 20
 
 
 class Crew:
-    """The clients of a hub.
+    """The clients.
 
     Args:
-        lives: The hub.
+        addresses: Where the hubs are, each as clients are given it; they take one in turn.
         rng: Says what they do.
         stack: Ends them.
     """
 
-    def __init__(self, lives: Lives, rng: random.Random, stack: AsyncExitStack) -> None:
+    def __init__(self, addresses: Sequence[str], rng: random.Random, stack: AsyncExitStack) -> None:
         self.history = History()
         self.watchers: list[Watcher] = []
         self.clients: list[Client] = []
@@ -34,7 +34,7 @@ class Crew:
         self.renewed: list[str] = []
         self.goes_on = asyncio.Event()
         self.goes_on.set()
-        self._lives = lives
+        self._addresses = addresses
         self._rng = rng
         self._stack = stack
         self._values = itertools.count(1)
@@ -49,7 +49,8 @@ class Crew:
         ):
             await self._add(f"client{number}", session, transport)
         # Its runs have other chunks than those that the store has only if these were lost.
-        await self._stack.enter_async_context(ToolWorker(self._lives.address, agents=ObedientAgents()))
+        for address in self._addresses:
+            await self._stack.enter_async_context(ToolWorker(address, agents=ObedientAgents()))
         for session, names in (("one", ()), ("one", NAMES[:1]), ("two", ())):
             self._watch(Watcher(session, names))
         self._tasks = [asyncio.create_task(client.run()) for client in self.clients]
@@ -62,7 +63,7 @@ class Crew:
 
     async def _add(self, name: str, session: str, transport: str) -> None:
         bridge = GRPCToolBridge(
-            self._lives.address,
+            self._addresses[len(self._bridges) % len(self._addresses)],
             transport=transport,  # type: ignore[arg-type] # one of them
             keep_session=True,
             follow_tools=False,

@@ -63,7 +63,7 @@ async def copied(folder: Path, rng: random.Random, count: int, pages: int) -> As
     """Copies a store a number of times."""
     store, found = folder / "hub.db", Copies()
     async with lives_of(store, folder / "effects") as lives, AsyncExitStack() as stack:
-        crew = Crew(lives, rng, stack)
+        crew = Crew([lives.address], rng, stack)
         found.history = crew.history
         assert await lives.begin(Kill(pages=pages)) is None
         await crew.join()

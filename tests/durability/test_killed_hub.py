@@ -130,7 +130,7 @@ async def use(
     """Lets clients use a hub that is killed again and again; returns them."""
     ways: Counter[str] = Counter()
     async with lives_of(folder / "hub.db", folder / "effects") as lives, AsyncExitStack() as stack:
-        crew = Crew(lives, rng, stack)
+        crew = Crew([lives.address], rng, stack)
         try:
             await kill_again_and_again(lives, crew, kills, rng, ways)
         except BaseException as error:

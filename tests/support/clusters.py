@@ -1,4 +1,4 @@
-"""A cluster of real processes: three nodes of NATS, three hubs, and the connections between them, all of which can fail.
+"""A cluster of real processes: three nodes of NATS, three hubs, and connections between them that can fail.
 
 What is over wires can be cut: hubs reach each node, clients each hub, and nodes each other, by a wire of its own.
 """
@@ -253,9 +253,12 @@ def wired_cluster(
     folder: Path, *, options: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> Iterator[Cluster]:
     """Runs three nodes and makes three hubs, all of whose connections can fail; see ``three_hubs``."""
-    with making_wires() as wires, wired_nodes(folder, wires) as (nodes, routes):
-        with three_hubs(nodes, folder, options=options, env=env, wires=wires, routes=routes) as cluster:
-            yield cluster
+    with (
+        making_wires() as wires,
+        wired_nodes(folder, wires) as (nodes, routes),
+        three_hubs(nodes, folder, options=options, env=env, wires=wires, routes=routes) as cluster,
+    ):
+        yield cluster
 
 
 @contextlib.contextmanager
