@@ -1,0 +1,162 @@
+"""The files that deploy NATS for hubs: what a hub needs is allowed, and what it does not need is refused."""
+
+import asyncio
+import contextlib
+import re
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+import trustme
+from nats.errors import NoServersError
+from nats.js.errors import APIError
+
+from support.nats_nodes import PROGRAM, free_ports
+from support.patience import PATIENCE
+from support.programs import ROOT, environment
+from support.waiting import soon, until
+
+FILES = ROOT / "deploy" / "nats"
+
+
+class Node:
+    """A node as its container runs it, at ports of the loopback.
+
+    Args:
+        folder: Where its files are.
+        authority: Issues its certificate, which is for ``localhost``.
+    """
+
+    def __init__(self, folder: Path, authority: trustme.CA) -> None:
+        self.port, routes = free_ports(2)
+        self.authority, self.folder = authority, folder
+        config = (FILES / "nats.conf").read_text(encoding="utf-8")
+        for there, here in (("4222", self.port), ("6222", routes), ("8222", -1)):
+            config = config.replace(f'"0.0.0.0:{there}"', f'"127.0.0.1:{here}"')
+        # Nodes of a cluster need others; this one stands alone.
+        config = re.sub(r"\ncluster \{.*?\n\}\n", "\n", config, flags=re.DOTALL)
+        (folder / "nats.conf").write_text(config, encoding="utf-8")
+        (folder / "accounts.conf").write_text((FILES / "accounts.conf").read_text(encoding="utf-8"), encoding="utf-8")
+        authority.cert_pem.write_to_path(folder / "ca.crt")
+        self.certificate("node", "localhost")
+
+    def certificate(self, file: str, name: str) -> None:
+        """Writes a certificate for a name."""
+        issued = self.authority.issue_cert(name)
+        issued.cert_chain_pems[0].write_to_path(self.folder / f"{file}.crt")
+        issued.private_key_pem.write_to_path(self.folder / f"{file}.key")
+
+    @property
+    def url(self) -> str:
+        return f"tls://localhost:{self.port}"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Runs it until the end of the block."""
+        where = {"NATS_NAME": "n1", "NATS_STORE": str(self.folder / "store"), "NATS_TLS_CA": str(self.folder / "ca.crt")}
+        where |= {"NATS_TLS_CERT": str(self.folder / "node.crt"), "NATS_TLS_KEY": str(self.folder / "node.key")}
+        log = self.folder / "node.log"
+        command = [str(PROGRAM), "-c", str(self.folder / "nats.conf"), "--log", str(log)]
+        process = subprocess.Popen(command, env=environment(**where), process_group=0)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait(PATIENCE)
+
+    async def connect(self, file: str | None, **options: Any) -> nats.NATS:
+        """Connects with a certificate, or with none."""
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
+        if file is not None:
+            context.load_cert_chain(self.folder / f"{file}.crt", self.folder / f"{file}.key")
+        once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, **options}
+        return await nats.connect(self.url, tls=context, tls_hostname="localhost", **once)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path, trustme.CA())
+    made.certificate("hub", "hub")
+    with made.running():
+        yield made
+
+
+@pytest.fixture
+async def hub(node: Node) -> AsyncIterator[tuple[nats.NATS, list[str]]]:
+    """A connection as that of a hub, and what it was refused."""
+    refused: list[str] = []
+
+    async def note(error: Exception) -> None:
+        refused.append(str(error))
+
+    await listening(node)
+    connection = await node.connect("hub", error_cb=note)
+    yield connection, refused
+    await connection.close()
+
+
+async def listening(node: Node) -> None:
+    """Waits until a node takes connections."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", node.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_hub_may_use_the_stream_and_the_subjects_of_its_cluster(hub: tuple[nats.NATS, list[str]]) -> None:
+    connection, refused = hub
+    stream = connection.jetstream()
+    made = await soon(stream.add_stream(name="TOOL_BRIDGE", subjects=["tool-bridge.s.*"], allow_direct=True))
+    assert made.config.name == "TOOL_BRIDGE"
+    await stream.publish("tool-bridge.s.1", b"a")
+    reader = await stream.subscribe("tool-bridge.s.*", stream="TOOL_BRIDGE", ordered_consumer=True)
+    assert (await reader.next_msg(PATIENCE)).data == b"a"
+    await reader.unsubscribe()
+    assert (await stream.get_last_msg("TOOL_BRIDGE", "tool-bridge.s.1", direct=True)).data == b"a"
+    assert await stream.purge_stream("TOOL_BRIDGE", subject="tool-bridge.s.1")
+    frames = await connection.subscribe("tool-bridge.l.*")
+    await connection.publish("tool-bridge.l.1", b"frame")
+    assert (await frames.next_msg(PATIENCE)).data == b"frame"
+    assert refused == []
+
+
+@pytest.mark.parametrize("subject", ["other.s.1", "$JS.API.STREAM.DELETE.TOOL_BRIDGE", "$SYS.REQ.SERVER.PING", "tool"])
+async def test_a_hub_may_publish_nowhere_else(subject: str, hub: tuple[nats.NATS, list[str]]) -> None:
+    connection, refused = hub
+    await connection.publish(subject, b"x")
+    await until(lambda: refused, "for the refusal")
+    assert f'permissions violation for publish to "{subject.lower()}"' in refused[0].lower()
+
+
+@pytest.mark.parametrize("subject", [">", "$SYS.>", "other.>"])
+async def test_a_hub_may_read_nothing_else(subject: str, hub: tuple[nats.NATS, list[str]]) -> None:
+    connection, refused = hub
+    await connection.subscribe(subject)
+    await until(lambda: refused, "for the refusal")
+    assert f'permissions violation for subscription to "{subject.lower()}"' in refused[0].lower()
+
+
+async def test_a_hub_may_have_no_other_stream(hub: tuple[nats.NATS, list[str]]) -> None:
+    connection, refused = hub
+    await soon(connection.jetstream().add_stream(name="TOOL_BRIDGE", subjects=["tool-bridge.s.*"]))
+    with pytest.raises((TimeoutError, APIError, nats.errors.TimeoutError)):
+        await connection.jetstream(timeout=0.2).add_stream(name="OTHER", subjects=["tool-bridge.x.*"])
+    assert "$js.api.stream.create.other" in refused[0].lower()
+
+
+async def test_nobody_else_gets_in(node: Node) -> None:
+    await listening(node)
+    node.certificate("stranger", "stranger")
+    foreign = trustme.CA().issue_cert("hub")
+    foreign.cert_chain_pems[0].write_to_path(node.folder / "foreign.crt")
+    foreign.private_key_pem.write_to_path(node.folder / "foreign.key")
+    for certificate in (None, "stranger", "foreign"):
+        with pytest.raises((NoServersError, ssl.SSLError, OSError, nats.errors.Error)):
+            await soon(node.connect(certificate))
