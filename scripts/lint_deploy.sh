@@ -22,7 +22,7 @@ if have check-jsonschema "make install"; then
 fi
 have actionlint "make tools" && actionlint
 if have kustomize "make tools" && have kubeconform "make tools"; then
-  for overlay in base tls durable; do
+  for overlay in base tls durable cluster; do
     kustomize build "deploy/kubernetes/$overlay" >"$copies/$overlay.yaml"
   done
   kubeconform -strict -schema-location 'deploy/schemas/{{.ResourceKind}}{{.KindSuffix}}.json' \
