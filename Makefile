@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/.peers/bin:$(CURDIR)/.peers/go/bin:$(CURDIR)/.peers/nod
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := pytest -n $(JOBS) $(ARGS)
 
-.PHONY: install demo test test-busy soak load fuzz frameworks check lint format bench capacity profile conformance pictures
+.PHONY: install demo demo-cluster test test-busy soak load fuzz frameworks check lint format bench capacity profile conformance pictures
 .PHONY: docs dist test-dist proto lock clean
 .PHONY: test-go lint-go bench-go proto-go
 
@@ -36,6 +36,10 @@ install: .venv/.ready
 # `make demo STAY=1` keeps the hub and its dashboard until Ctrl-C.
 demo: install
 	$(BIN)/python examples/demo.py $(if $(STAY),--stay)
+
+# Three hubs over three nodes of NATS; it kills one of each under load, and counts what was lost.
+demo-cluster: install
+	$(BIN)/python examples/demo_cluster.py
 
 # `make test COVERAGE=1` takes nearly twice as long, and says which lines no test ran.
 test: install

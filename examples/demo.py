@@ -36,6 +36,11 @@ COLOURS = {
     "watcher": "magenta",
     "elixir": "bright_magenta",
     "node": "bright_green",
+    # Of demo_cluster.py.
+    "nats": "bright_blue",
+    "h1": "green",
+    "h2": "bright_green",
+    "h3": "bright_cyan",
 }
 # Of workers in other languages: what must be there, the folder, and the command. `make peers` builds them.
 PEERS = {
