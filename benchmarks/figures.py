@@ -195,6 +195,25 @@ FIGURES = (
         "durable-restart", "a hub serves again with 10,000 sessions, 100,000 variables", "durable:restart", 3, unit="s"
     ),
     Figure("durable-memory", "hub's memory per idle session with a store / without", "durable:memory", 1),
+    Figure(
+        "cluster-write", "a variable through NATS, one at a time / nats-py's kv.put, p50", "cluster:writes", 2.5, 1.5
+    ),
+    _more("cluster-writes-100", "variables/s through NATS, 100 at once / nats-py's kv.put", "cluster:writes", 0.7, 1.5),
+    Figure(
+        "cluster-call-one",
+        "one at a time, a worker at another hub / at the same hub, p50",
+        "cluster:calls",
+        2.5,
+        2,
+    ),
+    _more("cluster-call-100", "100 at once, a worker at another hub / at the same hub", "cluster:calls", 0.4, 0.6),
+    Figure(
+        "cluster-work", "processor time of a call, two hubs with a worker each / one hub with both", "cluster:work", 1.1
+    ),
+    Figure("cluster-failover", "p99 until a client goes on whose hub was killed", "cluster:failover", 2, 1.5, unit="s"),
+    Figure("cluster-leader", "without a write after the stream's leader was killed", "cluster:leader", unit="s"),
+    Figure("cluster-idle-cpu", "processor time of an idle hub of three", "cluster:idle", 2, 1, unit="%"),
+    Figure("cluster-memory", "a hub's memory per idle session in NATS", "cluster:memory", 4, 2, unit="KiB"),
     Figure("growth", "memory that 100,000 calls over the link leave taken", "resources:link_growth", 5, 0, unit="MB"),
     Figure("plain-growth", "memory that 100,000 plain RPCs leave taken", "resources:plain_growth", 5, 0, unit="MB"),
     Figure("waiting-memory", "most memory that 10,000 calls take while they wait", "resources:waiting", 100, unit="MB"),

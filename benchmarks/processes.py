@@ -52,6 +52,11 @@ class ServerProcess:
             raise RuntimeError("a process of the benchmarks ended; see its error above")
         return json.loads(line)
 
+    async def kill(self) -> None:
+        """Ends the process as kill -9 does."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
     async def close(self) -> None:
         """Ends the process by closing its input, or by force if that is not enough."""
         assert self._process.stdin is not None  # it was started with a pipe
@@ -67,7 +72,14 @@ class ServerProcess:
 
 @contextlib.asynccontextmanager
 async def running(
-    kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True, store: str = "memory:"
+    kind: str,
+    *,
+    tools: int = 1,
+    hub: str = "",
+    local_socket: bool = True,
+    store: str = "memory:",
+    name: str = "",
+    address: str = "127.0.0.1:0",
 ) -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
@@ -77,8 +89,11 @@ async def running(
         hub: That of a worker or of agents.
         local_socket: Whether a hub offers its unix socket to the processes of its machine; if not, they use gRPC.
         store: The URL of a hub's store.
+        name: Of a hub among several, or of the tool of a worker.
+        address: Where a hub listens.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub, "--store", store]
+    command += ["--name", name, "--address", address]
     if not local_socket:
         command.append("--no-local-socket")
     async with _started(command) as server:

@@ -31,46 +31,47 @@ Command = Callable[[int], Awaitable[Any]]
 _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
 
-async def serve(kind: str, *, tools: int = 1, hub: str = "", local_socket: bool = True, store: str = "memory:") -> None:
+async def serve(kind: str, options: argparse.Namespace) -> None:
     """Serves until the standard input ends.
 
     Args:
         kind: "hub", "gateway" (over HTTP), "mcp-in" and "services-in" (a hub that has taken in an MCP server, or the
             gRPC service at ``hub``), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
             "agents" or a peer's.
-        tools: How many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
-        hub: The worker's hub.
-        local_socket: Whether the hub offers its unix socket.
-        store: The URL of the hub's store.
+        options: ``tools``: how many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
+            ``hub``: the worker's hub. ``local_socket``: whether the hub offers its unix socket. ``store``: the URL of the
+            hub's store. ``name``: of the hub, or of the worker's tool. ``address``: where the hub listens.
     """
     if kind == "hub":
-        await _serve_hub(tools, local_socket=local_socket, store=store)
+        await _serve_hub(options)
     elif kind == "gateway":
         await _serve_gateway()
     elif kind == "mcp-in":
         await _serve_taken_in()
     elif kind == "services-in":
-        await _serve_services(hub)
+        await _serve_services(options.hub)
     elif kind == "exposed":
-        await _serve_exposed(tools)
+        await _serve_exposed(options.tools)
     elif kind in ("attacked", "guarded"):
         settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
         async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:
             await _answer(attacked.address, {})
     elif kind == "worker":
-        await _serve_worker(hub)
+        await _serve_worker(options.hub, options.name)
     elif kind == "agents":
-        await _serve_agents(hub)
+        await _serve_agents(options.hub)
     else:
         async with server_of(kind)() as peer:
             await _answer(peer.address, {})
 
 
-async def _serve_hub(tools: int, *, local_socket: bool, store: str) -> None:
+async def _serve_hub(options: argparse.Namespace) -> None:
     gate = Gate()
-    settings = _SETTINGS.model_copy(update={"local_socket": local_socket, "store": store})
+    changes = {"local_socket": options.local_socket, "store": options.store}
+    settings = _SETTINGS.model_copy(update=changes | ({"hub_name": options.name} if options.name else {}))
     begun = time.perf_counter()
-    async with BridgeServer(tools=make_tools(tools, gate) if tools else [], settings=settings) as hub:
+    tools = make_tools(options.tools, gate) if options.tools else []
+    async with BridgeServer(options.address, tools, settings=settings) as hub:
         seconds = time.perf_counter() - begun
 
         async def inside(_: int) -> int:
@@ -168,10 +169,11 @@ def _python_path() -> dict[str, str]:
     return {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
 
 
-async def _serve_worker(hub: str) -> None:
+async def _serve_worker(hub: str, name: str) -> None:
+    tools = [tool(name=name)(add)] if name else make_tools(1, Gate())
     # One process, so that two workers have twice as many as one.
-    async with ToolWorker(hub, tools=make_tools(1, Gate()), settings=Settings(max_processes=1)) as worker:
-        await _answer(worker.address, {})
+    async with ToolWorker(hub, tools=tools, settings=Settings(max_processes=1)) as worker:
+        await _answer(worker.address, {"cpu": _cpu})
 
 
 async def _serve_agents(hub: str) -> None:
@@ -262,13 +264,7 @@ if __name__ == "__main__":
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     parser.add_argument("--no-local-socket", dest="local_socket", action="store_false")
     parser.add_argument("--store", default="memory:", metavar="URL")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--address", default="127.0.0.1:0")
     options = parser.parse_args()
-    asyncio.run(
-        serve(
-            options.kind,
-            tools=options.tools,
-            hub=options.hub,
-            local_socket=options.local_socket,
-            store=options.store,
-        )
-    )
+    asyncio.run(serve(options.kind, options))
