@@ -39,14 +39,16 @@ Write = Callable[[str, int], Awaitable[object]]
 
 async def writes(plan: Plan) -> dict[str, Sample]:
     """Variables that are set through NATS, against nats-py's own ``kv.put`` in the same nodes."""
-    async with three_nodes() as nodes, _hubs(nodes, 1) as (hub,), link_bridge(hub.address) as bridge:
-        async with _bucket(nodes) as put:
-            ways: Mapping[str, Write] = {"bridge": bridge.session_context.set_variable, "kv.put": put}
-            one = await in_rounds(
-                plan, {name: _one_by_one(write, plan.amount(200, 50)) for name, write in ways.items()}
-            )
-            amount = plan.amount(3_000, 1_500)
-            many = await in_rounds(plan, {name: _together(write, amount) for name, write in ways.items()})
+    single, amount = plan.amount(200, 50), plan.amount(3_000, 1_500)
+    async with (
+        three_nodes() as nodes,
+        _hubs(nodes, 1) as (hub,),
+        link_bridge(hub.address) as bridge,
+        _bucket(nodes) as put,
+    ):
+        ways: Mapping[str, Write] = {"bridge": bridge.session_context.set_variable, "kv.put": put}
+        one = await in_rounds(plan, {name: _one_by_one(write, single) for name, write in ways.items()})
+        many = await in_rounds(plan, {name: _together(write, amount) for name, write in ways.items()})
     p50 = {name: [statistics.median(seconds) for seconds in rounds] for name, rounds in one.items()}
     rate = {name: [TURNS * amount / sum(seconds) for seconds in rounds] for name, rounds in many.items()}
     return {
@@ -135,7 +137,7 @@ async def calls(plan: Plan) -> dict[str, Sample]:
 async def _tool(bridge: ToolBridge, name: str) -> Any:
     """Waits until the hub of a bridge offers a tool; returns it."""
     async with asyncio.timeout(_PATIENCE):
-        while name not in bridge.tools:
+        while name not in bridge.tools:  # noqa: ASYNC110 - it comes from another process
             await asyncio.sleep(_PAUSE)
     return bridge.tools[name]
 
@@ -160,13 +162,17 @@ async def _seconds_of_a_call(nodes: Nodes, cluster: str, number: int, amount: in
         bridges = [await stack.enter_async_context(link_bridge(hub.address)) for hub in homes]
         tools = [await _tool(bridge, "add") for bridge in bridges]
         processes = [psutil.Process(each.pid) for each in (*hubs, *workers)]
-        for is_warm in (False, True):
-            begun = _processor_seconds(processes)
-            share = (amount if is_warm else amount // 5) // len(tools)
-            async with asyncio.TaskGroup() as clients:
-                for tool in tools:
-                    clients.create_task(at_once(itertools.repeat(tool), pairs(), share, width=50))
+        await _share(tools, amount // 5)
+        begun = _processor_seconds(processes)
+        await _share(tools, amount)
         return (_processor_seconds(processes) - begun) / amount
+
+
+async def _share(tools: Sequence[Any], amount: int) -> None:
+    """Makes calls, each tool as many as the others, 50 at once of each."""
+    async with asyncio.TaskGroup() as clients:
+        for tool in tools:
+            clients.create_task(at_once(itertools.repeat(tool), pairs(), amount // len(tools), width=50))
 
 
 def _processor_seconds(processes: Sequence[psutil.Process]) -> float:
@@ -252,7 +258,8 @@ async def idle(plan: Plan) -> dict[str, Sample]:
     """Processor time of a hub of three that idle, in percent of a core; the largest of them."""
     seconds = plan.amount(20, 5)
     async with three_nodes() as nodes, _hubs(nodes, 3) as hubs:
-        processes = [psutil.Process(each.pid) for each in (*hubs, *nodes.nodes)]
+        pids = [*(hub.pid for hub in hubs), *(node.pid for node in nodes.nodes)]
+        processes = [psutil.Process(pid) for pid in pids]
         await asyncio.sleep(1)
         before = [_processor_seconds([process]) for process in processes]
         await asyncio.sleep(seconds)
@@ -268,12 +275,15 @@ async def memory(plan: Plan) -> dict[str, Sample]:
     async with three_nodes() as nodes:
         for number in range(plan.amount(3, 1)):
             async with _hubs(nodes, 1, cluster=f"memory-{number}") as (hub,), link_bridge(hub.address) as bridge:
-                sessions = plan.amount(SESSIONS, SESSIONS // 5)
-                await for_each(sessions, lambda index: open_session(bridge, index))
-                before = await hub.ask("rss")
-                await for_each(sessions, lambda index: open_session(bridge, sessions + index))
-                taken.append((await hub.ask("rss") - before) / sessions / 1024)
+                taken.append(await _kib_of_a_session(hub, bridge, plan.amount(SESSIONS, SESSIONS // 5)))
     return {"cluster-memory": Sample(taken)}
+
+
+async def _kib_of_a_session(hub: ServerProcess, bridge: ToolBridge, sessions: int) -> float:
+    await for_each(sessions, lambda index: open_session(bridge, index))
+    before = await hub.ask("rss")
+    await for_each(sessions, lambda index: open_session(bridge, sessions + index))
+    return float(await hub.ask("rss") - before) / sessions / 1024
 
 
 # -------------------------------------------------------------------------------------------------------------- hubs

@@ -49,7 +49,8 @@ class Node:
         cluster = f"cluster {{ name: bench, listen: {_HOST}:{self.route}, routes: [{others}] }}\n" if routes else ""
         config.write_text(
             f"server_name: {self.name}\nlisten: {_HOST}:{self.port}\nhttp: {_HOST}:{self.monitor}\n"
-            f'log_file: "{self._folder / self.name}.log"\njetstream {{ store_dir: "{self._folder / self.name}" }}\n{cluster}',
+            f'log_file: "{self._folder / self.name}.log"\n'
+            f'jetstream {{ store_dir: "{self._folder / self.name}" }}\n{cluster}',
             encoding="utf-8",
         )
         program = where(NATS_SERVER) or NATS_SERVER
@@ -106,7 +107,7 @@ class Nodes:
         """Waits until all have caught up."""
         async with asyncio.timeout(_READY_SECONDS):
             for node in self.nodes:
-                while (await asyncio.to_thread(node.look, "healthz")).get("status") != "ok":
+                while (await asyncio.to_thread(node.look, "healthz")).get("status") != "ok":  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_LOOK_SECONDS)
 
     async def leader(self, stream: str) -> Node:

@@ -39,8 +39,8 @@ async def serve(kind: str, options: argparse.Namespace) -> None:
             gRPC service at ``hub``), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
             "agents" or a peer's.
         options: ``tools``: how many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
-            ``hub``: the worker's hub. ``local_socket``: whether the hub offers its unix socket. ``store``: the URL of the
-            hub's store. ``name``: of the hub, or of the worker's tool. ``address``: where the hub listens.
+            ``hub``: the worker's hub. ``local_socket``: whether the hub offers its unix socket. ``store``: the URL of
+            the hub's store. ``name``: of the hub, or of the worker's tool. ``address``: where the hub listens.
     """
     if kind == "hub":
         await _serve_hub(options)
