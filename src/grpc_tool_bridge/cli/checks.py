@@ -1,11 +1,13 @@
 """The checks of ``doctor``: finds problems between this machine and the hub."""
 
 import asyncio
+import contextlib
 import importlib.util
 import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 
 from grpc_tool_bridge.cli.connection import ANSWER_SECONDS, make_bridge, refused, unreachable
@@ -44,7 +46,22 @@ EXTRAS = {
 
 
 async def examine(hub: HubOptions) -> AsyncIterator[Check]:
-    """Yields each check as it finishes; after a failure, the checks that depend on it are skipped."""
+    """Yields each check as it finishes; after a failure, the checks that depend on it are skipped.
+
+    Each of several addresses is checked by itself.
+    """
+    with contextlib.suppress(ArgumentError):
+        # All of them have the same token, which may be read from a pipe.
+        hub.token()
+    hubs = hub.each()
+    for each in hubs:
+        async for check in _examine_one(each):
+            yield check if len(hubs) == 1 else replace(check, text=f"{each.address}: {check.text}")
+    yield versions()
+    yield _extras()
+
+
+async def _examine_one(hub: HubOptions) -> AsyncIterator[Check]:
     proxy = _proxy(hub)
     if proxy is not None:
         yield proxy
@@ -62,8 +79,6 @@ async def examine(hub: HubOptions) -> AsyncIterator[Check]:
             async with bridge:
                 async for check in _ask(hub, bridge):
                     yield check
-    yield versions()
-    yield _extras()
 
 
 def _proxy(hub: HubOptions) -> Check | None:

@@ -163,10 +163,17 @@ def make_bridge(
         raise ArgumentError(f"{error.message} (--tls, --tls-ca FILE, --allow-insecure)") from None
 
 
+def address_of(bridge: GRPCToolBridge) -> str:
+    """Returns the address of the hub that a bridge uses, of several the one in use; without the proxy on the way."""
+    return bridge.client.where.partition(" (through")[0]
+
+
 def unreachable(hub: HubOptions, error: ToolCommunicationError) -> CommandError:
     """Returns the error for a hub that does not answer."""
     if error.code_name != "UNAVAILABLE":
         return CommandError(f"{hub.address} answered, but not as a hub does: {error.code_name}: {error.message}")
+    if len(hub.each()) > 1:
+        return CommandError(f"{error.message}; {_advice(hub, error.message)}")
     proxy = hub.proxied()
     where = hub.address if proxy is None else f"{hub.address} through the proxy {proxy}"
     return CommandError(f"no hub answered at {where} ({reason_of(error.message)}); {_advice(hub, error.message)}")

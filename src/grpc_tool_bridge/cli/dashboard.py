@@ -49,15 +49,16 @@ async def _ask(hub: HubOptions) -> str:
     Raises:
         ArgumentError: It does not, or not where this machine could reach it.
     """
-    from grpc_tool_bridge.cli.connection import first_answer, make_bridge
+    from grpc_tool_bridge.cli.connection import address_of, first_answer, make_bridge
     from grpc_tool_bridge.cli.dashboard_urls import reachable_url
     from grpc_tool_bridge.client.resume import reach
 
     async with make_bridge(hub) as bridge, first_answer(hub, bridge.client.where):
         found = await reach(lambda _: bridge.client.get_metrics("hub.http_url"), hub.connect_timeout)
+        address = address_of(bridge)
     if "hub.http_url" not in found:
         raise ArgumentError(
-            f"the hub at {hub.address} serves no HTTP, and so no dashboard; start it with serve --http 127.0.0.1:8080 "
+            f"the hub at {address} serves no HTTP, and so no dashboard; start it with serve --http 127.0.0.1:8080 "
             '(pip install "grpc-tool-bridge[http]")'
         )
-    return reachable_url(found["hub.http_url"].string_value, hub.address)
+    return reachable_url(found["hub.http_url"].string_value, address)

@@ -2,9 +2,9 @@
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from grpc_tool_bridge.cli.failures import ArgumentError, file_error
 from grpc_tool_bridge.cli.parameters import Option
@@ -55,7 +55,8 @@ class HubOptions(OptionGroup):
             "--address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_ADDRESS",
-            help="Address of the hub; also [IPV6]:PORT or unix:PATH.",
+            help="Address of the hub; also [IPV6]:PORT or unix:PATH. Several with commas between them: the first one "
+            "that answers.",
         ),
     ] = DEFAULT_ADDRESS
     token_file: Annotated[
@@ -102,7 +103,8 @@ class HubOptions(OptionGroup):
             "--link-address",
             metavar="HOST:PORT",
             envvar="TOOL_BRIDGE_HUB_LINK_ADDRESS",
-            help="Where the hub takes links over TCP. Default: links go over its local socket, or gRPC.",
+            help="Where the hub takes links over TCP; one for each address. Default: links go over its local socket, "
+            "or gRPC.",
         ),
     ] = None
     connect_timeout: Annotated[
@@ -127,18 +129,41 @@ class HubOptions(OptionGroup):
         Raises:
             ArgumentError: The address is not valid, the proxy cannot be used, or a file cannot be read.
         """
-        check_address(self.address)
-        if self.link_address is not None:
-            check_address(self.link_address, flag="--link-address")
-        self.proxied()
+        for hub in self.each():
+            if hub.link_address is not None:
+                check_address(hub.link_address, flag="--link-address")
+            hub.proxied()
         if self.tls_ca is not None:
             try:
                 self.tls_ca.read_bytes()
             except OSError as error:
                 raise file_error(error, self.tls_ca) from None
 
+    def each(self) -> tuple[Self, ...]:
+        """Returns the options for each of several addresses.
+
+        Raises:
+            ArgumentError: An address is not valid, or there are not as many link addresses.
+        """
+        from grpc_tool_bridge.errors import ValidationError
+        from grpc_tool_bridge.transport.address_lists import pair_addresses
+
+        try:
+            pairs = pair_addresses(self.address, self.link_address)
+        except ValidationError as error:
+            flag = "--link-address" if error.message.startswith("link_address") else "--address"
+            raise ArgumentError(f"{flag}: {error.message.removeprefix('link_address: ')}") from None
+        if len(pairs) == 1:
+            return (self,)
+        found = tuple(replace(self, address=address, link_address=link) for address, link in pairs)
+        if "_read" in self.__dict__:
+            # A pipe cannot be read again.
+            for hub in found:
+                hub.__dict__["_read"] = self._read
+        return found
+
     def proxied(self) -> "Proxy | None":
-        """Finds the proxy on the way to the hub; None if there is none.
+        """Finds the proxy on the way to the hub, or to the first one of several; None if there is none.
 
         Raises:
             ArgumentError: It cannot be used.
@@ -147,7 +172,7 @@ class HubOptions(OptionGroup):
         from grpc_tool_bridge.transport.proxies import proxy_for
 
         try:
-            return proxy_for(self.address, self.proxy)
+            return proxy_for(self.each()[0].address, self.proxy)
         except ValidationError as error:
             raise ArgumentError(
                 f"--{error.message}" if self.proxy != "env" else f"--proxy env: {error.message}"

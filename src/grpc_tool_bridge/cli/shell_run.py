@@ -17,7 +17,7 @@ from typing import Any
 from grpc_tool_bridge.aio.portal import LoopCall, Portal
 from grpc_tool_bridge.cli import interrupts, prompts
 from grpc_tool_bridge.cli.answers import answers_for
-from grpc_tool_bridge.cli.connection import first_answer, make_bridge
+from grpc_tool_bridge.cli.connection import address_of, first_answer, make_bridge
 from grpc_tool_bridge.cli.exit_codes import FAILED
 from grpc_tool_bridge.cli.failures import one_line, visible
 from grpc_tool_bridge.cli.options import HubOptions
@@ -42,7 +42,7 @@ def run(hub: HubOptions, session_id: str | None, *, plain: bool) -> int:
             names = {"bridge": bridge, "tools": ShellTools(bridge.tools), "asyncio": asyncio}
             if not sys.stdin.isatty():
                 return _run_program(sys.stdin.read(), names, loop)
-            _prompt(names, loop, _banner(hub, bridge), plain=plain)
+            _prompt(names, loop, _banner(bridge), plain=plain)
             return 0
         finally:
             loop.run(bridge.close())
@@ -93,12 +93,12 @@ async def _open(hub: HubOptions, session_id: str | None) -> GRPCToolBridge:
     return bridge
 
 
-def _banner(hub: HubOptions, bridge: GRPCToolBridge) -> str:
+def _banner(bridge: GRPCToolBridge) -> str:
     names = sorted(bridge.tools)
     shown = ", ".join(names[:_SHOWN_TOOLS]) + (", …" if len(names) > _SHOWN_TOOLS else "")
     count = "1 tool" if len(names) == 1 else f"{len(names):,} tools"
     example = next((name for name in names if name.isidentifier()), "name")
-    head = one_line(f"Hub {hub.address}, session {bridge.session_id}, {count}{': ' if names else ''}{shown}")
+    head = one_line(f"Hub {address_of(bridge)}, session {bridge.session_id}, {count}{': ' if names else ''}{shown}")
     return f"{head}\nbridge and tools are ready: await tools.{visible(example)}(…)"
 
 

@@ -38,13 +38,13 @@ async def top(
     from contextlib import aclosing
 
     from grpc_tool_bridge.cli import activity_text
-    from grpc_tool_bridge.cli.connection import open_hub
+    from grpc_tool_bridge.cli.connection import address_of, open_hub
     from grpc_tool_bridge.cli.consoles import console
 
     out = console()
     async with open_hub(hub) as bridge:
         if out.is_terminal and not out.is_dumb_terminal and not as_json:
-            await _show(bridge, hub.address, out, interval, count)
+            await _show(bridge, address_of(bridge), out, interval, count)
             return
         async with aclosing(_looks(bridge, interval)) as looks:
             left = count or 1
@@ -52,7 +52,7 @@ async def top(
                 if as_json:
                     print_json(activity_text.facts(seen))
                 else:
-                    out.print(activity_text.screen(seen, hub.address))
+                    out.print(activity_text.screen(seen, address_of(bridge)))
                 left -= 1
                 if not left:
                     return

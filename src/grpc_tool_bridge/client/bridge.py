@@ -364,7 +364,8 @@ class GRPCToolBridge(ToolBridge):
     with`` closes the bridge at the end.
 
     Args:
-        address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
+        address: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or several with commas between them, such as
+            ``"a:50051,b:50051"``: the first one that answers is used, and the next one when that is gone.
         token: Bearer token that the hub requires.
         token_file: File that holds the token.
         tls: Whether to use TLS.
@@ -382,7 +383,7 @@ class GRPCToolBridge(ToolBridge):
             over the local socket of a hub at a loopback address, and over gRPC if neither gives a link. "socket" is the
             same without gRPC: an error if there is no such link. "rpc" makes one RPC for each call.
         link_address: ``host:port`` at which the hub takes links over TCP (its setting of the same name), with the same
-            token and TLS; None: none.
+            token and TLS; with several addresses, one for each of them, in the same order. None: none.
         keep_session: As for ``ToolBridge``.
         retry_if: As for ``ToolBridge``.
         follow_tools: As for ``ToolBridge``.

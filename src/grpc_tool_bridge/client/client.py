@@ -53,7 +53,8 @@ class ToolBridgeClient(AgentCalls):
     """The calls of one session, one to one with the methods of the service.
 
     Args:
-        target: ``host:port``, a ``grpc.aio.Channel``, which is not closed here, or a transport.
+        target: ``host:port``, or several with commas between them, a ``grpc.aio.Channel``, which is not closed here, or
+            a transport.
         options: How tools are called.
         proxy: As for ``GRPCToolBridge``; only with a ``host:port``.
         on_ask: As for ``GRPCToolBridge``. With it, a ``host:port`` is reached over a link.
@@ -184,7 +185,7 @@ class ToolBridgeClient(AgentCalls):
 
     @property
     def where(self) -> str:
-        """The hub's address, for texts."""
+        """The hub's address, for texts; of several, the one in use, or all while there is none."""
         return self._transport.where
 
     def require_session(self) -> str:

@@ -91,7 +91,10 @@ async def resumed(
 
 
 async def reach(
-    attempt: Callable[[float], Awaitable[T]], seconds: float, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    attempt: Callable[[float], Awaitable[T]],
+    seconds: float,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    move_on: Callable[[ToolBridgeError], bool] = lambda _: False,
 ) -> T:
     """Repeats an attempt until the hub is reachable.
 
@@ -99,6 +102,7 @@ async def reach(
         attempt: Called with the seconds that are left.
         seconds: How long to keep trying.
         pause: Sleeps for the given seconds between attempts.
+        move_on: Called with a hub's own error; returns whether the next attempt is at another hub.
 
     Raises:
         ToolBridgeError: The attempt failed for another reason, or the time is over.
@@ -108,9 +112,9 @@ async def reach(
     for wait in back_off():
         try:
             return await attempt(max(0.0, end - loop.time()))
-        except ToolCommunicationError as error:
+        except ToolBridgeError as error:
             left = end - loop.time()
-            if not is_lost(error) or left <= 0:
+            if left <= 0 or not (is_lost(error) or move_on(error)):
                 raise
             _log.debug("%s; trying again in %.1f s", error, wait)
             await pause(min(wait, left))

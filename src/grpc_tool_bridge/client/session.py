@@ -111,7 +111,7 @@ class ClientSession:
         # Another client of the session, or a try whose answer was lost, may have created it first.
         if not response.resumed or (lost is not None and found != lost):
             _log.warning(
-                "the hub at %s has restarted: session %s was created again, and what it held is lost",
+                "the hub at %s has restarted or is another one: session %s was created again, and what it held is lost",
                 caller.transport.where,
                 session_id,
             )
@@ -124,7 +124,7 @@ class ClientSession:
             return await self._caller.open(request)
 
         try:
-            return await reach(attempt, connect_timeout, self._caller.pauses())
+            return await reach(attempt, connect_timeout, self._caller.pauses(), self._caller.transport.move_on)
         except ToolCommunicationError as error:
             if is_lost(error):
                 where = self._caller.transport.where

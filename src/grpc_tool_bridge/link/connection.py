@@ -239,6 +239,11 @@ class LinkConnection:
         self._link.ping()
         self._io.schedule_flush()
 
+    @property
+    def received(self) -> int:
+        """A number that changes whenever something was received."""
+        return self._io.received
+
     def drain(self, grace: float) -> None:
         """Tells the peer to make no new calls: the link ends in ``grace`` seconds."""
         self._link.drain(int(grace * 1000))

@@ -23,6 +23,7 @@ from grpc_tool_bridge.config import CALL_TIMEOUT, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.connection import LinkConnection
+from grpc_tool_bridge.link.keepalive import LinkWatch
 from grpc_tool_bridge.link.pending import PendingCalls
 from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
@@ -61,6 +62,7 @@ class DialledLink(LinkConnection):
         features: Announced to the hub.
 
     Attributes:
+        where: As given.
         greeted: Whether the hub accepted the link, once that is known.
         unusable: Set when the link takes no further calls: it drains, or has ended.
         error: What it ended with.
@@ -83,6 +85,8 @@ class DialledLink(LinkConnection):
             who="this worker" if methods else "a client",
             write_timeout=STREAM_TIMEOUT,
         )
+        self.where = where
+        self._watch: LinkWatch | None = None
         self.greeted: asyncio.Future[bool] = self._loop.create_future()
         self.unusable = asyncio.Event()
         self.error: ToolBridgeError | None = None
@@ -132,6 +136,8 @@ class DialledLink(LinkConnection):
     async def _conclude(self) -> None:
         """Fails the link's calls and closes it."""
         self._ended = True
+        if self._watch is not None:
+            self._watch.close()
         self._stream.close()
         calls = list(self._link.calls.values())
         code, text = Code.CANCELLED, CLOSED
@@ -171,6 +177,8 @@ class DialledLink(LinkConnection):
         """Notes that the hub accepted the link."""
         if not self.greeted.done():
             self.greeted.set_result(True)
+            if self._stream.keepalive is not None:
+                self._watch = LinkWatch(self, self._stream.keepalive, self._loop)
 
     def on_drain(self) -> None:
         """Notes that the link takes no further calls."""
@@ -190,7 +198,6 @@ class Dialer:
         features: Announced to the hub.
 
     Attributes:
-        where: The hub's address, for error texts.
         send_request: Sends a call, now or once a link takes it; rebound to the link's own method while that takes
             calls. Raises ProtocolError if the link belongs to another event loop that still runs, or to another
             process.
@@ -206,7 +213,6 @@ class Dialer:
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        self.where = endpoint.where
         self.on_moved: Callable[[], None] | None = None
         self._endpoint = endpoint
         self._dial_again = dial_again
@@ -237,6 +243,12 @@ class Dialer:
         forks.watch(self)
 
     @property
+    def where(self) -> str:
+        """The address of the hub, for texts; of several, that of the link, or all of them while there is no link."""
+        link = self._resuming or self._current
+        return self._endpoint.where if link is None else link.where
+
+    @property
     def is_linked(self) -> bool:
         """Whether there is a link, by which the hub sees that the client is alive."""
         return self._current is not None
@@ -244,7 +256,10 @@ class Dialer:
     @property
     def linked_over(self) -> str | None:
         """What carries the link, such as "gRPC", for people; None if there is no link."""
-        return None if self._current is None else self._current.over
+        link = self._current
+        if link is None or self._way is None or not self._way.has_others:
+            return None if link is None else link.over
+        return f"{link.over}, to {link.where}"
 
     async def connect(self, seconds: float) -> None:
         """Waits for the link.
@@ -401,17 +416,47 @@ class Dialer:
             link, error = await self._dial(way)
             if link is not None:
                 began = time.monotonic()
-                await self._take_up(link)
+                await self._take_up(link, way)
                 await link.unusable.wait()
                 if self._retiring:
                     return
-                if time.monotonic() - began > STABLE_SECONDS:
+                stable = time.monotonic() - began > STABLE_SECONDS
+                if stable:
                     # Not after a short link: a hub that accepts links only to end them needs the back-off, too.
                     waits = back_off()
                 self._use(None)
+                if self._has_moved_on(link, way, stable=stable):
+                    continue
             elif not await self._dial_failed(error, way, wanted):
                 return
             await asyncio.sleep(next(waits))
+
+    def _has_moved_on(self, link: DialledLink, way: Dialable, *, stable: bool) -> bool:
+        """Returns whether the next of several hubs is dialled now, after a link that takes no further calls."""
+        if not way.has_others:
+            return False
+        error = link.error or link_error(Code.UNAVAILABLE, "the hub takes no further calls over the link")
+        at_once = way.move_on(error, stable=stable)
+        _log.info("the link to %s was lost: %s; the next hub is %s", link.where, error.message, way.where)
+        if not at_once:
+            self._failure = way.sum_up(error)
+        return at_once
+
+    def move_on(self, error: ToolBridgeError) -> bool:
+        """Gives up the link to a hub that cannot serve now, if there is another hub to dial.
+
+        Args:
+            error: Why it cannot; calls in flight fail with that.
+
+        Returns:
+            Whether the next one is dialled.
+        """
+        link = self._current
+        if link is None or self._way is None or not self._way.has_others or code_of(error) is not Code.UNAVAILABLE:
+            return False
+        link.abort(error.message)
+        self._use(None)
+        return True
 
     async def _dial(self, way: Dialable) -> tuple[DialledLink | None, ToolBridgeError | None]:
         """Dials a link; returns it once the hub has accepted it, else the error."""
@@ -425,7 +470,7 @@ class Dialer:
             stream = await way.dial()
         except ToolBridgeError as error:
             return None, error
-        link = DialledLink(stream, self.where, methods=self._methods, features=self._features)
+        link = DialledLink(stream, way.where or self._endpoint.where, methods=self._methods, features=self._features)
         self._tasks.spawn(self._serve(link), "link")
         try:
             await within(asyncio.shield(link.greeted), stream.greeting_seconds)
@@ -445,14 +490,14 @@ class Dialer:
         if link is self._resuming:
             # Over the next link they would wait for themselves: that one is dialled when they are over.
             for call, _ in unsent:
-                call.fail(link_error(Code.UNAVAILABLE, f"the link to {self.where} was lost"))
+                call.fail(link_error(Code.UNAVAILABLE, f"the link to {link.where} was lost"))
             return
         self._pending.put_back(unsent, CALL_TIMEOUT)
         if unsent:
             self._want()
             self._send_pending()
 
-    async def _take_up(self, link: DialledLink) -> None:
+    async def _take_up(self, link: DialledLink, way: Dialable) -> None:
         """Starts to use a link, once the session was resumed over it."""
         if self._linked_before:
             self._resuming = link
@@ -462,14 +507,17 @@ class Dialer:
                 why = f"no answer within {CALL_TIMEOUT:g} s" if isinstance(error, ExpiredError) else error
                 # If the link was lost, it is resumed over the next one.
                 level = logging.DEBUG if link.unusable.is_set() else logging.WARNING
-                _log.log(level, "the session could not be resumed at %s: %s", self.where, why)
+                _log.log(level, "the session could not be resumed at %s: %s", link.where, why)
+                if way.has_others and (isinstance(error, ExpiredError) or code_of(error) is Code.UNAVAILABLE):
+                    link.abort(f"the session could not be resumed: {getattr(error, 'message', why)}")
+                    return
             except Exception:  # noqa: BLE001 - a fault of the callback; the link is good, and calls wait for it
-                _log.exception("resuming the session at %s failed", self.where)
+                _log.exception("resuming the session at %s failed", link.where)
             finally:
                 self._resuming = None
         self._linked_before = True
         if not link.unusable.is_set():
-            _log.debug("the link to %s goes over %s", self.where, link.over)
+            _log.debug("the link to %s goes over %s", link.where, link.over)
             self._failure = None
             self._use(link)
             self._tell()
@@ -480,7 +528,7 @@ class Dialer:
 
     async def _dial_failed(self, error: ToolBridgeError | None, way: Dialable, wanted: asyncio.Event) -> bool:
         """Returns whether to dial again."""
-        error = error or link_error(Code.UNAVAILABLE, "the dial was given up")
+        error = way.sum_up(error or link_error(Code.UNAVAILABLE, "the dial was given up"))
         if code_of(error) is Code.UNIMPLEMENTED:
             self._plain = way.plain_calls(self._tasks)
             if self._plain is not None:

@@ -34,9 +34,12 @@ class Intake:
         on_writable: Called after the frames: the link may take what waits.
         flush: Sends what waits, so that the first answers leave before the rest is processed.
         policy: When frames are sent.
+
+    Attributes:
+        received: A number that changes whenever something was received.
     """
 
-    __slots__ = ("_ends_at", "_flush", "_link", "_on_writable", "_policy", "on_event")
+    __slots__ = ("_ends_at", "_flush", "_link", "_on_writable", "_policy", "on_event", "received")
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Intake:
         policy: FlushPolicy,
     ) -> None:
         self.on_event = on_event
+        self.received = 0
         self._link = link
         self._on_writable = on_writable
         self._flush = flush
@@ -61,6 +65,7 @@ class Intake:
         Raises:
             ProtocolError: The peer broke the protocol.
         """
+        self.received += 1
         self._begin_slice()
         last = frames[-1]
         for frame in frames:

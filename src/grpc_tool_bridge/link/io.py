@@ -29,6 +29,12 @@ class LinkIO(Flushed, Protocol):
     """
 
     link: Link
+    _intake: Intake
+
+    @property
+    def received(self) -> int:
+        """A number that changes whenever something was received."""
+        return self._intake.received
 
     def flush(self) -> None:
         """Sends immediately what waits, unless a frame is being sent; then it goes into the next one."""

@@ -152,6 +152,7 @@ class PushIO(LinkIO, Receiver):
         """See ``Receiver``."""
         if not self._runs:
             return
+        self._intake.received += 1
         if not size:
             self._partial_since = None
         elif self._partial_since is None:

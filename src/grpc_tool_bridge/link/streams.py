@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.link.keepalive import KeepAlive
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 from grpc_tool_bridge.rpc.authentication import Principal
@@ -29,6 +30,8 @@ class Stream(Protocol):
         hello_metadata: Sent in this end's hello, by streams that have no other place for it.
         speaks_first: Whether this end may send before the peer's hello was admitted.
         greeting_seconds: How long the hub may take to send its hello, at the end that dialled.
+        keepalive: How long the hub may be silent, at the end that dialled; None: what carries the frames notices that
+            it is gone.
         over: What carries the frames, for people.
     """
 
@@ -36,6 +39,7 @@ class Stream(Protocol):
     hello_metadata: Mapping[str, str] = MappingProxyType({})
     speaks_first: bool = True
     greeting_seconds: float = GREETING_SECONDS
+    keepalive: KeepAlive | None = None
     over: str = "a stream"
 
     def admit(self, hello: LinkHello) -> Principal | None:
@@ -137,7 +141,16 @@ class PushStream(Stream, Protocol):
 
 
 class Dialable(Protocol):
-    """An open way to a peer, over which streams are dialled one after another."""
+    """An open way to a peer, over which streams are dialled one after another.
+
+    Attributes:
+        where: Which of several peers is dialled, and then used, for texts; empty: there is one, which the endpoint
+            names.
+        has_others: Whether there are several peers, of which any will do.
+    """
+
+    where: str = ""
+    has_others: bool = False
 
     async def dial(self) -> FrameStream | PushStream:
         """Opens a stream; a refusal by the peer may show only when the stream is read.
@@ -154,6 +167,27 @@ class Dialable(Protocol):
         """
         del error
         return False
+
+    def move_on(self, error: ToolBridgeError, *, stable: bool) -> bool:
+        """Notes that the peer was lost, or cannot serve: the next dial is for the next peer, if there are several.
+
+        Args:
+            error: Why it is left.
+            stable: Whether it served for a while.
+
+        Returns:
+            Whether to dial without a pause; not if each of the peers was left, one after another.
+        """
+        del error, stable
+        return False
+
+    def sum_up(self, error: ToolBridgeError) -> ToolBridgeError:
+        """Returns the error for a round of dials in vain; it says why each of the peers was not reached.
+
+        Args:
+            error: That of the last dial.
+        """
+        return error
 
     def plain_calls(self, tasks: Any) -> Any:
         """Returns what sends calls if the peer does not support Link; None if nothing does.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_text
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.link.keepalive import KeepAlive
+from grpc_tool_bridge.transport.address_lists import pair_addresses, shown_addresses, split_addresses
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 MESSAGE_HEADROOM = 4
 # A frame of a link must pass, however small the limit for messages is.
 LEAST_MESSAGE_LIMIT = 1024 * 1024
+# Seconds of ``Connection.keepalive_time`` and ``keepalive_timeout``, with one address and with several: if there is
+# another hub to go to, one that is gone should be noticed soon.
+KEEPALIVE = (30.0, 10.0)
+KEEPALIVE_OF_SEVERAL = (5.0, 3.0)
+
 # Of the metadata of one RPC, names and values.
 MAX_METADATA_BYTES = 16 * 1024
 
@@ -47,18 +54,21 @@ class Connection:
     """How a client reaches a hub.
 
     Attributes:
-        address: ``host:port``, ``[ipv6]:port`` or ``unix:path``.
+        address: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or several with commas between them, which are tried
+            in this order. Everything else is the same for all of them.
         token: Bearer token, if the hub requires one. Beyond this machine it is sent over TLS only.
         tls: Whether to use TLS.
         tls_ca: PEM file with the authorities to trust; None: those that gRPC ships. Implies TLS.
         proxy: ``http://[user:password@]host:port`` of a proxy, or ``env`` for the proxy set in the environment; None:
             connect directly, whatever is set in the environment.
         allow_insecure: Send the token beyond this machine without TLS, because the network itself is trusted.
-        link_address: ``host:port`` at which the hub takes links over TCP; None: links go over gRPC, or the hub's local
-            socket.
+        link_address: ``host:port`` at which the hub takes links over TCP; with several addresses, one for each of them,
+            in the same order. None: links go over gRPC, or the hub's local socket.
         max_message_bytes: Maximum size of one request or response.
-        keepalive_time: Seconds without traffic after which the connection is probed.
-        keepalive_timeout: Seconds that a probe may stay unanswered before the connection ends.
+        keepalive_time: Seconds without traffic after which the connection is probed; None: 30, or 5 with several
+            addresses.
+        keepalive_timeout: Seconds that a probe may stay unanswered before the connection ends; with several addresses,
+            also a dial before the next one is tried. None: 10, or 3 with several addresses.
     """
 
     address: str
@@ -69,8 +79,8 @@ class Connection:
     allow_insecure: bool = False
     link_address: str | None = None
     max_message_bytes: int = MAX_MESSAGE_BYTES
-    keepalive_time: float = 30.0
-    keepalive_timeout: float = 10.0
+    keepalive_time: float | None = None
+    keepalive_timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Checks the arguments, before anyone waits for a hub that cannot be reached with them.
@@ -78,7 +88,10 @@ class Connection:
         Raises:
             ValidationError: An argument is not valid.
         """
-        check_address(self.address)
+        if len(self.addresses) > 1:
+            # Each is checked by itself.
+            self.each()
+            return
         if self.token is not None:
             check_text("token", self.token)
         check_flag("tls", self.tls)
@@ -107,18 +120,47 @@ class Connection:
             raise ValidationError(f"link_address: {error}") from None
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses in ``address``, usually one."""
+        return split_addresses(self.address)
+
+    def each(self) -> tuple["Connection", ...]:
+        """Returns a connection for each address.
+
+        Raises:
+            ValidationError: One of them is not valid, or there are not as many link addresses.
+        """
+        pairs = pair_addresses(self.address, self.link_address)
+        if len(pairs) == 1:
+            return (self,)
+        time, timeout = self.keepalive
+        return tuple(
+            replace(self, address=address, link_address=link, keepalive_time=time, keepalive_timeout=timeout)
+            for address, link in pairs
+        )
+
+    @property
+    def keepalive(self) -> KeepAlive:
+        """``keepalive_time`` and ``keepalive_timeout``."""
+        time, timeout = KEEPALIVE_OF_SEVERAL if len(self.addresses) > 1 else KEEPALIVE
+        given = (self.keepalive_time, self.keepalive_timeout)
+        return KeepAlive(time if given[0] is None else given[0], timeout if given[1] is None else given[1])
+
+    @property
     def uses_tls(self) -> bool:
         """Whether the connection uses TLS."""
         return self.tls or self.tls_ca is not None
 
     @property
     def where(self) -> str:
-        """The hub's address and the proxy, for error texts."""
+        """The hub's address and the proxy, for error texts; of several, the first few."""
+        if len(self.addresses) > 1:
+            return shown_addresses(tuple(connection.where for connection in self.each()))
         proxy = proxy_for(self.address, self.proxy)
         return self.address if proxy is None else f"{self.address} (through the proxy {proxy})"
 
     def open(self) -> grpc.aio.Channel:
-        """Returns a channel that connects when it is first used; needs a running event loop.
+        """Returns a channel to the one address, which connects when it is first used; needs a running event loop.
 
         Raises:
             OSError: The file of the authorities cannot be read.
@@ -126,11 +168,14 @@ class Connection:
         """
         forks.check_usable()
         target, proxy_options = channel_target(self.address, proxy_for(self.address, self.proxy))
+        time, timeout = self.keepalive
         options = [
             *proxy_options,
             *message_options(self.max_message_bytes),
-            ("grpc.keepalive_time_ms", int(self.keepalive_time * 1000)),
-            ("grpc.keepalive_timeout_ms", int(self.keepalive_timeout * 1000)),
+            ("grpc.keepalive_time_ms", int(time * 1000)),
+            ("grpc.keepalive_timeout_ms", int(timeout * 1000)),
+            # Otherwise an idle connection would be probed twice and then once a minute.
+            ("grpc.http2.max_pings_without_data", 0),
             # A connection for each bridge: closing one must not affect others.
             ("grpc.use_local_subchannel_pool", 1),
             # Only the bridge knows which calls may be retried.

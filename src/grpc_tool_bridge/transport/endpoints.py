@@ -17,6 +17,7 @@ from grpc_tool_bridge.transport.addresses import loopback_name, split_address
 from grpc_tool_bridge.transport.channel import Connection, grpc_roots
 from grpc_tool_bridge.transport.frames import GrpcEndpoint, GrpcWay
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
+from grpc_tool_bridge.transport.several import SeveralEndpoints
 
 # How links are dialled: "link" takes a socket where there is one, "socket" nothing else.
 LinkKind = Literal["link", "socket"]
@@ -33,6 +34,9 @@ def endpoint_of(connection: Connection, kind: LinkKind = "link") -> Endpoint:
     Raises:
         ValidationError: ``kind`` is none of them, or it is "socket", and the connection cannot go over a socket.
     """
+    connections = connection.each()
+    if len(connections) > 1:
+        return SeveralEndpoints([endpoint_of(each, kind) for each in connections], connection.keepalive)
     if kind not in ("link", "socket"):
         raise ValidationError(f"transport must be 'link' or 'socket', not {kind!r:.60}")
     refusal = why_no_socket(connection)

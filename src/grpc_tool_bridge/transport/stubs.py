@@ -9,10 +9,12 @@ import grpc.aio
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere, note_use, running_loop, silence_closed
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.errors import ProtocolError, ValidationError
+from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
+from grpc_tool_bridge.link.status import Code, code_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub, ToolBridgeAdminStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
+from grpc_tool_bridge.transport.moving_stub import MovingStub
 
 
 class Answering(Protocol):
@@ -69,14 +71,16 @@ class Transport(Protocol):
 
     Attributes:
         stub: An object with the methods of the generated stub; made when first used, in the running event loop.
-        where: The hub's address, for error texts.
         on_relinked: Called with a stub for each connection but the first, before other calls use it.
         on_moved: Called when it is used in a new event loop, because the previous one has ended.
     """
 
-    where: str
     on_relinked: Callable[[Any], Awaitable[None]] | None
     on_moved: Callable[[], None] | None
+
+    @property
+    def where(self) -> str:
+        """The hub's address, for texts; of several, the one in use, or all while there is none."""
 
     @property
     def stub(self) -> Any:
@@ -103,6 +107,13 @@ class Transport(Protocol):
     async def connect(self, seconds: float) -> None:
         """Tries for ``seconds`` to reach the hub, unless each call connects by itself."""
 
+    def move_on(self, error: ToolBridgeError) -> bool:
+        """Leaves a hub that cannot serve now for the next address; returns whether there is one.
+
+        Args:
+            error: The hub's answer; only UNAVAILABLE is a reason to leave.
+        """
+
     async def close(self) -> None:
         """Closes the connection."""
 
@@ -123,18 +134,23 @@ class Unlinked:
     async def connect(self, seconds: float) -> None:
         """Does nothing: each call connects."""
 
+    def move_on(self, error: ToolBridgeError) -> bool:
+        """Returns False: there is one hub."""
+        del error
+        return False
+
 
 class RpcTransport(Unlinked):
-    """One RPC for each call, over a channel of its own or a given one.
+    """One RPC for each call, over a channel of its own or a given one; with several addresses, see ``MovingStub``.
 
     Args:
         target: A connection to open, or a channel, which its owner closes.
     """
 
     def __init__(self, target: Connection | grpc.aio.Channel) -> None:
-        self.where = target.where if isinstance(target, Connection) else "the given channel"
+        self._where = target.where if isinstance(target, Connection) else "the given channel"
         self._target = target
-        self._channel: grpc.aio.Channel | None = None
+        self._channel: _Channels | None = None
         self._stub: Any = None
         # The event loop that the stub belongs to; None if there is no stub, and in a forked process.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -142,6 +158,15 @@ class RpcTransport(Unlinked):
         # Closes channels whose event loops have ended.
         self._closing = TaskSet()
         forks.watch(self)
+
+    @property
+    def where(self) -> str:
+        """See ``Transport``."""
+        return (self._stub.where if isinstance(self._stub, MovingStub) else "") or self._where
+
+    def move_on(self, error: ToolBridgeError) -> bool:
+        """See ``Transport``."""
+        return isinstance(self._stub, MovingStub) and code_of(error) is Code.UNAVAILABLE and self._stub.leave()
 
     @property
     def stub(self) -> Any:
@@ -173,10 +198,8 @@ class RpcTransport(Unlinked):
                 raise lives_elsewhere(f"the bridge to {self.where}")
             self._abandon()
         if self._stub is None:
-            self._channel = self._target.open()
-            token = self._target.token
-            authorized: Any = AuthorizedChannel(self._channel, token) if token is not None else self._channel
-            self._stub = HubStub(authorized)
+            self._channel = _Channels(self._target)
+            self._stub = self._channel.stub
             self._loop = loop
             if loop is not None:
                 note_use(loop)
@@ -200,7 +223,7 @@ class RpcTransport(Unlinked):
         silence_closed()
         channel, self._channel, self._stub, self._loop = self._channel, None, None, None
         if channel is not None:
-            self._closing.spawn(close_stranded(channel), "close")
+            self._closing.spawn(channel.close(stranded=True), "close")
             forks.note_closed()
 
     async def close(self) -> None:
@@ -212,7 +235,7 @@ class RpcTransport(Unlinked):
             silence_closed()
         channel, self._channel, self._stub, self._loop = self._channel, None, None, None
         if channel is not None:
-            await (close_stranded(channel) if stranded else channel.close())
+            await channel.close(stranded=stranded)
             forks.note_closed()
         await self._closing.aclose()
 
@@ -223,6 +246,30 @@ class RpcTransport(Unlinked):
             self._channel = self._stub = self._loop = None
             self._closing = TaskSet()
             self._inherited = True
+
+
+class _Channels:
+    """The channels of a connection, one for each address, and their stub."""
+
+    def __init__(self, connection: Connection) -> None:
+        connections = connection.each()
+        self._channels = {each.where: each.open() for each in connections}
+        stubs = {where: HubStub(_authorized(channel, connection.token)) for where, channel in self._channels.items()}
+        if len(connections) > 1:
+            self.stub: Any = MovingStub(stubs, self._is_connected, connection.keepalive.timeout)
+        else:
+            (self.stub,) = stubs.values()
+
+    def _is_connected(self, where: str) -> bool:
+        return self._channels[where].get_state() is grpc.ChannelConnectivity.READY
+
+    async def close(self, *, stranded: bool = False) -> None:
+        for channel in self._channels.values():
+            await (close_stranded(channel) if stranded else channel.close())
+
+
+def _authorized(channel: grpc.aio.Channel, token: str | None) -> Any:
+    return channel if token is None else AuthorizedChannel(channel, token)
 
 
 async def close_stream(messages: Any) -> None:

@@ -78,7 +78,9 @@ class ToolWorker(Surrounded):
     again.
 
     Args:
-        address: The hub's ``host:port``, ``[ipv6]:port`` or ``unix:path``; or a connection to a hub in this process.
+        address: The hub's ``host:port``, ``[ipv6]:port`` or ``unix:path``; or several with commas between them: the
+            first one that answers gets the tools, and the next one when that is gone; or a connection to a hub in this
+            process.
         tools: Functions, tools and toolsets.
         session_id: Only this session sees the tools; it is created if it does not exist. None: every session.
         worker_id: 1 to 256 printable characters; a later worker with the same id replaces this one. None: generate an
@@ -106,9 +108,6 @@ class ToolWorker(Surrounded):
             have prefixes of their own.
         middleware: Runs around each call that this worker gets, inside of the hub's: async functions that are called
             with (call, call_next), the first one outermost.
-
-    Attributes:
-        address: The hub's.
 
     Raises:
         ImportError: ``agents`` is set, but DSPy is not installed.
@@ -157,7 +156,8 @@ class ToolWorker(Surrounded):
         token = token_of(token, token_file)
         how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
         connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
-        self.address = connection.address
+        several = isinstance(connection, Connection) and len(connection.addresses) > 1
+        self._address = "" if several else connection.address
         self._transport = LinkTransport(
             connection,
             kind=transport,
@@ -186,6 +186,11 @@ class ToolWorker(Surrounded):
     def __repr__(self) -> str:
         state = "closed" if self._left.is_set() else "registered" if self._registered else "not registered"
         return f"<{type(self).__name__} {self.worker_id!r} of {self.address}, tools: {len(self.tools)}, {state}>"
+
+    @property
+    def address(self) -> str:
+        """The hub's address; of several, the one in use, or all while there is none."""
+        return self._address or self._transport.where
 
     @property
     def tools(self) -> list[str]:
@@ -231,7 +236,7 @@ class ToolWorker(Surrounded):
         await self.lifespans.start(self)
         await self._sources.start()
         # A hub that goes away before it answers is dialled again, like one that is not running.
-        await reach(self._offer, connect_timeout, self._client.caller.pauses())
+        await reach(self._offer, connect_timeout, self._client.caller.pauses(), self._transport.move_on)
 
     async def _offer(self, seconds: float) -> None:
         await self._client.connect(seconds)
@@ -438,7 +443,11 @@ class ToolWorker(Surrounded):
                 self._left.set()
                 return
             except ToolBridgeError as error:
-                _log.warning("the tools were not registered at %s: %s; trying again", self.address, error)
+                where = self.address
+                if self._transport.move_on(error):
+                    _log.warning("the tools were not registered at %s: %s; trying the next hub", where, error)
+                    return
+                _log.warning("the tools were not registered at %s: %s; trying again", where, error)
             else:
                 _log.info("the tools are registered at %s again", self.address)
                 return
