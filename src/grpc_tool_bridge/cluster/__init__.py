@@ -1,1 +1,1 @@
-"""Hubs that are one bridge over NATS JetStream: their state, their leases, and the links between them."""
+"""Hubs that are one bridge, over NATS with JetStream; the extra ``cluster`` brings what it needs."""
