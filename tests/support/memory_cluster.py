@@ -61,7 +61,7 @@ class MemoryHub:
         self.for_clients = LinkServer(self.front, settings)
         self.dialers: dict[str, Dialer] = {}
         self._cluster = cluster
-        self._bridges: list[ToolBridge] = []
+        self.bridges: list[ToolBridge] = []
 
     def get(self, incarnation: str) -> DialledPeer | None:
         return self.peers.get(incarnation)
@@ -85,7 +85,7 @@ class MemoryHub:
         """Opens a session for a client that is linked to this hub."""
         transport = LinkTransport(MemoryConnection(self.for_clients.serve))
         bridge = ToolBridge(ToolBridgeClient(transport, **options), keep_session=True)
-        self._bridges.append(bridge)
+        self.bridges.append(bridge)
         await bridge.initialize(session_id)
         return bridge
 
@@ -99,7 +99,7 @@ class MemoryHub:
                 await dialer.close()
 
     async def stop(self) -> None:
-        for bridge in self._bridges:
+        for bridge in self.bridges:
             await bridge.close()
         for dialer in self.dialers.values():
             await dialer.close()

@@ -1,1 +1,0 @@
-"""Hubs that are one bridge over NATS JetStream."""
