@@ -202,12 +202,29 @@ class Settings(BaseModel):
     # What outlives the hub's process.
     store: str = Field(
         default=MEMORY_STORE,
+        repr=False,
         description="where sessions, variables, kept answers, agents and runs are kept: memory: (they end with the "
-        "process), or sqlite:/// and the absolute path of a file",
+        "process), sqlite:/// and the absolute path of a file, or nats://host:4222, where several hubs are one",
     )
     max_store_bytes: Annotated[int, Field(ge=0)] = Field(
         default=10 * 1024 * 1024 * 1024, description="file of the store, without its log; 0: unlimited"
     )
+
+    # Hubs that are one, over NATS.
+    hub_name: str | None = Field(default=None, description="name of this hub among others; default: the machine's")
+    nats_creds: Path | None = Field(default=None, description="file with the hub's credentials for NATS, as of nsc")
+    nats_tls_ca: Path | None = Field(
+        default=None, description="PEM file with the authorities that NATS is trusted by; default: the system's"
+    )
+    nats_tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate for NATS")
+    nats_tls_key: Path | None = Field(default=None, description="PEM file with that certificate's private key")
+    nats_replicas: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=0, description="nodes of NATS that keep the state; 0: as many as there are, at most 3"
+    )
+    cluster_secret: SecretStr | None = Field(
+        default=None, description="secret that the hubs of a cluster know each other by, of 16 characters at least"
+    )
+    cluster_secret_file: Path | None = Field(default=None, description="file that holds the cluster's secret")
 
     # What tools may take.
     max_tools: Count = Field(default=20_000, description="tools that every session sees")
@@ -305,6 +322,11 @@ class Settings(BaseModel):
             raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
         if self.token is not None and self.token_file is not None:
             raise ValueError("token and token_file are both set; give one of them")
+        if (self.nats_tls_cert is None) != (self.nats_tls_key is None):
+            missing = "nats_tls_key" if self.nats_tls_key is None else "nats_tls_cert"
+            raise ValueError(f"a certificate for NATS needs its key; {missing} is not set")
+        if self.cluster_secret is not None and self.cluster_secret_file is not None:
+            raise ValueError("cluster_secret and cluster_secret_file are both set; give one of them")
         return self
 
     def bearer_token(self) -> str | None:

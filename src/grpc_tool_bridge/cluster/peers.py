@@ -1,0 +1,382 @@
+"""The links to all other hubs: dialled as hubs come, and whenever they are lost, until their leases are closed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListener, Serve
+from grpc_tool_bridge.cluster.mailbox import Mailbox
+from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, Serialized
+from grpc_tool_bridge.cluster.sealing import ClusterKey
+from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError, UnavailableError
+from grpc_tool_bridge.link.dialer import Dialer, DialledLink
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    RegisterToolsRequest,
+    RegisterToolsResponse,
+    StatusResponse,
+    UnregisterToolsRequest,
+)
+from grpc_tool_bridge.rpc.buffers import Payload
+
+# Announced to the hub that is dialled: who dials is a hub.
+HUB_FEATURE = "hub"
+
+# For the registration of tools.
+REGISTER_SECONDS = 20.0
+
+# Of hubs whose leases were closed.
+MAX_CLOSED = 1_000
+
+_log = logging.getLogger(__name__)
+
+
+class Member(Protocol):
+    """What the book of leases has of a hub.
+
+    Attributes:
+        incarnation: Of this life of it.
+        name: For people.
+        closed: Whether its lease is closed.
+    """
+
+    @property
+    def incarnation(self) -> str:
+        """Of this life of it."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether its lease is closed."""
+
+
+class Members(Protocol):
+    """The book of leases."""
+
+    def hubs(self) -> Iterable[Member]:
+        """Returns all hubs, including this one."""
+
+    def on_change(self, callback: Callable[[Any, str], None]) -> object:
+        """Calls back with a hub and "joined", "changed" or "closed"."""
+
+
+class PeerLink:
+    """The link to another hub that this one has dialled.
+
+    Args:
+        hub: The other hub.
+        endpoint: The way to it.
+        serves: Answers the other hub's calls of this hub's tools.
+        features: Announced to the other hub, besides HUB_FEATURE.
+        on_linked: Called with each new link.
+
+    Attributes:
+        hub: As given.
+        gone: Why there will be no further link; empty: there may be.
+        room: Free capacity of the other hub, for whoever keeps it here.
+    """
+
+    def __init__(
+        self,
+        hub: HubName,
+        endpoint: PeerEndpoint,
+        *,
+        serves: object,
+        features: Iterable[str],
+        on_linked: Callable[["PeerLink"], None],
+    ) -> None:
+        self.hub = hub
+        self.gone = ""
+        self._dialer = _PeerDialer(endpoint, serves, (HUB_FEATURE, *features), lambda: on_linked(self))
+
+    def __repr__(self) -> str:
+        return f"<PeerLink to hub {self.hub.name} {self.hub.incarnation}>"
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether there is a link now."""
+        return self._dialer.is_linked
+
+    @property
+    def dialer(self) -> Dialer:
+        """What keeps the link up."""
+        return self._dialer
+
+    async def connect(self, seconds: float) -> None:
+        """Waits for the link, and keeps it up from now on.
+
+        Raises:
+            ToolBridgeError: There is none after ``seconds``.
+        """
+        await self._dialer.connect(seconds)
+
+    # --------------------------------------------------------------------------------------------------- calling
+
+    def start(self, call: PeerCall, payload: Payload, *, waits: bool = True) -> PeerCall:
+        """Sends a call, whose answer or messages are then awaited.
+
+        Args:
+            call: The call.
+            payload: The serialized request.
+            waits: Whether it waits for a link, within its timeout, if there is none after a dial has failed.
+
+        Returns:
+            The call.
+
+        Raises:
+            MessageTooLargeError: The request is larger than a link carries.
+        """
+        call.why_gone = self._why_gone
+        if self.gone:
+            call.fail(UnavailableError(self.gone))
+        elif not (isinstance(payload, bytes) and self._dialer.try_send_bytes(call, payload)):
+            call.waits = waits
+            left = call.time_remaining()
+            if left is not None:
+                # Nobody else looks at it while it waits for a link.
+                call.limit(left)
+            self._dialer.send_request(call, Serialized(payload))
+        return call
+
+    async def call(
+        self,
+        method: str,
+        payload: Payload,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        on_event: OnEvent | None = None,
+        on_ask: OnAsk | None = None,
+        waits: bool = True,
+    ) -> Payload:
+        """Makes a unary call; cancelling the wait cancels the call.
+
+        Args:
+            method: Such as "ExecuteTool".
+            payload: The serialized request.
+            timeout: Its seconds; None: as the request says.
+            metadata: Of the call.
+            on_event: Called with what its tool reports.
+            on_ask: Called with what its tool asks, and what takes the answer.
+            waits: See ``start``.
+
+        Returns:
+            The serialized answer.
+
+        Raises:
+            PeerLostError: There is no link, or it was lost.
+            DeadlineExceededError: There was no answer in time.
+            ToolBridgeError: The other hub's error.
+        """
+        call = PeerCall(method, metadata=metadata, timeout=timeout, on_event=on_event, on_ask=on_ask)
+        return await self.start(call, payload, waits=waits).answer()
+
+    async def stream(
+        self,
+        method: str,
+        payload: Payload,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        on_event: OnEvent | None = None,
+        on_ask: OnAsk | None = None,
+        waits: bool = True,
+    ) -> AsyncGenerator[Payload, None]:
+        """Makes a call with a stream of answers; closing the generator cancels it.
+
+        Args:
+            method: Such as "StreamTool".
+            payload: The serialized request.
+            timeout: Its seconds; None: as the request says.
+            metadata: Of the call.
+            on_event: Called with what its tool reports.
+            on_ask: Called with what its tool asks, and what takes the answer.
+            waits: See ``start``.
+
+        Yields:
+            Each serialized message; more are sent once it was taken.
+
+        Raises:
+            ToolBridgeError: See ``call``.
+        """
+        call = PeerCall(method, metadata=metadata, timeout=timeout, streaming=True, on_event=on_event, on_ask=on_ask)
+        self.start(call, payload, waits=waits)
+        try:
+            while (message := await call.read()) is not None:
+                yield message
+                call.took(message)
+        finally:
+            # Does nothing if it has ended.
+            call.cancel()
+
+    async def register(self, request: RegisterToolsRequest) -> RegisterToolsResponse:
+        """Offers tools of this hub to the other; raises as ``call`` does."""
+        answer = await self.call("RegisterTools", request.SerializeToString(), timeout=REGISTER_SECONDS)
+        return RegisterToolsResponse.FromString(bytes(answer))
+
+    async def unregister(self, request: UnregisterToolsRequest) -> StatusResponse:
+        """Withdraws tools of this hub from the other; raises as ``call`` does."""
+        answer = await self.call("UnregisterTools", request.SerializeToString(), timeout=REGISTER_SECONDS)
+        return StatusResponse.FromString(bytes(answer))
+
+    async def drain(self, grace: float) -> None:
+        """Tells the other hub to make no new calls, and waits at most ``grace`` seconds for those that it has made.
+
+        Raises:
+            ExpiredError: They have not ended in time.
+        """
+        await self._dialer.drain(grace)
+
+    async def aclose(self, why: str) -> None:
+        """Ends the link; its calls fail.
+
+        Args:
+            why: The reason, for those who wait for answers.
+        """
+        self.gone = why
+        await self._dialer.close()
+
+    def _why_gone(self) -> str:
+        return self.gone
+
+
+class _PeerDialer(Dialer):
+    """Dials another hub again and again, whatever the error.
+
+    Args:
+        on_linked: Called with each link.
+    """
+
+    def __init__(
+        self, endpoint: PeerEndpoint, serves: object, features: Iterable[str], on_linked: Callable[[], None]
+    ) -> None:
+        super().__init__(endpoint, dial_again=lambda _: True, serves=serves, features=features)
+        self._on_linked = on_linked
+
+    async def _take_up(self, link: DialledLink) -> None:
+        await super()._take_up(link)
+        if self.is_linked:
+            self._on_linked()
+
+
+class Peers:
+    """The links of one life of a hub with all others: those that it dials, and those that it accepts.
+
+    Args:
+        mailbox: Of this life; it is open.
+        key: Of the cluster.
+        own: Which hub this is.
+        members: The book of leases.
+        serve: Serves the links that others dial, as ``LinkServer.serve`` of a hub for peers does.
+        serves: An object with methods that answer the calls of the hubs that this one dials; None: there are none.
+        features: Announced to the hubs that are dialled, besides HUB_FEATURE.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        key: ClusterKey,
+        own: HubName,
+        members: Members,
+        *,
+        serve: Serve,
+        serves: object = None,
+        features: Iterable[str] = (),
+    ) -> None:
+        self._mailbox = mailbox
+        self._key = key
+        self._own = own
+        self._members = members
+        self._serves = serves
+        self._features = tuple(features)
+        self._links: dict[str, PeerLink] = {}
+        self._closed: dict[str, None] = {}
+        self._callbacks: list[Callable[[PeerLink], None]] = []
+        self._tasks = TaskSet()
+        self._ends = False
+        self._listener = PeerListener(mailbox, key, own, serve, refusal=self._refusal)
+
+    def open(self) -> None:
+        """Starts to dial the other hubs; they are accepted from the beginning."""
+        self._members.on_change(self._changed)
+        for member in self._members.hubs():
+            self._changed(member, "closed" if member.closed else "joined")
+
+    def get(self, incarnation: str) -> PeerLink | None:
+        """Returns the link to a hub; None if the hub is not known, or gone. It may not be up."""
+        return self._links.get(incarnation)
+
+    def links(self) -> list[PeerLink]:
+        """Returns the links to all live hubs."""
+        return list(self._links.values())
+
+    def on_linked(self, callback: Callable[[PeerLink], None]) -> None:
+        """Calls back with each new link, and now with those that are up."""
+        self._callbacks.append(callback)
+        for link in self.links():
+            if link.is_linked:
+                callback(link)
+
+    def stop_listening(self) -> None:
+        """Accepts no further links: the hub is shutting down."""
+        self._listener.stop_listening()
+
+    async def aclose(self, why: str = "this hub is shutting down") -> None:
+        """Ends all links.
+
+        Args:
+            why: The reason, for those who wait for answers.
+        """
+        self._ends = True
+        links, self._links = self.links(), {}
+        await asyncio.gather(*(link.aclose(why) for link in links))
+        await self._listener.aclose()
+        await self._tasks.aclose()
+
+    # ------------------------------------------------------------------------------------------------ its members
+
+    def _changed(self, member: Member, what: str) -> None:
+        incarnation = member.incarnation
+        if self._ends or incarnation == self._own.incarnation:
+            return
+        if what == "closed" or member.closed:
+            self._forget(incarnation, member.name)
+        elif incarnation not in self._links and incarnation not in self._closed:
+            hub = HubName(incarnation, member.name)
+            endpoint = PeerEndpoint(self._mailbox, self._key, self._own, hub)
+            link = self._links[incarnation] = PeerLink(
+                hub, endpoint, serves=self._serves, features=self._features, on_linked=self._linked
+            )
+            self._tasks.spawn(_keep(link), f"dial hub {hub.name}")
+
+    def _forget(self, incarnation: str, name: str) -> None:
+        why = f"hub {name} is gone: its lease is closed"
+        self._closed[incarnation] = None
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
+        link = self._links.pop(incarnation, None)
+        if link is not None:
+            link.gone = why
+        self._mailbox.end_links(incarnation, why)
+        if link is not None:
+            self._tasks.spawn(link.aclose(why), f"leave hub {name}")
+
+    def _linked(self, link: PeerLink) -> None:
+        _log.info("linked to hub %s", link.hub.name)
+        for callback in self._callbacks:
+            callback(link)
+
+    def _refusal(self, incarnation: str) -> str | None:
+        return "its lease is closed; it begins anew with another one" if incarnation in self._closed else None
+
+
+async def _keep(link: PeerLink) -> None:
+    """Dials for the first time; from then on the dialer keeps the link up by itself."""
+    try:
+        await link.connect(0)
+    except ToolBridgeError as error:
+        _log.debug("no link to hub %s yet: %s", link.hub.name, error.message)
