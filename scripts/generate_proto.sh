@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates the Python code of proto/dspex_bridge.proto into DIR (default: the package).
+# Generates the Python code of proto/*.proto into DIR (default: the package); services are in dspex_bridge.proto alone.
 #
 # The generator is the oldest whose output runs on the oldest protobuf that pyproject.toml allows. It needs a protobuf
 # of its own time, so it lives in an environment of its own, pinned in scripts/proto-requirements.lock.
@@ -14,9 +14,11 @@ if [ ! -e "$venv/.ready" ] || [ "$lock" -nt "$venv/.ready" ]; then
   touch "$venv/.ready"
 fi
 mkdir -p "$out"
-PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Iproto \
-  --python_out="$out" --grpc_python_out="$out" --mypy_out=quiet:"$out" --mypy_grpc_out=quiet:"$out" \
-  proto/dspex_bridge.proto
-# The generated service module imports its messages from the top level; ours live in the package.
+generate() {
+  PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Iproto "$@"
+}
+generate --python_out="$out" --mypy_out=quiet:"$out" proto/*.proto
+generate --grpc_python_out="$out" --mypy_grpc_out=quiet:"$out" proto/dspex_bridge.proto
+# Generated modules import messages from the top level; ours live in the package.
 sed -i 's/^import dspex_bridge_pb2 as/from grpc_tool_bridge.proto import dspex_bridge_pb2 as/; s/^import dspex_bridge_pb2$/from grpc_tool_bridge.proto import dspex_bridge_pb2/' \
-  "$out/dspex_bridge_pb2_grpc.py" "$out/dspex_bridge_pb2_grpc.pyi"
+  "$out"/dspex_bridge_*.py "$out"/dspex_bridge_*.pyi

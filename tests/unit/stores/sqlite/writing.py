@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from grpc_tool_bridge.stores.sqlite.commit_metrics import CommitMetrics
+from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.stores.sqlite.schema import migrate
 from grpc_tool_bridge.stores.sqlite.writer import Change, Writer
 from support.patience import PATIENCE

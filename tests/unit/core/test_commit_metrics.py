@@ -1,6 +1,6 @@
 """Commits and how long they take."""
 
-from grpc_tool_bridge.stores.sqlite.commit_metrics import BOUNDS, CommitMetrics
+from grpc_tool_bridge.core.commit_metrics import BOUNDS, CommitMetrics
 
 
 def test_commits_are_counted_by_how_long_they_took() -> None:

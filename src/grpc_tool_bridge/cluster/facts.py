@@ -1,0 +1,101 @@
+"""Facts that all hubs of a cluster share: small messages, each the only one of its subject."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.message import ROLLUP
+from grpc_tool_bridge.core.writes import Write
+from grpc_tool_bridge.errors import StoreError
+
+EPOCH, REVISION = "epoch", "revision"
+
+# How long NATS may take to have a leader when a hub begins.
+FACT_SECONDS = 20.0
+_PAUSE_SECONDS = 0.1
+
+
+async def make_once(bus: Bus, name: str, make: Callable[[], str]) -> str:
+    """Returns a fact, which the first hub that asks for it makes.
+
+    Raises:
+        StoreError: NATS does not answer.
+    """
+    subject = bus.names.fact(name)
+    until = time.monotonic() + FACT_SECONDS
+    while True:
+        try:
+            message = await bus.last(subject)
+            if message is not None:
+                return message.data.decode("utf-8", "replace")
+            await bus.append(subject, make().encode(), last=0)
+        except StoreError:
+            if time.monotonic() >= until:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+class SharedRevisions:
+    """The highest revision that any hub has reserved.
+
+    Args:
+        bus: The connection.
+        tasks: What stores it.
+
+    Attributes:
+        reserved: As last read.
+    """
+
+    def __init__(self, bus: Bus, tasks: TaskSet) -> None:
+        self._bus = bus
+        self._subject = bus.names.fact(REVISION)
+        self._tasks = tasks
+        self._wanted = 0
+        self._write: Write | None = None
+        # Its message, and that of this hub.
+        self._sequence = 0
+        self._mine = -1
+        self.reserved = 0
+
+    async def read(self) -> int:
+        """Returns the highest revision that was reserved.
+
+        Raises:
+            StoreError: NATS does not answer.
+        """
+        message = await self._bus.last(self._subject)
+        self._sequence = message.sequence if message is not None else 0
+        self.reserved = int(message.data) if message is not None else 0
+        return self.reserved
+
+    def reserve(self, up_to: int) -> Write:
+        """Has no hub begin with a revision up to one; a lower one than before gives back what this hub has reserved."""
+        self._wanted = up_to
+        if self._write is None:
+            self._write = Write()
+            self._tasks.spawn(self._store(), "reservation of revisions")
+        return self._write
+
+    async def _store(self) -> None:
+        stored = None
+        while stored != self._wanted:
+            wanted = self._wanted
+            try:
+                await self._try(wanted)
+            except StoreError:
+                # It must not be lost: a later life would give revisions again.
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            stored = wanted
+        write, self._write = self._write, None
+        assert write is not None  # noqa: S101 - it is what this task is for
+        write.settle(None)
+
+    async def _try(self, wanted: int) -> None:
+        known = await self.read()
+        if wanted == known or (wanted < known and self._sequence != self._mine):
+            return
+        self._mine = await self._bus.append(self._subject, str(wanted).encode(), last=self._sequence, headers=ROLLUP)
+        self.reserved = wanted
