@@ -7,7 +7,7 @@ from grpc_tool_bridge.core.chaos.injections import Injection
 from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
-from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError
+from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
@@ -132,6 +132,8 @@ class HubCall(Call):
             self._timer = asyncio.get_running_loop().call_later(WORKER_SLACK, self._expire)
 
 
-def session_ended(error: ToolBridgeError) -> CallCancelledError:
-    """Returns the error for a call whose session ended while it ran."""
+def session_ended(error: ToolBridgeError) -> ToolBridgeError:
+    """Returns the error for a call whose session ended, or moved to another hub, while it ran."""
+    if isinstance(error, UnavailableError):
+        return UnavailableError(error.message, details=dict(error.details))
     return CallCancelledError(f"the call was cancelled: {error.message}")

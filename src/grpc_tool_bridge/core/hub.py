@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge.aio.loop_internals import note_thread
@@ -32,6 +32,7 @@ from grpc_tool_bridge.core.restoring import Restored, restore
 from grpc_tool_bridge.core.session import Session, SessionHold
 from grpc_tool_bridge.core.sessions import SessionStore, expire_forever
 from grpc_tool_bridge.core.statuses import failed_status
+from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.core.tool_methods import ToolMethods, put_specs
 from grpc_tool_bridge.core.variable_methods import VariableMethods
 from grpc_tool_bridge.core.workers.pool import WorkerPool
@@ -39,6 +40,7 @@ from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     SessionError,
+    StoreError,
     ToolBridgeError,
     UnavailableError,
     ValidationError,
@@ -201,6 +203,26 @@ class Hub:
             self.durable.watch_failure(self._tell_serving)
             is_new = not (state.revision or state.sessions or state.ended)
             self.restored = Restored(len(state.sessions), time.monotonic() - began, is_new)
+
+    def adopt(self, stored: StoredSession) -> Session:
+        """Takes over a session that another hub had, with its agents and runs; runs that were going on have ended.
+
+        Raises:
+            StoreError: What the store has kept of it cannot be read.
+        """
+        assert self.store.durable is not None  # noqa: S101 - it has kept the session
+        session = self.store.adopt(stored)
+        try:
+            self.agents.restore((stored,), self.store.durable)
+        except DecodeError:
+            error = StoreError(f"session {stored.session_id!r} is damaged: the end of a run cannot be read")
+            self.store.forget(stored.session_id, error)
+            raise error from None
+        return session
+
+    def forget(self, session_id: str, error: ToolBridgeError) -> None:
+        """Lets go of a session that another hub has; its calls and watches end with ``error``."""
+        self.store.forget(session_id, error)
 
     async def start(self) -> None:
         """Starts to serve."""

@@ -17,7 +17,7 @@ from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
 from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
-from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError
+from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 from grpc_tool_bridge.tools.toolset import Toolset
 
@@ -341,6 +341,9 @@ class ToolRegistry:
         while self.revision(session) <= revision:
             if self._closed is not None:
                 raise self._closed
+            if isinstance(session.ended, UnavailableError):
+                # It has moved to another hub.
+                raise session.ended
             if self.store.peek(session.id) is not session:
                 raise SessionExpiredError(f"session {session.id!r} has ended, and another one has its id; watch again")
             await self._waiters.setdefault(session, Notifier()).wait()

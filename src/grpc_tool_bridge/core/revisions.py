@@ -50,6 +50,18 @@ class Revisions:
             self.reservation = self._reserve(self._reserved)
         return revision
 
+    def advance(self, after: int) -> None:
+        """Gives no revision up to one again, which another hub may have given."""
+        upcoming = self.next()
+        if upcoming > after:
+            return
+        self._count = itertools.count(after + 1)
+        if self._reserve is None:
+            self.next = self._count.__next__
+            return
+        self._reserved = after + RESERVED
+        self.reservation = self._reserve(self._reserved)
+
     def release(self) -> None:
         """Gives back what was reserved and not given, before the hub ends."""
         if self._reserve is not None:

@@ -91,6 +91,9 @@ class SessionStore:
     def __len__(self) -> int:
         return len(self._sessions) + len(self._writes.ending)
 
+    def __contains__(self, session_id: object) -> bool:
+        return session_id in self._sessions
+
     def sessions(self) -> list[Session]:
         """Returns the sessions, the least recently active first."""
         return [*self._writes.ending.values(), *self._sessions.values()]
@@ -167,18 +170,58 @@ class SessionStore:
     def restore(self, state: StoredState) -> None:
         """Takes over the sessions that a durable store has kept; their idle time starts now."""
         for stored in state.sessions:
-            session = Session(stored.session_id, stored.metadata, stored.config)
-            session.created_at = stored.created_at
-            size = _metadata_chars(session)
-            if size > SMALL_METADATA_CHARS:
-                self.memory_of(session).charge(2 * size)
-            self._sessions[session.id] = session
-            self._ages.add((session.created_at, session.id))
-            if stored.variables or stored.revision:
-                self.variables(session.id).restore(stored.variables, stored.revision, stored.deleted_at)
+            self._restore(stored)
         for session_id, why in state.ended.items():
             if session_id not in self._sessions:
                 self._remember(session_id, why)
+
+    def _restore(self, stored: StoredSession) -> Session:
+        session = Session(stored.session_id, stored.metadata, stored.config)
+        session.created_at = stored.created_at
+        size = _metadata_chars(session)
+        if size > SMALL_METADATA_CHARS:
+            self.memory_of(session).charge(2 * size)
+        self._sessions[session.id] = session
+        self._ages.add((session.created_at, session.id))
+        if stored.variables or stored.revision:
+            self.variables(session.id).restore(stored.variables, stored.revision, stored.deleted_at)
+        return session
+
+    def adopt(self, stored: StoredSession) -> Session:
+        """Takes over one session that another hub had; its idle time starts now, and its tools are offered again.
+
+        Changes get revisions above all that the other hub may have given. Who follows the tools is told all of them
+        again, since the revisions of tools are those of one hub.
+
+        Args:
+            stored: What the other hub has left.
+        """
+        self.revisions.advance(max(stored.revision, stored.reserved))
+        session = self._restore(stored)
+        self._ended.pop(session.id, None)
+        session.tools_revision = session.tools_removed_at = self.revisions.next()
+        if self.on_change is not None:
+            self.on_change("started", session)
+        return session
+
+    def forget(self, session_id: str, error: ToolBridgeError) -> None:
+        """Lets go of a session that another hub has, or may have: nothing of it is stored, and it has not ended.
+
+        Args:
+            session_id: The session; does nothing if there is none.
+            error: For its calls and watches.
+        """
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            session = self._writes.ending.get(session_id)
+            if session is None or session.ended is not None:
+                return
+        self._leave(session, error)
+
+    def remember_ended(self, session_id: str, why: str) -> None:
+        """Notes why a session ended that another hub had."""
+        if session_id not in self._sessions:
+            self._remember(session_id, why)
 
     async def get_session(self, session_id: str) -> Session:
         """Returns the session.
@@ -297,24 +340,33 @@ class SessionStore:
 
     def _finish(self, why: str, session: Session, error: ToolBridgeError | None) -> None:
         """Removes a session that has ended; if that could not be stored, it goes on."""
+        if session.ended is not None:
+            # Another hub has it.
+            return
         if error is not None:
             if session.keyed is not None:
                 session.keyed.durable = self.durable
             session.last_activity = time.monotonic()
             self._sessions[session.id] = session
             return
-        self._ages.end()
         self._remember(session.id, why)
+        self._leave(session, self._missing(session.id))
+
+    def _leave(self, session: Session, error: ToolBridgeError) -> None:
+        """Removes all that belongs to a session; its calls and watches end with ``error``."""
+        self._ages.end()
+        if session.keyed is not None:
+            session.keyed.durable = None
         if session.tools:
             self.tools_removed(session.tools.all())
-        gone = session.ended = self._missing(session.id)
+        session.ended = error
         if self.on_change is not None:
             self.on_change("ended", session)
         if session.variables is not None:
-            session.variables.close(gone)
+            session.variables.close(error)
         self._free(session)
         if self._on_end is not None:
-            self._on_end(session, gone)
+            self._on_end(session, error)
 
     def _remember(self, session_id: str, why: str) -> None:
         self._ended[session_id] = why

@@ -39,6 +39,7 @@ class StoredSession:
         deleted_at: Revision of the last deletion of a variable; 0 if there was none.
         agents: The definitions of its agents, by id.
         runs: Its runs, the oldest first.
+        reserved: No revision up to this one may be given again, since another hub that had it may have given it.
     """
 
     session_id: str
@@ -50,6 +51,7 @@ class StoredSession:
     deleted_at: int = 0
     agents: dict[str, CreateReActAgentRequest] = field(default_factory=dict)
     runs: list[StoredRun] = field(default_factory=list)
+    reserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
