@@ -478,7 +478,18 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
             **self._store_counts(),
+            **(
+                {}
+                if self.directory is None
+                else {f"hub.{name}": value for name, value in self.directory.counts().items()}
+            ),
         }
+
+    def _cluster_counts(self) -> dict[str, int | float | str]:
+        """Returns the metrics of the cluster; none if there is none."""
+        if self.directory is None:
+            return {}
+        return {f"hub.{name}": value for name, value in self.directory.counts().items()}
 
     def _store_counts(self) -> dict[str, int | float | str]:
         """Returns the metrics of the durable store; none if there is none."""
