@@ -505,7 +505,7 @@ async def test_calls_are_listed_and_cancelled(client: httpx.AsyncClient, tools: 
     assert (response.status_code, response.json()["error"]["type"]) == (499, "Cancelled")
     assert "enough" in response.json()["error"]["message"]
     assert (await client.delete("/api/calls/none")).status_code == 404
-    assert (await client.get("/api/workers")).json() == {"workers": [], "next_page_token": ""}
+    assert (await client.get("/api/workers")).json() == {"workers": [], "next_page_token": "", "missing_hubs": []}
     assert (await client.get("/api/calls?page_size=x")).status_code == 422
 
 

@@ -502,8 +502,10 @@ type SessionInfo struct {
 	// Calls and streams that run or wait for a permit.
 	ActiveOperations int32             `protobuf:"varint,6,opt,name=active_operations,json=activeOperations,proto3" json:"active_operations,omitempty"`
 	Metadata         map[string]string `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Name of the hub that owns it; empty without a cluster.
+	Hub           string `protobuf:"bytes,8,opt,name=hub,proto3" json:"hub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SessionInfo) Reset() {
@@ -583,6 +585,13 @@ func (x *SessionInfo) GetMetadata() map[string]string {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *SessionInfo) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
 }
 
 type HeartbeatRequest struct {
@@ -5818,17 +5827,507 @@ func (x *LogRecord) GetTimestamp() *timestamppb.Timestamp {
 	return nil
 }
 
+type ListHubsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only this one, by its name or incarnation. Empty: all of them.
+	Hub           string `protobuf:"bytes,1,opt,name=hub,proto3" json:"hub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHubsRequest) Reset() {
+	*x = ListHubsRequest{}
+	mi := &file_dspex_bridge_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHubsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHubsRequest) ProtoMessage() {}
+
+func (x *ListHubsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHubsRequest.ProtoReflect.Descriptor instead.
+func (*ListHubsRequest) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *ListHubsRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
+type ListHubsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hubs  []*HubInfo             `protobuf:"bytes,1,rep,name=hubs,proto3" json:"hubs,omitempty"`
+	// Names of hubs that did not answer in time, so that what they have is missing.
+	MissingHubs   []string `protobuf:"bytes,2,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHubsResponse) Reset() {
+	*x = ListHubsResponse{}
+	mi := &file_dspex_bridge_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHubsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHubsResponse) ProtoMessage() {}
+
+func (x *ListHubsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHubsResponse.ProtoReflect.Descriptor instead.
+func (*ListHubsResponse) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ListHubsResponse) GetHubs() []*HubInfo {
+	if x != nil {
+		return x.Hubs
+	}
+	return nil
+}
+
+func (x *ListHubsResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
+}
+
+type HubInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As set; nothing keeps two hubs from having the same.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Identifies one life of a hub in its cluster.
+	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Where it serves clients and workers; its http_url is empty if it serves no HTTP.
+	Address   string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	HttpUrl   string                 `protobuf:"bytes,4,opt,name=http_url,json=httpUrl,proto3" json:"http_url,omitempty"`
+	Version   string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Whether it is the hub that answers.
+	IsSelf bool `protobuf:"varint,7,opt,name=is_self,json=isSelf,proto3" json:"is_self,omitempty"`
+	// "serving", "not serving" (it starts or drains), "cut off" (it cannot reach the store of the cluster, or has not been
+	// seen there lately) or "gone" (it has ended, or was declared dead).
+	State string `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it does not serve, if that is known.
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of this hub; 0 where it did not answer. Sessions that it owns, workers that are connected to it, tools that it can
+	// run without another hub, and calls that wait or run.
+	Sessions    int64 `protobuf:"varint,10,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	Workers     int32 `protobuf:"varint,11,opt,name=workers,proto3" json:"workers,omitempty"`
+	Tools       int32 `protobuf:"varint,12,opt,name=tools,proto3" json:"tools,omitempty"`
+	ActiveCalls int64 `protobuf:"varint,13,opt,name=active_calls,json=activeCalls,proto3" json:"active_calls,omitempty"`
+	// Calls that it could take from other hubs now.
+	Room int64 `protobuf:"varint,14,opt,name=room,proto3" json:"room,omitempty"`
+	// The link of the hub that answers to this one: "linked", "connecting" or "refused"; empty: to itself, or none.
+	Link string `protobuf:"bytes,15,opt,name=link,proto3" json:"link,omitempty"`
+	// Why it has no link.
+	LinkError string `protobuf:"bytes,16,opt,name=link_error,json=linkError,proto3" json:"link_error,omitempty"`
+	// Its clock when it answered, and how many microseconds that is ahead of the clock of the hub that asked it.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=time,proto3" json:"time,omitempty"`
+	ClockAheadUs  int64                  `protobuf:"varint,18,opt,name=clock_ahead_us,json=clockAheadUs,proto3" json:"clock_ahead_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HubInfo) Reset() {
+	*x = HubInfo{}
+	mi := &file_dspex_bridge_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HubInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HubInfo) ProtoMessage() {}
+
+func (x *HubInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HubInfo.ProtoReflect.Descriptor instead.
+func (*HubInfo) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *HubInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HubInfo) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *HubInfo) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *HubInfo) GetHttpUrl() string {
+	if x != nil {
+		return x.HttpUrl
+	}
+	return ""
+}
+
+func (x *HubInfo) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *HubInfo) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *HubInfo) GetIsSelf() bool {
+	if x != nil {
+		return x.IsSelf
+	}
+	return false
+}
+
+func (x *HubInfo) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *HubInfo) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *HubInfo) GetSessions() int64 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *HubInfo) GetWorkers() int32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *HubInfo) GetTools() int32 {
+	if x != nil {
+		return x.Tools
+	}
+	return 0
+}
+
+func (x *HubInfo) GetActiveCalls() int64 {
+	if x != nil {
+		return x.ActiveCalls
+	}
+	return 0
+}
+
+func (x *HubInfo) GetRoom() int64 {
+	if x != nil {
+		return x.Room
+	}
+	return 0
+}
+
+func (x *HubInfo) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
+}
+
+func (x *HubInfo) GetLinkError() string {
+	if x != nil {
+		return x.LinkError
+	}
+	return ""
+}
+
+func (x *HubInfo) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *HubInfo) GetClockAheadUs() int64 {
+	if x != nil {
+		return x.ClockAheadUs
+	}
+	return 0
+}
+
+type ListOffersRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PageToken string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+	// page, and hub after hub where they take several pages.
+	Hub string `protobuf:"bytes,3,opt,name=hub,proto3" json:"hub,omitempty"`
+	// Only those of this tool, by its name; empty: of all tools.
+	Tool          string `protobuf:"bytes,4,opt,name=tool,proto3" json:"tool,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOffersRequest) Reset() {
+	*x = ListOffersRequest{}
+	mi := &file_dspex_bridge_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOffersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOffersRequest) ProtoMessage() {}
+
+func (x *ListOffersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOffersRequest.ProtoReflect.Descriptor instead.
+func (*ListOffersRequest) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *ListOffersRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListOffersRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOffersRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
+func (x *ListOffersRequest) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+type ListOffersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the name of the tool.
+	Offers        []*ToolOffer `protobuf:"bytes,1,rep,name=offers,proto3" json:"offers,omitempty"`
+	NextPageToken string       `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Names of hubs that did not answer in time, so that what they have is missing.
+	MissingHubs   []string `protobuf:"bytes,3,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOffersResponse) Reset() {
+	*x = ListOffersResponse{}
+	mi := &file_dspex_bridge_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOffersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOffersResponse) ProtoMessage() {}
+
+func (x *ListOffersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOffersResponse.ProtoReflect.Descriptor instead.
+func (*ListOffersResponse) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ListOffersResponse) GetOffers() []*ToolOffer {
+	if x != nil {
+		return x.Offers
+	}
+	return nil
+}
+
+func (x *ListOffersResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListOffersResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
+}
+
+type ToolOffer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With its version if there is a newer one, as it is listed.
+	Tool string `protobuf:"bytes,1,opt,name=tool,proto3" json:"tool,omitempty"`
+	// Empty without a cluster.
+	Hub string `protobuf:"bytes,2,opt,name=hub,proto3" json:"hub,omitempty"`
+	// The worker that runs it; empty: the hub itself.
+	WorkerId      string `protobuf:"bytes,3,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToolOffer) Reset() {
+	*x = ToolOffer{}
+	mi := &file_dspex_bridge_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToolOffer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToolOffer) ProtoMessage() {}
+
+func (x *ToolOffer) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToolOffer.ProtoReflect.Descriptor instead.
+func (*ToolOffer) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ToolOffer) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *ToolOffer) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
+func (x *ToolOffer) GetWorkerId() string {
+	if x != nil {
+		return x.WorkerId
+	}
+	return ""
+}
+
 type ListSessionsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageToken     string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PageToken string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+	// page, and hub after hub where they take several pages.
+	Hub           string `protobuf:"bytes,3,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[75]
+	mi := &file_dspex_bridge_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +6339,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[75]
+	mi := &file_dspex_bridge_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +6352,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{75}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListSessionsRequest) GetPageToken() string {
@@ -5870,17 +6369,26 @@ func (x *ListSessionsRequest) GetPageSize() int32 {
 	return 0
 }
 
+func (x *ListSessionsRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListSessionsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sessions      []*SessionInfo         `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Names of hubs that did not answer in time, so that what they have is missing.
+	MissingHubs   []string `protobuf:"bytes,3,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[76]
+	mi := &file_dspex_bridge_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5892,7 +6400,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[76]
+	mi := &file_dspex_bridge_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5905,7 +6413,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{76}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*SessionInfo {
@@ -5922,17 +6430,27 @@ func (x *ListSessionsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListSessionsResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
+}
+
 type ListWorkersRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PageToken     string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PageToken string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+	// page, and hub after hub where they take several pages.
+	Hub           string `protobuf:"bytes,3,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[77]
+	mi := &file_dspex_bridge_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5944,7 +6462,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[77]
+	mi := &file_dspex_bridge_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5957,7 +6475,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{77}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListWorkersRequest) GetPageToken() string {
@@ -5974,17 +6492,26 @@ func (x *ListWorkersRequest) GetPageSize() int32 {
 	return 0
 }
 
+func (x *ListWorkersRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListWorkersResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workers       []*WorkerInfo          `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Names of hubs that did not answer in time, so that what they have is missing.
+	MissingHubs   []string `protobuf:"bytes,3,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[78]
+	mi := &file_dspex_bridge_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5996,7 +6523,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[78]
+	mi := &file_dspex_bridge_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6009,7 +6536,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{78}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*WorkerInfo {
@@ -6026,6 +6553,13 @@ func (x *ListWorkersResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListWorkersResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
+}
+
 type WorkerInfo struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	WorkerId string                 `protobuf:"bytes,1,opt,name=worker_id,json=workerId,proto3" json:"worker_id,omitempty"`
@@ -6040,14 +6574,16 @@ type WorkerInfo struct {
 	Tools     []string `protobuf:"bytes,6,rep,name=tools,proto3" json:"tools,omitempty"`
 	ToolCount int32    `protobuf:"varint,7,opt,name=tool_count,json=toolCount,proto3" json:"tool_count,omitempty"`
 	// The name for logs in its hello.
-	Peer          string `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`
+	Peer string `protobuf:"bytes,8,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Name of the hub that it is connected to; empty without a cluster.
+	Hub           string `protobuf:"bytes,9,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkerInfo) Reset() {
 	*x = WorkerInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[79]
+	mi := &file_dspex_bridge_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6059,7 +6595,7 @@ func (x *WorkerInfo) String() string {
 func (*WorkerInfo) ProtoMessage() {}
 
 func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[79]
+	mi := &file_dspex_bridge_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6072,7 +6608,7 @@ func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerInfo.ProtoReflect.Descriptor instead.
 func (*WorkerInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{79}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *WorkerInfo) GetWorkerId() string {
@@ -6131,6 +6667,13 @@ func (x *WorkerInfo) GetPeer() string {
 	return ""
 }
 
+func (x *WorkerInfo) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListCallsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	PageToken string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -6140,13 +6683,16 @@ type ListCallsRequest struct {
 	// Include the arguments of calls whose request the hub still holds, or whose arguments are all plain scalars.
 	// Arguments of more than 64 KiB are left out.
 	IncludeArguments bool `protobuf:"varint,4,opt,name=include_arguments,json=includeArguments,proto3" json:"include_arguments,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+	// page, and hub after hub where they take several pages.
+	Hub           string `protobuf:"bytes,5,opt,name=hub,proto3" json:"hub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[80]
+	mi := &file_dspex_bridge_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6158,7 +6704,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[80]
+	mi := &file_dspex_bridge_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6171,7 +6717,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{80}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListCallsRequest) GetPageToken() string {
@@ -6202,17 +6748,26 @@ func (x *ListCallsRequest) GetIncludeArguments() bool {
 	return false
 }
 
+func (x *ListCallsRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListCallsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Calls         []*CallInfo            `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Names of hubs that did not answer in time, so that what they have is missing.
+	MissingHubs   []string `protobuf:"bytes,3,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[81]
+	mi := &file_dspex_bridge_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6224,7 +6779,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[81]
+	mi := &file_dspex_bridge_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6237,7 +6792,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{81}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListCallsResponse) GetCalls() []*CallInfo {
@@ -6252,6 +6807,13 @@ func (x *ListCallsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *ListCallsResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
 }
 
 type CallInfo struct {
@@ -6281,14 +6843,16 @@ type CallInfo struct {
 	// Of a call that has ended.
 	DurationUs int64 `protobuf:"varint,13,opt,name=duration_us,json=durationUs,proto3" json:"duration_us,omitempty"`
 	// Of a call that failed. It has the message only with include_arguments, since that may quote them.
-	Error         *ErrorInfo `protobuf:"bytes,14,opt,name=error,proto3" json:"error,omitempty"`
+	Error *ErrorInfo `protobuf:"bytes,14,opt,name=error,proto3" json:"error,omitempty"`
+	// Name of the hub that owns its session; empty without a cluster.
+	Hub           string `protobuf:"bytes,15,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallInfo) Reset() {
 	*x = CallInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[82]
+	mi := &file_dspex_bridge_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6300,7 +6864,7 @@ func (x *CallInfo) String() string {
 func (*CallInfo) ProtoMessage() {}
 
 func (x *CallInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[82]
+	mi := &file_dspex_bridge_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6313,7 +6877,7 @@ func (x *CallInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallInfo.ProtoReflect.Descriptor instead.
 func (*CallInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{82}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *CallInfo) GetCallId() string {
@@ -6414,19 +6978,28 @@ func (x *CallInfo) GetError() *ErrorInfo {
 	return nil
 }
 
+func (x *CallInfo) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type CancelCallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in CallInfo.
 	CallId string `protobuf:"bytes,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// Appended to "the call was cancelled by an administrator" for the caller and the log; may be empty.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The hub that lists it, by its name or incarnation. Empty: any that has it, first the one that is asked.
+	Hub           string `protobuf:"bytes,3,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CancelCallRequest) Reset() {
 	*x = CancelCallRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[83]
+	mi := &file_dspex_bridge_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6438,7 +7011,7 @@ func (x *CancelCallRequest) String() string {
 func (*CancelCallRequest) ProtoMessage() {}
 
 func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[83]
+	mi := &file_dspex_bridge_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6451,7 +7024,7 @@ func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallRequest.ProtoReflect.Descriptor instead.
 func (*CancelCallRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{83}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *CancelCallRequest) GetCallId() string {
@@ -6468,19 +7041,29 @@ func (x *CancelCallRequest) GetReason() string {
 	return ""
 }
 
+func (x *CancelCallRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListRunsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	PageToken string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	PageSize  int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Empty: those of every session.
-	SessionId     string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+	// page, and hub after hub where they take several pages.
+	Hub           string `protobuf:"bytes,4,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[84]
+	mi := &file_dspex_bridge_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6492,7 +7075,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[84]
+	mi := &file_dspex_bridge_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6505,7 +7088,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{84}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ListRunsRequest) GetPageToken() string {
@@ -6529,17 +7112,26 @@ func (x *ListRunsRequest) GetSessionId() string {
 	return ""
 }
 
+func (x *ListRunsRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListRunsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Runs          []*RunInfo             `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Names of hubs that did not answer in time, so that what they have is missing.
+	MissingHubs   []string `protobuf:"bytes,3,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[85]
+	mi := &file_dspex_bridge_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6551,7 +7143,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[85]
+	mi := &file_dspex_bridge_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6564,7 +7156,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{85}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListRunsResponse) GetRuns() []*RunInfo {
@@ -6581,6 +7173,13 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListRunsResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
+}
+
 type RunInfo struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RunId     string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -6592,14 +7191,16 @@ type RunInfo struct {
 	// Chunks so far.
 	Chunks int32 `protobuf:"varint,6,opt,name=chunks,proto3" json:"chunks,omitempty"`
 	// Current number of readers.
-	Readers       int32 `protobuf:"varint,7,opt,name=readers,proto3" json:"readers,omitempty"`
+	Readers int32 `protobuf:"varint,7,opt,name=readers,proto3" json:"readers,omitempty"`
+	// Name of the hub that owns its session; empty without a cluster.
+	Hub           string `protobuf:"bytes,8,opt,name=hub,proto3" json:"hub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunInfo) Reset() {
 	*x = RunInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[86]
+	mi := &file_dspex_bridge_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6611,7 +7212,7 @@ func (x *RunInfo) String() string {
 func (*RunInfo) ProtoMessage() {}
 
 func (x *RunInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[86]
+	mi := &file_dspex_bridge_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6624,7 +7225,7 @@ func (x *RunInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunInfo.ProtoReflect.Descriptor instead.
 func (*RunInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{86}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RunInfo) GetRunId() string {
@@ -6676,6 +7277,13 @@ func (x *RunInfo) GetReaders() int32 {
 	return 0
 }
 
+func (x *RunInfo) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: those of every session.
@@ -6696,7 +7304,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[87]
+	mi := &file_dspex_bridge_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6708,7 +7316,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[87]
+	mi := &file_dspex_bridge_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6721,7 +7329,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{87}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WatchEventsRequest) GetSessionId() string {
@@ -6781,7 +7389,7 @@ type AdminEvent struct {
 
 func (x *AdminEvent) Reset() {
 	*x = AdminEvent{}
-	mi := &file_dspex_bridge_proto_msgTypes[88]
+	mi := &file_dspex_bridge_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6793,7 +7401,7 @@ func (x *AdminEvent) String() string {
 func (*AdminEvent) ProtoMessage() {}
 
 func (x *AdminEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[88]
+	mi := &file_dspex_bridge_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6806,7 +7414,7 @@ func (x *AdminEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminEvent.ProtoReflect.Descriptor instead.
 func (*AdminEvent) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{88}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *AdminEvent) GetSequence() uint64 {
@@ -6932,7 +7540,7 @@ type Json struct {
 
 func (x *Json) Reset() {
 	*x = Json{}
-	mi := &file_dspex_bridge_proto_msgTypes[89]
+	mi := &file_dspex_bridge_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6944,7 +7552,7 @@ func (x *Json) String() string {
 func (*Json) ProtoMessage() {}
 
 func (x *Json) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[89]
+	mi := &file_dspex_bridge_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6957,7 +7565,7 @@ func (x *Json) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Json.ProtoReflect.Descriptor instead.
 func (*Json) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{89}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *Json) GetUtf8() []byte {
@@ -6980,7 +7588,7 @@ type Tensor struct {
 
 func (x *Tensor) Reset() {
 	*x = Tensor{}
-	mi := &file_dspex_bridge_proto_msgTypes[90]
+	mi := &file_dspex_bridge_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6992,7 +7600,7 @@ func (x *Tensor) String() string {
 func (*Tensor) ProtoMessage() {}
 
 func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[90]
+	mi := &file_dspex_bridge_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7005,7 +7613,7 @@ func (x *Tensor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
 func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{90}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *Tensor) GetDtype() string {
@@ -7062,7 +7670,7 @@ type RichValue struct {
 
 func (x *RichValue) Reset() {
 	*x = RichValue{}
-	mi := &file_dspex_bridge_proto_msgTypes[91]
+	mi := &file_dspex_bridge_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7074,7 +7682,7 @@ func (x *RichValue) String() string {
 func (*RichValue) ProtoMessage() {}
 
 func (x *RichValue) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[91]
+	mi := &file_dspex_bridge_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7087,7 +7695,7 @@ func (x *RichValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichValue.ProtoReflect.Descriptor instead.
 func (*RichValue) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{91}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *RichValue) GetKind() isRichValue_Kind {
@@ -7430,7 +8038,7 @@ type RichList struct {
 
 func (x *RichList) Reset() {
 	*x = RichList{}
-	mi := &file_dspex_bridge_proto_msgTypes[92]
+	mi := &file_dspex_bridge_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7442,7 +8050,7 @@ func (x *RichList) String() string {
 func (*RichList) ProtoMessage() {}
 
 func (x *RichList) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[92]
+	mi := &file_dspex_bridge_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7455,7 +8063,7 @@ func (x *RichList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichList.ProtoReflect.Descriptor instead.
 func (*RichList) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{92}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *RichList) GetItems() []*RichValue {
@@ -7476,7 +8084,7 @@ type RichDict struct {
 
 func (x *RichDict) Reset() {
 	*x = RichDict{}
-	mi := &file_dspex_bridge_proto_msgTypes[93]
+	mi := &file_dspex_bridge_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7488,7 +8096,7 @@ func (x *RichDict) String() string {
 func (*RichDict) ProtoMessage() {}
 
 func (x *RichDict) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[93]
+	mi := &file_dspex_bridge_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7501,7 +8109,7 @@ func (x *RichDict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDict.ProtoReflect.Descriptor instead.
 func (*RichDict) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{93}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *RichDict) GetKeys() []*RichValue {
@@ -7534,7 +8142,7 @@ type RichDateTime struct {
 
 func (x *RichDateTime) Reset() {
 	*x = RichDateTime{}
-	mi := &file_dspex_bridge_proto_msgTypes[94]
+	mi := &file_dspex_bridge_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7546,7 +8154,7 @@ func (x *RichDateTime) String() string {
 func (*RichDateTime) ProtoMessage() {}
 
 func (x *RichDateTime) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[94]
+	mi := &file_dspex_bridge_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7559,7 +8167,7 @@ func (x *RichDateTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDateTime.ProtoReflect.Descriptor instead.
 func (*RichDateTime) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{94}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *RichDateTime) GetIso() string {
@@ -7601,7 +8209,7 @@ type RichDelta struct {
 
 func (x *RichDelta) Reset() {
 	*x = RichDelta{}
-	mi := &file_dspex_bridge_proto_msgTypes[95]
+	mi := &file_dspex_bridge_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7613,7 +8221,7 @@ func (x *RichDelta) String() string {
 func (*RichDelta) ProtoMessage() {}
 
 func (x *RichDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[95]
+	mi := &file_dspex_bridge_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7626,7 +8234,7 @@ func (x *RichDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDelta.ProtoReflect.Descriptor instead.
 func (*RichDelta) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{95}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *RichDelta) GetDays() int32 {
@@ -7660,7 +8268,7 @@ type RichComplex struct {
 
 func (x *RichComplex) Reset() {
 	*x = RichComplex{}
-	mi := &file_dspex_bridge_proto_msgTypes[96]
+	mi := &file_dspex_bridge_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7672,7 +8280,7 @@ func (x *RichComplex) String() string {
 func (*RichComplex) ProtoMessage() {}
 
 func (x *RichComplex) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[96]
+	mi := &file_dspex_bridge_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7685,7 +8293,7 @@ func (x *RichComplex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichComplex.ProtoReflect.Descriptor instead.
 func (*RichComplex) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{96}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *RichComplex) GetReal() float64 {
@@ -7739,7 +8347,7 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"6\n" +
 	"\x15GetSessionInfoRequest\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x01 \x01(\tR\tsessionId\"\x9d\x03\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\"\xaf\x03\n" +
 	"\vSessionInfo\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x129\n" +
@@ -7750,7 +8358,8 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"tool_count\x18\x04 \x01(\x05R\ttoolCount\x12%\n" +
 	"\x0evariable_count\x18\x05 \x01(\x05R\rvariableCount\x12+\n" +
 	"\x11active_operations\x18\x06 \x01(\x05R\x10activeOperations\x12C\n" +
-	"\bmetadata\x18\a \x03(\v2'.dspex.bridge.SessionInfo.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\a \x03(\v2'.dspex.bridge.SessionInfo.MetadataEntryR\bmetadata\x12\x10\n" +
+	"\x03hub\x18\b \x01(\tR\x03hub\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"n\n" +
@@ -8236,21 +8845,66 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\ttimestamp\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\ttimestamp\x1a9\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Q\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"#\n" +
+	"\x0fListHubsRequest\x12\x10\n" +
+	"\x03hub\x18\x01 \x01(\tR\x03hub\"`\n" +
+	"\x10ListHubsResponse\x12)\n" +
+	"\x04hubs\x18\x01 \x03(\v2\x15.dspex.bridge.HubInfoR\x04hubs\x12!\n" +
+	"\fmissing_hubs\x18\x02 \x03(\tR\vmissingHubs\"\x9c\x04\n" +
+	"\aHubInfo\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x19\n" +
+	"\bhttp_url\x18\x04 \x01(\tR\ahttpUrl\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"started_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x17\n" +
+	"\ais_self\x18\a \x01(\bR\x06isSelf\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1a\n" +
+	"\bsessions\x18\n" +
+	" \x01(\x03R\bsessions\x12\x18\n" +
+	"\aworkers\x18\v \x01(\x05R\aworkers\x12\x14\n" +
+	"\x05tools\x18\f \x01(\x05R\x05tools\x12!\n" +
+	"\factive_calls\x18\r \x01(\x03R\vactiveCalls\x12\x12\n" +
+	"\x04room\x18\x0e \x01(\x03R\x04room\x12\x12\n" +
+	"\x04link\x18\x0f \x01(\tR\x04link\x12\x1d\n" +
+	"\n" +
+	"link_error\x18\x10 \x01(\tR\tlinkError\x12.\n" +
+	"\x04time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12$\n" +
+	"\x0eclock_ahead_us\x18\x12 \x01(\x03R\fclockAheadUs\"u\n" +
+	"\x11ListOffersRequest\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x10\n" +
+	"\x03hub\x18\x03 \x01(\tR\x03hub\x12\x12\n" +
+	"\x04tool\x18\x04 \x01(\tR\x04tool\"\x90\x01\n" +
+	"\x12ListOffersResponse\x12/\n" +
+	"\x06offers\x18\x01 \x03(\v2\x17.dspex.bridge.ToolOfferR\x06offers\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fmissing_hubs\x18\x03 \x03(\tR\vmissingHubs\"N\n" +
+	"\tToolOffer\x12\x12\n" +
+	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\x10\n" +
+	"\x03hub\x18\x02 \x01(\tR\x03hub\x12\x1b\n" +
+	"\tworker_id\x18\x03 \x01(\tR\bworkerId\"c\n" +
 	"\x13ListSessionsRequest\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\"u\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x10\n" +
+	"\x03hub\x18\x03 \x01(\tR\x03hub\"\x98\x01\n" +
 	"\x14ListSessionsResponse\x125\n" +
 	"\bsessions\x18\x01 \x03(\v2\x19.dspex.bridge.SessionInfoR\bsessions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fmissing_hubs\x18\x03 \x03(\tR\vmissingHubs\"b\n" +
 	"\x12ListWorkersRequest\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
-	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\"q\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x10\n" +
+	"\x03hub\x18\x03 \x01(\tR\x03hub\"\x94\x01\n" +
 	"\x13ListWorkersResponse\x122\n" +
 	"\aworkers\x18\x01 \x03(\v2\x18.dspex.bridge.WorkerInfoR\aworkers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fmissing_hubs\x18\x03 \x03(\tR\vmissingHubs\"\x98\x02\n" +
 	"\n" +
 	"WorkerInfo\x12\x1b\n" +
 	"\tworker_id\x18\x01 \x01(\tR\bworkerId\x12\x14\n" +
@@ -8261,17 +8915,20 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x05tools\x18\x06 \x03(\tR\x05tools\x12\x1d\n" +
 	"\n" +
 	"tool_count\x18\a \x01(\x05R\ttoolCount\x12\x12\n" +
-	"\x04peer\x18\b \x01(\tR\x04peer\"\x9a\x01\n" +
+	"\x04peer\x18\b \x01(\tR\x04peer\x12\x10\n" +
+	"\x03hub\x18\t \x01(\tR\x03hub\"\xac\x01\n" +
 	"\x10ListCallsRequest\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x03 \x01(\tR\tsessionId\x12+\n" +
-	"\x11include_arguments\x18\x04 \x01(\bR\x10includeArguments\"i\n" +
+	"\x11include_arguments\x18\x04 \x01(\bR\x10includeArguments\x12\x10\n" +
+	"\x03hub\x18\x05 \x01(\tR\x03hub\"\x8c\x01\n" +
 	"\x11ListCallsResponse\x12,\n" +
 	"\x05calls\x18\x01 \x03(\v2\x16.dspex.bridge.CallInfoR\x05calls\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe2\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fmissing_hubs\x18\x03 \x03(\tR\vmissingHubs\"\xf4\x04\n" +
 	"\bCallInfo\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x1d\n" +
 	"\n" +
@@ -8292,22 +8949,26 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x06kwargs\x18\f \x03(\v2\".dspex.bridge.CallInfo.KwargsEntryR\x06kwargs\x12\x1f\n" +
 	"\vduration_us\x18\r \x01(\x03R\n" +
 	"durationUs\x12-\n" +
-	"\x05error\x18\x0e \x01(\v2\x17.dspex.bridge.ErrorInfoR\x05error\x1aO\n" +
+	"\x05error\x18\x0e \x01(\v2\x17.dspex.bridge.ErrorInfoR\x05error\x12\x10\n" +
+	"\x03hub\x18\x0f \x01(\tR\x03hub\x1aO\n" +
 	"\vKwargsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12*\n" +
-	"\x05value\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05value:\x028\x01\"D\n" +
+	"\x05value\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05value:\x028\x01\"V\n" +
 	"\x11CancelCallRequest\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"l\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03hub\x18\x03 \x01(\tR\x03hub\"~\n" +
 	"\x0fListRunsRequest\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x03 \x01(\tR\tsessionId\"e\n" +
+	"session_id\x18\x03 \x01(\tR\tsessionId\x12\x10\n" +
+	"\x03hub\x18\x04 \x01(\tR\x03hub\"\x88\x01\n" +
 	"\x10ListRunsResponse\x12)\n" +
 	"\x04runs\x18\x01 \x03(\v2\x15.dspex.bridge.RunInfoR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdd\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fmissing_hubs\x18\x03 \x03(\tR\vmissingHubs\"\xef\x01\n" +
 	"\aRunInfo\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x1d\n" +
@@ -8317,7 +8978,8 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x16\n" +
 	"\x06chunks\x18\x06 \x01(\x05R\x06chunks\x12\x18\n" +
-	"\areaders\x18\a \x01(\x05R\areaders\"\xa0\x01\n" +
+	"\areaders\x18\a \x01(\x05R\areaders\x12\x10\n" +
+	"\x03hub\x18\b \x01(\tR\x03hub\"\xa0\x01\n" +
 	"\x12WatchEventsRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x14\n" +
@@ -8416,8 +9078,11 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\vHealthCheck\x12 .dspex.bridge.HealthCheckRequest\x1a!.dspex.bridge.HealthCheckResponse\x12L\n" +
 	"\n" +
 	"GetMetrics\x12\x1f.dspex.bridge.GetMetricsRequest\x1a\x1d.dspex.bridge.MetricsResponse\x12<\n" +
-	"\x04Link\x12\x17.dspex.bridge.LinkFrame\x1a\x17.dspex.bridge.LinkFrame(\x010\x012\xef\x03\n" +
-	"\x0fToolBridgeAdmin\x12U\n" +
+	"\x04Link\x12\x17.dspex.bridge.LinkFrame\x1a\x17.dspex.bridge.LinkFrame(\x010\x012\x8b\x05\n" +
+	"\x0fToolBridgeAdmin\x12I\n" +
+	"\bListHubs\x12\x1d.dspex.bridge.ListHubsRequest\x1a\x1e.dspex.bridge.ListHubsResponse\x12O\n" +
+	"\n" +
+	"ListOffers\x12\x1f.dspex.bridge.ListOffersRequest\x1a .dspex.bridge.ListOffersResponse\x12U\n" +
 	"\fListSessions\x12!.dspex.bridge.ListSessionsRequest\x1a\".dspex.bridge.ListSessionsResponse\x12R\n" +
 	"\vListWorkers\x12 .dspex.bridge.ListWorkersRequest\x1a!.dspex.bridge.ListWorkersResponse\x12L\n" +
 	"\tListCalls\x12\x1e.dspex.bridge.ListCallsRequest\x1a\x1f.dspex.bridge.ListCallsResponse\x12K\n" +
@@ -8439,7 +9104,7 @@ func file_dspex_bridge_proto_rawDescGZIP() []byte {
 }
 
 var file_dspex_bridge_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dspex_bridge_proto_msgTypes = make([]protoimpl.MessageInfo, 117)
+var file_dspex_bridge_proto_msgTypes = make([]protoimpl.MessageInfo, 123)
 var file_dspex_bridge_proto_goTypes = []any{
 	(ToolType)(0),                     // 0: dspex.bridge.ToolType
 	(HealthCheckResponse_Status)(0),   // 1: dspex.bridge.HealthCheckResponse.Status
@@ -8518,137 +9183,143 @@ var file_dspex_bridge_proto_goTypes = []any{
 	(*Answer)(nil),                    // 74: dspex.bridge.Answer
 	(*Progress)(nil),                  // 75: dspex.bridge.Progress
 	(*LogRecord)(nil),                 // 76: dspex.bridge.LogRecord
-	(*ListSessionsRequest)(nil),       // 77: dspex.bridge.ListSessionsRequest
-	(*ListSessionsResponse)(nil),      // 78: dspex.bridge.ListSessionsResponse
-	(*ListWorkersRequest)(nil),        // 79: dspex.bridge.ListWorkersRequest
-	(*ListWorkersResponse)(nil),       // 80: dspex.bridge.ListWorkersResponse
-	(*WorkerInfo)(nil),                // 81: dspex.bridge.WorkerInfo
-	(*ListCallsRequest)(nil),          // 82: dspex.bridge.ListCallsRequest
-	(*ListCallsResponse)(nil),         // 83: dspex.bridge.ListCallsResponse
-	(*CallInfo)(nil),                  // 84: dspex.bridge.CallInfo
-	(*CancelCallRequest)(nil),         // 85: dspex.bridge.CancelCallRequest
-	(*ListRunsRequest)(nil),           // 86: dspex.bridge.ListRunsRequest
-	(*ListRunsResponse)(nil),          // 87: dspex.bridge.ListRunsResponse
-	(*RunInfo)(nil),                   // 88: dspex.bridge.RunInfo
-	(*WatchEventsRequest)(nil),        // 89: dspex.bridge.WatchEventsRequest
-	(*AdminEvent)(nil),                // 90: dspex.bridge.AdminEvent
-	(*Json)(nil),                      // 91: dspex.bridge.Json
-	(*Tensor)(nil),                    // 92: dspex.bridge.Tensor
-	(*RichValue)(nil),                 // 93: dspex.bridge.RichValue
-	(*RichList)(nil),                  // 94: dspex.bridge.RichList
-	(*RichDict)(nil),                  // 95: dspex.bridge.RichDict
-	(*RichDateTime)(nil),              // 96: dspex.bridge.RichDateTime
-	(*RichDelta)(nil),                 // 97: dspex.bridge.RichDelta
-	(*RichComplex)(nil),               // 98: dspex.bridge.RichComplex
-	nil,                               // 99: dspex.bridge.InitializeSessionRequest.MetadataEntry
-	nil,                               // 100: dspex.bridge.SessionInfo.MetadataEntry
-	nil,                               // 101: dspex.bridge.ToolSpec.MetadataEntry
-	nil,                               // 102: dspex.bridge.RegisterToolsResponse.ToolIdsEntry
-	nil,                               // 103: dspex.bridge.ToolCallRequest.KwargsEntry
-	nil,                               // 104: dspex.bridge.ToolCallRequest.ContextEntry
-	nil,                               // 105: dspex.bridge.ToolStreamRequest.KwargsEntry
-	nil,                               // 106: dspex.bridge.ToolStreamRequest.ContextEntry
-	nil,                               // 107: dspex.bridge.ToolCallItem.KwargsEntry
-	nil,                               // 108: dspex.bridge.VariableMetadata.TagsEntry
-	nil,                               // 109: dspex.bridge.AgentConfig.LlmConfigEntry
-	nil,                               // 110: dspex.bridge.ExecuteAgentRequest.ContextEntry
-	nil,                               // 111: dspex.bridge.ErrorInfo.DetailsEntry
-	nil,                               // 112: dspex.bridge.ExecutionMetrics.CustomMetricsEntry
-	nil,                               // 113: dspex.bridge.HealthCheckResponse.DependenciesEntry
-	nil,                               // 114: dspex.bridge.MetricsResponse.MetricsEntry
-	nil,                               // 115: dspex.bridge.LinkHello.MetadataEntry
-	nil,                               // 116: dspex.bridge.LinkCall.MetadataEntry
-	nil,                               // 117: dspex.bridge.LogRecord.FieldsEntry
-	nil,                               // 118: dspex.bridge.CallInfo.KwargsEntry
-	(*timestamppb.Timestamp)(nil),     // 119: google.protobuf.Timestamp
-	(*anypb.Any)(nil),                 // 120: google.protobuf.Any
-	(*structpb.Struct)(nil),           // 121: google.protobuf.Struct
+	(*ListHubsRequest)(nil),           // 77: dspex.bridge.ListHubsRequest
+	(*ListHubsResponse)(nil),          // 78: dspex.bridge.ListHubsResponse
+	(*HubInfo)(nil),                   // 79: dspex.bridge.HubInfo
+	(*ListOffersRequest)(nil),         // 80: dspex.bridge.ListOffersRequest
+	(*ListOffersResponse)(nil),        // 81: dspex.bridge.ListOffersResponse
+	(*ToolOffer)(nil),                 // 82: dspex.bridge.ToolOffer
+	(*ListSessionsRequest)(nil),       // 83: dspex.bridge.ListSessionsRequest
+	(*ListSessionsResponse)(nil),      // 84: dspex.bridge.ListSessionsResponse
+	(*ListWorkersRequest)(nil),        // 85: dspex.bridge.ListWorkersRequest
+	(*ListWorkersResponse)(nil),       // 86: dspex.bridge.ListWorkersResponse
+	(*WorkerInfo)(nil),                // 87: dspex.bridge.WorkerInfo
+	(*ListCallsRequest)(nil),          // 88: dspex.bridge.ListCallsRequest
+	(*ListCallsResponse)(nil),         // 89: dspex.bridge.ListCallsResponse
+	(*CallInfo)(nil),                  // 90: dspex.bridge.CallInfo
+	(*CancelCallRequest)(nil),         // 91: dspex.bridge.CancelCallRequest
+	(*ListRunsRequest)(nil),           // 92: dspex.bridge.ListRunsRequest
+	(*ListRunsResponse)(nil),          // 93: dspex.bridge.ListRunsResponse
+	(*RunInfo)(nil),                   // 94: dspex.bridge.RunInfo
+	(*WatchEventsRequest)(nil),        // 95: dspex.bridge.WatchEventsRequest
+	(*AdminEvent)(nil),                // 96: dspex.bridge.AdminEvent
+	(*Json)(nil),                      // 97: dspex.bridge.Json
+	(*Tensor)(nil),                    // 98: dspex.bridge.Tensor
+	(*RichValue)(nil),                 // 99: dspex.bridge.RichValue
+	(*RichList)(nil),                  // 100: dspex.bridge.RichList
+	(*RichDict)(nil),                  // 101: dspex.bridge.RichDict
+	(*RichDateTime)(nil),              // 102: dspex.bridge.RichDateTime
+	(*RichDelta)(nil),                 // 103: dspex.bridge.RichDelta
+	(*RichComplex)(nil),               // 104: dspex.bridge.RichComplex
+	nil,                               // 105: dspex.bridge.InitializeSessionRequest.MetadataEntry
+	nil,                               // 106: dspex.bridge.SessionInfo.MetadataEntry
+	nil,                               // 107: dspex.bridge.ToolSpec.MetadataEntry
+	nil,                               // 108: dspex.bridge.RegisterToolsResponse.ToolIdsEntry
+	nil,                               // 109: dspex.bridge.ToolCallRequest.KwargsEntry
+	nil,                               // 110: dspex.bridge.ToolCallRequest.ContextEntry
+	nil,                               // 111: dspex.bridge.ToolStreamRequest.KwargsEntry
+	nil,                               // 112: dspex.bridge.ToolStreamRequest.ContextEntry
+	nil,                               // 113: dspex.bridge.ToolCallItem.KwargsEntry
+	nil,                               // 114: dspex.bridge.VariableMetadata.TagsEntry
+	nil,                               // 115: dspex.bridge.AgentConfig.LlmConfigEntry
+	nil,                               // 116: dspex.bridge.ExecuteAgentRequest.ContextEntry
+	nil,                               // 117: dspex.bridge.ErrorInfo.DetailsEntry
+	nil,                               // 118: dspex.bridge.ExecutionMetrics.CustomMetricsEntry
+	nil,                               // 119: dspex.bridge.HealthCheckResponse.DependenciesEntry
+	nil,                               // 120: dspex.bridge.MetricsResponse.MetricsEntry
+	nil,                               // 121: dspex.bridge.LinkHello.MetadataEntry
+	nil,                               // 122: dspex.bridge.LinkCall.MetadataEntry
+	nil,                               // 123: dspex.bridge.LogRecord.FieldsEntry
+	nil,                               // 124: dspex.bridge.CallInfo.KwargsEntry
+	(*timestamppb.Timestamp)(nil),     // 125: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                 // 126: google.protobuf.Any
+	(*structpb.Struct)(nil),           // 127: google.protobuf.Struct
 }
 var file_dspex_bridge_proto_depIdxs = []int32{
-	99,  // 0: dspex.bridge.InitializeSessionRequest.metadata:type_name -> dspex.bridge.InitializeSessionRequest.MetadataEntry
+	105, // 0: dspex.bridge.InitializeSessionRequest.metadata:type_name -> dspex.bridge.InitializeSessionRequest.MetadataEntry
 	3,   // 1: dspex.bridge.InitializeSessionRequest.config:type_name -> dspex.bridge.SessionConfig
 	55,  // 2: dspex.bridge.InitializeSessionResponse.error:type_name -> dspex.bridge.ErrorInfo
 	10,  // 3: dspex.bridge.InitializeSessionResponse.tools:type_name -> dspex.bridge.ToolSpec
-	119, // 4: dspex.bridge.SessionInfo.created_at:type_name -> google.protobuf.Timestamp
-	119, // 5: dspex.bridge.SessionInfo.last_activity:type_name -> google.protobuf.Timestamp
-	100, // 6: dspex.bridge.SessionInfo.metadata:type_name -> dspex.bridge.SessionInfo.MetadataEntry
-	119, // 7: dspex.bridge.HeartbeatRequest.client_time:type_name -> google.protobuf.Timestamp
-	119, // 8: dspex.bridge.HeartbeatResponse.server_time:type_name -> google.protobuf.Timestamp
+	125, // 4: dspex.bridge.SessionInfo.created_at:type_name -> google.protobuf.Timestamp
+	125, // 5: dspex.bridge.SessionInfo.last_activity:type_name -> google.protobuf.Timestamp
+	106, // 6: dspex.bridge.SessionInfo.metadata:type_name -> dspex.bridge.SessionInfo.MetadataEntry
+	125, // 7: dspex.bridge.HeartbeatRequest.client_time:type_name -> google.protobuf.Timestamp
+	125, // 8: dspex.bridge.HeartbeatResponse.server_time:type_name -> google.protobuf.Timestamp
 	0,   // 9: dspex.bridge.ToolSpec.type:type_name -> dspex.bridge.ToolType
 	11,  // 10: dspex.bridge.ToolSpec.arguments:type_name -> dspex.bridge.ArgumentSpec
 	11,  // 11: dspex.bridge.ToolSpec.return_type:type_name -> dspex.bridge.ArgumentSpec
-	101, // 12: dspex.bridge.ToolSpec.metadata:type_name -> dspex.bridge.ToolSpec.MetadataEntry
+	107, // 12: dspex.bridge.ToolSpec.metadata:type_name -> dspex.bridge.ToolSpec.MetadataEntry
 	12,  // 13: dspex.bridge.ToolSpec.validation:type_name -> dspex.bridge.ValidationRules
 	13,  // 14: dspex.bridge.ToolSpec.limits:type_name -> dspex.bridge.ResourceLimits
-	120, // 15: dspex.bridge.ArgumentSpec.default_value:type_name -> google.protobuf.Any
+	126, // 15: dspex.bridge.ArgumentSpec.default_value:type_name -> google.protobuf.Any
 	12,  // 16: dspex.bridge.ArgumentSpec.validation:type_name -> dspex.bridge.ValidationRules
 	10,  // 17: dspex.bridge.GetSessionToolsResponse.tools:type_name -> dspex.bridge.ToolSpec
 	10,  // 18: dspex.bridge.RegisterToolsRequest.tools:type_name -> dspex.bridge.ToolSpec
-	102, // 19: dspex.bridge.RegisterToolsResponse.tool_ids:type_name -> dspex.bridge.RegisterToolsResponse.ToolIdsEntry
+	108, // 19: dspex.bridge.RegisterToolsResponse.tool_ids:type_name -> dspex.bridge.RegisterToolsResponse.ToolIdsEntry
 	55,  // 20: dspex.bridge.RegisterToolsResponse.error:type_name -> dspex.bridge.ErrorInfo
 	10,  // 21: dspex.bridge.ToolUpdate.tool:type_name -> dspex.bridge.ToolSpec
-	120, // 22: dspex.bridge.ToolCallRequest.args:type_name -> google.protobuf.Any
-	103, // 23: dspex.bridge.ToolCallRequest.kwargs:type_name -> dspex.bridge.ToolCallRequest.KwargsEntry
-	104, // 24: dspex.bridge.ToolCallRequest.context:type_name -> dspex.bridge.ToolCallRequest.ContextEntry
-	120, // 25: dspex.bridge.ToolCallResponse.result:type_name -> google.protobuf.Any
+	126, // 22: dspex.bridge.ToolCallRequest.args:type_name -> google.protobuf.Any
+	109, // 23: dspex.bridge.ToolCallRequest.kwargs:type_name -> dspex.bridge.ToolCallRequest.KwargsEntry
+	110, // 24: dspex.bridge.ToolCallRequest.context:type_name -> dspex.bridge.ToolCallRequest.ContextEntry
+	126, // 25: dspex.bridge.ToolCallResponse.result:type_name -> google.protobuf.Any
 	55,  // 26: dspex.bridge.ToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
 	56,  // 27: dspex.bridge.ToolCallResponse.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	120, // 28: dspex.bridge.ToolStreamRequest.args:type_name -> google.protobuf.Any
-	105, // 29: dspex.bridge.ToolStreamRequest.kwargs:type_name -> dspex.bridge.ToolStreamRequest.KwargsEntry
+	126, // 28: dspex.bridge.ToolStreamRequest.args:type_name -> google.protobuf.Any
+	111, // 29: dspex.bridge.ToolStreamRequest.kwargs:type_name -> dspex.bridge.ToolStreamRequest.KwargsEntry
 	24,  // 30: dspex.bridge.ToolStreamRequest.config:type_name -> dspex.bridge.StreamConfig
-	106, // 31: dspex.bridge.ToolStreamRequest.context:type_name -> dspex.bridge.ToolStreamRequest.ContextEntry
-	120, // 32: dspex.bridge.ToolStreamChunk.data:type_name -> google.protobuf.Any
+	112, // 31: dspex.bridge.ToolStreamRequest.context:type_name -> dspex.bridge.ToolStreamRequest.ContextEntry
+	126, // 32: dspex.bridge.ToolStreamChunk.data:type_name -> google.protobuf.Any
 	26,  // 33: dspex.bridge.ToolStreamChunk.metadata:type_name -> dspex.bridge.StreamMetadata
 	27,  // 34: dspex.bridge.ToolStreamChunk.complete:type_name -> dspex.bridge.CompleteSignal
 	55,  // 35: dspex.bridge.ToolStreamChunk.error:type_name -> dspex.bridge.ErrorInfo
-	120, // 36: dspex.bridge.StreamMetadata.value:type_name -> google.protobuf.Any
+	126, // 36: dspex.bridge.StreamMetadata.value:type_name -> google.protobuf.Any
 	56,  // 37: dspex.bridge.CompleteSignal.metrics:type_name -> dspex.bridge.ExecutionMetrics
 	29,  // 38: dspex.bridge.BatchToolCallRequest.items:type_name -> dspex.bridge.ToolCallItem
 	30,  // 39: dspex.bridge.BatchToolCallRequest.config:type_name -> dspex.bridge.BatchConfig
-	120, // 40: dspex.bridge.ToolCallItem.args:type_name -> google.protobuf.Any
-	107, // 41: dspex.bridge.ToolCallItem.kwargs:type_name -> dspex.bridge.ToolCallItem.KwargsEntry
+	126, // 40: dspex.bridge.ToolCallItem.args:type_name -> google.protobuf.Any
+	113, // 41: dspex.bridge.ToolCallItem.kwargs:type_name -> dspex.bridge.ToolCallItem.KwargsEntry
 	32,  // 42: dspex.bridge.BatchToolCallResponse.results:type_name -> dspex.bridge.ToolCallResult
 	57,  // 43: dspex.bridge.BatchToolCallResponse.metrics:type_name -> dspex.bridge.BatchMetrics
 	55,  // 44: dspex.bridge.BatchToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
-	120, // 45: dspex.bridge.ToolCallResult.result:type_name -> google.protobuf.Any
+	126, // 45: dspex.bridge.ToolCallResult.result:type_name -> google.protobuf.Any
 	55,  // 46: dspex.bridge.ToolCallResult.error:type_name -> dspex.bridge.ErrorInfo
 	56,  // 47: dspex.bridge.ToolCallResult.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	120, // 48: dspex.bridge.VariableResponse.value:type_name -> google.protobuf.Any
+	126, // 48: dspex.bridge.VariableResponse.value:type_name -> google.protobuf.Any
 	37,  // 49: dspex.bridge.VariableResponse.metadata:type_name -> dspex.bridge.VariableMetadata
-	120, // 50: dspex.bridge.SetVariableRequest.value:type_name -> google.protobuf.Any
+	126, // 50: dspex.bridge.SetVariableRequest.value:type_name -> google.protobuf.Any
 	37,  // 51: dspex.bridge.SetVariableRequest.metadata:type_name -> dspex.bridge.VariableMetadata
-	119, // 52: dspex.bridge.VariableMetadata.created_at:type_name -> google.protobuf.Timestamp
-	119, // 53: dspex.bridge.VariableMetadata.updated_at:type_name -> google.protobuf.Timestamp
-	108, // 54: dspex.bridge.VariableMetadata.tags:type_name -> dspex.bridge.VariableMetadata.TagsEntry
+	125, // 52: dspex.bridge.VariableMetadata.created_at:type_name -> google.protobuf.Timestamp
+	125, // 53: dspex.bridge.VariableMetadata.updated_at:type_name -> google.protobuf.Timestamp
+	114, // 54: dspex.bridge.VariableMetadata.tags:type_name -> dspex.bridge.VariableMetadata.TagsEntry
 	40,  // 55: dspex.bridge.ListVariablesResponse.variables:type_name -> dspex.bridge.VariableInfo
 	37,  // 56: dspex.bridge.VariableInfo.metadata:type_name -> dspex.bridge.VariableMetadata
-	120, // 57: dspex.bridge.VariableUpdate.value:type_name -> google.protobuf.Any
-	119, // 58: dspex.bridge.VariableUpdate.timestamp:type_name -> google.protobuf.Timestamp
+	126, // 57: dspex.bridge.VariableUpdate.value:type_name -> google.protobuf.Any
+	125, // 58: dspex.bridge.VariableUpdate.timestamp:type_name -> google.protobuf.Timestamp
 	44,  // 59: dspex.bridge.CreateReActAgentRequest.config:type_name -> dspex.bridge.AgentConfig
-	109, // 60: dspex.bridge.AgentConfig.llm_config:type_name -> dspex.bridge.AgentConfig.LlmConfigEntry
+	115, // 60: dspex.bridge.AgentConfig.llm_config:type_name -> dspex.bridge.AgentConfig.LlmConfigEntry
 	55,  // 61: dspex.bridge.CreateReActAgentResponse.error:type_name -> dspex.bridge.ErrorInfo
-	121, // 62: dspex.bridge.ExecuteAgentRequest.input:type_name -> google.protobuf.Struct
-	110, // 63: dspex.bridge.ExecuteAgentRequest.context:type_name -> dspex.bridge.ExecuteAgentRequest.ContextEntry
+	127, // 62: dspex.bridge.ExecuteAgentRequest.input:type_name -> google.protobuf.Struct
+	116, // 63: dspex.bridge.ExecuteAgentRequest.context:type_name -> dspex.bridge.ExecuteAgentRequest.ContextEntry
 	49,  // 64: dspex.bridge.AgentExecutionChunk.thought:type_name -> dspex.bridge.ThoughtChunk
 	50,  // 65: dspex.bridge.AgentExecutionChunk.action:type_name -> dspex.bridge.ActionChunk
 	51,  // 66: dspex.bridge.AgentExecutionChunk.observation:type_name -> dspex.bridge.ObservationChunk
 	52,  // 67: dspex.bridge.AgentExecutionChunk.result:type_name -> dspex.bridge.ResultChunk
 	55,  // 68: dspex.bridge.AgentExecutionChunk.error:type_name -> dspex.bridge.ErrorInfo
-	121, // 69: dspex.bridge.ActionChunk.tool_input:type_name -> google.protobuf.Struct
-	120, // 70: dspex.bridge.ObservationChunk.tool_output:type_name -> google.protobuf.Any
+	127, // 69: dspex.bridge.ActionChunk.tool_input:type_name -> google.protobuf.Struct
+	126, // 70: dspex.bridge.ObservationChunk.tool_output:type_name -> google.protobuf.Any
 	56,  // 71: dspex.bridge.ObservationChunk.metrics:type_name -> dspex.bridge.ExecutionMetrics
 	55,  // 72: dspex.bridge.ObservationChunk.error:type_name -> dspex.bridge.ErrorInfo
-	121, // 73: dspex.bridge.ResultChunk.final_answer:type_name -> google.protobuf.Struct
+	127, // 73: dspex.bridge.ResultChunk.final_answer:type_name -> google.protobuf.Struct
 	53,  // 74: dspex.bridge.ResultChunk.steps:type_name -> dspex.bridge.IntermediateStep
 	55,  // 75: dspex.bridge.StatusResponse.error:type_name -> dspex.bridge.ErrorInfo
-	111, // 76: dspex.bridge.ErrorInfo.details:type_name -> dspex.bridge.ErrorInfo.DetailsEntry
-	119, // 77: dspex.bridge.ErrorInfo.timestamp:type_name -> google.protobuf.Timestamp
-	112, // 78: dspex.bridge.ExecutionMetrics.custom_metrics:type_name -> dspex.bridge.ExecutionMetrics.CustomMetricsEntry
+	117, // 76: dspex.bridge.ErrorInfo.details:type_name -> dspex.bridge.ErrorInfo.DetailsEntry
+	125, // 77: dspex.bridge.ErrorInfo.timestamp:type_name -> google.protobuf.Timestamp
+	118, // 78: dspex.bridge.ExecutionMetrics.custom_metrics:type_name -> dspex.bridge.ExecutionMetrics.CustomMetricsEntry
 	1,   // 79: dspex.bridge.HealthCheckResponse.status:type_name -> dspex.bridge.HealthCheckResponse.Status
-	113, // 80: dspex.bridge.HealthCheckResponse.dependencies:type_name -> dspex.bridge.HealthCheckResponse.DependenciesEntry
-	119, // 81: dspex.bridge.GetMetricsRequest.start_time:type_name -> google.protobuf.Timestamp
-	119, // 82: dspex.bridge.GetMetricsRequest.end_time:type_name -> google.protobuf.Timestamp
-	114, // 83: dspex.bridge.MetricsResponse.metrics:type_name -> dspex.bridge.MetricsResponse.MetricsEntry
+	119, // 80: dspex.bridge.HealthCheckResponse.dependencies:type_name -> dspex.bridge.HealthCheckResponse.DependenciesEntry
+	125, // 81: dspex.bridge.GetMetricsRequest.start_time:type_name -> google.protobuf.Timestamp
+	125, // 82: dspex.bridge.GetMetricsRequest.end_time:type_name -> google.protobuf.Timestamp
+	120, // 83: dspex.bridge.MetricsResponse.metrics:type_name -> dspex.bridge.MetricsResponse.MetricsEntry
 	63,  // 84: dspex.bridge.MetricValue.histogram:type_name -> dspex.bridge.MetricHistogram
 	64,  // 85: dspex.bridge.MetricHistogram.buckets:type_name -> dspex.bridge.Bucket
 	66,  // 86: dspex.bridge.LinkFrame.envelopes:type_name -> dspex.bridge.Envelope
@@ -8658,116 +9329,124 @@ var file_dspex_bridge_proto_depIdxs = []int32{
 	67,  // 90: dspex.bridge.Envelope.hello:type_name -> dspex.bridge.LinkHello
 	71,  // 91: dspex.bridge.Envelope.drain:type_name -> dspex.bridge.LinkDrain
 	72,  // 92: dspex.bridge.Envelope.event:type_name -> dspex.bridge.LinkEvent
-	115, // 93: dspex.bridge.LinkHello.metadata:type_name -> dspex.bridge.LinkHello.MetadataEntry
-	116, // 94: dspex.bridge.LinkCall.metadata:type_name -> dspex.bridge.LinkCall.MetadataEntry
+	121, // 93: dspex.bridge.LinkHello.metadata:type_name -> dspex.bridge.LinkHello.MetadataEntry
+	122, // 94: dspex.bridge.LinkCall.metadata:type_name -> dspex.bridge.LinkCall.MetadataEntry
 	55,  // 95: dspex.bridge.LinkStatus.error:type_name -> dspex.bridge.ErrorInfo
 	75,  // 96: dspex.bridge.LinkEvent.progress:type_name -> dspex.bridge.Progress
 	76,  // 97: dspex.bridge.LinkEvent.log:type_name -> dspex.bridge.LogRecord
 	73,  // 98: dspex.bridge.LinkEvent.ask:type_name -> dspex.bridge.Ask
 	74,  // 99: dspex.bridge.LinkEvent.answer:type_name -> dspex.bridge.Answer
-	121, // 100: dspex.bridge.Answer.content:type_name -> google.protobuf.Struct
-	117, // 101: dspex.bridge.LogRecord.fields:type_name -> dspex.bridge.LogRecord.FieldsEntry
-	119, // 102: dspex.bridge.LogRecord.timestamp:type_name -> google.protobuf.Timestamp
-	7,   // 103: dspex.bridge.ListSessionsResponse.sessions:type_name -> dspex.bridge.SessionInfo
-	81,  // 104: dspex.bridge.ListWorkersResponse.workers:type_name -> dspex.bridge.WorkerInfo
-	119, // 105: dspex.bridge.WorkerInfo.connected_at:type_name -> google.protobuf.Timestamp
-	84,  // 106: dspex.bridge.ListCallsResponse.calls:type_name -> dspex.bridge.CallInfo
-	119, // 107: dspex.bridge.CallInfo.started_at:type_name -> google.protobuf.Timestamp
-	75,  // 108: dspex.bridge.CallInfo.progress:type_name -> dspex.bridge.Progress
-	120, // 109: dspex.bridge.CallInfo.args:type_name -> google.protobuf.Any
-	118, // 110: dspex.bridge.CallInfo.kwargs:type_name -> dspex.bridge.CallInfo.KwargsEntry
-	55,  // 111: dspex.bridge.CallInfo.error:type_name -> dspex.bridge.ErrorInfo
-	88,  // 112: dspex.bridge.ListRunsResponse.runs:type_name -> dspex.bridge.RunInfo
-	119, // 113: dspex.bridge.RunInfo.started_at:type_name -> google.protobuf.Timestamp
-	119, // 114: dspex.bridge.AdminEvent.timestamp:type_name -> google.protobuf.Timestamp
-	84,  // 115: dspex.bridge.AdminEvent.call:type_name -> dspex.bridge.CallInfo
-	81,  // 116: dspex.bridge.AdminEvent.worker:type_name -> dspex.bridge.WorkerInfo
-	7,   // 117: dspex.bridge.AdminEvent.session:type_name -> dspex.bridge.SessionInfo
-	76,  // 118: dspex.bridge.AdminEvent.log:type_name -> dspex.bridge.LogRecord
-	120, // 119: dspex.bridge.AdminEvent.result:type_name -> google.protobuf.Any
-	94,  // 120: dspex.bridge.RichValue.list:type_name -> dspex.bridge.RichList
-	94,  // 121: dspex.bridge.RichValue.tuple:type_name -> dspex.bridge.RichList
-	94,  // 122: dspex.bridge.RichValue.set:type_name -> dspex.bridge.RichList
-	94,  // 123: dspex.bridge.RichValue.frozenset:type_name -> dspex.bridge.RichList
-	95,  // 124: dspex.bridge.RichValue.dict:type_name -> dspex.bridge.RichDict
-	96,  // 125: dspex.bridge.RichValue.datetime:type_name -> dspex.bridge.RichDateTime
-	96,  // 126: dspex.bridge.RichValue.time:type_name -> dspex.bridge.RichDateTime
-	97,  // 127: dspex.bridge.RichValue.timedelta:type_name -> dspex.bridge.RichDelta
-	98,  // 128: dspex.bridge.RichValue.complex:type_name -> dspex.bridge.RichComplex
-	92,  // 129: dspex.bridge.RichValue.tensor:type_name -> dspex.bridge.Tensor
-	120, // 130: dspex.bridge.RichValue.any:type_name -> google.protobuf.Any
-	93,  // 131: dspex.bridge.RichList.items:type_name -> dspex.bridge.RichValue
-	93,  // 132: dspex.bridge.RichDict.keys:type_name -> dspex.bridge.RichValue
-	93,  // 133: dspex.bridge.RichDict.values:type_name -> dspex.bridge.RichValue
-	120, // 134: dspex.bridge.ToolCallRequest.KwargsEntry.value:type_name -> google.protobuf.Any
-	120, // 135: dspex.bridge.ToolStreamRequest.KwargsEntry.value:type_name -> google.protobuf.Any
-	120, // 136: dspex.bridge.ToolCallItem.KwargsEntry.value:type_name -> google.protobuf.Any
-	120, // 137: dspex.bridge.AgentConfig.LlmConfigEntry.value:type_name -> google.protobuf.Any
-	120, // 138: dspex.bridge.ExecuteAgentRequest.ContextEntry.value:type_name -> google.protobuf.Any
-	1,   // 139: dspex.bridge.HealthCheckResponse.DependenciesEntry.value:type_name -> dspex.bridge.HealthCheckResponse.Status
-	62,  // 140: dspex.bridge.MetricsResponse.MetricsEntry.value:type_name -> dspex.bridge.MetricValue
-	120, // 141: dspex.bridge.CallInfo.KwargsEntry.value:type_name -> google.protobuf.Any
-	2,   // 142: dspex.bridge.SnakepitBridge.InitializeSession:input_type -> dspex.bridge.InitializeSessionRequest
-	5,   // 143: dspex.bridge.SnakepitBridge.CleanupSession:input_type -> dspex.bridge.CleanupSessionRequest
-	6,   // 144: dspex.bridge.SnakepitBridge.GetSessionInfo:input_type -> dspex.bridge.GetSessionInfoRequest
-	8,   // 145: dspex.bridge.SnakepitBridge.Heartbeat:input_type -> dspex.bridge.HeartbeatRequest
-	14,  // 146: dspex.bridge.SnakepitBridge.GetSessionTools:input_type -> dspex.bridge.GetSessionToolsRequest
-	16,  // 147: dspex.bridge.SnakepitBridge.RegisterTools:input_type -> dspex.bridge.RegisterToolsRequest
-	18,  // 148: dspex.bridge.SnakepitBridge.UnregisterTools:input_type -> dspex.bridge.UnregisterToolsRequest
-	19,  // 149: dspex.bridge.SnakepitBridge.WatchSessionTools:input_type -> dspex.bridge.WatchSessionToolsRequest
-	21,  // 150: dspex.bridge.SnakepitBridge.ExecuteTool:input_type -> dspex.bridge.ToolCallRequest
-	23,  // 151: dspex.bridge.SnakepitBridge.StreamTool:input_type -> dspex.bridge.ToolStreamRequest
-	28,  // 152: dspex.bridge.SnakepitBridge.BatchExecuteTools:input_type -> dspex.bridge.BatchToolCallRequest
-	33,  // 153: dspex.bridge.SnakepitBridge.GetSessionVariable:input_type -> dspex.bridge.GetVariableRequest
-	35,  // 154: dspex.bridge.SnakepitBridge.SetSessionVariable:input_type -> dspex.bridge.SetVariableRequest
-	36,  // 155: dspex.bridge.SnakepitBridge.DeleteSessionVariable:input_type -> dspex.bridge.DeleteVariableRequest
-	38,  // 156: dspex.bridge.SnakepitBridge.ListSessionVariables:input_type -> dspex.bridge.ListVariablesRequest
-	41,  // 157: dspex.bridge.SnakepitBridge.WatchSessionVariables:input_type -> dspex.bridge.WatchVariablesRequest
-	43,  // 158: dspex.bridge.SnakepitBridge.CreateReActAgent:input_type -> dspex.bridge.CreateReActAgentRequest
-	46,  // 159: dspex.bridge.SnakepitBridge.ExecuteAgent:input_type -> dspex.bridge.ExecuteAgentRequest
-	47,  // 160: dspex.bridge.SnakepitBridge.CancelAgentRun:input_type -> dspex.bridge.CancelAgentRunRequest
-	58,  // 161: dspex.bridge.SnakepitBridge.HealthCheck:input_type -> dspex.bridge.HealthCheckRequest
-	60,  // 162: dspex.bridge.SnakepitBridge.GetMetrics:input_type -> dspex.bridge.GetMetricsRequest
-	65,  // 163: dspex.bridge.SnakepitBridge.Link:input_type -> dspex.bridge.LinkFrame
-	77,  // 164: dspex.bridge.ToolBridgeAdmin.ListSessions:input_type -> dspex.bridge.ListSessionsRequest
-	79,  // 165: dspex.bridge.ToolBridgeAdmin.ListWorkers:input_type -> dspex.bridge.ListWorkersRequest
-	82,  // 166: dspex.bridge.ToolBridgeAdmin.ListCalls:input_type -> dspex.bridge.ListCallsRequest
-	85,  // 167: dspex.bridge.ToolBridgeAdmin.CancelCall:input_type -> dspex.bridge.CancelCallRequest
-	86,  // 168: dspex.bridge.ToolBridgeAdmin.ListRuns:input_type -> dspex.bridge.ListRunsRequest
-	89,  // 169: dspex.bridge.ToolBridgeAdmin.WatchEvents:input_type -> dspex.bridge.WatchEventsRequest
-	4,   // 170: dspex.bridge.SnakepitBridge.InitializeSession:output_type -> dspex.bridge.InitializeSessionResponse
-	54,  // 171: dspex.bridge.SnakepitBridge.CleanupSession:output_type -> dspex.bridge.StatusResponse
-	7,   // 172: dspex.bridge.SnakepitBridge.GetSessionInfo:output_type -> dspex.bridge.SessionInfo
-	9,   // 173: dspex.bridge.SnakepitBridge.Heartbeat:output_type -> dspex.bridge.HeartbeatResponse
-	15,  // 174: dspex.bridge.SnakepitBridge.GetSessionTools:output_type -> dspex.bridge.GetSessionToolsResponse
-	17,  // 175: dspex.bridge.SnakepitBridge.RegisterTools:output_type -> dspex.bridge.RegisterToolsResponse
-	54,  // 176: dspex.bridge.SnakepitBridge.UnregisterTools:output_type -> dspex.bridge.StatusResponse
-	20,  // 177: dspex.bridge.SnakepitBridge.WatchSessionTools:output_type -> dspex.bridge.ToolUpdate
-	22,  // 178: dspex.bridge.SnakepitBridge.ExecuteTool:output_type -> dspex.bridge.ToolCallResponse
-	25,  // 179: dspex.bridge.SnakepitBridge.StreamTool:output_type -> dspex.bridge.ToolStreamChunk
-	31,  // 180: dspex.bridge.SnakepitBridge.BatchExecuteTools:output_type -> dspex.bridge.BatchToolCallResponse
-	34,  // 181: dspex.bridge.SnakepitBridge.GetSessionVariable:output_type -> dspex.bridge.VariableResponse
-	54,  // 182: dspex.bridge.SnakepitBridge.SetSessionVariable:output_type -> dspex.bridge.StatusResponse
-	54,  // 183: dspex.bridge.SnakepitBridge.DeleteSessionVariable:output_type -> dspex.bridge.StatusResponse
-	39,  // 184: dspex.bridge.SnakepitBridge.ListSessionVariables:output_type -> dspex.bridge.ListVariablesResponse
-	42,  // 185: dspex.bridge.SnakepitBridge.WatchSessionVariables:output_type -> dspex.bridge.VariableUpdate
-	45,  // 186: dspex.bridge.SnakepitBridge.CreateReActAgent:output_type -> dspex.bridge.CreateReActAgentResponse
-	48,  // 187: dspex.bridge.SnakepitBridge.ExecuteAgent:output_type -> dspex.bridge.AgentExecutionChunk
-	54,  // 188: dspex.bridge.SnakepitBridge.CancelAgentRun:output_type -> dspex.bridge.StatusResponse
-	59,  // 189: dspex.bridge.SnakepitBridge.HealthCheck:output_type -> dspex.bridge.HealthCheckResponse
-	61,  // 190: dspex.bridge.SnakepitBridge.GetMetrics:output_type -> dspex.bridge.MetricsResponse
-	65,  // 191: dspex.bridge.SnakepitBridge.Link:output_type -> dspex.bridge.LinkFrame
-	78,  // 192: dspex.bridge.ToolBridgeAdmin.ListSessions:output_type -> dspex.bridge.ListSessionsResponse
-	80,  // 193: dspex.bridge.ToolBridgeAdmin.ListWorkers:output_type -> dspex.bridge.ListWorkersResponse
-	83,  // 194: dspex.bridge.ToolBridgeAdmin.ListCalls:output_type -> dspex.bridge.ListCallsResponse
-	54,  // 195: dspex.bridge.ToolBridgeAdmin.CancelCall:output_type -> dspex.bridge.StatusResponse
-	87,  // 196: dspex.bridge.ToolBridgeAdmin.ListRuns:output_type -> dspex.bridge.ListRunsResponse
-	90,  // 197: dspex.bridge.ToolBridgeAdmin.WatchEvents:output_type -> dspex.bridge.AdminEvent
-	170, // [170:198] is the sub-list for method output_type
-	142, // [142:170] is the sub-list for method input_type
-	142, // [142:142] is the sub-list for extension type_name
-	142, // [142:142] is the sub-list for extension extendee
-	0,   // [0:142] is the sub-list for field type_name
+	127, // 100: dspex.bridge.Answer.content:type_name -> google.protobuf.Struct
+	123, // 101: dspex.bridge.LogRecord.fields:type_name -> dspex.bridge.LogRecord.FieldsEntry
+	125, // 102: dspex.bridge.LogRecord.timestamp:type_name -> google.protobuf.Timestamp
+	79,  // 103: dspex.bridge.ListHubsResponse.hubs:type_name -> dspex.bridge.HubInfo
+	125, // 104: dspex.bridge.HubInfo.started_at:type_name -> google.protobuf.Timestamp
+	125, // 105: dspex.bridge.HubInfo.time:type_name -> google.protobuf.Timestamp
+	82,  // 106: dspex.bridge.ListOffersResponse.offers:type_name -> dspex.bridge.ToolOffer
+	7,   // 107: dspex.bridge.ListSessionsResponse.sessions:type_name -> dspex.bridge.SessionInfo
+	87,  // 108: dspex.bridge.ListWorkersResponse.workers:type_name -> dspex.bridge.WorkerInfo
+	125, // 109: dspex.bridge.WorkerInfo.connected_at:type_name -> google.protobuf.Timestamp
+	90,  // 110: dspex.bridge.ListCallsResponse.calls:type_name -> dspex.bridge.CallInfo
+	125, // 111: dspex.bridge.CallInfo.started_at:type_name -> google.protobuf.Timestamp
+	75,  // 112: dspex.bridge.CallInfo.progress:type_name -> dspex.bridge.Progress
+	126, // 113: dspex.bridge.CallInfo.args:type_name -> google.protobuf.Any
+	124, // 114: dspex.bridge.CallInfo.kwargs:type_name -> dspex.bridge.CallInfo.KwargsEntry
+	55,  // 115: dspex.bridge.CallInfo.error:type_name -> dspex.bridge.ErrorInfo
+	94,  // 116: dspex.bridge.ListRunsResponse.runs:type_name -> dspex.bridge.RunInfo
+	125, // 117: dspex.bridge.RunInfo.started_at:type_name -> google.protobuf.Timestamp
+	125, // 118: dspex.bridge.AdminEvent.timestamp:type_name -> google.protobuf.Timestamp
+	90,  // 119: dspex.bridge.AdminEvent.call:type_name -> dspex.bridge.CallInfo
+	87,  // 120: dspex.bridge.AdminEvent.worker:type_name -> dspex.bridge.WorkerInfo
+	7,   // 121: dspex.bridge.AdminEvent.session:type_name -> dspex.bridge.SessionInfo
+	76,  // 122: dspex.bridge.AdminEvent.log:type_name -> dspex.bridge.LogRecord
+	126, // 123: dspex.bridge.AdminEvent.result:type_name -> google.protobuf.Any
+	100, // 124: dspex.bridge.RichValue.list:type_name -> dspex.bridge.RichList
+	100, // 125: dspex.bridge.RichValue.tuple:type_name -> dspex.bridge.RichList
+	100, // 126: dspex.bridge.RichValue.set:type_name -> dspex.bridge.RichList
+	100, // 127: dspex.bridge.RichValue.frozenset:type_name -> dspex.bridge.RichList
+	101, // 128: dspex.bridge.RichValue.dict:type_name -> dspex.bridge.RichDict
+	102, // 129: dspex.bridge.RichValue.datetime:type_name -> dspex.bridge.RichDateTime
+	102, // 130: dspex.bridge.RichValue.time:type_name -> dspex.bridge.RichDateTime
+	103, // 131: dspex.bridge.RichValue.timedelta:type_name -> dspex.bridge.RichDelta
+	104, // 132: dspex.bridge.RichValue.complex:type_name -> dspex.bridge.RichComplex
+	98,  // 133: dspex.bridge.RichValue.tensor:type_name -> dspex.bridge.Tensor
+	126, // 134: dspex.bridge.RichValue.any:type_name -> google.protobuf.Any
+	99,  // 135: dspex.bridge.RichList.items:type_name -> dspex.bridge.RichValue
+	99,  // 136: dspex.bridge.RichDict.keys:type_name -> dspex.bridge.RichValue
+	99,  // 137: dspex.bridge.RichDict.values:type_name -> dspex.bridge.RichValue
+	126, // 138: dspex.bridge.ToolCallRequest.KwargsEntry.value:type_name -> google.protobuf.Any
+	126, // 139: dspex.bridge.ToolStreamRequest.KwargsEntry.value:type_name -> google.protobuf.Any
+	126, // 140: dspex.bridge.ToolCallItem.KwargsEntry.value:type_name -> google.protobuf.Any
+	126, // 141: dspex.bridge.AgentConfig.LlmConfigEntry.value:type_name -> google.protobuf.Any
+	126, // 142: dspex.bridge.ExecuteAgentRequest.ContextEntry.value:type_name -> google.protobuf.Any
+	1,   // 143: dspex.bridge.HealthCheckResponse.DependenciesEntry.value:type_name -> dspex.bridge.HealthCheckResponse.Status
+	62,  // 144: dspex.bridge.MetricsResponse.MetricsEntry.value:type_name -> dspex.bridge.MetricValue
+	126, // 145: dspex.bridge.CallInfo.KwargsEntry.value:type_name -> google.protobuf.Any
+	2,   // 146: dspex.bridge.SnakepitBridge.InitializeSession:input_type -> dspex.bridge.InitializeSessionRequest
+	5,   // 147: dspex.bridge.SnakepitBridge.CleanupSession:input_type -> dspex.bridge.CleanupSessionRequest
+	6,   // 148: dspex.bridge.SnakepitBridge.GetSessionInfo:input_type -> dspex.bridge.GetSessionInfoRequest
+	8,   // 149: dspex.bridge.SnakepitBridge.Heartbeat:input_type -> dspex.bridge.HeartbeatRequest
+	14,  // 150: dspex.bridge.SnakepitBridge.GetSessionTools:input_type -> dspex.bridge.GetSessionToolsRequest
+	16,  // 151: dspex.bridge.SnakepitBridge.RegisterTools:input_type -> dspex.bridge.RegisterToolsRequest
+	18,  // 152: dspex.bridge.SnakepitBridge.UnregisterTools:input_type -> dspex.bridge.UnregisterToolsRequest
+	19,  // 153: dspex.bridge.SnakepitBridge.WatchSessionTools:input_type -> dspex.bridge.WatchSessionToolsRequest
+	21,  // 154: dspex.bridge.SnakepitBridge.ExecuteTool:input_type -> dspex.bridge.ToolCallRequest
+	23,  // 155: dspex.bridge.SnakepitBridge.StreamTool:input_type -> dspex.bridge.ToolStreamRequest
+	28,  // 156: dspex.bridge.SnakepitBridge.BatchExecuteTools:input_type -> dspex.bridge.BatchToolCallRequest
+	33,  // 157: dspex.bridge.SnakepitBridge.GetSessionVariable:input_type -> dspex.bridge.GetVariableRequest
+	35,  // 158: dspex.bridge.SnakepitBridge.SetSessionVariable:input_type -> dspex.bridge.SetVariableRequest
+	36,  // 159: dspex.bridge.SnakepitBridge.DeleteSessionVariable:input_type -> dspex.bridge.DeleteVariableRequest
+	38,  // 160: dspex.bridge.SnakepitBridge.ListSessionVariables:input_type -> dspex.bridge.ListVariablesRequest
+	41,  // 161: dspex.bridge.SnakepitBridge.WatchSessionVariables:input_type -> dspex.bridge.WatchVariablesRequest
+	43,  // 162: dspex.bridge.SnakepitBridge.CreateReActAgent:input_type -> dspex.bridge.CreateReActAgentRequest
+	46,  // 163: dspex.bridge.SnakepitBridge.ExecuteAgent:input_type -> dspex.bridge.ExecuteAgentRequest
+	47,  // 164: dspex.bridge.SnakepitBridge.CancelAgentRun:input_type -> dspex.bridge.CancelAgentRunRequest
+	58,  // 165: dspex.bridge.SnakepitBridge.HealthCheck:input_type -> dspex.bridge.HealthCheckRequest
+	60,  // 166: dspex.bridge.SnakepitBridge.GetMetrics:input_type -> dspex.bridge.GetMetricsRequest
+	65,  // 167: dspex.bridge.SnakepitBridge.Link:input_type -> dspex.bridge.LinkFrame
+	77,  // 168: dspex.bridge.ToolBridgeAdmin.ListHubs:input_type -> dspex.bridge.ListHubsRequest
+	80,  // 169: dspex.bridge.ToolBridgeAdmin.ListOffers:input_type -> dspex.bridge.ListOffersRequest
+	83,  // 170: dspex.bridge.ToolBridgeAdmin.ListSessions:input_type -> dspex.bridge.ListSessionsRequest
+	85,  // 171: dspex.bridge.ToolBridgeAdmin.ListWorkers:input_type -> dspex.bridge.ListWorkersRequest
+	88,  // 172: dspex.bridge.ToolBridgeAdmin.ListCalls:input_type -> dspex.bridge.ListCallsRequest
+	91,  // 173: dspex.bridge.ToolBridgeAdmin.CancelCall:input_type -> dspex.bridge.CancelCallRequest
+	92,  // 174: dspex.bridge.ToolBridgeAdmin.ListRuns:input_type -> dspex.bridge.ListRunsRequest
+	95,  // 175: dspex.bridge.ToolBridgeAdmin.WatchEvents:input_type -> dspex.bridge.WatchEventsRequest
+	4,   // 176: dspex.bridge.SnakepitBridge.InitializeSession:output_type -> dspex.bridge.InitializeSessionResponse
+	54,  // 177: dspex.bridge.SnakepitBridge.CleanupSession:output_type -> dspex.bridge.StatusResponse
+	7,   // 178: dspex.bridge.SnakepitBridge.GetSessionInfo:output_type -> dspex.bridge.SessionInfo
+	9,   // 179: dspex.bridge.SnakepitBridge.Heartbeat:output_type -> dspex.bridge.HeartbeatResponse
+	15,  // 180: dspex.bridge.SnakepitBridge.GetSessionTools:output_type -> dspex.bridge.GetSessionToolsResponse
+	17,  // 181: dspex.bridge.SnakepitBridge.RegisterTools:output_type -> dspex.bridge.RegisterToolsResponse
+	54,  // 182: dspex.bridge.SnakepitBridge.UnregisterTools:output_type -> dspex.bridge.StatusResponse
+	20,  // 183: dspex.bridge.SnakepitBridge.WatchSessionTools:output_type -> dspex.bridge.ToolUpdate
+	22,  // 184: dspex.bridge.SnakepitBridge.ExecuteTool:output_type -> dspex.bridge.ToolCallResponse
+	25,  // 185: dspex.bridge.SnakepitBridge.StreamTool:output_type -> dspex.bridge.ToolStreamChunk
+	31,  // 186: dspex.bridge.SnakepitBridge.BatchExecuteTools:output_type -> dspex.bridge.BatchToolCallResponse
+	34,  // 187: dspex.bridge.SnakepitBridge.GetSessionVariable:output_type -> dspex.bridge.VariableResponse
+	54,  // 188: dspex.bridge.SnakepitBridge.SetSessionVariable:output_type -> dspex.bridge.StatusResponse
+	54,  // 189: dspex.bridge.SnakepitBridge.DeleteSessionVariable:output_type -> dspex.bridge.StatusResponse
+	39,  // 190: dspex.bridge.SnakepitBridge.ListSessionVariables:output_type -> dspex.bridge.ListVariablesResponse
+	42,  // 191: dspex.bridge.SnakepitBridge.WatchSessionVariables:output_type -> dspex.bridge.VariableUpdate
+	45,  // 192: dspex.bridge.SnakepitBridge.CreateReActAgent:output_type -> dspex.bridge.CreateReActAgentResponse
+	48,  // 193: dspex.bridge.SnakepitBridge.ExecuteAgent:output_type -> dspex.bridge.AgentExecutionChunk
+	54,  // 194: dspex.bridge.SnakepitBridge.CancelAgentRun:output_type -> dspex.bridge.StatusResponse
+	59,  // 195: dspex.bridge.SnakepitBridge.HealthCheck:output_type -> dspex.bridge.HealthCheckResponse
+	61,  // 196: dspex.bridge.SnakepitBridge.GetMetrics:output_type -> dspex.bridge.MetricsResponse
+	65,  // 197: dspex.bridge.SnakepitBridge.Link:output_type -> dspex.bridge.LinkFrame
+	78,  // 198: dspex.bridge.ToolBridgeAdmin.ListHubs:output_type -> dspex.bridge.ListHubsResponse
+	81,  // 199: dspex.bridge.ToolBridgeAdmin.ListOffers:output_type -> dspex.bridge.ListOffersResponse
+	84,  // 200: dspex.bridge.ToolBridgeAdmin.ListSessions:output_type -> dspex.bridge.ListSessionsResponse
+	86,  // 201: dspex.bridge.ToolBridgeAdmin.ListWorkers:output_type -> dspex.bridge.ListWorkersResponse
+	89,  // 202: dspex.bridge.ToolBridgeAdmin.ListCalls:output_type -> dspex.bridge.ListCallsResponse
+	54,  // 203: dspex.bridge.ToolBridgeAdmin.CancelCall:output_type -> dspex.bridge.StatusResponse
+	93,  // 204: dspex.bridge.ToolBridgeAdmin.ListRuns:output_type -> dspex.bridge.ListRunsResponse
+	96,  // 205: dspex.bridge.ToolBridgeAdmin.WatchEvents:output_type -> dspex.bridge.AdminEvent
+	176, // [176:206] is the sub-list for method output_type
+	146, // [146:176] is the sub-list for method input_type
+	146, // [146:146] is the sub-list for extension type_name
+	146, // [146:146] is the sub-list for extension extendee
+	0,   // [0:146] is the sub-list for field type_name
 }
 
 func init() { file_dspex_bridge_proto_init() }
@@ -8817,13 +9496,13 @@ func file_dspex_bridge_proto_init() {
 		(*LinkEvent_Ask)(nil),
 		(*LinkEvent_Answer)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[88].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[94].OneofWrappers = []any{
 		(*AdminEvent_Call)(nil),
 		(*AdminEvent_Worker)(nil),
 		(*AdminEvent_Session)(nil),
 		(*AdminEvent_Log)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[91].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[97].OneofWrappers = []any{
 		(*RichValue_Null)(nil),
 		(*RichValue_Boolean)(nil),
 		(*RichValue_Integer)(nil),
@@ -8852,7 +9531,7 @@ func file_dspex_bridge_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dspex_bridge_proto_rawDesc), len(file_dspex_bridge_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   117,
+			NumMessages:   123,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

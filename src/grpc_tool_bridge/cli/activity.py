@@ -26,6 +26,7 @@ class Look:
         metrics: The metrics of the hub and its tools, by name.
         calls: The calls that wait or run, the oldest first.
         workers: The connected workers.
+        missing: Names of hubs that did not answer.
     """
 
     at: float
@@ -33,6 +34,7 @@ class Look:
     metrics: Mapping[str, MetricValue]
     calls: Sequence[CallStatus]
     workers: Sequence[WorkerInfo]
+    missing: Sequence[str] = ()
 
     def number(self, name: str) -> float:
         """Returns a metric that is a number; 0 if the hub does not have it."""
@@ -85,18 +87,19 @@ async def look(bridge: ToolBridge) -> Look:
     metrics = await bridge.client.get_metrics("hub.*", "tool.*")
     calls: list[CallStatus] = []
     workers: list[WorkerInfo] = []
+    missing: set[str] = set()
     try:
-        async for call in bridge.admin.calls():
+        async for call in bridge.admin.calls(on_missing=missing.add):
             calls.append(call)
             if len(calls) == MAX_CALLS:
                 break
-        async for worker in bridge.admin.workers():
+        async for worker in bridge.admin.workers(on_missing=missing.add):
             workers.append(worker)
             if len(workers) == MAX_CALLS:
                 break
     except UnimplementedError:
         pass
-    return Look(asyncio.get_running_loop().time(), datetime.now(UTC), metrics, calls, workers)
+    return Look(asyncio.get_running_loop().time(), datetime.now(UTC), metrics, calls, workers, sorted(missing))
 
 
 def compare(before: Look, now: Look) -> Activity:

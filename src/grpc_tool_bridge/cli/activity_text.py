@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from grpc_tool_bridge.cli.activity import Activity, ToolActivity
-from grpc_tool_bridge.cli.admin_text import call_facts, progress_text, worker_facts
+from grpc_tool_bridge.cli.admin_text import OfHub, call_facts, progress_text, with_hub, worker_facts
 from grpc_tool_bridge.cli.consoles import rich_table
 from grpc_tool_bridge.cli.failures import one_line
 from grpc_tool_bridge.cli.metrics_text import milliseconds
@@ -43,13 +43,24 @@ def screen(seen: Activity, address: str, *, rows: int | None = None) -> Renderab
     tools = [seen.all_tools, *seen.tools] if seen.tools else []
     parts += _part("Tools", _TOOL_COLUMNS, [_tool_row(tool) for tool in tools], each, "No tool has been called")
     calls = [_call_row(seen, call) for call in now.calls]
-    parts += _part("Running calls", _CALL_COLUMNS, calls, each, "No calls wait or run")
+    parts += _part("Running calls", *_of_hubs(_CALL_COLUMNS, calls, now.calls), each, "No calls wait or run")
     workers = [
         [worker.worker_id, worker.state, worker.active_calls, worker.capacity, worker.tool_count, worker.peer]
         for worker in now.workers
     ]
-    parts += _part("Workers", _WORKER_COLUMNS, workers, each, "No workers are connected")
+    parts += _part("Workers", *_of_hubs(_WORKER_COLUMNS, workers, now.workers), each, "No workers are connected")
+    if now.missing:
+        parts.append(Text(f"Hubs that did not answer: {one_line(', '.join(now.missing))}", style="yellow"))
     return Group(*parts)
+
+
+def _of_hubs(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], entries: Sequence[OfHub]
+) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    """Adds the hub of each entry to its row, where the hub that is looked at has others beside it."""
+    if not any(entry.hub for entry in entries):
+        return columns, rows
+    return with_hub(columns, "hub"), [with_hub(row, entry.hub) for row, entry in zip(rows, entries, strict=True)]
 
 
 def _part(
@@ -102,6 +113,7 @@ def facts(seen: Activity) -> dict[str, Any]:
         "tools": {tool.name: _tool_facts(tool) for tool in seen.tools},
         "calls": [call_facts(call, with_arguments=False) for call in now.calls],
         "workers": [worker_facts(worker) for worker in now.workers],
+        "missing_hubs": list(now.missing),
     }
 
 

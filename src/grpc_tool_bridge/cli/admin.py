@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 from grpc_tool_bridge.cli.failures import ArgumentError
+from grpc_tool_bridge.cli.hubs import OfHubOption
 from grpc_tool_bridge.cli.options import CountOption, HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.cli.parameters import Argument, Option
@@ -17,24 +18,26 @@ OneSessionOption = Annotated[
 ]
 
 
-async def list_sessions(hub: HubOptions, *, as_json: JsonOption = False) -> None:
-    """List the sessions of the hub, oldest first."""
+async def list_sessions(hub: HubOptions, *, of_hub: OfHubOption = None, as_json: JsonOption = False) -> None:
+    """List the sessions of the hub, oldest first; in a cluster those of all hubs."""
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
 
     async with open_admin(hub) as admin:
-        found = [session async for session in admin.sessions()]
+        found = [session async for session in admin.sessions(hub=of_hub, on_missing=admin_text.tell_missing)]
+    admin_text.sort_by(found, "created_at")
     how = admin_text.SESSION_COLUMNS, admin_text.session_row, admin_text.session_facts
     admin_text.print_list(found, *how, none="The hub has no sessions", as_json=as_json)
 
 
-async def list_workers(hub: HubOptions, *, as_json: JsonOption = False) -> None:
-    """List the workers that are connected to the hub, with their tools."""
+async def list_workers(hub: HubOptions, *, of_hub: OfHubOption = None, as_json: JsonOption = False) -> None:
+    """List the workers that are connected to the hub, or to a hub of the cluster, with their tools."""
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
 
     async with open_admin(hub) as admin:
-        found = [worker async for worker in admin.workers()]
+        found = [worker async for worker in admin.workers(hub=of_hub, on_missing=admin_text.tell_missing)]
+    admin_text.sort_by(found, "connected_at")
     how = admin_text.WORKER_COLUMNS, admin_text.worker_row, admin_text.worker_facts
     none = "No workers are connected; start one with grpc-tool-bridge worker"
     admin_text.print_list(found, *how, none=none, as_json=as_json)
@@ -47,14 +50,18 @@ async def list_calls(
     arguments: Annotated[
         bool, Option("--arguments", help="Print the arguments too, if the hub still holds them.")
     ] = False,
+    of_hub: OfHubOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the waiting and running calls, oldest first."""
+    """List the waiting and running calls, oldest first; in a cluster those of all hubs."""
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
 
     async with open_admin(hub, session) as admin:
-        found = [call async for call in admin.calls(session or None, include_arguments=arguments)]
+        listed = admin.calls(
+            session or None, include_arguments=arguments, hub=of_hub, on_missing=admin_text.tell_missing
+        )
+        found = sorted([call async for call in listed], key=lambda call: call.started_at)
 
     def row(call: "CallStatus") -> list[Any]:
         return admin_text.call_row(call) + ([admin_text.arguments_text(call)] if arguments else [])
@@ -66,13 +73,16 @@ async def list_calls(
     admin_text.print_list(found, columns, row, facts, none="No calls wait or run", as_json=as_json)
 
 
-async def list_runs(hub: HubOptions, *, session: OneSessionOption = None, as_json: JsonOption = False) -> None:
-    """List the runs of agents, including ended ones that the hub still keeps."""
+async def list_runs(
+    hub: HubOptions, *, session: OneSessionOption = None, of_hub: OfHubOption = None, as_json: JsonOption = False
+) -> None:
+    """List the runs of agents, including ended ones that are still kept; in a cluster those of all hubs."""
     from grpc_tool_bridge.cli import admin_text
     from grpc_tool_bridge.cli.connection import open_admin
 
     async with open_admin(hub, session) as admin:
-        found = [run async for run in admin.runs(session or None)]
+        found = [run async for run in admin.runs(session or None, hub=of_hub, on_missing=admin_text.tell_missing)]
+    admin_text.sort_by(found, "started_at")
     how = admin_text.RUN_COLUMNS, admin_text.run_row, admin_text.run_facts
     admin_text.print_list(found, *how, none="There are no runs of agents", as_json=as_json)
 
@@ -82,6 +92,15 @@ async def cancel_call(
     call_id: Annotated[str, Argument(metavar="CALL_ID", help="Id of the call, as calls prints it.", complete="call")],
     *,
     reason: Annotated[str, Option("--reason", metavar="TEXT", help="The reason, for the caller and the log.")] = "",
+    of_hub: Annotated[
+        str | None,
+        Option(
+            "--hub",
+            metavar="NAME",
+            help="The hub of a cluster that has the call, as calls prints it. Default: any.",
+            complete="hub",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a call, and all calls made by its tool."""
@@ -89,7 +108,7 @@ async def cancel_call(
     from grpc_tool_bridge.cli.consoles import console
 
     async with open_admin(hub) as admin:
-        await admin.cancel_call(call_id, reason)
+        await admin.cancel_call(call_id, reason, hub=of_hub)
     print_json({"call_id": call_id, "cancelled": True}) if as_json else console().print(f"call {call_id} is cancelled")
 
 

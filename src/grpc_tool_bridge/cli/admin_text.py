@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.text import Text
@@ -14,7 +14,7 @@ from grpc_tool_bridge.client.admin import CallStatus, HubEvent
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
 from grpc_tool_bridge.values import tagged_json
 
-T = TypeVar("T")
+T = TypeVar("T", bound="OfHub")
 
 # Characters of the arguments or the result of one call; --json prints all.
 _SHOWN_CHARS = 200
@@ -113,6 +113,7 @@ def session_facts(session: SessionInfo) -> dict[str, Any]:
         "variable_count": session.variable_count,
         "active_operations": session.active_operations,
         "metadata": dict(session.metadata),
+        "hub": session.hub,
     }
 
 
@@ -134,6 +135,7 @@ def worker_facts(worker: WorkerInfo) -> dict[str, Any]:
         "tools": list(worker.tools),
         "tool_count": worker.tool_count,
         "peer": worker.peer,
+        "hub": worker.hub,
     }
 
 
@@ -155,6 +157,7 @@ def call_facts(call: CallStatus, *, with_arguments: bool) -> dict[str, Any]:
         "state": call.state,
         "started_at": call.started_at.isoformat(),
         "time_left": call.time_left,
+        "hub": call.hub,
         "progress": None,
     }
     if call.progress is not None:
@@ -184,6 +187,7 @@ def run_facts(run: RunInfo) -> dict[str, Any]:
         "started_at": run.started_at.ToJsonString(),
         "chunks": run.chunks,
         "readers": run.readers,
+        "hub": run.hub,
     }
 
 
@@ -224,6 +228,30 @@ def line_facts(line: LogRecord) -> dict[str, Any]:
     }
 
 
+class OfHub(Protocol):
+    """An entry of a list."""
+
+    @property
+    def hub(self) -> str:
+        """The name of its hub; empty without a cluster."""
+        ...
+
+
+def with_hub(row: Sequence[Any], hub: Any) -> list[Any]:
+    """Adds the column of the hub to a row."""
+    return [row[0], hub, *row[1:]]
+
+
+def sort_by(entries: list[Any], field: str) -> None:
+    """Sorts entries by a time of theirs, since a long list of several hubs has one hub after the other."""
+    entries.sort(key=lambda entry: getattr(entry, field).ToNanoseconds())
+
+
+def tell_missing(hub: str) -> None:
+    """Says that a hub did not answer, apart from what is printed."""
+    console(stderr=True).print(Text(f"hub {one_line(hub)} did not answer: what it has is missing here", style="yellow"))
+
+
 def print_list(
     entries: Sequence[T],
     columns: Sequence[str],
@@ -233,11 +261,18 @@ def print_list(
     none: str,
     as_json: bool,
 ) -> None:
-    """Prints a list: ``row`` is an entry's line for people, ``facts`` its JSON, and ``none`` the line without any."""
+    """Prints a list: ``row`` is an entry's line for people, ``facts`` its JSON, and ``none`` the line without any.
+
+    Where the hub has others beside it, the second column has the hub of each entry.
+    """
     if as_json:
         print_json([facts(entry) for entry in entries])
     elif entries:
-        console().print(rich_table(columns, [row(entry) for entry in entries[:MAX_ROWS]]))
+        rows = [row(entry) for entry in entries[:MAX_ROWS]]
+        if any(entry.hub for entry in entries):
+            columns = with_hub(columns, "hub")
+            rows = [with_hub(line, entry.hub) for line, entry in zip(rows, entries, strict=False)]
+        console().print(rich_table(columns, rows))
         if len(entries) > MAX_ROWS:
             console().print(f"… {len(entries) - MAX_ROWS:,} more rows; --json gives all")
     else:

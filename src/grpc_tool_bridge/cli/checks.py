@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from grpc_tool_bridge.cli.connection import ANSWER_SECONDS, make_bridge, refused, unreachable
 from grpc_tool_bridge.cli.failures import ArgumentError, one_line
+from grpc_tool_bridge.cli.hub_checks import check_hubs
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.reach_checks import Check, Place, check_reach
 from grpc_tool_bridge.client.bridge import GRPCToolBridge
@@ -109,14 +110,13 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     yield Check("token", "ok", "accepted" if hub.token() is not None else "no token required")
     if not serving:
         yield Check("health", "fail", "the hub answered, but is not serving; is it shutting down?")
-        for check in await _budgets(bridge):
-            if check.name == "store":
-                yield check
+        for check in await _of_a_hub_that_fails(bridge):
+            yield check
         return
     yield Check("health", "ok", "the hub serves")
     try:
         # The budgets before the session: once that is stored, the store works again.
-        for check in [*await _round_trips(bridge), *await _budgets(bridge)]:
+        for check in [*await _round_trips(bridge), *await _budgets(bridge), *await check_hubs(bridge.admin)]:
             yield check
         count = len(await bridge.initialize(connect_timeout=hub.connect_timeout))
     except ToolBridgeError as error:
@@ -126,6 +126,12 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     some = f"{count} tool{'s' if count > 1 else ''}"
     yield Check("tools", "ok" if count else "warn", some if count else "none; offer some with serve --tools …")
     yield await _agents(bridge)
+
+
+async def _of_a_hub_that_fails(bridge: GRPCToolBridge) -> list[Check]:
+    """Returns the checks that say why a hub may not serve."""
+    stores = [check for check in await _budgets(bridge) if check.name == "store"]
+    return [*stores, *await check_hubs(bridge.admin)]
 
 
 async def _agents(bridge: GRPCToolBridge) -> Check:

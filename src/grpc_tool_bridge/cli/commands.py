@@ -78,6 +78,12 @@ def _admin() -> Mapping[str, Command]:
     }
 
 
+def _hubs() -> Command:
+    from grpc_tool_bridge.cli import hubs
+
+    return client_command(hubs.hubs)
+
+
 def _sessions() -> Command:
     from grpc_tool_bridge.cli import admin
 
@@ -211,6 +217,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "stubs": _stubs,
     "top": _top,
     "open": _open,
+    "hubs": _hubs,
     "sessions": _sessions,
     "workers": _workers,
     "calls": _calls,
@@ -232,7 +239,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
 PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
-    "Watch a hub": ("top", "open", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
+    "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
     "Set up and maintain": ("doctor", "settings", "store", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }

@@ -36,8 +36,8 @@ def values_of(kind: str, line: Line, incomplete: str) -> list[Candidate]:
     """Asks the hub that a command line names what a word may become.
 
     Args:
-        kind: What the word is: ``tool``, ``tag``, ``kwarg``, ``argument``, ``session``, ``variable``, ``call`` or
-            ``metric``.
+        kind: What the word is: ``tool``, ``tag``, ``kwarg``, ``argument``, ``hub``, ``session``, ``variable``, ``call``
+            or ``metric``.
         line: The command line.
         incomplete: The beginning of the word.
 
@@ -168,13 +168,17 @@ def _texts(schema: Any, depth: int) -> Iterator[str]:
 
 async def _sessions(bridge: "GRPCToolBridge", _: Line, incomplete: str) -> list[Candidate]:
     found: list[Candidate] = []
-    async with contextlib.aclosing(bridge.admin.sessions()) as sessions:
+    async with contextlib.aclosing(bridge.admin.sessions(on_missing=lambda _: None)) as sessions:
         async for session in sessions:
             if session.session_id.startswith(incomplete):
                 found.append((session.session_id, f"{session.variable_count} variables"))
                 if len(found) == MAX_VALUES:
                     break
     return found
+
+
+async def _hubs(bridge: "GRPCToolBridge", _: Line, __: str) -> list[Candidate]:
+    return [(hub.name, f"{hub.state}, {hub.address}") for hub in await bridge.admin.hubs(on_missing=lambda _: None)]
 
 
 async def _variables(bridge: "GRPCToolBridge", line: Line, incomplete: str) -> list[Candidate]:
@@ -185,7 +189,7 @@ async def _variables(bridge: "GRPCToolBridge", line: Line, incomplete: str) -> l
 
 
 async def _calls(bridge: "GRPCToolBridge", _: Line, __: str) -> list[Candidate]:
-    async with contextlib.aclosing(bridge.admin.calls()) as calls:
+    async with contextlib.aclosing(bridge.admin.calls(on_missing=lambda _: None)) as calls:
         return [(call.call_id, f"{call.tool_id} of {call.session_id}") async for call in calls]
 
 
@@ -199,6 +203,7 @@ _READERS: dict[str, Callable[..., Awaitable[list[Candidate]]]] = {
     "tag": _tags,
     "kwarg": _kwargs,
     "argument": _arguments,
+    "hub": _hubs,
     "session": _sessions,
     "variable": _variables,
     "call": _calls,

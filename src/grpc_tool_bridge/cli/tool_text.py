@@ -83,8 +83,14 @@ def tool_facts(spec: ToolSpec) -> dict[str, Any]:
     }
 
 
-def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
-    """Prints all details of a tool for people."""
+def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]], offers: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Prints all details of a tool for people.
+
+    Args:
+        spec: The tool.
+        held: The state of those that are held back, by name.
+        offers: In a cluster, the ids of the workers that run it, by hub; an empty id is the hub itself.
+    """
     out = console()
     out.print(Text(signature_text(spec), style="bold"))
     if spec.name in held:
@@ -100,7 +106,8 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
     known = tool_facts(spec)
     limits = {name: value for name, value in known["limits"].items() if value}
     steps = steps_text(spec)
-    for line in [*_marks(spec, known), *(f"step {number}: {step}" for number, step in enumerate(steps, 1))]:
+    stepped = [f"step {number}: {step}" for number, step in enumerate(steps, 1)]
+    for line in [*_marks(spec, known), *stepped, *_offered(offers or {})]:
         out.print(Text(line))
     told = {HIDDEN_KEY, DEPRECATED_KEY, TAGS_KEY, *([PIPELINE_KEY] if steps else [])}
     metadata = {key: value for key, value in known["metadata"].items() if key not in told}
@@ -113,6 +120,13 @@ def show(spec: ToolSpec, held: Mapping[str, dict[str, Any]]) -> None:
         if known[title] is not None:
             out.print(Text(f"{title.replace('_', ' ')}:", style="bold"))
             out.print(Text(json.dumps(known[title], indent=2, ensure_ascii=False)))
+
+
+def _offered(offers: Mapping[str, Sequence[str]]) -> list[str]:
+    return [
+        f"offered at {hub}: {', '.join(worker or 'the hub itself' for worker in workers)}"
+        for hub, workers in sorted(offers.items())
+    ]
 
 
 def _marks(spec: ToolSpec, known: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,9 @@ from grpc_tool_bridge.cli.tags import check_tags
 if TYPE_CHECKING:
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 
+# Ids of the workers that run a tool, by the tool and the hub; an empty id is the hub itself.
+Offers = dict[str, dict[str, list[str]]]
+
 ToolsOfOption = Annotated[
     str | None,
     Option(
@@ -77,10 +80,11 @@ async def tools(
             found = await bridge.search_tools(search, limit=limit or 8, prefix=prefix, tags=tag or ())
             specs = [proxy.spec for proxy in found]
         held = await _held_back(bridge)
+        offers = await _offers(bridge, specs[0].name if name is not None else None)
     if name is not None:
-        _show_one(specs[0], held, as_json=as_json)
+        _show_one(specs[0], held, offers, as_json=as_json)
     else:
-        _show_all(specs, held, as_json=as_json, is_choice=search is not None or bool(prefix or tag))
+        _show_all(specs, held, offers, as_json=as_json, is_choice=search is not None or bool(prefix or tag))
 
 
 def _listed(bridge: Any, prefix: str, tags: Sequence[str], *, hidden: bool) -> "list[ToolSpec]":
@@ -92,20 +96,30 @@ def _listed(bridge: Any, prefix: str, tags: Sequence[str], *, hidden: bool) -> "
     return sorted(specs, key=lambda spec: spec.name)
 
 
-def _show_one(spec: "ToolSpec", held: dict[str, dict[str, Any]], *, as_json: bool) -> None:
+def _show_one(spec: "ToolSpec", held: dict[str, dict[str, Any]], offers: Offers, *, as_json: bool) -> None:
     from grpc_tool_bridge.cli import tool_text
 
-    print_json(tool_text.facts(spec, held)) if as_json else tool_text.show(spec, held)
+    print_json(_facts(spec, held, offers)) if as_json else tool_text.show(spec, held, offers.get(spec.name, {}))
 
 
-def _show_all(specs: "list[ToolSpec]", held: dict[str, dict[str, Any]], *, as_json: bool, is_choice: bool) -> None:
+def _facts(spec: "ToolSpec", held: dict[str, dict[str, Any]], offers: Offers) -> dict[str, Any]:
+    """Describes a tool for programs, in a cluster with the workers that run it by hub; "" is the hub itself."""
+    from grpc_tool_bridge.cli import tool_text
+
+    return tool_text.facts(spec, held) | ({"offered_at": offers.get(spec.name, {})} if offers else {})
+
+
+def _show_all(
+    specs: "list[ToolSpec]", held: dict[str, dict[str, Any]], offers: Offers, *, as_json: bool, is_choice: bool
+) -> None:
     from grpc_tool_bridge.cli import tool_text
     from grpc_tool_bridge.cli.consoles import console
 
     if as_json:
-        print_json([tool_text.facts(spec, held) for spec in specs])
+        print_json([_facts(spec, held, offers) for spec in specs])
     elif specs:
-        console().print(tool_text.table(specs, held))
+        hubs = {"hubs": [", ".join(sorted(offers.get(spec.name, {}))) for spec in specs]} if offers else None
+        console().print(tool_text.table(specs, held, hubs))
     elif is_choice:
         console().print("No tool matches; grpc-tool-bridge tools lists all of them.")
     else:
@@ -140,6 +154,23 @@ def check(
         raise ArgumentError("--hidden: --search never finds hidden tools; omit one of them")
     if limit is not None and search is None:
         raise ArgumentError("--limit is the maximum number of tools that --search finds; give --search too")
+
+
+async def _offers(bridge: Any, tool: str | None) -> Offers:
+    """Returns the workers that run each tool, by tool and hub; nothing from a hub without a cluster."""
+    import contextlib
+
+    from grpc_tool_bridge.cli.admin_text import tell_missing
+    from grpc_tool_bridge.errors import ToolBridgeError
+
+    found: Offers = {}
+    with contextlib.suppress(ToolBridgeError):
+        if not any(hub.incarnation for hub in await bridge.admin.hubs(on_missing=lambda _: None)):
+            return {}
+        async with contextlib.aclosing(bridge.admin.offers(tool, on_missing=tell_missing)) as offers:
+            async for offer in offers:
+                found.setdefault(offer.tool, {}).setdefault(offer.hub, []).append(offer.worker_id)
+    return found
 
 
 async def _held_back(bridge: Any) -> dict[str, dict[str, Any]]:

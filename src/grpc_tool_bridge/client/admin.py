@@ -1,6 +1,7 @@
 """What happens in the hub, for its operators."""
 
-from collections.abc import AsyncGenerator, Iterable
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +28,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CancelCallRequest,
     ErrorInfo,
     HealthCheckRequest,
+    HubInfo,
     ListCallsRequest,
+    ListHubsRequest,
+    ListOffersRequest,
     ListRunsRequest,
     ListSessionsRequest,
     ListWorkersRequest,
@@ -35,15 +39,23 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     RunInfo,
     SessionInfo,
+    ToolOffer,
     WatchEventsRequest,
     WorkerInfo,
 )
+from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.event_kinds import EVENT_KINDS
 from grpc_tool_bridge.values.offload import read_value
+
+_log = logging.getLogger(__name__)
+
+# Called with the name of a hub that did not answer.
+OnMissing = Callable[[str], object]
 
 # The largest page that a hub returns, so that long lists take few requests.
 PAGE_SIZE = 1_000
 
+_A_HUB = "the name or the incarnation of a hub, or None for all"
 _AN_ID = "the id of a session, or None for all"
 _KINDS = f"a list of kinds, of {', '.join(map(repr, EVENT_KINDS))}"
 
@@ -65,6 +77,7 @@ class CallStatus:
         args, kwargs: Its arguments, if they were requested and the hub still has them.
         duration: Seconds that it took; None if it has not ended.
         error: Its error, or None. The error's text is only included with the arguments.
+        hub: The name of the hub that owns its session; empty without a cluster, and in events.
     """
 
     call_id: str
@@ -81,6 +94,7 @@ class CallStatus:
     kwargs: dict[str, Any]
     duration: float | None
     error: ErrorInfo | None
+    hub: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +129,10 @@ class Admin(AsyncApi):
 
     A hub without the admin service raises UnimplementedError; over plain RPCs, ToolCommunicationError (UNIMPLEMENTED).
 
+    In a cluster the lists are of all its hubs, oldest first; a long list has one hub after the other. Hubs that did not
+    answer are told to ``on_missing``, once each, or else logged: what they have is missing. Events are those of the hub
+    that the client is connected to.
+
     Args:
         client: Makes the calls.
 
@@ -126,49 +144,100 @@ class Admin(AsyncApi):
         refuse_plain("client", client, "a ToolBridgeClient")
         self.caller: Caller = client.caller
 
-    def sessions(self) -> AsyncGenerator[SessionInfo, None]:
-        """Iterates over the sessions, oldest first; sessions that start or end meanwhile may be left out.
+    async def hubs(self, *, on_missing: OnMissing | None = None) -> list[HubInfo]:
+        """Returns the hubs of the cluster by name, with their state; a hub without a cluster is the only one.
+
+        Args:
+            on_missing: Called with the name of each hub that should have answered, and of which only the rest is known.
 
         Raises:
             ToolCommunicationError: Nobody answered.
         """
-        return self._entries("ListSessions", ListSessionsRequest(), "sessions")
+        answer = await self.caller.call("ListHubs", ListHubsRequest())
+        _tell_missing(answer.missing_hubs, set(), on_missing)
+        return list(answer.hubs)
 
-    def workers(self) -> AsyncGenerator[WorkerInfo, None]:
-        """Iterates over the connected workers; order and errors as for ``sessions``."""
-        return self._entries("ListWorkers", ListWorkersRequest(), "workers")
+    def offers(
+        self, tool: str | None = None, *, hub: str | None = None, on_missing: OnMissing | None = None
+    ) -> AsyncGenerator[ToolOffer, None]:
+        """Iterates over where tools are run: at which hub, and by which worker; tools of one session are left out.
+
+        Args:
+            tool: Only the tool with this name; None: all.
+            hub: As for ``sessions``, and so is the rest.
+            on_missing: Likewise.
+        """
+        if tool is not None:
+            check_text("tool", tool, "the name of a tool, or None for all")
+        request = ListOffersRequest(tool=tool or "", hub=_hub_of(hub))
+        return self._entries("ListOffers", request, "offers", on_missing)
+
+    def sessions(
+        self, *, hub: str | None = None, on_missing: OnMissing | None = None
+    ) -> AsyncGenerator[SessionInfo, None]:
+        """Iterates over the sessions, oldest first; sessions that start or end meanwhile may be left out.
+
+        Args:
+            hub: Only those of this hub, by its name or incarnation; None: of all hubs of the cluster.
+            on_missing: Called with the name of each hub that did not answer; None: it is logged.
+
+        Raises:
+            NotFoundError: There is no such hub.
+            ToolCommunicationError: Nobody answered.
+            UnavailableError: The hub that was named did not answer.
+        """
+        return self._entries("ListSessions", ListSessionsRequest(hub=_hub_of(hub)), "sessions", on_missing)
+
+    def workers(
+        self, *, hub: str | None = None, on_missing: OnMissing | None = None
+    ) -> AsyncGenerator[WorkerInfo, None]:
+        """Iterates over the connected workers; arguments, order and errors as for ``sessions``."""
+        return self._entries("ListWorkers", ListWorkersRequest(hub=_hub_of(hub)), "workers", on_missing)
 
     def calls(
-        self, session_id: str | None = None, *, include_arguments: bool = False
+        self,
+        session_id: str | None = None,
+        *,
+        include_arguments: bool = False,
+        hub: str | None = None,
+        on_missing: OnMissing | None = None,
     ) -> AsyncGenerator[CallStatus, None]:
         """Iterates over the waiting and running calls, including nested ones, oldest first.
 
         Args:
             session_id: Only calls of this session; None: all.
             include_arguments: Include the arguments, if the hub still has them.
+            hub: As for ``sessions``.
+            on_missing: Likewise.
 
         Raises:
             SessionError: There is no such session.
-            ToolCommunicationError: Nobody answered.
+            NotFoundError, ToolCommunicationError, UnavailableError: As for ``sessions``.
         """
         check_flag("include_arguments", include_arguments)
-        request = ListCallsRequest(session_id=_session_of(session_id), include_arguments=include_arguments)
-        return self._calls(request)
+        request = ListCallsRequest(
+            session_id=_session_of(session_id), include_arguments=include_arguments, hub=_hub_of(hub)
+        )
+        return self._calls(request, on_missing)
 
-    async def _calls(self, request: ListCallsRequest) -> AsyncGenerator[CallStatus, None]:
-        async for info in self._entries("ListCalls", request, "calls"):
+    async def _calls(self, request: ListCallsRequest, on_missing: OnMissing | None) -> AsyncGenerator[CallStatus, None]:
+        async for info in self._entries("ListCalls", request, "calls", on_missing):
             yield await _call_status(info, self.caller.options.max_message_nodes)
 
-    def runs(self, session_id: str | None = None) -> AsyncGenerator[RunInfo, None]:
+    def runs(
+        self, session_id: str | None = None, *, hub: str | None = None, on_missing: OnMissing | None = None
+    ) -> AsyncGenerator[RunInfo, None]:
         """Iterates over agent runs, including ended ones that are kept; otherwise as ``calls``."""
-        return self._entries("ListRuns", ListRunsRequest(session_id=_session_of(session_id)), "runs")
+        request = ListRunsRequest(session_id=_session_of(session_id), hub=_hub_of(hub))
+        return self._entries("ListRuns", request, "runs", on_missing)
 
-    async def cancel_call(self, call_id: str, reason: str = "") -> None:
+    async def cancel_call(self, call_id: str, reason: str = "", *, hub: str | None = None) -> None:
         """Cancels a call and the calls that its tool has made; the caller gets the error Cancelled.
 
         Args:
             call_id: As in ``CallStatus``.
             reason: For its caller and the hub's log.
+            hub: The hub that has it, as in ``CallStatus``; None: any, first the one that the client is connected to.
 
         Raises:
             NotFoundError: No such call is waiting or running.
@@ -176,7 +245,7 @@ class Admin(AsyncApi):
         """
         check_text("call_id", call_id, "the id of a call, as calls() and watch() report it")
         check_text("reason", reason, may_be_empty=True)
-        await self.caller.call("CancelCall", CancelCallRequest(call_id=call_id, reason=reason))
+        await self.caller.call("CancelCall", CancelCallRequest(call_id=call_id, reason=reason, hub=_hub_of(hub)))
 
     def watch(
         self,
@@ -226,10 +295,14 @@ class Admin(AsyncApi):
             resume=lambda: resumed(self.caller, watch, again=True) if self.caller.transport.resumes else None,
         )
 
-    async def _entries(self, method: str, request: Any, field: str) -> AsyncGenerator[Any, None]:
+    async def _entries(
+        self, method: str, request: Any, field: str, on_missing: OnMissing | None
+    ) -> AsyncGenerator[Any, None]:
         request.page_size = PAGE_SIZE
+        missing: set[str] = set()
         while True:
             page = await self.caller.call(method, request)
+            _tell_missing(page.missing_hubs, missing, on_missing)
             for entry in getattr(page, field):
                 yield entry
             if not page.next_page_token:
@@ -237,6 +310,25 @@ class Admin(AsyncApi):
             if page.next_page_token == request.page_token:
                 raise ProtocolError(f"the answer to {method} names its own page as the next one")
             request.page_token = page.next_page_token
+
+
+def _tell_missing(names: Iterable[str], told: set[str], on_missing: OnMissing | None) -> None:
+    """Tells of the hubs that did not answer, once each."""
+    for name in names:
+        if name in told:
+            continue
+        told.add(name)
+        if on_missing is None:
+            _log.warning("hub %s did not answer; what it has is missing from the list", shown(name))
+        else:
+            on_missing(name)
+
+
+def _hub_of(hub: str | None) -> str:
+    if hub is None:
+        return ""
+    check_text("hub", hub, _A_HUB)
+    return hub
 
 
 def _session_of(session_id: str | None) -> str:
@@ -306,6 +398,7 @@ async def _call_status(info: CallInfo, max_nodes: int) -> CallStatus:
         kwargs={name: await read_value(value, max_nodes=max_nodes) for name, value in info.kwargs.items()},
         duration=info.duration_us / 1_000_000 if has_ended else None,
         error=info.error if info.HasField("error") else None,
+        hub=info.hub,
     )
 
 

@@ -1,12 +1,14 @@
-"""The admin service: lists the sessions, workers, calls and runs of a hub, and cancels calls."""
+"""The admin service: lists the sessions, workers, calls, runs and offers of a hub or of all hubs, and cancels calls."""
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 from grpc_tool_bridge.core import infos
 from grpc_tool_bridge.core.agents.agents import Agents
 from grpc_tool_bridge.core.agents.runs import Run
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.hubs import Hubs, Listing
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.pages import page_in_order, page_of
 from grpc_tool_bridge.core.registry import ToolRegistry
@@ -19,6 +21,23 @@ from grpc_tool_bridge.rpc.bounds import check_request, shown
 _log = logging.getLogger(__name__)
 
 
+def _moment(field: str) -> Any:
+    """Returns a function that reads a time of an entry, by which entries are sorted."""
+
+    def order(entry: Any) -> tuple[int, int]:
+        moment = getattr(entry, field)
+        return moment.seconds, moment.nanos
+
+    return order
+
+
+_SESSIONS = Listing("ListSessions", "sessions", _moment("created_at"))
+_WORKERS = Listing("ListWorkers", "workers", _moment("connected_at"))
+_CALLS = Listing("ListCalls", "calls", _moment("started_at"))
+_RUNS = Listing("ListRuns", "runs", _moment("started_at"))
+_OFFERS = Listing("ListOffers", "offers", lambda offer: (offer.tool, offer.hub, offer.worker_id))
+
+
 class Admin:
     """The unary methods of the service ToolBridgeAdmin.
 
@@ -27,20 +46,26 @@ class Admin:
         workers: The workers.
         agents: The agents and their runs.
         ids: The ids of calls.
+        hubs: This hub and the others.
     """
 
-    def __init__(self, registry: ToolRegistry, workers: WorkerPool, agents: Agents, ids: CallIds) -> None:
+    def __init__(self, registry: ToolRegistry, workers: WorkerPool, agents: Agents, ids: CallIds, hubs: Hubs) -> None:
         self._registry = registry
         self._store = registry.store
         self._workers = workers
         self._agents = agents
         self._ids = ids
+        self._hubs = hubs
         # A peer can trigger these log lines as often as it likes.
         self._throttled = ThrottledLog(_log)
 
     async def list_sessions(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
         """Lists the sessions, the oldest first."""
         check_request(request)
+        response: pb.ListSessionsResponse = await self._hubs.page(_SESSIONS, request, self._sessions)
+        return response
+
+    async def _sessions(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
         page = await page_in_order(
             self._store.from_oldest,
             lambda session: (session.created_at, session.id),
@@ -54,8 +79,12 @@ class Admin:
     async def list_workers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
         """Lists the connected workers, the oldest first."""
         check_request(request)
+        response: pb.ListWorkersResponse = await self._hubs.page(_WORKERS, request, self._listed_workers)
+        return response
+
+    async def _listed_workers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
         page = await page_of(
-            self._workers.workers(),
+            (worker for worker in self._workers.workers() if not infos.is_hub(worker)),
             lambda worker: (worker.connected_at, worker.id),
             infos.worker_info,
             what="workers",
@@ -64,10 +93,31 @@ class Admin:
         )
         return pb.ListWorkersResponse(workers=page.entries, next_page_token=page.next_token)
 
+    async def list_offers(self, request: pb.ListOffersRequest) -> pb.ListOffersResponse:
+        """Lists where tools are run, by the names of the tools; session tools are left out."""
+        check_request(request)
+        response: pb.ListOffersResponse = await self._hubs.page(_OFFERS, request, self._offers)
+        return response
+
+    async def _offers(self, request: pb.ListOffersRequest) -> pb.ListOffersResponse:
+        page = await page_of(
+            infos.offers(self._registry, request.tool),
+            # No name has a line break.
+            lambda offer: (0, f"{offer[0]}\n{offer[1]}"),
+            lambda offer: pb.ToolOffer(tool=offer[0], worker_id=offer[1]),
+            what="offers",
+            token=request.page_token,
+            size=request.page_size,
+        )
+        return pb.ListOffersResponse(offers=page.entries, next_page_token=page.next_token)
+
     async def list_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
         """Lists the calls that wait or run, the oldest first."""
         check_request(request)
+        response: pb.ListCallsResponse = await self._hubs.page(_CALLS, request, self._listed_calls)
+        return response
 
+    async def _listed_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
         def write(call: HubCall) -> pb.CallInfo | None:
             if call.over:
                 return None
@@ -97,6 +147,10 @@ class Admin:
     async def list_runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
         """Lists the agent runs, the oldest first."""
         check_request(request)
+        response: pb.ListRunsResponse = await self._hubs.page(_RUNS, request, self._runs)
+        return response
+
+    async def _runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
         wanted = self._store.peek(request.session_id) if request.session_id else None
 
         def position(run: Run) -> tuple[float, str]:
@@ -120,16 +174,18 @@ class Admin:
         return pb.ListRunsResponse(runs=page.entries, next_page_token=page.next_token)
 
     async def cancel_call(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
-        """Cancels a call, with the calls that its tool has made."""
+        """Cancels a call of this hub or another one, with the calls that its tool has made."""
         try:
             check_request(request)
             if not request.call_id:
                 raise ValidationError("call_id is empty; use an id from ListCalls or WatchEvents")
+            if request.hub:
+                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "CancelCall", request)
+                if there is not None:
+                    return there
             call = self._ids.find(request.call_id)
             if call is None:
-                raise NotFoundError(
-                    f"no call {shown(request.call_id)} waits or runs; it may have ended: list the calls again"
-                )
+                return await self._cancel_elsewhere(request)
             why = f": {request.reason}" if request.reason else ""
             call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))
         except ToolBridgeError as error:
@@ -137,3 +193,16 @@ class Admin:
         said = f": {shown(request.reason)}" if request.reason else ""
         self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
+
+    async def _cancel_elsewhere(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
+        """Cancels a call that this hub does not have, if another has it; raises NotFoundError."""
+        missing: list[str] = []
+        if not request.hub:
+            there, missing = await self._hubs.anywhere("CancelCall", request, lambda response: response.success)
+            if there is not None:
+                answer: pb.StatusResponse = there
+                return answer
+        text = f"no call {shown(request.call_id)} waits or runs; it may have ended: list the calls again"
+        if missing:
+            text += f". These hubs did not answer, and may have it: {', '.join(missing)}"
+        raise NotFoundError(text)

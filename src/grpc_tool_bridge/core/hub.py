@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -22,8 +23,9 @@ from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.feed import Feed
-from grpc_tool_bridge.core.infos import session_info
-from grpc_tool_bridge.core.interfaces import DurableStore
+from grpc_tool_bridge.core.hubs import NOT_SERVING, SERVING, Hubs
+from grpc_tool_bridge.core.infos import is_hub, offers, session_info, set_time
+from grpc_tool_bridge.core.interfaces import DurableStore, HubDirectory
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import ToolSource
@@ -108,7 +110,9 @@ class Hub:
             watch_session_variables: As in ``VariableMethods``.
         get_session_tools, watch_session_tools, register_tools, unregister_tools: As in ``ToolMethods``.
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
-        list_sessions, list_workers, list_calls, list_runs, cancel_call: As in ``Admin``.
+        hubs: The hubs of its cluster; it is the only one without.
+        list_hubs: As in ``Hubs``.
+        list_sessions, list_workers, list_calls, list_runs, list_offers, cancel_call: As in ``Admin``.
         watch_events: As in ``Feed``.
         notable_calls: As in ``NotableCalls.calls``.
         event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
@@ -154,7 +158,9 @@ class Hub:
         self.get_session_tools, self.watch_session_tools = of_tools.page, of_tools.watch
         self.register_tools, self.unregister_tools = of_tools.register, of_tools.unregister
         ids = self.admission.ids
-        admin = Admin(self.registry, self.workers, self.agents, ids)
+        self.hubs = Hubs(self._describe)
+        admin = Admin(self.registry, self.workers, self.agents, ids, self.hubs)
+        self.list_hubs, self.list_offers = self.hubs.list_hubs, admin.list_offers
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
@@ -302,6 +308,27 @@ class Hub:
         if not self._has_started:
             return "the hub is starting or shutting down"
         return self.durable.failure if self.durable is not None and self.durable.is_failing else ""
+
+    @property
+    def directory(self) -> HubDirectory | None:
+        """The hubs of its cluster; None: it has none. Set before it starts."""
+        return self.hubs.directory
+
+    @directory.setter
+    def directory(self, directory: HubDirectory | None) -> None:
+        self.hubs.directory = directory
+        # Other hubs number their calls too.
+        self.admission.ids.prefix = f"{secrets.token_hex(3)}-" if directory is not None else ""
+
+    def _describe(self, row: pb.HubInfo) -> None:
+        """Fills in what the hub knows of itself."""
+        row.address, row.http_url = row.address or self.address, row.http_url or self.http_url
+        if row.state == SERVING and not self.serving:
+            row.state, row.reason = NOT_SERVING, self.not_serving_reason
+        set_time(row.started_at, time.time() - (time.monotonic() - self.started_at))
+        row.sessions, row.active_calls = len(self.store), self.admission.active
+        row.workers = sum(not is_hub(worker) for worker in self.workers.workers())
+        row.tools = len({tool for tool, _ in offers(self.registry)})
 
     # ------------------------------------------------------------------------------------------------ sessions
 
@@ -473,7 +500,18 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
             **self._store_counts(),
+            **(
+                {}
+                if self.directory is None
+                else {f"hub.{name}": value for name, value in self.directory.counts().items()}
+            ),
         }
+
+    def _cluster_counts(self) -> dict[str, int | float | str]:
+        """Returns the metrics of the cluster; none if there is none."""
+        if self.directory is None:
+            return {}
+        return {f"hub.{name}": value for name, value in self.directory.counts().items()}
 
     def _store_counts(self) -> dict[str, int | float | str]:
         """Returns the metrics of the durable store; none if there is none."""

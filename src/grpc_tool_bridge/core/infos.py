@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import time
+from collections.abc import Iterator
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -14,6 +15,7 @@ from grpc_tool_bridge.core.agents.runs import Run
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.workers.backend import backend_of, workers_of
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -33,9 +35,14 @@ CANCELLED = "Cancelled"
 
 
 class CallIds:
-    """The ids of calls, assigned when they are first needed, so that other calls cost nothing."""
+    """The ids of calls, assigned when they are first needed, so that other calls cost nothing.
+
+    Attributes:
+        prefix: Begins each id that is given; set where other hubs give ids too.
+    """
 
     def __init__(self) -> None:
+        self.prefix = ""
         self._calls: WeakValueDictionary[str, HubCall] = WeakValueDictionary()
         self._last = 0
 
@@ -45,7 +52,7 @@ class CallIds:
             call_id = call.run_id
             while not call_id or self.find(call_id) is not None:
                 self._last += 1
-                call_id = str(self._last)
+                call_id = f"{self.prefix}{self._last}"
             call.call_id = call_id
             self._calls[call_id] = call
         return call.call_id
@@ -109,6 +116,30 @@ def worker_info(worker: Worker) -> pb.WorkerInfo:
     )
     set_time(info.connected_at, worker.connected_at)
     return info
+
+
+def is_hub(worker: Worker) -> bool:
+    """Returns whether a worker is another hub of the cluster, which offers what its own workers and functions do."""
+    return bool(getattr(worker, "is_peer", False))
+
+
+def offers(registry: ToolRegistry, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yields where this hub can run the tools that every session sees without another hub.
+
+    Args:
+        registry: The tools.
+        name: Only the tool with this name; empty: all.
+
+    Yields:
+        The name of a tool and the id of a worker that runs it; an empty id: the hub itself runs it.
+    """
+    tools = registry.by_name(None)
+    for tool in tools.values() if not name else [tools[name]] if name in tools else ():
+        if backend_of(tool) is None:
+            yield tool.listed_name, ""
+        for worker in workers_of(tool):
+            if not is_hub(worker):
+                yield tool.listed_name, worker.id
 
 
 def call_info(call: HubCall, ids: CallIds) -> pb.CallInfo:

@@ -3,7 +3,7 @@
 Each is a protocol with few methods, and the hub uses no others.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from grpc_tool_bridge.aio.eager import Done
@@ -13,6 +13,7 @@ from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CreateReActAgentRequest,
+    HubInfo,
     LogRecord,
     Progress,
     ToolCallItem,
@@ -324,3 +325,55 @@ class Recorder(Protocol):
 
     async def aclose(self) -> None:
         """Ends the recording."""
+
+
+class HubDirectory(Protocol):
+    """The hubs of a cluster, as one of them sees them. There is none by default."""
+
+    @property
+    def name(self) -> str:
+        """The name of this hub."""
+
+    @property
+    def incarnation(self) -> str:
+        """Identifies this life of the hub; another one after it was declared dead and began anew."""
+
+    def hubs(self) -> Sequence[HubInfo]:
+        """Returns a new row for each hub, this one too, and those that have gone lately.
+
+        Each row has the name, the incarnation, the address, ``is_self``, ``state`` (and the ``reason``), ``room`` and,
+        for other hubs, ``link`` and ``link_error``. What only a hub itself knows is asked of it.
+        """
+        ...
+
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+        """Makes a unary request to another hub over its link, which answers it itself.
+
+        Args:
+            incarnation: Which hub.
+            method: The name of the method.
+            request: The serialized request.
+            timeout: Seconds for the answer.
+
+        Returns:
+            The serialized response.
+
+        Raises:
+            ToolBridgeError: What the hub answered; or UnavailableError, it has no link or did not answer.
+        """
+        ...
+
+    def counts(self) -> Mapping[str, int | float | str]:
+        """Returns the metrics of the cluster by name, each beginning with "cluster_".
+
+        What there is nothing to say of is left out. Gauges: ``cluster_hubs_serving``, ``cluster_hubs_cut_off``,
+        ``cluster_hubs_gone``, ``cluster_links``, ``cluster_sessions_owned``, ``cluster_certain`` (0 or 1). Counters:
+        ``cluster_forwarded_requests``, ``cluster_peer_calls_sent``, ``cluster_peer_calls_run``, ``cluster_takes``,
+        ``cluster_sessions_lost``, ``cluster_renewals``, ``cluster_renewal_failures``, ``cluster_frames_sent``,
+        ``cluster_frames_received``, ``cluster_frames_refused``, ``cluster_fenced_writes``, ``cluster_reconnects``.
+        """
+        ...
+
+    def renewal_times(self) -> CommitTimes:
+        """Returns how long the renewals of the lease took."""
+        ...

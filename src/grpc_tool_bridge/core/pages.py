@@ -74,7 +74,7 @@ async def page_of(
     Raises:
         ValidationError: The token or the size is not valid.
     """
-    size = _size(size)
+    size = checked_size(size)
     turns = Turns()
     first = await _first(entries, position, size + 1, _read(token, what) if token else None, turns)
     return await _page(first, write, what, size, turns, bytes_of)
@@ -99,7 +99,7 @@ async def page_in_order(
         token: Likewise.
         size: Likewise.
     """
-    size = _size(size)
+    size = checked_size(size)
     after = _read(token, what) if token else None
     first = [(position(entry), entry) for entry in islice(entries_after(after), size + 1)]
     return await _page(first, write, what, size, Turns(), _message_bytes)
@@ -117,13 +117,14 @@ def names_of_page(names: Sequence[str], *, what: str, token: str, size: int) -> 
     Returns:
         The names of the page, and the token of the next one; empty on the last page.
     """
-    size = _size(size)
+    size = checked_size(size)
     start = bisect_right(names, _read(token, what)[1]) if token else 0
     page = names[start : start + size]
     return page, _write(what, (0, page[-1])) if start + size < len(names) else ""
 
 
-def _size(size: int) -> int:
+def checked_size(size: int) -> int:
+    """Returns how many entries a page may have if so many were asked for; raises ValidationError."""
     if size < 0:
         raise ValidationError(
             f"page_size must be 0 (the default, {DEFAULT_PAGE_SIZE}) or more, not {size}",

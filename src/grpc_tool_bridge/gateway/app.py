@@ -153,6 +153,8 @@ def _routes(calls: HubCalls) -> list[Route]:
         _route("/api/tools", listed.list_all, "GET"),
         _route("/api/tools/{tool}", listed.describe, "GET"),
         _route("/api/agents", agents.list_all, "GET"),
+        _route("/api/hubs", hub.hubs, "GET"),
+        _route("/api/offers", hub.offers, "GET"),
         _route("/api/workers", hub.workers, "GET"),
         _route("/api/calls", hub.calls, "GET"),
         _route("/api/calls/{call}", hub.cancel_call, "DELETE"),

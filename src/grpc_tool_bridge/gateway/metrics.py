@@ -20,6 +20,7 @@ from starlette.responses import Response
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.metrics import OTHER_TOOLS, ToolMetrics
 from grpc_tool_bridge.core.wrappers import BackendWrappers
+from grpc_tool_bridge.gateway.cluster_metrics import ClusterCollector
 from grpc_tool_bridge.gateway.store_metrics import StoreCollector, bound_text
 from grpc_tool_bridge.values.offload import in_reader
 
@@ -85,6 +86,7 @@ class MetricsRoute:
         counts = self._hub.counts()
         registry.register(HubCollector(counts, told, self._http(), self._version))
         registry.register(StoreCollector(counts, self._hub.durable))
+        registry.register(ClusterCollector(counts, self._hub.directory))
         registry.register(WrapperCollector(self._hub.wrappers))
         ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

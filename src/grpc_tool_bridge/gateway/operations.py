@@ -12,7 +12,7 @@ from grpc_tool_bridge.gateway.errors import JsonResponse, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json
-from grpc_tool_bridge.gateway.sessions import page_of
+from grpc_tool_bridge.gateway.sessions import page_of_hubs
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 
@@ -26,25 +26,39 @@ class OperationRoutes:
     def __init__(self, calls: HubCalls) -> None:
         self._calls = calls
 
+    async def hubs(self, request: Request) -> Response:
+        """Lists the hubs of the cluster, each with what it says of itself; a hub without one lists itself."""
+        asked = pb.ListHubsRequest(hub=request.query_params.get("hub", ""))
+        return JsonResponse(message_json(await self._calls.hub.list_hubs(asked)))
+
+    async def offers(self, request: Request) -> Response:
+        """Lists where the hubs' tools are run, a page of it; ``?tool=`` where one of them is."""
+        asked = page_of_hubs(request, pb.ListOffersRequest(tool=request.query_params.get("tool", "")))
+        return JsonResponse(message_json(await self._calls.hub.list_offers(asked)))
+
     async def workers(self, request: Request) -> Response:
-        """Lists the workers, a page of them."""
-        asked = page_of(request, pb.ListWorkersRequest())
+        """Lists the workers, a page of them; in a cluster those of all hubs, or with ``?hub=`` those of one."""
+        asked = page_of_hubs(request, pb.ListWorkersRequest())
         return JsonResponse(message_json(await self._calls.hub.list_workers(asked)))
 
     async def calls(self, request: Request) -> Response:
-        """Lists the calls that wait or run, a page of them; ``?session_id=`` those of one session."""
-        asked = page_of(request, pb.ListCallsRequest(session_id=request.query_params.get("session_id", "")))
+        """Lists the calls that wait or run, a page of them; ``?session_id=`` and ``?hub=`` choose among them."""
+        asked = page_of_hubs(request, pb.ListCallsRequest(session_id=request.query_params.get("session_id", "")))
         asked.include_arguments = flag_of(request, "arguments")
         return JsonResponse(message_json(await self._calls.hub.list_calls(asked)))
 
     async def cancel_call(self, request: Request) -> Response:
-        """Cancels a call."""
-        asked = pb.CancelCallRequest(call_id=path_name(request, "call"), reason=request.query_params.get("reason", ""))
+        """Cancels a call; ``?hub=`` is the hub of a cluster that has it."""
+        asked = pb.CancelCallRequest(
+            call_id=path_name(request, "call"),
+            reason=request.query_params.get("reason", ""),
+            hub=request.query_params.get("hub", ""),
+        )
         return status_response(await self._calls.hub.cancel_call(asked))
 
     async def runs(self, request: Request) -> Response:
-        """Lists the runs of agents, a page of them; ``?session_id=`` those of one session."""
-        asked = page_of(request, pb.ListRunsRequest(session_id=request.query_params.get("session_id", "")))
+        """Lists the runs of agents, a page of them; ``?session_id=`` and ``?hub=`` choose among them."""
+        asked = page_of_hubs(request, pb.ListRunsRequest(session_id=request.query_params.get("session_id", "")))
         return JsonResponse(message_json(await self._calls.hub.list_runs(asked)))
 
     async def events(self, request: Request) -> EventStream:

@@ -20,6 +20,8 @@ ANY_REQUEST = frozenset({401, 403, 422, 500})
 _SESSION = frozenset({404, 410})
 _BODY = frozenset({408, 413, 415, 499})
 _BUSY = frozenset({429, 503})
+# There is no such hub; it does not answer.
+_OF_HUB = frozenset({404, 503})
 _CHANGE = _SESSION | _BUSY | {409}
 _CALL = _CHANGE | {413, 499, 501, 504}
 
@@ -110,6 +112,10 @@ PARAMETERS: Mapping[str, Schema] = {
         "schema": {"type": "integer", "minimum": 0, "maximum": MAX_LIMIT},
         "description": f"Maximum number of tools that `search` finds; 0: {DEFAULT_LIMIT}.",
     },
+    "of_hub": {
+        "in": "query", "name": "hub", "schema": _ID,
+        "description": "Only those of this hub of a cluster, by its name or its incarnation; default: of all hubs.",
+    },
     "of_session": {"in": "query", "name": "session_id", "schema": _ID, "description": "Only those of a session."},
     "arguments": {"in": "query", "schema": FLAG, "description": "Includes the arguments of calls."},
     "calls_per_second": {
@@ -124,6 +130,11 @@ PARAMETERS: Mapping[str, Schema] = {
     },
     "of_tool": {"in": "query", "name": "tool", "schema": _ID, "description": "Only those of a tool or an agent."},
     "of_worker": {"in": "query", "name": "worker", "schema": _ID, "description": "Only those that a worker ran."},
+    "tool_name": {"in": "query", "name": "tool", "schema": _ID, "description": "Only those of the tool of this name."},
+    "call_of_hub": {
+        "in": "query", "name": "hub", "schema": _ID,
+        "description": "The hub of a cluster that has the call; default: any.",
+    },
     "error_texts": {"in": "query", "name": "arguments", "schema": FLAG, "description": "Includes messages of errors."},
     "reason": {"in": "query", "schema": TEXT, "description": "What the caller is told."},
     "kinds": {
@@ -217,7 +228,7 @@ def _session_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answers={201: "The session was created.", 200: "It was there."},
         ),
         "GET /api/sessions": RouteDoc(
-            name="listSessions", tag="sessions", parameters=("page_token", "page_size"),
+            name="listSessions", tag="sessions", parameters=("page_token", "page_size", "of_hub"), errors=_OF_HUB,
             answer=schemas.answered(pb.ListSessionsResponse),
         ),
         "GET /api/sessions/{session_id}": RouteDoc(
@@ -341,12 +352,21 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     pages = ("page_token", "page_size")
     status = object_of({"status": TEXT}, "status")
     return {
+        "GET /api/hubs": RouteDoc(
+            name="listHubs", tag="operations", parameters=("of_hub",), errors=_OF_HUB,
+            answer=schemas.answered(pb.ListHubsResponse),
+        ),
+        "GET /api/offers": RouteDoc(
+            name="listOffers", tag="operations", parameters=(*pages, "of_hub", "tool_name"), errors=_OF_HUB,
+            answer=schemas.answered(pb.ListOffersResponse),
+        ),
         "GET /api/workers": RouteDoc(
-            name="listWorkers", tag="operations", parameters=pages, answer=schemas.answered(pb.ListWorkersResponse)
+            name="listWorkers", tag="operations", parameters=(*pages, "of_hub"), errors=_OF_HUB,
+            answer=schemas.answered(pb.ListWorkersResponse),
         ),
         "GET /api/calls": RouteDoc(
-            name="listCalls", tag="operations", parameters=(*pages, "of_session", "arguments"), errors=_SESSION,
-            answer=schemas.answered(pb.ListCallsResponse),
+            name="listCalls", tag="operations", parameters=(*pages, "of_session", "of_hub", "arguments"),
+            errors=_SESSION | _OF_HUB, answer=schemas.answered(pb.ListCallsResponse),
         ),
         "GET /api/history/calls": RouteDoc(
             name="listNotableCalls", tag="operations",
@@ -354,11 +374,12 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
             answer=object_of({"calls": {"type": "array", "items": schemas.answered(pb.CallInfo)}}, "calls"),
         ),
         "DELETE /api/calls/{call}": RouteDoc(
-            name="cancelCall", tag="operations", parameters=("reason",), errors=frozenset({404}),
+            name="cancelCall", tag="operations", parameters=("reason", "call_of_hub"), errors=_OF_HUB,
             answer=reference("Message"),
         ),
         "GET /api/runs": RouteDoc(
-            name="listRuns", tag="operations", parameters=(*pages, "of_session"), errors=_SESSION | {501, 503},
+            name="listRuns", tag="operations", parameters=(*pages, "of_session", "of_hub"),
+            errors=_SESSION | _OF_HUB | {501},
             answer=schemas.answered(pb.ListRunsResponse),
         ),
         "GET /api/events": RouteDoc(

@@ -55,8 +55,8 @@ class SessionRoutes:
         return JsonResponse(answer, 200 if response.resumed else 201)
 
     async def list_all(self, request: Request) -> Response:
-        """Lists the sessions, a page of them."""
-        response = await self._calls.hub.list_sessions(page_of(request, pb.ListSessionsRequest()))
+        """Lists the sessions, a page of them; in a cluster those of all hubs, or with ``?hub=`` those of one."""
+        response = await self._calls.hub.list_sessions(page_of_hubs(request, pb.ListSessionsRequest()))
         return JsonResponse(message_json(response))
 
     async def describe(self, request: Request) -> Response:
@@ -169,6 +169,12 @@ def page_of(request: Request, asked: Any) -> Any:
     """Fills in which page is asked for: ``?page_token=`` and ``?page_size=``."""
     asked.page_token, asked.page_size = request.query_params.get("page_token", ""), count_of(request, "page_size")
     return asked
+
+
+def page_of_hubs(request: Request, asked: Any) -> Any:
+    """Fills in which page of a list of all hubs is asked for: as ``page_of``, and ``?hub=`` chooses one hub."""
+    asked.hub = request.query_params.get("hub", "")
+    return page_of(request, asked)
 
 
 def _revision(request: Request) -> int | None:

@@ -252,12 +252,15 @@ class SessionInfo(google.protobuf.message.Message):
     VARIABLE_COUNT_FIELD_NUMBER: builtins.int
     ACTIVE_OPERATIONS_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     tool_count: builtins.int
     """Tools that the session sees: its own and the hub's."""
     variable_count: builtins.int
     active_operations: builtins.int
     """Calls and streams that run or wait for a permit."""
+    hub: builtins.str
+    """Name of the hub that owns it; empty without a cluster."""
     @property
     def created_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -274,9 +277,10 @@ class SessionInfo(google.protobuf.message.Message):
         variable_count: builtins.int = ...,
         active_operations: builtins.int = ...,
         metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created_at", b"created_at", "last_activity", b"last_activity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_operations", b"active_operations", "created_at", b"created_at", "last_activity", b"last_activity", "metadata", b"metadata", "session_id", b"session_id", "tool_count", b"tool_count", "variable_count", b"variable_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_operations", b"active_operations", "created_at", b"created_at", "hub", b"hub", "last_activity", b"last_activity", "metadata", b"metadata", "session_id", b"session_id", "tool_count", b"tool_count", "variable_count", b"variable_count"]) -> None: ...
 
 global___SessionInfo = SessionInfo
 
@@ -2666,22 +2670,230 @@ class LogRecord(google.protobuf.message.Message):
 global___LogRecord = LogRecord
 
 @typing.final
-class ListSessionsRequest(google.protobuf.message.Message):
+class ListHubsRequest(google.protobuf.message.Message):
     """------------------------------------------------------------------------------------------------------- admin"""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    HUB_FIELD_NUMBER: builtins.int
+    hub: builtins.str
+    """Only this one, by its name or incarnation. Empty: all of them."""
+    def __init__(
+        self,
+        *,
+        hub: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub"]) -> None: ...
+
+global___ListHubsRequest = ListHubsRequest
+
+@typing.final
+class ListHubsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HUBS_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
+    @property
+    def hubs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___HubInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of hubs that did not answer in time, so that what they have is missing."""
+
+    def __init__(
+        self,
+        *,
+        hubs: collections.abc.Iterable[global___HubInfo] | None = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hubs", b"hubs", "missing_hubs", b"missing_hubs"]) -> None: ...
+
+global___ListHubsResponse = ListHubsResponse
+
+@typing.final
+class HubInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    INCARNATION_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    HTTP_URL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    IS_SELF_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    SESSIONS_FIELD_NUMBER: builtins.int
+    WORKERS_FIELD_NUMBER: builtins.int
+    TOOLS_FIELD_NUMBER: builtins.int
+    ACTIVE_CALLS_FIELD_NUMBER: builtins.int
+    ROOM_FIELD_NUMBER: builtins.int
+    LINK_FIELD_NUMBER: builtins.int
+    LINK_ERROR_FIELD_NUMBER: builtins.int
+    TIME_FIELD_NUMBER: builtins.int
+    CLOCK_AHEAD_US_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """As set; nothing keeps two hubs from having the same."""
+    incarnation: builtins.str
+    """Identifies one life of a hub in its cluster."""
+    address: builtins.str
+    """Where it serves clients and workers; its http_url is empty if it serves no HTTP."""
+    http_url: builtins.str
+    version: builtins.str
+    is_self: builtins.bool
+    """Whether it is the hub that answers."""
+    state: builtins.str
+    """"serving", "not serving" (it starts or drains), "cut off" (it cannot reach the store of the cluster, or has not been
+    seen there lately) or "gone" (it has ended, or was declared dead).
+    """
+    reason: builtins.str
+    """Why it does not serve, if that is known."""
+    sessions: builtins.int
+    """Of this hub; 0 where it did not answer. Sessions that it owns, workers that are connected to it, tools that it can
+    run without another hub, and calls that wait or run.
+    """
+    workers: builtins.int
+    tools: builtins.int
+    active_calls: builtins.int
+    room: builtins.int
+    """Calls that it could take from other hubs now."""
+    link: builtins.str
+    """The link of the hub that answers to this one: "linked", "connecting" or "refused"; empty: to itself, or none."""
+    link_error: builtins.str
+    """Why it has no link."""
+    clock_ahead_us: builtins.int
+    @property
+    def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Its clock when it answered, and how many microseconds that is ahead of the clock of the hub that asked it."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        incarnation: builtins.str = ...,
+        address: builtins.str = ...,
+        http_url: builtins.str = ...,
+        version: builtins.str = ...,
+        started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        is_self: builtins.bool = ...,
+        state: builtins.str = ...,
+        reason: builtins.str = ...,
+        sessions: builtins.int = ...,
+        workers: builtins.int = ...,
+        tools: builtins.int = ...,
+        active_calls: builtins.int = ...,
+        room: builtins.int = ...,
+        link: builtins.str = ...,
+        link_error: builtins.str = ...,
+        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        clock_ahead_us: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["started_at", b"started_at", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["active_calls", b"active_calls", "address", b"address", "clock_ahead_us", b"clock_ahead_us", "http_url", b"http_url", "incarnation", b"incarnation", "is_self", b"is_self", "link", b"link", "link_error", b"link_error", "name", b"name", "reason", b"reason", "room", b"room", "sessions", b"sessions", "started_at", b"started_at", "state", b"state", "time", b"time", "tools", b"tools", "version", b"version", "workers", b"workers"]) -> None: ...
+
+global___HubInfo = HubInfo
+
+@typing.final
+class ListOffersRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
+    TOOL_FIELD_NUMBER: builtins.int
     page_token: builtins.str
     page_size: builtins.int
+    hub: builtins.str
+    """Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+    page, and hub after hub where they take several pages.
+    """
+    tool: builtins.str
+    """Only those of this tool, by its name; empty: of all tools."""
     def __init__(
         self,
         *,
         page_token: builtins.str = ...,
         page_size: builtins.int = ...,
+        hub: builtins.str = ...,
+        tool: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "page_size", b"page_size", "page_token", b"page_token", "tool", b"tool"]) -> None: ...
+
+global___ListOffersRequest = ListOffersRequest
+
+@typing.final
+class ListOffersResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OFFERS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def offers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ToolOffer]:
+        """By the name of the tool."""
+
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of hubs that did not answer in time, so that what they have is missing."""
+
+    def __init__(
+        self,
+        *,
+        offers: collections.abc.Iterable[global___ToolOffer] | None = ...,
+        next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token", "offers", b"offers"]) -> None: ...
+
+global___ListOffersResponse = ListOffersResponse
+
+@typing.final
+class ToolOffer(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
+    WORKER_ID_FIELD_NUMBER: builtins.int
+    tool: builtins.str
+    """With its version if there is a newer one, as it is listed."""
+    hub: builtins.str
+    """Empty without a cluster."""
+    worker_id: builtins.str
+    """The worker that runs it; empty: the hub itself."""
+    def __init__(
+        self,
+        *,
+        tool: builtins.str = ...,
+        hub: builtins.str = ...,
+        worker_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "tool", b"tool", "worker_id", b"worker_id"]) -> None: ...
+
+global___ToolOffer = ToolOffer
+
+@typing.final
+class ListSessionsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    page_size: builtins.int
+    hub: builtins.str
+    """Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+    page, and hub after hub where they take several pages.
+    """
+    def __init__(
+        self,
+        *,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
+        hub: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListSessionsRequest = ListSessionsRequest
 
@@ -2691,16 +2903,22 @@ class ListSessionsResponse(google.protobuf.message.Message):
 
     SESSIONS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
     def sessions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SessionInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of hubs that did not answer in time, so that what they have is missing."""
+
     def __init__(
         self,
         *,
         sessions: collections.abc.Iterable[global___SessionInfo] | None = ...,
         next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "sessions", b"sessions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token", "sessions", b"sessions"]) -> None: ...
 
 global___ListSessionsResponse = ListSessionsResponse
 
@@ -2710,15 +2928,21 @@ class ListWorkersRequest(google.protobuf.message.Message):
 
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     page_token: builtins.str
     page_size: builtins.int
+    hub: builtins.str
+    """Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+    page, and hub after hub where they take several pages.
+    """
     def __init__(
         self,
         *,
         page_token: builtins.str = ...,
         page_size: builtins.int = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListWorkersRequest = ListWorkersRequest
 
@@ -2728,16 +2952,22 @@ class ListWorkersResponse(google.protobuf.message.Message):
 
     WORKERS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___WorkerInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of hubs that did not answer in time, so that what they have is missing."""
+
     def __init__(
         self,
         *,
         workers: collections.abc.Iterable[global___WorkerInfo] | None = ...,
         next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token", "workers", b"workers"]) -> None: ...
 
 global___ListWorkersResponse = ListWorkersResponse
 
@@ -2753,6 +2983,7 @@ class WorkerInfo(google.protobuf.message.Message):
     TOOLS_FIELD_NUMBER: builtins.int
     TOOL_COUNT_FIELD_NUMBER: builtins.int
     PEER_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     state: builtins.str
     """"connected", "draining" (it gets no new calls) or "silent" (it does not answer pings)."""
@@ -2763,6 +2994,8 @@ class WorkerInfo(google.protobuf.message.Message):
     tool_count: builtins.int
     peer: builtins.str
     """The name for logs in its hello."""
+    hub: builtins.str
+    """Name of the hub that it is connected to; empty without a cluster."""
     @property
     def connected_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -2780,9 +3013,10 @@ class WorkerInfo(google.protobuf.message.Message):
         tools: collections.abc.Iterable[builtins.str] | None = ...,
         tool_count: builtins.int = ...,
         peer: builtins.str = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["connected_at", b"connected_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_calls", b"active_calls", "capacity", b"capacity", "connected_at", b"connected_at", "peer", b"peer", "state", b"state", "tool_count", b"tool_count", "tools", b"tools", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["active_calls", b"active_calls", "capacity", b"capacity", "connected_at", b"connected_at", "hub", b"hub", "peer", b"peer", "state", b"state", "tool_count", b"tool_count", "tools", b"tools", "worker_id", b"worker_id"]) -> None: ...
 
 global___WorkerInfo = WorkerInfo
 
@@ -2794,6 +3028,7 @@ class ListCallsRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
     INCLUDE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     page_token: builtins.str
     page_size: builtins.int
     session_id: builtins.str
@@ -2802,6 +3037,10 @@ class ListCallsRequest(google.protobuf.message.Message):
     """Include the arguments of calls whose request the hub still holds, or whose arguments are all plain scalars.
     Arguments of more than 64 KiB are left out.
     """
+    hub: builtins.str
+    """Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+    page, and hub after hub where they take several pages.
+    """
     def __init__(
         self,
         *,
@@ -2809,8 +3048,9 @@ class ListCallsRequest(google.protobuf.message.Message):
         page_size: builtins.int = ...,
         session_id: builtins.str = ...,
         include_arguments: builtins.bool = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["include_arguments", b"include_arguments", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "include_arguments", b"include_arguments", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
 
 global___ListCallsRequest = ListCallsRequest
 
@@ -2820,16 +3060,22 @@ class ListCallsResponse(google.protobuf.message.Message):
 
     CALLS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
     def calls(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CallInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of hubs that did not answer in time, so that what they have is missing."""
+
     def __init__(
         self,
         *,
         calls: collections.abc.Iterable[global___CallInfo] | None = ...,
         next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["calls", b"calls", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["calls", b"calls", "missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListCallsResponse = ListCallsResponse
 
@@ -2869,6 +3115,7 @@ class CallInfo(google.protobuf.message.Message):
     KWARGS_FIELD_NUMBER: builtins.int
     DURATION_US_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     call_id: builtins.str
     """The hub's id for the call, unique while it runs. An agent run is also a call: its id is the run_id, unless another
     call has it, and its tool_id is the agent_id.
@@ -2887,6 +3134,8 @@ class CallInfo(google.protobuf.message.Message):
     """Time that is left until its deadline."""
     duration_us: builtins.int
     """Of a call that has ended."""
+    hub: builtins.str
+    """Name of the hub that owns its session; empty without a cluster."""
     @property
     def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -2922,9 +3171,10 @@ class CallInfo(google.protobuf.message.Message):
         kwargs: collections.abc.Mapping[builtins.str, google.protobuf.any_pb2.Any] | None = ...,
         duration_us: builtins.int = ...,
         error: global___ErrorInfo | None = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["error", b"error", "progress", b"progress", "started_at", b"started_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["args", b"args", "call_id", b"call_id", "duration_us", b"duration_us", "error", b"error", "kwargs", b"kwargs", "parent_id", b"parent_id", "progress", b"progress", "request_id", b"request_id", "session_id", b"session_id", "started_at", b"started_at", "state", b"state", "time_left_ms", b"time_left_ms", "tool_id", b"tool_id", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["args", b"args", "call_id", b"call_id", "duration_us", b"duration_us", "error", b"error", "hub", b"hub", "kwargs", b"kwargs", "parent_id", b"parent_id", "progress", b"progress", "request_id", b"request_id", "session_id", b"session_id", "started_at", b"started_at", "state", b"state", "time_left_ms", b"time_left_ms", "tool_id", b"tool_id", "worker_id", b"worker_id"]) -> None: ...
 
 global___CallInfo = CallInfo
 
@@ -2934,17 +3184,21 @@ class CancelCallRequest(google.protobuf.message.Message):
 
     CALL_ID_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     call_id: builtins.str
     """As in CallInfo."""
     reason: builtins.str
     """Appended to "the call was cancelled by an administrator" for the caller and the log; may be empty."""
+    hub: builtins.str
+    """The hub that lists it, by its name or incarnation. Empty: any that has it, first the one that is asked."""
     def __init__(
         self,
         *,
         call_id: builtins.str = ...,
         reason: builtins.str = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "reason", b"reason"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call_id", b"call_id", "hub", b"hub", "reason", b"reason"]) -> None: ...
 
 global___CancelCallRequest = CancelCallRequest
 
@@ -2955,18 +3209,24 @@ class ListRunsRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     SESSION_ID_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     page_token: builtins.str
     page_size: builtins.int
     session_id: builtins.str
     """Empty: those of every session."""
+    hub: builtins.str
+    """Only those of this hub, by its name or incarnation. Empty: those of all hubs of the cluster, oldest first within a
+    page, and hub after hub where they take several pages.
+    """
     def __init__(
         self,
         *,
         page_token: builtins.str = ...,
         page_size: builtins.int = ...,
         session_id: builtins.str = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]) -> None: ...
 
 global___ListRunsRequest = ListRunsRequest
 
@@ -2976,16 +3236,22 @@ class ListRunsResponse(google.protobuf.message.Message):
 
     RUNS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of hubs that did not answer in time, so that what they have is missing."""
+
     def __init__(
         self,
         *,
         runs: collections.abc.Iterable[global___RunInfo] | None = ...,
         next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token", "runs", b"runs"]) -> None: ...
 
 global___ListRunsResponse = ListRunsResponse
 
@@ -3000,6 +3266,7 @@ class RunInfo(google.protobuf.message.Message):
     STARTED_AT_FIELD_NUMBER: builtins.int
     CHUNKS_FIELD_NUMBER: builtins.int
     READERS_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     run_id: builtins.str
     agent_id: builtins.str
     session_id: builtins.str
@@ -3009,6 +3276,8 @@ class RunInfo(google.protobuf.message.Message):
     """Chunks so far."""
     readers: builtins.int
     """Current number of readers."""
+    hub: builtins.str
+    """Name of the hub that owns its session; empty without a cluster."""
     @property
     def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
@@ -3021,9 +3290,10 @@ class RunInfo(google.protobuf.message.Message):
         started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         chunks: builtins.int = ...,
         readers: builtins.int = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["started_at", b"started_at"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "chunks", b"chunks", "readers", b"readers", "run_id", b"run_id", "session_id", b"session_id", "started_at", b"started_at", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["agent_id", b"agent_id", "chunks", b"chunks", "hub", b"hub", "readers", b"readers", "run_id", b"run_id", "session_id", b"session_id", "started_at", b"started_at", "state", b"state"]) -> None: ...
 
 global___RunInfo = RunInfo
 

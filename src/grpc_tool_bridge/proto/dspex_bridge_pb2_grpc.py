@@ -1036,6 +1036,16 @@ class ToolBridgeAdminStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ListHubs = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListHubs',
+                request_serializer=dspex__bridge__pb2.ListHubsRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListHubsResponse.FromString,
+                _registered_method=True)
+        self.ListOffers = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListOffers',
+                request_serializer=dspex__bridge__pb2.ListOffersRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListOffersResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/dspex.bridge.ToolBridgeAdmin/ListSessions',
                 request_serializer=dspex__bridge__pb2.ListSessionsRequest.SerializeToString,
@@ -1074,6 +1084,20 @@ class ToolBridgeAdminServicer(object):
     last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
     pages.
     """
+
+    def ListHubs(self, request, context):
+        """The hubs of the cluster, by name; a hub without a cluster lists itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOffers(self, request, context):
+        """Where the tools that all sessions see are run: at which hub, and by which worker.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -1118,6 +1142,16 @@ class ToolBridgeAdminServicer(object):
 
 def add_ToolBridgeAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListHubs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHubs,
+                    request_deserializer=dspex__bridge__pb2.ListHubsRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListHubsResponse.SerializeToString,
+            ),
+            'ListOffers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOffers,
+                    request_deserializer=dspex__bridge__pb2.ListOffersRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListOffersResponse.SerializeToString,
+            ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
                     request_deserializer=dspex__bridge__pb2.ListSessionsRequest.FromString,
@@ -1162,6 +1196,60 @@ class ToolBridgeAdmin(object):
     last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
     pages.
     """
+
+    @staticmethod
+    def ListHubs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListHubs',
+            dspex__bridge__pb2.ListHubsRequest.SerializeToString,
+            dspex__bridge__pb2.ListHubsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOffers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListOffers',
+            dspex__bridge__pb2.ListOffersRequest.SerializeToString,
+            dspex__bridge__pb2.ListOffersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListSessions(request,

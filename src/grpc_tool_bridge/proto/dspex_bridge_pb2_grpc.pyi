@@ -473,6 +473,18 @@ class ToolBridgeAdminStub:
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    ListHubs: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListHubsRequest,
+        dspex_bridge_pb2.ListHubsResponse,
+    ]
+    """The hubs of the cluster, by name; a hub without a cluster lists itself."""
+
+    ListOffers: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListOffersRequest,
+        dspex_bridge_pb2.ListOffersResponse,
+    ]
+    """Where the tools that all sessions see are run: at which hub, and by which worker."""
+
     ListSessions: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.ListSessionsRequest,
         dspex_bridge_pb2.ListSessionsResponse,
@@ -514,6 +526,18 @@ class ToolBridgeAdminAsyncStub:
     pages.
     """
 
+    ListHubs: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListHubsRequest,
+        dspex_bridge_pb2.ListHubsResponse,
+    ]
+    """The hubs of the cluster, by name; a hub without a cluster lists itself."""
+
+    ListOffers: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListOffersRequest,
+        dspex_bridge_pb2.ListOffersResponse,
+    ]
+    """Where the tools that all sessions see are run: at which hub, and by which worker."""
+
     ListSessions: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.ListSessionsRequest,
         dspex_bridge_pb2.ListSessionsResponse,
@@ -554,6 +578,22 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
     last one. An entry that exists all the time is listed exactly once, even if others are added and removed between two
     pages.
     """
+
+    @abc.abstractmethod
+    def ListHubs(
+        self,
+        request: dspex_bridge_pb2.ListHubsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListHubsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListHubsResponse]]:
+        """The hubs of the cluster, by name; a hub without a cluster lists itself."""
+
+    @abc.abstractmethod
+    def ListOffers(
+        self,
+        request: dspex_bridge_pb2.ListOffersRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListOffersResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListOffersResponse]]:
+        """Where the tools that all sessions see are run: at which hub, and by which worker."""
 
     @abc.abstractmethod
     def ListSessions(

@@ -27,8 +27,8 @@ MAX_TAGS = 100
 MAX_WANTED_TAGS = 32
 MAX_ADDRESS_CHARS = 2_048
 MAX_SIGNATURE_CHARS = 262_144
-# An id of any characters, as base64.
-MAX_TOKEN_CHARS = 2_048
+# An id of any characters, as base64, and the hub that has it.
+MAX_TOKEN_CHARS = 2_048 + 64
 
 # Tool specs in one message, in either direction: gRPC's default limit with room for the other fields, and fewer nodes
 # than a message may have (``MAX_MESSAGE_NODES``).
@@ -78,6 +78,7 @@ _BOUNDS: Mapping[str, Bound] = {
     "ListWorkersRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListCallsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListRunsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
+    "ListOffersRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
 }
 # Checked one by one when they are registered.
 _UNCHECKED = frozenset({"ToolSpec"})

@@ -26,6 +26,7 @@ def test_names_are_the_protos_and_defaults_are_there() -> None:
         "variable_count": 0,
         "active_operations": 0,
         "metadata": {"a": "b"},
+        "hub": "",
     }
 
 

@@ -23,6 +23,8 @@ UNARY = [
     "CancelAgentRun",
     "HealthCheck",
     "GetMetrics",
+    "ListHubs",
+    "ListOffers",
     "ListSessions",
     "ListWorkers",
     "ListCalls",

@@ -120,7 +120,8 @@ defmodule ToolBridge.Proto.Table do
          {4, :tool_count, :int32, :one, nil},
          {5, :variable_count, :int32, :one, nil},
          {6, :active_operations, :int32, :one, nil},
-         {7, :metadata, :string, {:map, :string}, nil}
+         {7, :metadata, :string, {:map, :string}, nil},
+         {8, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.HeartbeatRequest, "dspex.bridge.HeartbeatRequest",
        [
@@ -613,25 +614,78 @@ defmodule ToolBridge.Proto.Table do
          {4, :fields, :string, {:map, :string}, nil},
          {5, :timestamp, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil}
        ]},
+      {ToolBridge.Proto.ListHubsRequest, "dspex.bridge.ListHubsRequest",
+       [
+         {1, :hub, :string, :one, nil}
+       ]},
+      {ToolBridge.Proto.ListHubsResponse, "dspex.bridge.ListHubsResponse",
+       [
+         {1, :hubs, {:message, ToolBridge.Proto.HubInfo}, :repeated, nil},
+         {2, :missing_hubs, :string, :repeated, nil}
+       ]},
+      {ToolBridge.Proto.HubInfo, "dspex.bridge.HubInfo",
+       [
+         {1, :name, :string, :one, nil},
+         {2, :incarnation, :string, :one, nil},
+         {3, :address, :string, :one, nil},
+         {4, :http_url, :string, :one, nil},
+         {5, :version, :string, :one, nil},
+         {6, :started_at, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
+         {7, :is_self, :bool, :one, nil},
+         {8, :state, :string, :one, nil},
+         {9, :reason, :string, :one, nil},
+         {10, :sessions, :int64, :one, nil},
+         {11, :workers, :int32, :one, nil},
+         {12, :tools, :int32, :one, nil},
+         {13, :active_calls, :int64, :one, nil},
+         {14, :room, :int64, :one, nil},
+         {15, :link, :string, :one, nil},
+         {16, :link_error, :string, :one, nil},
+         {17, :time, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
+         {18, :clock_ahead_us, :int64, :one, nil}
+       ]},
+      {ToolBridge.Proto.ListOffersRequest, "dspex.bridge.ListOffersRequest",
+       [
+         {1, :page_token, :string, :one, nil},
+         {2, :page_size, :int32, :one, nil},
+         {3, :hub, :string, :one, nil},
+         {4, :tool, :string, :one, nil}
+       ]},
+      {ToolBridge.Proto.ListOffersResponse, "dspex.bridge.ListOffersResponse",
+       [
+         {1, :offers, {:message, ToolBridge.Proto.ToolOffer}, :repeated, nil},
+         {2, :next_page_token, :string, :one, nil},
+         {3, :missing_hubs, :string, :repeated, nil}
+       ]},
+      {ToolBridge.Proto.ToolOffer, "dspex.bridge.ToolOffer",
+       [
+         {1, :tool, :string, :one, nil},
+         {2, :hub, :string, :one, nil},
+         {3, :worker_id, :string, :one, nil}
+       ]},
       {ToolBridge.Proto.ListSessionsRequest, "dspex.bridge.ListSessionsRequest",
        [
          {1, :page_token, :string, :one, nil},
-         {2, :page_size, :int32, :one, nil}
+         {2, :page_size, :int32, :one, nil},
+         {3, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.ListSessionsResponse, "dspex.bridge.ListSessionsResponse",
        [
          {1, :sessions, {:message, ToolBridge.Proto.SessionInfo}, :repeated, nil},
-         {2, :next_page_token, :string, :one, nil}
+         {2, :next_page_token, :string, :one, nil},
+         {3, :missing_hubs, :string, :repeated, nil}
        ]},
       {ToolBridge.Proto.ListWorkersRequest, "dspex.bridge.ListWorkersRequest",
        [
          {1, :page_token, :string, :one, nil},
-         {2, :page_size, :int32, :one, nil}
+         {2, :page_size, :int32, :one, nil},
+         {3, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.ListWorkersResponse, "dspex.bridge.ListWorkersResponse",
        [
          {1, :workers, {:message, ToolBridge.Proto.WorkerInfo}, :repeated, nil},
-         {2, :next_page_token, :string, :one, nil}
+         {2, :next_page_token, :string, :one, nil},
+         {3, :missing_hubs, :string, :repeated, nil}
        ]},
       {ToolBridge.Proto.WorkerInfo, "dspex.bridge.WorkerInfo",
        [
@@ -642,19 +696,22 @@ defmodule ToolBridge.Proto.Table do
          {5, :connected_at, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
          {6, :tools, :string, :repeated, nil},
          {7, :tool_count, :int32, :one, nil},
-         {8, :peer, :string, :one, nil}
+         {8, :peer, :string, :one, nil},
+         {9, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.ListCallsRequest, "dspex.bridge.ListCallsRequest",
        [
          {1, :page_token, :string, :one, nil},
          {2, :page_size, :int32, :one, nil},
          {3, :session_id, :string, :one, nil},
-         {4, :include_arguments, :bool, :one, nil}
+         {4, :include_arguments, :bool, :one, nil},
+         {5, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.ListCallsResponse, "dspex.bridge.ListCallsResponse",
        [
          {1, :calls, {:message, ToolBridge.Proto.CallInfo}, :repeated, nil},
-         {2, :next_page_token, :string, :one, nil}
+         {2, :next_page_token, :string, :one, nil},
+         {3, :missing_hubs, :string, :repeated, nil}
        ]},
       {ToolBridge.Proto.CallInfo, "dspex.bridge.CallInfo",
        [
@@ -671,23 +728,27 @@ defmodule ToolBridge.Proto.Table do
          {11, :args, {:message, ToolBridge.Proto.Google.Any}, :repeated, nil},
          {12, :kwargs, {:message, ToolBridge.Proto.Google.Any}, {:map, :string}, nil},
          {13, :duration_us, :int64, :one, nil},
-         {14, :error, {:message, ToolBridge.Proto.ErrorInfo}, :one, nil}
+         {14, :error, {:message, ToolBridge.Proto.ErrorInfo}, :one, nil},
+         {15, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.CancelCallRequest, "dspex.bridge.CancelCallRequest",
        [
          {1, :call_id, :string, :one, nil},
-         {2, :reason, :string, :one, nil}
+         {2, :reason, :string, :one, nil},
+         {3, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.ListRunsRequest, "dspex.bridge.ListRunsRequest",
        [
          {1, :page_token, :string, :one, nil},
          {2, :page_size, :int32, :one, nil},
-         {3, :session_id, :string, :one, nil}
+         {3, :session_id, :string, :one, nil},
+         {4, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.ListRunsResponse, "dspex.bridge.ListRunsResponse",
        [
          {1, :runs, {:message, ToolBridge.Proto.RunInfo}, :repeated, nil},
-         {2, :next_page_token, :string, :one, nil}
+         {2, :next_page_token, :string, :one, nil},
+         {3, :missing_hubs, :string, :repeated, nil}
        ]},
       {ToolBridge.Proto.RunInfo, "dspex.bridge.RunInfo",
        [
@@ -697,7 +758,8 @@ defmodule ToolBridge.Proto.Table do
          {4, :state, :string, :one, nil},
          {5, :started_at, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
          {6, :chunks, :int32, :one, nil},
-         {7, :readers, :int32, :one, nil}
+         {7, :readers, :int32, :one, nil},
+         {8, :hub, :string, :one, nil}
        ]},
       {ToolBridge.Proto.WatchEventsRequest, "dspex.bridge.WatchEventsRequest",
        [
@@ -816,6 +878,8 @@ defmodule ToolBridge.Proto.Table do
       {"CancelAgentRun", ToolBridge.Proto.CancelAgentRunRequest, ToolBridge.Proto.StatusResponse, false},
       {"HealthCheck", ToolBridge.Proto.HealthCheckRequest, ToolBridge.Proto.HealthCheckResponse, false},
       {"GetMetrics", ToolBridge.Proto.GetMetricsRequest, ToolBridge.Proto.MetricsResponse, false},
+      {"ListHubs", ToolBridge.Proto.ListHubsRequest, ToolBridge.Proto.ListHubsResponse, false},
+      {"ListOffers", ToolBridge.Proto.ListOffersRequest, ToolBridge.Proto.ListOffersResponse, false},
       {"ListSessions", ToolBridge.Proto.ListSessionsRequest, ToolBridge.Proto.ListSessionsResponse, false},
       {"ListWorkers", ToolBridge.Proto.ListWorkersRequest, ToolBridge.Proto.ListWorkersResponse, false},
       {"ListCalls", ToolBridge.Proto.ListCallsRequest, ToolBridge.Proto.ListCallsResponse, false},
