@@ -82,6 +82,9 @@ class SessionStore:
         self._ages = SessionAges(self._exists)
         self._ended: OrderedDict[str, str] = OrderedDict()
         self.tools = ToolScope()
+        # By id, the sessions of other hubs for which workers of this one offer tools. They are not listed, and nothing
+        # but these tools is kept of them.
+        self.guests: dict[str, Session] = {}
         self.tool_bytes = 0
         self.durable: DurableStore | None = None
         # What of the sessions is not stored yet.
@@ -276,6 +279,16 @@ class SessionStore:
             raise self._missing(session_id)
         return session
 
+    def find_holder(self, session_id: str) -> Session:
+        """Returns whose tools the tools of a session are here: a guest, or the session as ``find`` returns it."""
+        guest = self.guests.get(session_id)
+        return guest if guest is not None else self.find(session_id)
+
+    def peek_holder(self, session_id: str) -> Session:
+        """As ``find_holder``, without counting as the session's activity."""
+        guest = self.guests.get(session_id)
+        return guest if guest is not None else self.peek(session_id)
+
     @property
     def most_memory(self) -> int:
         """Bytes that the largest session holds."""
@@ -408,7 +421,7 @@ class SessionStore:
         self, session_id: str, tools: Iterable[ToolSource | Toolset], *, replaced: Collection[RegisteredTool] = ()
     ) -> list[RegisteredTool]:
         """Adds tools to a session in place of ``replaced``; a synchronous ``register_tools``."""
-        session = self.find(session_id)
+        session = self.find_holder(session_id)
         known = session.tools if session.tools is not None else ToolScope()
         added = register_in(
             known,
