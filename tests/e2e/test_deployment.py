@@ -16,6 +16,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from grpc_tool_bridge import GRPCToolBridge, Settings
+from grpc_tool_bridge.cluster.urls import parse
 from grpc_tool_bridge.stores.urls import sqlite_path
 from support.dockerfiles import last, stages
 from support.needs import needs
@@ -125,10 +126,10 @@ def probe(wanted: Mapping[str, Any], told: Mapping[str, Any], files: Files) -> N
 
 
 @needs("kustomize")
-@pytest.mark.parametrize("overlay", ["base", "tls", "durable"])
+@pytest.mark.parametrize("overlay", ["base", "tls", "durable", "cluster"])
 def test_every_pod_is_restricted_and_has_time_to_drain(overlay: str) -> None:
-    for deployment in (each for each in manifests(overlay) if each["kind"] == "Deployment"):
-        pod = deployment["spec"]["template"]["spec"]
+    for workload in (each for each in manifests(overlay) if each["kind"] in {"Deployment", "StatefulSet"}):
+        pod = workload["spec"]["template"]["spec"]
         (only,) = pod["containers"]
         assert pod["securityContext"]["runAsNonRoot"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -139,8 +140,13 @@ def test_every_pod_is_restricted_and_has_time_to_drain(overlay: str) -> None:
         }
         assert not pod["automountServiceAccountToken"]
         assert not pod["enableServiceLinks"]
+        if only["name"] == "nats":
+            config = (DEPLOY / "nats" / "nats.conf").read_text(encoding="utf-8")
+            (drain,) = re.findall(r'lame_duck_duration: "(\d+)s"', config)
+            assert pod["terminationGracePeriodSeconds"] > int(drain)
+            continue
         env = {each["name"]: each["value"] for each in only["env"]}
-        assert "TOOL_BRIDGE_TOKEN" not in env
+        assert not {"TOOL_BRIDGE_TOKEN", "TOOL_BRIDGE_CLUSTER_SECRET"} & set(env)
         settings = {name.removeprefix("TOOL_BRIDGE_").lower() for name in env} - {"tls_ca"}
         assert settings <= set(Settings.model_fields) | {"address"}
         waits = int(only.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", 0])[-1])
@@ -189,6 +195,38 @@ def test_the_compose_file_and_the_drop_in_keep_the_store_where_it_lasts() -> Non
     dropped = unit("tool-bridge.service.d/durable.conf")
     store = dropped["Environment"].removeprefix("TOOL_BRIDGE_STORE=")
     assert sqlite_path(store).parent == Path("/var/lib") / dropped["StateDirectory"]
+
+
+@needs("kustomize")
+def test_the_hubs_of_the_cluster_name_the_nodes_and_the_settings_that_there_are() -> None:
+    found = manifests("cluster")
+    (nodes,) = [each for each in found if each["kind"] == "StatefulSet"]
+    host = nodes["metadata"]["name"], nodes["spec"]["serviceName"]
+    names = [f"{host[0]}-{number}.{host[1]}" for number in range(nodes["spec"]["replicas"])]
+    env = {each["name"]: each["value"] for each in container(found, "hub")["env"]}
+    assert parse(env["TOOL_BRIDGE_STORE"]).servers == tuple(f"{name}:4222" for name in names)
+    assert parse(env["TOOL_BRIDGE_STORE"]).tls
+    (only,) = nodes["spec"]["template"]["spec"]["containers"]
+    assert only["args"][-1] == ",".join(f"nats-route://{name}:6222" for name in names)
+    mounts = {each["mountPath"] for each in container(found, "hub")["volumeMounts"]}
+    files = [value for name, value in env.items() if "NATS_TLS" in name or name.endswith("SECRET_FILE")]
+    assert {str(Path(file).parent) for file in files} <= mounts
+
+
+def test_the_compose_file_of_a_cluster_names_the_nodes_and_the_settings_that_there_are() -> None:
+    services = yaml.safe_load((DEPLOY / "compose" / "cluster.yaml").read_text(encoding="utf-8"))["services"]
+    nodes = [name for name in services if name.startswith("nats-")]
+    hubs = [name for name in services if name.startswith("hub-")]
+    assert (len(nodes), len(hubs)) == (3, 3)
+    for name in hubs:
+        env = services[name]["environment"]
+        assert env["TOOL_BRIDGE_HUB_NAME"] == name
+        assert parse(env["TOOL_BRIDGE_STORE"]).servers == tuple(f"{node}:4222" for node in nodes)
+        assert {each.removeprefix("TOOL_BRIDGE_").lower() for each in env} <= set(Settings.model_fields)
+    for name in nodes:
+        assert services[name]["command"][-1] == ",".join(f"nats-route://{node}:6222" for node in nodes)
+        assert services[name]["environment"]["NATS_NAME"] == name
+    assert services["worker"]["environment"]["TOOL_BRIDGE_ADDRESS"] == ",".join(f"{hub}:50051" for hub in hubs)
 
 
 @needs("kustomize")

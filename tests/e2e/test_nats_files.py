@@ -3,18 +3,23 @@
 import asyncio
 import contextlib
 import re
+import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nats
 import pytest
 import trustme
 from nats.errors import NoServersError
 from nats.js.errors import APIError
 
+from grpc_tool_bridge import Settings
+from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.urls import parse
 from support.nats_nodes import PROGRAM, free_ports
 from support.patience import PATIENCE
 from support.programs import ROOT, environment
@@ -28,21 +33,16 @@ class Node:
 
     Args:
         folder: Where its files are.
-        authority: Issues its certificate, which is for ``localhost``.
+        authority: Issues its certificate.
+        name: What its certificate is for.
     """
 
-    def __init__(self, folder: Path, authority: trustme.CA) -> None:
-        self.port, routes = free_ports(2)
+    def __init__(self, folder: Path, authority: trustme.CA, name: str = "localhost") -> None:
+        folder.mkdir(exist_ok=True)
+        self.port, self.route, self.monitor = free_ports(3)
         self.authority, self.folder = authority, folder
-        config = (FILES / "nats.conf").read_text(encoding="utf-8")
-        for there, here in (("4222", self.port), ("6222", routes), ("8222", -1)):
-            config = config.replace(f'"0.0.0.0:{there}"', f'"127.0.0.1:{here}"')
-        # Nodes of a cluster need others; this one stands alone.
-        config = re.sub(r"\ncluster \{.*?\n\}\n", "\n", config, flags=re.DOTALL)
-        (folder / "nats.conf").write_text(config, encoding="utf-8")
-        (folder / "accounts.conf").write_text((FILES / "accounts.conf").read_text(encoding="utf-8"), encoding="utf-8")
         authority.cert_pem.write_to_path(folder / "ca.crt")
-        self.certificate("node", "localhost")
+        self.certificate("node", name)
 
     def certificate(self, file: str, name: str) -> None:
         """Writes a certificate for a name."""
@@ -54,13 +54,31 @@ class Node:
     def url(self) -> str:
         return f"tls://localhost:{self.port}"
 
+    @property
+    def log(self) -> str:
+        return (self.folder / "node.log").read_text(encoding="utf-8")
+
+    def healthz(self) -> int:
+        """Returns the status of its own check; 0: it does not answer."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.monitor}/healthz").status_code
+        return 0
+
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """Runs it until the end of the block."""
-        where = {"NATS_NAME": "n1", "NATS_STORE": str(self.folder / "store"), "NATS_TLS_CA": str(self.folder / "ca.crt")}
-        where |= {"NATS_TLS_CERT": str(self.folder / "node.crt"), "NATS_TLS_KEY": str(self.folder / "node.key")}
-        log = self.folder / "node.log"
-        command = [str(PROGRAM), "-c", str(self.folder / "nats.conf"), "--log", str(log)]
+    def running(self, *others: "Node") -> Iterator[None]:
+        """Runs it until the end of the block, with others in a cluster or alone."""
+        config = (FILES / "nats.conf").read_text(encoding="utf-8")
+        for there, here in (("4222", self.port), ("6222", self.route), ("8222", self.monitor)):
+            config = config.replace(f'"0.0.0.0:{there}"', f'"127.0.0.1:{here}"')
+        if not others:
+            config = re.sub(r"\ncluster \{.*?\n\}\n", "\n", config, flags=re.DOTALL)
+        (self.folder / "nats.conf").write_text(config, encoding="utf-8")
+        shutil.copy(FILES / "accounts.conf", self.folder)
+        here, routes = self.folder, [f"nats-route://localhost:{other.route}" for other in others]
+        where = {"NATS_NAME": here.name, "NATS_STORE": str(here / "store"), "NATS_TLS_CA": str(here / "ca.crt")}
+        where |= {"NATS_TLS_CERT": str(here / "node.crt"), "NATS_TLS_KEY": str(here / "node.key")}
+        command = [str(PROGRAM), "--config", str(here / "nats.conf"), "--log", str(here / "node.log")]
+        command += ["--routes", ",".join(routes)] if routes else []
         process = subprocess.Popen(command, env=environment(**where), process_group=0)
         try:
             yield
@@ -73,7 +91,7 @@ class Node:
         context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
         if file is not None:
             context.load_cert_chain(self.folder / f"{file}.crt", self.folder / f"{file}.key")
-        once: dict[str, Any] = {"allow_reconnect": False, "max_reconnect_attempts": 1, **options}
+        once: dict[str, Any] = {"allow_reconnect": False, "inbox_prefix": "tool-bridge.i", **options}
         return await nats.connect(self.url, tls=context, tls_hostname="localhost", **once)
 
 
@@ -160,3 +178,47 @@ async def test_nobody_else_gets_in(node: Node) -> None:
     for certificate in (None, "stranger", "foreign"):
         with pytest.raises((NoServersError, ssl.SSLError, OSError, nats.errors.Error)):
             await soon(node.connect(certificate))
+
+
+async def test_a_hub_s_own_connection_makes_its_stream_and_uses_it_with_that_account(node: Node) -> None:
+    await listening(node)
+    settings = Settings(
+        nats_tls_ca=node.folder / "ca.crt",
+        nats_tls_cert=node.folder / "hub.crt",
+        nats_tls_key=node.folder / "hub.key",
+    )
+    bus = Bus(parse(node.url), settings)
+    await soon(bus.open())
+    try:
+        subject = bus.names.session("s")
+        assert await bus.append(subject, b"a", last=0) == 1
+        last = await bus.last(subject)
+        assert last is not None
+        assert last.data == b"a"
+        assert [message.data async for message in bus.read(subject)] == [b"a"]
+        assert [found async for found in bus.subjects(bus.names.sessions)] == [(subject, 1)]
+        await bus.purge(subject, 2)
+        assert await bus.last(subject) is None
+    finally:
+        await bus.aclose()
+
+
+async def test_three_nodes_are_a_cluster_which_nobody_joins_with_the_certificate_of_a_hub(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    nodes = [Node(tmp_path / f"n{number}", authority) for number in (1, 2, 3)]
+    intruder = Node(tmp_path / "intruder", authority, "hub")
+    with contextlib.ExitStack() as stack:
+        for node in nodes:
+            stack.enter_context(node.running(*nodes))
+        await until(lambda: all(node.healthz() == 200 for node in nodes), "for the cluster")
+        stack.enter_context(intruder.running(*nodes))
+        await until(lambda: any("authentication error" in node.log for node in nodes), "for the refusal")
+        assert intruder.healthz() != 200
+        nodes[0].certificate("hub", "hub")
+        connection = await nodes[0].connect("hub")
+        made = await soon(
+            connection.jetstream().add_stream(name="TOOL_BRIDGE", subjects=["tool-bridge.s.*"], num_replicas=3)
+        )
+        assert made.cluster is not None
+        assert {made.cluster.leader, *(each.name for each in made.cluster.replicas or ())} == {"n1", "n2", "n3"}
+        await connection.close()
