@@ -14,6 +14,7 @@ import httpx
 import nats
 import pytest
 import trustme
+from nats.aio.client import Client
 from nats.errors import NoServersError
 from nats.js.errors import APIError
 
@@ -86,7 +87,7 @@ class Node:
             process.kill()
             process.wait(PATIENCE)
 
-    async def connect(self, file: str | None, **options: Any) -> nats.NATS:
+    async def connect(self, file: str | None, **options: Any) -> Client:
         """Connects with a certificate, or with none."""
         context = ssl.create_default_context(cafile=str(self.folder / "ca.crt"))
         if file is not None:
@@ -104,7 +105,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 @pytest.fixture
-async def hub(node: Node) -> AsyncIterator[tuple[nats.NATS, list[str]]]:
+async def hub(node: Node) -> AsyncIterator[tuple[Client, list[str]]]:
     """A connection as that of a hub, and what it was refused."""
     refused: list[str] = []
 
@@ -128,7 +129,7 @@ async def listening(node: Node) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_hub_may_use_the_stream_and_the_subjects_of_its_cluster(hub: tuple[nats.NATS, list[str]]) -> None:
+async def test_a_hub_may_use_the_stream_and_the_subjects_of_its_cluster(hub: tuple[Client, list[str]]) -> None:
     connection, refused = hub
     stream = connection.jetstream()
     made = await soon(stream.add_stream(name="TOOL_BRIDGE", subjects=["tool-bridge.s.*"], allow_direct=True))
@@ -146,7 +147,7 @@ async def test_a_hub_may_use_the_stream_and_the_subjects_of_its_cluster(hub: tup
 
 
 @pytest.mark.parametrize("subject", ["other.s.1", "$JS.API.STREAM.DELETE.TOOL_BRIDGE", "$SYS.REQ.SERVER.PING", "tool"])
-async def test_a_hub_may_publish_nowhere_else(subject: str, hub: tuple[nats.NATS, list[str]]) -> None:
+async def test_a_hub_may_publish_nowhere_else(subject: str, hub: tuple[Client, list[str]]) -> None:
     connection, refused = hub
     await connection.publish(subject, b"x")
     await until(lambda: refused, "for the refusal")
@@ -154,14 +155,14 @@ async def test_a_hub_may_publish_nowhere_else(subject: str, hub: tuple[nats.NATS
 
 
 @pytest.mark.parametrize("subject", [">", "$SYS.>", "other.>"])
-async def test_a_hub_may_read_nothing_else(subject: str, hub: tuple[nats.NATS, list[str]]) -> None:
+async def test_a_hub_may_read_nothing_else(subject: str, hub: tuple[Client, list[str]]) -> None:
     connection, refused = hub
     await connection.subscribe(subject)
     await until(lambda: refused, "for the refusal")
     assert f'permissions violation for subscription to "{subject.lower()}"' in refused[0].lower()
 
 
-async def test_a_hub_may_have_no_other_stream(hub: tuple[nats.NATS, list[str]]) -> None:
+async def test_a_hub_may_have_no_other_stream(hub: tuple[Client, list[str]]) -> None:
     connection, refused = hub
     await soon(connection.jetstream().add_stream(name="TOOL_BRIDGE", subjects=["tool-bridge.s.*"]))
     with pytest.raises((TimeoutError, APIError, nats.errors.TimeoutError)):
