@@ -416,4 +416,3 @@ def settle(change: Write, error: ToolBridgeError | None) -> None:
         change.settle(error)
     except Exception as fault:  # noqa: BLE001 - it is logged
         log_fault(_log, "a change of a session has a fault", error=fault)
-
