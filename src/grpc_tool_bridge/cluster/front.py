@@ -11,7 +11,6 @@ from grpc_tool_bridge.cluster.certainty import Certainty
 from grpc_tool_bridge.cluster.holds import ClusterHold, Holds
 from grpc_tool_bridge.cluster.interfaces import Guests
 from grpc_tool_bridge.cluster.owners import Owners
-from grpc_tool_bridge.cluster.passed_calls import pass_call, pass_stream
 from grpc_tool_bridge.cluster.passing import Here, Passing, metadata_of
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
@@ -350,7 +349,7 @@ class ClusterHub:
             return await self.answer(name, request, context, response, local, failed)
         as_bytes, payload = bool(context.payload), context.payload or request.SerializeToString()
         try:
-            data = await pass_call(way[0], name, payload, context, metadata=way[1])
+            data = await way[0].call(name, payload, deadline=context.deadline, metadata=way[1], asker=context.asker)
         except ToolBridgeError as error:
             return failed(request, error)
         return data if as_bytes else response.FromString(bytes(data))
@@ -379,7 +378,7 @@ class ClusterHub:
         if way is None:
             return self.messages(name, request, context, lambda: local(request, context))
         as_bytes, payload = bool(context.payload), context.payload or request.SerializeToString()
-        messages = pass_stream(way[0], name, payload, context, metadata=way[1])
+        messages = way[0].stream(name, payload, deadline=context.deadline, metadata=way[1], asker=context.asker)
         return _read(messages, None if as_bytes else METHODS[name].response)
 
     # ---------------------------------------------------------------------------------------------------- agents

@@ -1,12 +1,15 @@
 """What the front of a hub needs of the other parts of its cluster."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.cluster.places import Place
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
+from grpc_tool_bridge.rpc.asks import Asker
+from grpc_tool_bridge.rpc.buffers import Payload
 
 
 class Locator(Protocol):
@@ -43,6 +46,59 @@ class Locator(Protocol):
         """Calls ``changed`` when it has become certain, or no longer is."""
 
 
+class Way(Protocol):
+    """The way of nested calls back to the hub that made a call.
+
+    Attributes:
+        name: The other hub's, for error texts.
+    """
+
+    name: str
+
+    async def call(
+        self,
+        method: str,
+        payload: Payload,
+        *,
+        deadline: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        asker: Asker | None = None,
+        on_event: Callable[[LinkEvent], None] | None = None,
+    ) -> Payload:
+        """Makes a call with one answer; cancelling the wait cancels it there.
+
+        Args:
+            method: Such as "ExecuteTool".
+            payload: The serialized request.
+            deadline: When its caller stops waiting, on the monotonic clock; None: never.
+            metadata: Sent with it.
+            asker: Answers the questions of its tool; None: nobody does.
+            on_event: Called with each progress and log record that the other hub sends for it.
+
+        Returns:
+            The serialized answer.
+
+        Raises:
+            ToolBridgeError: The other hub's error, whole; UnavailableError if the link was lost.
+        """
+        ...
+
+    def stream(
+        self,
+        method: str,
+        payload: Payload,
+        *,
+        deadline: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        asker: Asker | None = None,
+        on_event: Callable[[LinkEvent], None] | None = None,
+    ) -> AsyncGenerator[Payload, None]:
+        """Makes a call with a stream of answers; arguments and errors as for ``call``.
+
+        The other hub sends no more than its reader takes; closing the generator cancels the call there.
+        """
+
+
 class PeerCalls(Protocol):
     """The links to the other hubs; ``Peers`` is one."""
 
@@ -53,14 +109,14 @@ class PeerCalls(Protocol):
 class Guests(Protocol):
     """The calls that other hubs run here, and the tools that workers offer here for their sessions."""
 
-    def way_of(self, parent: Any) -> tuple[PeerLink, Mapping[str, str]] | None:
+    def way_of(self, parent: Any) -> tuple[Way, Mapping[str, str]] | None:
         """Returns how a nested call of a peer's call reaches the hub that made it; None if the call is no peer's.
 
         Args:
             parent: ``RequestContext.parent`` of the nested call.
 
         Returns:
-            The link to that hub, and the metadata that names the call.
+            The way to that hub, and the metadata that names the call.
         """
 
     async def register(self, link: Any, request: pb.RegisterToolsRequest) -> pb.RegisterToolsResponse:

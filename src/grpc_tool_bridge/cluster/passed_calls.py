@@ -1,7 +1,7 @@
 """One request that is passed on to another hub, with the questions of its tool."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 
 from grpc_tool_bridge.cluster.peer_calls import OnEvent, PeerCall
 from grpc_tool_bridge.cluster.peers import PeerLink
@@ -19,7 +19,6 @@ async def pass_call(
     payload: Payload,
     context: RequestContext,
     *,
-    metadata: Mapping[str, str] | None = None,
     on_event: OnEvent | None = None,
 ) -> Payload:
     """Passes a request on that has one answer, and returns that; cancelling the wait cancels it.
@@ -29,7 +28,6 @@ async def pass_call(
         method: Such as "ExecuteTool".
         payload: The serialized request.
         context: Its context: the deadline passes, and the questions of its tool come back.
-        metadata: Sent with it.
         on_event: Called with what the other hub reports meanwhile.
 
     Raises:
@@ -37,7 +35,7 @@ async def pass_call(
         DeadlineExceededError: There was no answer in time.
         ToolBridgeError: The other hub's error.
     """
-    call = _PassedCall(method, context, metadata, on_event, streaming=False)
+    call = _PassedCall(method, context, on_event, streaming=False)
     try:
         return await peer.start(call, payload, waits=False).answer()
     finally:
@@ -50,13 +48,12 @@ async def pass_stream(
     payload: Payload,
     context: RequestContext,
     *,
-    metadata: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Payload, None]:
     """Passes a request on that has a stream of answers, and yields them; arguments and errors as for ``pass_call``.
 
     The other hub sends no more than its reader takes; closing the generator cancels the request.
     """
-    call = _PassedCall(method, context, metadata, None, streaming=True)
+    call = _PassedCall(method, context, None, streaming=True)
     try:
         peer.start(call, payload, waits=False)
         while (message := await call.read()) is not None:
@@ -73,7 +70,6 @@ class _PassedCall(PeerCall):
         self,
         method: str,
         context: RequestContext,
-        metadata: Mapping[str, str] | None,
         on_event: OnEvent | None,
         *,
         streaming: bool,
@@ -89,7 +85,6 @@ class _PassedCall(PeerCall):
             self._questions = _Questions(self, asker)
         super().__init__(
             method,
-            metadata=metadata,
             timeout=timeout,
             streaming=streaming,
             on_event=on_event,
