@@ -47,7 +47,6 @@ async def pass_stream(
     method: str,
     payload: Payload,
     context: RequestContext,
-    *,
 ) -> AsyncGenerator[Payload, None]:
     """Passes a request on that has a stream of answers, and yields them; arguments and errors as for ``pass_call``.
 
