@@ -6,13 +6,13 @@ from typing import Any, Self
 from grpc_tool_bridge import Settings, ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.cluster.certainty import Certainty
+from grpc_tool_bridge.cluster.endpoint import HubName
 from grpc_tool_bridge.cluster.front import ClusterHub
 from grpc_tool_bridge.cluster.owned_hub import OwnedHub
 from grpc_tool_bridge.cluster.owners import Owners
-from grpc_tool_bridge.cluster.peer_calls import DialledPeer
+from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import UnavailableError
-from grpc_tool_bridge.link.dialer import Dialer
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -51,7 +51,7 @@ class MemoryHub:
         self.store = SharedStore(cluster.book, name)
         self.hub = Hub(settings, tools, durable=self.store)
         self.certainty = Certainty(self.store)
-        self.peers: dict[str, DialledPeer] = {}
+        self.peers: dict[str, PeerLink] = {}
         self.owners = Owners(self.hub, self.store, self, self.certainty)
         self.guests = NoGuests()
         self.front = ClusterHub(self.hub, self.certainty, self.owners, self.guests)
@@ -59,11 +59,10 @@ class MemoryHub:
         self.owned = OwnedHub(self.hub, self.certainty)
         self.for_peers = LinkServer(self.owned, settings)
         self.for_clients = LinkServer(self.front, settings)
-        self.dialers: dict[str, Dialer] = {}
         self._cluster = cluster
         self.bridges: list[ToolBridge] = []
 
-    def get(self, incarnation: str) -> DialledPeer | None:
+    def get(self, incarnation: str) -> PeerLink | None:
         return self.peers.get(incarnation)
 
     def _lost(self, session_ids: Iterable[str], why: str) -> None:
@@ -77,9 +76,10 @@ class MemoryHub:
         return self
 
     async def link_to(self, other: "MemoryHub") -> None:
-        dialer = self.dialers[other.name] = Dialer(MemoryConnection(other.for_peers.serve))
-        await dialer.connect(5)
-        self.peers[other.name] = DialledPeer(other.name, dialer)
+        endpoint: Any = MemoryConnection(other.for_peers.serve)
+        link = PeerLink(HubName(other.name, other.name), endpoint, serves=None, features=(), on_linked=lambda _: None)
+        await link.connect(5)
+        self.peers[other.name] = link
 
     async def bridge(self, session_id: str | None = None, **options: Any) -> ToolBridge:
         """Opens a session for a client that is linked to this hub."""
@@ -93,16 +93,15 @@ class MemoryHub:
         """Ends as a hub that was killed: nobody is told, and its lease is closed by others later."""
         self.store.certain = False
         for other in self._cluster.hubs.values():
-            dialer = other.dialers.pop(self.name, None)
-            other.peers.pop(self.name, None)
-            if dialer is not None:
-                await dialer.close()
+            link = other.peers.pop(self.name, None)
+            if link is not None:
+                await link.aclose(f"hub {self.name} is gone")
 
     async def stop(self) -> None:
         for bridge in self.bridges:
             await bridge.close()
-        for dialer in self.dialers.values():
-            await dialer.close()
+        for link in self.peers.values():
+            await link.aclose("the test is over")
         await self.front.aclose()
         await self.hub.drain(0)
         await self.hub.aclose()

@@ -97,7 +97,7 @@ class SharedStore:
             return None
         former, chain.owner = chain.owner, self.incarnation
         stored = copy.deepcopy(chain.stored)
-        stored.reserved = self.book.reserved.get(former, 0)
+        stored.above = self.book.reserved.get(former, 0)
         return stored
 
     def on_lost(self, callback: Callable[[Sequence[str], str], None]) -> None:

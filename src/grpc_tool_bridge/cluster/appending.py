@@ -182,7 +182,7 @@ class Appender:
             if self.is_certain():
                 return True
             # What makes it certain is a message of NATS, which comes to one who knows nothing of this.
-            await asyncio.sleep(PAUSE_SECONDS)  # noqa: ASYNC110 - as above
+            await asyncio.sleep(PAUSE_SECONDS)
         return False
 
     def _appended(self, seconds: float) -> None:

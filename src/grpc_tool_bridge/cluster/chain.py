@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from grpc_tool_bridge.cluster import changes
 from grpc_tool_bridge.cluster.appending import (
     PAUSE_SECONDS,
     WRITE_TIMEOUT_SECONDS,
@@ -17,6 +18,7 @@ from grpc_tool_bridge.cluster.image import SessionImage
 from grpc_tool_bridge.cluster.message import ROLLUP, Message, keep_for
 from grpc_tool_bridge.cluster.pending import CallsAhead, PendingChange
 from grpc_tool_bridge.cluster.records import Author, part_bytes
+from grpc_tool_bridge.cluster.replay import apply
 from grpc_tool_bridge.core.writes import Write
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
@@ -50,6 +52,10 @@ _log = logging.getLogger(__name__)
 _PART, _WHOLE, _END = "part", "whole", "end"
 
 
+# Called with a chain in which nothing more is stored: with None if its session has ended, else with the error for it.
+OnEnd = Callable[["Chain", ToolBridgeError | None], None]
+
+
 class Chain:
     """Stores the changes of a session in order: those that wait go into one record, of which one is on its way at once.
 
@@ -60,7 +66,7 @@ class Chain:
         subject: Of the chain.
         image: What is stored.
         token: How often the session has been taken over.
-        on_end: Called when it has ended or was lost, with the error for its session; None: it has ended.
+        on_end: See ``OnEnd``.
 
     Attributes:
         image, token: As given.
@@ -82,7 +88,7 @@ class Chain:
         image: SessionImage,
         *,
         token: int,
-        on_end: Callable[["Chain", ToolBridgeError | None], None],
+        on_end: OnEnd,
     ) -> None:
         self._appender = appender
         self._subject = subject
@@ -109,6 +115,11 @@ class Chain:
     def token(self) -> int:
         """How often the session has been taken over."""
         return self._author.token
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether its session is stored."""
+        return self.count > 0
 
     @property
     def waiting(self) -> int:
@@ -321,6 +332,20 @@ class Chain:
                 return
         raise BehindError(is_unsure=True)
 
+    async def take(self, calls_end_at: float, until: float) -> None:
+        """Takes the session for this life of the hub; nothing has been submitted.
+
+        Args:
+            calls_end_at: When calls are forgotten that were running, in seconds since the epoch.
+            until: Time of the monotonic clock until which it is tried.
+
+        Raises:
+            BehindError, NotAppendedError: As for ``Appender.append``.
+        """
+        change = changes.take(calls_end_at)
+        await self._append_parts(JournalBody(changes=[change]).SerializeToString(), _WHOLE, None, until)
+        apply(self.image, change)
+
     async def _append_parts(self, body: bytes, kind: str, headers: Mapping[str, str] | None, until: float) -> int:
         first = 0
         most = part_bytes(self._appender.bus.max_payload)
@@ -416,4 +441,3 @@ def settle(change: Write, error: ToolBridgeError | None) -> None:
         change.settle(error)
     except Exception as fault:  # noqa: BLE001 - it is logged
         log_fault(_log, "a change of a session has a fault", error=fault)
-

@@ -1,6 +1,7 @@
 """Facts that all hubs of a cluster share: small messages, each the only one of its subject."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -70,6 +71,12 @@ class SharedRevisions:
         self.reserved = int(message.data) if message is not None else 0
         return self.reserved
 
+    async def inherit(self) -> int:
+        """Returns the same for a hub that stands alone: what was reserved is its own, and it may give that back."""
+        await self.read()
+        self._mine = self._sequence
+        return self.reserved
+
     def reserve(self, up_to: int) -> Write:
         """Has no hub begin with a revision up to one; a lower one than before gives back what this hub has reserved."""
         self._wanted = up_to
@@ -77,6 +84,13 @@ class SharedRevisions:
             self._write = Write()
             self._tasks.spawn(self._store(), "reservation of revisions")
         return self._write
+
+    async def idle(self) -> None:
+        """Waits until what was reserved is stored, for a while."""
+        if self._write is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FACT_SECONDS):
+                    await self._write
 
     async def _store(self) -> None:
         stored = None

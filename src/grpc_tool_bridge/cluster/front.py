@@ -32,7 +32,9 @@ _MAX_DEFAULTS = 1_000
 _OPENING_TRIES = 3
 
 
-def _passed(name: str, failed: Callable[[Any, ToolBridgeError], Any] | None = None) -> Callable[..., Any]:
+def _passed(
+    name: str, failed: Callable[[Any, ToolBridgeError], Any] | None = None
+) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Returns a method with one answer that is passed on if its session is elsewhere.
 
     Args:
@@ -42,7 +44,7 @@ def _passed(name: str, failed: Callable[[Any, ToolBridgeError], Any] | None = No
     attribute, response = METHODS[name].attribute, METHODS[name].response
 
     def passed(self: "ClusterHub", request: Any, context: RequestContext = LOCAL) -> Coroutine[Any, Any, Any]:
-        local = getattr(self.hub, attribute)
+        local: Callable[[Any], Coroutine[Any, Any, Any]] = getattr(self.hub, attribute)
         if self.owners.is_here(request.session_id):
             return local(request)
         return self.answer(name, request, context, response, lambda: local(request), failed)
@@ -56,7 +58,7 @@ def _passed_stream(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
     attribute = METHODS[name].attribute
 
     def passed(self: "ClusterHub", request: Any, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
-        local = getattr(self.hub, attribute)
+        local: Callable[[Any], AsyncGenerator[Any, None]] = getattr(self.hub, attribute)
         if self.owners.is_here(request.session_id):
             return local(request)
         return self.messages(name, request, context, lambda: local(request))
@@ -207,7 +209,9 @@ class ClusterHub:
         """As in ``Hub``: creates a session at this hub, or attaches to one anywhere."""
         if not request.session_id or self.owners.is_here(request.session_id):
             return await self.hub.initialize_session(request)
-        for left in reversed(range(_OPENING_TRIES)):
+        tries = 0
+        while True:
+            tries += 1
             response: pb.InitializeSessionResponse = await self.answer(
                 "InitializeSession",
                 request,
@@ -217,10 +221,9 @@ class ClusterHub:
                 _failed_opening,
                 lambda event: self._take_defaults(request.session_id, event),
             )
-            if not left or response.error.type != ConflictError.default_type:
-                break
+            if tries == _OPENING_TRIES or response.error.type != ConflictError.default_type:
+                return response
             # Another hub was faster to create it.
-        return response
 
     def _take_defaults(self, session_id: str, event: LinkEvent) -> None:
         fields = metadata_of(event, METADATA_LOGGER)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.cluster.places import Place
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -45,8 +46,8 @@ class Locator(Protocol):
         """Calls ``changed`` when it has become certain, or no longer is."""
 
 
-class PeerLink(Protocol):
-    """Makes calls to another hub.
+class Way(Protocol):
+    """The way of nested calls back to the hub that made a call.
 
     Attributes:
         name: The other hub's, for error texts.
@@ -78,7 +79,7 @@ class PeerLink(Protocol):
             The serialized answer.
 
         Raises:
-            ToolBridgeError: The other hub's error, whole; ToolCommunicationError if the link was lost.
+            ToolBridgeError: The other hub's error, whole; UnavailableError if the link was lost.
         """
         ...
 
@@ -102,20 +103,20 @@ class PeerCalls(Protocol):
     """The links to the other hubs; ``Peers`` is one."""
 
     def get(self, incarnation: str) -> PeerLink | None:
-        """Returns the link to a hub; None if there is none now."""
+        """Returns the link to a hub; None if the hub is not known, or gone. It may not be up."""
 
 
 class Guests(Protocol):
     """The calls that other hubs run here, and the tools that workers offer here for their sessions."""
 
-    def way_of(self, parent: Any) -> tuple[PeerLink, Mapping[str, str]] | None:
+    def way_of(self, parent: Any) -> tuple[Way, Mapping[str, str]] | None:
         """Returns how a nested call of a peer's call reaches the hub that made it; None if the call is no peer's.
 
         Args:
             parent: ``RequestContext.parent`` of the nested call.
 
         Returns:
-            The link to that hub, and the metadata that names the call.
+            The way to that hub, and the metadata that names the call.
         """
 
     async def register(self, link: Any, request: pb.RegisterToolsRequest) -> pb.RegisterToolsResponse:

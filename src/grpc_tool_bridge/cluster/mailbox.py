@@ -85,7 +85,7 @@ class Mailbox(Outlet):
             self._subscription = await self._nc.subscribe(self.subject(self.incarnation, "*"), cb=self._take)
             # Nobody may dial before the server knows of it.
             await self._nc.flush()
-        except Exception as error:  # noqa: BLE001 - whatever nats-py raises
+        except Exception as error:
             raise unreachable(error) from error
         self._beat_later()
 
@@ -216,7 +216,7 @@ class Mailbox(Outlet):
             raise link_error(Code.UNAVAILABLE, NOT_CONNECTED)
         try:
             answer = await self._nc.request(subject, message, timeout=seconds)
-        except Exception as error:  # noqa: BLE001 - whatever nats-py raises
+        except Exception as error:
             raise unreachable(error) from error
         return bytes(answer.data)
 

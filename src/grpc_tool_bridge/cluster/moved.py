@@ -14,8 +14,3 @@ def elsewhere(session_id: str, why: str) -> UnavailableError:
 def is_elsewhere(error: ToolBridgeError) -> bool:
     """Returns whether an error says that a hub does not have the session, and that nothing has begun."""
     return isinstance(error, UnavailableError) and ELSEWHERE in error.details
-
-
-def unsent(hub: str) -> UnavailableError:
-    """Returns the error for a request that was not sent to a hub, since there is no link to it."""
-    return UnavailableError(f"there is no link to the hub {hub}; call again", details={ELSEWHERE: "true"})

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.certainty import Certainty
-from grpc_tool_bridge.cluster.interfaces import Locator, PeerCalls, PeerLink
+from grpc_tool_bridge.cluster.interfaces import Locator, PeerCalls
+from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan, Owned, Place
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import UnavailableError
@@ -81,7 +82,7 @@ class Owners:
         """
         known = self._known.get(session_id)
         if known is not None:
-            peer = self._peers.get(known)
+            peer = self._linked(known)
             if peer is not None:
                 self._known.move_to_end(session_id)
                 return peer
@@ -97,13 +98,17 @@ class Owners:
             if not isinstance(place, Owned):
                 if not isinstance(place, Orphan):
                     return None
-            elif (peer := self._peers.get(place.incarnation)) is not None:
+            elif (peer := self._linked(place.incarnation)) is not None:
                 self._note(session_id, place.incarnation)
                 return peer
             if time.monotonic() + pause >= end:
                 raise self._unreachable(session_id, place)
             await asyncio.sleep(pause)
         raise AssertionError("_pauses() never ends")
+
+    def _linked(self, incarnation: str) -> PeerLink | None:
+        peer = self._peers.get(incarnation)
+        return peer if peer is not None and peer.is_linked else None
 
     def _note(self, session_id: str, incarnation: str) -> None:
         self._known[session_id] = incarnation

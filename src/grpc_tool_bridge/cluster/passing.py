@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
 
-from grpc_tool_bridge.cluster.interfaces import PeerLink
 from grpc_tool_bridge.cluster.moved import is_elsewhere
 from grpc_tool_bridge.cluster.owners import MAX_WAIT_SECONDS, Owners
-from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError, UnavailableError
+from grpc_tool_bridge.cluster.passed_calls import pass_call, pass_stream
+from grpc_tool_bridge.cluster.peer_calls import PeerLostError
+from grpc_tool_bridge.cluster.peers import PeerLink
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
@@ -75,9 +76,7 @@ class Passing:
             peer = await attempts.next()
             self.passed += 1
             try:
-                return await peer.call(
-                    method, payload, deadline=context.deadline, asker=context.asker, on_event=on_event
-                )
+                return await pass_call(peer, method, payload, context, on_event=on_event)
             except ToolBridgeError as error:
                 await attempts.failed(peer, error)
 
@@ -89,7 +88,7 @@ class Passing:
         while True:
             peer = await attempts.next()
             self.passed += 1
-            messages = peer.stream(method, payload, deadline=context.deadline, asker=context.asker)
+            messages = pass_stream(peer, method, payload, context)
             try:
                 async with aclosing(messages):
                     async for message in messages:
@@ -124,14 +123,13 @@ class _Attempts:
 
     async def failed(self, peer: PeerLink, error: ToolBridgeError) -> None:
         """Returns after a pause if the request is to be passed on again; else raises what its caller gets."""
-        is_lost = isinstance(error, ToolCommunicationError) and error.code_name == "UNAVAILABLE"
-        if not is_lost and not is_elsewhere(error):
+        if not isinstance(error, PeerLostError) and not is_elsewhere(error):
             raise error
         self._owners.drop(self._session_id)
-        if is_lost and (self.has_begun or self._method not in _REPEATABLE):
+        if isinstance(error, PeerLostError) and error.began and (self.has_begun or self._method not in _REPEATABLE):
             raise UnavailableError(
-                f"{self._method}: the hub {peer.name}, which had session {self._session_id[:256]!r}, was lost; whether "
-                "the request took effect is not known",
+                f"{self._method}: the hub {peer.hub.name}, which had session {self._session_id[:256]!r}, was lost; "
+                "whether the request took effect is not known",
             ) from None
         if self.has_begun or time.monotonic() + self._pause >= self._end:
             raise UnavailableError(error.message, details={"retry_after": "1"}) from None

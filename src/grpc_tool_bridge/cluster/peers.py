@@ -10,7 +10,7 @@ from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListene
 from grpc_tool_bridge.cluster.mailbox import Mailbox
 from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, Serialized
 from grpc_tool_bridge.cluster.sealing import ClusterKey
-from grpc_tool_bridge.errors import MessageTooLargeError, ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     RegisterToolsRequest,

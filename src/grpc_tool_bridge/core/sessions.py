@@ -199,7 +199,7 @@ class SessionStore:
         Args:
             stored: What the other hub has left.
         """
-        self.revisions.advance(max(stored.revision, stored.reserved))
+        self.revisions.advance(max(stored.revision, stored.above))
         session = self._restore(stored)
         self._ended.pop(session.id, None)
         session.tools_revision = session.tools_removed_at = self.revisions.next()

@@ -37,9 +37,9 @@ class StoredSession:
         variables: Its variables.
         revision: Revision of the last change of its variables; 0 if there was none.
         deleted_at: Revision of the last deletion of a variable; 0 if there was none.
+        above: No change of the session may get a revision up to this one: an earlier owner may have given them.
         agents: The definitions of its agents, by id.
         runs: Its runs, the oldest first.
-        reserved: No revision up to this one may be given again, since another hub that had it may have given it.
     """
 
     session_id: str
@@ -51,7 +51,7 @@ class StoredSession:
     deleted_at: int = 0
     agents: dict[str, CreateReActAgentRequest] = field(default_factory=dict)
     runs: list[StoredRun] = field(default_factory=list)
-    reserved: int = 0
+    above: int = 0
 
 
 @dataclass(frozen=True, slots=True)

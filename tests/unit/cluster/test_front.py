@@ -1,7 +1,6 @@
 """A hub of a cluster serves every session, wherever it is."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -51,12 +50,11 @@ async def remembers(ctx: ToolContext, value: int) -> int:
     return value
 
 
-_counts = itertools.count(1)
-
-
 @tool
-async def counts() -> int:
-    return next(_counts)
+async def counts(ctx: ToolContext) -> int:
+    count = await ctx.get_variable("count", 0) + 1
+    await ctx.set_variable("count", count)
+    return count
 
 
 @tool
@@ -79,8 +77,6 @@ TOOLS = [add, count, sleeps, remembers, counts, fails, asks, same]
 
 @pytest.fixture
 async def two() -> AsyncIterator[MemoryCluster]:
-    global _counts
-    _counts = itertools.count(1)
     async with MemoryCluster("ab", TOOLS) as cluster:
         yield cluster
 
@@ -258,7 +254,7 @@ async def test_a_hub_that_is_cut_off_says_so(two: MemoryCluster, monkeypatch: py
     monkeypatch.setattr(certainty, "MAX_WAIT_SECONDS", 0.2)
     await two["a"].bridge("s")
     two["a"].store.become(False)
-    with pytest.raises(UnavailableError, match="cut off .*NATS does not answer") as raised:
+    with pytest.raises(UnavailableError, match=r"cut off .*NATS does not answer") as raised:
         await two["a"].front.get_session_info(pb.GetSessionInfoRequest(session_id="s"))
     assert raised.value.retryable
     assert not two["a"].hub.serving
@@ -313,7 +309,7 @@ async def test_an_agent_runs_where_its_session_is(two: MemoryCluster) -> None:
     there = await two["b"].bridge("s")
     agents = ObedientAgents()
     async with ToolWorker(MemoryConnection(two["a"].for_clients.serve), agents=agents):
-        agent = await there.session_context.create_react_agent(SIGNATURE)
-        run = agent.start({"call": "add", "arguments": {"a": 1, "b": 2}})
-        assert (await run).answer == 3
-
+        agent = await there.create_react_agent(SIGNATURE)
+        asked = {"agent_id": agent, "input": {"call": "add", "arguments": {"a": 1, "b": 2}}}
+        chunks = [chunk async for chunk in there.execute_agent_streaming(asked)]
+    assert chunks[-1]["final_answer"]["Answer"] == 3

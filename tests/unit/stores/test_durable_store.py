@@ -2,14 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import any_pb2
 
+from grpc_tool_bridge.cluster.store import NatsStore
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
@@ -23,24 +26,31 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.stores import make_store
 from grpc_tool_bridge.values.serialization import serialize_value
+from support.nats_nodes import NatsNode, one_node
 from support.stores import STORES
 from support.waiting import soon
 
 DURABLE = [name for name, store in STORES.items() if store.is_durable]
+NATS = "nats"
 
 
 class Lives:
     """The lives of a hub with one store, of which one is at a time."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, make: Callable[[], DurableStore | None]) -> None:
+        self._make = make
         self.store: DurableStore
         self.state: StoredState
 
+    def another(self) -> DurableStore:
+        """Returns the same store for another hub."""
+        store = self._make()
+        assert store is not None
+        return store
+
     async def begin(self, **settings: Any) -> StoredState:
         """Begins one, after the end of the one before."""
-        store = make_store(self._url)
-        assert store is not None
+        store = self.another()
         self.state = await store.open(Settings(**settings))
         self.store = store
         return self.state
@@ -59,10 +69,24 @@ class Lives:
         await self.store.create_session(StoredSession(session_id, created_at, {"k": "v"}))
 
 
-@pytest.fixture(params=DURABLE)
+@pytest.fixture(scope="module")
+def node() -> Iterator[NatsNode]:
+    with one_node() as started:
+        yield started
+
+
+def _maker(kind: str, directory: Path, request: pytest.FixtureRequest) -> Callable[[], DurableStore | None]:
+    if kind != NATS:
+        return partial(make_store, STORES[kind].url(directory))
+    node = request.getfixturevalue("node")
+    address = f"{node.url}/{uuid.uuid4().hex}"
+    return lambda: NatsStore(address, adopt=True)
+
+
+@pytest.fixture(params=[*DURABLE, NATS])
 async def lives(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Lives]:
     async with AsyncExitStack() as stack:
-        lives = Lives(STORES[request.param].url(tmp_path))
+        lives = Lives(_maker(request.param, tmp_path, request))
         await lives.begin()
         stack.push_async_callback(lives.end)
         yield lives
@@ -100,10 +124,8 @@ async def test_a_new_store_is_empty_and_has_an_epoch_that_stays(lives: Lives) ->
 async def test_it_serves_one_hub_at_a_time(lives: Lives) -> None:
     with pytest.raises(StoreError, match="already"):
         await lives.store.open(Settings())
-    another = make_store(lives._url)
-    assert another is not None
     with pytest.raises(StoreError, match="another hub"):
-        await another.open(Settings())
+        await lives.another().open(Settings())
     await lives.session()
     assert [session.session_id for session in (await lives.again()).sessions] == ["s"]
 
