@@ -75,10 +75,11 @@ class Node:
             config = re.sub(r"\ncluster \{.*?\n\}\n", "\n", config, flags=re.DOTALL)
         (self.folder / "nats.conf").write_text(config, encoding="utf-8")
         shutil.copy(FILES / "accounts.conf", self.folder)
-        here, routes = self.folder, [f"nats-route://localhost:{other.route}" for other in others]
-        where = {"NATS_NAME": here.name, "NATS_STORE": str(here / "store"), "NATS_TLS_CA": str(here / "ca.crt")}
-        where |= {"NATS_TLS_CERT": str(here / "node.crt"), "NATS_TLS_KEY": str(here / "node.key")}
-        command = [str(PROGRAM), "--config", str(here / "nats.conf"), "--log", str(here / "node.log")]
+        routes, folder = [f"nats-route://localhost:{other.route}" for other in others], self.folder
+        where = {"NATS_NAME": folder.name, "NATS_STORE": str(folder / "store")}
+        for variable, file in (("CERT", "node.crt"), ("KEY", "node.key"), ("CA", "ca.crt")):
+            where[f"NATS_TLS_{variable}"] = str(folder / file)
+        command = [str(PROGRAM), "--config", str(folder / "nats.conf"), "--log", str(folder / "node.log")]
         command += ["--routes", ",".join(routes)] if routes else []
         process = subprocess.Popen(command, env=environment(**where), process_group=0)
         try:

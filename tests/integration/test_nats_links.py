@@ -24,7 +24,7 @@ def request(tool: str, **more: str) -> bytes:
 
 
 async def test_calls_and_their_errors_pass_as_they_are(node: NatsNode) -> None:
-    async with linked_hubs(node.url) as (a, b):
+    async with linked_hubs(node.url) as (a, _):
         link = a.peers.get("b")
         answers = await soon(
             asyncio.gather(*(link.call("ExecuteTool", request("t", request_id=str(n))) for n in range(100)))

@@ -2,23 +2,20 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import nats
-
+from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.endpoint import HubName
 from grpc_tool_bridge.cluster.mailbox import Mailbox
-from grpc_tool_bridge.cluster.peers import Peers
-from grpc_tool_bridge.cluster.sealing import SECRET_BYTES, ClusterKey
+from grpc_tool_bridge.cluster.peers import PeerLink, Peers
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.link.listener import LinkServer
+from support.buses import open_bus
 from support.hubs import SomeHub
 from support.waiting import until
-
-CLUSTER = "tests"
-KEY = ClusterKey(b"k" * SECRET_BYTES)
 
 
 @dataclass(frozen=True)
@@ -59,85 +56,65 @@ class LinkedHub:
     """One hub of a cluster.
 
     Attributes:
-        nc: Its connection to NATS.
+        bus: Its connection to NATS.
         hub: What it serves.
-        mailbox, peers: Its links.
-        serving: What is served over the links that others dialled.
+        peers: Its links.
+        serving: Serves the links that others dialled.
     """
 
-    def __init__(self, incarnation: str, hub: Any, book: Book, *, key: ClusterKey = KEY, serves: object = None) -> None:
+    bus: Bus
+    peers: Peers
+
+    def __init__(self, incarnation: str, hub: Any, book: Book, *, secret: bytes = b"", serves: object = None) -> None:
         self.incarnation = incarnation
         self.hub = hub
         self.book = book
         self.serving = LinkServer(hub, Settings())
-        self.nc: Any = None
-        self._key, self._serves = key, serves
+        self._secret, self._serves = secret, serves
 
-    async def start(self, servers: str | Sequence[str], **options: Any) -> None:
+    async def start(self, url: str, cluster: str) -> None:
         """Connects and dials those that the book has."""
+        self.bus = await open_bus(url, cluster)
+        self.peers = Peers(self.bus, self.book, serve=self.serving.serve, secret=self._secret, serves=self._serves)
+        await self.peers.begin(HubName(self.incarnation, f"hub-{self.incarnation}"))
 
-        async def lost() -> None:
-            self.mailbox.on_state(is_connected=False)
-
-        async def back() -> None:
-            self.mailbox.on_state(is_connected=True)
-
-        async def quiet(_: Exception) -> None:
-            """What nats-py tells of lost connections is expected."""
-
-        self.nc = await nats.connect(
-            servers if isinstance(servers, str) else list(servers),
-            disconnected_cb=lost,
-            reconnected_cb=back,
-            error_cb=quiet,
-            reconnect_time_wait=0.05,
-            max_reconnect_attempts=-1,
-            pending_size=0,
-            **options,
-        )
-        self.mailbox = Mailbox(self.nc, CLUSTER, self.incarnation)
-        await self.mailbox.open()
-        self.peers = Peers(
-            self.mailbox,
-            self._key,
-            HubName(self.incarnation, f"hub-{self.incarnation}"),
-            self.book,
-            serve=self.serving.serve,
-            serves=self._serves,
-        )
-        self.peers.open()
-
-    async def linked(self, incarnation: str) -> Any:
+    async def linked(self, incarnation: str) -> PeerLink:
         """Waits for the link to another; returns it."""
         await until(lambda: (link := self.peers.get(incarnation)) is not None and link.is_linked)
-        return self.peers.get(incarnation)
+        link = self.peers.get(incarnation)
+        assert link is not None
+        return link
+
+    @property
+    def mailbox(self) -> Mailbox:
+        assert self.peers.mailbox is not None
+        return self.peers.mailbox
 
     async def stop(self) -> None:
         """Ends its links and its connection."""
-        await self.peers.aclose()
-        await self.mailbox.aclose()
-        await self.nc.close()
+        await self.peers.end()
+        await self.bus.aclose()
 
 
 @contextlib.asynccontextmanager
 async def linked_hubs(
-    servers: str | Sequence[str], hubs: Sequence[Any] | None = None, *, serves: object = None, **options: Any
+    url: str | Sequence[str], hubs: Sequence[Any] | None = None, *, serves: object = None
 ) -> AsyncIterator[list[LinkedHub]]:
     """Runs hubs "a", "b" and so on, each of which has dialled all others.
 
     Args:
-        servers: Of NATS; a sequence of sequences has those of each hub.
+        url: Of NATS; a sequence has those of each hub.
         hubs: What they serve; None: two of ``SomeHub``.
         serves: What each serves to those that it dials.
-        options: Of nats-py's ``connect``.
     """
     served = hubs or [SomeHub(), SomeHub()]
     names = "abcdefgh"[: len(served)]
-    book = Book(*names)
+    urls = [url] * len(served) if isinstance(url, str) else url
+    book, cluster = Book(*names), f"t{secrets.token_hex(6)}"
     started = [LinkedHub(name, hub, book, serves=serves) for name, hub in zip(names, served, strict=True)]
     async with contextlib.AsyncExitStack() as stack:
-        for each in started:
-            await each.start(servers, **options)
+        for each, own_url in zip(started, urls, strict=True):
+            await each.start(own_url, cluster)
             stack.push_async_callback(each.stop)
         await asyncio.gather(*(each.linked(name) for each in started for name in names if name != each.incarnation))
         yield started
