@@ -38,7 +38,7 @@ def requests(session_id: str) -> dict[str, list[bytes]]:
         item = pb.ToolCallItem(index=1, tool_id="echo", args=[value])
         seeds["BatchExecuteTools"].append(pb.BatchToolCallRequest(session_id=session_id, items=[item, item]))
     seeds["WatchEvents"].append(pb.WatchEventsRequest(session_id=session_id, kinds=["call"]))
-    for method in ("ListSessions", "ListWorkers", "ListCalls", "ListRuns"):
+    for method in ("ListSessions", "ListWorkers", "ListCalls", "ListRuns", "ListOffers"):
         seeds[method].append(METHODS[method].request(page_size=2))
     return {name: [message.SerializeToString() for message in messages] for name, messages in seeds.items()}
 

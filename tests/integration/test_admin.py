@@ -184,7 +184,7 @@ async def test_pages_go_on_while_sessions_come_and_go(connect: Connect) -> None:
     assert [name for name in seen if name.startswith("s") and name[1:].isdecimal()] == [f"s{n}" for n in range(250)]
 
 
-@pytest.mark.parametrize("method", ["ListSessions", "ListWorkers", "ListCalls", "ListRuns"])
+@pytest.mark.parametrize("method", ["ListSessions", "ListWorkers", "ListCalls", "ListRuns", "ListOffers"])
 async def test_a_page_that_cannot_be_is_refused(connect: Connect, method: str) -> None:
     world = await connect(add)
     request = {
@@ -192,11 +192,24 @@ async def test_a_page_that_cannot_be_is_refused(connect: Connect, method: str) -
         "ListWorkers": pb.ListWorkersRequest,
         "ListCalls": pb.ListCallsRequest,
         "ListRuns": pb.ListRunsRequest,
+        "ListOffers": pb.ListOffersRequest,
     }[method]
     for given in ({"page_token": "no token"}, {"page_token": "WyJ4Il0="}, {"page_size": -1}):
         with pytest.raises(ValidationError) as caught:
             await world.bridge.client.call(method, request(**given))
         assert next(iter(given)) in caught.value.message
+
+
+async def test_a_hub_without_a_cluster_lists_itself_and_what_it_offers(connect: Connect) -> None:
+    world = await connect(add)
+    [hub] = await world.bridge.admin.hubs()
+    assert (hub.is_self, hub.state, hub.incarnation, hub.link) == (True, "serving", "", "")
+    assert hub.tools == 1
+    offers = [offer async for offer in world.bridge.admin.offers("add")]
+    assert [(offer.tool, offer.hub, offer.worker_id) for offer in offers] == [("add", "", "")]
+    assert [offer async for offer in world.bridge.admin.offers("none")] == []
+    with pytest.raises(NotFoundError, match="no hub 'other'"):
+        await anext(world.bridge.admin.sessions(hub="other"))
 
 
 async def test_two_thousand_sessions_are_listed_while_others_are_answered(connect: Connect) -> None:

@@ -262,6 +262,13 @@ class HttpStub:
     async def ListSessions(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
         return read_message(pb.ListSessionsResponse(), await self._json("GET", "/api/sessions", query=_page(request)))
 
+    async def ListHubs(self, request: pb.ListHubsRequest) -> pb.ListHubsResponse:
+        return read_message(pb.ListHubsResponse(), await self._json("GET", "/api/hubs", query=_page(request)))
+
+    async def ListOffers(self, request: pb.ListOffersRequest) -> pb.ListOffersResponse:
+        query = {**_page(request), "tool": request.tool}
+        return read_message(pb.ListOffersResponse(), await self._json("GET", "/api/offers", query=query))
+
     async def ListWorkers(self, request: pb.ListWorkersRequest) -> pb.ListWorkersResponse:
         return read_message(pb.ListWorkersResponse(), await self._json("GET", "/api/workers", query=_page(request)))
 
@@ -273,7 +280,9 @@ class HttpStub:
         return read_message(pb.ListRunsResponse(), await self._json("GET", "/api/runs", query=_page(request)))
 
     async def CancelCall(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
-        return await self._status("DELETE", path_of("api", "calls", request.call_id), {"reason": request.reason})
+        return await self._status(
+            "DELETE", path_of("api", "calls", request.call_id), {"reason": request.reason, "hub": request.hub}
+        )
 
     async def WatchEvents(self, request: pb.WatchEventsRequest) -> AsyncGenerator[pb.AdminEvent, None]:
         query = {"session_id": request.session_id, "kinds": ",".join(request.kinds)}
@@ -390,7 +399,7 @@ def _if_match(request: Any) -> dict[str, str]:
 
 
 def _page(request: Any) -> dict[str, str]:
-    fields = ("page_token", "page_size", "session_id")
+    fields = ("page_token", "page_size", "session_id", "hub")
     return {name: str(getattr(request, name)) for name in fields if getattr(request, name, "")}
 
 
