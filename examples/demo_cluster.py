@@ -105,8 +105,10 @@ def start_hubs(stack: ExitStack, store: str) -> dict[str, tuple[Part, str]]:
     """Starts three hubs at once; returns each with its address."""
     hubs = {}
     for name in ("h1", "h2", "h3"):
-        words = ("serve", "--address", f"{LOCAL}:0", "--hub-name", name, "--json")
-        hubs[name] = start(stack, name, "-m", "grpc_tool_bridge.cli", *words, TOOL_BRIDGE_STORE=store)
+        words = ("serve", "--address", f"{LOCAL}:0", "--json")
+        # The URL has a password, which other users of the machine must not see.
+        named = {"TOOL_BRIDGE_STORE": store, "TOOL_BRIDGE_HUB_NAME": name}
+        hubs[name] = start(stack, name, "-m", "grpc_tool_bridge.cli", *words, **named)
     found = {}
     for name, hub in hubs.items():
         address = json.loads(hub.first_line())["address"]

@@ -32,8 +32,6 @@ SETTINGS = {
     "TOOL_BRIDGE_SHUTDOWN_GRACE": "0.2",
 }
 
-# The sessions that watches see.
-SESSIONS = ("one", "two")
 # A variable of each that is set before all others; changes after it are read at the end.
 _FIRST = "first"
 
@@ -45,10 +43,12 @@ class ClusterCrew(Crew):
         cluster: The cluster.
         rng: Says what they do.
         stack: Ends them.
+        number: Unlike that of any other crew of the cluster.
     """
 
-    def __init__(self, cluster: Cluster, rng: random.Random, stack: AsyncExitStack) -> None:
-        super().__init__([cluster.addresses(number) for number in range(len(cluster.hubs))], rng, stack)
+    def __init__(self, cluster: Cluster, rng: random.Random, stack: AsyncExitStack, number: int = 0) -> None:
+        addresses = [cluster.addresses(first) for first in range(len(cluster.hubs))]
+        super().__init__(addresses, rng, stack, name=f"{number}-", first=number * 1_000_000 + 1)
         self._cluster = cluster
         self._never: asyncio.Task[int] = asyncio.create_task(_never())
         stack.callback(self._never.cancel)
@@ -56,7 +56,7 @@ class ClusterCrew(Crew):
 
     async def join(self) -> None:
         """Begins all of them, once each session has its first change."""
-        for session in SESSIONS:
+        for session in self.sessions:
             async with GRPCToolBridge(self._cluster.addresses(), keep_session=True, follow_tools=False) as bridge:
                 await bridge.initialize(session)
                 self.first[session] = await bridge.session_context.set_variable(_FIRST, 0)
@@ -69,7 +69,7 @@ class ClusterCrew(Crew):
     async def stored(self, address: str) -> list[Stored]:
         """Returns all changes of the sessions, as a hub tells them to a watch that begins now."""
         found: list[Stored] = []
-        for session in SESSIONS:
+        for session in self.sessions:
             async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
                 await bridge.initialize(session)
                 last = await bridge.session_context.set_variable(_FIRST, 1)
@@ -104,26 +104,39 @@ async def running_cluster(folder: Path, env: Mapping[str, str] | None = None) ->
             raise
 
 
-async def use(cluster: Cluster, faults: Iterable[Fault], rng: random.Random) -> tuple[ClusterCrew, Sequence[Stored]]:
-    """Lets clients use a cluster to which one thing after the other happens; returns them, and all that is stored."""
+@asynccontextmanager
+async def using(cluster: Cluster, rng: random.Random, number: int = 0) -> AsyncIterator[ClusterCrew]:
+    """Lets clients use a cluster during the block."""
     async with AsyncExitStack() as stack:
-        crew = ClusterCrew(cluster, rng, stack)
+        crew = ClusterCrew(cluster, rng, stack, number)
         try:
             await crew.join()
-            for fault in faults:
-                await crew.progress(rng.randint(5, 40))
-                await fault(cluster, rng)
-                await crew.progress(rng.randint(5, 40))
-                await cluster.heal()
-                await crew.look()
             await crew.progress(20)
-            await crew.leave()
-            told = [await crew.stored(cluster.addresses(number)) for number in range(len(cluster.hubs))]
+            yield crew
         except BaseException as error:
             error.add_note(str(crew))
             raise
-    assert told[1:] == told[:-1], "hubs tell different changes"
-    return crew, told[0]
+
+
+async def use(cluster: Cluster, faults: Iterable[Fault], rng: random.Random, effects: Path) -> ClusterCrew:
+    """Lets clients use a cluster to which one thing after the other happens, and finds nothing wrong; returns them."""
+    async with using(cluster, rng) as crew:
+        for fault in faults:
+            await fault(cluster, rng)
+            await crew.progress(rng.randint(5, 40))
+            await cluster.heal()
+            await crew.look()
+            await crew.progress(rng.randint(5, 40))
+        assert await found_wrong(cluster, crew, effects) == []
+    return crew
+
+
+async def found_wrong(cluster: Cluster, crew: ClusterCrew, effects: Path) -> list[str]:
+    """Lets clients end; returns all that was wrong with what they were told."""
+    await crew.leave()
+    told = [await crew.stored(cluster.addresses(number)) for number in range(len(cluster.hubs))]
+    differ = [] if told[1:] == told[:-1] else ["hubs tell different changes"]
+    return [*differ, *found_in(crew, told[0], effects)]
 
 
 def found_in(crew: ClusterCrew, stored: Sequence[Stored], effects: Path) -> list[str]:

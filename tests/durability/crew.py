@@ -24,9 +24,14 @@ class Crew:
         addresses: Where the hubs are, each as clients are given it; they take one in turn.
         rng: Says what they do.
         stack: Ends them.
+        name: What the names of its sessions, clients and keys begin with, where several use the same hub.
+        first: The first value that is set.
     """
 
-    def __init__(self, addresses: Sequence[str], rng: random.Random, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, addresses: Sequence[str], rng: random.Random, stack: AsyncExitStack, *, name: str = "", first: int = 1
+    ) -> None:
+        self.sessions = f"{name}one", f"{name}two"
         self.history = History()
         self.watchers: list[Watcher] = []
         self.clients: list[Client] = []
@@ -37,21 +42,23 @@ class Crew:
         self._addresses = addresses
         self._rng = rng
         self._stack = stack
-        self._values = itertools.count(1)
+        self._name = name
+        self._values = itertools.count(first)
         self._bridges: list[GRPCToolBridge] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._watching: list[asyncio.Task[None]] = []
 
     async def join(self) -> None:
         """Begins all of them, with two sessions."""
+        one, two = self.sessions
         for number, (session, transport) in enumerate(
-            [("one", "link"), ("one", "link"), ("one", "rpc"), ("two", "link"), ("two", "rpc")]
+            [(one, "link"), (one, "link"), (one, "rpc"), (two, "link"), (two, "rpc")]
         ):
-            await self._add(f"client{number}", session, transport)
+            await self._add(f"{self._name}client{number}", session, transport)
         # Its runs have other chunks than those that the store has only if these were lost.
         for address in self._addresses:
             await self._stack.enter_async_context(ToolWorker(address, agents=ObedientAgents()))
-        for session, names in (("one", ()), ("one", NAMES[:1]), ("two", ())):
+        for session, names in ((one, ()), (one, NAMES[:1]), (two, ())):
             self._watch(Watcher(session, names))
         self._tasks = [asyncio.create_task(client.run()) for client in self.clients]
         self._stack.push_async_callback(self._cancel)
@@ -96,7 +103,7 @@ class Crew:
             self.epochs.add(metrics["hub.epoch"].string_value)
             seen = [change for change in self.watchers[0].seen if change[0] != "reset"]
             if seen:
-                self._watch(Watcher("one", after=self._rng.choice(seen)[3]))
+                self._watch(Watcher(self.sessions[0], after=self._rng.choice(seen)[3]))
             if len(self._watching) > MAX_WATCHES:
                 # The first ones are those that began before everything.
                 self._watching.pop(MAX_WATCHES // 2).cancel()
@@ -147,7 +154,7 @@ class Crew:
                 await client.read_run(run)
         for session in {each.session for each in self.history.of("create", "remove")}:
             await self.clients[0].look(session)
-        for session in ("one", "two"):
+        for session in self.sessions:
             bridge = next(each for each in self._bridges if each.session_id == session)
             last = await bridge.session_context.set_variable(NAMES[0], next(self._values))
             for watcher in self.watchers:

@@ -52,9 +52,9 @@ class HubProcess:
         self.told: dict[str, Any] = {}
         self._log = folder / f"{name}.log"
         self._said = folder / f"{name}.out"
-        words = ["--store", store, "--hub-name", name, "--address", self.address, "--http", f"{_HOST}:0", "--json"]
+        words = ["--store", store, "--address", self.address, "--http", f"{_HOST}:0", "--json"]
         self._command = ["grpc-tool-bridge", "serve", *words, *options]
-        self._env = environment(**with_tests_on_path(), **env)
+        self._env = environment(**with_tests_on_path(), **env, TOOL_BRIDGE_HUB_NAME=name)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
