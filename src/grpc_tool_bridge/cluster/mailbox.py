@@ -14,6 +14,7 @@ from typing import Any
 from grpc_tool_bridge.aio.eager import resume
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.frames import BEAT_SECONDS, OVERHEAD_BYTES, LinkLostError, NatsStream, Outlet
+from grpc_tool_bridge.cluster.names import Names
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES
@@ -40,7 +41,7 @@ class Mailbox(Outlet):
 
     Args:
         nc: The connection of nats-py; whoever made it calls ``on_state``.
-        cluster: The prefix of all subjects.
+        names: Of the cluster.
         incarnation: Of this life.
 
     Attributes:
@@ -50,13 +51,13 @@ class Mailbox(Outlet):
         on_dial: Called with each greeting and the subject for the answer.
     """
 
-    def __init__(self, nc: Any, cluster: str, incarnation: str) -> None:
+    def __init__(self, nc: Any, names: Names, incarnation: str) -> None:
         self.incarnation = incarnation
         self.is_full = False
         self.counts: Counter[str] = Counter()
         self.on_dial: Callable[[bytes, str], None] | None = None
         self._nc = nc
-        self._cluster = cluster
+        self._names = names
         self._streams: dict[str, NatsStream] = {}
         self._farewells: dict[str, bytes] = {}
         self._subscription: Any = None
@@ -108,7 +109,7 @@ class Mailbox(Outlet):
 
     def subject(self, incarnation: str, token: str) -> str:
         """Returns the subject at which a hub receives something."""
-        return f"{self._cluster}.l.{incarnation}.{token}"
+        return self._names.link(incarnation, token)
 
     def add(self, stream: NatsStream) -> None:
         """Passes what comes for a stream's token to it."""
@@ -137,7 +138,7 @@ class Mailbox(Outlet):
             ),
         )
 
-    def on_state(self, *, is_connected: bool) -> None:
+    def on_state(self, is_connected: bool) -> None:
         """Notes that the connection to NATS was lost, or is there again."""
         if not is_connected:
             self.counts["disconnected"] += len(self._streams)
@@ -228,8 +229,8 @@ class Mailbox(Outlet):
         if what == "forged":
             self._throttled.warning(
                 "a message for a link of this hub was not sealed by a hub of its cluster, and was dropped; somebody "
-                "else publishes at %s.l.*",
-                self._cluster,
+                "else publishes at %s",
+                self.subject(self.incarnation, "*"),
             )
 
     async def _take(self, message: Any) -> None:

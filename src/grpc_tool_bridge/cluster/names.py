@@ -59,3 +59,7 @@ class Names:
     def fact(self, name: str) -> str:
         """Returns the subject of a fact, such as ``epoch``."""
         return f"{self.cluster}.m.{name}"
+
+    def link(self, incarnation: str, token: str) -> str:
+        """Returns the subject at which a hub receives greetings, or the messages of one link; ``*`` for all of them."""
+        return f"{self.cluster}.l.{incarnation}.{token}"

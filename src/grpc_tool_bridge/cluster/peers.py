@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListener, Serve
 from grpc_tool_bridge.cluster.mailbox import Mailbox
 from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, Serialized
-from grpc_tool_bridge.cluster.sealing import ClusterKey
+from grpc_tool_bridge.cluster.sealing import ClusterKey, shared_secret
 from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -77,7 +78,6 @@ class PeerLink:
     Attributes:
         hub: As given.
         gone: Why there will be no further link; empty: there may be.
-        room: Free capacity of the other hub, for whoever keeps it here.
     """
 
     def __init__(
@@ -264,55 +264,80 @@ class _PeerDialer(Dialer):
 
 
 class Peers:
-    """The links of one life of a hub with all others: those that it dials, and those that it accepts.
+    """The links of a hub with all others: those that it dials, and those that it accepts.
 
     Args:
-        mailbox: Of this life; it is open.
-        key: Of the cluster.
-        own: Which hub this is.
+        bus: The connection to NATS; it is open before ``begin``.
         members: The book of leases.
         serve: Serves the links that others dial, as ``LinkServer.serve`` of a hub for peers does.
+        secret: The setting ``cluster_secret``; empty: none is set.
         serves: An object with methods that answer the calls of the hubs that this one dials; None: there are none.
         features: Announced to the hubs that are dialled, besides HUB_FEATURE.
+
+    Attributes:
+        mailbox: What is received and sent, with what it counts; None between two lives.
     """
 
     def __init__(
         self,
-        mailbox: Mailbox,
-        key: ClusterKey,
-        own: HubName,
+        bus: Bus,
         members: Members,
         *,
         serve: Serve,
+        secret: bytes = b"",
         serves: object = None,
         features: Iterable[str] = (),
     ) -> None:
-        self._mailbox = mailbox
-        self._key = key
-        self._own = own
+        self.mailbox: Mailbox | None = None
+        self._bus = bus
         self._members = members
+        self._serve = serve
+        self._secret = secret
         self._serves = serves
         self._features = tuple(features)
-        self._links: dict[str, PeerLink] = {}
-        self._closed: dict[str, None] = {}
+        self._key: ClusterKey | None = None
+        self._life: _Life | None = None
         self._callbacks: list[Callable[[PeerLink], None]] = []
-        self._tasks = TaskSet()
-        self._ends = False
-        self._listener = PeerListener(mailbox, key, own, serve, refusal=self._refusal)
+        bus.on_state(self._on_state)
+        members.on_change(self._changed)
 
-    def open(self) -> None:
-        """Starts to dial the other hubs; they are accepted from the beginning."""
-        self._members.on_change(self._changed)
+    async def begin(self, own: HubName) -> None:
+        """Begins a life: accepts the links of other hubs, and dials them.
+
+        Args:
+            own: Which hub this is from now on.
+
+        Raises:
+            StoreError: The secret of the cluster cannot be read.
+            ToolBridgeError: NATS cannot be reached.
+        """
+        if self._key is None:
+            self._key = ClusterKey(await shared_secret(self._bus), self._secret)
+        mailbox = Mailbox(self._bus.nc, self._bus.names, own.incarnation)
+        life = _Life(mailbox, self._key, own, self._make_link)
+        life.listener = PeerListener(mailbox, self._key, own, self._serve, refusal=life.refusal)
+        await mailbox.open()
+        self._life, self.mailbox = life, mailbox
         for member in self._members.hubs():
             self._changed(member, "closed" if member.closed else "joined")
 
+    async def end(self, why: str = "this hub is shutting down") -> None:
+        """Ends this life and all its links.
+
+        Args:
+            why: The reason, for those who wait for answers.
+        """
+        life, self._life, self.mailbox = self._life, None, None
+        if life is not None:
+            await life.aclose(why)
+
     def get(self, incarnation: str) -> PeerLink | None:
         """Returns the link to a hub; None if the hub is not known, or gone. It may not be up."""
-        return self._links.get(incarnation)
+        return None if self._life is None else self._life.links.get(incarnation)
 
     def links(self) -> list[PeerLink]:
         """Returns the links to all live hubs."""
-        return list(self._links.values())
+        return [] if self._life is None else list(self._life.links.values())
 
     def on_linked(self, callback: Callable[[PeerLink], None]) -> None:
         """Calls back with each new link, and now with those that are up."""
@@ -323,55 +348,86 @@ class Peers:
 
     def stop_listening(self) -> None:
         """Accepts no further links: the hub is shutting down."""
-        self._listener.stop_listening()
-
-    async def aclose(self, why: str = "this hub is shutting down") -> None:
-        """Ends all links.
-
-        Args:
-            why: The reason, for those who wait for answers.
-        """
-        self._ends = True
-        links, self._links = self.links(), {}
-        await asyncio.gather(*(link.aclose(why) for link in links))
-        await self._listener.aclose()
-        await self._tasks.aclose()
+        if self._life is not None and self._life.listener is not None:
+            self._life.listener.stop_listening()
 
     # ------------------------------------------------------------------------------------------------ its members
 
-    def _changed(self, member: Member, what: str) -> None:
-        incarnation = member.incarnation
-        if self._ends or incarnation == self._own.incarnation:
-            return
-        if what == "closed" or member.closed:
-            self._forget(incarnation, member.name)
-        elif incarnation not in self._links and incarnation not in self._closed:
-            hub = HubName(incarnation, member.name)
-            endpoint = PeerEndpoint(self._mailbox, self._key, self._own, hub)
-            link = self._links[incarnation] = PeerLink(
-                hub, endpoint, serves=self._serves, features=self._features, on_linked=self._linked
-            )
-            self._tasks.spawn(_keep(link), f"dial hub {hub.name}")
+    def _on_state(self, is_connected: bool) -> None:
+        if self.mailbox is not None:
+            self.mailbox.on_state(is_connected)
 
-    def _forget(self, incarnation: str, name: str) -> None:
-        why = f"hub {name} is gone: its lease is closed"
-        self._closed[incarnation] = None
-        if len(self._closed) > MAX_CLOSED:
-            del self._closed[next(iter(self._closed))]
-        link = self._links.pop(incarnation, None)
-        if link is not None:
-            link.gone = why
-        self._mailbox.end_links(incarnation, why)
-        if link is not None:
-            self._tasks.spawn(link.aclose(why), f"leave hub {name}")
+    def _changed(self, member: Member, what: str) -> None:
+        life = self._life
+        if life is None or member.incarnation == life.own.incarnation:
+            return
+        hub = HubName(member.incarnation, member.name)
+        if what == "closed" or member.closed:
+            life.leave(hub)
+        else:
+            life.dial(hub)
+
+    def _make_link(self, hub: HubName, endpoint: PeerEndpoint) -> PeerLink:
+        return PeerLink(hub, endpoint, serves=self._serves, features=self._features, on_linked=self._linked)
 
     def _linked(self, link: PeerLink) -> None:
         _log.info("linked to hub %s", link.hub.name)
         for callback in self._callbacks:
             callback(link)
 
-    def _refusal(self, incarnation: str) -> str | None:
+
+class _Life:
+    """What belongs to one incarnation of a hub.
+
+    Attributes:
+        links: By incarnation.
+        listener: Accepts the others' links.
+    """
+
+    def __init__(
+        self, mailbox: Mailbox, key: ClusterKey, own: HubName, make: Callable[[HubName, PeerEndpoint], PeerLink]
+    ) -> None:
+        self.own = own
+        self.links: dict[str, PeerLink] = {}
+        self.listener: PeerListener | None = None
+        self._mailbox = mailbox
+        self._key = key
+        self._make = make
+        self._closed: dict[str, None] = {}
+        self._tasks = TaskSet()
+
+    def dial(self, hub: HubName) -> None:
+        """Keeps a link to another hub, unless there is one, or the hub is gone."""
+        if hub.incarnation not in self.links and hub.incarnation not in self._closed:
+            endpoint = PeerEndpoint(self._mailbox, self._key, self.own, hub)
+            link = self.links[hub.incarnation] = self._make(hub, endpoint)
+            self._tasks.spawn(_keep(link), f"dial hub {hub.name}")
+
+    def leave(self, hub: HubName) -> None:
+        """Ends all links with a hub whose lease is closed."""
+        why = f"hub {hub.name} is gone: its lease is closed"
+        self._closed[hub.incarnation] = None
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
+        link = self.links.pop(hub.incarnation, None)
+        if link is not None:
+            link.gone = why
+        self._mailbox.end_links(hub.incarnation, why)
+        if link is not None:
+            self._tasks.spawn(link.aclose(why), f"leave hub {hub.name}")
+
+    def refusal(self, incarnation: str) -> str | None:
+        """See ``PeerListener``."""
         return "its lease is closed; it begins anew with another one" if incarnation in self._closed else None
+
+    async def aclose(self, why: str) -> None:
+        """Ends all links."""
+        links, self.links = list(self.links.values()), {}
+        await asyncio.gather(*(link.aclose(why) for link in links))
+        if self.listener is not None:
+            await self.listener.aclose()
+        await self._tasks.aclose()
+        await self._mailbox.aclose()
 
 
 async def _keep(link: PeerLink) -> None:

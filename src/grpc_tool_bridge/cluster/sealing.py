@@ -11,10 +11,13 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import Protocol
 
+from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.errors import WrongSequenceError
 from grpc_tool_bridge.errors import StoreError
 
+# The fact that has the secret of the store.
+FACT = "secret"
 SECRET_BYTES = 32
 NONCE_BYTES = 16
 # Of a message: nobody can try more than a few of 2**128 while a link lasts.
@@ -23,33 +26,29 @@ SEAL_BYTES = 16
 _PURPOSE = b"tool-bridge cluster 1"
 
 
-class SecretStore(Protocol):
-    """Where the secret of a cluster stands; raises StoreError."""
-
-    async def read_secret(self) -> bytes | None:
-        """Returns the secret; None: there is none yet."""
-
-    async def add_secret(self, secret: bytes) -> bool:
-        """Stores the first secret; returns False if another hub was faster."""
-
-
-async def shared_secret(store: SecretStore) -> bytes:
+async def shared_secret(bus: Bus) -> bytes:
     """Returns the secret that stands in the store; the first hub makes it.
 
     Raises:
         StoreError: The store cannot be reached, or what stands there is no secret.
     """
-    found = await store.read_secret()
+    subject = bus.names.fact(FACT)
+    found = await bus.last(subject)
     if found is None:
         made = secrets.token_bytes(SECRET_BYTES)
-        # The one that stands is everybody's.
-        found = made if await store.add_secret(made) else await store.read_secret()
-    if found is None or len(found) != SECRET_BYTES:
+        try:
+            await bus.append_surely(subject, made, last=0)
+        except WrongSequenceError:
+            # Another hub was faster; the secret that stands is everybody's.
+            found = await bus.last(subject)
+        else:
+            return made
+    if found is None or len(found.data) != SECRET_BYTES:
         raise StoreError(
-            f"the secret of the cluster in NATS is not one of {SECRET_BYTES} bytes; if the store belongs to a cluster "
-            "of this version, delete the fact 'secret', and start all hubs again"
+            f"the secret of the cluster in NATS, at {subject}, does not have {SECRET_BYTES} bytes; if nothing else "
+            "uses that subject, delete its message, and start all hubs again"
         )
-    return found
+    return found.data
 
 
 class MessageSeal:
