@@ -32,6 +32,7 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
     ValidationError,
 )
+from grpc_tool_bridge.link.connection import CallOrigin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
 from grpc_tool_bridge.rpc.context import RequestContext
@@ -198,6 +199,28 @@ class Admission:
         except ToolBridgeError:
             tool.metrics.record(0, ok=False)
             raise
+        return call
+
+    def make_guest(
+        self, session: Session, tool: RegisteredTool, deadline: float, origin: CallOrigin, parent: HubCall | None = None
+    ) -> HubCall:
+        """Makes a call that another hub sends, which has admitted it: here it waits for the permits of its tool only.
+
+        Args:
+            session: A guest, whose limiter is not the session's.
+            tool: The tool.
+            deadline: On the monotonic clock.
+            origin: The other hub's call.
+            parent: The nearest call above it that runs here for the other hub; None: there is none.
+
+        Raises:
+            DeadlineExceededError: Its deadline has passed.
+        """
+        call = HubCall(session, tool, deadline, parent=parent, orphaned=self._orphaned)
+        call.origin, call.depth, call.adds_metadata = origin, origin.depth, False
+        if deadline <= call.opened_at:
+            tool.metrics.record(0, ok=False)
+            raise call.timeout_error()
         return call
 
     def enter(self, call: HubCall, context: RequestContext, size: int = 0, request: Any = None) -> None:

@@ -8,7 +8,8 @@ from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import CallCancelledError, ToolBridgeError, UnavailableError
-from grpc_tool_bridge.link.calls import WorkerCall
+from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.connection import CallOrigin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
@@ -47,6 +48,8 @@ class HubCall(Call):
         progress: The last progress that its tool reported, if any.
         watched: Whether those who watch a sample of the calls are told of it; None: not decided.
         notable: Whether it has ended as one of the slowest of its time.
+        origin: The call of another hub that it runs for, a CallOrigin; None: it is this hub's own.
+        lost: If it runs for another hub: why that one has to choose again who runs it.
     """
 
     session: Session
@@ -68,6 +71,8 @@ class HubCall(Call):
     progress: Progress | None = None
     watched: bool | None = None
     notable = False
+    origin: CallOrigin | None = None
+    lost: WorkerLostError | None = None
     _gave_slack = False
 
     @property

@@ -7,7 +7,7 @@ run, and a ``Backend`` runs it.
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Literal, cast
 
@@ -44,6 +44,7 @@ from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.large_messages import whole
 from grpc_tool_bridge.rpc.request_ids import new_request_id
 from grpc_tool_bridge.runner.runner import ToolRunner, last_chunk, set_duration
+from grpc_tool_bridge.tools.context import ToolRuntime
 from grpc_tool_bridge.tools.middleware import CallNext
 
 
@@ -69,7 +70,9 @@ class Executor:
         self.settings = store.settings
         self._store = store
         self._registry = registry
-        self._runner = ToolRunner(self.settings, lambda call: HubRuntime(call, self, store))
+        self._runner = ToolRunner(self.settings, self._runtime_of)
+        # Makes the runtime of a call that another hub has sent; None: none sends any.
+        self.runtime_of_guest: Callable[[HubCall], ToolRuntime] | None = None
         self.admission = Admission(store, registry, self._runner.tasks)
         self.acquire, self.check_size = self.admission.acquire, self._runner.check_size
         self.error_of = self._runner.error_of
@@ -82,6 +85,11 @@ class Executor:
         self.error_info_of = self._runner.error_info_of
         # Runs around every call, if set; ``begin`` and ``try_begin`` must not be used then.
         self.middleware: CallMiddleware | None = None
+
+    def _runtime_of(self, call: HubCall) -> ToolRuntime:
+        if call.origin is not None and self.runtime_of_guest is not None:
+            return self.runtime_of_guest(call)
+        return HubRuntime(call, self, self._store)
 
     def wrap(self, chain: CallNext) -> None:
         """Runs a chain of middleware around every call from now on."""
@@ -328,11 +336,13 @@ class Executor:
 
     # ------------------------------------------------------------------------------------------------ streams
 
-    async def stream(self, request: ToolStreamRequest, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, request: ToolStreamRequest, context: RequestContext = LOCAL, made: HubCall | None = None
+    ) -> AsyncGenerator[Any, None]:
         """Runs one stream: yields a chunk for each value, then exactly one ``complete`` or ``error``.
 
-        Arguments as for ``execute``; if the context has the payload, chunks may be bytes. The tool is paused while the
-        reader takes no chunk.
+        Arguments as for ``execute``, and ``made`` as for ``run``; if the context has the payload, chunks may be bytes.
+        The tool is paused while the reader takes no chunk.
         """
         began = time.perf_counter_ns()
         stream_id = clip(request.stream_id) or uuid.uuid4().hex
@@ -343,9 +353,10 @@ class Executor:
         payload, context.payload = context.payload, b""
         try:
             size = context.size or request.ByteSize()
-            session, tool = self.admission.find(request.session_id, request, context, size)
-            default = self.settings.stream_timeout
-            made = self.admission.make(session, tool, context, timeout_ms=request.timeout_ms, default=default)
+            if made is None:
+                session, tool = self.admission.find(request.session_id, request, context, size)
+                default = self.settings.stream_timeout
+                made = self.admission.make(session, tool, context, timeout_ms=request.timeout_ms, default=default)
             made.request_id = clip(request.stream_id)
             self.admission.enter(made, context, size, request)
             call = made
@@ -356,7 +367,7 @@ class Executor:
                 check_name(request.stream_id, "a stream id")
             else:
                 request.stream_id = stream_id
-                if tool.backend is None or self.middleware is not None:
+                if call.tool.backend is None or self.middleware is not None:
                     # Otherwise a worker makes its own, which the hub knows.
                     call.request_id = stream_id
             opening = self._open_stream(call, request, payload, size)

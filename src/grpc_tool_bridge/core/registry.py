@@ -26,6 +26,9 @@ WATCH_SECONDS = 0.01
 
 _NONE = ToolScope()
 
+# Takes the id of a session, or "", and what is about to be registered there.
+MakeRoom = Callable[[str, Iterable[ToolSource]], None]
+
 # The hub's tools by name at two moments, and the changes from the first to the second.
 _News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[Change]]
 
@@ -67,6 +70,11 @@ class ToolRegistry:
         self._last_news: _News | None = None
         # Wraps the backend of a tool that is registered, where a hub needs that.
         self.wrap: Callable[[RegisteredTool, Backend[Any] | None], Backend[Any] | None] | None = None
+        # Called before workers and sources of this hub register tools, where other hubs may have registered tools with
+        # the same names.
+        self.make_room: MakeRoom | None = None
+        # Called after tools or those who offer them have changed, where other hubs are told.
+        self.on_offers: Callable[[], None] | None = None
         # Thousands of watches may each have thousands of changes to tell.
         self._turns = SharedTurns(WATCH_SECONDS)
 
@@ -109,8 +117,13 @@ class ToolRegistry:
                 # Another version may be the newest now, or what hid tools of the hub has gone: a watch that resumes
                 # would miss that.
                 self._note_removal(session_id, added[-1].revision)
-        self._wake(self.store.peek(session_id) if session_id else None)
+        self._wake(self.store.peek_holder(session_id) if session_id else None)
         return added
+
+    def note_offers(self) -> None:
+        """Notes that who offers some tools has changed."""
+        if self.on_offers is not None:
+            self.on_offers()
 
     def begin_anew(self) -> None:
         """Makes every watch that resumes after an earlier revision begin with all tools."""
@@ -144,12 +157,12 @@ class ToolRegistry:
         revision = self.store.revisions.next()
         self._note_removal(session_id, revision)
         self._relist([tool for versions in beside for tool in versions.values()], revision)
-        self._wake(self.store.peek(session_id) if session_id else None)
+        self._wake(self.store.peek_holder(session_id) if session_id else None)
 
     def _note_removal(self, session_id: str, revision: int) -> None:
         """Makes watches that resume after an earlier revision begin with all tools."""
         if session_id:
-            session = self.store.peek(session_id)
+            session = self.store.peek_holder(session_id)
             session.tools_revision = session.tools_removed_at = revision
         else:
             self._global_revision = self._global_removed_at = revision
@@ -200,12 +213,12 @@ class ToolRegistry:
         Raises:
             SessionError: There is no such session.
         """
-        return self.store.find(session_id).tools or _NONE if session_id else self.store.tools
+        return self.store.find_holder(session_id).tools or _NONE if session_id else self.store.tools
 
     def is_gone(self, tool: RegisteredTool) -> bool:
         """Returns whether a tool is no longer registered."""
         try:
-            session = self.store.peek(tool.session_id) if tool.session_id else None
+            session = self.store.peek_holder(tool.session_id) if tool.session_id else None
         except SessionError:
             return True
         tools = self.store.tools if session is None else session.tools or _NONE
@@ -372,6 +385,8 @@ class ToolRegistry:
 
     def _wake(self, session: Session | None) -> None:
         """Wakes the watches of a session; for None, all."""
+        if self.on_offers is not None:
+            self.on_offers()
         if session is None:
             notify_each(list(self._waiters.values()))
         elif session in self._waiters:

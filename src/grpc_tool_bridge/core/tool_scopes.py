@@ -53,6 +53,11 @@ class ToolScope(dict[str, RegisteredTool]):
             return []
         return [newest] if newest.versions is None else list(newest.versions.values())
 
+    def same_id(self, tool_id: str) -> list[RegisteredTool]:
+        """Returns the versions of the tool with an id; none if there is no such tool."""
+        newest = self.get(tool_id)
+        return self.same_name(newest.name) if newest is not None else []
+
     def find(self, tool_id: str) -> RegisteredTool | None:
         """Returns a tool by its id, with or without a version; None if there is none."""
         found = self.get(tool_id)

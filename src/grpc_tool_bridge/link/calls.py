@@ -23,7 +23,7 @@ from grpc_tool_bridge.link.status import Code, error_of_status, link_error
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus, LogRecord
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.buffers import Payload
-from grpc_tool_bridge.rpc.methods import DEPTH_KEY, MODEL_LOGGER, MODEL_REPORTS_KEY
+from grpc_tool_bridge.rpc.methods import ABOVE_KEY, DEPTH_KEY, MODEL_LOGGER, MODEL_REPORTS_KEY
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
 EXECUTE_AGENT = call_prefix("ExecuteAgent")
@@ -239,6 +239,11 @@ class LinkCall(OutgoingCall):
             raise self._error
 
 
+# A detail of the error with which a hub ends a call of another hub that it cannot run: whether its tool may have begun.
+LOST_DETAIL = "worker_lost"
+MAY_HAVE_BEGUN, NOT_BEGUN = "may have begun", "not begun"
+
+
 class WorkerLostError(UnavailableError):
     """The worker of a call was lost, or does not answer.
 
@@ -278,12 +283,26 @@ class WorkerCall(LinkCall):
         streaming: Whether the answer is a stream.
         prefix: Of the method, if it does not call a tool.
         told: Called with the hub's call and each progress and log record of its tool; None: they are ignored.
+        above: The number of the nearest call above it that was sent over the same link; 0: there is none. Only other
+            hubs are told of it.
+        at_peer: Whether it is sent to another hub, which may say that it lost the worker of the call.
 
     Attributes:
         owner: As given.
     """
 
-    def __init__(self, owner: Owner, *, streaming: bool, prefix: bytes = b"", told: Told | None = None) -> None:
+    at_peer = False
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        streaming: bool,
+        prefix: bytes = b"",
+        told: Told | None = None,
+        above: int = 0,
+        at_peer: bool = False,
+    ) -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
         if not prefix:
             method = "StreamTool" if streaming else "ExecuteTool"
@@ -292,6 +311,10 @@ class WorkerCall(LinkCall):
             else:
                 self.can_answer = True
                 prefix = _asking_prefix(method, owner.depth)
+            if at_peer:
+                self.at_peer = True
+                if above:
+                    prefix = _nested_prefix(method, owner.depth, above, asks=self.can_answer)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         self._told = told
@@ -306,6 +329,14 @@ class WorkerCall(LinkCall):
     def on_ask(self, ask: Ask, give: GiveAnswer) -> None:
         """Forwards a question to the caller."""
         PassedOn(self.owner, ask, give)
+
+    def on_end(self, status: LinkStatus) -> None:
+        """Ends the call; what another hub says of a worker that it lost is as if the worker had been this hub's."""
+        lost = status.error.details.get(LOST_DETAIL) if status.code and self.at_peer else None
+        if lost is None:
+            super().on_end(status)
+        else:
+            self.lost(WorkerLostError(status.error.message, began=lost != NOT_BEGUN))
 
     def lost(self, error: WorkerLostError) -> None:
         """Ends the call because its worker was lost or does not answer."""
@@ -334,6 +365,11 @@ class ReportingCall(WorkerCall):
 def _prefix(method: str, depth: int) -> bytes:
     """Returns the prefix of all calls of one method and depth; the hub bounds the depth, and so the cache."""
     return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
+
+
+def _nested_prefix(method: str, depth: int, above: int, *, asks: bool) -> bytes:
+    metadata = {DEPTH_KEY: str(depth), ABOVE_KEY: str(above)}
+    return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"} if asks else metadata)
 
 
 @functools.cache

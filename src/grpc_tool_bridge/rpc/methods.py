@@ -50,6 +50,9 @@ ORIGIN_KEY = "tool-bridge-origin"
 # Metadata of a hub's call to a worker: how many calls are above it; none if it is missing.
 DEPTH_KEY = "tool-bridge-depth"
 
+# Metadata of a hub's call to another hub: the number of the call above it that was sent over the same link.
+ABOVE_KEY = "tool-bridge-above"
+
 # Metadata of a hub's call of an agent runtime: it should tell of each request to the model, by a log record of this
 # logger, whose message is JSON with "messages", and "answers" or "error".
 MODEL_REPORTS_KEY = "tool-bridge-model-reports"

@@ -16,6 +16,7 @@ from grpc_tool_bridge.aio.loops import ended_with, has_ended
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.aio.timeouts import ExpiredError, was_cancelled
 from grpc_tool_bridge.client.client import ToolBridgeClient
+from grpc_tool_bridge.client.linked_runtime import LinkedRuntime, LinkedSession
 from grpc_tool_bridge.client.resume import reach
 from grpc_tool_bridge.config import CALL_TIMEOUT, DEFAULT_ADDRESS, DEFAULT_CAPACITY, Settings
 from grpc_tool_bridge.config.argument_checks import (
@@ -60,7 +61,6 @@ from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.offers import WorkerOffers
-from grpc_tool_bridge.worker.runtime import LinkedSession, WorkerRuntime
 from grpc_tool_bridge.worker.service import ServedCall, ToolService
 from grpc_tool_bridge.worker.wait_log import WaitLog
 
@@ -444,8 +444,8 @@ class ToolWorker(Surrounded):
                 return
             await asyncio.sleep(wait)
 
-    def _runtime_of(self, call: ServedCall) -> WorkerRuntime:
-        return WorkerRuntime(call, self.address)
+    def _runtime_of(self, call: ServedCall) -> LinkedRuntime:
+        return LinkedRuntime(call, self.address)
 
     def _session_of(
         self, session_id: str, origin: Any, deadline: float, metadata: Mapping[str, str] | None = None

@@ -13,7 +13,8 @@ from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, c
 from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.workers.addressing import addressed
-from grpc_tool_bridge.core.workers.dispatch import Dispatcher, WaitingCall, check_repeatable
+from grpc_tool_bridge.core.workers.dispatch import Dispatcher, WaitingCall, check_lost, check_repeatable
+from grpc_tool_bridge.core.workers.peer import PeerWorker, number_above
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
@@ -41,18 +42,51 @@ class WorkerBackend:
         worker: The first worker that offers the tool.
 
     Attributes:
-        workers: The workers that offer it, the least recently called first.
+        workers: The workers of this hub that offer it, the least recently called first.
+        peers: Other hubs that offer it, likewise.
         waiting: The calls that wait for one of them.
+        guests: The calls of other hubs that wait for a worker of this one.
         told: As of ``Dispatcher``.
     """
 
     def __init__(self, dispatcher: Dispatcher, worker: Worker) -> None:
-        self.workers = [worker]
+        self.workers: list[Worker] = []
+        self.peers: list[PeerWorker] = []
         self.waiting: OrderedDict[WaitingCall, None] = OrderedDict()
+        self.guests: OrderedDict[WaitingCall, None] = OrderedDict()
+        self._was_of_peers = worker.is_peer
+        self.add(worker)
         self._dispatcher = dispatcher
         self.told = dispatcher.told
         self._limit = dispatcher.settings.max_message_bytes
         self._shows_tracebacks = dispatcher.settings.show_tracebacks
+
+    def everyone(self) -> list[Worker]:
+        """Returns all who offer the tool: this hub's workers, then other hubs."""
+        return [*self.workers, *self.peers] if self.peers else self.workers
+
+    @property
+    def is_of_peers(self) -> bool:
+        """Whether only other hubs offer the tool or, if nobody does now, another hub did so last."""
+        return not self.workers and (bool(self.peers) or self._was_of_peers)
+
+    def add(self, worker: Worker) -> None:
+        """Adds a worker or another hub, unless it is there."""
+        if isinstance(worker, PeerWorker):
+            if worker not in self.peers:
+                self.peers.append(worker)
+        elif worker not in self.workers:
+            self.workers.append(worker)
+
+    def discard(self, worker: Worker) -> None:
+        """Removes a worker or another hub, if it is there."""
+        self._was_of_peers = worker.is_peer
+        if isinstance(worker, PeerWorker):
+            worker.forget(self)
+            if worker in self.peers:
+                self.peers.remove(worker)
+        elif worker in self.workers:
+            self.workers.remove(worker)
 
     def prepare(
         self, call: HubCall, request: ToolCallRequest | ToolCallItem | ToolStreamRequest, payload: Payload, size: int
@@ -113,9 +147,14 @@ class WorkerBackend:
             return None
         if call.session.metadata:
             payload = with_metadata(call.session.metadata, payload)
-        direct = _DirectCall(call, self, worker, payload, done)
+        if worker.is_peer:
+            direct = _DirectCall(call, self, worker, payload, done, above=number_above(call, worker), at_peer=True)
+        else:
+            direct = _DirectCall(call, self, worker, payload, done)
         call.worker, call.remote = worker, direct
         worker.link.send(direct, addressed(call.tool, worker, payload) if call.tool.version else payload)
+        if isinstance(worker, PeerWorker):
+            worker.begin(self)
         return direct
 
     def repeat(self, direct: "_DirectCall", losses: int) -> "asyncio.Task[None]":
@@ -125,7 +164,8 @@ class WorkerBackend:
     def choose(self, call: HubCall) -> Worker | None:
         """Returns the worker with room that has the fewest calls; None if there is none, or if other calls wait.
 
-        Of several, it is the least recently called one.
+        Of several, it is the least recently called one. Another hub gets the call only if no worker of this one has
+        room, and never a call that came from another hub.
         """
         best: Worker | None = None
         workers = self.workers
@@ -138,12 +178,31 @@ class WorkerBackend:
                     if not active:
                         # None has fewer, and of hundreds of workers most are idle.
                         break
+        if best is None and self.peers and call.origin is None and not self.waiting:
+            peer = self.free_peer()
+            if peer is not None:
+                return peer
         if best is None and call.parent is not None:
             # It runs within the permit of its parent call, so that a call never waits for itself.
-            best = next((worker for worker in workers if not worker.suspect and _runs_above(call, worker)), None)
+            known = workers if call.origin is not None else self.everyone()
+            best = next((worker for worker in known if not worker.suspect and _runs_above(call, worker)), None)
+            if best is not None and best.is_peer:
+                return best
         if best is not None and len(workers) > 1:
             workers.remove(best)
             workers.append(best)
+        return best
+
+    def free_peer(self) -> PeerWorker | None:
+        """Returns the other hub that has most room, of several the least recently called one; None: none has any."""
+        best, most = None, 0
+        for peer in self.peers:
+            room = peer.room_for(self)
+            if room > most:
+                best, most = peer, room
+        if best is not None and len(self.peers) > 1:
+            self.peers.remove(best)
+            self.peers.append(best)
         return best
 
     def read(self, call: HubCall, data: Payload) -> ForwardedResponse:
@@ -175,9 +234,9 @@ def backend_of(tool: RegisteredTool) -> WorkerBackend | None:
 
 
 def workers_of(tool: RegisteredTool) -> list[Worker]:
-    """Returns the workers of a tool."""
+    """Returns the workers of a tool, other hubs among them."""
     backend = backend_of(tool)
-    return backend.workers if backend is not None else []
+    return backend.everyone() if backend is not None else []
 
 
 class _DirectCall(WorkerCall):
@@ -189,9 +248,11 @@ class _DirectCall(WorkerCall):
         worker: The worker that runs it.
         payload: The serialized request.
         done: As for ``WorkerBackend.try_call``; not called after ``cancel``.
+        above, at_peer: As for ``WorkerCall``.
     """
 
     owner: HubCall
+    _left = False
     _repeating: "asyncio.Task[None] | None" = None
 
     def __init__(
@@ -201,8 +262,11 @@ class _DirectCall(WorkerCall):
         worker: Worker,
         payload: Payload,
         done: Done,
+        *,
+        above: int = 0,
+        at_peer: bool = False,
     ) -> None:
-        super().__init__(owner, streaming=False, told=backend.told)
+        super().__init__(owner, streaming=False, told=backend.told, above=above, at_peer=at_peer)
         self.payload = payload
         self._backend = backend
         self._worker = worker
@@ -224,6 +288,7 @@ class _DirectCall(WorkerCall):
             return
         losses = int(error.began)
         try:
+            self._leave_peer(lost=error)
             check_repeatable(self.owner, error, losses)
         except ToolBridgeError as refusal:
             self._end(None, refusal)
@@ -244,7 +309,17 @@ class _DirectCall(WorkerCall):
             self._repeating.cancel()
         else:
             self._worker.link.cancel(self)
+        self._leave_peer()
         return True
+
+    def _leave_peer(self, lost: WorkerLostError | None = None) -> None:
+        """Counts its end at another hub, and notes what is to be noted of a loss; raises as ``check_lost`` does."""
+        worker = self._worker
+        if isinstance(worker, PeerWorker) and not self._left:
+            self._left = True
+            worker.end(self._backend)
+        if lost is not None:
+            check_lost(self.owner, self._backend, worker, lost)
 
     def _end(self, payload: Payload | None, error: BaseException | None) -> None:
         if self._over:
@@ -253,6 +328,7 @@ class _DirectCall(WorkerCall):
         if self._repeating is not None:
             # The first worker answered after all.
             self._repeating.cancel()
+        self._leave_peer()
         response: ForwardedResponse | None = None
         if payload is not None:
             try:

@@ -1,6 +1,7 @@
 """Chooses the worker of a call, and handles calls whose worker was lost."""
 
 import asyncio
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
@@ -10,8 +11,9 @@ from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.interfaces import CallObserver
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, nobody_runs
+from grpc_tool_bridge.core.registered_tool import NoWorkerError, RegisteredTool, nobody_runs
 from grpc_tool_bridge.core.workers.addressing import addressed
+from grpc_tool_bridge.core.workers.peer import PeerWorker, number_above
 from grpc_tool_bridge.core.workers.reports import report_of
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
@@ -30,15 +32,22 @@ class Crew(Protocol):
     """The workers of one tool.
 
     Attributes:
-        workers: The connected ones.
+        workers: The connected ones of this hub.
+        peers: Other hubs that offer the tool.
         waiting: The calls that wait for one of them, in the order in which they came.
+        guests: The calls of other hubs that wait for a worker of this one.
     """
 
     workers: list[Worker]
+    peers: list[PeerWorker]
     waiting: "OrderedDict[WaitingCall, None]"
+    guests: "OrderedDict[WaitingCall, None]"
 
     def choose(self, call: HubCall) -> Worker | None:
         """Returns the worker for a call; None if the call has to wait."""
+
+    def free_peer(self) -> PeerWorker | None:
+        """Returns the other hub that has most room; None if none has any."""
 
 
 class Dispatcher:
@@ -58,6 +67,7 @@ class Dispatcher:
         self._may_return = may_return
         # The tools with waiting calls, in the order of their turns.
         self._waiting: dict[Crew, None] = {}
+        self._numbers = itertools.count()
         # Calls with a callback that were sent to another worker after theirs was lost.
         self._tasks = EagerTasks()
 
@@ -90,7 +100,7 @@ class Dispatcher:
         """
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
-            remote = call.remote = WorkerCall(call, streaming=False, told=self.told)
+            remote = call.remote = self._remote(call, worker, crew, streaming=False)
             call.worker = worker
             if self.observer is not None:
                 self.observer.moved(call)
@@ -99,18 +109,22 @@ class Dispatcher:
                 return await remote.answer()
             except WorkerLostError as lost:
                 losses += lost.began
+                check_lost(call, crew, worker, lost)
                 check_repeatable(call, lost, losses)
                 call.worker = None
             except (asyncio.CancelledError, GeneratorExit):
                 worker.link.cancel(remote)
                 raise
+            finally:
+                if isinstance(worker, PeerWorker):
+                    self._ended_at(worker, crew)
 
     async def stream(self, call: HubCall, crew: Crew, payload: Payload) -> AsyncGenerator[Payload, None]:
         """Runs one stream on a worker; yields its serialized chunks. Arguments and errors as for ``call``."""
         losses = 0
         while True:
             worker = crew.choose(call) or await self._wait(call, crew, began=losses > 0)
-            remote = call.remote = WorkerCall(call, streaming=True, told=self.told)
+            remote = call.remote = self._remote(call, worker, crew, streaming=True)
             call.worker = worker
             if self.observer is not None:
                 self.observer.moved(call)
@@ -124,6 +138,7 @@ class Dispatcher:
                 losses += lost.began
                 if remote.has_arrived:
                     raise
+                check_lost(call, crew, worker, lost)
                 check_repeatable(call, lost, losses)
                 call.worker = None
             else:
@@ -131,6 +146,23 @@ class Dispatcher:
             finally:
                 # Does nothing if the call has ended.
                 link.cancel(remote)
+                if isinstance(worker, PeerWorker):
+                    self._ended_at(worker, crew)
+
+    def _remote(self, call: HubCall, worker: Worker, crew: Crew, *, streaming: bool) -> WorkerCall:
+        """Makes the request to a worker."""
+        if not isinstance(worker, PeerWorker):
+            return WorkerCall(call, streaming=streaming, told=self.told)
+        above = number_above(call, worker)
+        remote = WorkerCall(call, streaming=streaming, told=self.told, above=above, at_peer=True)
+        worker.begin(crew)
+        return remote
+
+    def _ended_at(self, peer: PeerWorker, crew: Crew) -> None:
+        peer.end(crew)
+        if self._waiting:
+            # The frame with the answer came before the room was counted.
+            self.serve_waiting()
 
     def repeat(
         self, call: HubCall, crew: Crew, payload: Payload, losses: int, answered: Answered
@@ -144,22 +176,26 @@ class Dispatcher:
         found = report_of(call.tool.name, event)
         if isinstance(found, Progress):
             call.progress = found
+        if found is not None and call.origin is not None:
+            call.origin.link.report(call.origin.number, found)
         if found is not None and self.observer is not None:
             self.observer.told(call, found)
 
     # --------------------------------------------------------------------------------------------- which worker
 
     async def _wait(self, call: HubCall, crew: Crew, *, began: bool) -> Worker:
-        tool, workers, queue = call.tool, crew.workers, crew.waiting
+        tool, is_guest = call.tool, call.origin is not None
+        workers: list[Worker] = crew.workers if is_guest else [*crew.workers, *crew.peers]
+        queue = crew.guests if is_guest else crew.waiting
         if not workers and not self._may_return(tool):
-            raise nobody_runs(tool.name)
+            raise _nobody_for(call)
         if len(queue) >= self.settings.max_worker_waiting:
             raise ResourceExhaustedError(
                 f"the workers of {tool.name} are busy and {len(queue):,} calls wait for them, which is the limit; "
                 "call again later, or start more workers",
                 details={"retry_after": "1"},
             )
-        waiting = WaitingCall()
+        waiting = WaitingCall(next(self._numbers))
         queue[waiting] = None
         self._waiting.setdefault(crew)
         self._follow(workers)
@@ -173,10 +209,12 @@ class Dispatcher:
             if not waiting.worker.cancelled() and waiting.worker.exception() is None:
                 waiting.worker.result().reserved -= 1
             queue.pop(waiting, None)
-            if not queue:
+            if not crew.waiting and not crew.guests:
                 self._waiting.pop(crew, None)
             self.serve_waiting()
             raise
+        except NoWorkerError:
+            raise _nobody_for(call) from None
         worker.reserved -= 1
         call.stop_waiting()
         call.refuse_ended()
@@ -190,25 +228,26 @@ class Dispatcher:
         crews = deque(self._waiting)
         while crews:
             crew = crews.popleft()
-            free = [worker for worker in crew.workers if worker.has_room]
-            if not free:
-                self._follow(crew.workers)
+            found = _next_of(crew)
+            if found is None:
+                self._follow([*crew.workers, *crew.peers] if crew.peers else crew.workers)
                 continue
-            worker = min(free, key=lambda worker: worker.active)
+            worker, queue = found
             del self._waiting[crew]
-            waiting, _ = crew.waiting.popitem(last=False)
+            waiting, _ = queue.popitem(last=False)
             if not waiting.worker.done():
                 worker.reserved += 1
                 waiting.worker.set_result(worker)
-            if crew.waiting:
+            if crew.waiting or crew.guests:
                 self._waiting[crew] = None
                 crews.append(crew)
 
     def refuse_waiting(self, crew: Crew, tool: RegisteredTool) -> None:
         """Fails the waiting calls of a tool that no worker offers any more."""
         self._waiting.pop(crew, None)
-        while crew.waiting:
-            crew.waiting.popitem(last=False)[0].refuse(nobody_runs(tool.name))
+        for queue in (crew.waiting, crew.guests):
+            while queue:
+                queue.popitem(last=False)[0].refuse(nobody_runs(tool.name))
 
     def _follow(self, workers: Iterable[Worker]) -> None:
         """Checks for room after each frame of these workers' links, while calls wait."""
@@ -220,21 +259,61 @@ class Dispatcher:
         if not self._waiting:
             worker.link.on_writable = None
         elif worker.has_room:
+            # A peer may have no room for the tool that calls wait for; that is found there.
             self.serve_waiting()
 
 
 class WaitingCall:
-    """A call that waits for a worker."""
+    """A call that waits for a worker.
 
-    __slots__ = ("worker",)
+    Args:
+        number: Its place in the order of all that wait.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("number", "worker")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.worker: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
 
     def refuse(self, error: UnavailableError) -> None:
         """Ends the wait with ``error``."""
         if not self.worker.done():
             self.worker.set_exception(error)
+
+
+def _next_of(crew: Crew) -> "tuple[Worker, OrderedDict[WaitingCall, None]] | None":
+    """Returns the worker that has room, and the queue whose first call it gets; None if no call can have one.
+
+    A call of another hub waits only for a worker of this one: it takes no second hop.
+    """
+    free = [worker for worker in crew.workers if worker.has_room]
+    if free:
+        worker = min(free, key=lambda worker: worker.active)
+        if crew.waiting and crew.guests:
+            is_older = next(iter(crew.guests)).number < next(iter(crew.waiting)).number
+            return worker, crew.guests if is_older else crew.waiting
+        return worker, crew.waiting or crew.guests
+    peer = crew.free_peer() if crew.waiting else None
+    return None if peer is None else (peer, crew.waiting)
+
+
+def _nobody_for(call: HubCall) -> UnavailableError:
+    """Returns the error for a call of a tool that no worker offers; the hub of a guest's call chooses again."""
+    error = nobody_runs(call.tool.name)
+    if call.origin is not None:
+        call.lost = WorkerLostError(error.message, began=False)
+    return error
+
+
+def check_lost(call: HubCall, crew: Crew, worker: Worker, lost: WorkerLostError) -> None:
+    """Notes a loss where other hubs are concerned; raises it if the hub of the call has to choose again."""
+    if isinstance(worker, PeerWorker) and not lost.began:
+        # It tells what it offers in a moment.
+        worker.set_limit(crew, 0)
+    if call.origin is not None and not crew.workers:
+        call.lost = lost
+        raise lost
 
 
 def check_repeatable(call: HubCall, lost: WorkerLostError, losses: int) -> None:

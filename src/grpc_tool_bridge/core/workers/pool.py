@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from weakref import WeakSet
 
@@ -21,13 +21,15 @@ from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.backend import backend_of, workers_of
 from grpc_tool_bridge.core.workers.dispatch import Dispatcher
-from grpc_tool_bridge.core.workers.registration import offer, offered_by
+from grpc_tool_bridge.core.workers.peer import PeerWorker
+from grpc_tool_bridge.core.workers.registration import in_the_way, offer, offered_by
 from grpc_tool_bridge.core.workers.worker import Worker, WorkerLink
 from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError, ValidationError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
 from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.tools.tool_versions import versioned
 
 # Tools that one worker may offer; a session may have as many of its own.
 MAX_WORKER_TOOLS = 10_000
@@ -44,7 +46,7 @@ class WorkerPool:
     Attributes:
         dispatcher: Sends calls to them.
         on_change: Called with "connected", "changed" (its tools), "draining" or "disconnected", and the worker, while
-            the hub is watched; otherwise None.
+            the hub is watched; otherwise None. Other hubs are left out.
     """
 
     def __init__(self, registry: ToolRegistry) -> None:
@@ -64,11 +66,15 @@ class WorkerPool:
         self._throttled = ThrottledLog(_log)
 
     def __len__(self) -> int:
-        return len(self._workers)
+        return len(self.workers())
 
     def workers(self) -> list[Worker]:
-        """Returns the connected workers."""
-        return list(self._workers.values())
+        """Returns the connected workers, without other hubs."""
+        return [worker for worker in self._workers.values() if not worker.is_peer]
+
+    def peers(self) -> list[PeerWorker]:
+        """Returns the other hubs that have registered tools."""
+        return [worker for worker in self._workers.values() if isinstance(worker, PeerWorker)]
 
     async def aclose(self) -> None:
         """Ends the tasks and timers of the pool."""
@@ -86,7 +92,12 @@ class WorkerPool:
         return self._locks.setdefault(link, asyncio.Lock())
 
     def register(
-        self, link: WorkerLink, request: RegisterToolsRequest, tools: Sequence[ToolSource] | None = None
+        self,
+        link: WorkerLink,
+        request: RegisterToolsRequest,
+        tools: Sequence[ToolSource] | None = None,
+        *,
+        is_peer: bool = False,
     ) -> list[RegisteredTool]:
         """Registers tools of a worker, all or none.
 
@@ -94,6 +105,7 @@ class WorkerPool:
             link: The worker's link.
             request: The request.
             tools: The request's tools, if they are prepared already.
+            is_peer: Whether it is another hub; its capacity is then that of each of these tools, and 0 is none.
 
         Raises:
             ValidationError: The worker's id, its capacity or a tool is not valid.
@@ -102,28 +114,18 @@ class WorkerPool:
             SessionError: There is no such session.
             UnavailableError: The worker is draining.
         """
-        if request.capacity < 0:
-            raise ValidationError(f"capacity must be 0 (the default) or more, not {request.capacity}")
-        worker = self._workers.get(link)
-        if worker is None and link in self._drained:
-            raise UnavailableError("this worker is draining and cannot register tools")
-        if worker is None:
-            worker = Worker(request.worker_id or uuid.uuid4().hex, link)
-            check_name(worker.id, "a worker id")
-        elif request.worker_id and request.worker_id != worker.id:
-            raise ValidationError(
-                f"this link belongs to the worker {worker.id!r}; {shown(request.worker_id)} needs its own"
-            )
-        elif worker.gone:
-            raise UnavailableError(f"the worker {worker.id!r} is draining and cannot register tools")
-        _check_count(worker, request)
+        worker = self._worker_of(link, request, is_peer=is_peer)
         # A draining worker leaves by itself when its calls have ended.
         others = (other for other in self._workers.values() if other is not worker and not other.gone)
         before = next((other for other in others if other.id == worker.id), None)
         offered = request.tools if tools is None else tools
         added = offer(self._registry, self.dispatcher, request.session_id, offered, worker, in_place_of=before)
         # Each call that it never answers holds memory, so its own capacity is capped.
-        worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
+        if isinstance(worker, PeerWorker):
+            for tool in added:
+                worker.set_limit(backend_of(tool), min(request.capacity, self._settings.max_link_calls))
+        else:
+            worker.capacity = min(request.capacity or worker.capacity, self._settings.max_link_calls)
         is_new = link not in self._workers
         self._workers[link] = worker
         worker.tools.update(added)
@@ -145,6 +147,55 @@ class WorkerPool:
         self._note("connected" if is_new else "changed", worker)
         return added
 
+    def _worker_of(self, link: WorkerLink, request: RegisterToolsRequest, *, is_peer: bool) -> Worker:
+        """Returns the worker of a link that registers tools, a new one if it had none; raises as ``register`` does."""
+        if request.capacity < 0:
+            raise ValidationError(f"capacity must be 0 (the default) or more, not {request.capacity}")
+        worker = self._workers.get(link)
+        if worker is None and link in self._drained:
+            raise UnavailableError("this worker is draining and cannot register tools")
+        if worker is None:
+            made_id = request.worker_id or uuid.uuid4().hex
+            worker = PeerWorker(made_id, link, self._settings.max_link_calls) if is_peer else Worker(made_id, link)
+            check_name(worker.id, "a worker id")
+        elif request.worker_id and request.worker_id != worker.id:
+            raise ValidationError(
+                f"this link belongs to the worker {worker.id!r}; {shown(request.worker_id)} needs its own"
+            )
+        elif worker.gone:
+            raise UnavailableError(f"the worker {worker.id!r} is draining and cannot register tools")
+        if not is_peer:
+            _check_count(worker, request)
+        return worker
+
+    def make_room(self, session_id: str, sources: Iterable[ToolSource]) -> None:
+        """Removes tools that only other hubs offer where this hub is about to register its own, which are another.
+
+        A worker's tool with the identical schema joins them instead.
+
+        Args:
+            session_id: The session that sees them; empty: every session.
+            sources: What this hub is about to register.
+        """
+        gone = in_the_way(self._registry.own(session_id), sources)
+        for tool in gone:
+            for worker in list(workers_of(tool)):
+                self._withdraw(worker, tool)
+        if gone:
+            self._drop(gone)
+
+    def set_room(self, worker_id: str, room: int | None) -> None:
+        """Notes for how many further calls the workers of another hub have room.
+
+        Args:
+            worker_id: The id by which it has registered its tools.
+            room: The number of calls; None: it is not known.
+        """
+        for peer in self.peers():
+            if peer.id == worker_id:
+                peer.set_room(room)
+        self.dispatcher.serve_waiting()
+
     def unregister(self, link: WorkerLink, session_id: str, tool_ids: Collection[str]) -> list[str]:
         """Unregisters tools of a worker, and removes those that no other worker offers.
 
@@ -152,7 +203,12 @@ class WorkerPool:
             NotFoundError: The worker does not offer one of them.
         """
         worker = self._workers[link]
-        tools = offered_by(worker, session_id, tool_ids)
+        if worker.is_peer:
+            # It may not know yet that this hub's own have taken the place of some.
+            known = offered_by(worker, session_id, ())
+            own = {name for tool in known for name in (tool.id, versioned(tool.id, tool.version))}
+            tool_ids = [tool_id for tool_id in tool_ids if tool_id in own]
+        tools = offered_by(worker, session_id, tool_ids) if tool_ids or not worker.is_peer else []
         for tool in tools:
             self._withdraw(worker, tool)
         self._drop([tool for tool in tools if not workers_of(tool)])
@@ -223,9 +279,9 @@ class WorkerPool:
 
     def _withdraw(self, worker: Worker, tool: RegisteredTool) -> None:
         worker.tools.discard(tool)
-        workers = workers_of(tool)
-        if worker in workers:
-            workers.remove(worker)
+        backend = backend_of(tool)
+        if backend is not None:
+            backend.discard(worker)
 
     def _keep(self, tool: RegisteredTool) -> None:
         self._orphans.pop(tool, None)
@@ -253,7 +309,8 @@ class WorkerPool:
             self._note("disconnected", worker)
 
     def _note(self, change: str, worker: Worker) -> None:
-        if self.on_change is not None:
+        self._registry.note_offers()
+        if self.on_change is not None and not worker.is_peer:
             self.on_change(change, worker)
 
     # ------------------------------------------------------------------------------------------ signs of life

@@ -64,16 +64,51 @@ def offer(
     known = registry.own(session_id)
     own = [worker] if in_place_of is None else [worker, in_place_of]
     scope = f"session {session_id!r}" if session_id else "the hub"
+    specs = list(specs)
+    if registry.make_room is not None and not worker.is_peer:
+        registry.make_room(session_id, specs)
     registration = sort_registration(known, specs, own, scope, in_place_of=in_place_of)
     added = registry.register_batch(session_id, registration.new, replaced=registration.replaced)
     for tool in added:
         registry.set_backend(tool, WorkerBackend(dispatcher, worker))
     for tool in registration.joined:
         backend = backend_of(tool)
-        if backend is not None and worker not in backend.workers:
-            backend.workers.append(worker)
+        if backend is not None:
+            backend.add(worker)
     by_id = {_id_of(tool.spec): tool for tool in (*added, *registration.joined)}
     return [by_id[tool_id] for tool_id in registration.ids]
+
+
+def in_the_way(known: ToolScope, sources: Iterable[ToolSource]) -> list[RegisteredTool]:
+    """Returns the tools that only other hubs offer and that this hub's own, which it is about to register, replace.
+
+    Args:
+        known: The scope's tools.
+        sources: What this hub is about to register there.
+    """
+    found: dict[RegisteredTool, None] = {}
+    for source in sources:
+        prepared = prepare(source)
+        spec = prepared.spec
+        for tool in (*known.same_name(spec.name), *known.same_id(spec.tool_id)):
+            backend = backend_of(tool)
+            if backend is None or not backend.is_of_peers:
+                continue
+            is_same = prepared.tool is None and tool.schema == prepared.schema
+            if not is_same and not _stands_beside(spec, tool.spec):
+                found[tool] = None
+    return list(found)
+
+
+def _stands_beside(spec: ToolSpec, other: ToolSpec) -> bool:
+    """Returns whether two tools are versions of one."""
+    if spec.version == other.version:
+        return False
+    try:
+        check_beside(spec, other, "")
+    except AlreadyExistsError:
+        return False
+    return True
 
 
 def offered_by(worker: Worker, session_id: str, tool_ids: Collection[str]) -> list[RegisteredTool]:
@@ -138,7 +173,7 @@ def sort_registration(
         backend = backend_of(there)
         if backend is None:
             raise _taken(spec, scope, "a tool of the hub itself")
-        others = [worker for worker in backend.workers if worker not in own]
+        others = [worker for worker in backend.everyone() if worker not in own]
         if not others and there.spec != spec:
             registration.new.append(prepared)
             registration.replaced.append(there)
@@ -185,11 +220,12 @@ def _is_version(
 def _gives_way(other: RegisteredTool, spec: ToolSpec, own: Collection[Worker], in_place_of: Worker | None) -> bool:
     """Returns whether another version of a tool is replaced by the one that a worker offers, and not beside it."""
     backend = backend_of(other)
-    if backend is None or any(worker not in own for worker in backend.workers):
+    workers = backend.everyone() if backend is not None else ()
+    if backend is None or any(worker not in own for worker in workers):
         return False
     # One that no worker runs must not stay the newest when its workers go back to an older one; and a worker that comes
     # back has the versions that it offers now.
-    return not backend.workers or backend.workers == [in_place_of] or not (spec.version and other.version)
+    return not workers or workers == [in_place_of] or not (spec.version and other.version)
 
 
 def _taken(spec: ToolSpec, scope: str, by: str) -> AlreadyExistsError:

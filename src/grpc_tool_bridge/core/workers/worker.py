@@ -62,6 +62,7 @@ class Worker:
     """One worker.
 
     Attributes:
+        is_peer: Whether it is another hub.
         id: Its id.
         link: Its link.
         capacity: Maximum number of concurrent calls.
@@ -74,6 +75,8 @@ class Worker:
         connected_at: Seconds since the epoch.
         metrics: Counts the calls that it ran; its running ones are ``active``.
     """
+
+    is_peer = False
 
     def __init__(self, worker_id: str, link: WorkerLink) -> None:
         self.id = worker_id

@@ -1,18 +1,38 @@
-"""What a worker's tools and agents can request from the hub, over the link of their call."""
+"""What tools and agents can request from the hub whose call they run for, over the link of that call."""
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.client.proxy import AsyncGRPCProxyTool
 from grpc_tool_bridge.errors import DeadlineExceededError
+from grpc_tool_bridge.link.reports import Reports
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LogRecord, Progress, ToolSpec, VariableInfo
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
-from grpc_tool_bridge.runner.asking import ask
+from grpc_tool_bridge.runner.asking import AskingCall, ask
+from grpc_tool_bridge.runner.calls import CallSession
 from grpc_tool_bridge.transport.link_stub import LinkStub
-from grpc_tool_bridge.worker.reports import Reports
-from grpc_tool_bridge.worker.service import ServedCall
+
+
+class LinkedCall(AskingCall, Protocol):
+    """A call that a hub has sent over a link.
+
+    Attributes:
+        session: Its session.
+        deadline: On the monotonic clock.
+        origin: The hub's call, as the transport knows it; None: there is no link.
+    """
+
+    deadline: float
+
+    @property
+    def session(self) -> CallSession:
+        """Its session."""
+
+    @property
+    def origin(self) -> Any:
+        """The hub's call, as the transport knows it; None: there is no link."""
 
 
 class LinkedSession:
@@ -84,10 +104,15 @@ class LinkedSession:
         return self._client
 
 
-class WorkerRuntime(LinkedSession):
-    """The runtime of a worker tool's context; its calls are nested in the tool's call."""
+class LinkedRuntime(LinkedSession):
+    """The runtime of the context of a tool that runs for another process; its calls are nested in the tool's call.
 
-    def __init__(self, call: ServedCall, where: str) -> None:
+    Args:
+        call: The call.
+        where: The hub's address, for error texts.
+    """
+
+    def __init__(self, call: LinkedCall, where: str) -> None:
         super().__init__(call.session.id, call.origin, call.deadline, where=where, who=call.tool.name)
         self._call = call
         self._reports = None if call.origin is None else Reports(call.origin)

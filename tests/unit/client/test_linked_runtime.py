@@ -18,7 +18,7 @@ from grpc_tool_bridge import (
     ToolExecutionError,
     ToolWorker,
 )
-from grpc_tool_bridge.worker.runtime import _OriginStub, _OriginTransport
+from grpc_tool_bridge.client.linked_runtime import _OriginStub, _OriginTransport
 from integration.connections import read
 from support.waiting import soon, until
 

@@ -2,8 +2,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from grpc_tool_bridge.link.reports import MAX_WAITING, Reports
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord
-from grpc_tool_bridge.worker.reports import MAX_WAITING, Reports
 from support.waiting import until
 
 

@@ -1,4 +1,4 @@
-"""Progress and log records of a worker's tools, on their way to the hub, which shows them to who watches it."""
+"""Progress and log records of tools, on their way to the hub whose call they run for."""
 
 import asyncio
 import threading
