@@ -4,10 +4,7 @@ import logging
 from collections.abc import Callable
 
 from grpc_tool_bridge.cluster.endpoint import HubName, Serve
-from grpc_tool_bridge.cluster.mailbox import Mailbox
 from grpc_tool_bridge.cluster.peers import PeerLink, Peers
-from grpc_tool_bridge.cluster.sealing import ClusterKey, shared_secret
-from grpc_tool_bridge.cluster.secret import StoredSecret
 from grpc_tool_bridge.cluster.store import NatsStore
 from grpc_tool_bridge.errors import ToolBridgeError
 
@@ -35,8 +32,6 @@ class OwnLinks:
         self._serve = serve
         self._secret = secret
         self._serves = serves
-        self._key: ClusterKey | None = None
-        self._mailbox: Mailbox | None = None
         self._peers: Peers | None = None
         self._incarnation = ""
         self._callbacks: list[Callable[[PeerLink], None]] = []
@@ -56,51 +51,33 @@ class OwnLinks:
             self._peers.on_linked(callback)
 
     async def open(self) -> None:
-        """Listens, and dials the other hubs.
+        """Listens, and dials the other hubs; the store is open.
 
         Raises:
             ToolBridgeError: NATS cannot be reached.
         """
-        bus = self._store.bus
-        self._key = ClusterKey(await shared_secret(StoredSecret(bus)), self._secret)
-        bus.on_state(self._connected)
-        await self._begin()
+        store = self._store
+        self._peers = Peers(store.bus, store.leases, serve=self._serve, secret=self._secret, serves=self._serves)
+        for callback in self._callbacks:
+            self._peers.on_linked(callback)
+        await self._begin(self._peers)
+
+    async def _begin(self, peers: Peers) -> None:
+        incarnation = self._store.incarnation
+        await peers.begin(HubName(incarnation, self._name))
+        self._incarnation = incarnation
 
     async def follow(self) -> None:
         """Begins anew if the hub has begun another life."""
-        if self._key is None or self._store.incarnation == self._incarnation or not self._store.is_certain():
+        peers = self._peers
+        if peers is None or self._store.incarnation == self._incarnation or not self._store.is_certain():
             return
-        await self._end("this hub has lost its lease, and begins anew")
+        await peers.end("this hub has lost its lease, and begins anew")
         try:
-            await self._begin()
+            await self._begin(peers)
         except ToolBridgeError as error:
             self._incarnation = ""
             _log.warning("the links to other hubs cannot be made now: %s", error)
-
-    async def _begin(self) -> None:
-        store, key = self._store, self._key
-        assert key is not None  # noqa: S101 - ``open`` has made it
-        incarnation = store.incarnation
-        mailbox = Mailbox(store.bus.nc, store.address.cluster, incarnation)
-        await mailbox.open()
-        self._mailbox, self._incarnation = mailbox, incarnation
-        own = HubName(incarnation, self._name)
-        self._peers = Peers(mailbox, key, own, store.leases, serve=self._serve, serves=self._serves)
-        for callback in self._callbacks:
-            self._peers.on_linked(callback)
-        self._peers.open()
-
-    def _connected(self, is_connected: bool) -> None:
-        if self._mailbox is not None:
-            self._mailbox.on_state(is_connected=is_connected)
-
-    async def _end(self, why: str) -> None:
-        peers, self._peers = self._peers, None
-        mailbox, self._mailbox = self._mailbox, None
-        if peers is not None:
-            await peers.aclose(why)
-        if mailbox is not None:
-            await mailbox.aclose()
 
     def stop_listening(self) -> None:
         """Accepts no further links: the hub is shutting down."""
@@ -109,5 +86,6 @@ class OwnLinks:
 
     async def aclose(self) -> None:
         """Ends all links."""
-        self._key = None
-        await self._end("this hub is shutting down")
+        peers, self._peers = self._peers, None
+        if peers is not None:
+            await peers.end()
