@@ -34,7 +34,7 @@ from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.runner.lifespans import Lifespans
 from grpc_tool_bridge.runner.surroundings import Surrounded
-from grpc_tool_bridge.stores.urls import A_STORE, make_store
+from grpc_tool_bridge.stores.urls import A_STORE, is_nats, make_store
 from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.tools.sources import ToolSource, sources_of
 from grpc_tool_bridge.transport.addresses import check_address
@@ -109,14 +109,16 @@ class BridgeServer(Surrounded):
         self.settings = settings_of(settings)
         check_address(address, listening=True)
         injects = None if chaos is None else read_chaos(chaos)
-        durable = _make_store(store, self.settings)
+        self._cluster = _make_cluster(store, self.settings)
+        durable = _make_store(store, self.settings) if self._cluster is None else self._cluster.store
         offered = list_of("tools", tools, A_LIST_OF_TOOLS)
         self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
-        self._served: Any = self.hub if recorder is None else recorder.attach(self.hub)
+        served: Any = self.hub if self._cluster is None else self._cluster.attach(self.hub)
+        self._served: Any = served if recorder is None else recorder.attach(served)
         self._mcp_grpc = _make_mcp_grpc(self._served, mcp_grpc, mcp_agents)
         services = () if self._mcp_grpc is None else (self._mcp_grpc,)
         self._server = GrpcServer(self._served, address, self.settings, services)
@@ -163,11 +165,15 @@ class BridgeServer(Surrounded):
         # First: who connects sees what was kept, and the tools of the sources, at once.
         await self.hub.restore()
         try:
+            if self._cluster is not None:
+                await self._cluster.start()
             await self.lifespans.start(self)
             await self._sources.start()
             await self._server.start()
         except BaseException:
             await self._sources.aclose()
+            if self._cluster is not None:
+                await self._cluster.aclose(0)
             await self.hub.aclose()
             await _left_after_failure(self.lifespans)
             raise
@@ -178,6 +184,8 @@ class BridgeServer(Surrounded):
             if self._http is not None:
                 await self._http.start()
                 self.hub.http_url = self._http.url
+            if self._cluster is not None:
+                await self._cluster.announce(address=self.hub.address, http_address=self.hub.http_url)
             if self._runtime is not None:
                 await self._runtime.start()
         except BaseException:
@@ -206,6 +214,8 @@ class BridgeServer(Surrounded):
             # The loop has ended, so no call can finish.
             self._running = False
             self._server.abandon()
+            if self._cluster is not None:
+                self._cluster.abandon()
             self.hub.abandon()
             await self._end_recording()
             return
@@ -226,6 +236,8 @@ class BridgeServer(Surrounded):
         await self._server.stop(_DELIVERY_SECONDS)
         if self._mcp_grpc is not None:
             await self._mcp_grpc.aclose()
+        if self._cluster is not None:
+            await self._cluster.aclose(_DELIVERY_SECONDS)
         await self.hub.aclose()
         await self._end_recording()
 
@@ -420,6 +432,18 @@ def _make_mcp_grpc(hub: Hub, wanted: bool | None, agents: Mapping[str, str] | No
     except ImportError as error:
         raise ImportError(f'MCP over gRPC needs pip install "grpc-tool-bridge[mcp-grpc]": {error}') from None
     return gateway.McpGrpcService(hub, agents)
+
+
+def _make_cluster(store: DurableStore | str | None, settings: Settings) -> Any:
+    """Returns the hub's part in a cluster; None if its store is not in NATS."""
+    url = settings.store if store is None else store
+    if not isinstance(url, str) or not is_nats(url):
+        return None
+    try:
+        cluster = import_module("grpc_tool_bridge.cluster.cluster")
+    except ImportError as error:
+        raise ImportError(f'a store in NATS needs pip install "grpc-tool-bridge[cluster]": {error}') from None
+    return cluster.Cluster(url, settings)
 
 
 def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:

@@ -51,6 +51,7 @@ class MemoryHub:
         self.store = SharedStore(cluster.book, name)
         self.hub = Hub(settings, tools, durable=self.store)
         self.certainty = Certainty(self.store)
+        self.hub.on_serving(self.certainty.changed)
         self.peers: dict[str, PeerLink] = {}
         self.owners = Owners(self.hub, self.store, self, self.certainty)
         self.guests = NoGuests()

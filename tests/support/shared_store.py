@@ -10,7 +10,7 @@ from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
-from grpc_tool_bridge.errors import ConflictError, StoreError, ToolBridgeError
+from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, ToolCallResponse
 
 
@@ -133,7 +133,7 @@ class SharedStore:
     def create_session(self, session: StoredSession, settled: Settled | None = None) -> Write:
         known = self.book.chains.get(session.session_id)
         if known is not None and known.ended is None:
-            return _settled(settled, ConflictError("another hub has created it"))
+            return _settled(settled, AlreadyExistsError("another hub has created it"))
         self.book.chains[session.session_id] = _Chain(self.incarnation, copy.deepcopy(session))
         return _settled(settled)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from grpc_tool_bridge.aio.notifier import Notifier
@@ -25,9 +24,6 @@ class Certain(Protocol):
     def failure(self) -> str:
         """Why it is not certain; empty if it is."""
 
-    def watch_failure(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` when it has become certain, or no longer is."""
-
 
 class Certainty:
     """Waits until a hub is certain that it owns its sessions.
@@ -43,7 +39,11 @@ class Certainty:
         self.is_certain = source.is_certain
         self._source = source
         self._changed = Notifier()
-        source.watch_failure(self._changed.notify_all)
+
+    def changed(self, serving: bool) -> None:
+        """Wakes those who wait: the hub begins to serve, or no longer does."""
+        del serving
+        self._changed.notify_all()
 
     async def wait(self, deadline: float | None = None) -> None:
         """Waits until the hub is certain, for MAX_WAIT_SECONDS at most.

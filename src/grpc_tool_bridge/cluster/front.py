@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.statuses import failed_status
-from grpc_tool_bridge.errors import CallCancelledError, ConflictError, ToolBridgeError, error_info
+from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -221,7 +221,7 @@ class ClusterHub:
                 _failed_opening,
                 lambda event: self._take_defaults(request.session_id, event),
             )
-            if tries == _OPENING_TRIES or response.error.type != ConflictError.default_type:
+            if tries == _OPENING_TRIES or response.error.type != AlreadyExistsError.default_type:
                 return response
             # Another hub was faster to create it.
 

@@ -42,9 +42,6 @@ class Locator(Protocol):
     def on_lost(self, callback: Callable[[Sequence[str], str], None]) -> None:
         """Calls ``callback`` with the ids of sessions that this hub no longer owns, and why."""
 
-    def watch_failure(self, changed: Callable[[], None]) -> None:
-        """Calls ``changed`` when it has become certain, or no longer is."""
-
 
 class Way(Protocol):
     """The way of nested calls back to the hub that made a call.

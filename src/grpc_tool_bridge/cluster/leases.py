@@ -22,6 +22,15 @@ class HubRecord:
     info: dict[str, Any]
     sequence: int = 0
 
+    @property
+    def closed(self) -> bool:
+        return self.is_closed
+
+    @property
+    def name(self) -> str:
+        return str(self.info.get("name", ""))
+
+
 
 class Lease:
     def __init__(self, bus: Bus) -> None:
@@ -81,6 +90,7 @@ class Leases:
         self.bus = bus
         self._book: dict[str, HubRecord] = {}
         self._seen: dict[str, tuple[int, float]] = {}
+        self._told: list[Any] = []
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -91,7 +101,7 @@ class Leases:
         while True:
             await asyncio.sleep(0.1)
             try:
-                await self._look()
+                await self.close_dead()
             except StoreError:
                 self._seen.clear()
 
@@ -100,9 +110,16 @@ class Leases:
         for message in await self.bus.last_of([self.bus.names.hubs]):
             found = json.loads(message.data)
             name = message.subject.removeprefix(prefix)
+            before = self._book.get(name)
             self._book[name] = HubRecord(name, found["closed"], found, message.sequence)
+            if before is None or before.is_closed != found["closed"]:
+                for told in self._told:
+                    told(self._book[name], "closed" if found["closed"] else "joined")
             if self._seen.get(name, (0, 0))[0] != message.sequence:
                 self._seen[name] = (message.sequence, clock.now())
+
+    def on_change(self, told: Any) -> None:
+        self._told.append(told)
 
     def hubs(self) -> list[HubRecord]:
         return list(self._book.values())

@@ -22,6 +22,7 @@ from grpc_tool_bridge.core.batch import Batch
 from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
+from grpc_tool_bridge.core.expiry import expire_forever
 from grpc_tool_bridge.core.feed import Feed
 from grpc_tool_bridge.core.hubs import NOT_SERVING, SERVING, Hubs
 from grpc_tool_bridge.core.infos import is_hub, offers, session_info, set_time
@@ -32,7 +33,7 @@ from grpc_tool_bridge.core.registered_tool import ToolSource
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.restoring import Restored, restore
 from grpc_tool_bridge.core.session import Session, SessionHold
-from grpc_tool_bridge.core.sessions import SessionStore, expire_forever
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.core.tool_methods import ToolMethods, put_specs

@@ -1,6 +1,5 @@
 """Sessions, in memory."""
 
-import asyncio
 import contextlib
 import time
 import uuid
@@ -11,8 +10,8 @@ from typing import Any
 
 from google.protobuf import any_pb2
 
-from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.ended_sessions import EndedSessions
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
@@ -29,8 +28,6 @@ from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,
     ResourceExhaustedError,
-    SessionExpiredError,
-    SessionNotFoundError,
     ToolBridgeError,
     ValidationError,
 )
@@ -80,7 +77,7 @@ class SessionStore:
         # The least recently active first.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._ages = SessionAges(self._exists)
-        self._ended: OrderedDict[str, str] = OrderedDict()
+        self._ended = EndedSessions(self.settings.ended_sessions)
         self.tools = ToolScope()
         # By id, the sessions of other hubs for which workers of this one offer tools. They are not listed, and nothing
         # but these tools is kept of them.
@@ -162,7 +159,7 @@ class SessionStore:
         session.last_activity = time.monotonic()
         self._sessions[session.id] = session
         self._ages.add((session.created_at, session.id))
-        self._ended.pop(session.id, None)
+        self._ended.forget(session.id)
         if self.on_change is not None:
             self.on_change("started", session)
 
@@ -176,7 +173,7 @@ class SessionStore:
             self._restore(stored)
         for session_id, why in state.ended.items():
             if session_id not in self._sessions:
-                self._remember(session_id, why)
+                self._ended.remember(session_id, why)
 
     def _restore(self, stored: StoredSession) -> Session:
         session = Session(stored.session_id, stored.metadata, stored.config)
@@ -201,7 +198,7 @@ class SessionStore:
         """
         self.revisions.advance(max(stored.revision, stored.above))
         session = self._restore(stored)
-        self._ended.pop(session.id, None)
+        self._ended.forget(session.id)
         session.tools_revision = session.tools_removed_at = self.revisions.next()
         if self.on_change is not None:
             self.on_change("started", session)
@@ -224,7 +221,7 @@ class SessionStore:
     def remember_ended(self, session_id: str, why: str) -> None:
         """Notes why a session ended that another hub had."""
         if session_id not in self._sessions:
-            self._remember(session_id, why)
+            self._ended.remember(session_id, why)
 
     async def get_session(self, session_id: str) -> Session:
         """Returns the session.
@@ -362,7 +359,7 @@ class SessionStore:
             session.last_activity = time.monotonic()
             self._sessions[session.id] = session
             return
-        self._remember(session.id, why)
+        self._ended.remember(session.id, why)
         self._leave(session, self._missing(session.id))
 
     def _leave(self, session: Session, error: ToolBridgeError) -> None:
@@ -381,25 +378,13 @@ class SessionStore:
         if self._on_end is not None:
             self._on_end(session, error)
 
-    def _remember(self, session_id: str, why: str) -> None:
-        self._ended[session_id] = why
-        while len(self._ended) > self.settings.ended_sessions:
-            self._ended.popitem(last=False)
-
     def _free(self, session: Session) -> None:
         if session.memory is not None:
             self._refused += session.memory.refused
             session.memory.close()
 
     def _missing(self, session_id: str) -> ToolBridgeError:
-        if session_id in self._writes.ending:
-            return SessionExpiredError(
-                f"session {session_id!r} is being removed and takes no new calls; start a new one"
-            )
-        why = self._ended.get(session_id)
-        if why is not None:
-            return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
-        return SessionNotFoundError(f"there is no session {shown(session_id)}; call InitializeSession first")
+        return self._ended.error_of(session_id, is_ending=session_id in self._writes.ending)
 
     # -------------------------------------------------------------------------------------------------- tools
 
@@ -613,13 +598,3 @@ def _metadata_chars(session: Session) -> int:
 
 def _bytes_of(tools: Iterable[RegisteredTool]) -> int:
     return sum(tool.size for tool in tools)
-
-
-async def expire_forever(store: SessionStore) -> None:
-    """Ends idle sessions; checks ten times per idle timeout, and yields to other tasks."""
-    while True:
-        await asyncio.sleep(min(5.0, store.settings.session_idle_timeout / 10))
-        turns = Turns()
-        for _ in store.expiring():
-            if turns.due:
-                await turns.give()

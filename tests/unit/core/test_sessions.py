@@ -7,9 +7,10 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import sessions as module
+from grpc_tool_bridge.core.expiry import expire_forever
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.session import Session
-from grpc_tool_bridge.core.sessions import SessionStore, expire_forever
+from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.errors import (
     AlreadyExistsError,
     NotFoundError,

@@ -1,0 +1,47 @@
+"""Why sessions have ended, for those who come back to one."""
+
+from collections import OrderedDict
+
+from grpc_tool_bridge.errors import SessionExpiredError, SessionNotFoundError, ToolBridgeError
+from grpc_tool_bridge.rpc.bounds import shown
+
+
+class EndedSessions:
+    """The reasons of the last sessions that have ended.
+
+    Args:
+        most: How many are remembered.
+    """
+
+    __slots__ = ("_most", "_why")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # The earliest first.
+        self._why: OrderedDict[str, str] = OrderedDict()
+
+    def remember(self, session_id: str, why: str) -> None:
+        """Notes why a session has ended."""
+        self._why[session_id] = why
+        while len(self._why) > self._most:
+            self._why.popitem(last=False)
+
+    def forget(self, session_id: str) -> None:
+        """Forgets that a session has ended: there is one with its id again."""
+        self._why.pop(session_id, None)
+
+    def error_of(self, session_id: str, *, is_ending: bool = False) -> ToolBridgeError:
+        """Returns the error for a session that is not there.
+
+        Args:
+            session_id: The session.
+            is_ending: Whether its end is on its way into the durable store.
+        """
+        if is_ending:
+            return SessionExpiredError(
+                f"session {session_id!r} is being removed and takes no new calls; start a new one"
+            )
+        why = self._why.get(session_id)
+        if why is not None:
+            return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
+        return SessionNotFoundError(f"there is no session {shown(session_id)}; call InitializeSession first")
