@@ -171,7 +171,7 @@ class Chain:
                 batch = ()
                 if self.lost is None and self._is_long:
                     await self._compact()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged, and nobody waits for ever
             log_fault(_log, "the chain of a session has a fault", error=error)
             self._give_up(batch, unknown_error("the hub has a fault; report its log"))
         except asyncio.CancelledError:
