@@ -72,7 +72,7 @@ class Chain:
         image, token: As given.
         last: Sequence of its last message.
         count, size: Messages that it has, and their bytes.
-        base: Bytes of its last snapshot.
+        base: Bytes of its last snapshot, or of what that would be.
         lost: Why nothing more is stored in it; None while it may.
     """
 
@@ -204,7 +204,7 @@ class Chain:
         planned = [message for change in batch if (message := change.plan(calls)) is not None]
         if planned:
             first = planned[0].WhichOneof("change")
-            body = JournalBody(changes=planned, snapshot=first == "create").SerializeToString()
+            body = JournalBody(changes=planned, snapshot=first in {"create", "end"}).SerializeToString()
             try:
                 if first == "create":
                     await self._begin(body)
@@ -402,6 +402,10 @@ class Chain:
         pieces = [JournalBody(snapshot=True).SerializeToString()]
         pieces += [JournalBody(changes=[change]).SerializeToString() for change in self.image.snapshot()]
         body = b"".join(pieces)
+        if self.count <= LONG_COUNT and self.size <= LONG_TIMES * len(body):
+            # Most of it is what the session still has.
+            self.base = len(body)
+            return
         try:
             first = await self._append(body, _WHOLE)
         except NotAppendedError:
