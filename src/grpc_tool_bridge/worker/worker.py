@@ -156,8 +156,7 @@ class ToolWorker(Surrounded):
         token = token_of(token, token_file)
         how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
         connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
-        several = isinstance(connection, Connection) and len(connection.addresses) > 1
-        self._address = "" if several else connection.address
+        self._address = _only_address(connection)
         self._transport = LinkTransport(
             connection,
             kind=transport,
@@ -478,6 +477,11 @@ def _connection_to(
         max_message_bytes=settings.max_message_bytes,
         **how,
     )
+
+
+def _only_address(connection: Connection | MemoryConnection) -> str:
+    """Returns the address of a connection; empty: it has several."""
+    return "" if isinstance(connection, Connection) and len(connection.addresses) > 1 else connection.address
 
 
 def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:

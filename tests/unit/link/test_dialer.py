@@ -65,6 +65,7 @@ class FakeLink:
 
     enforces_timeouts = True
     over = "a test"
+    where = "the hub"
 
     def __init__(self) -> None:
         self.greeted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -23,7 +23,7 @@ from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, dial_local, dial_tc
 from grpc_tool_bridge.link.socket_listener import SocketListener
 from grpc_tool_bridge.link.socket_places import UnusableError, find
 from grpc_tool_bridge.link.status import Code, code_of
-from grpc_tool_bridge.link.streams import FrameStream
+from grpc_tool_bridge.link.streams import Dialable, FrameStream
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken
 from support.certificates import certificate_files
@@ -372,7 +372,7 @@ def test_a_hub_whose_event_loop_has_ended_frees_its_socket_and_its_peers() -> No
 
 
 async def test_a_dialler_uses_it_like_any_other_way(desk: Desk) -> None:
-    class Local:
+    class Local(Dialable):
         where = ADDRESS
 
         def open(self) -> Self:
