@@ -70,20 +70,22 @@ class Appender:
         owner: The life of the hub.
         is_certain: Whether the hub is certain to have its lease.
         settings: Those of the hub.
+        metrics: Counts what is stored.
 
     Attributes:
-        bus, owner, is_certain, settings: As given.
-        metrics: Counts what is stored.
+        bus, owner, is_certain, settings, metrics: As given.
         tasks: What goes on beside.
         failure: Why the last change could not be stored; empty once one could.
         lost: Why nothing more may be stored by this life; empty while it may.
     """
 
-    def __init__(self, bus: Bus, owner: str, is_certain: Callable[[], bool], settings: Settings) -> None:
+    def __init__(
+        self, bus: Bus, owner: str, is_certain: Callable[[], bool], settings: Settings, metrics: CommitMetrics
+    ) -> None:
         self.bus = bus
         self.owner = owner
         self.settings = settings
-        self.metrics = CommitMetrics()
+        self.metrics = metrics
         self.tasks = TaskSet()
         self.failure = ""
         self.lost = ""
@@ -137,8 +139,10 @@ class Appender:
         """Finds out whether a message that may have been stored is.
 
         Args:
-            subject, last, until: As for ``append``.
+            subject: The chain.
+            last: Sequence of the message that it was to follow.
             message_id: Its id.
+            until: As for ``append``.
 
         Returns:
             Its sequence; None: nothing has been stored in its place yet.

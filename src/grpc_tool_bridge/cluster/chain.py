@@ -72,7 +72,7 @@ class Chain:
         image, token: As given.
         last: Sequence of its last message.
         count, size: Messages that it has, and their bytes.
-        base: Bytes of its last snapshot.
+        base: Bytes of its last snapshot, or of what that would be.
         lost: Why nothing more is stored in it; None while it may.
     """
 
@@ -171,7 +171,7 @@ class Chain:
                 batch = ()
                 if self.lost is None and self._is_long:
                     await self._compact()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is logged, and nobody waits for ever
             log_fault(_log, "the chain of a session has a fault", error=error)
             self._give_up(batch, unknown_error("the hub has a fault; report its log"))
         except asyncio.CancelledError:
@@ -204,7 +204,7 @@ class Chain:
         planned = [message for change in batch if (message := change.plan(calls)) is not None]
         if planned:
             first = planned[0].WhichOneof("change")
-            body = JournalBody(changes=planned, snapshot=first == "create").SerializeToString()
+            body = JournalBody(changes=planned, snapshot=first in {"create", "end"}).SerializeToString()
             try:
                 if first == "create":
                     await self._begin(body)
@@ -402,6 +402,10 @@ class Chain:
         pieces = [JournalBody(snapshot=True).SerializeToString()]
         pieces += [JournalBody(changes=[change]).SerializeToString() for change in self.image.snapshot()]
         body = b"".join(pieces)
+        if self.count <= LONG_COUNT and self.size <= LONG_TIMES * len(body):
+            # Most of it is what the session still has.
+            self.base = len(body)
+            return
         try:
             first = await self._append(body, _WHOLE)
         except NotAppendedError:

@@ -4,17 +4,21 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.appending import Appender
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.chain import Chain, moved_error
+from grpc_tool_bridge.cluster.hub_record import HubRecord
 from grpc_tool_bridge.cluster.image import SessionImage
-from grpc_tool_bridge.cluster.leases import HubRecord, Lease, Leases
+from grpc_tool_bridge.cluster.lease import Lease
+from grpc_tool_bridge.cluster.leases import Leases
 from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan, Owned, Place
 from grpc_tool_bridge.cluster.taking import ChainEnd, chain_end, chain_ends, take_chain
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 
 # What is called with the ids of sessions that this hub no longer owns, and why.
@@ -36,37 +40,32 @@ class OwnedSessions:
     Args:
         bus: The connection; it is open.
         settings: Those of the hub.
-        info: What the lease tells of the hub.
+        info: What its lease tells of the hub.
 
     Attributes:
+        lease: That of this hub.
         leases: Those of all hubs.
+        metrics: What was stored, over all lives.
         appender: Appends for the present life.
         ended: Why sessions ended here, by id, with the sequence of the message that says so, the latest last.
         on_lost: What is told of sessions that moved.
     """
 
-    def __init__(self, bus: Bus, settings: Settings, info: dict[str, object]) -> None:
+    def __init__(self, bus: Bus, settings: Settings, info: Mapping[str, Any]) -> None:
         self._bus = bus
         self._settings = settings
         self._info = info
         self._tasks = TaskSet()
         self._chains: dict[str, Chain] = {}
         self._taking: dict[str, asyncio.Future[None]] = {}
-        self._closed_here: set[str] = set()
-        self._lease = Lease(bus)
-        self.leases = Leases(bus)
+        # Earlier lives of this hub, which has forgotten what they owned.
+        self._former: set[str] = set()
+        self.lease = Lease(bus)
+        self.leases = Leases(bus, self.lease)
+        self.metrics = CommitMetrics()
         self.appender = self._new_appender()
         self.ended: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self.on_lost: list[OnLost] = []
-
-    @property
-    def incarnation(self) -> str:
-        """The present life of the hub."""
-        return self._lease.incarnation
-
-    def is_certain(self) -> bool:
-        """Whether no other hub can have taken what this one owns."""
-        return self._lease.is_certain()
 
     @property
     def waiting(self) -> int:
@@ -84,9 +83,10 @@ class OwnedSessions:
         Raises:
             StoreError: NATS does not answer.
         """
+        self.lease.on_lost(self._lease_lost)
+        await self.lease.begin(**self._info)
+        self.appender = self._new_appender()
         await self.leases.open()
-        self._lease.on_lost = self._lease_lost
-        await self._lease.begin(self._info)
 
     async def alone(self) -> None:
         """Waits until no other hub has a lease.
@@ -97,7 +97,6 @@ class OwnedSessions:
         others = {record.incarnation: record for record in self._others()}
         until = time.monotonic() + ALONE_SECONDS
         while others:
-            await self.leases.close_dead()
             left = {record.incarnation: record for record in self._others()}
             if not left:
                 return
@@ -108,7 +107,7 @@ class OwnedSessions:
             await asyncio.sleep(PAUSE_SECONDS)
 
     def _others(self) -> Iterable[HubRecord]:
-        return [hub for hub in self.leases.hubs() if not hub.is_closed and hub.incarnation != self.incarnation]
+        return [hub for hub in self.leases.hubs() if hub.incarnation != self.lease.incarnation]
 
     async def aclose(self) -> None:
         """Stores what waits, and gives all sessions back."""
@@ -116,40 +115,35 @@ class OwnedSessions:
         self.appender.lost = "the hub ends"
         await self.appender.tasks.aclose()
         await self._tasks.aclose()
-        try:
-            await self._lease.close()
-        except StoreError as error:
-            _log.warning("the lease could not be given back, and ends by itself: %s", error)
+        await self.lease.close()
         await self.leases.aclose()
         self._chains.clear()
 
     def _new_appender(self) -> Appender:
-        return Appender(self._bus, self._lease.incarnation, self._lease.is_certain, self._settings)
+        return Appender(self._bus, self.lease.incarnation, self.lease.is_certain, self._settings, self.metrics)
 
     def _lease_lost(self, why: str) -> None:
         """Forgets all sessions, and begins a new life."""
         text = f"the hub has lost its lease: {why}"
         _log.warning("%s; its sessions are served by others from now on", text)
         self.appender.lost = text
-        self._closed_here.add(self._lease.incarnation)
+        self._former.add(self.lease.incarnation)
         lost = list(self._chains.values())
         self._chains.clear()
         for chain in lost:
             chain.lose(moved_error(chain.session_id))
-        self._lease = Lease(self._bus)
-        self._lease.on_lost = self._lease_lost
-        self.appender = self._new_appender()
         self._tell_lost([chain.session_id for chain in lost], text)
-        self._tasks.spawn(self._begin_anew(self._lease), "lease of the hub")
+        self._tasks.spawn(self._begin_anew(), "lease of the hub")
 
-    async def _begin_anew(self, lease: Lease) -> None:
+    async def _begin_anew(self) -> None:
         while True:
             try:
-                await lease.begin(self._info)
+                await self.lease.begin()
             except StoreError as error:
                 _log.debug("no new lease yet: %s", error)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
+                self.appender = self._new_appender()
                 return
 
     def _tell_lost(self, session_ids: Sequence[str], why: str) -> None:
@@ -240,13 +234,10 @@ class OwnedSessions:
 
     async def _is_gone(self, incarnation: str) -> bool:
         """Returns whether a life of a hub has ended, this one's earlier lives included."""
-        if incarnation == self.incarnation or incarnation in self._closed_here:
+        if incarnation == self.lease.incarnation or incarnation in self._former:
             return True
-        known = self.leases.get(incarnation)
-        if known is not None:
-            return known.is_closed
-        # Its lease may be newer than what is known here; one that is gone was closed long ago.
-        return await self._bus.last(self._bus.names.hub(incarnation)) is None
+        record = await self.leases.find(incarnation)
+        return record is None or bool(record.closed)
 
     async def chain_ends(self) -> AsyncIterator[ChainEnd]:
         """Yields the end of each chain of the cluster; raises as ``chain_ends``."""

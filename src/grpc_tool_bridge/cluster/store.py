@@ -3,8 +3,9 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
+from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster import changes, pending
@@ -12,6 +13,7 @@ from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.chain import Chain
 from grpc_tool_bridge.cluster.facts import EPOCH, SharedRevisions, make_once
 from grpc_tool_bridge.cluster.image import SessionImage
+from grpc_tool_bridge.cluster.lease import Lease
 from grpc_tool_bridge.cluster.leases import Leases
 from grpc_tool_bridge.cluster.owned import TAKEN_AT_ONCE, OnLost, OwnedSessions
 from grpc_tool_bridge.cluster.pending import Beginning, PendingBeginning, PendingChange
@@ -25,9 +27,6 @@ from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, ToolCallResponse
 
-# Between two looks whether the hub can store.
-_LOOK_SECONDS = 0.1
-
 
 class NatsStore:
     """The durable store in NATS JetStream; see ``DurableStore``.
@@ -38,9 +37,12 @@ class NatsStore:
     Args:
         address: Where NATS is.
         adopt: Whether its hub stands alone: it then takes all sessions when it opens, and refuses to share them.
+        info: What its lease tells of the hub: fields of ``HubRecord``.
     """
 
-    def __init__(self, address: NatsAddress | str, *, adopt: bool = False) -> None:
+    def __init__(
+        self, address: NatsAddress | str, *, adopt: bool = False, info: Mapping[str, Any] | None = None
+    ) -> None:
         self.address = parse(address) if isinstance(address, str) else address
         self._adopt = adopt
         self._tasks = TaskSet()
@@ -52,8 +54,7 @@ class NatsStore:
         self._told_lost: list[OnLost] = []
         self._on_failure: Callable[[], None] | None = None
         self._was_failing = False
-        # What the lease tells of the hub.
-        self.info: dict[str, object] = {}
+        self._info = dict(info or {})
 
     def __repr__(self) -> str:
         return f"NatsStore({self.address.shown!r})"
@@ -75,8 +76,8 @@ class NatsStore:
             await bus.open()
             self._revisions = SharedRevisions(bus, self._tasks)
             epoch = await make_once(bus, EPOCH, lambda: uuid.uuid4().hex)
-            owned = OwnedSessions(bus, settings, self.info)
-            owned.on_lost = self._told_lost
+            owned = OwnedSessions(bus, settings, self._info)
+            owned.on_lost, self._metrics = self._told_lost, owned.metrics
             await owned.open()
             self._owned = owned
             sessions = await self._taken_all(owned) if self._adopt else []
@@ -85,7 +86,7 @@ class NatsStore:
         except BaseException:
             await self.aclose()
             raise
-        self._tasks.spawn(self._look(), "state of the store")
+        owned.lease.watch(self._state_changed)
         ended = {session_id: why for session_id, (why, _) in owned.ended.items()}
         return StoredState(epoch, revision, sessions, ended)
 
@@ -115,7 +116,6 @@ class NatsStore:
         await self._tasks.aclose()
         try:
             if owned is not None:
-                self._metrics = owned.appender.metrics
                 await owned.aclose()
         finally:
             await bus.aclose()
@@ -125,14 +125,11 @@ class NatsStore:
         self._bus, self._owned = None, None
         self._tasks.abandon()
 
-    async def _look(self) -> None:
-        """Tells when the store begins to fail, and when it works again."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            if self.is_failing != self._was_failing:
-                self._was_failing = self.is_failing
-                if self._on_failure is not None:
-                    self._on_failure()
+    def _state_changed(self) -> None:
+        if self.is_failing != self._was_failing:
+            self._was_failing = self.is_failing
+            if self._on_failure is not None:
+                self._on_failure()
 
     # ---------------------------------------------------------------------------------- where sessions are served
 
@@ -153,13 +150,13 @@ class NatsStore:
         return self._open().leases
 
     @property
-    def incarnation(self) -> str:
-        """The present life of this hub; another one once its lease was lost. Raises as ``bus``."""
-        return self._open().incarnation
+    def lease(self) -> Lease:
+        """That of this hub, which has another incarnation once it was lost. Raises as ``bus``."""
+        return self._open().lease
 
     def is_certain(self) -> bool:
         """Whether no other hub can have taken what this one owns."""
-        return self._owned is not None and self._owned.is_certain()
+        return self._owned is not None and self._owned.lease.is_certain()
 
     def on_lost(self, told: OnLost) -> None:
         """Has ``told`` called in the loop with the ids of sessions that this hub no longer owns, and why."""
@@ -223,18 +220,18 @@ class NatsStore:
             return ""
         if not self._bus.is_connected:
             return "NATS is not reached; see whether its servers run, and the network between"
-        if not self._owned.is_certain():
+        if not self._owned.lease.is_certain():
             return "NATS does not store the lease of this hub; see whether its stream has a leader"
         return self._owned.appender.failure
 
     @property
     def is_failing(self) -> bool:
         """See ``DurableStore``."""
-        return self._owned is not None and not self._owned.is_certain()
+        return self._owned is not None and not self._owned.lease.is_certain()
 
     def counts(self) -> dict[str, int | float | str]:
         """See ``DurableStore``."""
-        metrics = self._present_metrics()
+        metrics = self._metrics
         return {
             "store_commits": metrics.commits,
             "store_commit_seconds": metrics.seconds,
@@ -247,15 +244,13 @@ class NatsStore:
 
     def commit_times(self) -> CommitTimes:
         """See ``DurableStore``."""
-        return self._present_metrics().times()
-
-    def _present_metrics(self) -> CommitMetrics:
-        return self._owned.appender.metrics if self._owned is not None else self._metrics
+        return self._metrics.times()
 
     def reserve_revisions(self, up_to: int) -> Write:
         """See ``DurableStore``."""
         if self._revisions is None or self._owned is None:
             return _refused(Write())
+        self._owned.lease.set(reserved=up_to)
         return self._revisions.reserve(up_to)
 
     def _submit(self, session_id: str, change: PendingChange) -> Write:
