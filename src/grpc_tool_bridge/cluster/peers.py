@@ -13,6 +13,7 @@ from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, Serial
 from grpc_tool_bridge.cluster.sealing import ClusterKey, shared_secret
 from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
+from grpc_tool_bridge.link.streams import Dialable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     RegisterToolsRequest,
     RegisterToolsResponse,
@@ -257,8 +258,8 @@ class _PeerDialer(Dialer):
         super().__init__(endpoint, dial_again=lambda _: True, serves=serves, features=features)
         self._on_linked = on_linked
 
-    async def _take_up(self, link: DialledLink) -> None:
-        await super()._take_up(link)
+    async def _take_up(self, link: DialledLink, way: Dialable) -> None:
+        await super()._take_up(link, way)
         if self.is_linked:
             self._on_linked()
 
