@@ -19,6 +19,7 @@ class Wire(ToxicProxy):
     def __init__(self, target: str, portal: BlockingPortal) -> None:
         super().__init__(target, seed=0)
         self._shared = portal
+        self._fails = False
 
     def start(self) -> None:
         """Starts listening."""
@@ -28,6 +29,7 @@ class Wire(ToxicProxy):
 
     def fail(self, *, silently: bool) -> None:
         """Lets nothing pass any more: as a network that drops packets, or as one that resets connections."""
+        self._fails = True
         if silently:
             self.stall()
         else:
@@ -36,8 +38,10 @@ class Wire(ToxicProxy):
 
     def mend(self) -> None:
         """Lets all pass again; connections that were stalled are reset, as the time-outs of their ends would."""
-        self.cut()
-        self.restore()
+        if self._fails:
+            self._fails = False
+            self.cut()
+            self.restore()
 
 
 class Wires:
