@@ -39,7 +39,7 @@ class Member(Protocol):
     Attributes:
         incarnation: Of this life of it.
         name: For people.
-        closed: Whether its lease is closed.
+        closed: True, or why, if its lease is closed.
     """
 
     @property
@@ -51,8 +51,8 @@ class Member(Protocol):
         """For people."""
 
     @property
-    def closed(self) -> bool:
-        """Whether its lease is closed."""
+    def closed(self) -> object:
+        """True, or why, if its lease is closed."""
 
 
 class Members(Protocol):
