@@ -228,6 +228,9 @@ class BridgeServer(Surrounded):
     async def _close(self, grace: float) -> None:
         self._server.drain(grace)
         await self.hub.drain(grace)
+        if self._cluster is not None:
+            # Its sessions are served by the others from now on.
+            await self._cluster.hand_over()
         if self._http is not None:
             await self._http.stop(_DELIVERY_SECONDS)
         if self._runtime is not None:

@@ -89,3 +89,24 @@ async def test_a_session_is_served_on_when_its_hub_was_stopped(hubs: Hubs) -> No
     assert await soon(there.session_context.get_variable("x")) == 1
     assert await soon(there.tools["add"](1, 2)) == 3
     assert "s" in hubs.servers["b"].hub.store
+
+
+async def test_the_calls_of_a_session_go_on_while_its_hub_is_stopped(hubs: Hubs) -> None:
+    await hubs.bridge("a", "s")
+    there = await hubs.bridge("b", "s")
+    made = 0
+
+    async def call_on() -> None:
+        nonlocal made
+        while True:
+            assert await there.tools["add"](made, 1) == made + 1
+            made += 1
+
+    calling = asyncio.ensure_future(call_on())
+    await until(lambda: made > 5)
+    await hubs.servers["a"].stop()
+    before = made
+    await until(lambda: made > before + 5 or calling.done())
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling

@@ -1,6 +1,7 @@
 """A hub's part in a cluster: puts its store, its links to other hubs and its front together."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,9 @@ from grpc_tool_bridge.rpc.peers import peers_of
 # How often it is looked whether this hub lives another life.
 _LOOK_SECONDS = 0.1
 
+# How long the others may take to be told something of this hub.
+_ANNOUNCE_SECONDS = 2.0
+
 # One link carries what all clients of a hub ask of another one, their watches included.
 _MAX_LINK_CALLS = 200_000
 
@@ -48,11 +52,10 @@ class Cluster:
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self.store = NatsStore(url)
         self.name = settings.hub_name or socket.gethostname()
+        self.store = NatsStore(url, info={"name": self.name, "version": version("grpc-tool-bridge")})
         self._settings = settings
         self._tasks = TaskSet()
-        self.store.info.update(name=self.name, version=version("grpc-tool-bridge"))
 
     def attach(self, hub: Hub) -> ClusterHub:
         """Joins a hub to the cluster; returns what is to be served instead of it.
@@ -77,8 +80,7 @@ class Cluster:
 
     def _lost(self, session_ids: Sequence[str], why: str) -> None:
         for session_id in session_ids:
-            text = f"session {session_id!r} moved to another hub ({why}); call again"
-            self.front.forget(session_id, UnavailableError(text))
+            self.front.forget(session_id, _moved(session_id, why))
 
     async def start(self) -> None:
         """Listens for other hubs and dials them; the store is open.
@@ -97,8 +99,23 @@ class Cluster:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def announce(self, **info: Any) -> None:
-        """Tells the other hubs where this one is, such as ``address`` and ``http_address``."""
-        self.store.info.update(info)
+        """Tells the other hubs something of this one.
+
+        Args:
+            **info: Fields of ``HubRecord``, such as ``address``.
+        """
+        lease = self.store.lease
+        lease.set(**info)
+        # If NATS does not answer now, they are told with the next renewal.
+        with contextlib.suppress(UnavailableError, TimeoutError):
+            async with asyncio.timeout(_ANNOUNCE_SECONDS):
+                await lease.update()
+
+    async def hand_over(self) -> None:
+        """Lets the other hubs take all sessions at once: the hub has drained, and is about to end."""
+        for session in self._hub.store.sessions():
+            self.front.forget(session.id, _moved(session.id, "its hub is shutting down"))
+        await self.store.hand_over()
 
     async def aclose(self, grace: float) -> None:
         """Leaves the cluster, before the store is closed: calls of peers get ``grace`` seconds to be answered."""
@@ -127,6 +144,10 @@ class _NoGuests:
     async def unregister(self, link: Any, request: pb.UnregisterToolsRequest) -> pb.StatusResponse:
         del link
         return failed_status(_refusal(request.session_id))
+
+
+def _moved(session_id: str, why: str) -> UnavailableError:
+    return UnavailableError(f"session {session_id!r} moves to another hub: {why}; call again")
 
 
 def _refusal(session_id: str) -> UnavailableError:

@@ -63,14 +63,14 @@ class OwnLinks:
         await self._begin(self._peers)
 
     async def _begin(self, peers: Peers) -> None:
-        incarnation = self._store.incarnation
+        incarnation = self._store.lease.incarnation
         await peers.begin(HubName(incarnation, self._name))
         self._incarnation = incarnation
 
     async def follow(self) -> None:
         """Begins anew if the hub has begun another life."""
         peers = self._peers
-        if peers is None or self._store.incarnation == self._incarnation or not self._store.is_certain():
+        if peers is None or self._store.lease.incarnation == self._incarnation or not self._store.is_certain():
             return
         await peers.end("this hub has lost its lease, and begins anew")
         try:

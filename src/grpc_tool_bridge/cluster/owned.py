@@ -109,15 +109,19 @@ class OwnedSessions:
     def _others(self) -> Iterable[HubRecord]:
         return [hub for hub in self.leases.hubs() if hub.incarnation != self.lease.incarnation]
 
-    async def aclose(self) -> None:
-        """Stores what waits, and gives all sessions back."""
+    async def hand_over(self) -> None:
+        """Stores what waits, and gives all sessions back: from then on, any other hub may take them."""
         await asyncio.gather(*(chain.idle() for chain in list(self._chains.values())))
         self.appender.lost = "the hub ends"
         await self.appender.tasks.aclose()
         await self._tasks.aclose()
         await self.lease.close()
-        await self.leases.aclose()
         self._chains.clear()
+
+    async def aclose(self) -> None:
+        """Hands all sessions over, unless that was done, and ends."""
+        await self.hand_over()
+        await self.leases.aclose()
 
     def _new_appender(self) -> Appender:
         return Appender(self._bus, self.lease.incarnation, self.lease.is_certain, self._settings, self.metrics)

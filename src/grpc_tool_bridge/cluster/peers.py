@@ -40,7 +40,7 @@ class Member(Protocol):
     Attributes:
         incarnation: Of this life of it.
         name: For people.
-        closed: Whether its lease is closed.
+        closed: True, or why, if its lease is closed.
     """
 
     @property
@@ -52,8 +52,8 @@ class Member(Protocol):
         """For people."""
 
     @property
-    def closed(self) -> bool:
-        """Whether its lease is closed."""
+    def closed(self) -> object:
+        """True, or why, if its lease is closed."""
 
 
 class Members(Protocol):

@@ -106,6 +106,11 @@ class NatsStore:
         sessions = [session for session in found if session is not None]
         return sorted(sessions, key=lambda session: (session.created_at, session.session_id))
 
+    async def hand_over(self) -> None:
+        """Stores what waits, and lets the other hubs take all sessions at once; nothing is stored from then on."""
+        if self._owned is not None:
+            await self._owned.hand_over()
+
     async def aclose(self) -> None:
         """See ``DurableStore``."""
         bus, owned, self._bus, self._owned = self._bus, self._owned, None, None
