@@ -46,11 +46,8 @@ class Seen:
 
 
 @pytest.fixture
-async def seen(node: NatsNode, request: pytest.FixtureRequest) -> AsyncIterator[Seen]:
-    async with AsyncExitStack() as stack:
-        a, b = await stack.enter_async_context(
-            hubs(node.url, "a", "b", cluster=f"d{abs(hash(request.node.name))}"[:30])
-        )
+async def seen(node: NatsNode) -> AsyncIterator[Seen]:
+    async with hubs(node.url, "a", "b", cluster=f"d-{secrets.token_hex(4)}") as (a, b):
         yield Seen(a, b)
 
 
