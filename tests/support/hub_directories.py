@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.hubs import CUT_OFF, GONE, SERVING
-from grpc_tool_bridge.core.stored import CommitTimes
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.methods import METHODS
@@ -41,14 +40,12 @@ class FakeDirectory:
 
     Attributes:
         metrics: What it counts.
-        times: How long renewals took.
     """
 
     def __init__(self, cluster: FakeCluster, incarnation: str) -> None:
         self._cluster = cluster
         self.incarnation = incarnation
         self.metrics: dict[str, int | float | str] = {}
-        self.times = CommitTimes([(0.01, 3), (float("inf"), 4)], 0.05)
 
     @property
     def name(self) -> str:
@@ -86,6 +83,3 @@ class FakeDirectory:
 
     def counts(self) -> Mapping[str, int | float | str]:
         return self.metrics
-
-    def renewal_times(self) -> CommitTimes:
-        return self.times

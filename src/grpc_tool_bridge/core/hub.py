@@ -25,7 +25,7 @@ from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.expiry import expire_forever
 from grpc_tool_bridge.core.feed import Feed
 from grpc_tool_bridge.core.hubs import NOT_SERVING, SERVING, Hubs
-from grpc_tool_bridge.core.infos import is_hub, offers, session_info, set_time
+from grpc_tool_bridge.core.infos import is_hub, runs_here, session_info, set_time
 from grpc_tool_bridge.core.interfaces import DurableStore, HubDirectory
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
@@ -329,7 +329,7 @@ class Hub:
         set_time(row.started_at, time.time() - (time.monotonic() - self.started_at))
         row.sessions, row.active_calls = len(self.store), self.admission.active
         row.workers = sum(not is_hub(worker) for worker in self.workers.workers())
-        row.tools = len({tool for tool, _ in offers(self.registry)})
+        row.tools = sum(map(runs_here, self.registry.by_name(None).values()))
 
     # ------------------------------------------------------------------------------------------------ sessions
 

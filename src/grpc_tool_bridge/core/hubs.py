@@ -86,6 +86,10 @@ class Hubs:
                 self._fill(row)
         return sorted(rows, key=lambda row: (row.name, row.incarnation))
 
+    def own(self) -> pb.HubInfo:
+        """Returns what this hub knows of itself."""
+        return next(row for row in self.known() if row.is_self)
+
     def _fill(self, row: pb.HubInfo) -> None:
         """Adds to the row of this hub what it knows of itself."""
         row.version = _version()

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge.core.agents.runs import Run
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.workers.backend import backend_of, workers_of
@@ -121,6 +122,11 @@ def worker_info(worker: Worker) -> pb.WorkerInfo:
 def is_hub(worker: Worker) -> bool:
     """Returns whether a worker is another hub of the cluster, which offers what its own workers and functions do."""
     return bool(getattr(worker, "is_peer", False))
+
+
+def runs_here(tool: RegisteredTool) -> bool:
+    """Returns whether this hub can run a tool without another hub."""
+    return backend_of(tool) is None or not all(map(is_hub, workers_of(tool)))
 
 
 def offers(registry: ToolRegistry, name: str = "") -> Iterator[tuple[str, str]]:

@@ -369,11 +369,8 @@ class HubDirectory(Protocol):
         What there is nothing to say of is left out. Gauges: ``cluster_hubs_serving``, ``cluster_hubs_cut_off``,
         ``cluster_hubs_gone``, ``cluster_links``, ``cluster_sessions_owned``, ``cluster_certain`` (0 or 1). Counters:
         ``cluster_forwarded_requests``, ``cluster_peer_calls_sent``, ``cluster_peer_calls_run``, ``cluster_takes``,
-        ``cluster_sessions_lost``, ``cluster_renewals``, ``cluster_renewal_failures``, ``cluster_frames_sent``,
-        ``cluster_frames_received``, ``cluster_frames_refused``, ``cluster_fenced_writes``, ``cluster_reconnects``.
+        ``cluster_sessions_lost``, ``cluster_renewals`` and the ``cluster_renewal_seconds`` that they took together,
+        ``cluster_renewal_failures``, ``cluster_frames_sent``, ``cluster_frames_received``,
+        ``cluster_frames_refused``, ``cluster_fenced_writes``, ``cluster_reconnects``.
         """
-        ...
-
-    def renewal_times(self) -> CommitTimes:
-        """Returns how long the renewals of the lease took."""
         ...

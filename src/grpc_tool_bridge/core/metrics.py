@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from typing import NamedTuple
 
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.errors import ValidationError
@@ -92,6 +93,15 @@ class ToolMetrics:
             message.buckets.add(upper_bound=bound, count=count)
 
 
+class Totals(NamedTuple):
+    """The counts of several tools together, as in ``ToolMetrics``."""
+
+    calls: int
+    errors: int
+    active: int
+    total_us: int
+
+
 class Metrics:
     """The metrics of the whole hub, by tool."""
 
@@ -111,6 +121,16 @@ class Metrics:
     def counts(self) -> list[tuple[str, ToolMetrics]]:
         """Returns the counts themselves, by tool; those beyond ``MAX_TOOLS`` are one, as ``OTHER_TOOLS``."""
         return [*self._tools.items(), (OTHER_TOOLS, self._others)]
+
+    def totals(self) -> Totals:
+        """Returns the counts of all tools together."""
+        calls = errors = active = total_us = 0
+        for counts in (*self._tools.values(), self._others):
+            calls += counts.calls
+            errors += counts.errors
+            active += counts.active
+            total_us += counts.total_us
+        return Totals(calls, errors, active, total_us)
 
     async def by_tool(self, most: int) -> tuple[dict[str, ToolMetrics], ToolMetrics]:
         """Copies the counts; where there are many, others have their turn meanwhile.

@@ -2,11 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
-
-from grpc_tool_bridge.core.interfaces import HubDirectory
-from grpc_tool_bridge.gateway.store_metrics import bound_text
 
 # Of the metrics of the cluster: the label here, and the name there.
 _STATES = (
@@ -41,12 +38,10 @@ class ClusterCollector(Collector):
 
     Args:
         hub: The hub's own metrics, by name.
-        directory: The hubs; None: there is no cluster.
     """
 
-    def __init__(self, hub: Mapping[str, int | float | str], directory: HubDirectory | None) -> None:
+    def __init__(self, hub: Mapping[str, int | float | str]) -> None:
         self._hub = hub
-        self._times = None if directory is None else directory.renewal_times()
 
     def describe(self) -> list[Metric]:
         """Names nothing beforehand, so that a registry need not collect twice."""
@@ -54,15 +49,15 @@ class ClusterCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics."""
-        if self._times is None:
+        if not any(name.startswith("hub.cluster_") for name in self._hub):
             return
-        renewals = HistogramMetricFamily(
-            "tool_bridge_cluster_renewal_duration_seconds", "How long renewals of the hub's lease took."
-        )
-        renewals.add_metric(
-            [], [(bound_text(bound), float(count)) for bound, count in self._times.within], self._times.seconds
-        )
-        yield renewals
+        if "hub.cluster_renewals" in self._hub:
+            yield SummaryMetricFamily(
+                "tool_bridge_cluster_renewal_duration_seconds",
+                "How long renewals of the hub's lease took.",
+                count_value=int(self._hub["hub.cluster_renewals"]),
+                sum_value=float(self._hub.get("hub.cluster_renewal_seconds", 0.0)),
+            )
         hubs = GaugeMetricFamily("tool_bridge_cluster_hubs", "Hubs, as this one sees them.", labels=["state"])
         yield self._labelled(hubs, _STATES)
         for name, text, source in _GAUGES:

@@ -86,7 +86,7 @@ class MetricsRoute:
         counts = self._hub.counts()
         registry.register(HubCollector(counts, told, self._http(), self._version))
         registry.register(StoreCollector(counts, self._hub.durable))
-        registry.register(ClusterCollector(counts, self._hub.directory))
+        registry.register(ClusterCollector(counts))
         registry.register(WrapperCollector(self._hub.wrappers))
         ProcessCollector(registry=registry)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
