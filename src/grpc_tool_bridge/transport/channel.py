@@ -174,6 +174,8 @@ class Connection:
             *message_options(self.max_message_bytes),
             ("grpc.keepalive_time_ms", int(time * 1000)),
             ("grpc.keepalive_timeout_ms", int(timeout * 1000)),
+            # For a hub whose system still acknowledges what it receives; gRPC would wait a minute.
+            ("grpc.http2.ping_timeout_ms", int(timeout * 1000)),
             # Otherwise an idle connection would be probed twice and then once a minute.
             ("grpc.http2.max_pings_without_data", 0),
             # A connection for each bridge: closing one must not affect others.
