@@ -32,6 +32,8 @@ SETTINGS = {
     "TOOL_BRIDGE_SHUTDOWN_GRACE": "0.2",
 }
 
+# How many of the faults are undone only when they have been noticed.
+NOTICED = 0.7
 # A variable of each that is set before all others; changes after it are read at the end.
 _FIRST = "first"
 
@@ -122,7 +124,10 @@ async def use(cluster: Cluster, faults: Iterable[Fault], rng: random.Random, eff
     """Lets clients use a cluster to which one thing after the other happens, and finds nothing wrong; returns them."""
     async with using(cluster, rng) as crew:
         for fault in faults:
-            await fault(cluster, rng)
+            noticed = await fault(cluster, rng)
+            # Sometimes it is undone before anybody has noticed.
+            if noticed is not None and rng.random() < NOTICED:
+                await until(noticed, f"for {fault.__name__} to be noticed")
             await crew.progress(rng.randint(5, 40))
             await cluster.heal()
             await crew.look()
