@@ -1,7 +1,7 @@
 """What clients asked of a hub, and what they were told."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -85,10 +85,18 @@ class History:
 
     def life_ended(self) -> None:
         """Notes that what nobody knows of has taken effect by now, or never will: the process has ended."""
+        self.close(self.unknown())
+
+    def unknown(self) -> list[Operation]:
+        """Returns what nobody knows of, and what may still take effect."""
+        return list(self._open)
+
+    def close(self, operations: Sequence[Operation]) -> None:
+        """Notes that some of these have taken effect by now, or never will."""
         at = time.monotonic_ns()
-        for operation in self._open:
+        for operation in operations:
             operation.end = max(at, operation.start + 1)
-        self._open.clear()
+            self._open.remove(operation)
 
     def of(self, *kinds: str) -> list[Operation]:
         """Returns the operations of some kinds."""
