@@ -16,9 +16,10 @@ from durability.crew import Crew
 from durability.history import UNKNOWN
 from durability.linearizable import UndecidedError
 from durability.tools import read_effects
-from grpc_tool_bridge import GRPCToolBridge
+from grpc_tool_bridge import GRPCToolBridge, ToolCommunicationError, UnavailableError
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.clusters import Cluster, wired_cluster
-from support.waiting import until
+from support.waiting import soon, until
 
 TOOLS = Path(__file__).with_name("hub_tools.py")
 
@@ -71,6 +72,10 @@ class ClusterCrew(Crew):
         """Waits until so much more was acknowledged."""
         assert await self.acknowledged(count, self._never)
 
+    async def ask(self, bridge: GRPCToolBridge) -> None:
+        """Asks for the session: a hub without it answers other questions."""
+        await bridge.client.call("GetSessionInfo", pb.GetSessionInfoRequest(session_id=bridge.session_id or ""))
+
     async def settle(self) -> None:
         """Waits until what got no answer so far has taken effect, or never will; nothing fails meanwhile.
 
@@ -81,10 +86,19 @@ class ClusterCrew(Crew):
         await self.progress(20)
         for hub in self._cluster.hubs:
             for session in self.sessions:
-                async with GRPCToolBridge(hub.address, keep_session=True, follow_tools=False) as bridge:
+                await soon(self._set_at(hub.address, session))
+        self.history.close(unknown)
+
+    async def _set_at(self, address: str, session: str) -> None:
+        async with GRPCToolBridge(address, keep_session=True, follow_tools=False) as bridge:
+            while True:
+                try:
                     await bridge.initialize(session)
                     await bridge.session_context.set_variable(_FIRST, 1)
-        self.history.close(unknown)
+                except (ToolCommunicationError, UnavailableError):
+                    await asyncio.sleep(0.05)
+                else:
+                    return
 
     async def stored(self, address: str) -> list[Stored]:
         """Returns all changes of the sessions, as a hub tells them to a watch that begins now."""
@@ -150,7 +164,8 @@ async def use(cluster: Cluster, faults: Iterable[Fault], rng: random.Random, eff
             await cluster.heal()
             await crew.look()
             await crew.settle()
-        assert await found_wrong(cluster, crew, effects) == []
+        if wrong := await found_wrong(cluster, crew, effects):
+            raise AssertionError("\n".join(wrong))
     return crew
 
 

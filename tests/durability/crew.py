@@ -83,10 +83,24 @@ class Crew:
         async def again() -> None:
             # A hub that was told to end answers some questions, but does nothing any more.
             await soon(self.goes_on.wait())
-            await soon(until_it_answers(bridge))
+            await soon(self.until_it_answers(bridge))
 
         rng = random.Random(self._rng.random())
         self.clients.append(Client(name, bridge, self.history, rng, self._values, again))
+
+    async def until_it_answers(self, bridge: GRPCToolBridge) -> None:
+        """Asks until a hub is there."""
+        while True:
+            try:
+                await self.ask(bridge)
+            except ToolBridgeError:
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+    async def ask(self, bridge: GRPCToolBridge) -> None:
+        """Asks what a hub answers that is there."""
+        await bridge.client.get_metrics("hub.epoch")
 
     def _watch(self, watcher: Watcher) -> None:
         bridge = next(
@@ -162,14 +176,3 @@ class Crew:
                     await until(lambda: watcher.seen and watcher.seen[-1][3] == last, f"for {last}")  # noqa: B023
         self.check_running()
         await self._cancel()
-
-
-async def until_it_answers(bridge: GRPCToolBridge) -> None:
-    """Asks until a hub is there."""
-    while True:
-        try:
-            await bridge.client.get_metrics("hub.epoch")
-        except ToolBridgeError:
-            await asyncio.sleep(0.01)
-        else:
-            return
