@@ -166,7 +166,7 @@ class BridgeServer(Surrounded):
         await self.hub.restore()
         try:
             if self._cluster is not None:
-                await self._cluster.start()
+                await self._cluster.start(self._server)
             await self.lifespans.start(self)
             await self._sources.start()
             await self._server.start()

@@ -10,6 +10,7 @@ from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.certainty import Certainty
+from grpc_tool_bridge.cluster.cut_off import CutOff, Links
 from grpc_tool_bridge.cluster.front import ClusterHub
 from grpc_tool_bridge.cluster.interfaces import Way
 from grpc_tool_bridge.cluster.orphanage import Orphanage
@@ -27,6 +28,9 @@ from grpc_tool_bridge.rpc.peers import peers_of
 
 # How often it is looked whether this hub lives another life.
 _LOOK_SECONDS = 0.1
+
+# How long the others may take to learn that this hub takes nothing more.
+_SETTLE_SECONDS = 2.0
 
 # How long the others may take to be told something of this hub.
 _ANNOUNCE_SECONDS = 2.0
@@ -64,7 +68,7 @@ class Cluster:
             hub: The hub, whose durable store is ``store``.
         """
         store, settings = self.store, self._settings
-        certainty = Certainty(store)
+        certainty = self._certainty = Certainty(store)
         hub.on_serving(certainty.changed)
         owned = OwnedHub(hub, certainty)
         of_peers = settings.model_copy(update={"max_link_calls": max(_MAX_LINK_CALLS, settings.max_link_calls)})
@@ -82,8 +86,11 @@ class Cluster:
         for session_id in session_ids:
             self.front.forget(session_id, _moved(session_id, why))
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Listens for other hubs and dials them; the store is open.
+
+        Args:
+            links: Those of clients and workers, which are sent away while the hub is cut off.
 
         Raises:
             ToolBridgeError: NATS cannot be reached.
@@ -91,6 +98,8 @@ class Cluster:
         await self.links.open()
         self.front.start()
         self._tasks.spawn(self._look_always(), "lives of the hub")
+        cut_off = CutOff(self._certainty, self.store.bus, links)
+        self._tasks.spawn(cut_off.look_always(), "being cut off")
         self._tasks.spawn(self._orphanage.look_always(), "sessions without a hub")
 
     async def _look_always(self) -> None:
@@ -113,8 +122,11 @@ class Cluster:
 
     async def hand_over(self) -> None:
         """Lets the other hubs take all sessions at once: the hub has drained, and is about to end."""
+        await self._hub.settle_keys()
         for session in self._hub.store.sessions():
             self.front.forget(session.id, _moved(session.id, "its hub is shutting down"))
+        # What others have passed on is answered first, so that they know that nothing of it has begun.
+        await self._served.settle(_SETTLE_SECONDS)
         await self.store.hand_over()
 
     async def aclose(self, grace: float) -> None:

@@ -266,11 +266,11 @@ class Hub:
         await self.workers.aclose()
         # It may be another hub's store, which this one could not take.
         if (durable := self.store.durable) is not None:
-            await self._settle_keys()
+            await self.settle_keys()
             self.store.revisions.release()
             await durable.aclose()
 
-    async def _settle_keys(self) -> None:
+    async def settle_keys(self) -> None:
         """Waits until the calls with an idempotency key that were cancelled have said what became of them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
