@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from grpc_tool_bridge.errors import DeadlineExceededError, ToolCommunicationError, UnavailableError
+from grpc_tool_bridge.errors import (
+    DeadlineExceededError,
+    ResourceExhaustedError,
+    ToolCommunicationError,
+    UnavailableError,
+)
 from grpc_tool_bridge.link.asks import GiveAnswer
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
@@ -112,7 +117,7 @@ class PeerCall(LinkCall):
         if code is Code.DEADLINE_EXCEEDED:
             return DeadlineExceededError(f"the other hub did not answer in time: {error.message}")
         if code is Code.RESOURCE_EXHAUSTED:
-            return error
+            return ResourceExhaustedError(error.message)
         why = self.why_gone() if self.why_gone is not None else ""
         return PeerLostError(why or error.message, began=bool(self.id))
 

@@ -9,9 +9,9 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListener, Serve
 from grpc_tool_bridge.cluster.mailbox import Mailbox
-from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, Serialized
+from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, PeerLostError, Serialized
 from grpc_tool_bridge.cluster.sealing import ClusterKey, shared_secret
-from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     RegisterToolsRequest,
@@ -19,6 +19,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     StatusResponse,
     UnregisterToolsRequest,
 )
+from grpc_tool_bridge.rpc.asks import ASK_PER_CALL_FEATURE
 from grpc_tool_bridge.rpc.buffers import Payload
 
 # Announced to the hub that is dialled: who dials is a hub.
@@ -91,7 +92,8 @@ class PeerLink:
     ) -> None:
         self.hub = hub
         self.gone = ""
-        self._dialer = _PeerDialer(endpoint, serves, (HUB_FEATURE, *features), lambda: on_linked(self))
+        announced = (HUB_FEATURE, ASK_PER_CALL_FEATURE, *features)
+        self._dialer = _PeerDialer(endpoint, serves, announced, lambda: on_linked(self))
 
     def __repr__(self) -> str:
         return f"<PeerLink to hub {self.hub.name} {self.hub.incarnation}>"
@@ -132,7 +134,7 @@ class PeerLink:
         """
         call.why_gone = self._why_gone
         if self.gone:
-            call.fail(UnavailableError(self.gone))
+            call.fail(PeerLostError(self.gone, began=False))
         elif not (isinstance(payload, bytes) and self._dialer.try_send_bytes(call, payload)):
             call.waits = waits
             left = call.time_remaining()
