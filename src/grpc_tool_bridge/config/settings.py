@@ -20,7 +20,7 @@ from grpc_tool_bridge.config.defaults import (
     STREAM_TIMEOUT,
 )
 from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
-from grpc_tool_bridge.config.secret_files import check_secret_file, read_token
+from grpc_tool_bridge.config.secret_files import check_secret_file, read_cluster_secret, read_token
 from grpc_tool_bridge.config.web_names import host_names, origins
 
 
@@ -338,6 +338,16 @@ class Settings(BaseModel):
         """
         return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
 
+    def secret_of_cluster(self) -> str | None:
+        """Returns the secret that the hubs of a cluster know each other by, from the setting or its file; None: none.
+
+        Raises:
+            ValueError: It is too short, or others can read its file.
+            OSError: The file cannot be read.
+        """
+        given = self.cluster_secret.get_secret_value() if self.cluster_secret is not None else None
+        return read_cluster_secret(given, self.cluster_secret_file)
+
 
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     """Reads the settings from flags, environment and file; for each setting, the first that has it wins.
@@ -407,8 +417,11 @@ def _read_toml(config_file: Path) -> dict[str, Any]:
             found = tomllib.load(file)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{config_file} is not valid TOML: {error}") from None
-        if "token" in found:
-            check_secret_file(file, config_file, "config with a token")
+        for name in ("token", "cluster_secret"):
+            if name in found:
+                check_secret_file(file, config_file, f"config with a {name}")
+        if "@" in str(found.get("store", "")):
+            check_secret_file(file, config_file, "config with credentials in the URL of a store")
     unknown = sorted(found.keys() - Settings.model_fields.keys() - SETTINGS.keys())
     if unknown:
         raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")
