@@ -113,13 +113,15 @@ class PeerCall(LinkCall):
             self.carrier.grant(self, len(message))
 
     def _lost(self, error: ToolCommunicationError) -> Exception:
-        code = code_of(error)
+        code, is_sent = code_of(error), bool(self.id)
+        if code is Code.DEADLINE_EXCEEDED and not is_sent:
+            return PeerLostError("there was no link to the other hub within the time of the call", began=False)
         if code is Code.DEADLINE_EXCEEDED:
             return DeadlineExceededError(f"the other hub did not answer in time: {error.message}")
         if code is Code.RESOURCE_EXHAUSTED:
             return ResourceExhaustedError(error.message)
         why = self.why_gone() if self.why_gone is not None else ""
-        return PeerLostError(why or error.message, began=bool(self.id))
+        return PeerLostError(why or error.message, began=is_sent)
 
 
 class Serialized:

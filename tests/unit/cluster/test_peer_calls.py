@@ -58,6 +58,7 @@ def test_events_are_passed_on_until_the_call_is_over() -> None:
 )
 async def test_a_failure_of_the_link_is_an_error_of_the_bridge(error: Any, kind: type[Exception], text: str) -> None:
     call = PeerCall("ExecuteTool")
+    call.id = 1
     call.fail(error)
     with pytest.raises(kind, match=text):
         await soon(call.answer())
@@ -102,9 +103,14 @@ async def test_a_call_that_takes_too_long_says_so() -> None:
     left = call.time_remaining()
     assert left is not None
     assert 4 < left <= 5
+    call.id = 1
     call.expire()
     with pytest.raises(DeadlineExceededError, match="did not answer in time"):
         await soon(call.answer())
+    unsent = PeerCall("ExecuteTool", timeout=5)
+    unsent.expire()
+    with pytest.raises(PeerLostError, match="no link to the other hub within the time"):
+        await soon(unsent.answer())
     assert PeerCall("ExecuteTool").time_remaining() is None
 
 

@@ -2,20 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.cluster import peers as module
 from grpc_tool_bridge.cluster.endpoint import HubName
+from grpc_tool_bridge.cluster.lease import Lease
+from grpc_tool_bridge.cluster.leases import Leases
 from grpc_tool_bridge.cluster.peer_calls import PeerCall, PeerLostError
-from grpc_tool_bridge.cluster.peers import HUB_FEATURE, PeerLink
-from grpc_tool_bridge.errors import DeadlineExceededError, NotFoundError, ResourceExhaustedError, UnavailableError
+from grpc_tool_bridge.cluster.peers import HUB_FEATURE, PeerLink, Peers
+from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import DeadlineExceededError, NotFoundError, ResourceExhaustedError
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from support.buses import open_bus
 from support.hubs import SomeHub
 from support.nats_links import Book, LinkedHub, linked_hubs
 from support.nats_nodes import NatsNode
@@ -170,32 +174,54 @@ async def test_tools_are_registered_at_the_other_hub(node: NatsNode) -> None:
 
 
 async def test_a_closed_lease_ends_the_links_and_says_why_and_the_hub_is_not_let_in_again(node: NatsNode) -> None:
-    async with linked_hubs(node.url) as (a, b):
-        link, back = await a.linked("b"), await b.linked("a")
-        waiting = asyncio.create_task(link.call("ExecuteTool", request("wait")))
-        await until(lambda: b.hub.started)
-        b.book = Book()
-        a.peers._changed(a.book.members["b"], "closed")
-        with pytest.raises(PeerLostError, match="hub hub-b is gone: its lease is closed") as caught:
-            await soon(waiting)
-        assert caught.value.began
-        assert a.peers.get("b") is None
-        with pytest.raises(UnavailableError, match="hub-b is gone"):
+    book = Book("a", "b")
+    a, b = LinkedHub("a", SomeHub(), book), LinkedHub("b", SomeHub(), Book("a", "b"))
+    for each in (a, b):
+        await each.start(node.url, "closing")
+    link, back = await a.linked("b"), await b.linked("a")
+    waiting = asyncio.create_task(link.call("ExecuteTool", request("wait")))
+    await until(lambda: b.hub.started)
+    book.close("b")
+    with pytest.raises(PeerLostError, match="hub hub-b is gone: the test closed it") as caught:
+        await soon(waiting)
+    assert caught.value.began
+    assert a.peers.get("b") is None
+    with pytest.raises(PeerLostError, match="hub-b is gone") as caught:
+        await soon(link.call("ExecuteTool", request("t")))
+    assert not caught.value.began
+    # What it dials is refused.
+    await until(lambda: not back.is_linked)
+    await until(lambda: "its lease is closed" in str(back.dialer._failure))
+    for each in (a, b):
+        await each.stop()
+
+
+async def test_a_hub_s_lease_brings_its_links_and_ends_them(node: NatsNode) -> None:
+    async with AsyncExitStack() as stack:
+        hubs = []
+        for name in ("one", "two"):
+            bus = await open_bus(node.url, "leased")
+            stack.push_async_callback(bus.aclose)
+            lease = Lease(bus)
+            book = Leases(bus, lease)
+            record = await lease.begin(name=name)
+            await book.open()
+            stack.push_async_callback(book.aclose)
+            stack.push_async_callback(lease.close)
+            peers = Peers(bus, book, serve=LinkServer(SomeHub(), Settings()).serve)
+            await peers.begin(HubName(record.incarnation, name))
+            stack.push_async_callback(peers.end)
+            hubs.append((lease, peers))
+        (first, peers), (second, _) = hubs
+        await until(lambda: peers.links() and peers.links()[0].is_linked)
+        (link,) = peers.links()
+        assert link.hub == HubName(second.incarnation, "two")
+        assert await soon(link.call("ExecuteTool", request("t")))
+        await soon(second.close("it was closed"))
+        await until(lambda: not peers.links())
+        with pytest.raises(PeerLostError, match="hub two is gone: it was closed"):
             await soon(link.call("ExecuteTool", request("t")))
-        # What it dials is refused.
-        await until(lambda: not back.is_linked)
-        await until(lambda: "its lease is closed" in str(back.dialer._failure))
-        a.peers._changed(a.book.members["b"], "joined")
-        assert a.peers.get("b") is None
-
-
-async def test_few_of_those_that_are_gone_are_remembered(node: NatsNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CLOSED", 2)
-    async with linked_hubs(node.url) as (a, _):
-        for name in "uvw":
-            a.book.close(name)
-        assert a.peers._life is not None
-        assert list(a.peers._life._closed) == ["v", "w"]
+        assert first.is_certain()
 
 
 async def test_a_new_life_has_new_links_and_keeps_who_listens(node: NatsNode) -> None:
@@ -232,8 +258,9 @@ async def test_a_call_waits_for_a_link_or_fails_at_once_as_its_caller_says(node:
         await late.start(node.url, a.bus.names.cluster)
         assert await soon(waiting)
         await late.stop()
-        with pytest.raises(PeerLostError):
+        with pytest.raises(PeerLostError, match="no link to the other hub within") as caught:
             await soon(link.call("ExecuteTool", request("t"), timeout=0.1))
+        assert not caught.value.began
 
 
 async def test_hubs_of_other_secrets_are_not_linked_until_they_have_one(node: NatsNode) -> None:
