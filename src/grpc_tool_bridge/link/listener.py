@@ -32,7 +32,7 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
-from grpc_tool_bridge.rpc.asks import ASK_FEATURE, ASKS_KEY
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE, ASK_PER_CALL_FEATURE
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
@@ -377,7 +377,7 @@ class AcceptedLink(LinkConnection):
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call; None if neither the peer's hello nor the call says that it can answer."""
-        return super().asker_of(call) if self.peer_answers or ASKS_KEY in call.metadata else None
+        return super().asker_of(call) if self.peer_answers or ASK_PER_CALL_FEATURE in self.features else None
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         """Binds a session to the link, and sends the session defaults, which a plain RPC has in trailing metadata."""
