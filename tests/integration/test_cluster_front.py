@@ -47,7 +47,9 @@ class Hubs:
         self.servers: dict[str, BridgeServer] = {}
 
     async def start(self, name: str, **settings: Any) -> BridgeServer:
-        server = self.servers[name] = BridgeServer(tools=TOOLS, store=self._url, settings=Settings(hub_name=name, **settings))
+        server = self.servers[name] = BridgeServer(
+            tools=TOOLS, store=self._url, settings=Settings(hub_name=name, **settings)
+        )
         await server.start()
         self._stack.push_async_callback(server.stop, 0)
         return server

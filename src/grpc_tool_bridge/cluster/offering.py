@@ -100,10 +100,10 @@ class Offering:
 
     Args:
         hub: This hub.
-        incarnation: Of this life of it.
+        incarnation: Of this life of it; empty: see ``begin``.
     """
 
-    def __init__(self, hub: Hub, incarnation: str) -> None:
+    def __init__(self, hub: Hub, incarnation: str = "") -> None:
         self._registry = hub.registry
         self._store = hub.store
         self._workers = hub.workers
@@ -126,6 +126,10 @@ class Offering:
         if self._timer is not None:
             self._timer.cancel()
         await self._tasks.aclose()
+
+    def begin(self, incarnation: str) -> None:
+        """Begins a life of the hub, before there are links of it."""
+        self._worker_id = worker_id_of(incarnation)
 
     @property
     def room(self) -> int:
