@@ -163,6 +163,8 @@ def _store_facts(server: BridgeServer) -> dict[str, object]:
     restored = server.hub.restored
     if restored is None:
         return {}
+    if server.cluster_name is not None:
+        return {"store": server.cluster_name, "hub": server.hub_name}
     path = str(sqlite_path(server.settings.store))
     return {"store": path, "store_is_new": restored.is_new, "sessions_restored": restored.sessions}
 
@@ -176,7 +178,9 @@ def _heading(server: BridgeServer, tools: int, record: Path | None, missing: str
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
     if server.hub.http_url:
         text.append(f"Dashboard: {reachable_url(server.hub.http_url, server.address)}\n", style="not bold")
-    if server.hub.restored is not None:
+    if server.cluster_name is not None:
+        text.append(f"This is hub {server.hub_name} of the cluster {server.cluster_name}\n", style="not bold")
+    elif server.hub.restored is not None:
         number = server.hub.restored.sessions
         restored = f"{number:,} session{'' if number == 1 else 's'} restored"
         if server.hub.restored.is_new:
