@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
@@ -50,9 +51,10 @@ class Hubs:
         self._stack = stack
         self.servers: dict[str, BridgeServer] = {}
 
-    async def start(self, name: str, **settings: Any) -> BridgeServer:
+    async def start(self, name: str, *, http_address: str | None = None, **settings: Any) -> BridgeServer:
+        of_hub = Settings(hub_name=name, **settings)
         server = self.servers[name] = BridgeServer(
-            tools=TOOLS, store=self._url, settings=Settings(hub_name=name, **settings)
+            tools=TOOLS, store=self._url, settings=of_hub, http_address=http_address
         )
         await server.start()
         self._stack.push_async_callback(server.stop, 0)
@@ -193,3 +195,21 @@ async def test_many_sessions_go_over_to_the_hub_that_is_left(hubs: Hubs) -> None
     values = await soon(asyncio.gather(*(bridge.session_context.get_variable("x") for bridge in others)))
     assert values == list(range(20))
     assert len(hubs.hub("b").store) == 20
+
+
+async def test_a_session_of_another_hub_is_used_over_http(hubs: Hubs) -> None:
+    await hubs.start("c", http_address="127.0.0.1:0")
+    await hubs.bridge("a", "s")
+    async with httpx.AsyncClient(base_url=f"http://{hubs.servers['c'].http_address}") as http:
+        called = await http.post("/api/sessions/s/tools/add/execute", json={"kwargs": {"a": 1, "b": 2}})
+        assert called.json()["result"] == 3
+        set_there = await http.put("/api/sessions/s/variables/x", json={"value": 7})
+        assert set_there.status_code == 200
+        assert (await http.get("/api/sessions/s/variables/x")).json()["value"] == 7
+        described = (await http.get("/api/sessions/s/tools/add")).json()
+        assert described["name"] == "add"
+        found = (await http.get("/api/sessions/s/tools", params={"search": "add"})).json()
+        assert "add" in [tool["name"] for tool in found["tools"]]
+        assert (await http.get("/readyz")).status_code == 200
+        missing = await http.get("/api/sessions/none/tools/add")
+        assert missing.status_code == 404

@@ -12,12 +12,13 @@ from grpc_tool_bridge.cluster.holds import ClusterHold, Holds
 from grpc_tool_bridge.cluster.interfaces import Guests, GuestTools
 from grpc_tool_bridge.cluster.owners import Owners
 from grpc_tool_bridge.cluster.passing import Here, Passing, metadata_of
+from grpc_tool_bridge.cluster.session_views import SessionViews
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.statuses import failed_status
-from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, ToolBridgeError, error_info
+from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, NotFoundError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -117,6 +118,7 @@ class ClusterHub:
         self._guest_tools = guest_tools
         self._is_certain = certainty.is_certain
         self._defaults: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._views = SessionViews(hub, self.get_session_tools)
         self._tasks = TaskSet()
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
@@ -245,6 +247,19 @@ class ClusterHub:
     def hold_session(self, session_id: str) -> ClusterHold:
         """As in ``Hub``, of a session anywhere."""
         return self.holds.hold(session_id)
+
+    async def find_session(self, session_id: str) -> Session:
+        """As in ``Hub``; of a session that is elsewhere, a view of it, some of which may be a second old."""
+        if self.owners.is_here(session_id) or await self.owners.find(session_id) is None:
+            return await self.hub.find_session(session_id)
+        return await self._views.view(session_id)
+
+    async def spec_of(self, session_id: str, tool_id: str) -> pb.ToolSpec | None:
+        """As in ``Hub``."""
+        try:
+            return self.hub.registry.find(await self.find_session(session_id), tool_id).spec
+        except NotFoundError:
+            return None
 
     async def _beat(self, session_id: str) -> bool:
         return bool((await self.heartbeat(pb.HeartbeatRequest(session_id=session_id))).session_valid)

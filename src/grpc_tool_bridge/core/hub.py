@@ -357,6 +357,18 @@ class Hub:
         }
         return {f"{name}-ms": max(1, int(value * 1000)) for name, value in seconds.items()}
 
+    async def find_session(self, session_id: str) -> Session:
+        """Returns a session with the tools that it sees, to read only; counts as its activity.
+
+        Raises:
+            SessionError: There is no such session.
+        """
+        return self.store.find(session_id)
+
+    async def spec_of(self, session_id: str, tool_id: str) -> pb.ToolSpec | None:
+        """Returns the spec of a tool that a session sees; None if there is none, and the call will fail."""
+        return self.executor.spec_of(session_id, tool_id)
+
     def hold_session(self, session_id: str) -> SessionHold:
         """Counts an open link as activity of a session, until the hold is released."""
         return self.store.hold(session_id)
