@@ -258,7 +258,7 @@ async def test_a_call_waits_for_a_link_or_fails_at_once_as_its_caller_says(node:
         await late.start(node.url, a.bus.names.cluster)
         assert await soon(waiting)
         await late.stop()
-        with pytest.raises(PeerLostError, match="no link to the other hub within") as caught:
+        with pytest.raises(PeerLostError, match="no link") as caught:
             await soon(link.call("ExecuteTool", request("t"), timeout=0.1))
         assert not caught.value.began
 
