@@ -21,6 +21,13 @@ EXAMPLES = {
     "token": "a-long-random-text",
     "token_file": "/etc/tool-bridge/token",
     "link_address": "127.0.0.1:50052",
+    "hub_name": "hub-1",
+    "nats_creds": "/etc/tool-bridge/hub.creds",
+    "nats_tls_ca": "/etc/tool-bridge/nats-ca.pem",
+    "nats_tls_cert": "/etc/tool-bridge/nats-cert.pem",
+    "nats_tls_key": "/etc/tool-bridge/nats-key.pem",
+    "cluster_secret": "another-long-random-text",
+    "cluster_secret_file": "/etc/tool-bridge/cluster-secret",
     "agent_model": "openai/gpt-4o-mini",
     "agent_api_base": "http://127.0.0.1:8000/v1",
 }

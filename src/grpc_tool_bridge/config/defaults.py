@@ -3,6 +3,8 @@
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 # The store of a hub that keeps nothing beyond its process.
 MEMORY_STORE = "memory:"
+# Of URLs of NATS, where hubs keep their state together.
+NATS_SCHEMES = ("nats", "tls")
 # Concurrent calls of a worker that sets no capacity.
 DEFAULT_CAPACITY = 100
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024

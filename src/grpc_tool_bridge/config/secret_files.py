@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+# Of the secret of a cluster: who records messages between hubs may try every shorter one.
+MIN_CLUSTER_SECRET_CHARS = 16
 # A token is one line, and a key a few kilobytes.
 MAX_SECRET_BYTES = 1024 * 1024
 
@@ -91,3 +93,21 @@ def read_token(token: str | None, token_file: Path | None, **how: Any) -> str | 
         where = f" in {token_file}" if token_file else ""
         raise ValueError(f"the token{where} is empty or has characters other than printable ASCII without spaces")
     return token
+
+
+def read_cluster_secret(secret: str | None, file: Path | None, **how: Any) -> str | None:
+    """Returns the given secret of a cluster, or reads it from its file; ``how`` is passed to ``read_secret``.
+
+    Raises:
+        ValueError: It is too short, or others can read the file.
+        OSError: The file cannot be read.
+    """
+    if secret is None and file is not None:
+        secret = read_secret(file, "cluster_secret_file", **how).decode("utf-8", "replace").strip()
+    if secret is not None and len(secret) < MIN_CLUSTER_SECRET_CHARS:
+        where = f" in {file}" if file else ""
+        raise ValueError(
+            f"the cluster's secret{where} is shorter than {MIN_CLUSTER_SECRET_CHARS} characters; openssl rand -hex 32 "
+            "makes one"
+        )
+    return secret

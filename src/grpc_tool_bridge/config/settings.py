@@ -20,7 +20,7 @@ from grpc_tool_bridge.config.defaults import (
     STREAM_TIMEOUT,
 )
 from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
-from grpc_tool_bridge.config.secret_files import check_secret_file, read_token
+from grpc_tool_bridge.config.secret_files import check_secret_file, read_cluster_secret, read_token
 from grpc_tool_bridge.config.web_names import host_names, origins
 
 
@@ -202,12 +202,29 @@ class Settings(BaseModel):
     # What outlives the hub's process.
     store: str = Field(
         default=MEMORY_STORE,
+        repr=False,
         description="where sessions, variables, kept answers, agents and runs are kept: memory: (they end with the "
-        "process), or sqlite:/// and the absolute path of a file",
+        "process), sqlite:/// and the absolute path of a file, or nats://host:4222, where several hubs are one",
     )
     max_store_bytes: Annotated[int, Field(ge=0)] = Field(
         default=10 * 1024 * 1024 * 1024, description="file of the store, without its log; 0: unlimited"
     )
+
+    # Hubs that are one, over NATS.
+    hub_name: str | None = Field(default=None, description="name of this hub among others; default: the machine's")
+    nats_creds: Path | None = Field(default=None, description="file with the hub's credentials for NATS, as of nsc")
+    nats_tls_ca: Path | None = Field(
+        default=None, description="PEM file with the authorities that NATS is trusted by; default: the system's"
+    )
+    nats_tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate for NATS")
+    nats_tls_key: Path | None = Field(default=None, description="PEM file with that certificate's private key")
+    nats_replicas: Annotated[int, Field(ge=0, le=5)] = Field(
+        default=0, description="nodes of NATS that keep the state; 0: as many as there are, at most 3"
+    )
+    cluster_secret: SecretStr | None = Field(
+        default=None, description="secret that the hubs of a cluster know each other by, of 16 characters at least"
+    )
+    cluster_secret_file: Path | None = Field(default=None, description="file that holds the cluster's secret")
 
     # What tools may take.
     max_tools: Count = Field(default=20_000, description="tools that every session sees")
@@ -305,6 +322,11 @@ class Settings(BaseModel):
             raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
         if self.token is not None and self.token_file is not None:
             raise ValueError("token and token_file are both set; give one of them")
+        if (self.nats_tls_cert is None) != (self.nats_tls_key is None):
+            missing = "nats_tls_key" if self.nats_tls_key is None else "nats_tls_cert"
+            raise ValueError(f"a certificate for NATS needs its key; {missing} is not set")
+        if self.cluster_secret is not None and self.cluster_secret_file is not None:
+            raise ValueError("cluster_secret and cluster_secret_file are both set; give one of them")
         return self
 
     def bearer_token(self) -> str | None:
@@ -315,6 +337,16 @@ class Settings(BaseModel):
             OSError: The file cannot be read.
         """
         return read_token(self.token.get_secret_value() if self.token is not None else None, self.token_file)
+
+    def secret_of_cluster(self) -> str | None:
+        """Returns the secret that the hubs of a cluster know each other by, from the setting or its file; None: none.
+
+        Raises:
+            ValueError: It is too short, or others can read its file.
+            OSError: The file cannot be read.
+        """
+        given = self.cluster_secret.get_secret_value() if self.cluster_secret is not None else None
+        return read_cluster_secret(given, self.cluster_secret_file)
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
@@ -385,8 +417,11 @@ def _read_toml(config_file: Path) -> dict[str, Any]:
             found = tomllib.load(file)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{config_file} is not valid TOML: {error}") from None
-        if "token" in found:
-            check_secret_file(file, config_file, "config with a token")
+        for name in ("token", "cluster_secret"):
+            if name in found:
+                check_secret_file(file, config_file, f"config with a {name}")
+        if "@" in str(found.get("store", "")):
+            check_secret_file(file, config_file, "config with credentials in the URL of a store")
     unknown = sorted(found.keys() - Settings.model_fields.keys() - SETTINGS.keys())
     if unknown:
         raise ValueError(f"{config_file}: no setting is called {', '.join(unknown)}")

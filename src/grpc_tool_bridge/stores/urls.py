@@ -3,13 +3,18 @@
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from grpc_tool_bridge.config.defaults import MEMORY_STORE
+from grpc_tool_bridge.config.defaults import MEMORY_STORE, NATS_SCHEMES
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.errors import ValidationError
 
 ABSOLUTE = "sqlite:////absolute/path/hub.db"
-FORMS = f"memory: (nothing is kept), or {ABSOLUTE}"
+FORMS = f"memory: (nothing is kept), {ABSOLUTE}, or nats://host:4222/CLUSTER"
 A_STORE = f"the URL of a store, such as {ABSOLUTE}, or a DurableStore"
+
+
+def is_nats(url: str) -> bool:
+    """Returns whether a URL names NATS, where several hubs keep their state together; a server opens that itself."""
+    return url.partition("://")[0] in NATS_SCHEMES and "://" in url
 
 
 def make_store(url: str) -> DurableStore | None:
@@ -20,6 +25,10 @@ def make_store(url: str) -> DurableStore | None:
     """
     if url == MEMORY_STORE:
         return None
+    if is_nats(url):
+        raise ValidationError(
+            "a store in NATS is that of a cluster of hubs; give its URL to serve, or to a BridgeServer"
+        )
     path = sqlite_path(url)
     from grpc_tool_bridge.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - who keeps nothing needs no SQLite
 
@@ -33,7 +42,9 @@ def store_path(named: str) -> Path:
         ValidationError: It is neither.
     """
     if named == MEMORY_STORE:
-        raise ValidationError(f"{MEMORY_STORE} keeps nothing; name the store of a hub, {FORMS.partition('or ')[2]}")
+        raise ValidationError(f"{MEMORY_STORE} keeps nothing; name the store of a hub, {ABSOLUTE}")
+    if is_nats(named):
+        raise ValidationError("a store in NATS has no file here; nats-server and its tools look after it")
     if "://" in named or named.startswith("sqlite:"):
         return sqlite_path(named)
     if not named or named.endswith("/") or "\0" in named:

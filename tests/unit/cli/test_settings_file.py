@@ -38,7 +38,8 @@ def test_as_it_is_it_changes_nothing(tmp_path: Path) -> None:
 def test_each_setting_can_be_uncommented(name: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     # A certificate and its key need one another.
-    names = "tls_cert|tls_key" if name.startswith("tls_") else name
+    names = f"{name[:-3]}cert|{name}" if name.endswith("tls_key") else name
+    names = f"{name}|{name[:-4]}key" if name.endswith("tls_cert") else names
     file.write_text(re.sub(rf"^# ((?:{names}) = )", r"\1", sample(), flags=re.MULTILINE))
     file.chmod(0o600)
     assert name in load_settings({}, file).model_fields_set

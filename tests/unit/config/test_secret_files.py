@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grpc_tool_bridge.config import Settings, load_settings, read_token
-from grpc_tool_bridge.config.secret_files import MAX_SECRET_BYTES, read_secret
+from grpc_tool_bridge.config.secret_files import MAX_SECRET_BYTES, read_cluster_secret, read_secret
 
 pytestmark = [pytest.mark.platform, pytest.mark.skipif(os.name == "nt", reason="files have no modes there")]
 
@@ -131,3 +131,15 @@ def test_a_file_of_settings_without_a_token_may_be_read_by_all(shared: Path, cap
 def test_the_setting_of_a_hub_refuses_an_open_file(shared: Path) -> None:
     with pytest.raises(ValueError, match="every user"):
         Settings(token_file=secret(shared, 0o644)).bearer_token()
+
+
+def test_a_clusters_secret_comes_from_its_setting_or_its_file_and_is_long(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f"{'s' * 16}\n")
+    file.chmod(0o600)
+    assert read_cluster_secret(None, None) is None
+    assert read_cluster_secret("t" * 16, None) == "t" * 16
+    assert read_cluster_secret(None, file) == "s" * 16
+    file.write_text("short")
+    with pytest.raises(ValueError, match=f"secret in {file} is shorter than 16 characters"):
+        read_cluster_secret(None, file)

@@ -10,7 +10,7 @@ import pytest
 from grpc_tool_bridge import BridgeServer, LocalToolBridge
 from grpc_tool_bridge.errors import ArgumentTypeError, ValidationError
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
-from grpc_tool_bridge.stores.urls import make_store, sqlite_path, store_path
+from grpc_tool_bridge.stores.urls import is_nats, make_store, sqlite_path, store_path
 from support.patience import PATIENCE
 
 
@@ -52,6 +52,20 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(ValidationError) as caught:
         make_store("postgresql://user:hunter2@host/hub")
     assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["nats://host:4222", "tls://user:hunter2@a,b:4223/main"])
+def test_a_url_of_nats_is_known_and_names_no_store_of_one_hub(url: str) -> None:
+    assert is_nats(url)
+    for look in (make_store, store_path):
+        with pytest.raises(ValidationError, match="store in NATS") as caught:
+            look(url)
+        assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite:////srv/hub.db", "nats", "nats:host", "/srv/nats://x"])
+def test_any_other_url_is_not_one_of_nats(url: str) -> None:
+    assert not is_nats(url)
 
 
 def test_more_slashes_than_needed_are_one_path() -> None:

@@ -1,0 +1,64 @@
+"""A connection to NATS that is never given up: nats-py's, with three of its rules replaced."""
+
+import random
+from typing import Any
+
+from grpc_tool_bridge.optional import missing
+
+try:
+    from nats import errors
+    from nats.aio.client import Client, Server
+except ImportError as error:
+    raise missing(error, "nats", extra="cluster") from None
+
+# Waits before a node is dialled again that did not take the connection, doubled up to the last.
+FIRST_WAIT_SECONDS = 0.1
+LAST_WAIT_SECONDS = 2.0
+_MAX_DOUBLINGS = 6
+
+
+class NoTlsError(errors.Error):
+    """The node does not offer TLS, which the address demands."""
+
+    def __str__(self) -> str:
+        return "the node does not offer TLS, and credentials are sent to none without it"
+
+
+class Connection(Client):
+    """A client of NATS that connects again whatever the server said, and sends nothing late.
+
+    Args:
+        needs_tls: Whether a server without TLS is refused, before anything is sent to it.
+    """
+
+    def __init__(self, *, needs_tls: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
+        self._needs_tls = needs_tls
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # The library takes tls:// for granted where the server offers none, and would send the password in the clear.
+        if initial_connection and self._needs_tls and not info.get("tls_required"):
+            raise NoTlsError
+        await super()._process_info(info, initial_connection)
+
+    async def _process_err(self, err_msg: str) -> None:
+        # The library closes for good what a server has refused once, as when an account is changed under it.
+        text = err_msg.strip("'")
+        if "permissions violation" in text.lower():
+            await self._error_cb(errors.Error(f"nats: {text}"))
+        else:
+            await self._process_op_err(errors.Error(f"nats: {text}"))
+
+    def drop_unsent(self) -> None:
+        """Forgets what was to be sent on the connection that was lost: its senders have been told that it is over."""
+        self._pending.clear()
+        self._pending_data_size = 0
+
+
+def next_server(servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+    """Chooses the node to dial next and the seconds to wait before: any other at once, then with growing waits."""
+    chosen = min(servers, key=lambda server: (server.reconnects, random.random()))  # noqa: S311 - no secret
+    if not chosen.reconnects:
+        return chosen, 0.0
+    wait = FIRST_WAIT_SECONDS * 2 ** min(chosen.reconnects - 1, _MAX_DOUBLINGS)
+    return chosen, min(wait, LAST_WAIT_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret

@@ -1,0 +1,61 @@
+"""The names of a cluster on NATS: its stream and its subjects."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+# 160 bits: nobody finds two sessions with one subject, and a subject tells nothing of a session's id.
+_DIGEST_BYTES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one cluster; what it stores and sends has no others.
+
+    Attributes:
+        cluster: Its name, the first part of each subject.
+    """
+
+    cluster: str
+
+    @property
+    def stream(self) -> str:
+        """The stream of all that it keeps."""
+        return self.cluster.upper().replace("-", "_")
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of that stream."""
+        return [self.sessions, self.hubs, self.facts]
+
+    @property
+    def sessions(self) -> str:
+        """A filter for the chains of all sessions."""
+        return f"{self.cluster}.s.*"
+
+    @property
+    def hubs(self) -> str:
+        """A filter for the leases of all hubs."""
+        return f"{self.cluster}.h.*"
+
+    @property
+    def facts(self) -> str:
+        """A filter for the facts of the cluster."""
+        return f"{self.cluster}.m.*"
+
+    @property
+    def inboxes(self) -> str:
+        """The prefix of the subjects of answers, so that a hub needs no right to read those of others."""
+        return f"{self.cluster}.i"
+
+    def session(self, session_id: str) -> str:
+        """Returns the subject of a session's chain."""
+        digest = blake2b(session_id.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+        return f"{self.cluster}.s.{digest}"
+
+    def hub(self, incarnation: str) -> str:
+        """Returns the subject of a hub's lease."""
+        return f"{self.cluster}.h.{incarnation}"
+
+    def fact(self, name: str) -> str:
+        """Returns the subject of a fact, such as ``epoch``."""
+        return f"{self.cluster}.m.{name}"

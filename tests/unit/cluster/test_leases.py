@@ -1,0 +1,196 @@
+"""The book of hubs: who is there, and who may be given up, by nobody who could not know."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+
+import pytest
+
+from grpc_tool_bridge.cluster import clock
+from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.hub_record import HubRecord
+from grpc_tool_bridge.cluster.lease import Lease
+from grpc_tool_bridge.cluster.leases import Leases
+from support.buses import open_bus
+from support.nats_nodes import NatsNode, one_node, three_nodes
+from support.waiting import soon, until
+
+
+class Hub:
+    """A lease and a book over a bus of its own, and what the book told."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus, self.lease = bus, Lease(bus)
+        self.book = Leases(bus, self.lease)
+        self.told: list[tuple[str, str]] = []
+        self.lost: list[str] = []
+        self.book.on_change(lambda record, change: self.told.append((record.name, str(change))))
+        self.lease.on_lost(self.lost.append)
+
+    @property
+    def names(self) -> list[str]:
+        return [record.name for record in self.book.hubs()]
+
+    async def stop_renewing(self) -> str:
+        """Goes silent as a hub does that was killed; returns its incarnation."""
+        await self.lease._tasks.aclose()
+        return self.lease.incarnation
+
+
+@asynccontextmanager
+async def hubs(url: str, *names: str, cluster: str = "c") -> AsyncIterator[list[Hub]]:
+    """Runs some hubs' leases and books, one cluster of its own per node."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for name in names:
+            hub = Hub(await stack.enter_async_context(aclosing(await open_bus(url, cluster))))
+            await hub.book.open()
+            stack.push_async_callback(hub.lease.close)
+            stack.push_async_callback(hub.book.aclose)
+            await hub.lease.begin(name=name)
+            found.append(hub)
+        await until(lambda: all(hub.names == sorted(names) for hub in found), "for all to know all")
+        yield found
+
+
+async def test_a_hub_that_joins_and_one_that_stops_are_told_to_all_and_a_renewal_to_nobody(node: NatsNode) -> None:
+    async with hubs(node.url, "a", "b", cluster="join") as (a, b):
+        renewals = a.lease.renewals
+        await until(lambda: a.lease.renewals > renewals + 1)
+        assert (b.names, ("a", "changed") in b.told) == (["a", "b"], False)
+        await a.lease.update(address="127.0.0.1:1", room=7)
+        await until(lambda: ("a", "changed") in b.told)
+        found = b.book.get(a.lease.incarnation)
+        assert found is not None
+        assert (found.address, found.room, found.name) == ("127.0.0.1:1", 7, "a")
+        await a.lease.close()
+        await until(lambda: ("a", "closed") in b.told)
+        assert b.names == ["b"]
+        closed = b.book.get(a.lease.incarnation)
+        assert closed is not None
+        assert closed.closed == "the hub has stopped"
+
+
+async def test_a_hub_that_has_gone_silent_is_closed_by_another_and_can_never_renew_again(node: NatsNode) -> None:
+    async with hubs(node.url, "a", "b", "c", cluster="dead") as (a, b, c):
+        gone = await a.stop_renewing()
+        await until(lambda: all(("a", "closed") in hub.told for hub in (b, c)))
+        assert not a.lease.is_certain()
+        # As one does that was stopped, and goes on.
+        renewing = asyncio.ensure_future(a.lease._renew_always())
+        await soon(renewing)
+        assert len(a.lost) == 1
+        assert "no longer renewed its lease" in a.lost[0]
+        assert (await a.lease.begin()).incarnation != gone
+        await until(lambda: b.names == ["a", "b", "c"])
+
+
+async def test_a_hub_that_renews_is_not_closed_by_a_judge_whose_watch_is_silent(node: NatsNode) -> None:
+    async with hubs(node.url, "a", "b", cluster="silent") as (a, b):
+        assert a.book._watch is not None
+        # As when the node of its consumer was killed: it stays there and nothing comes.
+        silenced = a.book._watch
+        silenced._take = lambda _: None
+        await until(lambda: a.book.remade == 1 and a.book._watch is not None, "for another watch")
+        assert a.book._watch is not silenced
+        renewals = b.lease.renewals
+        await until(lambda: b.lease.renewals > renewals + 5)
+        assert (b.lost, a.names) == ([], ["a", "b"])
+
+
+async def test_a_judge_that_was_stopped_itself_gives_the_others_time_anew(
+    node: NatsNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hubs(node.url, "a", "b", cluster="stopped") as (a, b):
+        later = clock.now() - 1_000
+        monkeypatch.setattr(clock, "now", lambda: later + 100_000)
+        await a.book.close_dead()
+        assert not a.lease.is_certain()
+        monkeypatch.undo()
+        assert ("b", "closed") not in a.told
+        assert b.lost == []
+
+
+async def test_a_hub_that_was_renewed_just_before_is_not_closed_by_who_did_not_hear_of_it(node: NatsNode) -> None:
+    async with hubs(node.url, "a", "b", cluster="just") as (a, b):
+        known = a.book._hubs[b.lease.incarnation]
+        renewals = b.lease.renewals
+        await until(lambda: b.lease.renewals > renewals + 1)
+        await a.book._close(known)
+        assert b.lost == []
+        assert a.names == ["a", "b"]
+
+
+async def test_a_lease_that_is_not_in_the_book_is_found_or_was_closed_long_ago(node: NatsNode) -> None:
+    async with hubs(node.url, "a", cluster="find") as (a,), aclosing(await open_bus(node.url, "find")) as other:
+        lease = Lease(other)
+        book = Leases(a.bus, a.lease)
+        await lease.begin(name="new")
+        found = await book.find(lease.incarnation)
+        assert found is not None
+        assert (found.name, found.closed) == ("new", "")
+        assert await book.find("0" * 20) is None
+        await lease.close()
+
+
+async def test_a_lease_of_a_newer_format_is_a_hub_of_which_little_is_known(node: NatsNode) -> None:
+    async with hubs(node.url, "a", cluster="newer") as (a,):
+        subject = a.bus.names.hub("n" * 20)
+        at = await a.bus.append(subject, b'{"format": 99, "name": 5}', last=0)
+        await until(lambda: a.book.get("n" * 20) is not None)
+        found = a.book.get("n" * 20)
+        assert found == HubRecord("n" * 20, sequence=at, is_newer=True)
+
+
+async def test_nobody_is_closed_by_an_outage_in_which_nobody_could_renew() -> None:
+    with one_node() as node:
+        async with hubs(node.url, "a", "b", "c") as found:
+            lives = [hub.lease.incarnation for hub in found]
+            node.pause()
+            await until(lambda: not any(hub.lease.is_certain() for hub in found), "for all to be uncertain")
+            # Well beyond the time in which a silent hub is closed.
+            end = clock.now() + 3
+            await until(lambda: clock.now() > end)
+            node.resume()
+            await until(lambda: all(hub.lease.is_certain() for hub in found), "for all to be certain")
+            renewals = found[0].lease.renewals
+            await until(lambda: found[0].lease.renewals > renewals + 5)
+            assert [hub.lease.incarnation for hub in found] == lives
+            assert [hub.lost for hub in found] == [[], [], []]
+            assert all(hub.names == ["a", "b", "c"] for hub in found)
+
+
+async def test_hubs_keep_their_leases_over_a_restart_of_their_only_node() -> None:
+    with one_node() as node:
+        async with hubs(node.url, "a", "b") as (a, b):
+            node.kill()
+            await until(lambda: not a.lease.is_certain() and not b.lease.is_certain())
+            await node.restart()
+            await until(lambda: a.lease.is_certain() and b.lease.is_certain())
+            renewals = a.lease.renewals
+            await until(lambda: a.lease.renewals > renewals + 5)
+            assert (a.lost, b.lost) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "pause"])
+async def test_nobody_is_closed_when_the_streams_leader_is_gone_and_the_watch_of_each_comes_back(how: str) -> None:
+    with three_nodes() as nodes:
+        async with hubs(nodes.url, "a", "b", "c") as found:
+            leader = await nodes.leader(found[0].bus.names.stream)
+            # None is connected to it: who is, is cut off for longer than the others wait.
+            others = [node for node in nodes if node is not leader]
+            for hub in found:
+                hub.bus.nc.set_server_pool([node.url for node in others])
+                if hub.bus.nc.connected_url is None or hub.bus.nc.connected_url.port == leader.port:
+                    await hub.bus.nc.force_reconnect()
+            await until(lambda: all(hub.bus.is_connected for hub in found))
+            getattr(leader, how)()
+            await until(lambda: not any(hub.lease.is_certain() for hub in found), "for all to be uncertain")
+            await until(lambda: all(hub.lease.is_certain() for hub in found), "for all to be certain")
+            renewals = found[0].lease.renewals
+            await until(lambda: found[0].lease.renewals > renewals + 8)
+            assert [hub.lost for hub in found] == [[], [], []]
+            await found[0].lease.update(address="here")
+            for hub in found[1:]:
+                await until(lambda hub=hub: ("a", "changed") in hub.told)  # type: ignore[misc]
