@@ -7,19 +7,22 @@ permits of its tool only, and it goes to no further hub. What its tool asks of t
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.client.linked_runtime import LinkedRuntime
 from grpc_tool_bridge.cluster.nested import OriginLink
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.forwarded import with_id
+from grpc_tool_bridge.core.forwarder import MAX_BYTES, Forwarded
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
+from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
-from grpc_tool_bridge.core.workers.backend import is_local
+from grpc_tool_bridge.core.workers.backend import WorkerBackend, is_local
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.link.calls import LOST_DETAIL, MAY_HAVE_BEGUN, NOT_BEGUN
 from grpc_tool_bridge.link.connection import CallOrigin
@@ -35,6 +38,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.methods import ABOVE_KEY, ORIGIN_KEY
 from grpc_tool_bridge.rpc.request_ids import request_id_of
+from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_names, read_types
 
 # Guests that are remembered between their calls.
 MAX_GUESTS = 10_000
@@ -70,11 +74,66 @@ class Guests:
         # The calls that run, by the link that they came over and their number there.
         self._calls: dict[tuple[Any, int], HubCall] = {}
         self._executor.runtime_of_guest = self._runtime_of
+        # Middleware and the access log see every call.
+        self._is_plain = hub.try_begin_tool is not None
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    # --------------------------------------------------------------------------------------------------- calls
+    # ------------------------------------------------------------------------------------------- the usual calls
+
+    def try_begin_tool(self, context: IncomingCall, done: Done) -> Generator[Any, Any, Any] | Forwarded | None:
+        """Begins a usual call, as ``DirectCalls.begin`` does; returns None for any other, and nothing was done."""
+        data, admission = context.payload, self._executor.admission
+        if type(data) is not bytes or len(data) > MAX_BYTES or not self._is_plain or not admission.is_plain:
+            return None
+        try:
+            session_id, tool_id, place = read_names(data)
+            session = self.session_of(session_id)
+            tool = self._store.tool_of(session, tool_id)
+            if tool is None or tool.rate is not None:
+                return None
+            if tool.backend is None:
+                return self._executor.run_directly(session, tool, context, data, place)
+            if type(tool.backend) is not WorkerBackend or not tool.backend.workers:
+                return None
+            # A call of the usual form has no id of its own.
+            read_types(data, place)
+        except UNREADABLE:
+            return None
+        return self._forwarded(session, tool, context, data, done)
+
+    def _forwarded(
+        self, session: Session, tool: RegisteredTool, context: IncomingCall, data: bytes, done: Done
+    ) -> Forwarded | None:
+        admission = self._executor.admission
+        deadline, backend = context.deadline, tool.backend
+        if backend is None or deadline is None or deadline <= time.monotonic():
+            return None
+        origin = CallOrigin(context.peer, context.id, 0)
+        call = admission.make_guest(session, tool, deadline, origin)
+        call.request_id = request_id_of(origin.link.link_id, origin.number)
+        if admission.sample is not None and not admission.sample.wants(session.id):
+            call.watched = False
+
+        def ended(answer: Any, error: BaseException | None) -> None:
+            self._close(call)
+            try:
+                self._raise_lost(call)
+            except UnavailableError as lost:
+                answer, error = None, lost
+            done(answer, error)
+
+        if call.request_id:
+            context.payload = with_id(call.request_id, data)
+        begun = self._executor.forward(call, backend, None, context, ended)
+        if begun is None:
+            context.payload = data
+        else:
+            self._calls[origin.link, origin.number] = call
+        return begun
+
+    # ---------------------------------------------------------------------------------------------- other calls
 
     async def execute_tool(self, request: ToolCallRequest, context: IncomingCall) -> ToolCallResponse | Payload:
         """Runs a call and returns its answer, even if it fails.
