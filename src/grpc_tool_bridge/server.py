@@ -145,6 +145,16 @@ class BridgeServer(Surrounded):
         return self._server.link_address
 
     @property
+    def cluster_name(self) -> str | None:
+        """The URL of the cluster of hubs that it belongs to, without its secrets; None: it belongs to none."""
+        return None if self._cluster is None else str(self._cluster.store.address.shown)
+
+    @property
+    def hub_name(self) -> str | None:
+        """Its name among the hubs of that cluster; None: it belongs to none."""
+        return None if self._cluster is None else str(self._cluster.name)
+
+    @property
     def http_address(self) -> str | None:
         """Where the HTTP gateway listens; None where there is none."""
         return None if self._http is None else str(self._http.address)
@@ -166,7 +176,7 @@ class BridgeServer(Surrounded):
         await self.hub.restore()
         try:
             if self._cluster is not None:
-                await self._cluster.start()
+                await self._cluster.start(self._server)
             await self.lifespans.start(self)
             await self._sources.start()
             await self._server.start()

@@ -1,7 +1,8 @@
 """Lives of a hub, one after the other, each in a fork of this process, which has imported all that a hub needs.
 
-Its arguments: the file of the store, the address, and the file that tools write their effects to. Each line of its
-input is a ``Kill`` and begins a life; of each life it prints the process, whether it is ready, and how it ended.
+Its arguments: the file of the store or its URL in NATS, the address, and the file that tools write their effects to.
+Each line of its input is a ``Kill`` and begins a life; of each life it prints the process, whether it is ready, and how
+it ended.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import traceback
 from pathlib import Path
 
 from durability.kills import Kill, KilledStore, Killer
+from durability.nats_kills import KilledNatsStore, watch_points
 from durability.tools import Effects
 from grpc_tool_bridge import BridgeServer, Settings
 from grpc_tool_bridge.core import revisions
@@ -36,18 +38,23 @@ def say(**facts: object) -> None:
     os.write(1, f"{json.dumps(facts)}\n".encode())
 
 
-def prepare(store: Path, kill: Kill) -> tuple[KilledStore, Killer]:
-    """Returns the store of this process, which kills itself as it was told to."""
+def prepare(store: str, kill: Kill) -> tuple[KilledStore | KilledNatsStore, Killer]:
+    """Returns the store of this process, which kills itself as it was told to; it is a file or a URL of NATS."""
     killer = Killer(kill)
-    killer.listen()
     # Otherwise a new block of revisions would hardly ever be reserved.
     revisions.RESERVED = 20
-    durable = KilledStore(store, at_point=killer.at_point)
+    durable: KilledStore | KilledNatsStore
+    if store.startswith("nats://"):
+        watch_points(killer.at_point)
+        durable = KilledNatsStore(store, adopt=True)
+    else:
+        killer.listen()
+        durable = KilledStore(Path(store), at_point=killer.at_point)
     durable.killer = killer
     return durable, killer
 
 
-async def live(store: Path, address: str, effects: Path, kill: Kill) -> None:
+async def live(store: str, address: str, effects: Path, kill: Kill) -> None:
     """Serves until it is told to end, or kills itself."""
     durable, killer = prepare(store, kill)
     loop, end = asyncio.get_running_loop(), asyncio.Event()
@@ -71,7 +78,7 @@ def main(store: str, address: str, effects: str) -> None:
         if not process:
             code = 1
             try:
-                asyncio.run(live(Path(store), address, Path(effects), Kill.from_json(line)))
+                asyncio.run(live(store, address, Path(effects), Kill.from_json(line)))
                 code = 0
             except BaseException:
                 traceback.print_exc()

@@ -76,11 +76,11 @@ class Lives:
 
 
 @asynccontextmanager
-async def lives_of(store: Path, effects: Path) -> AsyncIterator[Lives]:
+async def lives_of(store: Path | str, effects: Path) -> AsyncIterator[Lives]:
     """Makes a hub that has not begun to live; at the end all of it is killed."""
     address = _free_address(store)
     words = [sys.executable, "-m", "durability.hub_process", str(store), address, str(effects)]
-    with (store.parent / "stderr").open("ab") as errors:
+    with (effects.parent / "stderr").open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             *words,
             env=with_tests_on_path(),
@@ -104,7 +104,7 @@ def with_tests_on_path() -> dict[str, str]:
     return environment(PYTHONPATH=os.pathsep.join(paths))
 
 
-def _free_address(store: Path) -> str:
+def _free_address(store: Path | str) -> str:
     """Returns an address that is free and stays so."""
     first = hash((os.getpid(), store)) % len(_PORTS)
     for number in range(len(_PORTS)):

@@ -49,7 +49,7 @@ class PrintedWatcher(Watcher):
 
 async def live(asked: dict[str, Any]) -> None:
     """Lets clients use the bridge."""
-    durable, killer = prepare(Path(asked["store"]), Kill.from_json(asked["kill"]))
+    durable, killer = prepare(asked["store"], Kill.from_json(asked["kill"]))
     tools = Effects(Path(asked["effects"]))
     history, values = PrintedHistory(), itertools.count(asked["value"])
     bridge = LocalToolBridge(

@@ -10,8 +10,10 @@ from grpc_tool_bridge.cluster.endpoint import HubName
 from grpc_tool_bridge.cluster.front import ClusterHub
 from grpc_tool_bridge.cluster.owned_hub import OwnedHub
 from grpc_tool_bridge.cluster.owners import Owners
+from grpc_tool_bridge.cluster.peer_tools import PeerTools
 from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
@@ -21,7 +23,7 @@ from support.shared_store import Book, SharedStore
 
 
 class NoGuests:
-    """A hub that runs no calls of others; a ``Guests``."""
+    """A hub that runs no calls of others; ``Guests`` and ``GuestTools``."""
 
     def __init__(self) -> None:
         self.registered: list[pb.RegisterToolsRequest] = []
@@ -37,6 +39,12 @@ class NoGuests:
     async def unregister(self, link: Any, request: pb.UnregisterToolsRequest) -> pb.StatusResponse:
         del link, request
         return pb.StatusResponse(success=True)
+
+    def adopted(self, session: Session) -> None:
+        del session
+
+    def forgot(self, session: Session) -> None:
+        del session
 
 
 class MemoryHub:
@@ -55,9 +63,9 @@ class MemoryHub:
         self.peers: dict[str, PeerLink] = {}
         self.owners = Owners(self.hub, self.store, self, self.certainty)
         self.guests = NoGuests()
-        self.front = ClusterHub(self.hub, self.certainty, self.owners, self.guests)
+        self.front = ClusterHub(self.hub, self.certainty, self.owners, self.guests, self.guests)
         self.store.on_lost(self._lost)
-        self.owned = OwnedHub(self.hub, self.certainty)
+        self.owned = OwnedHub(self.hub, self.certainty, PeerTools(self.hub))
         self.for_peers = LinkServer(self.owned, settings)
         self.for_clients = LinkServer(self.front, settings)
         self._cluster = cluster

@@ -24,7 +24,7 @@ class Member:
 
     incarnation: str
     name: str
-    closed: bool = False
+    closed: str = ""
 
 
 class Book:
@@ -32,24 +32,27 @@ class Book:
 
     def __init__(self, *incarnations: str) -> None:
         self.members = {each: Member(each, f"hub-{each}") for each in incarnations}
-        self._callbacks: list[Callable[[Any, str], None]] = []
+        self._listeners: list[Callable[[Any, Any], None]] = []
 
     def hubs(self) -> list[Member]:
-        return list(self.members.values())
+        return [each for each in self.members.values() if not each.closed]
 
-    def on_change(self, callback: Callable[[Any, str], None]) -> None:
-        self._callbacks.append(callback)
+    def get(self, incarnation: str, /) -> Member | None:
+        return self.members.get(incarnation)
+
+    def on_change(self, listener: Callable[[Any, Any], None], /) -> None:
+        self._listeners.append(listener)
 
     def join(self, incarnation: str) -> None:
         self._tell(Member(incarnation, f"hub-{incarnation}"), "joined")
 
     def close(self, incarnation: str) -> None:
-        self._tell(Member(incarnation, f"hub-{incarnation}", closed=True), "closed")
+        self._tell(Member(incarnation, f"hub-{incarnation}", closed="the test closed it"), "closed")
 
     def _tell(self, member: Member, what: str) -> None:
         self.members[member.incarnation] = member
-        for callback in self._callbacks:
-            callback(member, what)
+        for listener in self._listeners:
+            listener(member, what)
 
 
 class LinkedHub:

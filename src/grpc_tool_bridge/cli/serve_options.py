@@ -67,6 +67,12 @@ class ServeOptions(ServingOptions):
     link_address: Annotated[str | None, setting("link_address", metavar="HOST:PORT")] = None
     local_socket: Annotated[bool | None, setting("local_socket")] = None
     store: Annotated[str | None, setting("store", metavar="URL")] = None
+    hub_name: Annotated[str | None, setting("hub_name", metavar="NAME")] = None
+    nats_creds: Annotated[Path | None, setting("nats_creds")] = None
+    nats_tls_ca: Annotated[Path | None, setting("nats_tls_ca")] = None
+    nats_tls_cert: Annotated[Path | None, setting("nats_tls_cert")] = None
+    nats_tls_key: Annotated[Path | None, setting("nats_tls_key")] = None
+    cluster_secret_file: Annotated[Path | None, setting("cluster_secret_file")] = None
     max_store_bytes: Annotated[int | None, setting("max_store_bytes")] = None
     max_batch_items: Annotated[int | None, setting("max_batch_items")] = None
     call_timeout: Annotated[float | None, setting("call_timeout")] = None

@@ -25,7 +25,7 @@ from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.server import BridgeServer
-from grpc_tool_bridge.stores.urls import is_nats, shown_store
+from grpc_tool_bridge.stores.urls import sqlite_path
 from grpc_tool_bridge.transport.open_files import allow_connections
 
 _log = logging.getLogger(__name__)
@@ -163,9 +163,9 @@ def _store_facts(server: BridgeServer) -> dict[str, object]:
     restored = server.hub.restored
     if restored is None:
         return {}
-    path = shown_store(server.settings.store)
-    if is_nats(server.settings.store):
-        return {"store": path}
+    if server.cluster_name is not None:
+        return {"store": server.cluster_name, "hub": server.hub_name}
+    path = str(sqlite_path(server.settings.store))
     return {"store": path, "store_is_new": restored.is_new, "sessions_restored": restored.sessions}
 
 
@@ -178,15 +178,15 @@ def _heading(server: BridgeServer, tools: int, record: Path | None, missing: str
     text.append(f" ({' and '.join(needed)} needed)\n" if needed else "\n", style="not bold")
     if server.hub.http_url:
         text.append(f"Dashboard: {reachable_url(server.hub.http_url, server.address)}\n", style="not bold")
-    if server.hub.restored is not None:
+    if server.cluster_name is not None:
+        text.append(f"This is hub {server.hub_name} of the cluster {server.cluster_name}\n", style="not bold")
+    elif server.hub.restored is not None:
         number = server.hub.restored.sessions
         restored = f"{number:,} session{'' if number == 1 else 's'} restored"
         if server.hub.restored.is_new:
             # Who has mistyped the path of another store sees it here.
             restored = "a new store"
-        if is_nats(settings.store):
-            restored = "with the other hubs of its cluster"
-        text.append(f"State is kept in {shown_store(settings.store)} ({restored})\n", style="not bold")
+        text.append(f"State is kept in {sqlite_path(settings.store)} ({restored})\n", style="not bold")
     if server.hub.chaos is not None:
         warning = f"CHAOS: this hub injects faults on purpose ({server.hub.chaos}): never use it in production\n"
         text.append(warning, style="bold red")

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.bus import Bus, new_message_id
 from grpc_tool_bridge.cluster.errors import MaybeStoredError, NotStoredError, WrongSequenceError
@@ -18,8 +19,12 @@ from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 WRITE_TIMEOUT_SECONDS = 20.0
 # One try; what it has become is then found out by the next one.
 TRY_SECONDS = 1.5
-# Between two tries, and between two looks whether the lease is certain again.
+# Between two tries, at first and at most.
 PAUSE_SECONDS = 0.05
+MAX_PAUSE_SECONDS = 0.5
+# Messages of all sessions that are on their way at once: many sessions that begin together must not keep the renewals
+# of the lease from coming through, nor wait for one another until each tries again.
+MAX_ON_THEIR_WAY = 256
 
 UNREACHED = "NATS was not reached in time; see whether its servers run"
 
@@ -77,6 +82,7 @@ class Appender:
         tasks: What goes on beside.
         failure: Why the last change could not be stored; empty once one could.
         lost: Why nothing more may be stored by this life; empty while it may.
+        changed: Notified when it has become certain, or was lost.
     """
 
     def __init__(
@@ -89,6 +95,8 @@ class Appender:
         self.tasks = TaskSet()
         self.failure = ""
         self.lost = ""
+        self.changed = Notifier()
+        self._places = asyncio.Semaphore(MAX_ON_THEIR_WAY)
         self.is_certain = is_certain
         self._throttled = ThrottledLog(_log)
 
@@ -115,12 +123,14 @@ class Appender:
         is_unsure = False
         why = UNREACHED
         began = time.perf_counter()
+        pause = PAUSE_SECONDS
         while await self._may_try(until):
             try:
-                limit = min(TRY_SECONDS, max(PAUSE_SECONDS, until - time.monotonic()))
-                sequence: int | None = await self.bus.append(
-                    subject, data, last=last, headers=headers, timeout=limit, message_id=message_id
-                )
+                async with self._places:
+                    limit = min(TRY_SECONDS, max(PAUSE_SECONDS, until - time.monotonic()))
+                    sequence: int | None = await self.bus.append(
+                        subject, data, last=last, headers=headers, timeout=limit, message_id=message_id
+                    )
             except WrongSequenceError:
                 if not is_unsure:
                     raise BehindError(is_unsure=False) from None
@@ -132,7 +142,8 @@ class Appender:
             if sequence is not None:
                 self._appended(time.perf_counter() - began)
                 return sequence
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
         raise self.failed(self.lost or why, message_id if is_unsure else "")
 
     async def found(self, subject: str, last: int, message_id: str, until: float) -> int | None:
@@ -180,14 +191,22 @@ class Appender:
             await asyncio.sleep(PAUSE_SECONDS)
         raise self.failed(self.lost or why)
 
+    def lose(self, why: str) -> None:
+        """Stores nothing more."""
+        self.lost = why
+        self.changed.notify_all()
+
     async def _may_try(self, until: float) -> bool:
         """Waits until the hub is certain of its lease; returns False if that takes too long."""
-        while not self.lost and time.monotonic() < until:
-            if self.is_certain():
-                return True
-            # What makes it certain is a message of NATS, which comes to one who knows nothing of this.
-            await asyncio.sleep(PAUSE_SECONDS)
-        return False
+        if not self.lost and self.is_certain():
+            return time.monotonic() < until
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                while not self.lost and not self.is_certain():
+                    await self.changed.wait()
+        except TimeoutError:
+            return False
+        return not self.lost and time.monotonic() < until
 
     def _appended(self, seconds: float) -> None:
         self.metrics.note(0, seconds)

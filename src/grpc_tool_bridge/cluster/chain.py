@@ -63,7 +63,6 @@ class Chain:
 
     Args:
         appender: Appends for this life of the hub.
-        subject: Of the chain.
         image: What is stored.
         token: How often the session has been taken over.
         on_end: See ``OnEnd``.
@@ -77,24 +76,22 @@ class Chain:
     """
 
     __slots__ = (
-        "_appender", "_author", "_doubts", "_on_end", "_owed", "_retry", "_subject", "_task", "_voids", "_waiting",
-        "base", "count", "image", "last", "lost", "size",
+        "_appender", "_doubts", "_on_end", "_owed", "_retry", "_task", "_voids", "_waiting",
+        "base", "count", "image", "last", "lost", "size", "token",
     )  # fmt: skip
 
     def __init__(
         self,
         appender: Appender,
-        subject: str,
         image: SessionImage,
         *,
         token: int,
         on_end: OnEnd,
     ) -> None:
         self._appender = appender
-        self._subject = subject
-        self._author = Author(appender.owner, token)
         self._on_end = on_end
         self.image = image
+        self.token = token
         self.last = self.count = self.size = self.base = 0
         self.lost: ToolBridgeError | None = None
         self._waiting: deque[PendingChange] | None = None
@@ -112,9 +109,8 @@ class Chain:
         return self.image.session_id
 
     @property
-    def token(self) -> int:
-        """How often the session has been taken over."""
-        return self._author.token
+    def _subject(self) -> str:
+        return self._appender.bus.names.session(self.session_id)
 
     @property
     def is_begun(self) -> bool:
@@ -179,7 +175,11 @@ class Chain:
             raise
         finally:
             self._task = None
-            self._go_on()
+            if self._waiting:
+                self._go_on()
+            else:
+                # Most sessions are idle.
+                self._waiting = None
 
     def _next(self) -> Sequence[PendingChange]:
         """Takes what goes into the next record; the end of a session goes alone."""
@@ -348,13 +348,14 @@ class Chain:
 
     async def _append_parts(self, body: bytes, kind: str, headers: Mapping[str, str] | None, until: float) -> int:
         first = 0
+        subject, author = self._subject, Author(self._appender.owner, self.token)
         most = part_bytes(self._appender.bus.max_payload)
-        for record in self._author.messages(self.session_id, body, most):
+        for record in author.messages(self.session_id, body, most):
             record.previous = self.last
             data = record.SerializeToString()
             try:
                 sequence = await self._appender.append(
-                    self._subject, data, last=self.last, until=until, headers=None if record.part else headers
+                    subject, data, last=self.last, until=until, headers=None if record.part else headers
                 )
             except NotAppendedError as error:
                 if error.message_id:

@@ -270,7 +270,7 @@ class NatsStream(PushStream):
         if self._end is None:
             self._ended(error)
             # The peer may still be there.
-            self._say_end(b"")
+            self._say_end(LinkStatus(code=Code.UNAVAILABLE, message=str(error)).SerializeToString())
 
     def on_drained(self) -> None:
         """Notes that the outlet takes further messages, or does not."""

@@ -9,14 +9,16 @@ from typing import Any
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.certainty import Certainty
 from grpc_tool_bridge.cluster.holds import ClusterHold, Holds
-from grpc_tool_bridge.cluster.interfaces import Guests
+from grpc_tool_bridge.cluster.interfaces import Guests, GuestTools
 from grpc_tool_bridge.cluster.owners import Owners
 from grpc_tool_bridge.cluster.passing import Here, Passing, metadata_of
+from grpc_tool_bridge.cluster.session_views import SessionViews
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.names import clip
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.statuses import failed_status
-from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, ToolBridgeError, error_info
+from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, NotFoundError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -96,6 +98,7 @@ class ClusterHub:
         certainty: Says whether it owns what it has.
         owners: Finds the hub that has a session.
         guests: The calls that other hubs run here.
+        guest_tools: The tools that workers of this hub offer for sessions of other hubs.
 
     Attributes:
         hub, owners: As given.
@@ -105,15 +108,17 @@ class ClusterHub:
 
     takes_large_calls = True
 
-    def __init__(self, hub: Hub, certainty: Certainty, owners: Owners, guests: Guests) -> None:
+    def __init__(self, hub: Hub, certainty: Certainty, owners: Owners, guests: Guests, guest_tools: GuestTools) -> None:
         self.hub = hub
         self.owners = owners
         self.passing = Passing(owners)
         self.holds = Holds(hub, self._beat)
-        owners.on_adopted = self.holds.adopted
+        owners.on_adopted = self._adopted
         self._guests = guests
+        self._guest_tools = guest_tools
         self._is_certain = certainty.is_certain
         self._defaults: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._views = SessionViews(hub, self.get_session_tools)
         self._tasks = TaskSet()
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
@@ -243,6 +248,19 @@ class ClusterHub:
         """As in ``Hub``, of a session anywhere."""
         return self.holds.hold(session_id)
 
+    async def find_session(self, session_id: str) -> Session:
+        """As in ``Hub``; of a session that is elsewhere, a view of it, some of which may be a second old."""
+        if self.owners.is_here(session_id) or await self.owners.find(session_id) is None:
+            return await self.hub.find_session(session_id)
+        return await self._views.view(session_id)
+
+    async def spec_of(self, session_id: str, tool_id: str) -> pb.ToolSpec | None:
+        """As in ``Hub``."""
+        try:
+            return self.hub.registry.find(await self.find_session(session_id), tool_id).spec
+        except NotFoundError:
+            return None
+
     async def _beat(self, session_id: str) -> bool:
         return bool((await self.heartbeat(pb.HeartbeatRequest(session_id=session_id))).session_valid)
 
@@ -252,9 +270,15 @@ class ClusterHub:
 
     def forget(self, session_id: str, error: ToolBridgeError) -> None:
         """Lets go of a session that this hub does not own any more."""
+        if session_id in self.hub.store:
+            self._guest_tools.forgot(self.hub.store.peek(session_id))
         self.hub.forget(session_id, error)
         self.owners.drop(session_id)
         self.holds.forgotten(session_id)
+
+    def _adopted(self, session: Session) -> None:
+        self._guest_tools.adopted(session)
+        self.holds.adopted(session.id)
 
     # ------------------------------------------------------------------------------------------------- variables
 
@@ -276,7 +300,7 @@ class ClusterHub:
         if request.session_id and not self.owners.is_here(request.session_id) and context.peer is not None:
             try:
                 if await self.owners.find(request.session_id, context.deadline) is not None:
-                    return await self._guests.register(context.peer, request)
+                    return await self._guest_tools.register(context.peer, request)
             except ToolBridgeError as error:
                 return pb.RegisterToolsResponse(error=error_info(error))
         return await self.hub.register_tools(request, context)
@@ -294,7 +318,7 @@ class ClusterHub:
         if not elsewhere:
             return await self.hub.unregister_tools(request, context)
         if context.peer is not None and self.hub.workers.offers(context.peer):
-            return await self._guests.unregister(context.peer, request)
+            return await self._guest_tools.unregister(context.peer, request)
         response: pb.StatusResponse = await self.answer(
             "UnregisterTools",
             request,

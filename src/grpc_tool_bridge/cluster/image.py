@@ -53,6 +53,7 @@ class Past(NamedTuple):
         )
 
 
+_NO_METADATA: dict[str, str] = {}
 _NO_VARIABLES: Mapping[str, Variable] = {}
 _NO_CALLS: Mapping[str, KeptCall] = {}
 
@@ -100,7 +101,7 @@ class SessionImage:
         self._settings = settings
         self.session_id = session_id
         self.created_at = 0.0
-        self.metadata: dict[str, str] = {}
+        self.metadata = _NO_METADATA
         self.config: SessionConfig | None = None
         self.revision = self.deleted_at = self.floor = self.lost_delete = 0
         self.ended: str | None = None
@@ -121,7 +122,8 @@ class SessionImage:
             floor: Changes up to this revision are no longer kept.
             lost_delete: Revision of the last deletion among them.
         """
-        self.created_at, self.metadata, self.config = session.created_at, session.metadata, session.config
+        self.created_at, self.config = session.created_at, session.config
+        self.metadata = session.metadata or _NO_METADATA
         self.floor = self.revision = floor
         self.lost_delete = self.deleted_at = lost_delete
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.cluster.places import Place
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
@@ -104,7 +105,7 @@ class PeerCalls(Protocol):
 
 
 class Guests(Protocol):
-    """The calls that other hubs run here, and the tools that workers offer here for their sessions."""
+    """The calls that other hubs run here."""
 
     def way_of(self, parent: Any) -> tuple[Way, Mapping[str, str]] | None:
         """Returns how a nested call of a peer's call reaches the hub that made it; None if the call is no peer's.
@@ -115,6 +116,10 @@ class Guests(Protocol):
         Returns:
             The way to that hub, and the metadata that names the call.
         """
+
+
+class GuestTools(Protocol):
+    """The tools that workers offer here for sessions of other hubs."""
 
     async def register(self, link: Any, request: pb.RegisterToolsRequest) -> pb.RegisterToolsResponse:
         """Registers tools of a worker here for a session that another hub owns; errors are in the answer.
@@ -128,3 +133,9 @@ class Guests(Protocol):
     async def unregister(self, link: Any, request: pb.UnregisterToolsRequest) -> pb.StatusResponse:
         """Removes such tools; arguments as for ``register``."""
         ...
+
+    def adopted(self, session: Session) -> None:
+        """Moves the tools for a session to the session itself: it has come to this hub."""
+
+    def forgot(self, session: Session) -> None:
+        """Keeps the tools that workers of this hub offer for a session that moves to another hub; called first."""

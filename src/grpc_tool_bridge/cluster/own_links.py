@@ -22,6 +22,9 @@ class OwnLinks:
         serve: Serves the links that others dial.
         secret: What the hubs are given to know each other by; empty: nothing besides what stands in the store.
         serves: Answers the calls of the hubs that this one dials; None: nothing does.
+
+    Attributes:
+        on_life: Called with the incarnation of each life, before there are links of it.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class OwnLinks:
         self._peers: Peers | None = None
         self._incarnation = ""
         self._callbacks: list[Callable[[PeerLink], None]] = []
+        self.on_life: Callable[[str], None] = lambda _: None
 
     def get(self, incarnation: str) -> PeerLink | None:
         """Returns the link to a hub; None if the hub is not known, or gone. It may not be up."""
@@ -64,6 +68,7 @@ class OwnLinks:
 
     async def _begin(self, peers: Peers) -> None:
         incarnation = self._store.lease.incarnation
+        self.on_life(incarnation)
         await peers.begin(HubName(incarnation, self._name))
         self._incarnation = incarnation
 

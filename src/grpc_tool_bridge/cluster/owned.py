@@ -84,6 +84,7 @@ class OwnedSessions:
             StoreError: NATS does not answer.
         """
         self.lease.on_lost(self._lease_lost)
+        self.lease.watch(self._lease_changed)
         await self.lease.begin(**self._info)
         self.appender = self._new_appender()
         await self.leases.open()
@@ -112,7 +113,7 @@ class OwnedSessions:
     async def hand_over(self) -> None:
         """Stores what waits, and gives all sessions back: from then on, any other hub may take them."""
         await asyncio.gather(*(chain.idle() for chain in list(self._chains.values())))
-        self.appender.lost = "the hub ends"
+        self.appender.lose("the hub ends")
         await self.appender.tasks.aclose()
         await self._tasks.aclose()
         await self.lease.close()
@@ -126,11 +127,14 @@ class OwnedSessions:
     def _new_appender(self) -> Appender:
         return Appender(self._bus, self.lease.incarnation, self.lease.is_certain, self._settings, self.metrics)
 
+    def _lease_changed(self) -> None:
+        self.appender.changed.notify_all()
+
     def _lease_lost(self, why: str) -> None:
         """Forgets all sessions, and begins a new life."""
         text = f"the hub has lost its lease: {why}"
         _log.warning("%s; its sessions are served by others from now on", text)
-        self.appender.lost = text
+        self.appender.lose(text)
         self._former.add(self.lease.incarnation)
         lost = list(self._chains.values())
         self._chains.clear()
@@ -164,8 +168,7 @@ class OwnedSessions:
     def begin(self, session_id: str) -> Chain:
         """Returns the chain of a session that begins here."""
         image = SessionImage(self._settings, session_id)
-        subject = self._bus.names.session(session_id)
-        chain = self._chains[session_id] = Chain(self.appender, subject, image, token=1, on_end=self._chain_ended)
+        chain = self._chains[session_id] = Chain(self.appender, image, token=1, on_end=self._chain_ended)
         chain.last = self.ended.get(session_id, ("", 0))[1]
         return chain
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc_tool_bridge.cluster.certainty import Certainty
 from grpc_tool_bridge.cluster.moved import elsewhere
+from grpc_tool_bridge.cluster.peer_tools import PeerTools
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -67,12 +68,15 @@ class OwnedHub:
     Args:
         hub: The hub.
         certainty: Says whether it owns what it has.
+        tools: Registers the tools that other hubs offer.
     """
 
     takes_large_calls = True
 
-    def __init__(self, hub: Hub, certainty: Certainty) -> None:
+    def __init__(self, hub: Hub, certainty: Certainty, tools: PeerTools) -> None:
         self.hub = hub
+        self._tools = tools
+        self.register_tools = tools.register_tools
         self._certainty = certainty
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
@@ -101,6 +105,13 @@ class OwnedHub:
             await self._certainty.wait(context.deadline)
             if session_id not in hub.store:
                 raise elsewhere(session_id, "is no longer at this hub")
+
+    async def unregister_tools(self, request: pb.UnregisterToolsRequest, context: RequestContext) -> pb.StatusResponse:
+        """Removes tools that the other hub offers; without its id, those of a session, as a client of it asks."""
+        if request.worker_id:
+            return await self._tools.unregister_tools(request, context)
+        await self.require(request.session_id)
+        return await self.hub.unregister_tools(request)
 
     def _try_begin(self, context: RequestContext, done: Any) -> Any:
         return self.hub.try_begin_tool(context, done) if self._certainty.is_certain() else None

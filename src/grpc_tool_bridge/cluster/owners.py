@@ -12,6 +12,7 @@ from grpc_tool_bridge.cluster.interfaces import Locator, PeerCalls
 from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan, Owned, Place
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import UnavailableError
 
 # Owners that are remembered, at some hundred bytes each; beyond, the least recently used ones are read again.
@@ -39,12 +40,12 @@ class Owners:
 
     Attributes:
         taken: How many sessions this hub has taken.
-        on_adopted: Called with the id of each of them once it is here.
+        on_adopted: Called with each of them once it is here.
     """
 
     def __init__(self, hub: Hub, locator: Locator, peers: PeerCalls, certainty: Certainty) -> None:
         self.taken = 0
-        self.on_adopted: Callable[[str], None] = lambda _: None
+        self.on_adopted: Callable[[Session], None] = lambda _: None
         self._hub = hub
         self._locator = locator
         self._peers = peers
@@ -106,6 +107,19 @@ class Owners:
             await asyncio.sleep(pause)
         raise AssertionError("_pauses() never ends")
 
+    async def incarnation_of(self, session_id: str) -> str:
+        """Returns the incarnation of the other hub that has a session.
+
+        Raises:
+            SessionError: There is no such session.
+            UnavailableError: It is at this hub, or its hub cannot be reached.
+        """
+        peer = await self.find(session_id)
+        if peer is not None:
+            return peer.hub.incarnation
+        self._hub.store.peek(session_id)
+        raise UnavailableError(f"session {session_id[:256]!r} is at this hub now; register its tools again")
+
     def _linked(self, incarnation: str) -> PeerLink | None:
         peer = self._peers.get(incarnation)
         return peer if peer is not None and peer.is_linked else None
@@ -158,11 +172,11 @@ class Owners:
         stored = await self._locator.take(session_id)
         if stored is None:
             return Orphan()
-        hub.adopt(stored)
+        session = hub.adopt(stored)
         self.taken += 1
         # A hub that takes it next gives no revision again.
         await hub.store.revisions.reservation
-        self.on_adopted(session_id)
+        self.on_adopted(session)
         _log.debug("took session %s, whose hub is gone", session_id[:64])
         return Mine()
 

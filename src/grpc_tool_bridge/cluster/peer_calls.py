@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from grpc_tool_bridge.errors import DeadlineExceededError, ToolCommunicationError, UnavailableError
+from grpc_tool_bridge.errors import (
+    DeadlineExceededError,
+    ResourceExhaustedError,
+    ToolCommunicationError,
+    UnavailableError,
+)
 from grpc_tool_bridge.link.asks import GiveAnswer
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.envelopes import call_prefix, shortened
@@ -108,13 +113,15 @@ class PeerCall(LinkCall):
             self.carrier.grant(self, len(message))
 
     def _lost(self, error: ToolCommunicationError) -> Exception:
-        code = code_of(error)
+        code, is_sent = code_of(error), bool(self.id)
+        if code is Code.DEADLINE_EXCEEDED and not is_sent:
+            return PeerLostError("there was no link to the other hub within the time of the call", began=False)
         if code is Code.DEADLINE_EXCEEDED:
             return DeadlineExceededError(f"the other hub did not answer in time: {error.message}")
         if code is Code.RESOURCE_EXHAUSTED:
-            return error
+            return ResourceExhaustedError(error.message)
         why = self.why_gone() if self.why_gone is not None else ""
-        return PeerLostError(why or error.message, began=bool(self.id))
+        return PeerLostError(why or error.message, began=is_sent)
 
 
 class Serialized:

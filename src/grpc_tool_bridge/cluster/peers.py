@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListener, Serve
 from grpc_tool_bridge.cluster.mailbox import Mailbox
-from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, Serialized
+from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, PeerLostError, Serialized
 from grpc_tool_bridge.cluster.sealing import ClusterKey, shared_secret
-from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
 from grpc_tool_bridge.link.streams import Dialable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
@@ -20,6 +20,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     StatusResponse,
     UnregisterToolsRequest,
 )
+from grpc_tool_bridge.rpc.asks import ASK_PER_CALL_FEATURE
 from grpc_tool_bridge.rpc.buffers import Payload
 
 # Announced to the hub that is dialled: who dials is a hub.
@@ -27,9 +28,6 @@ HUB_FEATURE = "hub"
 
 # For the registration of tools.
 REGISTER_SECONDS = 20.0
-
-# Of hubs whose leases were closed.
-MAX_CLOSED = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class Member(Protocol):
     Attributes:
         incarnation: Of this life of it.
         name: For people.
-        closed: True, or why, if its lease is closed.
+        closed: Why its lease was closed; empty: it is not.
     """
 
     @property
@@ -52,18 +50,21 @@ class Member(Protocol):
         """For people."""
 
     @property
-    def closed(self) -> object:
-        """True, or why, if its lease is closed."""
+    def closed(self) -> str:
+        """Why its lease was closed; empty: it is not."""
 
 
 class Members(Protocol):
-    """The book of leases."""
+    """The book of leases; ``Leases`` is one."""
 
-    def hubs(self) -> Iterable[Member]:
-        """Returns all hubs, including this one."""
+    def hubs(self) -> Sequence[Member]:
+        """Returns all hubs whose lease is not closed, including this one."""
 
-    def on_change(self, callback: Callable[[Any, str], None]) -> object:
-        """Calls back with a hub and "joined", "changed" or "closed"."""
+    def get(self, incarnation: str, /) -> Member | None:
+        """Returns what is known of a hub, even of one that is gone."""
+
+    def on_change(self, listener: Callable[[Any, Any], None], /) -> None:
+        """Has ``listener`` called with a hub that has joined, changed, or is closed, and which of these."""
 
 
 class PeerLink:
@@ -92,7 +93,8 @@ class PeerLink:
     ) -> None:
         self.hub = hub
         self.gone = ""
-        self._dialer = _PeerDialer(endpoint, serves, (HUB_FEATURE, *features), lambda: on_linked(self))
+        announced = (HUB_FEATURE, ASK_PER_CALL_FEATURE, *features)
+        self._dialer = _PeerDialer(endpoint, serves, announced, lambda: on_linked(self))
 
     def __repr__(self) -> str:
         return f"<PeerLink to hub {self.hub.name} {self.hub.incarnation}>"
@@ -133,7 +135,7 @@ class PeerLink:
         """
         call.why_gone = self._why_gone
         if self.gone:
-            call.fail(UnavailableError(self.gone))
+            call.fail(PeerLostError(self.gone, began=False))
         elif not (isinstance(payload, bytes) and self._dialer.try_send_bytes(call, payload)):
             call.waits = waits
             left = call.time_remaining()
@@ -316,11 +318,11 @@ class Peers:
             self._key = ClusterKey(await shared_secret(self._bus), self._secret)
         mailbox = Mailbox(self._bus.nc, self._bus.names, own.incarnation)
         life = _Life(mailbox, self._key, own, self._make_link)
-        life.listener = PeerListener(mailbox, self._key, own, self._serve, refusal=life.refusal)
+        life.listener = PeerListener(mailbox, self._key, own, self._serve, refusal=self._refusal)
         await mailbox.open()
         self._life, self.mailbox = life, mailbox
         for member in self._members.hubs():
-            self._changed(member, "closed" if member.closed else "joined")
+            self._changed(member, None)
 
     async def end(self, why: str = "this hub is shutting down") -> None:
         """Ends this life and all its links.
@@ -358,13 +360,17 @@ class Peers:
         if self.mailbox is not None:
             self.mailbox.on_state(is_connected)
 
-    def _changed(self, member: Member, what: str) -> None:
+    def _refusal(self, incarnation: str) -> str | None:
+        member = self._members.get(incarnation)
+        return "its lease is closed; it begins anew with another one" if member is not None and member.closed else None
+
+    def _changed(self, member: Member, _: object) -> None:
         life = self._life
         if life is None or member.incarnation == life.own.incarnation:
             return
         hub = HubName(member.incarnation, member.name)
-        if what == "closed" or member.closed:
-            life.leave(hub)
+        if member.closed:
+            life.leave(hub, member.closed)
         else:
             life.dial(hub)
 
@@ -394,32 +400,24 @@ class _Life:
         self._mailbox = mailbox
         self._key = key
         self._make = make
-        self._closed: dict[str, None] = {}
         self._tasks = TaskSet()
 
     def dial(self, hub: HubName) -> None:
-        """Keeps a link to another hub, unless there is one, or the hub is gone."""
-        if hub.incarnation not in self.links and hub.incarnation not in self._closed:
+        """Keeps a link to another hub, unless there is one."""
+        if hub.incarnation not in self.links:
             endpoint = PeerEndpoint(self._mailbox, self._key, self.own, hub)
             link = self.links[hub.incarnation] = self._make(hub, endpoint)
             self._tasks.spawn(_keep(link), f"dial hub {hub.name}")
 
-    def leave(self, hub: HubName) -> None:
-        """Ends all links with a hub whose lease is closed."""
-        why = f"hub {hub.name} is gone: its lease is closed"
-        self._closed[hub.incarnation] = None
-        if len(self._closed) > MAX_CLOSED:
-            del self._closed[next(iter(self._closed))]
+    def leave(self, hub: HubName, closed: str) -> None:
+        """Ends all links with a hub whose lease was closed, and why."""
+        why = f"hub {hub.name} is gone: {closed}"
         link = self.links.pop(hub.incarnation, None)
         if link is not None:
             link.gone = why
         self._mailbox.end_links(hub.incarnation, why)
         if link is not None:
             self._tasks.spawn(link.aclose(why), f"leave hub {hub.name}")
-
-    def refusal(self, incarnation: str) -> str | None:
-        """See ``PeerListener``."""
-        return "its lease is closed; it begins anew with another one" if incarnation in self._closed else None
 
     async def aclose(self, why: str) -> None:
         """Ends all links."""

@@ -111,7 +111,7 @@ async def take_chain(
         image = image_of(session_id, reader.bodies(), appender.settings)
         if image.ended is not None:
             return None
-        chain = Chain(appender, subject, image, token=author.token + 1, on_end=on_end)
+        chain = Chain(appender, image, token=author.token + 1, on_end=on_end)
         chain.last, chain.count, chain.size = reader.last, reader.count, reader.size
         try:
             await chain.take(time.time() + appender.settings.answer_ttl, until)

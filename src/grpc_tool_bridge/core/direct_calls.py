@@ -69,7 +69,7 @@ class DirectCalls:
             if tool is None or tool.rate is not None:
                 return None
             if tool.backend is None:
-                return self._run(session, tool, context, data, place)
+                return self.run(session, tool, context, data, place)
             call = self._call_for_worker(session, tool, context, data, place)
         except UNREADABLE:
             # The executor says what is wrong with the request.
@@ -78,7 +78,7 @@ class DirectCalls:
             return None
         return self._forwarder.start(call, tool.backend, None, context, done)
 
-    def _run(
+    def run(
         self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
     ) -> Generator[Any, Any, Answer] | None:
         """Returns the coroutine of a call of this process, whose arguments begin at ``place``."""

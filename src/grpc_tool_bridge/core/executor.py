@@ -62,6 +62,7 @@ class Executor:
         surroundings: What the tools of this process run in.
         side: As for ``ToolCall``.
         try_begin: As ``DirectCalls.begin``.
+        run_directly, forward: As ``DirectCalls.run`` and ``Forwarder.start``, for calls that were admitted otherwise.
     """
 
     side: Literal["hub", "worker"] = "hub"
@@ -82,6 +83,7 @@ class Executor:
         self._forwarder = Forwarder(self.admission, self.error_of)
         self._direct = DirectCalls(store, self.admission, self._runner, self._forwarder)
         self.try_begin = self._direct.begin
+        self.run_directly, self.forward = self._direct.run, self._forwarder.start
         self.error_info_of = self._runner.error_info_of
         # Runs around every call, if set; ``begin`` and ``try_begin`` must not be used then.
         self.middleware: CallMiddleware | None = None

@@ -272,11 +272,11 @@ class Hub:
         await self.workers.aclose()
         # It may be another hub's store, which this one could not take.
         if (durable := self.store.durable) is not None:
-            await self._settle_keys()
+            await self.settle_keys()
             self.store.revisions.release()
             await durable.aclose()
 
-    async def _settle_keys(self) -> None:
+    async def settle_keys(self) -> None:
         """Waits until the calls with an idempotency key that were cancelled have said what became of them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE_SECONDS):
@@ -383,6 +383,18 @@ class Hub:
             "stream-timeout": settings.stream_timeout,
         }
         return {f"{name}-ms": max(1, int(value * 1000)) for name, value in seconds.items()}
+
+    async def find_session(self, session_id: str) -> Session:
+        """Returns a session with the tools that it sees, to read only; counts as its activity.
+
+        Raises:
+            SessionError: There is no such session.
+        """
+        return self.store.find(session_id)
+
+    async def spec_of(self, session_id: str, tool_id: str) -> pb.ToolSpec | None:
+        """Returns the spec of a tool that a session sees; None if there is none, and the call will fail."""
+        return self.executor.spec_of(session_id, tool_id)
 
     def hold_session(self, session_id: str) -> SessionHold:
         """Counts an open link as activity of a session, until the hold is released."""

@@ -26,8 +26,8 @@ WATCH_SECONDS = 0.01
 
 _NONE = ToolScope()
 
-# Takes the id of a session, or "", and what is about to be registered there.
-MakeRoom = Callable[[str, Iterable[ToolSource]], None]
+# Takes what is about to be registered for every session.
+MakeRoom = Callable[[Iterable[ToolSource]], None]
 
 # The hub's tools by name at two moments, and the changes from the first to the second.
 _News = tuple[Mapping[str, RegisteredTool], Mapping[str, RegisteredTool], Sequence[Change]]
@@ -74,7 +74,7 @@ class ToolRegistry:
         # the same names.
         self.make_room: MakeRoom | None = None
         # Called after tools or those who offer them have changed, where other hubs are told.
-        self.on_offers: Callable[[], None] | None = None
+        self.on_offers: list[Callable[[], None]] = []
         # Thousands of watches may each have thousands of changes to tell.
         self._turns = SharedTurns(WATCH_SECONDS)
 
@@ -122,8 +122,8 @@ class ToolRegistry:
 
     def note_offers(self) -> None:
         """Notes that who offers some tools has changed."""
-        if self.on_offers is not None:
-            self.on_offers()
+        for callback in self.on_offers:
+            callback()
 
     def begin_anew(self) -> None:
         """Makes every watch that resumes after an earlier revision begin with all tools."""
@@ -385,8 +385,7 @@ class ToolRegistry:
 
     def _wake(self, session: Session | None) -> None:
         """Wakes the watches of a session; for None, all."""
-        if self.on_offers is not None:
-            self.on_offers()
+        self.note_offers()
         if session is None:
             notify_each(list(self._waiters.values()))
         elif session in self._waiters:

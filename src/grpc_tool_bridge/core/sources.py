@@ -36,7 +36,7 @@ class HubOffer:
         """Registers what is new and removes what is gone, in one step."""
         offered = {tool.spec.name: tool for tool, _ in prepared}
         if self._registry.make_room is not None:
-            self._registry.make_room("", [one for _, one in prepared])
+            self._registry.make_room([one for _, one in prepared])
         own = {id(registered) for _, registered in self._registered.values()}
         gone = [held for name, (tool, held) in self._registered.items() if offered.get(name) is not tool]
         kept = {name: pair for name, pair in self._registered.items() if offered.get(name) is pair[0]}

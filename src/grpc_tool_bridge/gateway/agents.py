@@ -48,7 +48,10 @@ class AgentRoutes:
         first of those that its definition names. ``runs`` are under way.
         """
         hub, session_id = self._calls.hub, name_of(request, "session_id")
-        wanted = hub.store.peek(session_id) if session_id else None
+        wanted = None
+        if session_id:
+            here = session_id in hub.store
+            wanted = hub.store.peek(session_id) if here else await hub.find_session(session_id)
 
         def write(entry: _Entry) -> dict[str, Any] | None:
             session, agent, runs = entry

@@ -44,7 +44,7 @@ class DocumentationRoutes:
     async def _document(self, request: Request) -> bytes:
         registry = self._hub.registry
         owner = request.query_params.get("session_id", "")
-        session = self._hub.store.find(owner) if owner else None
+        session = await self._hub.find_session(owner) if owner else None
         if session is not None and not session.tools:
             # It sees the hub's.
             owner, session = "", None

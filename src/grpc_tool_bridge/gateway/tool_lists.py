@@ -45,7 +45,7 @@ class ToolListRoutes:
         Of each it says as much as a list of tools shows, and not its schemas. ``?tags=a,b`` chooses those that have all
         of these tags; hidden tools are left out.
         """
-        session = self._session(request)
+        session = await self._session(request)
         tags = checked_tags(names_of(request, "tags"))
         by_name = self._hub.registry.listed(session, tags)
         names, token = names_of_page(
@@ -69,7 +69,7 @@ class ToolListRoutes:
         ``arguments`` and ``result`` are JSON Schemas that refer to nothing outside themselves; where a tool has no
         valid one, any object and any value.
         """
-        tool = self._tool(self._session(request), path_name(request, "tool"))
+        tool = self._tool(await self._session(request), path_name(request, "tool"))
         spec = tool.spec
         texts = spec.input_schema, spec.output_schema
 
@@ -87,10 +87,13 @@ class ToolListRoutes:
             }
         )
 
-    def _session(self, request: Request) -> Session | None:
+    async def _session(self, request: Request) -> Session | None:
         """Returns the session of the query; None: none is named. Looking at it does not keep it from becoming idle."""
         session_id = name_of(request, "session_id")
-        return self._hub.store.peek(session_id) if session_id else None
+        if not session_id:
+            return None
+        here = session_id in self._hub.store
+        return self._hub.store.peek(session_id) if here else await self._hub.find_session(session_id)
 
     def _tool(self, session: Session | None, name: str) -> RegisteredTool:
         """Returns the tool with an id, or else with a name."""

@@ -66,7 +66,7 @@ class ToolRoutes:
     async def describe(self, request: Request) -> Response:
         """Describes one tool."""
         hub = self._calls.hub
-        tool = hub.registry.find(hub.store.find(path_name(request, "sid")), path_name(request, "tool"))
+        tool = hub.registry.find(await hub.find_session(path_name(request, "sid")), path_name(request, "tool"))
         return JsonResponse(message_json(tool.spec))
 
     async def execute(self, request: Request) -> Response:
@@ -74,7 +74,7 @@ class ToolRoutes:
         given = fields_of(
             await self._calls.body(request), args=list, kwargs=dict, timeout_ms=int, context=dict, request_id=str
         )
-        spec = self._spec(request)
+        spec = await self._spec(request)
         call = pb.ToolCallRequest(
             session_id=path_name(request, "sid"),
             tool_id=path_name(request, "tool"),
@@ -92,7 +92,7 @@ class ToolRoutes:
 
     async def stream(self, request: Request) -> EventStream:
         """Streams a tool: with arguments in the query (GET) or in a body (POST)."""
-        spec = self._spec(request)
+        spec = await self._spec(request)
         with_events, plain = _flag(request, spec, "events"), _flag(request, spec, "plain")
         if request.method == "GET":
             _check_new(request)
@@ -129,7 +129,7 @@ class ToolRoutes:
         for index, item in enumerate(given.get("requests", [])):
             wanted = fields_of(item, index=int, tool_id=str, args=list, kwargs=dict)
             call = batch.items.add(index=index_of(wanted, index), tool_id=wanted.get("tool_id", ""))
-            spec = self._calls.hub.executor.spec_of(session_id, call.tool_id)
+            spec = await self._calls.hub.spec_of(session_id, call.tool_id)
             specs.append(spec)
             await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
         response = await self._calls.answer(
@@ -148,7 +148,7 @@ class ToolRoutes:
         self, request: Request, query: str, limit: int, prefix: str, tags: Collection[str]
     ) -> list[pb.ToolSpec]:
         hub = self._calls.hub
-        session = hub.store.find(path_name(request, "sid"))
+        session = await hub.find_session(path_name(request, "sid"))
         index = self._indexes.of(session.id)
         listed = hub.registry.listed(session)
         await index.replace(tool.spec for tool in listed.values() if not is_older_version(tool.spec))
@@ -167,9 +167,9 @@ class ToolRoutes:
             if not token:
                 return specs
 
-    def _spec(self, request: Request) -> pb.ToolSpec | None:
+    async def _spec(self, request: Request) -> pb.ToolSpec | None:
         """Returns the spec of the tool; None if there is none, which the call then reports."""
-        return self._calls.hub.executor.spec_of(path_name(request, "sid"), path_name(request, "tool"))
+        return await self._calls.hub.spec_of(path_name(request, "sid"), path_name(request, "tool"))
 
 
 def _check_new(request: Request) -> None:

@@ -32,7 +32,7 @@ from grpc_tool_bridge.link.protocol import Link
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
-from grpc_tool_bridge.rpc.asks import ASK_FEATURE, ASKS_KEY
+from grpc_tool_bridge.rpc.asks import ASK_FEATURE, ASK_PER_CALL_FEATURE
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
@@ -109,6 +109,8 @@ class LinkServer:
         self._methods = served_methods(hub)
         self._links: set[AcceptedLink] = set()
         self._draining = False
+        # Why no links are taken for now; empty: they are.
+        self._paused = ""
         # Shared: a frame of a client may bring calls for the link of a worker.
         self._policy = FlushPolicy()
         self._none_left = asyncio.Event()
@@ -128,8 +130,7 @@ class LinkServer:
         Raises:
             ToolBridgeError: Why the link ended, for the peer.
         """
-        if self._draining:
-            raise _going()
+        self._refuse_while_away()
         peer = self._peers.enter(stream.peer)
         peer.links += 1
         try:
@@ -138,8 +139,13 @@ class LinkServer:
         finally:
             peer.links -= 1
             self._peers.leave(peer)
+        self._refuse_while_away()
+
+    def _refuse_while_away(self) -> None:
         if self._draining:
-            raise _going()
+            raise UnavailableError("the hub is shutting down; connect again when it is back")
+        if self._paused:
+            raise UnavailableError(self._paused)
 
     async def _serve(self, stream: FrameStream | PushStream, peer: Peer, principal: Principal | None) -> None:
         self._end_oldest_pending(peer)
@@ -193,12 +199,37 @@ class LinkServer:
         for link in list(self._links):
             link.drain(grace)
 
+    def pause(self, why: str, grace: float) -> None:
+        """Refuses new links until ``resume``, and tells all peers to make no new calls.
+
+        Args:
+            why: For the peers.
+            grace: Seconds until the links that are open end.
+        """
+        self._paused = why
+        for link in list(self._links):
+            link.drain(grace)
+
+    def resume(self) -> None:
+        """Takes new links again."""
+        self._paused = ""
+
     def drop(self, session_id: str) -> int:
         """Ends the links that have opened a session, as if the network had; returns how many."""
         dropped = [link for link in self._links if link.opened(session_id)]
         for link in dropped:
             link.abort("it was dropped on purpose")
         return len(dropped)
+
+    async def settle(self, grace: float) -> None:
+        """Refuses new links and calls, and waits at most ``grace`` seconds until what peers have called is answered.
+
+        Once it returns, no call of a peer is on its way that this end might still begin.
+        """
+        self.drain(grace)
+        if self._links:
+            with contextlib.suppress(ExpiredError):
+                await within(asyncio.gather(*(link.settled() for link in self._links)), grace)
 
     async def close(self, grace: float) -> None:
         """Ends every link, after at most ``grace`` seconds for answers to be made, and as many for them to be sent."""
@@ -214,10 +245,6 @@ class LinkServer:
         if self._links:
             with contextlib.suppress(ExpiredError):
                 await within(self._none_left.wait(), grace)
-
-
-def _going() -> UnavailableError:
-    return UnavailableError("the hub is shutting down; connect again when it is back")
 
 
 class AcceptedLink(LinkConnection):
@@ -265,6 +292,8 @@ class AcceptedLink(LinkConnection):
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
         self._no_hello = ""
+        # Set when a ping of ``settled`` is answered; None: there is none.
+        self._ponged: asyncio.Event | None = None
 
     @property
     def peer(self) -> str:
@@ -285,6 +314,8 @@ class AcceptedLink(LinkConnection):
             why = f"its link was ended: {error.message}"
             raise
         finally:
+            if self._ponged is not None:
+                self._ponged.set()
             self._workers.on_disconnect(self, why)
             try:
                 await self._close()
@@ -315,8 +346,18 @@ class AcceptedLink(LinkConnection):
         if on_greeted is not None:
             on_greeted()
 
+    async def settled(self) -> None:
+        """Waits until a peer that was told to make no new calls knows that, and has its answers."""
+        # What it has called before it heard of the drain comes before its pong.
+        self._ponged = asyncio.Event()
+        self.ping()
+        await self._ponged.wait()
+        await self.answered()
+
     def on_pong(self) -> None:
         """See ``Workers``."""
+        if self._ponged is not None:
+            self._ponged.set()
         self._workers.on_pong(self)
 
     def on_drain(self) -> None:
@@ -336,7 +377,7 @@ class AcceptedLink(LinkConnection):
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call; None if neither the peer's hello nor the call says that it can answer."""
-        return super().asker_of(call) if self.peer_answers or ASKS_KEY in call.metadata else None
+        return super().asker_of(call) if self.peer_answers or ASK_PER_CALL_FEATURE in self.features else None
 
     def on_session(self, call: IncomingCall, response: Any) -> None:
         """Binds a session to the link, and sends the session defaults, which a plain RPC has in trailing metadata."""

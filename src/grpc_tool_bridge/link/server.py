@@ -287,6 +287,7 @@ class CallServer:
     def _begin(self, call: IncomingCall) -> None:
         served = self._methods.get(call.method)
         if served is not None and served.try_begin is not None and not call.metadata:
+            call.peer = self._owner
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
             if self._owner.peer_answers:

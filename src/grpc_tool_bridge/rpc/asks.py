@@ -10,6 +10,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 # A feature in a client's hello: it can answer. And a key in the metadata of a hub's call: the tool's caller can.
 ASK_FEATURE = "ask"
 ASKS_KEY = "tool-bridge-asks"
+# A feature in the hello of a hub that dials another: it says so in each call whose caller can answer.
+ASK_PER_CALL_FEATURE = "ask-per-call"
 
 # A detail of the error of a question that nobody can answer: the tool that asked it.
 ASKED_DETAIL = "asked"

@@ -5,7 +5,7 @@ that is added to a request is bounded from the start. Checking a bound takes no 
 count of a list, so it is done before any work.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -246,3 +246,18 @@ def spec_nodes(spec: ToolSpec) -> int:
         for argument in (*spec.arguments, spec.return_type)
     )
     return _SPEC_NODES + lists + arguments
+
+
+def spec_pages(specs: Iterable[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
+    """Splits specs into pages that fit into one request each; without specs there is one empty page."""
+    room = min(PAGE_BYTES, max_message_bytes // 2)
+    page: list[ToolSpec] = []
+    size = nodes = 0
+    for spec in specs:
+        size += spec.ByteSize()
+        nodes += spec_nodes(spec)
+        if page and (size > room or nodes > PAGE_NODES):
+            yield page
+            page, size, nodes = [], spec.ByteSize(), spec_nodes(spec)
+        page.append(spec)
+    yield page

@@ -35,14 +35,6 @@ def make_store(url: str) -> DurableStore | None:
     return SqliteStore(path)
 
 
-def shown_store(url: str) -> str:
-    """Returns how a durable store is named to people: the path of its file, or the URL of NATS without credentials."""
-    if not is_nats(url):
-        return str(sqlite_path(url))
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
 def store_path(named: str) -> Path:
     """Returns the file of a store that is named by its URL or by the path of its file.
 

@@ -44,6 +44,11 @@ def versioned(name: str, version: str) -> str:
     return f"{name}{VERSION_SIGN}{version}"
 
 
+def exact_id(tool_id: str, version: str) -> str:
+    """Returns the id by which this very version is meant: that of a tool without a version is its own."""
+    return versioned(tool_id, version) if version else tool_id
+
+
 def split_version(name: str) -> tuple[str, str]:
     """Splits such a name into the tool's name and the version, which is empty for a plain name."""
     plain, _, version = name.partition(VERSION_SIGN)

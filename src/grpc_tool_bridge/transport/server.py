@@ -190,6 +190,14 @@ class GrpcServer:
         """Refuses new links, and tells all peers that their links end in ``grace`` seconds."""
         self._links.drain(grace)
 
+    def pause_links(self, why: str, grace: float) -> None:
+        """Refuses new links until ``resume_links``; arguments as for ``LinkServer.pause``."""
+        self._links.pause(why, grace)
+
+    def resume_links(self) -> None:
+        """Takes new links again."""
+        self._links.resume()
+
     def drop_links(self, session_id: str) -> int:
         """Ends the links that have opened a session, as if the network had; returns how many."""
         return self._links.drop(session_id)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -48,13 +48,13 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     UnregisterToolsRequest,
 )
 from grpc_tool_bridge.rpc.allocator import keep_freed_memory
-from grpc_tool_bridge.rpc.bounds import PAGE_BYTES, PAGE_NODES, spec_nodes
+from grpc_tool_bridge.rpc.bounds import spec_pages
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 from grpc_tool_bridge.tools.sources import RunningSources, ToolSource, sources_of
 from grpc_tool_bridge.tools.tool import Tool, as_tool
-from grpc_tool_bridge.tools.tool_versions import versioned
+from grpc_tool_bridge.tools.tool_versions import exact_id
 from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
@@ -382,12 +382,12 @@ class ToolWorker(Surrounded):
 
     async def register(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         """Registers tools over a link; see ``Registrar``."""
-        for some in _pages(specs, self.settings.max_message_bytes):
+        for some in spec_pages(specs, self.settings.max_message_bytes):
             await self._register_some(stub, some)
 
     async def unregister(self, stub: Any, specs: Sequence[ToolSpec]) -> None:
         """Unregisters tools over a link; see ``Registrar``."""
-        tool_ids = [versioned(spec.tool_id, spec.version) if spec.version else spec.tool_id for spec in specs]
+        tool_ids = [exact_id(spec.tool_id, spec.version) for spec in specs]
         request = UnregisterToolsRequest(session_id=self.session_id or "", tool_ids=tool_ids, worker_id=self.worker_id)
         response = await self._client.caller.over(stub).unary("UnregisterTools", request, CALL_TIMEOUT)
         if response.HasField("error") and response.error.type != "ToolNotFound":
@@ -482,21 +482,6 @@ def _connection_to(
 def _only_address(connection: Connection | MemoryConnection) -> str:
     """Returns the address of a connection; empty: it has several."""
     return "" if isinstance(connection, Connection) and len(connection.addresses) > 1 else connection.address
-
-
-def _pages(specs: Sequence[ToolSpec], max_message_bytes: int) -> Iterator[Sequence[ToolSpec]]:
-    """Splits specs into pages that fit into one request each; without specs there is one empty page."""
-    room = min(PAGE_BYTES, max_message_bytes // 2)
-    page: list[ToolSpec] = []
-    size = nodes = 0
-    for spec in specs:
-        size += spec.ByteSize()
-        nodes += spec_nodes(spec)
-        if page and (size > room or nodes > PAGE_NODES):
-            yield page
-            page, size, nodes = [], spec.ByteSize(), spec_nodes(spec)
-        page.append(spec)
-    yield page
 
 
 def _check_ids(**ids: str | None) -> None:

@@ -22,7 +22,7 @@ from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ToolBridgeError
 from support.faulty_bus import DONE, LATE, REFUSED, UNHEARD, FaultyBus
-from support.waiting import soon, until
+from support.waiting import soon, turns, until
 
 SETTINGS = Settings(watch_history=20)
 
@@ -45,7 +45,7 @@ class Owner:
     async def begin(self) -> None:
         """Begins the session "s"."""
         image = SessionImage(self.appender.settings, "s")
-        self.chain = Chain(self.appender, self.bus.names.session("s"), image, token=1, on_end=self.end)
+        self.chain = Chain(self.appender, image, token=1, on_end=self.end)
         await self.create()
 
     def create(self) -> PendingChange:
@@ -160,10 +160,11 @@ async def test_a_hub_that_is_not_certain_stores_nothing_until_it_is(owner: Owner
     owner.is_certain = False
     write = owner.set("x", 1)
     tried = len(owner.bus.appended)
-    await asyncio.sleep(3 * appending.PAUSE_SECONDS)
+    await turns()
     assert len(owner.bus.appended) == tried
     assert not write.is_settled
     owner.is_certain = True
+    owner.appender.changed.notify_all()
     await soon(write)
     assert await owner.revisions() == [1]
 
@@ -284,7 +285,7 @@ async def test_of_two_that_take_a_session_at_once_one_writes(owner: Owner, other
 
 async def test_a_session_that_another_hub_has_cannot_begin(owner: Owner, other: Owner) -> None:
     image = SessionImage(SETTINGS, "s")
-    other.chain = Chain(other.appender, owner.bus.names.session("s"), image, token=1, on_end=other.end)
+    other.chain = Chain(other.appender, image, token=1, on_end=other.end)
     with pytest.raises(AlreadyExistsError, match="'s' exists already"):
         await soon(other.create())
     await soon(owner.set("x", 1))

@@ -196,6 +196,8 @@ def test_a_message_that_was_lost_ends_the_link_at_both_ends_with_a_typed_error(e
     assert theirs.wire.dropped == [theirs.stream]
     theirs.pass_on(ours)
     assert ours.taken.end is None
+    assert ours.stream.status is not None
+    assert ours.stream.status.message == "1 of its messages did not arrive over NATS"
     assert not ours.stream.is_writable
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ async def test_each_link_gets_its_own_messages_in_order(mailbox: Mailbox) -> Non
         for (ours, _), _ in pairs:
             ours.send(b"%d" % number)
     for _, (_, taken) in pairs:
-        await until(lambda taken=taken: len(taken.frames) == 100)
+        await until(partial(lambda taken: len(taken.frames) == 100, taken))
         assert taken.frames == [b"%d" % number for number in range(100)]
     assert not mailbox.counts
 

@@ -11,7 +11,7 @@ from grpc_tool_bridge.cluster.store import NatsStore
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
-from support.nats_nodes import NatsNode, one_node
+from support.nats_nodes import NatsNode, one_node, three_nodes
 from support.nats_stores import HubStore, cluster_url
 from support.waiting import soon, until
 
@@ -49,7 +49,7 @@ async def two(hubs: Hubs, one: HubStore) -> HubStore:
 async def taken(hub: HubStore, session_id: str = "s") -> StoredSession:
     """Takes a session once its hub is known to be gone."""
     async with asyncio.timeout(20):
-        while (found := await hub.store.take(session_id)) is None:
+        while (found := await hub.store.take(session_id)) is None:  # noqa: ASYNC110 - another hub has no event
             await asyncio.sleep(0.01)
     return found
 
@@ -164,8 +164,7 @@ async def test_of_many_who_take_a_session_at_once_one_has_it(hubs: Hubs, one: Hu
     await asyncio.gather(*(hub.open() for hub in others))
     await one.begin()
     await one.store.aclose()
-    for hub in others:
-        await until(lambda hub=hub: len(hub.store.leases.hubs()) == 4)
+    await until(lambda: all(len(hub.store.leases.hubs()) == 4 for hub in others))
     found = await soon(asyncio.gather(*(hub.store.take("s") for hub in others for _ in range(2))))
     assert len([stored for stored in found if stored is not None]) >= 1
     writes = [hub.set(number + 1) for number, hub in enumerate(others)]
@@ -236,3 +235,44 @@ async def test_a_hub_that_stands_alone_has_all_sessions_when_it_begins(node: Nat
         await NatsStore(url, adopt=True).open(second.store._settings)
     await soon(second.set(1, session_id="s0"))
     await second.store.aclose()
+
+
+async def test_writes_wait_while_the_stream_has_no_leader_and_each_is_stored_once() -> None:
+    with three_nodes() as nodes:
+        hub = HubStore(cluster_url(nodes.url))
+        await hub.open()
+        sessions = [f"s{number}" for number in range(8)]
+        for session_id in sessions:
+            await hub.begin(session_id)
+        incarnation = hub.store.lease.incarnation
+        going = True
+
+        async def write(session_id: str) -> int:
+            revision = 0
+            while going:
+                await hub.set(revision + 1, revision, session_id=session_id)
+                revision += 1
+            return revision
+
+        writers = [asyncio.create_task(write(session_id)) for session_id in sessions]
+        await until(lambda: int(hub.store.counts()["store_changes"]) > 100)
+        leader = await nodes.leader(hub.store.bus.names.stream)
+        leader.kill()
+        await until(lambda: not hub.store.is_certain())
+        await until(hub.store.is_certain)
+        before = int(hub.store.counts()["store_changes"])
+        await until(lambda: int(hub.store.counts()["store_changes"]) > before + 100)
+        going = False
+        last = await asyncio.gather(*writers)
+        assert (hub.lost, hub.store.lease.incarnation) == ([], incarnation)
+        url = hub.store.address.shown
+        await hub.store.aclose()
+        again = HubStore(url, adopt=True)
+        state = await again.open()
+        for session_id, revision in zip(sessions, last, strict=True):
+            changes = await again.store.changes_after(session_id, max(0, revision - 900))
+            assert [change.revision for change in changes or ()] == list(
+                range(max(0, revision - 900) + 1, revision + 1)
+            )
+        assert len(state.sessions) == len(sessions)
+        await again.store.aclose()

@@ -239,6 +239,12 @@ def workers_of(tool: RegisteredTool) -> list[Worker]:
     return backend.everyone() if backend is not None else []
 
 
+def is_local(tool: RegisteredTool) -> bool:
+    """Returns whether this hub runs a tool itself, with a function or with its own workers, if they are back soon."""
+    backend = backend_of(tool)
+    return tool.tool is not None if backend is None else not backend.is_of_peers
+
+
 class _DirectCall(WorkerCall):
     """A call that reports its outcome to a callback.
 

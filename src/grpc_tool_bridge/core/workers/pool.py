@@ -168,21 +168,24 @@ class WorkerPool:
             _check_count(worker, request)
         return worker
 
-    def make_room(self, session_id: str, sources: Iterable[ToolSource]) -> None:
+    def make_room(self, sources: Iterable[ToolSource]) -> None:
         """Removes tools that only other hubs offer where this hub is about to register its own, which are another.
 
         A worker's tool with the identical schema joins them instead.
 
         Args:
-            session_id: The session that sees them; empty: every session.
-            sources: What this hub is about to register.
+            sources: What this hub is about to register for every session.
         """
-        gone = in_the_way(self._registry.own(session_id), sources)
+        gone = in_the_way(self._registry.own(""), sources)
         for tool in gone:
             for worker in list(workers_of(tool)):
                 self._withdraw(worker, tool)
         if gone:
             self._drop(gone)
+
+    def worker_of(self, link: WorkerLink) -> Worker | None:
+        """Returns the worker of a link; None if it has registered no tools."""
+        return self._workers.get(link)
 
     def set_room(self, worker_id: str, room: int | None) -> None:
         """Notes for how many further calls the workers of another hub have room.

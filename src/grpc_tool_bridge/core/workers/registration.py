@@ -17,7 +17,7 @@ from grpc_tool_bridge.core.workers.dispatch import Dispatcher
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import AlreadyExistsError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
-from grpc_tool_bridge.tools.tool_versions import check_beside, version_key, versioned
+from grpc_tool_bridge.tools.tool_versions import check_beside, exact_id, version_key, versioned
 
 
 @dataclass(slots=True)
@@ -65,8 +65,8 @@ def offer(
     own = [worker] if in_place_of is None else [worker, in_place_of]
     scope = f"session {session_id!r}" if session_id else "the hub"
     specs = list(specs)
-    if registry.make_room is not None and not worker.is_peer:
-        registry.make_room(session_id, specs)
+    if registry.make_room is not None and not worker.is_peer and not session_id:
+        registry.make_room(specs)
     registration = sort_registration(known, specs, own, scope, in_place_of=in_place_of)
     added = registry.register_batch(session_id, registration.new, replaced=registration.replaced)
     for tool in added:
@@ -189,7 +189,7 @@ def sort_registration(
 
 
 def _id_of(spec: ToolSpec) -> str:
-    return versioned(spec.tool_id, spec.version) if spec.version else spec.tool_id
+    return exact_id(spec.tool_id, spec.version)
 
 
 def _is_version(

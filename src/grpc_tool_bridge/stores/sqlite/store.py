@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change as VariableChange
 from grpc_tool_bridge.core.variable import Variable
@@ -20,7 +21,6 @@ from grpc_tool_bridge.core.writes import Settled
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest, ToolCallResponse
 from grpc_tool_bridge.stores.sqlite import statements
-from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.stores.sqlite.failures import RESTORE, reason
 from grpc_tool_bridge.stores.sqlite.file import StoreFile
 from grpc_tool_bridge.stores.sqlite.history import history_after

@@ -13,10 +13,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio import forks
+from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
-from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.stores.sqlite.failures import (
     WriteFailure,
     at_limit,
