@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest_asyncio
 from playwright.async_api import Locator, expect
 
-from grpc_tool_bridge import BridgeServer, Settings, ToolWorker
+from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, tool
 from grpc_tool_bridge.core.hubs import CUT_OFF, GONE
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.browser import Tab
@@ -59,7 +59,7 @@ async def test_hubs_are_shown_with_what_each_has(tab: Tab, cluster: Cluster) -> 
     await expect(detail).to_contain_text("the hub of this page")
     await detail.get_by_role("link", name="Sessions").click()
     await expect(row(tab, "Sessions", "far")).to_contain_text("h2")
-    assert tab.complaints == []
+    assert (tab.errors, tab.violations) == ([], [])
 
 
 async def test_a_hub_that_is_silent_cut_off_or_gone_says_so(tab: Tab, cluster: Cluster) -> None:
@@ -76,7 +76,7 @@ async def test_a_hub_that_is_silent_cut_off_or_gone_says_so(tab: Tab, cluster: C
     await expect(detail).to_contain_text("it cannot reach NATS")
     cluster.fake.states["h2-life"] = GONE
     await expect(row(tab, "Hubs", "h2")).to_contain_text("✕ gone")
-    assert tab.complaints == []
+    assert (tab.errors, tab.violations) == ([], [])
 
 
 async def test_a_link_that_is_refused_says_why(tab: Tab, cluster: Cluster) -> None:
@@ -89,13 +89,14 @@ async def test_a_link_that_is_refused_says_why(tab: Tab, cluster: Cluster) -> No
 async def test_entries_of_all_hubs_have_a_column_with_their_hub(tab: Tab, cluster: Cluster) -> None:
     await cluster.page.session("near")
     await cluster.h2.hub.store.create_session("far")
-    async with ToolWorker(cluster.h2.address, [cluster.calls.wait], worker_id="w2"):
+    other = tool(cluster.calls.wait, name="other")
+    async with ToolWorker(cluster.h2.address, [other], worker_id="w2"):
         await cluster.page.open(tab, "workers")
         await expect(row(tab, "Workers", "w2").locator(".of-hub")).to_have_text("h2")
         await cluster.page.open(tab, "sessions")
         await expect(row(tab, "Sessions", "far").locator(".of-hub")).to_have_text("h2")
         await expect(row(tab, "Sessions", "near").locator(".of-hub")).to_have_text("h1")
-    assert tab.complaints == []
+    assert (tab.errors, tab.violations) == ([], [])
 
 
 async def test_a_call_of_another_hub_is_shown_and_cancelled(tab: Tab, cluster: Cluster) -> None:
@@ -111,7 +112,7 @@ async def test_a_call_of_another_hub_is_shown_and_cancelled(tab: Tab, cluster: C
     await tab.page.get_by_role("button", name="Cancel the call").click()
     answer = await call
     assert answer.error.type == "Cancelled"
-    assert tab.complaints == []
+    assert (tab.errors, tab.violations) == ([], [])
 
 
 async def test_a_hub_without_a_cluster_shows_itself_and_no_column_of_hubs(tab: Tab) -> None:
@@ -122,7 +123,7 @@ async def test_a_hub_without_a_cluster_shows_itself_and_no_column_of_hubs(tab: T
         await alone.open(tab, "sessions")
         await expect(row(tab, "Sessions", "mine")).to_be_visible()
         await expect(row(tab, "Sessions", "mine").locator(".of-hub")).to_be_hidden()
-    assert tab.complaints == []
+        assert (tab.errors, tab.violations) == ([], [])
 
 
 async def test_hostile_names_stay_text(tab: Tab, cluster: Cluster) -> None:
@@ -133,4 +134,4 @@ async def test_hostile_names_stay_text(tab: Tab, cluster: Cluster) -> None:
     detail = tab.page.get_by_role("complementary", name="The selected hub")
     await expect(detail).to_contain_text("javascript:alert(1)")
     await expect(detail.locator("a[href^=javascript]")).to_have_count(0)
-    assert tab.complaints == []
+    assert (tab.errors, tab.violations) == ([], [])

@@ -27,7 +27,8 @@ class HubFactRoutes:
     async def read(self, request: Request) -> Response:
         """Returns what the hub is, where it listens, since when, and how much it has of everything.
 
-        ``name`` is that in its cluster, empty without one. ``epoch`` is another one after each restart, unless a durable store keeps it.
+        ``name`` is that in its cluster, empty without one. ``epoch`` is another one after each restart, unless a
+        durable store keeps it.
         """
         del request
         hub = self._hub

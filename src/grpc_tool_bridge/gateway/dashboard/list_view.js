@@ -116,7 +116,7 @@ export class ListView {
   draw() {
     if (this.closed) return;
     const all = this.all();
-    const found = this.sort(this.search.found(all, this.texts));
+    const found = this.sort(this.search.found(all, (entry) => this.texts(entry)));
     setText(this.list.empty, this.live.loaded ? this.nothing(this.search.words.length > 0) : "Loading…");
     this.list.show(found);
     this.list.select(this.key);
