@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from grpc_tool_bridge import BridgeServer, ResourceExhaustedError, Settings, ToolExecutionError, ToolWorker
 from grpc_tool_bridge.core.metrics import OTHER_TOOLS
 from grpc_tool_bridge.gateway import metrics as module
+from support.hub_directories import FakeCluster, FakeDirectory
 from support.needs import needs
 from support.patience import PATIENCE
 from support.waiting import until
@@ -190,6 +191,41 @@ def promtool(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+# One of each that a cluster counts.
+CLUSTER = {
+    "cluster_hubs_serving": 3, "cluster_hubs_cut_off": 1, "cluster_hubs_gone": 2, "cluster_certain": 1,
+    "cluster_links": 2, "cluster_sessions_owned": 5, "cluster_forwarded_requests": 6, "cluster_peer_calls_sent": 7,
+    "cluster_peer_calls_run": 8, "cluster_takes": 9, "cluster_sessions_lost": 10, "cluster_renewals": 4,
+    "cluster_renewal_seconds": 0.5, "cluster_renewal_failures": 11, "cluster_frames_sent": 12,
+    "cluster_frames_received": 13, "cluster_frames_refused": 14, "cluster_fenced_writes": 15, "cluster_reconnects": 16,
+}  # fmt: skip
+
+
+def in_a_cluster(server: BridgeServer, **counts: float) -> None:
+    """Has the hub count what one of a cluster does."""
+    FakeCluster(h1=server.hub)
+    directory = server.hub.directory
+    assert isinstance(directory, FakeDirectory)
+    directory.metrics = {**CLUSTER, **counts}
+
+
+async def test_what_a_cluster_counts_is_there_and_nothing_of_it_without_one() -> None:
+    async with serving(add) as server:
+        assert not [name for name, _ in await values(server) if "cluster" in name]
+        in_a_cluster(server)
+        found = await values(server)
+        _, metrics = await scrape(server, accept="application/openmetrics-text")
+    assert list(open_metrics(metrics))
+    hubs = {labels[0]: count for (name, labels), count in found.items() if name == "tool_bridge_cluster_hubs"}
+    assert hubs == {"serving": 3, "cut off": 1, "gone": 2}
+    assert found["tool_bridge_cluster_peer_calls_total", ("sent",)] == 7
+    assert found["tool_bridge_cluster_frames_total", ("refused",)] == 14
+    assert found["tool_bridge_cluster_renewal_duration_seconds_count", ()] == 4
+    assert found["tool_bridge_cluster_renewal_duration_seconds_sum", ()] == 0.5
+    assert found["tool_bridge_cluster_takes_total", ()] == 9
+    assert found["tool_bridge_cluster_certain", ()] == 1
+
+
 def expressions() -> Iterator[str]:
     dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
     for panel in dashboard["panels"]:
@@ -203,6 +239,7 @@ async def test_the_dashboard_names_only_metrics_that_a_hub_has(tmp_path: Path) -
     chaos = {"rules": [{"tool": "divide", "error": "WorkerUnavailable"}]}
     settings = Settings(shutdown_grace=0.0, breaker_failures=1, store=f"sqlite:///{tmp_path}/hub.db")
     server = BridgeServer(tools=[add, divide], http_address="127.0.0.1:0", settings=settings, chaos=chaos)
+    in_a_cluster(server)
     async with server, server.bridge() as bridge:
         await bridge.initialize()
         await bridge.tools["add"](1, 2)

@@ -27,12 +27,14 @@ class HubFactRoutes:
     async def read(self, request: Request) -> Response:
         """Returns what the hub is, where it listens, since when, and how much it has of everything.
 
-        ``epoch`` is another one after each restart, unless a durable store keeps it.
+        ``name`` is that in its cluster, empty without one. ``epoch`` is another one after each restart, unless a
+        durable store keeps it.
         """
         del request
         hub = self._hub
         return JsonResponse(
             {
+                "name": hub.hubs.name,
                 "version": self._version,
                 "epoch": hub.store.revisions.epoch,
                 "uptime_seconds": round(time.monotonic() - hub.started_at, 3),

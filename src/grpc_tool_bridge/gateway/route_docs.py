@@ -442,7 +442,7 @@ def _hub_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     pages = ("page_token", "page_size")
     names = {"type": "array", "items": TEXT}
     hub = {
-        **dict.fromkeys(("version", "epoch", "python", "address", "store_failure"), TEXT),
+        **dict.fromkeys(("name", "version", "epoch", "python", "address", "store_failure"), TEXT),
         **dict.fromkeys(("serving", "needs_token", "injects_faults", "durable"), FLAG),
         "uptime_seconds": {"type": "number", "minimum": 0},
         **dict.fromkeys(("sessions", "tools", "workers", "connections"), _COUNTER),

@@ -62,12 +62,17 @@ export async function sendForText(method, address, body, options = {}) {
   return response.text();
 }
 
-/** Yields all pages of a list, at most `most` entries: `for await (const entry of all("/api/sessions", "sessions"))`. */
-export async function* all(address, name, query = {}, { most = 10_000, signal } = {}) {
+/**
+ * Yields all pages of a list, at most `most` entries: `for await (const entry of all("/api/sessions", "sessions"))`.
+ *
+ * `missing` is called with the name of each hub of a cluster that did not answer.
+ */
+export async function* all(address, name, query = {}, { most = 10_000, signal, missing = () => {} } = {}) {
   let token = "";
   let count = 0;
   do {
     const page = await get(address, { page_size: 1_000, ...query, page_token: token }, { signal });
+    for (const hub of page.missing_hubs ?? []) missing(hub);
     for (const entry of page[name]) {
       if (count++ >= most) return;
       yield entry;

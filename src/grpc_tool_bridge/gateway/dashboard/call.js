@@ -33,6 +33,8 @@ export class Call {
     this.isOpen = false;
     this.state = "";
     this.worker = "";
+    /** The name of its hub; empty: that of the page, or there is no other. */
+    this.hub = info.hub ?? "";
     /** When it ceased to wait, if that was seen, and when its time is up. */
     this.ranAt = null;
     this.deadlineAt = null;
@@ -81,7 +83,7 @@ export class Call {
   /** What one can find it by, in small letters. */
   get text() {
     const { error } = this;
-    this.words ??= [this.tool, this.session, this.worker, this.id, this.requestId, error?.type, error?.message?.slice(0, 1_000)]
+    this.words ??= [this.tool, this.session, this.worker, this.hub, this.id, this.requestId, error?.type, error?.message?.slice(0, 1_000)]
       .join("\n").toLowerCase();
     return this.words;
   }

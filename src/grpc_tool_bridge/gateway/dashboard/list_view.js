@@ -4,7 +4,7 @@ import { SearchField } from "./address_fields.js";
 import { DetailPane } from "./detail_pane.js";
 import { atMost, h, replace, setText } from "./dom.js";
 import { Problem } from "./failure.js";
-import { count, counted } from "./format.js";
+import { count, counted, oneLine } from "./format.js";
 import { LiveList, MAX_ENTRIES } from "./live_list.js";
 import { VirtualList } from "./virtual_list.js";
 
@@ -116,19 +116,30 @@ export class ListView {
   draw() {
     if (this.closed) return;
     const all = this.all();
-    const found = this.sort(this.search.found(all, this.texts));
+    const found = this.sort(this.search.found(all, (entry) => this.texts(entry)));
     setText(this.list.empty, this.live.loaded ? this.nothing(this.search.words.length > 0) : "Loading…");
     this.list.show(found);
     this.list.select(this.key);
-    setText(this.summary, this.sum(found, all));
+    setText(this.summary, this.sum(found, all) + missing(this.live.missing));
     this.problem.show(...this.trouble());
     this.pane.follow();
     this.panelShown?.update();
     setText(this.pane.heading, this.panelShown?.title ?? "");
   }
 
+  /** Returns the name of the hub of an entry; events are of the hub of this page. */
+  hubOf({ hub }) {
+    return hub || (this.app.events.hub?.name ?? "");
+  }
+
   /** Returns what is wrong, if anything is, and what one can do about it. */
   trouble() {
     return [this.live.error, this.live.loaded ? "The list may be out of date." : ""];
   }
+}
+
+/** Says which hubs did not answer. */
+function missing(hubs) {
+  if (!hubs.length) return "";
+  return ` · ${hubs.map((hub) => oneLine(hub, 80)).join(", ")} did not answer: what ${hubs.length > 1 ? "they have" : "it has"} is missing`;
 }

@@ -34,6 +34,8 @@ export class LiveList extends EventTarget {
     this.gone = new Map();
     this.error = null;
     this.loaded = false;
+    /** The names of hubs that did not answer: what they have is missing. */
+    this.missing = [];
     this.told = new Set();
     this.asked = JSON.stringify(query());
     this.onEvent = ({ detail }) => {
@@ -72,8 +74,10 @@ export class LiveList extends EventTarget {
     const { asked } = this;
     const begun = performance.now();
     const found = new Map();
+    const silent = new Set();
+    const missing = (hub) => silent.add(hub);
     try {
-      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES })) {
+      for await (const entry of all(this.address, this.name, this.query(), { most: MAX_ENTRIES, missing })) {
         if (asked !== this.asked) return;
         found.set(this.key(entry), entry);
       }
@@ -88,6 +92,7 @@ export class LiveList extends EventTarget {
     this.poll.milliseconds = Math.max(this.every, PATIENCE * (performance.now() - begun));
     this.error = null;
     this.loaded = true;
+    this.missing = [...silent].sort();
     for (const key of [...this.entries.keys()]) if (!found.has(key) && !this.told.has(key)) this.leave(key);
     for (const [key, entry] of found) if (!this.told.has(key)) this.put(key, entry);
     this.changed();

@@ -12,6 +12,7 @@ const VIEWS = {
   tools: ["Tools", () => import("./views/tools.js")],
   sessions: ["Sessions", () => import("./views/sessions.js")],
   workers: ["Workers", () => import("./views/workers.js")],
+  hubs: ["Hubs", () => import("./views/hubs.js")],
   agents: ["Agents", () => import("./views/agents.js")],
   performance: ["Performance", () => import("./views/performance.js")],
   limits: ["Limits", () => import("./views/limits.js")],
@@ -86,6 +87,8 @@ async function show() {
 }
 
 function drawState() {
+  // Lists have the hub of each entry where there are others.
+  document.documentElement.toggleAttribute("data-cluster", Boolean(app.events.hub?.name));
   const element = byId("link-state");
   element.className = app.events.state;
   setText(element, STATES[app.events.state]);

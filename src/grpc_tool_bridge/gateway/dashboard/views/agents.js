@@ -24,6 +24,7 @@ const RUN_COLUMNS = [
   { title: "Session", name: "session" },
   { title: "Events", name: "number" },
   { title: "Started", name: "time.started" },
+  { title: "Hub", name: "of-hub" },
 ];
 const HOW =
   "To run agents, start the hub with: grpc-tool-bridge serve --agents --model …, or a worker with: grpc-tool-bridge worker --agents --model …; both need the extra dspy.";
@@ -49,7 +50,10 @@ class AgentsView extends ListView {
     this.runList = new VirtualList({
       label: "Runs",
       columns: RUN_COLUMNS,
-      fill: fillRun,
+      fill: (cells, run, element) => {
+        fillRun(cells, run, element);
+        setText(cells[6], this.hubOf(run));
+      },
       key: runKey,
       onSelect: (run) => url.go({ agent: "", run: run.run_id, of: run.session_id }),
     });
@@ -125,7 +129,7 @@ class AgentsView extends ListView {
   draw() {
     super.draw();
     if (this.closed) return;
-    const texts = (run) => [run.run_id, run.agent_id, run.session_id, run.state];
+    const texts = (run) => [run.run_id, run.agent_id, run.session_id, run.state, this.hubOf(run)];
     const found = this.search.found([...this.runs.entries.values()], texts);
     const none = this.search.words.length ? "No run matches." : "No runs yet.";
     setText(this.runList.empty, this.runs.loaded ? none : "Loading…");

@@ -13,7 +13,7 @@ import { RunSteps } from "../run_steps.js";
 import { url } from "../url.js";
 
 const WORDS = { unknown: "ended, outcome not known" };
-const FACTS = ["State", "Tool", "Agent", "Session", "Worker", "Started", "Waited", "Duration", "Time left", "Called by", "Request id", "Call id"];
+const FACTS = ["State", "Tool", "Agent", "Session", "Hub", "Worker", "Started", "Waited", "Duration", "Time left", "Called by", "Request id", "Call id"];
 /** Calls under one that are listed. */
 const MAX_CHILDREN = 50;
 /** Characters of arguments that are put into a link. */
@@ -139,6 +139,7 @@ export class CallDetail extends DetailPane {
       Tool: to(run ? "" : tool, { view: "tools", tool, session }),
       Agent: to(run ? tool : "", { view: "agents", of: session, agent: tool, run }),
       Session: to(session, { view: "sessions", session }),
+      Hub: call.hub || (events.hub?.name ?? ""),
       Worker: worker ? to(worker, { view: "workers", worker }) : run ? "" : "the hub",
       Started: moment(call.startedAt),
       Waited: call.ranAt === null ? "" : duration(Math.max(0, call.ranAt - call.startedAt) * 1_000),
@@ -202,7 +203,7 @@ export class CallDetail extends DetailPane {
       work: async (signal) => {
         // Another life of the hub may have given its id to another call.
         if (call.epoch !== this.app.calls.epoch) throw new ApiError(404, { type: "NotFound", message: "the hub has restarted meanwhile" });
-        const query = new URLSearchParams({ reason: reason.value.trim() });
+        const query = new URLSearchParams({ reason: reason.value.trim(), hub: call.hub });
         const { message } = await send("DELETE", `${path("api", "calls", call.id)}?${query}`, undefined, { signal });
         this.tell(call, `Cancelled: ${message}.`);
       },

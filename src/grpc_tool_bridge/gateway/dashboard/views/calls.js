@@ -18,6 +18,7 @@ const COLUMNS = [
   { title: "Started", name: "started" },
   { title: "Duration", name: "time" },
   { title: "Result", name: "outcome" },
+  { title: "Hub", name: "of-hub" },
 ];
 const SPANS = { 30: "30 s", 60: "1 min", 120: "2 min", 300: "5 min" };
 /** Milliseconds between two looks at all calls, at least. */
@@ -214,6 +215,7 @@ class CallsView {
     const elapsed = call.elapsedUs(this.app.events.now());
     setText(cells[5], elapsed === null ? "" : duration(elapsed));
     setText(cells[6], outcome(call));
+    setText(cells[7], call.hub || (this.app.events.hub?.name ?? ""));
   }
 }
 

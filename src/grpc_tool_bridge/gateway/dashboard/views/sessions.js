@@ -16,6 +16,7 @@ const COLUMNS = [
   { title: "Last activity", name: "time.active" },
   { title: "Created", name: "time.started" },
   { title: "Metadata", name: "metadata" },
+  { title: "Hub", name: "of-hub" },
 ];
 const byName = (a, b) => (a.session_id < b.session_id ? -1 : 1);
 const highest = (name) => (a, b) => (a[name] < b[name] ? 1 : a[name] > b[name] ? -1 : byName(a, b));
@@ -75,7 +76,7 @@ class SessionsView extends ListView {
   }
 
   texts(session) {
-    return [session.session_id, ...Object.values(session.metadata)];
+    return [session.session_id, this.hubOf(session), ...Object.values(session.metadata)];
   }
 
   sort(sessions) {
@@ -105,6 +106,7 @@ class SessionsView extends ListView {
           .join(", "),
       ),
     );
+    setText(cells[6], this.hubOf(session));
   }
 }
 

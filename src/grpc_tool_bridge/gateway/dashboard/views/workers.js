@@ -26,6 +26,7 @@ const COLUMNS = [
   { title: "Tools", name: "offers" },
   { title: "Peer", name: "peer" },
   { title: "Connected", name: "time.started" },
+  { title: "Hub", name: "of-hub" },
 ];
 
 class WorkersView extends ListView {
@@ -65,7 +66,7 @@ class WorkersView extends ListView {
   }
 
   texts(worker) {
-    return [worker.worker_id, worker.peer, worker.state, ...worker.tools];
+    return [worker.worker_id, this.hubOf(worker), worker.peer, worker.state, ...worker.tools];
   }
 
   sort(workers) {
@@ -100,6 +101,7 @@ class WorkersView extends ListView {
     setText(cells[3], oneLine(`${count(worker.tool_count)}: ${worker.tools.join(", ")}`));
     setText(cells[4], worker.peer);
     setText(cells[5], timeOf(worker.connected_at));
+    setText(cells[6], this.hubOf(worker));
   }
 }
 
@@ -127,7 +129,7 @@ class WorkerPanel {
     this.state = h("p.state", { role: "status" });
     const load = h("p.load");
     this.meter = new Load(load);
-    this.facts = new Facts(["Peer", "Connected", "Disconnected", "Tools"]);
+    this.facts = new Facts(["Hub", "Peer", "Connected", "Disconnected", "Tools"]);
     this.tools = h("ul.plain");
     this.body = h(
       "div",
@@ -167,6 +169,7 @@ class WorkerPanel {
     if (!last) return;
     this.meter.update(worker ?? { active_calls: 0, capacity: last.capacity });
     this.facts.set({
+      Hub: last.hub || (this.app.events.hub?.name ?? ""),
       Peer: cut(last.peer, 500),
       Connected: `${moment(last.connected_at)}, ${ago(last.connected_at, this.app.events.now())}`,
       Disconnected: worker ? "" : moment(gone.at),
