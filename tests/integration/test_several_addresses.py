@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from grpc_tool_bridge import (
     BridgeServer,
@@ -302,7 +303,9 @@ async def test_where_nobody_answers_the_error_names_every_address_and_why(transp
 
 
 async def test_a_token_that_every_hub_refuses_is_an_error_of_access(stack: AsyncExitStack) -> None:
-    servers = [BridgeServer(address="127.0.0.1:0", settings=Settings(token="right-s3cr3t")) for _ in range(2)]
+    servers = [
+        BridgeServer(address="127.0.0.1:0", settings=Settings(token=SecretStr("right-s3cr3t"))) for _ in range(2)
+    ]
     for server in servers:
         await stack.enter_async_context(server)
     bridge = GRPCToolBridge(",".join(server.address for server in servers), token="wrong-s3cr3t")
