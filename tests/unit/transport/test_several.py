@@ -175,8 +175,8 @@ def test_if_all_refuse_for_good_the_error_is_the_first_ones() -> None:
     [
         (
             (
-                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote "
-                "host: connect: Connection refused (111)"
+                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to "
+                "remote host: connect: Connection refused (111)"
             ),
             "Failed to connect to remote host: connect: Connection refused (111)",
         ),
