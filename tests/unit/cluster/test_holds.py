@@ -1,6 +1,7 @@
 """The links of a hub hold sessions wherever they are."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -84,3 +85,12 @@ async def test_a_session_that_comes_here_is_held_here_and_one_that_leaves_no_mor
     assert hold.here is None
     hold.release()
     assert session.links == 1
+
+
+async def test_a_session_of_this_hub_that_has_ended_needs_no_hold(holds: Holds) -> None:
+    await holds._hub.store.create_session("s")
+    hold = holds.hold("s")
+    assert hold.is_needed
+    await holds._hub.store.cleanup_session("s")
+    gc.collect()
+    assert not hold.is_needed
