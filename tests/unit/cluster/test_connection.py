@@ -8,7 +8,7 @@ from nats.aio.client import Server
 from grpc_tool_bridge.cluster.connection import LAST_WAIT_SECONDS, next_server
 from support.buses import open_bus
 from support.nats_nodes import one_node
-from support.waiting import soon, until
+from support.waiting import soon, turns, until
 
 
 def server(name: str, reconnects: int) -> Server:
@@ -32,13 +32,28 @@ async def test_what_was_not_sent_before_the_connection_was_lost_is_not_sent_afte
     with one_node() as node:
         async with aclosing(await open_bus(node.url)) as bus:
             subject = bus.names.fact("late")
-            node.kill()
-            # It is accepted, as the loss is not known in this turn.
+            node.pause()
+            # More than goes into the socket, and then what waits behind it.
+            await bus.nc.publish("nowhere", bytes(1_000_000))
+            for _ in range(64):
+                await bus.nc.publish("nowhere", bytes(1_000_000))
+            await turns()
             await bus.nc.publish(subject, b"late")
             await until(lambda: not bus.is_connected)
             await node.restart()
             await until(lambda: bus.is_connected)
             assert await bus.append(subject, b"first", last=0)
+
+
+async def test_an_error_with_which_the_server_ends_the_connection_does_not_end_it_for_good() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            states: list[bool] = []
+            bus.on_state(states.append)
+            # With its header it is over the server's limit.
+            await bus.nc.publish("nowhere", bytes(bus.max_payload), headers={"A": "b"})
+            await until(lambda: states == [False, True])
+            assert await bus.append(bus.names.fact("x"), b"", last=0)
 
 
 async def test_a_permission_that_is_lacking_does_not_end_the_connection() -> None:
@@ -53,11 +68,13 @@ async def test_a_permission_that_is_lacking_does_not_end_the_connection() -> Non
 async def test_a_node_that_no_longer_reads_is_left_for_another_even_with_much_still_to_send() -> None:
     with one_node() as hung, one_node() as other:
         async with aclosing(await open_bus(hung.url)) as bus:
+            states: list[bool] = []
+            bus.on_state(states.append)
             bus.nc.set_server_pool([other.url])
             hung.pause()
             for _ in range(64):
                 await bus.nc.publish("nowhere", bytes(1_000_000))
-            await until(lambda: bus.is_connected and bus.nc.connected_url and bus.nc.connected_url.port == other.port)
+            await until(lambda: states == [False, True])
 
 
 async def test_a_connection_to_a_node_that_no_longer_reads_can_be_closed() -> None:

@@ -38,7 +38,7 @@ async def test_a_message_that_was_lost_on_the_way_breaks_it(bus: Bus) -> None:
         assert [message.data for message in taken] == [b"1"]
 
 
-async def test_the_server_forgets_it_when_it_has_ended_and_nothing_more_is_taken(bus: Bus) -> None:
+async def test_nothing_more_is_taken_when_it_has_ended(bus: Bus) -> None:
     taken: list[Message] = []
     watch = Watch(bus, bus.names.facts, taken.append)
     await watch.open()
