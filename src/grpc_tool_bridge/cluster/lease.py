@@ -114,6 +114,7 @@ class Lease:
         await self._stop()
         given = {"started": time.time(), **info, "closed": "", "incarnation": secrets.token_hex(10)}
         self._record = replace(self._record, **given)
+        self._open.clear()
         begun = clock.now()
         self._last = await self._bus.append_surely(self._subject, self._record.encoded(), last=0, headers=ROLLUP)
         self._is_held = True
@@ -169,10 +170,11 @@ class Lease:
                 self._subject, data, last=self._last, headers=headers, patience=_CLOSE_SECONDS
             )
         except WrongSequenceError:
-            # A renewal on its way when it stopped, or another hub has closed it.
-            if await self._is_still_held():
+            found = await self._bus.last(self._subject)
+            # A renewal that was on its way when it stopped; else another hub has closed it.
+            if found is not None and found.message_id in self._open:
                 await self._bus.append_surely(
-                    self._subject, data, last=self._last, headers=headers, patience=_CLOSE_SECONDS
+                    self._subject, data, last=found.sequence, headers=headers, patience=_CLOSE_SECONDS
                 )
 
     @property
@@ -183,7 +185,6 @@ class Lease:
         await self._tasks.aclose()
         self._is_held = False
         self._certain_until = 0.0
-        self._open.clear()
         if self._running_out is not None:
             self._running_out.cancel()
         self._tell_waiting("the hub's lease was given up")
