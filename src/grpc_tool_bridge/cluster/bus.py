@@ -13,7 +13,13 @@ from nats.js import JetStreamContext
 
 from grpc_tool_bridge.cluster import stream
 from grpc_tool_bridge.cluster.connection import Connection
-from grpc_tool_bridge.cluster.errors import GapError, MaybeStoredError, NotStoredError, WrongSequenceError
+from grpc_tool_bridge.cluster.errors import (
+    GapError,
+    MaybeStoredError,
+    NotStoredError,
+    StreamFullError,
+    WrongSequenceError,
+)
 from grpc_tool_bridge.cluster.message import EXPECTED_LAST, MESSAGE_ID, Message, encoded, from_api, from_direct
 from grpc_tool_bridge.cluster.names import Names
 from grpc_tool_bridge.cluster.opening import connect
@@ -28,6 +34,8 @@ from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 ASK_SECONDS = 2.0
 # How long ``append_surely`` goes on by default: a leader that was killed is replaced in four to eight seconds.
 PATIENCE_SECONDS = 30.0
+# For what was sent last, when the connection is closed.
+_CLOSE_SECONDS = 1.0
 # Between two attempts.
 _RETRY_SECONDS = 0.05
 # Of one read of a chain, and how many chains are read at a time.
@@ -124,7 +132,7 @@ class Bus:
     async def aclose(self) -> None:
         """Closes the connection; what waits for an answer ends."""
         self._is_closing = True
-        await self._connection.close()
+        await self._connection.end(_CLOSE_SECONDS)
         if self._requests is not None:
             self._requests.on_disconnect()
 
@@ -153,7 +161,7 @@ class Bus:
 
         Raises:
             WrongSequenceError: Another message came first.
-            NotStoredError: The attempt surely had no effect.
+            NotStoredError: The attempt surely had no effect; ``StreamFullError``: for want of room.
             MaybeStoredError: It may be stored, now or later.
         """
         sent_id = message_id or new_message_id()
@@ -235,6 +243,10 @@ class Bus:
                 failure: StoreError = MaybeStoredError("perhaps not stored", message_id)
             except MaybeStoredError as error:
                 is_open, failure = True, error
+            except StreamFullError as error:
+                if not is_open:
+                    raise
+                failure = error
             except NotStoredError as error:
                 failure = MaybeStoredError(str(error), message_id) if is_open else error
             if time.monotonic() >= end:
@@ -434,6 +446,8 @@ def _acknowledged(subject: str, answer: bytes, message_id: str) -> int:
         raise WrongSequenceError(subject, int(number) if number.isdigit() else None)
     if code == _WRONG_LAST_IN_PROCESS:
         raise WrongSequenceError(subject, None)
+    if code == _STORE_FAILED and text.startswith("maximum"):
+        raise StreamFullError(f"not stored: JetStream answered: {text}; end sessions, or give the stream more room")
     if code == _STORE_FAILED:
         raise MaybeStoredError(f"perhaps not stored: JetStream answered: {text}", message_id)
     raise NotStoredError(f"not stored: JetStream answered: {text}")

@@ -1,5 +1,7 @@
-"""A connection to NATS that is never given up: nats-py's, with three of its rules replaced."""
+"""A connection to NATS that is never given up: nats-py's, with some of its rules replaced."""
 
+import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -7,7 +9,7 @@ from grpc_tool_bridge.optional import missing
 
 try:
     from nats import errors
-    from nats.aio.client import Client, Server
+    from nats.aio.client import Client, Server, Srv
 except ImportError as error:
     raise missing(error, "nats", extra="cluster") from None
 
@@ -48,6 +50,33 @@ class Connection(Client):
             await self._error_cb(errors.Error(f"nats: {text}"))
         else:
             await self._process_op_err(errors.Error(f"nats: {text}"))
+
+    async def _attempt_reconnect(self) -> None:
+        # Else the library waits until the lost server has taken what is left to send, which may be never.
+        self._abort()
+        await super()._attempt_reconnect()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        # The library forgets a connection that was made and then refused, and its socket stays open.
+        self._abort()
+        await super()._connect_to_server(s)
+
+    async def end(self, seconds: float) -> None:
+        """Closes the connection for good.
+
+        Args:
+            seconds: How long the server may take to read what was sent last.
+        """
+        closing = asyncio.ensure_future(self.close())
+        await asyncio.wait({closing}, timeout=seconds)
+        if not closing.done():
+            self._abort()
+        with contextlib.suppress(OSError, errors.Error):
+            await closing
+
+    def _abort(self) -> None:
+        if (writer := getattr(self._transport, "_io_writer", None)) is not None:
+            writer.transport.abort()
 
     def drop_unsent(self) -> None:
         """Forgets what was to be sent on the connection that was lost: its senders have been told that it is over."""

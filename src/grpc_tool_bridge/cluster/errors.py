@@ -33,6 +33,10 @@ class NotStoredError(AppendError):
     """An attempt to store a message has failed without any effect."""
 
 
+class StreamFullError(NotStoredError):
+    """The stream has reached a limit that who looks after NATS has set."""
+
+
 class MaybeStoredError(AppendError):
     """No answer came, so the message is stored, or may still be: ``Bus.settle`` finds out.
 

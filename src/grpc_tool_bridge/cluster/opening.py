@@ -74,7 +74,7 @@ async def connect(
         opening.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await opening
-        await connection.close()
+        await connection.end(0.0)
         raise
     finally:
         failing.cancel()

@@ -59,7 +59,9 @@ def test_an_address_shows_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "is_local"), [("nats://127.0.0.1,localhost,[::1]", True), ("nats://127.0.0.1,h", False)]
+    ("url", "is_local"),
+    [("nats://127.0.0.1,localhost,[::1]", True), ("nats://127.0.0.1,h", False)],
+    ids=["local", "not"],
 )
 def test_an_address_is_local_if_all_of_its_nodes_are(url: str, is_local: bool) -> None:
     assert parse(url).is_local is is_local
