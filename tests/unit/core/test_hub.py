@@ -501,7 +501,7 @@ async def test_a_watch_of_tools_begins_anew_at_a_hub_that_adopted_its_session() 
 
 
 async def test_the_runs_of_an_adopted_session_have_ended_and_its_agents_are_there() -> None:
-    hub, store = await _durable_hub()
+    hub, _ = await _durable_hub()
     agent = pb.CreateReActAgentRequest(session_id="s", signature="a -> b")
     hub.adopt(_stored(agents={"agent-1": agent}, runs=[StoredRun("run-1", "agent-1", b"", 1.0)]))
     assert hub.agents.definitions("s") == {"agent-1": agent}
