@@ -28,8 +28,8 @@ async def linked(hub: SomeHub) -> AsyncIterator[tuple[OriginLink, DialledLink]]:
     try:
         yield OriginLink(link, "its hub"), link
     finally:
-        link.finish()
-        await soon(running)
+        running.cancel()
+        await asyncio.wait([running])
         await way.close()
 
 
@@ -98,7 +98,10 @@ async def test_a_link_that_is_lost_ends_calls_and_streams() -> None:
         return [chunk async for chunk in origin.stream("StreamTool", silent)]
 
     async with linked(hub) as (origin, link):
-        calls = [asyncio.ensure_future(origin.call("ExecuteTool", request("wait"))), asyncio.ensure_future(read(origin))]
+        calls = [
+            asyncio.ensure_future(origin.call("ExecuteTool", request("wait"))),
+            asyncio.ensure_future(read(origin)),
+        ]
         await until(lambda: len(hub.started) == 2)
         link.abort("a test")
         for call in calls:
