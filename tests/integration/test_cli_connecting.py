@@ -251,3 +251,40 @@ def test_a_token_comes_through_a_pipe(hub: str) -> None:
         os.close(reading)
         out, _ = process.communicate(timeout=PATIENCE)
     assert {"name": "token", "status": "ok", "text": "accepted"} in json.loads(out)["checks"]
+
+
+# ------------------------------------------------------------------------------------------------ several addresses
+
+
+def test_a_command_goes_to_the_first_address_that_answers(hub: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tools", "--address", f"127.0.0.1:1,{hub}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_where_no_address_answers_each_is_named_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tools", "--address", "127.0.0.1:1,127.0.0.1:2", "--connect-timeout", "0"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "none of the 2 hubs serves: 127.0.0.1:1: Failed to connect" in said
+    assert "; 127.0.0.1:2: Failed to connect" in said
+    assert "is it running? grpc-tool-bridge serve --tools" in said
+
+
+def test_doctor_checks_each_address(hub: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json", "--connect-timeout", "1", "--address", f"{hub},127.0.0.1:1"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    checks = [(check["name"], check["status"], check["text"]) for check in found["checks"]]
+    assert ("health", "ok", f"{hub}: the hub serves") in checks
+    failed = [(name, text) for name, status, text in checks if status == "fail"]
+    assert failed == [
+        ("connect", "127.0.0.1:1: cannot connect to 127.0.0.1:1: Connection refused; is the hub running there?")
+    ]
+    assert [name for name, _, _ in checks].count("version") == 1
+
+
+def test_a_worker_of_the_command_line_serves_the_first_that_answers(hub: str) -> None:
+    worker = popen("worker", TOOLS, "--address", f"127.0.0.1:1,{hub}", "--json", "--prefix", "several.")
+    try:
+        assert json.loads(read_line(worker))["address"] == hub
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=PATIENCE)

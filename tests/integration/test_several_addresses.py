@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from grpc_tool_bridge import (
     BridgeServer,
@@ -221,11 +222,11 @@ async def test_a_hub_that_comes_back_elsewhere_has_the_session_and_watches_miss_
     watching = asyncio.create_task(read(variables.watch_variables("x"), changes))
     stack.callback(watching.cancel)
     for value in range(3):
-        await variables.set("x", value)
+        await variables.set_variable("x", value)
     await first.stop()
     await stack.enter_async_context(BridgeServer(address=elsewhere, store=store))
     for value in range(3, 6):
-        await soon(variables.set("x", value))
+        await soon(variables.set_variable("x", value))
     await until(lambda: any(change.value == 5 for change in changes), "for the last change")
     assert bridge.client.where == elsewhere
     revisions = [change.revision for change in changes]
@@ -302,15 +303,17 @@ async def test_where_nobody_answers_the_error_names_every_address_and_why(transp
 
 
 async def test_a_token_that_every_hub_refuses_is_an_error_of_access(stack: AsyncExitStack) -> None:
-    servers = [BridgeServer(address="127.0.0.1:0", settings=Settings(token="right")) for _ in range(2)]
+    servers = [
+        BridgeServer(address="127.0.0.1:0", settings=Settings(token=SecretStr("right-s3cr3t"))) for _ in range(2)
+    ]
     for server in servers:
         await stack.enter_async_context(server)
-    bridge = GRPCToolBridge(",".join(server.address for server in servers), token="wrong")
+    bridge = GRPCToolBridge(",".join(server.address for server in servers), token="wrong-s3cr3t")
     stack.push_async_callback(bridge.close)
     with pytest.raises(AccessError) as caught:
         await soon(bridge.initialize())
     assert caught.value.message.startswith(f"none of the 2 hubs serves: {servers[0].address}: ")
-    assert "wrong" not in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_the_token_is_not_sent_unencrypted_to_any_of_them() -> None:

@@ -384,7 +384,7 @@ async def test_a_dialler_uses_it_like_any_other_way(desk: Desk) -> None:
         async def close(self, *, stranded: bool = False) -> None:
             """Nothing is open but links."""
 
-    dialer = Dialer(Local())  # type: ignore[arg-type]  # of the methods that are called
+    dialer = Dialer(Local())
     await dialer.connect(PATIENCE)
     assert dialer.is_linked
     assert dialer.linked_over == "a local socket"

@@ -133,7 +133,7 @@ async def test_a_hub_that_does_not_answer_is_given_longer_after_each_round_in_va
 async def test_a_silent_hub_is_noticed_soon_and_over_grpc_a_little_later() -> None:
     several, ways = made("a", "b")
     assert (await several.dial()).keepalive == KeepAlive(5.0, 20.0)
-    ways["a"].stream = FakePushStream()
+    ways["a"].stream = FakePushStream()  # type: ignore[abstract]  # nothing is sent
     stream = await several.dial()
     assert (stream.keepalive, stream.greeting_seconds) == (KeepAlive(5.0, 3.0), 3.0)
 
@@ -175,8 +175,8 @@ def test_if_all_refuse_for_good_the_error_is_the_first_ones() -> None:
     [
         (
             (
-                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote "
-                "host: connect: Connection refused (111)"
+                "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to "
+                "remote host: connect: Connection refused (111)"
             ),
             "Failed to connect to remote host: connect: Connection refused (111)",
         ),
