@@ -6,7 +6,7 @@ link, and from then on what has changed.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from grpc_tool_bridge.aio.tasks import TaskSet
@@ -117,6 +117,8 @@ class Offering:
         self._timer: asyncio.TimerHandle | None = None
         # What every hub is told; None: it has to be made.
         self._shared: dict[Key, Offer] | None = None
+        # Called with each session whose owner was told that workers of this hub offer it no more tools.
+        self.on_empty: Callable[[str], None] | None = None
         self._throttled = ThrottledLog(_log)
         self._registry.on_offers.append(self._changed)
 
@@ -178,8 +180,11 @@ class Offering:
             raise refused[session_id]
 
     def forget_session(self, session_id: str) -> None:
-        """Offers nothing more for a session: it has ended, or is here now."""
+        """Offers nothing more for a session: it has ended or moved, and with it what its owner was told."""
         self._owners.pop(session_id, None)
+        for peer in self._peers.values():
+            for key in [key for key in peer.told if key[0] == session_id]:
+                del peer.told[key]
 
     def sessions_of(self, incarnation: str) -> list[str]:
         """Returns the sessions that are offered tools at a hub."""
@@ -256,6 +261,12 @@ class Offering:
             if links == peer.links:
                 # What was refused is tried again only when it has changed.
                 told.update((key, new[key]) for key in keys)
+        for session_id in self.sessions_of(link.hub.incarnation):
+            guest = self._store.guests.get(session_id)
+            if guest is None or not (guest.tools and guest.tools.count):
+                self._owners.pop(session_id)
+                if self.on_empty is not None:
+                    self.on_empty(session_id)
         for session_id, error in refused.items():
             self._throttled.warning("hub %s refused tools of session %s: %s", link.hub.name, session_id, error)
         return refused
