@@ -15,6 +15,8 @@ EPOCH, REVISION = "epoch", "revision"
 
 # How long NATS may take to have a leader when a hub begins.
 FACT_SECONDS = 20.0
+# How long a hub that ends waits until its reservation is stored.
+CLOSE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
 
 
@@ -89,7 +91,7 @@ class SharedRevisions:
         """Waits until what was reserved is stored, for a while."""
         if self._write is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FACT_SECONDS):
+                async with asyncio.timeout(CLOSE_SECONDS):
                     await self._write
 
     async def _store(self) -> None:

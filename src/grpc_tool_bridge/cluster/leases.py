@@ -119,25 +119,22 @@ class Leases:
     async def _close(self, known: HubRecord) -> None:
         """Closes the lease of a hub, unless it has been renewed since."""
         subject = self._bus.names.hub(known.incarnation)
+        why = f"it no longer renewed its lease, so hub {self._lease.record.name} has closed it"
+        closed = replace(known, closed=why)
+        headers = {**ROLLUP, **keep_for(CLOSED_SECONDS)}
         try:
-            found = await self._bus.last(subject)
-            if found is None or found.sequence != known.sequence:
-                # It is alive after all, or gone.
-                self._take_or_forget(known, found)
-                return
-            why = f"it no longer renewed its lease, so hub {self._lease.record.name} has closed it"
-            closed = replace(known, closed=why)
-            headers = {**ROLLUP, **keep_for(CLOSED_SECONDS)}
             sequence = await self._bus.append(subject, closed.encoded(), last=known.sequence, headers=headers)
         except WrongSequenceError:
-            return
-        except (AppendError, StoreError) as error:
+            await self._read_again(known)
+        except AppendError as error:
             _log.warning("the lease of hub %s cannot be closed: %s", known.name, error)
-            return
-        _log.warning("hub %s (%s) is gone: its lease was closed", known.name, known.incarnation)
-        self._know(replace(closed, sequence=sequence))
+        else:
+            _log.warning("hub %s (%s) is gone: its lease was closed", known.name, known.incarnation)
+            self._know(replace(closed, sequence=sequence))
 
-    def _take_or_forget(self, known: HubRecord, found: Message | None) -> None:
+    async def _read_again(self, known: HubRecord) -> None:
+        """Reads the lease of a hub that is not as it was known: it is alive after all, or closed by another."""
+        found = await self._bus.last(self._bus.names.hub(known.incarnation))
         if found is not None:
             self._take(found)
         else:

@@ -241,14 +241,7 @@ class Offering:
             ToolBridgeError: The hub cannot be told, or refused tools of no session.
         """
         wanted, told, link, links = await self._wanted(peer), peer.told, peer.link, peer.links
-        gone = [key for key, offer in told.items() if key not in wanted or _is_another(offer, wanted[key])]
-        for session_id, tool_ids in _by_session(gone):
-            await link.unregister(
-                UnregisterToolsRequest(session_id=session_id, tool_ids=tool_ids, worker_id=self._worker_id)
-            )
-        if links == peer.links:
-            for key in gone:
-                told.pop(key, None)
+        await self._withdraw(peer, wanted)
         new = {key: offer for key, offer in wanted.items() if told.get(key) != offer or key in peer.doubted}
         peer.doubted.clear()
         refused: dict[str, ToolBridgeError] = {}
@@ -261,15 +254,30 @@ class Offering:
             if links == peer.links:
                 # What was refused is tried again only when it has changed.
                 told.update((key, new[key]) for key in keys)
-        for session_id in self.sessions_of(link.hub.incarnation):
+        self._forget_empty(link.hub.incarnation)
+        for session_id, error in refused.items():
+            self._throttled.warning("hub %s refused tools of session %s: %s", link.hub.name, session_id, error)
+        return refused
+
+    async def _withdraw(self, peer: "_Peer", wanted: Offers) -> None:
+        """Withdraws what a hub was told and is no longer offered, or is another tool now."""
+        told, links = peer.told, peer.links
+        gone = [key for key, offer in told.items() if key not in wanted or _is_another(offer, wanted[key])]
+        for session_id, tool_ids in _by_session(gone):
+            request = UnregisterToolsRequest(session_id=session_id, tool_ids=tool_ids, worker_id=self._worker_id)
+            await peer.link.unregister(request)
+        if links == peer.links:
+            for key in gone:
+                told.pop(key, None)
+
+    def _forget_empty(self, incarnation: str) -> None:
+        """Forgets the sessions of a hub for which there are no tools any more, now that it was told."""
+        for session_id in self.sessions_of(incarnation):
             guest = self._store.guests.get(session_id)
             if guest is None or not (guest.tools and guest.tools.count):
                 self._owners.pop(session_id)
                 if self.on_empty is not None:
                     self.on_empty(session_id)
-        for session_id, error in refused.items():
-            self._throttled.warning("hub %s refused tools of session %s: %s", link.hub.name, session_id, error)
-        return refused
 
     async def _wanted(self, peer: "_Peer") -> dict[Key, Offer]:
         shared = self._shared

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.cluster.appending import Appender
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.chain import Chain, moved_error
@@ -28,6 +29,10 @@ OnLost = Callable[[Sequence[str], str], None]
 PAUSE_SECONDS = 0.1
 # How long a hub that stands alone waits until the lease of its earlier life has ended.
 ALONE_SECONDS = 10.0
+# How long a hub that ends waits until all is stored.
+CLOSE_SECONDS = 10.0
+# Answers that are no longer kept are freed so often.
+SWEEP_SECONDS = 30.0
 # Sessions that are taken at once when a hub begins.
 TAKEN_AT_ONCE = 32
 
@@ -88,6 +93,20 @@ class OwnedSessions:
         await self.lease.begin(**self._info)
         self.appender = self._new_appender()
         await self.leases.open()
+        self._tasks.spawn(self._sweep_always(), "sweep of kept answers")
+
+    async def _sweep_always(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.sweep(time.time())
+
+    async def sweep(self, now: float) -> None:
+        """Frees what sessions no longer keep at a time, in seconds since the epoch; yields to other tasks."""
+        turns = Turns()
+        for chain in list(self._chains.values()):
+            chain.image.sweep(now)
+            if turns.due:
+                await turns.give()
 
     async def alone(self) -> None:
         """Waits until no other hub has a lease.
@@ -112,7 +131,11 @@ class OwnedSessions:
 
     async def hand_over(self) -> None:
         """Stores what waits, and gives all sessions back: from then on, any other hub may take them."""
-        await asyncio.gather(*(chain.idle() for chain in list(self._chains.values())))
+        idle = [asyncio.ensure_future(chain.idle()) for chain in list(self._chains.values())]
+        if idle:
+            _, late = await asyncio.wait(idle, timeout=CLOSE_SECONDS)
+            for waiting in late:
+                waiting.cancel()
         self.appender.lose("the hub ends")
         await self.appender.tasks.aclose()
         await self._tasks.aclose()
