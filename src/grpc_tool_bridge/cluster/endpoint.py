@@ -191,7 +191,8 @@ class PeerListener:
         self._unconfirmed.clear()
 
     def _on_dial(self, message: bytes, reply: str) -> None:
-        if not reply or not SEAL_BYTES < len(message) <= MAX_GREETING_BYTES:
+        # An answer elsewhere would be a message of this hub wherever its sender wants one, as in a session's chain.
+        if not self._mailbox.is_inbox(reply) or not SEAL_BYTES < len(message) <= MAX_GREETING_BYTES:
             self._mailbox.note("malformed")
             return
         seal, greeting = message[:SEAL_BYTES], message[SEAL_BYTES:]

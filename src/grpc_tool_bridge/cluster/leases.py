@@ -16,6 +16,7 @@ from grpc_tool_bridge.cluster.message import ROLLUP, Message, keep_for
 from grpc_tool_bridge.cluster.names import is_token
 from grpc_tool_bridge.cluster.watch import Watch
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 
 # How often it is looked whether a hub is gone, or the watch silent.
@@ -204,7 +205,7 @@ class Leases:
         if incarnation in self._closed and not record.closed:
             # No hub can renew a lease that was closed, so it is not one that wrote this.
             self._throttled.warning(
-                "somebody else has written to the closed lease of hub %s; it stays closed", incarnation
+                "somebody else has written to the closed lease of hub %s; that is ignored", incarnation
             )
             return
         if len(self._hubs) >= MAX_HUBS and incarnation not in self._hubs and not record.closed:
@@ -245,4 +246,7 @@ class Leases:
 
     def _tell(self, record: HubRecord, change: Change) -> None:
         for listener in list(self._listeners):
-            listener(record, change)
+            try:
+                listener(record, change)
+            except Exception as error:  # noqa: BLE001 - it is logged; whoever looks after the leases must go on
+                log_fault(_log, "who is told of hubs has a fault", error=error)
