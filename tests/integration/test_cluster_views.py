@@ -123,7 +123,9 @@ async def test_a_hub_counts_what_it_does_for_the_cluster(hubs: Hubs) -> None:
     async def are_served() -> bool:
         async with httpx.AsyncClient(base_url=f"http://{north.http_address}") as client:
             text = (await client.get("/metrics")).text
-        figures.update(line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("tool_bridge_cluster"))
+        for line in text.splitlines():
+            name, _, value = line.rpartition(" ")
+            figures[name] = value
         return figures['tool_bridge_cluster_hubs{state="serving"}'] == "2.0"
 
     # A hub that a busy machine keeps from its lease is cut off for that moment.

@@ -16,6 +16,7 @@ from typing import Any
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.frames import LinkLostError, NatsStream
 from grpc_tool_bridge.cluster.mailbox import DIAL, Mailbox
+from grpc_tool_bridge.cluster.names import is_token
 from grpc_tool_bridge.cluster.sealing import NONCE_BYTES, SEAL_BYTES, ClusterKey
 from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
 from grpc_tool_bridge.errors.faults import log_fault
@@ -136,7 +137,7 @@ class PeerWay(Dialable):
             )
             raise PeerRefusedError("it has another cluster_secret, or another store, than this hub")
         found = _read(answer)
-        if "refused" in found or not _is_token(found.get("token")):
+        if "refused" in found or not is_token(found.get("token")):
             raise PeerRefusedError(f"it refused the link: {found.get('refused', 'for no reason')!s:.200}")
         stream = NatsStream(
             mailbox,
@@ -200,7 +201,8 @@ class PeerListener:
         self._unconfirmed.clear()
 
     def _on_dial(self, message: bytes, reply: str) -> None:
-        if not reply or not SEAL_BYTES < len(message) <= MAX_GREETING_BYTES:
+        # An answer elsewhere would be a message of this hub wherever its sender wants one, as in a session's chain.
+        if not self._mailbox.is_inbox(reply) or not SEAL_BYTES < len(message) <= MAX_GREETING_BYTES:
             self._mailbox.note("malformed")
             return
         seal, greeting = message[:SEAL_BYTES], message[SEAL_BYTES:]
@@ -220,7 +222,7 @@ class PeerListener:
             return _refused("the seal is wrong")
         found = _read(greeting)
         incarnation, name, token = (found.get(key) for key in ("incarnation", "name", "token"))
-        if not _is_token(incarnation) or not _is_token(token) or found.get("to") != self._own.incarnation:
+        if not is_token(incarnation) or not is_token(token) or found.get("to") != self._own.incarnation:
             self._mailbox.note("malformed")
             return _refused("the greeting is not for this hub")
         if found.get("version") != VERSION:
@@ -272,11 +274,6 @@ class PeerListener:
         finally:
             stream.close()
             stream.finish(status)
-
-
-def _is_token(text: Any) -> bool:
-    """Returns whether something can be a part of a subject."""
-    return isinstance(text, str) and text.isalnum() and text.isascii() and len(text) <= MAX_NAME_CHARS
 
 
 def _refused(why: str) -> bytes:

@@ -113,6 +113,10 @@ class Mailbox(Outlet):
         """Returns the subject at which a hub receives something."""
         return self._names.link(incarnation, token)
 
+    def is_inbox(self, subject: str) -> bool:
+        """Returns whether a subject is one for answers to a hub."""
+        return subject.startswith(f"{self._names.inboxes}.")
+
     def add(self, stream: NatsStream) -> None:
         """Passes what comes for a stream's token to it."""
         self._streams[stream.token] = stream

@@ -117,7 +117,8 @@ class WorkerPool:
         worker = self._worker_of(link, request, is_peer=is_peer)
         # A draining worker leaves by itself when its calls have ended.
         others = (other for other in self._workers.values() if other is not worker and not other.gone)
-        before = next((other for other in others if other.id == worker.id), None)
+        # A worker that has the id of another hub is not that hub, and must not end its link.
+        before = next((other for other in others if other.id == worker.id and other.is_peer is is_peer), None)
         offered = request.tools if tools is None else tools
         added = offer(self._registry, self.dispatcher, request.session_id, offered, worker, in_place_of=before)
         # Each call that it never answers holds memory, so its own capacity is capped.
