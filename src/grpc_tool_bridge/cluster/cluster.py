@@ -4,20 +4,18 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.certainty import Certainty
 from grpc_tool_bridge.cluster.cut_off import CutOff, Links
-from grpc_tool_bridge.cluster.directory import ClusterDirectory
 from grpc_tool_bridge.cluster.front import ClusterHub
 from grpc_tool_bridge.cluster.guest_tools import GuestTools
 from grpc_tool_bridge.cluster.guests import Guests
 from grpc_tool_bridge.cluster.hub_record import HubRecord
 from grpc_tool_bridge.cluster.leases import Change
-from grpc_tool_bridge.cluster.micro import HubMicro
 from grpc_tool_bridge.cluster.offering import Offering, worker_id_of
 from grpc_tool_bridge.cluster.orphanage import Orphanage
 from grpc_tool_bridge.cluster.own_links import OwnLinks
@@ -65,9 +63,6 @@ class Cluster:
         self.store = NatsStore(url, info={"name": self.name, "version": version("grpc-tool-bridge")})
         self._settings = settings
         self._tasks = TaskSet()
-        self._micro: HubMicro | None = None
-        # How many sessions were lost, and how often the connection to NATS was made.
-        self._moved = self._connections = 0
 
     def attach(self, hub: Hub) -> ClusterHub:
         """Joins a hub to the cluster; returns what is to be served instead of it.
@@ -97,7 +92,6 @@ class Cluster:
         return self.front
 
     def _lost(self, session_ids: Sequence[str], why: str) -> None:
-        self._moved += len(session_ids)
         for session_id in session_ids:
             self.front.forget(session_id, _moved(session_id, why))
 
@@ -110,32 +104,13 @@ class Cluster:
         Raises:
             ToolBridgeError: NATS cannot be reached.
         """
-        store = self.store
-        store.leases.on_change(self._changed)
-        store.bus.on_state(self._connected)
-        hub = self._hub
-        hub.directory = ClusterDirectory(store.lease, store.leases, self.links, (self.links.counts, self._counts))
-        self._micro = HubMicro(store.bus.nc, store.address.cluster, hub.hubs.own, hub.metrics.totals)
-        await self._micro.start()
+        self.store.leases.on_change(self._changed)
         await self.links.open()
         self.front.start()
         self._tasks.spawn(self._look_always(), "lives of the hub")
         cut_off = CutOff(self._certainty, self.store.bus, links)
         self._tasks.spawn(cut_off.look_always(), "being cut off")
         self._tasks.spawn(self._orphanage.look_always(), "sessions without a hub")
-
-    def _connected(self, is_connected: bool) -> None:
-        self._connections += is_connected
-
-    def _counts(self) -> Mapping[str, int]:
-        """Returns the metrics of sessions and requests, as ``HubDirectory.counts`` has them."""
-        return {
-            "cluster_sessions_owned": len(self._hub.store),
-            "cluster_forwarded_requests": self.front.passing.passed,
-            "cluster_takes": self.owners.taken,
-            "cluster_sessions_lost": self._moved,
-            "cluster_reconnects": self._connections,
-        }
 
     def _changed(self, record: HubRecord, change: str) -> None:
         """Takes notice of another hub."""
@@ -176,8 +151,6 @@ class Cluster:
     async def aclose(self, grace: float) -> None:
         """Leaves the cluster, before the store is closed: calls of peers get ``grace`` seconds to be answered."""
         await self._tasks.aclose()
-        if self._micro is not None:
-            await self._micro.aclose()
         await self.front.aclose()
         await self._offering.aclose()
         await self._guest_tools.aclose()

@@ -18,10 +18,10 @@ from grpc_tool_bridge.cluster.frames import LinkLostError, NatsStream
 from grpc_tool_bridge.cluster.mailbox import DIAL, Mailbox
 from grpc_tool_bridge.cluster.names import is_token
 from grpc_tool_bridge.cluster.sealing import NONCE_BYTES, SEAL_BYTES, ClusterKey
-from grpc_tool_bridge.errors import ToolBridgeError, ToolCommunicationError
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
-from grpc_tool_bridge.link.status import Code, link_status_of
+from grpc_tool_bridge.link.status import Code, link_error, link_status_of
 from grpc_tool_bridge.link.streams import Dialable, Endpoint, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.rpc.authentication import Principal
@@ -39,16 +39,6 @@ MAX_NAME_CHARS = 100
 _GREETING, _ANSWER = b"greeting", b"answer"
 
 _log = logging.getLogger(__name__)
-
-
-class PeerRefusedError(ToolCommunicationError):
-    """Another hub refuses this one, as it will each time."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__("Link", Code.UNAVAILABLE.name, why)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +125,10 @@ class PeerWay(Dialable):
                 "same store?",
                 peer.name,
             )
-            raise PeerRefusedError("it has another cluster_secret, or another store, than this hub")
+            raise link_error(Code.UNAVAILABLE, "it has another cluster_secret, or another store, than this hub")
         found = _read(answer)
         if "refused" in found or not is_token(found.get("token")):
-            raise PeerRefusedError(f"it refused the link: {found.get('refused', 'for no reason')!s:.200}")
+            raise link_error(Code.UNAVAILABLE, f"it refused the link: {found.get('refused', 'for no reason')!s:.200}")
         stream = NatsStream(
             mailbox,
             mailbox.subject(peer.incarnation, found["token"]),

@@ -48,7 +48,6 @@ class Mailbox(Outlet):
         incarnation: As given.
         counts: Messages that were not taken ("forged", "repeated", "malformed", "unknown") and links that were lost
             ("gaps", "silent", "disconnected"), by what happened.
-        sent, received: Messages of links that were sent, and taken.
         on_dial: Called with each greeting and the subject for the answer.
     """
 
@@ -57,7 +56,6 @@ class Mailbox(Outlet):
         self.is_full = False
         self.counts: Counter[str] = Counter()
         self.on_dial: Callable[[bytes, str], None] | None = None
-        self.sent = self.received = 0
         self._nc = nc
         self._names = names
         self._streams: dict[str, NatsStream] = {}
@@ -169,7 +167,6 @@ class Mailbox(Outlet):
         """See ``Outlet``."""
         if not self._nc.is_connected:
             raise LinkLostError(NOT_CONNECTED)
-        self.sent += 1
         publish = self._nc.publish(subject, message)
         try:
             # It takes the message in its first step; then it waits at most for the socket.
@@ -248,7 +245,6 @@ class Mailbox(Outlet):
             if len(data) < OVERHEAD_BYTES:
                 self.note("malformed")
             else:
-                self.received += 1
                 stream.receive(data)
         elif token == DIAL and self.on_dial is not None:
             self.on_dial(data, message.reply)

@@ -1,13 +1,12 @@
 """The links of this hub to all others, made anew for each life of it."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from grpc_tool_bridge.cluster.endpoint import HubName, Serve
 from grpc_tool_bridge.cluster.peers import PeerLink, Peers
 from grpc_tool_bridge.cluster.store import NatsStore
-from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +37,6 @@ class OwnLinks:
         self._serves = serves
         self._peers: Peers | None = None
         self._incarnation = ""
-        # Of the lives that have ended.
-        self._before: Counter[str] = Counter()
         self._callbacks: list[Callable[[PeerLink], None]] = []
         self.on_life: Callable[[str], None] = lambda _: None
 
@@ -50,38 +47,6 @@ class OwnLinks:
     def links(self) -> list[PeerLink]:
         """Returns the links to all live hubs."""
         return [] if self._peers is None else self._peers.links()
-
-    def link_state(self, incarnation: str) -> tuple[str, str]:
-        """Returns the state of the link to a hub, "linked", "connecting" or "refused", and why it is not linked."""
-        link = self.get(incarnation)
-        return ("connecting", "this hub does not dial it yet") if link is None else link.state
-
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
-        """Makes a request to another hub, which answers it for itself.
-
-        Raises:
-            UnavailableError: There is no link to it.
-            ToolBridgeError: It has no answer in time, or refuses.
-        """
-        link = self.get(incarnation)
-        if link is None or not link.is_linked:
-            raise UnavailableError("there is no link to this hub now; ask again later")
-        return bytes(await link.call(method, request, timeout=timeout, waits=False))
-
-    def counts(self) -> Mapping[str, int]:
-        """Returns the metrics of the links, as ``HubDirectory.counts`` has them."""
-        found = self._before + self._counted()
-        return {
-            "cluster_links": sum(link.is_linked for link in self.links()),
-            **{f"cluster_frames_{name}": found[name] for name in ("sent", "received", "refused")},
-        }
-
-    def _counted(self) -> Counter[str]:
-        mailbox = None if self._peers is None else self._peers.mailbox
-        if mailbox is None:
-            return Counter()
-        refused = sum(mailbox.counts[what] for what in ("forged", "repeated", "malformed", "unknown"))
-        return Counter(sent=mailbox.sent, received=mailbox.received, refused=refused)
 
     def on_linked(self, callback: Callable[[PeerLink], None]) -> None:
         """Calls back with each new link of this and of later lives."""
@@ -112,7 +77,6 @@ class OwnLinks:
         peers = self._peers
         if peers is None or self._store.lease.incarnation == self._incarnation or not self._store.is_certain():
             return
-        self._before += self._counted()
         await peers.end("this hub has lost its lease, and begins anew")
         try:
             await self._begin(peers)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.bus import Bus
-from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListener, PeerRefusedError, Serve
+from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint, PeerListener, Serve
 from grpc_tool_bridge.cluster.mailbox import Mailbox
 from grpc_tool_bridge.cluster.peer_calls import OnAsk, OnEvent, PeerCall, PeerLostError, Serialized
 from grpc_tool_bridge.cluster.sealing import ClusterKey, shared_secret
@@ -103,14 +103,6 @@ class PeerLink:
     def is_linked(self) -> bool:
         """Whether there is a link now."""
         return self._dialer.is_linked
-
-    @property
-    def state(self) -> tuple[str, str]:
-        """Its state, "linked", "connecting" or "refused", and why it is not linked."""
-        failure = self._dialer.failure
-        if self.is_linked or failure is None:
-            return ("linked" if self.is_linked else "connecting"), ""
-        return ("refused" if isinstance(failure, PeerRefusedError) else "connecting"), failure.message
 
     @property
     def dialer(self) -> Dialer:

@@ -254,11 +254,6 @@ class Dialer:
         return self._current is not None
 
     @property
-    def failure(self) -> ToolBridgeError | None:
-        """What the last dial failed with; None if it did not, or there was none."""
-        return self._failure
-
-    @property
     def linked_over(self) -> str | None:
         """What carries the link, such as "gRPC", for people; None if there is no link."""
         link = self._current
