@@ -63,6 +63,11 @@ class Bus:
     Args:
         address: Where NATS is.
         settings: Of the hub.
+
+    Attributes:
+        address, settings: As given.
+        names: Of what the cluster has in NATS.
+        reconnects: How often it was connected again.
     """
 
     def __init__(self, address: NatsAddress, settings: Settings) -> None:
@@ -75,6 +80,7 @@ class Bus:
         self._reads = asyncio.Semaphore(_READS)
         self._is_closing = False
         self._refused = ""
+        self.reconnects = 0
 
     @property
     def nc(self) -> Connection:
@@ -423,6 +429,7 @@ class Bus:
         self._tell(False)
 
     async def _on_back(self) -> None:
+        self.reconnects += 1
         self._log.warning("connected to NATS again")
         self._tell(True)
 

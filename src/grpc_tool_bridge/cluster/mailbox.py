@@ -48,6 +48,7 @@ class Mailbox(Outlet):
         incarnation: As given.
         counts: Messages that were not taken ("forged", "repeated", "malformed", "unknown") and links that were lost
             ("gaps", "silent", "disconnected"), by what happened.
+        sent, received: Messages of links.
         on_dial: Called with each greeting and the subject for the answer.
     """
 
@@ -55,6 +56,7 @@ class Mailbox(Outlet):
         self.incarnation = incarnation
         self.is_full = False
         self.counts: Counter[str] = Counter()
+        self.sent = self.received = 0
         self.on_dial: Callable[[bytes, str], None] | None = None
         self._nc = nc
         self._names = names
@@ -167,6 +169,7 @@ class Mailbox(Outlet):
         """See ``Outlet``."""
         if not self._nc.is_connected:
             raise LinkLostError(NOT_CONNECTED)
+        self.sent += 1
         publish = self._nc.publish(subject, message)
         try:
             # It takes the message in its first step; then it waits at most for the socket.
@@ -242,6 +245,7 @@ class Mailbox(Outlet):
         token = message.subject.rpartition(".")[2]
         stream = self._streams.get(token)
         if stream is not None:
+            self.received += 1
             if len(data) < OVERHEAD_BYTES:
                 self.note("malformed")
             else:
