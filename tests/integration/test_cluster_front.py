@@ -179,7 +179,7 @@ async def test_a_worker_offers_tools_to_a_session_of_another_hub_and_they_follow
 async def test_a_hub_whose_lease_is_lost_forgets_its_sessions_and_begins_anew(hubs: Hubs) -> None:
     here, there = await hubs.bridge("a", "s"), await hubs.bridge("b", "s")
     await here.session_context.set_variable("x", 1)
-    store = hubs.hub("a").durable
+    store: Any = hubs.hub("a").durable
     before = store.lease.incarnation
     # As of a hub that was paused for so long that another one has given it up.
     await store.lease._stop()

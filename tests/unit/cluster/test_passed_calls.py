@@ -75,7 +75,8 @@ async def test_a_question_goes_to_the_caller_and_its_answer_back(peer: Any) -> N
     caller = Caller()
     passing = asyncio.ensure_future(pass_call(peer, "ExecuteTool", b"", RequestContext(asker=caller)))
     await turns()
-    call, given = peer.sent[0][0], []
+    call = peer.sent[0][0]
+    given: list[Answer] = []
     call.on_ask(Ask(id="7", message="How many?"), given.append)
     caller.asks.take(Answer(id=caller.asked[0].id, action="accept"))
     assert [(answer.id, answer.action) for answer in given] == [("7", "accept")]
