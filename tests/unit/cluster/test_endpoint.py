@@ -173,8 +173,9 @@ async def test_a_greeting_that_is_not_as_it_should_be_is_refused(dial: Dial, mor
 async def test_what_is_no_greeting_is_dropped(dial: Dial, bus: Bus) -> None:
     subject = dial.theirs.subject("ib", "dial")
     await bus.nc.publish(subject, b"x" * 100)
-    await bus.nc.publish(subject, b"short", reply="r")
-    await bus.nc.publish(subject, b"x" * 10_000, reply="r")
+    inbox = bus.nc.new_inbox()
+    await bus.nc.publish(subject, b"short", reply=inbox)
+    await bus.nc.publish(subject, b"x" * 10_000, reply=inbox)
     await until(lambda: dial.theirs.counts == {"malformed": 3})
     sealed = KEY.seal(b"greeting", b"[]") + b"[]"
     assert b"not for this hub" in await soon(dial.ours.request(subject, sealed, 5))
@@ -224,3 +225,12 @@ async def test_closing_the_listener_ends_its_links(dial: Dial, served: Served) -
 async def test_dials_at_once_have_links_of_their_own(dial: Dial) -> None:
     streams = await soon(asyncio.gather(*(dial() for _ in range(10))))
     assert len({stream.token for stream in streams}) == 10
+
+
+async def test_nobody_can_have_a_hub_write_where_it_wants_by_a_greeting(dial: Dial, bus: Bus) -> None:
+    victims = [bus.names.session("s"), bus.names.hub("ia"), bus.names.fact("epoch"), dial.ours.subject("ia", "dial")]
+    for victim in [*victims, "$JS.API.INFO", "elsewhere"]:
+        await bus.nc.publish(dial.theirs.subject("ib", "dial"), b"x" * 100, reply=victim)
+    await until(lambda: dial.theirs.counts["malformed"] == len(victims) + 2)
+    await bus.nc.flush()
+    assert [await bus.last(victim) for victim in victims[:3]] == [None, None, None]

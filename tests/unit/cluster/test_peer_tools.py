@@ -204,3 +204,16 @@ async def test_a_hub_that_drains_gets_nothing_of_what_was_left_out(hub: Hub, too
     hub.workers.unregister(worker, "", ["work"])
     tools._try_again()
     assert crew(hub) == (-1, -1)
+
+
+async def test_a_worker_with_the_id_of_another_hub_does_not_take_its_place(hub: Hub, tools: PeerTools) -> None:
+    link = IdleLink()
+    await offered(tools, link, work(), name="b")
+    request = pb.RegisterToolsRequest(tools=[as_tool(work()).spec], worker_id="hub:b")
+    hub.workers.register(IdleLink(), request)
+    assert crew(hub) == (1, 1)
+    assert hub.workers.worker_of(link) is not None
+    # A hub that comes back still takes the place of its former link.
+    await offered(tools, IdleLink(), work(), name="b")
+    assert crew(hub) == (1, 1)
+    assert hub.workers.worker_of(link) is None
