@@ -117,7 +117,9 @@ class Requests:
         try:
             await self._client.publish(subject, data, reply=f"{self._inbox}.{token}", headers=sent)
         except errors.Error:
-            raise NotSentError("the hub is not connected to NATS") from None
+            raise NotSentError(
+                "the hub is not connected to NATS; see whether its servers run, and the network between"
+            ) from None
 
     async def _on_answer(self, message: Msg) -> None:
         if (take := self._waiting.get(message.subject.rpartition(".")[2])) is not None:

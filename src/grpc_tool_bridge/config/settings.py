@@ -211,10 +211,10 @@ class Settings(BaseModel):
     )
 
     # Hubs that are one, over NATS.
-    hub_name: str | None = Field(default=None, description="name of this hub among others; default: the machine's")
+    hub_name: str | None = Field(default=None, description="name of this hub among others; none: the machine's")
     nats_creds: Path | None = Field(default=None, description="file with the hub's credentials for NATS, as of nsc")
     nats_tls_ca: Path | None = Field(
-        default=None, description="PEM file with the authorities that NATS is trusted by; default: the system's"
+        default=None, description="PEM file with the authorities that NATS is trusted by; none: the system's"
     )
     nats_tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate for NATS")
     nats_tls_key: Path | None = Field(default=None, description="PEM file with that certificate's private key")
