@@ -130,10 +130,7 @@ class Together:
         """Runs hubs of a new cluster, with so many functions and, if wanted, a worker each."""
         self._clusters += 1
         async with contextlib.AsyncExitStack() as started:
-            hubs = []
-            for index in range(number):
-                hub = running("hub", tools=tools, store=self._nodes.store(self._cluster), name=f"h{index}")
-                hubs.append(await started.enter_async_context(hub))
+            hubs = [await started.enter_async_context(self._hub(f"h{index}", tools)) for index in range(number)]
             for index, hub in enumerate(hubs):
                 if workers:
                     await started.enter_async_context(running("worker", hub=hub.address, name=tool_of(index)))
@@ -237,7 +234,7 @@ class Together:
             "offer_bytes": max(0.0, (sizes[2] - sizes[1]) / _TOOLS),
         }
 
-    def _hub(self, name: str, tools: int) -> Any:
+    def _hub(self, name: str, tools: int) -> contextlib.AbstractAsyncContextManager[ServerProcess]:
         return running("hub", tools=tools, store=self._nodes.store(self._cluster), name=name)
 
 
@@ -256,7 +253,7 @@ async def costs_of(together: Together) -> dict[str, float]:
     away = await together.used(2, Mix(functions=True, away=1.0), entries=(0,))
     # Writes of one session share records; those of many sessions do less. Two equations give both costs.
     writes = [await together.used(1, Mix(calls=False, writes=1.0, sessions=sessions)) for sessions in (1, 60)]
-    record_us, write_us = _split(writes)
+    record_us, write_us = split_writes(writes)
     idle = [await together.idle(number) for number in range(1, MOST + 1)]
     return {
         "call_us": call.all_us,
@@ -274,7 +271,7 @@ async def costs_of(together: Together) -> dict[str, float]:
     }
 
 
-def _split(writes: Sequence[Used]) -> tuple[float, float]:
+def split_writes(writes: Sequence[Used]) -> tuple[float, float]:
     """Returns what a record and what a write costs, from two runs that put different numbers of writes in a record."""
     first, second = writes
     by_record = 1.0 / second.grouped - 1.0 / first.grouped
