@@ -98,7 +98,10 @@ async def test_a_link_that_is_lost_ends_calls_and_streams() -> None:
         return [chunk async for chunk in origin.stream("StreamTool", silent)]
 
     async with linked(hub) as (origin, link):
-        calls = [asyncio.ensure_future(origin.call("ExecuteTool", request("wait"))), asyncio.ensure_future(read(origin))]
+        calls = [
+            asyncio.ensure_future(origin.call("ExecuteTool", request("wait"))),
+            asyncio.ensure_future(read(origin)),
+        ]
         await until(lambda: len(hub.started) == 2)
         link.abort("a test")
         for call in calls:
