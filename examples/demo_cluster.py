@@ -105,7 +105,8 @@ def start_hubs(stack: ExitStack, store: str) -> dict[str, tuple[Part, str]]:
     """Starts three hubs at once; returns each with its address."""
     hubs = {}
     for name in ("h1", "h2", "h3"):
-        words = ("serve", "--address", f"{LOCAL}:0", "--json")
+        # What they log of lost connections is left out.
+        words = ("serve", "--address", f"{LOCAL}:0", "--json", "--log-level", "error")
         # The URL has a password, which other users of the machine must not see.
         named = {"TOOL_BRIDGE_STORE": store, "TOOL_BRIDGE_HUB_NAME": name}
         hubs[name] = start(stack, name, "-m", "grpc_tool_bridge.cli", *words, **named)
@@ -177,6 +178,8 @@ def run() -> int:
                 ",".join([*addresses[first:], *addresses[:first]]),
                 str(HERE / "worker_tools.py"),
                 str(HERE / "ledger_tools.py"),
+                "--log-level",
+                "error",
                 DEMO_LEDGER=str(ledger),
             )
             for name, first in (("left", 1), ("right", 2))

@@ -65,7 +65,8 @@ def _all_orders(configurations: set[Configuration], under_way: Sequence[Operatio
             if operation.number in done:
                 continue
             after = step(state, operation)
-            if after is None:
+            # What may have no effect need not have one that changes nothing.
+            if after is None or (after == state and operation.outcome in ("", UNKNOWN)):
                 continue
             configuration = (after, done | {operation.number})
             if configuration not in found:

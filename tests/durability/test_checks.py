@@ -131,6 +131,13 @@ def test_a_register_that_loses_one_acknowledged_change_of_many_is_found() -> Non
         assert variables(*simulated(rng, loses=True))
 
 
+def test_a_session_whose_creation_was_asked_for_again_and_again_without_an_answer_is_decided() -> None:
+    asked = [op("create", number, 1_000, UNKNOWN) for number in range(100)]
+    assert list(checks.check_sessions([*asked, op("look", 500, 501, created_at=1)])) == []
+    (wrong,) = checks.check_sessions([*asked, op("remove", 2_000, 2_001), op("look", 3_000, 3_001, created_at=1)])
+    assert "cannot be" in wrong
+
+
 def simulated(rng: random.Random, *, loses: bool) -> list[Operation]:
     """Makes the history of clients of a register that may forget its last change once, with calls that overlap."""
     state: tuple[int | None, int] = (None, 0)

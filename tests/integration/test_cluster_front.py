@@ -9,7 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import (
+    BridgeServer,
+    GRPCToolBridge,
+    SessionExpiredError,
+    Settings,
+    ToolContext,
+    ToolWorker,
+    tool,
+)
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.nats_nodes import NatsNode, one_node
@@ -171,7 +179,7 @@ async def test_a_worker_offers_tools_to_a_session_of_another_hub_and_they_follow
 async def test_a_hub_whose_lease_is_lost_forgets_its_sessions_and_begins_anew(hubs: Hubs) -> None:
     here, there = await hubs.bridge("a", "s"), await hubs.bridge("b", "s")
     await here.session_context.set_variable("x", 1)
-    store = hubs.hub("a").durable
+    store: Any = hubs.hub("a").durable
     before = store.lease.incarnation
     # As of a hub that was paused for so long that another one has given it up.
     await store.lease._stop()
@@ -213,3 +221,52 @@ async def test_a_session_of_another_hub_is_used_over_http(hubs: Hubs) -> None:
         assert (await http.get("/readyz")).status_code == 200
         missing = await http.get("/api/sessions/none/tools/add")
         assert missing.status_code == 404
+
+
+async def test_a_session_that_has_ended_can_begin_anew_at_another_hub(hubs: Hubs) -> None:
+    here, there = await hubs.bridge("a", "s"), await hubs.bridge("b", "s")
+    await here.session_context.set_variable("x", 1)
+    await here.client.cleanup_session()
+    with pytest.raises(SessionExpiredError, match="it was removed"):
+        await there.session_context.get_variable("x")
+    again = await hubs.bridge("b", "s")
+    assert await again.session_context.get_variable("x", None) is None
+    assert "s" in hubs.hub("b").store
+    await again.session_context.set_variable("x", 2)
+    assert await (await hubs.bridge("a", "s")).session_context.get_variable("x") == 2
+
+
+async def test_of_two_hubs_that_open_one_session_at_once_one_has_it(hubs: Hubs) -> None:
+    for turn in range(5):
+        opened = await asyncio.gather(*(hubs.bridge(name, f"s{turn}") for name in "abab"))
+        assert (f"s{turn}" in hubs.hub("a").store) != (f"s{turn}" in hubs.hub("b").store)
+        await opened[0].session_context.set_variable("x", turn)
+        assert await opened[1].session_context.get_variable("x") == turn
+
+
+async def test_watches_keys_and_batches_go_on_where_the_session_went(hubs: Hubs) -> None:
+    here, there = await hubs.bridge("a", "s"), await hubs.bridge("b", "s")
+    watch = there.session_context.watch_variables("n")
+    seen: list[int] = []
+
+    async def read() -> None:
+        async for change in watch:
+            seen.append(change.value)  # noqa: PERF401 - it is looked at meanwhile
+
+    reading = asyncio.ensure_future(read())
+    await until(lambda: hubs.hub("a").store.find("s").watches)
+    for number in range(3):
+        await here.session_context.set_variable("n", number)
+    keyed = there.tools["remembers"].with_options(idempotency_key="k")
+    assert await keyed(5) == 5
+    await hubs.servers["a"].stop(0)
+    for number in range(3, 6):
+        await soon(there.session_context.set_variable("n", number))
+    await until(lambda: len(seen) == 6)
+    assert seen == list(range(6))
+    await there.session_context.set_variable("kept", 0)
+    assert await keyed(5) == 5
+    assert await there.session_context.get_variable("kept") == 0
+    assert list(await there.execute_batch([{"tool_id": "add", "args": [n, 1]} for n in range(3)])) == [1, 2, 3]
+    reading.cancel()
+    await asyncio.wait([reading])

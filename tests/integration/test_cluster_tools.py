@@ -1,14 +1,15 @@
 """Tools of one hub, called at another."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from grpc_tool_bridge import Answer, GRPCToolBridge, ToolContext, ToolExecutionError, ToolWorker, tool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import RegisterToolsRequest
-from support.joined_hubs import joined_hubs
+from support.joined_hubs import JoinedHub, joined_hubs
 from support.waiting import soon, until
 
 
@@ -23,6 +24,23 @@ async def count(to: int) -> AsyncIterator[int]:
 
 async def fail(text: str) -> None:
     raise LookupError(text)
+
+
+def worker(hub: JoinedHub, *functions: Any) -> ToolWorker:
+    """A worker of one hub, which runs one call at a time."""
+    return ToolWorker(hub.server.address, functions, capacity=1)
+
+
+@asynccontextmanager
+async def offered(
+    function: Any, in_worker: bool, *, own: Sequence[Any] = (), capacity: int = 100
+) -> AsyncIterator[list[JoinedHub]]:
+    """Joins two hubs, the second of which offers a function: its own, or that of its worker."""
+    async with AsyncExitStack() as stack:
+        hubs = await stack.enter_async_context(joined_hubs(a=own, b=[] if in_worker else [function]))
+        if in_worker:
+            await stack.enter_async_context(ToolWorker(hubs[1].server.address, [function], capacity=capacity))
+        yield hubs
 
 
 async def test_a_function_of_another_hub_is_called() -> None:
@@ -73,14 +91,13 @@ async def test_a_stream_that_is_closed_ends_at_the_other_hub() -> None:
 
 @pytest.mark.parametrize("in_worker", [False, True])
 async def test_an_error_of_another_hub_arrives_whole(in_worker: bool) -> None:
-    async with joined_hubs(a=[], b=[] if in_worker else [fail]) as (a, b):
-        async with ToolWorker(b.server.address, [fail] if in_worker else []):
-            await a.knows("fail")
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                with pytest.raises(ToolExecutionError, match="no such thing") as caught:
-                    await soon(bridge.tools["fail"]("no such thing"))
-                assert caught.value.error_type == "LookupError"
+    async with offered(fail, in_worker) as (a, _):
+        await a.knows("fail")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            with pytest.raises(ToolExecutionError, match="no such thing") as caught:
+                await soon(bridge.tools["fail"]("no such thing"))
+            assert caught.value.error_type == "LookupError"
 
 
 @pytest.mark.parametrize("in_worker", [False, True])
@@ -95,16 +112,15 @@ async def test_a_call_that_is_cancelled_ends_at_the_other_hub(in_worker: bool) -
             cancelled.set()
             raise
 
-    async with joined_hubs(a=[], b=[] if in_worker else [wait]) as (a, b):
-        async with ToolWorker(b.server.address, [wait] if in_worker else []):
-            await a.knows("wait")
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                call = asyncio.ensure_future(bridge.tools["wait"]())
-                await soon(began.wait())
-                call.cancel()
-                await soon(cancelled.wait())
-                await until(lambda: not len(b.guests) and not b.hub.admission.active)
+    async with offered(wait, in_worker) as (a, b):
+        await a.knows("wait")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            call = asyncio.ensure_future(bridge.tools["wait"]())
+            await soon(began.wait())
+            call.cancel()
+            await soon(cancelled.wait())
+            await until(lambda: not len(b.guests) and not b.hub.admission.active)
 
 
 @pytest.mark.parametrize("in_worker", [False, True])
@@ -112,15 +128,14 @@ async def test_a_deadline_ends_the_call_at_the_other_hub(in_worker: bool) -> Non
     async def wait() -> None:
         await asyncio.Event().wait()
 
-    async with joined_hubs(a=[], b=[] if in_worker else [wait]) as (a, b):
-        async with ToolWorker(b.server.address, [wait] if in_worker else []):
-            await a.knows("wait")
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                with pytest.raises(ToolExecutionError, match=r"0\.2 s") as caught:
-                    await soon(bridge.tools["wait"].with_options(timeout=0.2)())
-                assert caught.value.error_type == "TimeoutError"
-                await until(lambda: not len(b.guests) and not b.hub.admission.active)
+    async with offered(wait, in_worker) as (a, b):
+        await a.knows("wait")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            with pytest.raises(ToolExecutionError, match=r"0\.2 s") as caught:
+                await soon(bridge.tools["wait"].with_options(timeout=0.2)())
+            assert caught.value.error_type == "TimeoutError"
+            await until(lambda: not len(b.guests) and not b.hub.admission.active)
 
 
 async def nest(ctx: ToolContext) -> list[Any]:
@@ -132,14 +147,13 @@ async def nest(ctx: ToolContext) -> list[Any]:
 
 @pytest.mark.parametrize("in_worker", [False, True])
 async def test_nested_calls_and_variables_of_a_guest_are_those_of_its_session(in_worker: bool) -> None:
-    async with joined_hubs(a=[add, count], b=[] if in_worker else [nest]) as (a, b):
-        async with ToolWorker(b.server.address, [nest] if in_worker else []):
-            await a.knows("nest")
-            async with a.open_bridge() as bridge:
-                await bridge.initialize(metadata={"who": "me"})
-                assert await soon(bridge.tools["nest"]()) == [3, [0, 1, 2], 7, "me"]
-                assert await bridge.session_context.get_variable("seen") == 7
-            assert not b.hub.store.sessions()
+    async with offered(nest, in_worker, own=[add, count]) as (a, b):
+        await a.knows("nest")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize(metadata={"who": "me"})
+            assert await soon(bridge.tools["nest"]()) == [3, [0, 1, 2], 7, "me"]
+            assert await bridge.session_context.get_variable("seen") == 7
+        assert not b.hub.store.sessions()
 
 
 @pytest.mark.parametrize("in_worker", [False, True])
@@ -148,12 +162,11 @@ async def test_a_tool_that_calls_itself_at_the_other_hub_does_not_wait_for_itsel
     async def down(ctx: ToolContext, depth: int) -> int:
         return 0 if not depth else 1 + await ctx.call_tool("down", depth - 1)
 
-    async with joined_hubs(a=[], b=[] if in_worker else [down]) as (a, b):
-        async with ToolWorker(b.server.address, [down] if in_worker else [], capacity=1):
-            await a.knows("down")
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                assert await soon(bridge.tools["down"](4)) == 4
+    async with offered(down, in_worker, capacity=1) as (a, _):
+        await a.knows("down")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            assert await soon(bridge.tools["down"](4)) == 4
 
 
 async def test_calls_are_not_nested_endlessly_over_hubs() -> None:
@@ -176,12 +189,11 @@ async def test_a_question_of_a_guest_reaches_the_caller(in_worker: bool) -> None
     async def ask(ctx: ToolContext) -> str:
         return (await ctx.ask("How many?")).action
 
-    async with joined_hubs(a=[], b=[] if in_worker else [ask]) as (a, b):
-        async with ToolWorker(b.server.address, [ask] if in_worker else []):
-            await a.knows("ask")
-            async with GRPCToolBridge(a.server.address, on_ask=accept) as bridge:
-                await bridge.initialize()
-                assert await soon(bridge.tools["ask"]()) == "accept"
+    async with offered(ask, in_worker) as (a, _):
+        await a.knows("ask")
+        async with GRPCToolBridge(a.server.address, on_ask=accept) as bridge:
+            await bridge.initialize()
+            assert await soon(bridge.tools["ask"]()) == "accept"
 
 
 @pytest.mark.parametrize("in_worker", [False, True])
@@ -192,36 +204,34 @@ async def test_progress_and_logs_of_a_guest_reach_the_hub_of_its_session(in_work
         ctx.progress(1, 2, "half")
         await go.wait()
 
-    async with joined_hubs(a=[], b=[] if in_worker else [work]) as (a, b):
-        async with ToolWorker(b.server.address, [work] if in_worker else []):
-            await a.knows("work")
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                session = a.hub.store.sessions()[0]
-                call = asyncio.ensure_future(bridge.tools["work"]())
-                await until(lambda: any(one.progress for one in session.calls or ()))  # type: ignore[attr-defined]
-                go.set()
-                await soon(call)
+    async with offered(work, in_worker) as (a, _):
+        await a.knows("work")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            session = a.hub.store.sessions()[0]
+            call = asyncio.ensure_future(bridge.tools["work"]())
+            await until(lambda: any(one.progress for one in session.calls or ()))  # type: ignore[attr-defined]
+            go.set()
+            await soon(call)
 
 
-async def test_the_id_of_a_call_is_the_same_at_both_hubs_and_at_the_worker() -> None:
+async def test_the_id_of_a_call_is_the_same_at_both_hubs_and_at_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     async def who(ctx: ToolContext) -> str:
         return ctx.request_id
 
-    async with joined_hubs(a=[], b=[]) as (a, b), ToolWorker(b.server.address, [who]):
+    async with offered(who, True) as (a, b):
         await a.knows("who")
+        seen: list[str] = []
+        end = b.hub.admission.end
+
+        def noted(call: Any, *args: Any, **more: Any) -> int:
+            seen.append(call.request_id)
+            return end(call, *args, **more)
+
+        monkeypatch.setattr(b.hub.admission, "end", noted)
         async with a.open_bridge() as bridge:
             await bridge.initialize()
-            seen: list[str] = []
-            end, b.hub.admission.end = (
-                b.hub.admission.end,
-                lambda *args, **kwargs: (
-                    seen.append(args[0].request_id),
-                    end(*args, **kwargs),
-                )[1],
-            )
-            call_id = await soon(bridge.tools["who"]())
-            assert seen == [call_id]
+            assert [await soon(bridge.tools["who"]())] == seen
 
 
 async def test_a_worker_of_the_own_hub_is_called_while_it_has_room() -> None:
@@ -236,16 +246,15 @@ async def test_a_worker_of_the_own_hub_is_called_while_it_has_room() -> None:
 
         return work
 
-    async with joined_hubs(a=[], b=[]) as (a, b), ToolWorker(a.server.address, [make("a")], capacity=1):
-        async with ToolWorker(b.server.address, [make("b")], capacity=1):
-            await until(lambda: a.hub.workers.peers() and a.peer("b").tools)
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                calls = [asyncio.ensure_future(bridge.tools["work"]()) for _ in range(3)]
-                await until(lambda: len(entered) == 2)
-                assert sorted(entered) == ["a", "b"]
-                go.set()
-                assert sorted((await soon(asyncio.gather(*calls)))[:2]) == ["a", "b"]
+    async with joined_hubs(a=[], b=[]) as (a, b), worker(a, make("a")), worker(b, make("b")):
+        await until(lambda: a.hub.workers.peers() and a.peer("b").tools)
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            calls = [asyncio.ensure_future(bridge.tools["work"]()) for _ in range(3)]
+            await until(lambda: len(entered) == 2)
+            assert sorted(entered) == ["a", "b"]
+            go.set()
+            assert sorted((await soon(asyncio.gather(*calls)))[:2]) == ["a", "b"]
 
 
 async def test_calls_that_wait_are_served_by_whichever_hub_has_room_first() -> None:
@@ -260,16 +269,15 @@ async def test_calls_that_wait_are_served_by_whichever_hub_has_room_first() -> N
 
         return work
 
-    async with joined_hubs(a=[], b=[]) as (a, b), ToolWorker(a.server.address, [make("a")], capacity=1):
-        async with ToolWorker(b.server.address, [make("b")], capacity=1):
-            await until(lambda: a.hub.workers.peers() and a.peer("b").tools)
-            async with a.open_bridge() as bridge:
-                await bridge.initialize()
-                calls = [asyncio.ensure_future(bridge.tools["work"]()) for _ in range(6)]
-                gates["b"].set()
-                await until(lambda: ran == ["b"] * 5)
-                gates["a"].set()
-                assert sorted(await soon(asyncio.gather(*calls))) == ["a"] + ["b"] * 5
+    async with joined_hubs(a=[], b=[]) as (a, b), worker(a, make("a")), worker(b, make("b")):
+        await until(lambda: a.hub.workers.peers() and a.peer("b").tools)
+        async with a.open_bridge() as bridge:
+            await bridge.initialize()
+            calls = [asyncio.ensure_future(bridge.tools["work"]()) for _ in range(6)]
+            gates["b"].set()
+            await until(lambda: ran == ["b"] * 5)
+            gates["a"].set()
+            assert sorted(await soon(asyncio.gather(*calls))) == ["a"] + ["b"] * 5
 
 
 async def test_a_call_of_another_hub_goes_to_no_third_hub() -> None:

@@ -258,6 +258,7 @@ async def test_the_hub_says_what_it_is(serve: Serve, servers: list[BridgeServer]
         assert found.pop("uptime_seconds") > 0
         assert found.pop("version")
         assert found == {
+            "name": "",
             "epoch": server.hub.store.revisions.epoch, "python": platform.python_version(), "address": server.address,
             "serving": True, "needs_token": False, "injects_faults": False, "sessions": 1, "tools": 4, "workers": 1,
             "durable": False, "store_failure": "", "connections": 1, "active_calls": 1, "agent_runs": 0,

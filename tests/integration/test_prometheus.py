@@ -215,7 +215,7 @@ async def test_what_a_cluster_counts_is_there_and_nothing_of_it_without_one() ->
         in_a_cluster(server)
         found = await values(server)
         _, metrics = await scrape(server, accept="application/openmetrics-text")
-    assert list(open_metrics(metrics))
+    assert list(open_metrics(metrics))  # type: ignore[no-untyped-call]  # as above
     hubs = {labels[0]: count for (name, labels), count in found.items() if name == "tool_bridge_cluster_hubs"}
     assert hubs == {"serving": 3, "cut off": 1, "gone": 2}
     assert found["tool_bridge_cluster_peer_calls_total", ("sent",)] == 7

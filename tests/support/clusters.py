@@ -140,6 +140,7 @@ class Cluster:
     """Three nodes and hubs.
 
     Args:
+        folder: Where the logs of hubs are.
         nodes: The nodes.
         hubs: The hubs, not started.
         to_nodes: The wires of each hub to the nodes, by the name of the hub.
@@ -149,12 +150,14 @@ class Cluster:
 
     def __init__(
         self,
+        folder: Path,
         nodes: NatsNodes,
         hubs: Sequence[HubProcess],
         to_nodes: Mapping[str, Sequence[Wire]],
         to_hubs: Mapping[str, Wire],
         routes: Mapping[tuple[str, str], Wire],
     ) -> None:
+        self.folder = folder
         self.nodes = nodes
         self.hubs = tuple(hubs)
         self._to_nodes, self._to_hubs, self._routes = to_nodes, to_hubs, routes
@@ -241,7 +244,7 @@ def three_hubs(
         hubs.append(HubProcess(name, folder, f"nats://{','.join(addresses)}", options, given))
         if wires is not None:
             to_hubs[name] = wires.to(hubs[-1].address)
-    cluster = Cluster(nodes, hubs, to_nodes, to_hubs, routes or {})
+    cluster = Cluster(folder, nodes, hubs, to_nodes, to_hubs, routes or {})
     try:
         yield cluster
     finally:

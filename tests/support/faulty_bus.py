@@ -4,6 +4,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from grpc_tool_bridge.cluster.appending import Appender
 from grpc_tool_bridge.cluster.bus import Bus, new_message_id
 from grpc_tool_bridge.cluster.errors import AppendError, MaybeStoredError, NotStoredError
 
@@ -22,6 +25,7 @@ class FaultyBus:
         fates: What becomes of the next appends; those after them are done.
         appended: Subjects of all appends that were tried.
         purged: Subjects and numbers of all purges.
+        has_failed: Whether the last append has failed.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -29,6 +33,7 @@ class FaultyBus:
         self.fates: deque[str] = deque()
         self.appended: list[str] = []
         self.purged: list[tuple[str, int]] = []
+        self.has_failed = False
         self._late: list[tuple[Any, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -47,6 +52,7 @@ class FaultyBus:
         self.appended.append(subject)
         fate = self.fates.popleft() if self.fates else DONE
         message_id = message_id or new_message_id()
+        self.has_failed = fate != DONE
         if fate == REFUSED:
             raise NotStoredError("not stored: a test says so")
         if fate == LATE:
@@ -72,3 +78,14 @@ class FaultyBus:
     async def purge(self, subject: str, up_to: int) -> int:
         self.purged.append((subject, up_to))
         return await self._bus.purge(subject, up_to)
+
+
+def no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has no message tried again once a ``FaultyBus`` has failed, however long it might be."""
+
+    async def may_try(self: Appender, until: float) -> bool:
+        bus: Any = self.bus
+        has_failed, bus.has_failed = bus.has_failed, False
+        return not has_failed
+
+    monkeypatch.setattr(Appender, "_may_try", may_try)

@@ -123,7 +123,7 @@ class SharedStore:
         self.book.reserved[self.incarnation] = up_to
         return _settled(None)
 
-    def _change(self, session_id: str, apply: Callable[[_Chain], None], settled: Settled | None = None) -> Write:
+    def _change(self, session_id: str, apply: Callable[[_Chain], object], settled: Settled | None = None) -> Write:
         chain = self.book.chains.get(session_id)
         if chain is None or chain.owner != self.incarnation or chain.ended is not None:
             return _settled(settled, StoreError(f"session {session_id!r} has moved"))

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.cluster import changes
 from grpc_tool_bridge.cluster.appending import (
     PAUSE_SECONDS,
@@ -324,9 +325,7 @@ class Chain:
                 until = time.monotonic() + WRITE_TIMEOUT_SECONDS
                 message = await self._appender.last(self._subject, until)
                 if message is not None and not is_tombstone(message):
-                    raise AlreadyExistsError(
-                        f"session {self.session_id!r} exists already; attach to it, or choose another id"
-                    ) from None
+                    raise exists_error(self.session_id) from None
                 self.last = message.sequence if message is not None else 0
             else:
                 return
@@ -401,7 +400,12 @@ class Chain:
         """Writes the chain anew, and removes what came before."""
         self.image.sweep(time.time())
         pieces = [JournalBody(snapshot=True).SerializeToString()]
-        pieces += [JournalBody(changes=[change]).SerializeToString() for change in self.image.snapshot()]
+        turns = Turns()
+        # Nothing else of the session is stored meanwhile.
+        for change in self.image.snapshot():
+            pieces.append(JournalBody(changes=[change]).SerializeToString())
+            if turns.due:
+                await turns.give()
         body = b"".join(pieces)
         if self.count <= LONG_COUNT and self.size <= LONG_TIMES * len(body):
             # Most of it is what the session still has.
@@ -428,6 +432,11 @@ class Chain:
 def is_tombstone(message: Message) -> bool:
     """Returns whether a message says that a session has ended: nothing else in a chain is deleted after a time."""
     return "Nats-TTL" in message.headers
+
+
+def exists_error(session_id: str) -> ToolBridgeError:
+    """Returns the error for a session that begins though there is one."""
+    return AlreadyExistsError(f"session {session_id!r} exists already; attach to it, or choose another id")
 
 
 def moved_error(session_id: str) -> ToolBridgeError:

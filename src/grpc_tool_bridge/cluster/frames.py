@@ -324,8 +324,6 @@ class NatsStream(PushStream):
             self._ended(None)
         elif kind != ACK:
             raise ProtocolError(f"a message of the unknown kind {kind} came; both hubs need versions that fit together")
-        elif not self._waiting:
-            self._taken = self._received
 
     def _check_size(self, size: int) -> None:
         if not 0 < size <= MAX_FRAME_BYTES:
@@ -369,9 +367,6 @@ class NatsStream(PushStream):
                 self._receiver.on_frames((frame,))
         finally:
             self._passing_on = False
-        if not self._waiting and not self._parts:
-            # Acknowledgements among the frames are taken with them.
-            self._taken = self._received
         if self._owed_bytes >= WINDOW_BYTES // 4 or self._owed_messages >= WINDOW_MESSAGES // 4:
             self._acknowledge()
         if self._end is not None and not self._waiting and self._receiver is not None and not self._end_told:

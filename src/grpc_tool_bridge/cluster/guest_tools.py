@@ -50,6 +50,7 @@ class GuestTools:
         self._offering = offering
         self._owner_of = owner_of
         self._tasks = TaskSet()
+        offering.on_empty = guests.release
         # Sessions whose owner is not known.
         self._homeless: dict[str, None] = {}
 

@@ -20,16 +20,21 @@ class ClusterHold:
 
     Attributes:
         here: The hold at this hub; None while the session is elsewhere.
-        is_needed: Whether the session may still exist.
+        has_ended: Whether another hub has said that the session is no more.
     """
 
-    __slots__ = ("_holds", "here", "is_needed", "session_id")
+    __slots__ = ("_holds", "has_ended", "here", "session_id")
 
     def __init__(self, holds: "Holds", session_id: str) -> None:
         self._holds = holds
         self.session_id = session_id
         self.here: SessionHold | None = None
-        self.is_needed = True
+        self.has_ended = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the session may still exist."""
+        return not self.has_ended and (self.here is None or self.here.is_needed)
 
     def release(self) -> None:
         """Releases it."""
@@ -103,6 +108,6 @@ class Holds:
             # Its hub may be gone; whoever takes it lets it be idle from then on.
             return
         for hold in () if exists else self._of.get(session_id, ()):
-            hold.is_needed = False
+            hold.has_ended = True
         if not exists:
             self._of.pop(session_id, None)

@@ -299,7 +299,7 @@ class SessionImage:
         )
 
     def snapshot(self, now: float | None = None) -> Iterator[JournalChange]:
-        """Yields the changes that make such an image of an empty one; it must not change meanwhile."""
+        """Yields the changes that make such an image of an empty one; what is swept meanwhile may be among them."""
         now = time.time() if now is None else now
         bare = StoredSession(self.session_id, self.created_at, self.metadata, self.config)
         yield changes.create(bare, floor=self.floor, lost_delete=self.lost_delete)
@@ -312,7 +312,7 @@ class SessionImage:
                 yield changes.delete_variable(change)
             else:
                 yield changes.set_variable(change.variable, change.previous, secret=change.secret)
-        for key, call in (self._calls or _NO_CALLS).items():
+        for key, call in list((self._calls or _NO_CALLS).items()):
             if not call.is_over(now):
                 yield from changes.kept_call(key, call)
         for agent_id, definition in (self._agents or {}).items():

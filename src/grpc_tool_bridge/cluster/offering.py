@@ -6,7 +6,7 @@ link, and from then on what has changed.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from grpc_tool_bridge.aio.tasks import TaskSet
@@ -117,6 +117,8 @@ class Offering:
         self._timer: asyncio.TimerHandle | None = None
         # What every hub is told; None: it has to be made.
         self._shared: dict[Key, Offer] | None = None
+        # Called with each session whose owner was told that workers of this hub offer it no more tools.
+        self.on_empty: Callable[[str], None] | None = None
         self._throttled = ThrottledLog(_log)
         self._registry.on_offers.append(self._changed)
 
@@ -178,8 +180,11 @@ class Offering:
             raise refused[session_id]
 
     def forget_session(self, session_id: str) -> None:
-        """Offers nothing more for a session: it has ended, or is here now."""
+        """Offers nothing more for a session: it has ended or moved, and with it what its owner was told."""
         self._owners.pop(session_id, None)
+        for peer in self._peers.values():
+            for key in [key for key in peer.told if key[0] == session_id]:
+                del peer.told[key]
 
     def sessions_of(self, incarnation: str) -> list[str]:
         """Returns the sessions that are offered tools at a hub."""
@@ -236,14 +241,7 @@ class Offering:
             ToolBridgeError: The hub cannot be told, or refused tools of no session.
         """
         wanted, told, link, links = await self._wanted(peer), peer.told, peer.link, peer.links
-        gone = [key for key, offer in told.items() if key not in wanted or _is_another(offer, wanted[key])]
-        for session_id, tool_ids in _by_session(gone):
-            await link.unregister(
-                UnregisterToolsRequest(session_id=session_id, tool_ids=tool_ids, worker_id=self._worker_id)
-            )
-        if links == peer.links:
-            for key in gone:
-                told.pop(key, None)
+        await self._withdraw(peer, wanted)
         new = {key: offer for key, offer in wanted.items() if told.get(key) != offer or key in peer.doubted}
         peer.doubted.clear()
         refused: dict[str, ToolBridgeError] = {}
@@ -256,9 +254,30 @@ class Offering:
             if links == peer.links:
                 # What was refused is tried again only when it has changed.
                 told.update((key, new[key]) for key in keys)
+        self._forget_empty(link.hub.incarnation)
         for session_id, error in refused.items():
             self._throttled.warning("hub %s refused tools of session %s: %s", link.hub.name, session_id, error)
         return refused
+
+    async def _withdraw(self, peer: "_Peer", wanted: Offers) -> None:
+        """Withdraws what a hub was told and is no longer offered, or is another tool now."""
+        told, links = peer.told, peer.links
+        gone = [key for key, offer in told.items() if key not in wanted or _is_another(offer, wanted[key])]
+        for session_id, tool_ids in _by_session(gone):
+            request = UnregisterToolsRequest(session_id=session_id, tool_ids=tool_ids, worker_id=self._worker_id)
+            await peer.link.unregister(request)
+        if links == peer.links:
+            for key in gone:
+                told.pop(key, None)
+
+    def _forget_empty(self, incarnation: str) -> None:
+        """Forgets the sessions of a hub for which there are no tools any more, now that it was told."""
+        for session_id in self.sessions_of(incarnation):
+            guest = self._store.guests.get(session_id)
+            if guest is None or not (guest.tools and guest.tools.count):
+                self._owners.pop(session_id)
+                if self.on_empty is not None:
+                    self.on_empty(session_id)
 
     async def _wanted(self, peer: "_Peer") -> dict[Key, Offer]:
         shared = self._shared

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.cluster.appending import Appender
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.chain import Chain, moved_error
@@ -28,6 +29,10 @@ OnLost = Callable[[Sequence[str], str], None]
 PAUSE_SECONDS = 0.1
 # How long a hub that stands alone waits until the lease of its earlier life has ended.
 ALONE_SECONDS = 10.0
+# How long a hub that ends waits until all is stored.
+CLOSE_SECONDS = 10.0
+# Answers that are no longer kept are freed so often.
+SWEEP_SECONDS = 30.0
 # Sessions that are taken at once when a hub begins.
 TAKEN_AT_ONCE = 32
 
@@ -49,6 +54,7 @@ class OwnedSessions:
         appender: Appends for the present life.
         ended: Why sessions ended here, by id, with the sequence of the message that says so, the latest last.
         on_lost: What is told of sessions that moved.
+        fenced: Writes that were refused because another hub had taken the session.
     """
 
     def __init__(self, bus: Bus, settings: Settings, info: Mapping[str, Any]) -> None:
@@ -66,6 +72,7 @@ class OwnedSessions:
         self.appender = self._new_appender()
         self.ended: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self.on_lost: list[OnLost] = []
+        self.fenced = 0
 
     @property
     def waiting(self) -> int:
@@ -88,6 +95,20 @@ class OwnedSessions:
         await self.lease.begin(**self._info)
         self.appender = self._new_appender()
         await self.leases.open()
+        self._tasks.spawn(self._sweep_always(), "sweep of kept answers")
+
+    async def _sweep_always(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await self.sweep(time.time())
+
+    async def sweep(self, now: float) -> None:
+        """Frees what sessions no longer keep at a time, in seconds since the epoch; yields to other tasks."""
+        turns = Turns()
+        for chain in list(self._chains.values()):
+            chain.image.sweep(now)
+            if turns.due:
+                await turns.give()
 
     async def alone(self) -> None:
         """Waits until no other hub has a lease.
@@ -112,7 +133,11 @@ class OwnedSessions:
 
     async def hand_over(self) -> None:
         """Stores what waits, and gives all sessions back: from then on, any other hub may take them."""
-        await asyncio.gather(*(chain.idle() for chain in list(self._chains.values())))
+        idle = [asyncio.ensure_future(chain.idle()) for chain in list(self._chains.values())]
+        if idle:
+            _, late = await asyncio.wait(idle, timeout=CLOSE_SECONDS)
+            for waiting in late:
+                waiting.cancel()
         self.appender.lose("the hub ends")
         await self.appender.tasks.aclose()
         await self._tasks.aclose()
@@ -188,6 +213,7 @@ class OwnedSessions:
         self.drop(chain)
         if error is not None:
             if was_mine and chain.is_begun:
+                self.fenced += 1
                 self._tell_lost([chain.session_id], error.message)
             return
         self.remember(chain.session_id, chain.image.ended or "", chain.last)

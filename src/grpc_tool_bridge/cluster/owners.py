@@ -13,7 +13,7 @@ from grpc_tool_bridge.cluster.peers import PeerLink
 from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan, Owned, Place
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.session import Session
-from grpc_tool_bridge.errors import UnavailableError
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
 
 # Owners that are remembered, at some hundred bytes each; beyond, the least recently used ones are read again.
 MAX_KNOWN = 100_000
@@ -52,7 +52,7 @@ class Owners:
         self._certainty = certainty
         # The incarnations of hubs, by session; the least recently used first.
         self._known: OrderedDict[str, str] = OrderedDict()
-        self._finding: dict[str, asyncio.Task[Place]] = {}
+        self._finding: dict[str, asyncio.Task[Place | ToolBridgeError]] = {}
         self._tasks = TaskSet()
 
     async def aclose(self) -> None:
@@ -140,12 +140,20 @@ class Owners:
         """Returns where a session is, after taking it if its owner is gone; Orphan: it could not be taken now."""
         finding = self._finding.get(session_id)
         if finding is None:
-            finding = self._tasks.spawn(self._look(session_id), "find a session")
+            finding = self._tasks.spawn(self._looked(session_id), "find a session")
             self._finding[session_id] = finding
             finding.add_done_callback(lambda _: self._finding.pop(session_id, None))
-            # Those who wait raise it.
-            finding.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(finding)
+        found = await asyncio.shield(finding)
+        if isinstance(found, ToolBridgeError):
+            raise found
+        return found
+
+    async def _looked(self, session_id: str) -> Place | ToolBridgeError:
+        """Returns where a session is, or the error for those who wait: it is no fault of this hub."""
+        try:
+            return await self._look(session_id)
+        except ToolBridgeError as error:
+            return error
 
     async def _look(self, session_id: str) -> Place:
         store = self._hub.store

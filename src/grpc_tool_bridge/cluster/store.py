@@ -10,7 +10,7 @@ from typing import Any
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster import changes, pending
 from grpc_tool_bridge.cluster.bus import Bus
-from grpc_tool_bridge.cluster.chain import Chain
+from grpc_tool_bridge.cluster.chain import Chain, exists_error
 from grpc_tool_bridge.cluster.facts import EPOCH, SharedRevisions, make_once
 from grpc_tool_bridge.cluster.image import SessionImage
 from grpc_tool_bridge.cluster.lease import Lease
@@ -159,6 +159,11 @@ class NatsStore:
         """That of this hub, which has another incarnation once it was lost. Raises as ``bus``."""
         return self._open().lease
 
+    @property
+    def fenced(self) -> int:
+        """Writes that were refused because another hub had taken the session; raises as ``bus``."""
+        return self._open().fenced
+
     def is_certain(self) -> bool:
         """Whether no other hub can have taken what this one owns."""
         return self._owned is not None and self._owned.lease.is_certain()
@@ -274,10 +279,14 @@ class NatsStore:
     # ---------------------------------------------------------------------------------------------------- sessions
 
     def create_session(self, session: StoredSession, settled: Settled | None = None) -> Write:
-        """See ``DurableStore``; an AlreadyExistsError where another hub has such a session."""
+        """See ``DurableStore``; an AlreadyExistsError where this hub or another has such a session."""
         message = changes.create(session)
         if self._owned is None:
             return _refused(PendingChange(message, settled=settled))
+        if self._owned.chain(session.session_id) is not None:
+            write = PendingChange(message, settled=settled)
+            write.settle(exists_error(session.session_id))
+            return write
         chain = self._owned.begin(session.session_id)
         begun = partial(self._begun, chain, settled)
         return chain.submit(PendingChange(message, partial(SessionImage.create, session=session), begun))

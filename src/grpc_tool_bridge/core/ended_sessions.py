@@ -20,6 +20,9 @@ class EndedSessions:
         # The earliest first.
         self._why: OrderedDict[str, str] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._why)
+
     def remember(self, session_id: str, why: str) -> None:
         """Notes why a session has ended."""
         self._why[session_id] = why

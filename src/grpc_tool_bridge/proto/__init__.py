@@ -1,1 +1,1 @@
-"""Generated from ``proto/dspex_bridge.proto``; ``make proto`` makes it anew."""
+"""Generated from ``proto/*.proto``; ``make proto`` makes it anew."""

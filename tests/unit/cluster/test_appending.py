@@ -10,7 +10,7 @@ from grpc_tool_bridge.cluster.appending import Appender, BehindError, NotAppende
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.commit_metrics import CommitMetrics
-from support.faulty_bus import LATE, REFUSED, UNHEARD, FaultyBus
+from support.faulty_bus import LATE, REFUSED, UNHEARD, FaultyBus, no_second_try
 from support.waiting import soon, turns
 
 
@@ -32,8 +32,8 @@ class Hub:
         self.metrics = CommitMetrics()
         self.appender = Appender(bus, "one", lambda: self.is_certain, Settings(), self.metrics)  # type: ignore[arg-type]
 
-    async def append(self, subject: str, last: int = 0, seconds: float = 20.0) -> int:
-        return await self.appender.append(subject, b"data", last=last, until=time.monotonic() + seconds)
+    async def append(self, subject: str, last: int = 0) -> int:
+        return await self.appender.append(subject, b"data", last=last, until=time.monotonic() + 60.0)
 
 
 @pytest.fixture
@@ -69,10 +69,10 @@ async def test_a_message_that_another_came_before_is_surely_not_stored(
 async def test_what_is_given_up_says_whether_it_may_be_stored(
     hub: Hub, faulty: FaultyBus, subject: str, fate: str, is_unsure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(appending, "PAUSE_SECONDS", 0.2)
+    no_second_try(monkeypatch)
     faulty.fates.append(fate)
     with pytest.raises(NotAppendedError) as caught:
-        await soon(hub.append(subject, seconds=0.1))
+        await soon(hub.append(subject))
     assert bool(caught.value.message_id) is is_unsure
     assert ("not known" in caught.value.error().message) is is_unsure
     assert hub.appender.failure

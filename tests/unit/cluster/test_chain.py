@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from grpc_tool_bridge.cluster import appending, chain, changes, pending
+from grpc_tool_bridge.cluster import chain, changes, pending
 from grpc_tool_bridge.cluster.appending import Appender
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.chain import Chain
@@ -21,7 +21,7 @@ from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ToolBridgeError
-from support.faulty_bus import DONE, LATE, REFUSED, UNHEARD, FaultyBus
+from support.faulty_bus import DONE, LATE, REFUSED, UNHEARD, FaultyBus, no_second_try
 from support.waiting import soon, turns, until
 
 SETTINGS = Settings(watch_history=20)
@@ -104,9 +104,7 @@ async def other(owner: Owner) -> AsyncIterator[Owner]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No change waits for more than one try."""
-    monkeypatch.setattr(chain, "WRITE_TIMEOUT_SECONDS", 0.02)
-    monkeypatch.setattr(appending, "PAUSE_SECONDS", 0.02)
+    no_second_try(monkeypatch)
 
 
 async def error_of(write: PendingChange) -> ToolBridgeError:
@@ -332,12 +330,10 @@ async def test_a_value_that_is_larger_than_a_message_is_in_several(owner: Owner,
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fates", [[DONE, REFUSED], [DONE, LATE], [DONE, UNHEARD], [DONE, DONE, DONE, UNHEARD]])
 async def test_a_value_of_which_a_part_could_not_be_stored_does_not_count(
-    owner: Owner, other: Owner, fates: list[str], monkeypatch: pytest.MonkeyPatch
+    owner: Owner, other: Owner, fates: list[str]
 ) -> None:
     await soon(owner.set("x", 1))
     owner.bus.fates.extend(fates)
-    monkeypatch.setattr(chain, "WRITE_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(appending, "PAUSE_SECONDS", 1.0)
     await error_of(owner.set("x", 2, 1, size=3_000_000))
     await owner.bus.arrive()
     await soon(owner.set("y", 3))

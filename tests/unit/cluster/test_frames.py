@@ -332,9 +332,9 @@ def test_calls_and_answers_need_no_message_for_what_was_taken(ends: tuple[End, E
 
 def test_frames_in_many_parts_are_acknowledged_by_their_messages(ends: tuple[End, End]) -> None:
     ours, theirs = ends
-    ours.wire.part_bytes = 1_000
+    ours.wire.part_bytes = 100
     for _ in range(20):
-        ours.stream.send(b"x" * 400_000)
+        ours.stream.send(b"x" * 40_000)
         ours.pass_on(theirs)
         theirs.pass_on(ours)
         assert ours.stream.is_writable

@@ -52,7 +52,7 @@ async def remembers(ctx: ToolContext, value: int) -> int:
 
 @tool
 async def counts(ctx: ToolContext) -> int:
-    count = await ctx.get_variable("count", 0) + 1
+    count: int = await ctx.get_variable("count", 0) + 1
     await ctx.set_variable("count", count)
     return count
 

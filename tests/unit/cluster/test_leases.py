@@ -9,7 +9,7 @@ import pytest
 from grpc_tool_bridge.cluster import clock
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.hub_record import HubRecord
-from grpc_tool_bridge.cluster.lease import Lease
+from grpc_tool_bridge.cluster.lease import TERMS, Lease
 from grpc_tool_bridge.cluster.leases import Leases
 from support.buses import open_bus
 from support.nats_nodes import NatsNode, one_node, three_nodes
@@ -98,17 +98,52 @@ async def test_a_hub_that_renews_is_not_closed_by_a_judge_whose_watch_is_silent(
         assert (b.lost, a.names) == ([], ["a", "b"])
 
 
-async def test_a_judge_that_was_stopped_itself_gives_the_others_time_anew(
-    node: NatsNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with hubs(node.url, "a", "b", cluster="stopped") as (a, b):
-        later = clock.now() - 1_000
-        monkeypatch.setattr(clock, "now", lambda: later + 100_000)
-        await a.book.close_dead()
-        assert not a.lease.is_certain()
-        monkeypatch.undo()
-        assert ("b", "closed") not in a.told
-        assert b.lost == []
+@asynccontextmanager
+async def judge_of_a_silent_hub(bus: Bus) -> AsyncIterator[tuple[Leases, Lease]]:
+    """A book that nothing looks after, and a hub in it that has been silent for long."""
+    own, silent = Lease(bus), Lease(bus)
+    book = Leases(bus, own)
+    await own.begin(name="judge")
+    await silent.begin(name="silent")
+    await silent._tasks.aclose()
+    await book._read()
+    book._seen[silent.incarnation] = book._hearing_since = clock.now() - 100
+    try:
+        yield book, silent
+    finally:
+        await own.close()
+
+
+async def test_who_hears_its_own_renewals_closes_a_hub_that_is_silent(bus: Bus) -> None:
+    async with judge_of_a_silent_hub(bus) as (book, silent):
+        await book.close_dead()
+        assert [record.name for record in book.hubs()] == ["judge"]
+        found = await book.find(silent.incarnation)
+        assert found is not None
+        assert "so hub judge has closed it" in found.closed
+
+
+async def test_who_does_not_hear_its_own_renewals_closes_nobody(bus: Bus) -> None:
+    async with judge_of_a_silent_hub(bus) as (book, _):
+        book._heard_at = clock.now() - TERMS.term
+        await book.close_dead()
+        assert [record.name for record in book.hubs()] == ["judge", "silent"]
+
+
+async def test_who_did_not_hear_its_own_renewals_for_a_while_gives_the_others_time_anew(bus: Bus) -> None:
+    async with judge_of_a_silent_hub(bus) as (book, _):
+        book._heard_at = clock.now() - TERMS.term
+        book._hear()
+        await book.close_dead()
+        assert [record.name for record in book.hubs()] == ["judge", "silent"]
+
+
+async def test_who_is_not_certain_of_its_own_lease_closes_nobody(bus: Bus) -> None:
+    async with judge_of_a_silent_hub(bus) as (book, _):
+        await book._lease._tasks.aclose()
+        book._lease._certain_until = 0.0
+        await book.close_dead()
+        assert [record.name for record in book.hubs()] == ["judge", "silent"]
 
 
 async def test_a_hub_that_was_renewed_just_before_is_not_closed_by_who_did_not_hear_of_it(node: NatsNode) -> None:

@@ -28,8 +28,8 @@ async def linked(hub: SomeHub) -> AsyncIterator[tuple[OriginLink, DialledLink]]:
     try:
         yield OriginLink(link, "its hub"), link
     finally:
-        link.finish()
-        await soon(running)
+        running.cancel()
+        await asyncio.wait([running])
         await way.close()
 
 

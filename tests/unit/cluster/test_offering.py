@@ -15,6 +15,7 @@ from grpc_tool_bridge.core.sources import HubOffer
 from grpc_tool_bridge.errors import AlreadyExistsError, UnavailableError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tools.tool import as_tool
+from support.idle_link import IdleLink
 from support.joined_hubs import Name
 from support.waiting import soon, until
 
@@ -27,22 +28,6 @@ async def other() -> None: ...
 
 
 async def count() -> None: ...
-
-
-class Link:
-    """A worker's link that is never used."""
-
-    features: tuple[str, ...] = ()
-    peer = "worker"
-    open_calls = 0
-    on_writable = None
-
-    def calls(self) -> list[Any]:
-        return []
-
-    def ping(self) -> None: ...
-
-    def abort(self, why: str) -> None: ...
 
 
 class Registrar:
@@ -116,9 +101,9 @@ async def test_a_hub_is_told_everything_over_each_new_link(offering: Offering) -
 async def test_tools_of_workers_are_offered_with_what_these_take_together(hub: Hub, offering: Offering) -> None:
     peer = Registrar()
     offering.linked(peer)
-    register(hub, Link(), other, capacity=3)
+    register(hub, IdleLink(), other, capacity=3)
     await until(lambda: peer.limits.get(("", "other")) == 3)
-    second = Link()
+    second = IdleLink()
     register(hub, second, other, capacity=4, worker_id="v")
     await until(lambda: peer.limits[("", "other")] == 7)
     hub.workers.on_disconnect(second, "it is gone")
@@ -128,7 +113,7 @@ async def test_tools_of_workers_are_offered_with_what_these_take_together(hub: H
 async def test_a_tool_whose_workers_may_come_back_is_offered_without_room(hub: Hub, offering: Offering) -> None:
     peer = Registrar()
     offering.linked(peer)
-    link = Link()
+    link = IdleLink()
     register(hub, link, other)
     await until(lambda: ("", "other") in peer.limits)
     hub.workers.on_disconnect(link, "it is gone")
@@ -138,7 +123,7 @@ async def test_a_tool_whose_workers_may_come_back_is_offered_without_room(hub: H
 async def test_a_tool_that_goes_is_withdrawn(hub: Hub, offering: Offering) -> None:
     peer = Registrar()
     offering.linked(peer)
-    link = Link()
+    link = IdleLink()
     register(hub, link, other)
     await until(lambda: ("", "other") in peer.limits)
     hub.workers.unregister(link, "", ["other"])
@@ -173,12 +158,12 @@ async def test_a_tool_that_becomes_another_is_withdrawn_first(hub: Hub, offering
 async def test_what_came_from_a_hub_is_not_offered_on(hub: Hub, offering: Offering) -> None:
     peer = Registrar()
     offering.linked(peer)
-    register(hub, Link(), other, worker_id="hub:c", is_peer=True)
-    register(hub, Link(), count, worker_id="v")
+    register(hub, IdleLink(), other, worker_id="hub:c", is_peer=True)
+    register(hub, IdleLink(), count, worker_id="v")
     await until(lambda: ("", "count") in peer.limits)
     assert ("", "other") not in peer.limits
     # Once an own worker offers it, it is.
-    register(hub, Link(), other)
+    register(hub, IdleLink(), other)
     await until(lambda: peer.limits.get(("", "other")) == 3)
 
 
@@ -238,7 +223,7 @@ async def test_a_hub_that_is_gone_is_told_nothing(hub: Hub, offering: Offering) 
     offering.gone("b")
     offering.gone("b")
     told = peer.requests
-    register(hub, Link(), other)
+    register(hub, IdleLink(), other)
     with pytest.raises(UnavailableError, match="cannot be reached"):
         await offering.offer_session("s", "b")
     assert peer.requests == told
@@ -246,7 +231,7 @@ async def test_a_hub_that_is_gone_is_told_nothing(hub: Hub, offering: Offering) 
 
 def guest_tool(hub: Hub, session_id: str) -> RegisteredTool:
     hub.store.guests[session_id] = guest = new_guest(session_id)
-    link: Any = Link()
+    link: Any = IdleLink()
     spec = as_tool(other).spec
     hub.workers.register(link, pb.RegisterToolsRequest(session_id=session_id, tools=[spec], worker_id="w", capacity=2))
     assert guest.tools is not None
@@ -278,8 +263,8 @@ async def test_a_refusal_of_a_tool_for_a_session_is_raised(hub: Hub, offering: O
 
 async def test_room_is_what_the_workers_have_left(hub: Hub, offering: Offering) -> None:
     assert offering.room == 0
-    link = Link()
+    link = IdleLink()
     register(hub, link, other, capacity=3)
     link.open_calls = 1
-    register(hub, Link(), other, worker_id="hub:c", is_peer=True)
+    register(hub, IdleLink(), other, worker_id="hub:c", is_peer=True)
     assert offering.room == 2

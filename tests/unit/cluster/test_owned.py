@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from grpc_tool_bridge.cluster import changes
+from grpc_tool_bridge.cluster import owned as owned_module
 from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.changes import KeptCall
 from grpc_tool_bridge.cluster.owned import OwnedSessions
 from grpc_tool_bridge.cluster.pending import PendingChange
 from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan
@@ -80,3 +82,28 @@ async def test_all_is_stored_before_a_hub_gives_its_sessions_back(owned: OwnedSe
     taken = await soon(other.take("s"))
     assert taken.image.call("k") is not None
     await other.aclose()
+
+
+async def test_answers_of_a_session_that_nobody_writes_to_are_freed_once_they_are_over(owned: OwnedSessions) -> None:
+    await begin(owned, "s")
+    chain = owned.chain("s")
+    assert chain is not None
+    chain.image.set_call("k", KeptCall(b"d", 500.0, b"answer"))
+    await owned.sweep(499.0)
+    assert chain.image.call("k") is not None
+    await owned.sweep(500.0)
+    assert chain.image.call("k") is None
+
+
+async def test_a_hub_that_ends_while_nats_is_away_says_that_nobody_knows(
+    owned: OwnedSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(owned, "s")
+    chain = owned.chain("s")
+    assert chain is not None
+    monkeypatch.setattr(owned_module, "CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(owned.appender, "is_certain", lambda: False)
+    write = chain.submit(PendingChange(changes.begin_call("k", b"d")))
+    await soon(owned.aclose())
+    with pytest.raises(StoreError, match="not known"):
+        await soon(write)

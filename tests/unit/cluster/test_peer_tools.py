@@ -13,6 +13,7 @@ from grpc_tool_bridge.core.sources import HubOffer
 from grpc_tool_bridge.core.workers.backend import backend_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.tools.tool import as_tool
+from support.idle_link import IdleLink
 from support.waiting import until
 
 
@@ -23,22 +24,6 @@ def work(kind: type = int) -> Any:
 
     work.__annotations__["a"] = kind
     return work
-
-
-class Link:
-    """A link that is never used."""
-
-    features: tuple[str, ...] = ()
-    peer = "peer"
-    open_calls = 0
-    on_writable = None
-
-    def calls(self) -> list[Any]:
-        return []
-
-    def ping(self) -> None: ...
-
-    def abort(self, why: str) -> None: ...
 
 
 @pytest.fixture
@@ -78,7 +63,7 @@ def crew(hub: Hub, name: str = "work") -> tuple[int, int]:
 
 
 async def test_a_tool_of_another_hub_is_registered_with_its_room(hub: Hub, tools: PeerTools) -> None:
-    link = Link()
+    link = IdleLink()
     answer = await offered(tools, link, work())
     assert answer.success
     assert answer.tool_ids == {"work": "work"}
@@ -92,17 +77,17 @@ async def test_a_tool_of_another_hub_is_registered_with_its_room(hub: Hub, tools
 
 
 async def test_other_hubs_and_own_workers_share_a_tool_with_one_schema(hub: Hub, tools: PeerTools) -> None:
-    await offered(tools, Link(), work())
-    await offered(tools, Link(), work(), name="c")
-    own(hub, Link(), work())
+    await offered(tools, IdleLink(), work())
+    await offered(tools, IdleLink(), work(), name="c")
+    own(hub, IdleLink(), work())
     assert crew(hub) == (1, 2)
 
 
 async def test_a_tool_with_another_schema_than_the_own_workers_is_left_out_and_said_once(
     hub: Hub, tools: PeerTools, caplog: pytest.LogCaptureFixture
 ) -> None:
-    own(hub, Link(), work())
-    link = Link()
+    own(hub, IdleLink(), work())
+    link = IdleLink()
 
     async def fine() -> None: ...
 
@@ -129,22 +114,22 @@ async def test_hubs_that_have_the_same_function_say_nothing_of_it(
 
 
 async def test_what_was_left_out_is_registered_once_the_own_is_gone(hub: Hub, tools: PeerTools) -> None:
-    link = Link()
+    link = IdleLink()
     own(hub, link, work())
-    await offered(tools, Link(), work(str))
+    await offered(tools, IdleLink(), work(str))
     hub.workers.unregister(link, "", ["work"])
     await until(lambda: crew(hub) == (0, 1))
 
 
 async def test_what_was_left_out_and_withdrawn_is_not_registered_later(hub: Hub, tools: PeerTools) -> None:
-    worker, link = Link(), Link()
+    worker, link = IdleLink(), IdleLink()
 
     async def fine() -> None: ...
 
     own(hub, worker, work())
     own(hub, worker, fine)
     await offered(tools, link, work(str))
-    other = Link()
+    other = IdleLink()
     await offered(tools, other, tool(name="fine")(work(str)), name="c")
     assert (await withdrawn(tools, link, "work", "unknown")).success
     hub.workers.unregister(worker, "", [])
@@ -154,14 +139,14 @@ async def test_what_was_left_out_and_withdrawn_is_not_registered_later(hub: Hub,
 
 @pytest.mark.parametrize("kind", [int, str])
 async def test_an_own_worker_takes_the_place_of_another_tool_of_a_peer(hub: Hub, tools: PeerTools, kind: type) -> None:
-    await offered(tools, Link(), work())
-    own(hub, Link(), work(kind))
+    await offered(tools, IdleLink(), work())
+    own(hub, IdleLink(), work(kind))
     assert crew(hub) == ((1, 1) if kind is int else (1, 0))
 
 
 @pytest.mark.parametrize("kind", [int, str])
 async def test_an_own_source_takes_the_place_of_any_tool_of_a_peer(hub: Hub, tools: PeerTools, kind: type) -> None:
-    await offered(tools, Link(), work())
+    await offered(tools, IdleLink(), work())
     refused = await HubOffer(hub.registry).replace([as_tool(work(kind))])
     assert refused == []
     assert hub.registry.by_name(None)["work"].tool is not None
@@ -169,47 +154,47 @@ async def test_an_own_source_takes_the_place_of_any_tool_of_a_peer(hub: Hub, too
 
 
 async def test_versions_of_an_own_worker_stand_beside_those_of_a_peer(hub: Hub, tools: PeerTools) -> None:
-    await offered(tools, Link(), tool(version="1")(work()))
-    own(hub, Link(), tool(version="2")(work(str)))
+    await offered(tools, IdleLink(), tool(version="1")(work()))
+    own(hub, IdleLink(), tool(version="2")(work(str)))
     assert sorted(hub.registry.by_name(None)) == ["work", "work@1"]
 
 
 async def test_the_own_function_is_kept(hub: Hub, tools: PeerTools) -> None:
     await HubOffer(hub.registry).replace([as_tool(work())])
-    answer = await offered(tools, Link(), work())
+    answer = await offered(tools, IdleLink(), work())
     assert answer.success
     assert not answer.tool_ids
     assert hub.registry.by_name(None)["work"].tool is not None
 
 
 async def test_a_hub_that_comes_back_takes_its_tools_over_even_if_they_are_others(hub: Hub, tools: PeerTools) -> None:
-    await offered(tools, Link(), work())
-    link = Link()
+    await offered(tools, IdleLink(), work())
+    link = IdleLink()
     await offered(tools, link, work(str))
     assert crew(hub) == (0, 1)
-    assert [peer.link for peer in hub.workers.peers()] == [link]
+    assert [peer.link for peer in hub.workers.peers()] == list[object]([link])
 
 
 async def test_tools_of_a_peer_are_withdrawn(hub: Hub, tools: PeerTools) -> None:
-    link = Link()
+    link = IdleLink()
     await offered(tools, link, work())
     assert (await withdrawn(tools, link, "work")).message == "1 tools removed"
     assert crew(hub) == (-1, -1)
     # Of a hub that has registered nothing.
-    assert (await withdrawn(tools, Link(), "work")).success
+    assert (await withdrawn(tools, IdleLink(), "work")).success
 
 
 async def test_a_tool_of_a_session_is_refused_if_its_name_is_taken_or_the_session_is_not_here(
     hub: Hub, tools: PeerTools
 ) -> None:
-    answer = await offered(tools, Link(), work(), session_id="s")
+    answer = await offered(tools, IdleLink(), work(), session_id="s")
     assert answer.error.type == "SessionNotFound"
     await hub.store.create_session("s")
-    worker: Any = Link()
+    worker: Any = IdleLink()
     spec = as_tool(work()).spec
     hub.workers.register(worker, pb.RegisterToolsRequest(tools=[spec], worker_id="w", session_id="s"))
-    assert (await offered(tools, Link(), work(), session_id="s")).success
-    answer = await offered(tools, Link(), work(str), session_id="s", name="c")
+    assert (await offered(tools, IdleLink(), work(), session_id="s")).success
+    answer = await offered(tools, IdleLink(), work(str), session_id="s", name="c")
     assert answer.error.type == "AlreadyExists"
 
 
@@ -218,11 +203,11 @@ async def test_tools_are_registered_over_a_link_alone_and_not_while_the_hub_shut
 ) -> None:
     assert (await offered(tools, None, work())).error.type == "ValidationError"
     hub.admission.draining = True
-    assert (await offered(tools, Link(), work())).error.type == "WorkerUnavailable"
+    assert (await offered(tools, IdleLink(), work())).error.type == "WorkerUnavailable"
 
 
 async def test_a_hub_that_drains_gets_nothing_of_what_was_left_out(hub: Hub, tools: PeerTools) -> None:
-    worker, link = Link(), Link()
+    worker, link = IdleLink(), IdleLink()
 
     async def marker() -> None: ...
 

@@ -110,6 +110,13 @@ async def test_a_session_that_another_hub_has_cannot_begin_here(one: HubStore, t
     await soon(one.set(1))
 
 
+async def test_a_session_that_this_hub_has_cannot_begin_again(one: HubStore) -> None:
+    await one.begin()
+    with pytest.raises(AlreadyExistsError, match="'s' exists already"):
+        await one.begin()
+    await soon(one.set(1))
+
+
 async def test_of_hubs_that_begin_a_session_at_once_one_has_it(one: HubStore, two: HubStore) -> None:
     outcomes = await soon(asyncio.gather(one.begin(), two.begin(), return_exceptions=True))
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AlreadyExistsError", "NoneType"]

@@ -10,12 +10,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from grpc_tool_bridge.aio import turns as turns_module
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.calls import session_ended
 from grpc_tool_bridge.core.hub import CAPABILITIES, Hub
+from grpc_tool_bridge.core.stored import StoredRun, StoredSession
+from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.errors import (
+    CallCancelledError,
     NotFoundError,
     ResourceExhaustedError,
     SessionExpiredError,
     SessionNotFoundError,
+    StoreError,
     UnavailableError,
     ValidationError,
 )
@@ -23,6 +28,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.methods import SERVICE_NAME
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
+from support.held_store import HeldStore
 from support.waiting import turns
 
 
@@ -460,3 +466,111 @@ async def test_a_session_that_is_attached_to_keeps_its_metadata_and_limits(hub: 
         assert (await hub.initialize_session(again)).resumed
         session = hub.store.peek("new")
         assert (dict(session.metadata), session.max_calls, session.caching) == ({"a": "1"}, 3, True)
+
+
+# ------------------------------------------------------------------------------------------- sessions that move
+
+
+async def _durable_hub() -> tuple[Hub, HeldStore]:
+    store = HeldStore(is_quick=True)
+    hub = Hub(durable=store)
+    await hub.restore()
+    return hub, store
+
+
+def _stored(**more: Any) -> StoredSession:
+    variable = Variable("x", serialize_value(1), "int", 8, 1.0, 1.0, 7, 8)
+    return StoredSession("s", 5.0, {"owner": "tests"}, variables=[variable], revision=7, above=500, **more)
+
+
+async def test_an_adopted_session_is_as_it_was_and_its_revisions_go_on_above() -> None:
+    hub, _ = await _durable_hub()
+    session = hub.adopt(_stored())
+    assert (session.created_at, dict(session.metadata)) == (5.0, {"owner": "tests"})
+    assert await hub.store.get_variable("s", "x") == 1
+    await hub.store.set_variable("s", "x", 2)
+    assert hub.store.variables("s").revision > 500
+
+
+async def test_a_watch_of_tools_begins_anew_at_a_hub_that_adopted_its_session() -> None:
+    hub, _ = await _durable_hub()
+    session = hub.adopt(_stored())
+    watch = hub.registry.watch(session, 400)
+    assert (await anext(watch)).operation == "reset"
+    await watch.aclose()
+
+
+async def test_the_runs_of_an_adopted_session_have_ended_and_its_agents_are_there() -> None:
+    hub, _ = await _durable_hub()
+    agent = pb.CreateReActAgentRequest(session_id="s", signature="a -> b")
+    hub.adopt(_stored(agents={"agent-1": agent}, runs=[StoredRun("run-1", "agent-1", b"", 1.0)]))
+    assert hub.agents.definitions("s") == {"agent-1": agent}
+    [run] = hub.agents.runs()
+    assert run.over
+    assert run.error_type == "RunInterrupted"
+    await hub.aclose()
+
+
+async def test_a_damaged_run_leaves_no_half_of_a_session() -> None:
+    hub, _ = await _durable_hub()
+    run = StoredRun("run-1", "agent-1", b"", 1.0, chunks=[(b"\xff", True)])
+    with pytest.raises(StoreError, match="is damaged"):
+        hub.adopt(_stored(runs=[run]))
+    assert "s" not in hub.store
+
+
+async def test_a_forgotten_session_is_neither_ended_nor_stored_and_its_watches_can_be_resumed() -> None:
+    hub, store = await _durable_hub()
+    await hub.store.create_session("s")
+    await hub.store.set_variable("s", "x", 1)
+    watches = [hub.store.variables("s").watch(), hub.registry.watch(hub.store.find("s"))]
+    waiting = [asyncio.ensure_future(anext(watch)) for watch in watches]
+    await asyncio.sleep(0)
+    done = list(store.done)
+    hub.forget("s", UnavailableError("session 's' moved to another hub"))
+    for one in waiting:
+        with pytest.raises(UnavailableError, match="moved"):
+            await one
+    assert store.done == done
+    with pytest.raises(SessionNotFoundError):
+        hub.store.find("s")
+    hub.forget("s", UnavailableError("again"))
+
+
+async def test_a_session_that_is_forgotten_while_it_ends_does_not_come_back() -> None:
+    store = HeldStore()
+    hub = Hub(durable=store)
+    restoring = asyncio.ensure_future(hub.restore())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.store()
+    await restoring
+    creating = asyncio.ensure_future(hub.store.create_session("s"))
+    await asyncio.sleep(0)
+    store.store()
+    session = await creating
+    ending = asyncio.ensure_future(hub.store.cleanup_session("s"))
+    await asyncio.sleep(0)
+    hub.forget("s", UnavailableError("session 's' moved to another hub"))
+    store.fail(StoreError("it is another hub's"))
+    with pytest.raises(StoreError):
+        await ending
+    assert "s" not in hub.store
+    assert isinstance(session.ended, UnavailableError)
+
+
+async def test_the_end_of_a_session_at_another_hub_is_remembered() -> None:
+    hub, _ = await _durable_hub()
+    hub.store.remember_ended("s", "it was removed")
+    with pytest.raises(SessionExpiredError, match="it was removed"):
+        hub.store.find("s")
+    hub.adopt(_stored())
+    hub.store.remember_ended("s", "it was removed")
+    assert hub.store.find("s").id == "s"
+
+
+async def test_calls_of_a_session_that_moves_end_with_an_error_that_can_be_retried() -> None:
+    error = session_ended(UnavailableError("session 's' moved to another hub"))
+    assert type(error) is UnavailableError
+    assert error.retryable
+    assert isinstance(session_ended(SessionExpiredError("it has ended")), CallCancelledError)

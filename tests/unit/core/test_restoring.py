@@ -79,7 +79,7 @@ async def test_what_ended_is_remembered_within_the_limit_and_not_of_an_id_that_i
     hub = Hub(Settings(ended_sessions=2), durable=store)
     ended = {"a": "1", "s": "2", "b": "3", "c": "4"}
     restore(StoredState("e", 0, [_session("s", 1)], ended), store, hub.store, hub.registry, hub.agents)
-    assert list(hub.store._ended) == ["b", "c"]
+    assert list(hub.store._ended._why) == ["b", "c"]
 
 
 async def test_who_followed_the_tools_of_an_earlier_life_is_told_all_of_them() -> None:

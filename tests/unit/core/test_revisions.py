@@ -3,7 +3,7 @@
 from typing import Any
 
 from grpc_tool_bridge.core.revisions import RESERVED, Revisions
-from grpc_tool_bridge.core.writes import Write
+from grpc_tool_bridge.core.writes import STORED, Write
 
 
 class Reservations:
@@ -58,3 +58,26 @@ def test_what_was_not_given_is_given_back() -> None:
     again: Any = Revisions()
     again.resume("kept", reserve.up_to[-1], reserve)
     assert again.next() > last
+
+
+def test_no_revision_up_to_one_of_another_hub_is_given() -> None:
+    revisions = Revisions()
+    assert revisions.next() == 1
+    revisions.advance(100)
+    assert revisions.next() == 101
+    revisions.advance(50)
+    assert revisions.next() > 101
+
+
+def test_revisions_above_those_of_another_hub_are_reserved() -> None:
+    reserved: list[int] = []
+
+    def reserve(up_to: int) -> Write:
+        reserved.append(up_to)
+        return STORED
+
+    revisions = Revisions()
+    revisions.resume("epoch", 10, reserve)
+    revisions.advance(10_000_000)
+    assert revisions.next() == 10_000_001
+    assert reserved[-1] > 10_000_001

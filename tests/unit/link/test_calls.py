@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     UnavailableError,
 )
-from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.calls import LOST_DETAIL, MAY_HAVE_BEGUN, NOT_BEGUN, WorkerCall, WorkerLostError
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkFrame, LinkStatus
 from support.waiting import soon
@@ -141,3 +141,33 @@ async def test_what_was_answered_is_lost_no_more() -> None:
     call.on_reply(b"answer")
     call.lost(WorkerLostError("too late", began=True))
     assert await soon(call.answer()) == b"answer"
+
+
+@pytest.mark.parametrize(("said", "began"), [(NOT_BEGUN, False), (MAY_HAVE_BEGUN, True), ("rubbish", True)])
+async def test_a_worker_that_another_hub_has_lost_is_lost(said: str, began: bool) -> None:
+    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=0, asker=None)
+    error = ErrorInfo(type="WorkerUnavailable", message="it is gone", details={LOST_DETAIL: said})
+    status = LinkStatus(code=14, message="it is gone", error=error)
+    remote = WorkerCall(cast("HubCall", owner), streaming=False, at_peer=True)
+    remote.on_end(status)
+    with pytest.raises(WorkerLostError, match="it is gone") as caught:
+        await soon(remote.answer())
+    assert caught.value.began is began
+    # A worker cannot say so.
+    remote = WorkerCall(cast("HubCall", owner), streaming=False)
+    remote.on_end(status)
+    with pytest.raises(UnavailableError) as refused:
+        await soon(remote.answer())
+    assert not isinstance(refused.value, WorkerLostError)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_only_another_hub_is_told_of_the_call_above(asks: bool) -> None:
+    asker = SimpleNamespace(can_ask=True) if asks else None
+    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=2, asker=asker)
+    at_worker = WorkerCall(cast("HubCall", owner), streaming=False, above=7)
+    at_peer = WorkerCall(cast("HubCall", owner), streaming=False, above=7, at_peer=True)
+    assert b"tool-bridge-above" not in at_worker.prefix
+    assert b"tool-bridge-above" in at_peer.prefix
+    assert b"tool-bridge-depth" in at_peer.prefix
+    assert (b"tool-bridge-asks" in at_peer.prefix) is asks

@@ -562,3 +562,33 @@ async def test_closing_waits_no_longer_than_the_grace_for_a_peer_that_does_not_r
 async def test_closing_where_there_is_no_link_is_nothing(desk: Desk) -> None:
     await desk.server.close(PATIENCE)
     assert len(desk.server) == 0
+
+
+async def test_a_paused_server_sends_its_peers_away_and_takes_no_links_until_it_goes_on() -> None:
+    server = LinkServer(SomeHub(), Settings())
+    peer = Peer(server)
+    await until(lambda: peer.link.peer is not None)
+    server.pause("this hub is cut off", 1.0)
+    await until(lambda: any(isinstance(event, Draining) for event in peer.events))
+    refused = Peer(server)
+    with pytest.raises(UnavailableError, match="this hub is cut off"):
+        await refused.serving
+    server.resume()
+    again = Peer(server)
+    await until(lambda: again.link.peer is not None)
+    for one in (peer, refused, again):
+        one.serving.cancel()
+        one.running.cancel()
+    await asyncio.wait([task for one in (peer, refused, again) for task in (one.serving, one.running)])
+
+
+async def test_a_server_has_settled_once_its_peers_know_that_it_drains() -> None:
+    server = LinkServer(SomeHub(), Settings())
+    peer = Peer(server)
+    await until(lambda: peer.link.peer is not None)
+    async with asyncio.timeout(PATIENCE):
+        await server.settle(PATIENCE)
+    assert any(isinstance(event, Draining) for event in peer.events)
+    peer.serving.cancel()
+    peer.running.cancel()
+    await asyncio.wait([peer.serving, peer.running])

@@ -7,7 +7,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.bounds import MAX_SHOWN_CHARS, check_request, shown
+from grpc_tool_bridge.rpc.bounds import MAX_SHOWN_CHARS, PAGE_NODES, check_request, shown, spec_nodes, spec_pages
 
 EMPTY = AnyMessage()
 
@@ -95,3 +95,18 @@ def test_a_text_that_came_from_outside_is_shown_in_few_characters(text: str) -> 
     assert len(said) <= MAX_SHOWN_CHARS + 3
     assert said.isprintable()
     assert (said == repr(text)) == (len(repr(text)) <= MAX_SHOWN_CHARS + 2 and len(text) <= MAX_SHOWN_CHARS)
+
+
+def test_specs_are_split_into_pages_that_fit() -> None:
+    specs = [pb.ToolSpec(name=str(number), description="x" * 900) for number in range(10)]
+    pages = list(spec_pages(specs, 4_096))
+    assert [spec.name for page in pages for spec in page] == [str(number) for number in range(10)]
+    assert {sum(spec.ByteSize() for spec in page) <= 2_048 for page in pages} == {True}
+    # What fits in no page has one of its own.
+    assert [len(page) for page in spec_pages(specs[:3], 10)] == [1, 1, 1]
+    assert [list(page) for page in spec_pages([], 4_096)] == [[]]
+
+
+def test_a_page_of_specs_has_no_more_nodes_than_a_message_may_have() -> None:
+    spec = pb.ToolSpec(name="a", examples=["x"] * (PAGE_NODES // 3))
+    assert [len(page) for page in spec_pages([spec] * 4, 2**40)] == [PAGE_NODES // spec_nodes(spec)] * 2

@@ -1,7 +1,9 @@
 """Nodes of NATS that tests run."""
 
 import socket
+from contextlib import aclosing
 
+from support.buses import open_bus
 from support.nats_nodes import free_ports, one_node, three_nodes
 from support.waiting import is_gone
 
@@ -17,17 +19,18 @@ async def test_a_node_keeps_its_port_over_its_lives_and_ends_with_its_block() ->
     assert not folder.exists()
 
 
-async def test_a_node_that_has_lost_its_disk_begins_with_nothing() -> None:
+async def test_a_node_keeps_what_it_has_stored_until_it_loses_its_disk() -> None:
     with one_node() as node:
-        kept = node.store / "jetstream" / "kept"
-        kept.parent.mkdir(exist_ok=True)
-        kept.touch()
+        async with aclosing(await open_bus(node.url, "kept")) as bus:
+            await bus.append(bus.names.fact("x"), b"", last=0)
         await node.restart()
-        assert kept.exists()
+        async with aclosing(await open_bus(node.url, "kept")) as bus:
+            assert await bus.last(bus.names.fact("x")) is not None
         node.lose_disk()
         node.start()
         await node.ready()
-        assert not kept.exists()
+        async with aclosing(await open_bus(node.url, "kept")) as bus:
+            assert await bus.last(bus.names.fact("x")) is None
 
 
 async def test_a_cluster_is_whole_again_when_a_node_is_back() -> None:

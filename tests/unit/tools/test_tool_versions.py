@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from grpc_tool_bridge.tools.tool_versions import VERSION, split_version, version_key, versioned
+from grpc_tool_bridge.tools.tool_versions import VERSION, exact_id, split_version, version_key, versioned
 
 ASCENDING = [
     ["spring", "", "1.x", "9" * 30, "1..2"],
@@ -63,3 +63,8 @@ def test_the_name_of_a_version_can_be_split_again() -> None:
 )
 def test_a_version_that_is_part_of_a_name_has_few_characters(text: str, fits: bool) -> None:
     assert (VERSION.fullmatch(text) is not None) is fits
+
+
+def test_the_exact_id_of_a_tool_without_a_version_is_its_own() -> None:
+    assert exact_id("add", "") == "add"
+    assert exact_id("add", "1") == "add@1"

@@ -3,18 +3,11 @@
 from typing import Any
 
 from grpc_tool_bridge.core.workers.peer import PeerWorker
+from support.idle_link import IdleLink
 
 
-class Link:
-    """A link of which only the open calls matter."""
-
-    features: tuple[str, ...] = ()
-    peer = "hub"
-    open_calls = 0
-
-
-def peer_of(max_calls: int = 100) -> tuple[PeerWorker, Link]:
-    link: Any = Link()
+def peer_of(max_calls: int = 100) -> tuple[PeerWorker, IdleLink]:
+    link: Any = IdleLink()
     return PeerWorker("hub:b", link, max_calls), link
 
 
