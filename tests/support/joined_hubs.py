@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import SessionNotFoundError
 from grpc_tool_bridge.link.dialer import DialledLink
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
+from grpc_tool_bridge.link.streams import Dialable
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
@@ -43,8 +44,8 @@ class PeerLink(LinkTransport):
         self.hub = hub
         self._linked = linked
 
-    async def _take_up(self, link: DialledLink) -> None:
-        await super()._take_up(link)
+    async def _take_up(self, link: DialledLink, way: Dialable) -> None:
+        await super()._take_up(link, way)
         if self.is_linked:
             self._linked(self)
 
