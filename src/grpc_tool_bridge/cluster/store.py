@@ -235,6 +235,11 @@ class NatsStore:
         return self._owned.appender.failure
 
     @property
+    def is_shared(self) -> bool:
+        """See ``DurableStore``."""
+        return True
+
+    @property
     def is_failing(self) -> bool:
         """See ``DurableStore``."""
         return self._owned is not None and not self._owned.lease.is_certain()

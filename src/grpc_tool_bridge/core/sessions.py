@@ -216,7 +216,12 @@ class SessionStore:
             session = self._writes.ending.get(session_id)
             if session is None or session.ended is not None:
                 return
+        self._ended.remember_moved(session_id, error)
         self._leave(session, error)
+
+    def remember_missing(self, session_id: str) -> None:
+        """Notes that no hub has a session that one had."""
+        self._ended.forget(session_id)
 
     def remember_ended(self, session_id: str, why: str) -> None:
         """Notes why a session ended that another hub had."""
