@@ -104,7 +104,7 @@ async def test_hubs_that_have_the_same_function_say_nothing_of_it(
     hub: Hub, tools: PeerTools, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.registry.register_batch("", [work()])
-    link = Link()
+    link = IdleLink()
     answer = await offered(tools, link, work())
     assert answer.success
     assert not answer.tool_ids
