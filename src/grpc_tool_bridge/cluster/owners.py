@@ -187,7 +187,12 @@ class Owners:
         stored = await self._locator.take(session_id)
         if stored is None:
             return Orphan()
-        session = hub.adopt(stored)
+        try:
+            session = hub.adopt(stored)
+        except BaseException:
+            # Else this hub would own what it does not have, and nobody could take it.
+            self._locator.forget(session_id)
+            raise
         self.taken += 1
         # A hub that takes it next gives no revision again.
         await hub.store.revisions.reservation

@@ -8,7 +8,7 @@ import pytest
 
 from grpc_tool_bridge.cluster import owners
 from grpc_tool_bridge.cluster.places import Place
-from grpc_tool_bridge.errors import SessionNotFoundError, UnavailableError
+from grpc_tool_bridge.errors import SessionNotFoundError, StoreError, UnavailableError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.memory_cluster import MemoryCluster
 from support.waiting import soon, turns
@@ -110,3 +110,21 @@ async def test_a_request_does_not_wait_beyond_its_deadline_for_a_store_that_does
     found = await soon(finding)
     assert found is not None
     assert found.hub.name == "a"
+
+
+async def test_a_session_that_was_taken_and_cannot_be_read_can_be_taken_again(
+    two: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two["a"].die()
+    two.book.closed.add("a")
+    hub = two["b"].hub
+    with monkeypatch.context() as patched:
+        patched.setattr(type(hub), "adopt", _fails)
+        with pytest.raises(StoreError, match="cannot be read"):
+            await soon(two["b"].owners.find("s"))
+    assert await soon(two["b"].owners.find("s")) is None
+    assert "s" in hub.store
+
+
+def _fails(*_: object) -> None:
+    raise StoreError("the session cannot be read")
