@@ -181,15 +181,30 @@ async def test_what_is_no_greeting_is_dropped(dial: Dial, bus: Bus) -> None:
     assert b"not for this hub" in await soon(dial.ours.request(subject, sealed, 5))
 
 
-async def test_a_greeting_that_is_repeated_gives_no_link_and_the_oldest_of_many_is_dropped(
-    dial: Dial, served: Served
-) -> None:
+async def test_a_greeting_that_is_repeated_is_refused_and_drives_no_link_out(dial: Dial, served: Served) -> None:
+    genuine = await soon(dial())
+    await greet(dial)
+    for _ in range(endpoint.MAX_UNCONFIRMED + 10):
+        assert (await greet(dial))["refused"] == "the greeting was used before"
+    assert len(dial.theirs) == 2
+    genuine.attach(Taken())
+    genuine.send(b"hello")
+    await until(lambda: served.taken.frames == [b"hello"])
+
+
+async def test_greetings_beyond_the_limit_are_forgotten(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "MAX_GREETED", 2)
+    for token in ("a", "b", "c", "a"):
+        assert "refused" not in await greet(dial, token=token)
+
+
+async def test_of_many_greetings_without_a_message_the_oldest_links_are_dropped(dial: Dial, served: Served) -> None:
     stream = await soon(dial())
     stream.attach(Taken())
     stream.send(b"hello")
     await until(lambda: served.taken.frames)
-    for _ in range(endpoint.MAX_UNCONFIRMED + 10):
-        await greet(dial)
+    for number in range(endpoint.MAX_UNCONFIRMED + 10):
+        await greet(dial, token=f"t{number}")
     assert len(dial.theirs) == endpoint.MAX_UNCONFIRMED + 1
     assert len(served.principals) == 1
     # The link that is there goes on.
