@@ -436,7 +436,7 @@ class Bus:
 
     async def _on_lost(self) -> None:
         self._connection.drop_unsent()
-        if not self._is_closing:
+        if self._requests is not None and not self._is_closing:
             self._log.warning("the connection to NATS was lost; it is made again")
         if self._requests is not None:
             self._requests.on_disconnect()

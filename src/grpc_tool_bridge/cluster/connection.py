@@ -131,6 +131,9 @@ class Connection(Client):
         Args:
             seconds: How long the server may take to read what was sent last.
         """
+        if self._flush_queue is None:
+            # It was refused before anything was dialled, and the library closes only what was.
+            return
         closing = asyncio.ensure_future(self.close())
         await asyncio.wait({closing}, timeout=seconds)
         if not closing.done():
