@@ -37,6 +37,8 @@ MOST = 3
 RENEWALS = 3.3
 _WARM_UP_SECONDS = 1.0
 _SETTLE_SECONDS = 3.0
+# How many times longer hubs that idle are measured than those that work.
+_IDLE_WINDOWS = 8
 _TOOLS = 2_000
 # Records that are published at once, and their size, about that of a variable's.
 _AT_ONCE = 500
@@ -82,9 +84,9 @@ class Effort:
     """
 
     windows: int = 3
-    seconds: float = 2.0
+    seconds: float = 1.5
     sessions: int = 5_000
-    records: int = 10_000
+    records: int = 20_000
 
 
 QUICK = Effort(windows=1, seconds=0.5, sessions=500, records=500)
@@ -148,11 +150,10 @@ class Together:
         if number not in self._idle:
             async with self.hubs(number) as hubs:
                 await asyncio.sleep(_SETTLE_SECONDS)
-                processes = [psutil.Process(hub.pid) for hub in hubs]
-                records, before, begun = await self._records(), _seconds(processes), time.perf_counter()
-                await asyncio.sleep(self._effort.windows * self._effort.seconds)
+                records, before, begun = await self._records(), await _seconds(hubs), time.perf_counter()
+                await asyncio.sleep(_IDLE_WINDOWS * self._effort.seconds)
                 elapsed = time.perf_counter() - begun
-                used = sum(_seconds(processes)) - sum(before)
+                used = sum(await _seconds(hubs)) - sum(before)
                 stored = await self._records() - records
             self._idle[number] = used * 1e6 / elapsed / number, stored / elapsed
         return self._idle[number][0]
@@ -167,24 +168,21 @@ class Together:
         """
         idle = await self.idle(number)
         async with (
-            self.hubs(number, tools=int(mix.functions), workers=not mix.functions) as hubs,
+            self.hubs(number, tools=int(mix.functions), workers=mix.calls and not mix.functions) as hubs,
             traffic([hub.address for hub in hubs], mix, range(number) if entries is None else entries) as loads,
         ):
             await asyncio.sleep(_WARM_UP_SECONDS)
-            processes = [psutil.Process(hub.pid) for hub in hubs]
-            found = [await self._window(processes, loads, number, idle) for _ in range(self._effort.windows)]
+            found = [await self._window(hubs, loads, number, idle) for _ in range(self._effort.windows)]
         each = zip(*(used.hubs_us for used in found), strict=True)
         return Used([statistics.median(one) for one in each], statistics.median(used.grouped for used in found))
 
-    async def _window(
-        self, processes: Sequence[psutil.Process], loads: Sequence[Any], number: int, idle: float
-    ) -> Used:
-        records, begun, before = await self._records(), time.perf_counter(), _seconds(processes)
+    async def _window(self, hubs: Sequence[ServerProcess], loads: Sequence[Any], number: int, idle: float) -> Used:
+        records, begun, before = await self._records(), time.perf_counter(), await _seconds(hubs)
         calls, writes = (sum(getattr(load, kind) for load in loads) for kind in ("calls", "writes"))
         await asyncio.sleep(self._effort.seconds)
         calls = sum(load.calls for load in loads) - calls
         writes = sum(load.writes for load in loads) - writes
-        after, elapsed = _seconds(processes), time.perf_counter() - begun
+        after, elapsed = await _seconds(hubs), time.perf_counter() - begun
         stored = await self._records() - records - elapsed * self._idle[number][1]
         done = calls or writes
         if not done:
@@ -199,14 +197,14 @@ class Together:
         async with self.hubs(1, workers=False) as (hub,), RawLink.open(hub.address) as link:
             await link.ask("InitializeSession", pb.InitializeSessionRequest(session_id=session_of(0, 0)))
             await load.begin(link, session_of(0, 0))
-            found, process = [], [psutil.Process(hub.pid)]
+            found = []
             for _ in range(self._effort.windows + 1):
-                begun, before, count = time.perf_counter(), _seconds(process), load.count
+                begun, before, count = time.perf_counter(), await _seconds([hub]), load.count
                 while time.perf_counter() - begun < self._effort.seconds:
                     await link.flush()
                     for envelope in await link.receive():
                         load.take(link, envelope)
-                used = (_seconds(process)[0] - before[0]) * 1e6 - idle * (time.perf_counter() - begun)
+                used = ((await _seconds([hub]))[0] - before[0]) * 1e6 - idle * (time.perf_counter() - begun)
                 found.append(used / max(1, load.count - count))
         # The first one warms up.
         return max(0.0, statistics.median(found[1:]) - write_us / _WATCHERS)
@@ -238,8 +236,9 @@ class Together:
         return running("hub", tools=tools, store=self._nodes.store(self._cluster), name=name)
 
 
-def _seconds(processes: Sequence[psutil.Process]) -> list[float]:
-    return [sum(process.cpu_times()[:2]) for process in processes]
+async def _seconds(hubs: Sequence[ServerProcess]) -> list[float]:
+    """Returns the processor time that each hub has used."""
+    return [await hub.ask("cpu") for hub in hubs]
 
 
 # --------------------------------------------------------------------------------------------------------- the costs
@@ -288,15 +287,15 @@ async def store_costs(effort: Effort) -> dict[str, float]:
             await stream.add_stream(name="RECORDS", subjects=["records.*"], num_replicas=3)
             leader = psutil.Process((await nodes.leader("RECORDS")).pid)
             hops, stored = [], []
-            for _ in range(effort.records // 10):
+            for _ in range(effort.records // 20):
                 hops.append(await _timed(connection.flush()))
                 stored.append(await _timed(stream.publish("records.one", _RECORD)))
-            (before,) = _seconds([leader])
+            before = sum(leader.cpu_times()[:2])
             for start in range(0, effort.records, _AT_ONCE):
                 there = range(start, min(start + _AT_ONCE, effort.records))
                 sent = [await stream.publish_async(f"records.{number}", _RECORD) for number in there]
                 await asyncio.gather(*sent)
-            used = _seconds([leader])[0] - before
+            used = sum(leader.cpu_times()[:2]) - before
         finally:
             await connection.close()
     return {

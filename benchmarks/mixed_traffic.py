@@ -15,6 +15,8 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 # Requests that are open at once on each link; fewer than a session may have.
 WIDTH = 48
+# Of each hub: with fewer, hubs wait for NATS and for each other, and each message costs as much for fewer requests.
+LINKS = 4
 # Calls after which a link begins its mix anew.
 _PERIOD = 60
 # Sessions of each hub in a mix; several, since a session's writes wait for one another.
@@ -159,12 +161,12 @@ def check_answer(method: str, answer: bytes) -> None:
 
 @contextlib.asynccontextmanager
 async def traffic(addresses: Sequence[str], mix: Mix, entries: Sequence[int]) -> AsyncGenerator[list[MixedLoad], None]:
-    """Opens the sessions of a mix, and keeps a link busy at each of some hubs.
+    """Opens the sessions of a mix, and keeps links busy at each of some hubs.
 
     Args:
         addresses: Of all hubs.
         mix: What the links do.
-        entries: The numbers of the hubs that get a link.
+        entries: The numbers of the hubs that get links.
 
     Yields:
         The load of each link, once all of its requests succeed.
@@ -179,9 +181,9 @@ async def traffic(addresses: Sequence[str], mix: Mix, entries: Sequence[int]) ->
                 opening = pb.InitializeSessionRequest(session_id=session_of(hub, number))
                 await link.ask("InitializeSession", opening)
         links, loads = [], []
-        for entry in entries:
+        for entry, number in itertools.product(entries, range(LINKS)):
             link = await opened.enter_async_context(RawLink.open(addresses[entry]))
-            requests = requests_of(mix, entry, len(addresses), seed=entry)
+            requests = requests_of(mix, entry, len(addresses), seed=number)
             await _until_all_succeed(link, requests)
             links.append(link)
             loads.append(MixedLoad(requests))
