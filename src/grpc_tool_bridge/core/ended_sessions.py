@@ -43,6 +43,11 @@ class EndedSessions:
         self._why.pop(session_id, None)
         self._moved.pop(session_id, None)
 
+    def moved_error(self, session_id: str) -> UnavailableError | None:
+        """Returns the error for a request that was about to use a session here which has moved; None: it has not."""
+        moved = self._moved.get(session_id)
+        return None if moved is None else UnavailableError(moved)
+
     def error_of(self, session_id: str, *, is_ending: bool = False) -> ToolBridgeError:
         """Returns the error for a session that is not there.
 
@@ -57,7 +62,4 @@ class EndedSessions:
         why = self._why.get(session_id)
         if why is not None:
             return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
-        moved = self._moved.get(session_id)
-        if moved is not None:
-            return UnavailableError(moved)
         return SessionNotFoundError(f"there is no session {shown(session_id)}; call InitializeSession first")

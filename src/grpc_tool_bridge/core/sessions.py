@@ -238,10 +238,15 @@ class SessionStore:
         return self.find(session_id)
 
     def find(self, session_id: str) -> Session:
-        """Returns the session and counts as its activity; raises as ``get_session`` does."""
+        """Returns the session and counts as its activity.
+
+        Raises:
+            UnavailableError: Another hub has the session, which was here a moment ago.
+            SessionError: As ``get_session``.
+        """
         session = self._sessions.get(session_id)
         if session is None:
-            raise self._missing(session_id)
+            raise self._ended.moved_error(session_id) or self._missing(session_id)
         session.last_activity = time.monotonic()
         self._sessions.move_to_end(session_id)
         return session
