@@ -70,6 +70,10 @@ class SharedStore:
         return "" if self.certain else "NATS does not answer"
 
     @property
+    def is_shared(self) -> bool:
+        return True
+
+    @property
     def is_failing(self) -> bool:
         return not self.certain
 

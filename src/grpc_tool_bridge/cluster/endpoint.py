@@ -37,6 +37,9 @@ MAX_GREETED = 10_000
 # Of a greeting or its answer, and of a hub's name in it.
 MAX_GREETING_BYTES = 4 * 1024
 MAX_NAME_CHARS = 100
+# Why there is no link, as the hub that dials says.
+OTHER_KEY = "it has another cluster_secret, or another store, than this hub"
+REFUSED = "it refused the link"
 
 _GREETING, _ANSWER = b"greeting", b"answer"
 
@@ -127,10 +130,10 @@ class PeerWay(Dialable):
                 "same store?",
                 peer.name,
             )
-            raise link_error(Code.UNAVAILABLE, "it has another cluster_secret, or another store, than this hub")
+            raise link_error(Code.UNAVAILABLE, OTHER_KEY)
         found = _read(answer)
         if "refused" in found or not is_token(found.get("token")):
-            raise link_error(Code.UNAVAILABLE, f"it refused the link: {found.get('refused', 'for no reason')!s:.200}")
+            raise link_error(Code.UNAVAILABLE, f"{REFUSED}: {found.get('refused', 'for no reason')!s:.200}")
         stream = NatsStream(
             mailbox,
             mailbox.subject(peer.incarnation, found["token"]),

@@ -48,6 +48,7 @@ class Mailbox(Outlet):
         incarnation: As given.
         counts: Messages that were not taken ("forged", "repeated", "malformed", "unknown") and links that were lost
             ("gaps", "silent", "disconnected"), by what happened.
+        sent, received: Messages of links.
         on_dial: Called with each greeting and the subject for the answer.
     """
 
@@ -55,6 +56,7 @@ class Mailbox(Outlet):
         self.incarnation = incarnation
         self.is_full = False
         self.counts: Counter[str] = Counter()
+        self.sent = self.received = 0
         self.on_dial: Callable[[bytes, str], None] | None = None
         self._nc = nc
         self._names = names
@@ -83,7 +85,7 @@ class Mailbox(Outlet):
                 f"{LEAST_PAYLOAD_BYTES:,} or more (1MB is its default, and best)"
             )
         try:
-            self._subscription = await self._nc.subscribe(self.subject(self.incarnation, "*"), cb=self._take)
+            self._subscription = await self._nc.subscribe_directly(self.subject(self.incarnation, "*"), self._take)
             # Nobody may dial before the server knows of it.
             await self._nc.flush()
         except Exception as error:
@@ -167,6 +169,7 @@ class Mailbox(Outlet):
         """See ``Outlet``."""
         if not self._nc.is_connected:
             raise LinkLostError(NOT_CONNECTED)
+        self.sent += 1
         publish = self._nc.publish(subject, message)
         try:
             # It takes the message in its first step; then it waits at most for the socket.
@@ -237,11 +240,12 @@ class Mailbox(Outlet):
                 self.subject(self.incarnation, "*"),
             )
 
-    async def _take(self, message: Any) -> None:
+    def _take(self, message: Any) -> None:
         data: bytes = message.data
         token = message.subject.rpartition(".")[2]
         stream = self._streams.get(token)
         if stream is not None:
+            self.received += 1
             if len(data) < OVERHEAD_BYTES:
                 self.note("malformed")
             else:

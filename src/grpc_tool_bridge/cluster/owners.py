@@ -172,6 +172,8 @@ class Owners:
         if isinstance(place, Ended):
             store.remember_ended(session_id, place.why)
             return place
+        if isinstance(place, Missing):
+            store.remember_missing(session_id)
         if isinstance(place, Owned | Missing):
             return place
         if session_id in store:

@@ -432,7 +432,9 @@ class Hub:
         """
         check_request(request)
         await self.store.settle(request.session_id)
-        return session_info(self.store.peek(request.session_id), self.registry)
+        info = session_info(self.store.peek(request.session_id), self.registry)
+        info.hub = self.hubs.name
+        return info
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         """Keeps a session alive."""
@@ -513,11 +515,7 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
             **self._store_counts(),
-            **(
-                {}
-                if self.directory is None
-                else {f"hub.{name}": value for name, value in self.directory.counts().items()}
-            ),
+            **self._cluster_counts(),
         }
 
     def _cluster_counts(self) -> dict[str, int | float | str]:

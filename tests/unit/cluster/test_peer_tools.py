@@ -100,6 +100,19 @@ async def test_a_tool_with_another_schema_than_the_own_workers_is_left_out_and_s
     assert caplog.text.count("the tool work of hub:b is not used here") == 1
 
 
+async def test_hubs_that_have_the_same_function_say_nothing_of_it(
+    hub: Hub, tools: PeerTools, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.registry.register_batch("", [work()])
+    link = IdleLink()
+    answer = await offered(tools, link, work())
+    assert answer.success
+    assert not answer.tool_ids
+    assert not caplog.text
+    await offered(tools, link, work(str))
+    assert "the tool work of hub:b is not used here" in caplog.text
+
+
 async def test_what_was_left_out_is_registered_once_the_own_is_gone(hub: Hub, tools: PeerTools) -> None:
     link = IdleLink()
     own(hub, link, work())
