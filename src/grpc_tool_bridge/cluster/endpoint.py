@@ -7,7 +7,9 @@ came. Hubs whose secrets differ tell each other that much and no more.
 
 import json
 import logging
+import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +34,9 @@ VERSION = 1
 DIAL_SECONDS = 2.0
 # Links of which no message came yet; a further one takes the place of the oldest.
 MAX_UNCONFIRMED = 64
+# Greetings with a wrong seal that are answered within so many seconds: an answer costs more than a look at the seal.
+MAX_REFUSED = 20
+REFUSING_SECONDS = 1.0
 # Greetings that are remembered, so that none is taken twice.
 MAX_GREETED = 10_000
 # Of a greeting or its answer, and of a hub's name in it.
@@ -176,6 +181,8 @@ class PeerListener:
         self._serve_link = serve
         self._refusal = refusal
         self._unconfirmed: dict[NatsStream, None] = {}
+        self._refusing_since = -math.inf
+        self._refused = 0
         self._greeted: dict[str, None] = {}
         self._tasks = TaskSet()
         self._throttled = ThrottledLog(_log)
@@ -203,15 +210,20 @@ class PeerListener:
             return
         seal, greeting = message[:SEAL_BYTES], message[SEAL_BYTES:]
         answer = self._answer(seal, greeting)
+        if answer is None:
+            return
         try:
             self._mailbox.post(reply, self._key.seal(_ANSWER, greeting, answer) + answer)
         except LinkLostError:
             # Whoever dials will dial again.
             self._mailbox.note("disconnected")
 
-    def _answer(self, seal: bytes, greeting: bytes) -> bytes:
+    def _answer(self, seal: bytes, greeting: bytes) -> bytes | None:
+        """Returns the answer to a greeting; None: there is none."""
         if not self._key.fits(seal, _GREETING, greeting):
             self._mailbox.note("forged")
+            if not self._may_refuse():
+                return None
             self._throttled.warning(
                 "a hub with another key tried to dial this hub: are all hubs given the same cluster_secret?"
             )
@@ -230,6 +242,14 @@ class PeerListener:
         if refusal is not None:
             return _refused(refusal)
         return self._accept(HubName(str(incarnation), str(name)[:MAX_NAME_CHARS]), str(token), greeting)
+
+    def _may_refuse(self) -> bool:
+        """Returns whether a forged greeting is answered: many at once are no mistake of a hub's owner."""
+        now = time.monotonic()
+        if now - self._refusing_since >= REFUSING_SECONDS:
+            self._refusing_since, self._refused = now, 0
+        self._refused += 1
+        return self._refused <= MAX_REFUSED
 
     def _is_repeated(self, token: str) -> bool:
         """Returns whether a greeting came before: whoever repeats one must not drive out the links of others."""

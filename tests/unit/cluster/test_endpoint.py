@@ -249,3 +249,25 @@ async def test_nobody_can_have_a_hub_write_where_it_wants_by_a_greeting(dial: Di
     await until(lambda: dial.theirs.counts["malformed"] == len(victims) + 2)
     await bus.nc.flush()
     assert [await bus.last(victim) for victim in victims[:3]] == [None, None, None]
+
+
+async def test_a_flood_of_forged_greetings_is_not_answered_and_keeps_no_hub_out(
+    dial: Dial, served: Served, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "MAX_REFUSED", 3)
+    monkeypatch.setattr(endpoint, "REFUSING_SECONDS", 1e9)
+    inbox, answers = bus.nc.new_inbox(), []
+
+    async def take(message: Any) -> None:
+        answers.append(message.data)
+
+    await bus.nc.subscribe(inbox, cb=take)
+    for _ in range(500):
+        await bus.nc.publish(dial.theirs.subject("ib", "dial"), b"x" * 100, reply=inbox)
+    stream = await soon(dial())
+    stream.attach(Taken())
+    stream.send(b"hello")
+    await until(lambda: served.taken.frames == [b"hello"])
+    assert dial.theirs.counts["forged"] == 500
+    await bus.nc.flush()
+    assert len(answers) == 3
