@@ -28,6 +28,7 @@ class HeldStore:
 
     failure = ""
     is_failing = False
+    is_shared = False
 
     def __init__(self, state: StoredState | None = None, *, is_quick: bool = False) -> None:
         self.state = state or StoredState("epoch", 0, [], {})

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from grpc_tool_bridge.errors import SessionExpiredError, SessionNotFoundError, ToolBridgeError
+from grpc_tool_bridge.errors import SessionExpiredError, SessionNotFoundError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.rpc.bounds import shown
 
 
@@ -13,25 +13,40 @@ class EndedSessions:
         most: How many are remembered.
     """
 
-    __slots__ = ("_most", "_why")
+    __slots__ = ("_most", "_moved", "_why")
 
     def __init__(self, most: int) -> None:
         self._most = most
         # The earliest first.
         self._why: OrderedDict[str, str] = OrderedDict()
+        # Sessions that another hub has now, and what whoever still looks for them here is told.
+        self._moved: OrderedDict[str, str] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._why)
 
     def remember(self, session_id: str, why: str) -> None:
         """Notes why a session has ended."""
+        self._moved.pop(session_id, None)
         self._why[session_id] = why
         while len(self._why) > self._most:
             self._why.popitem(last=False)
 
+    def remember_moved(self, session_id: str, error: ToolBridgeError) -> None:
+        """Notes that another hub has a session, for requests that were about to use it here."""
+        self._moved[session_id] = error.message
+        while len(self._moved) > self._most:
+            self._moved.popitem(last=False)
+
     def forget(self, session_id: str) -> None:
-        """Forgets that a session has ended: there is one with its id again."""
+        """Forgets that a session has ended or moved: there is one with its id again, or none anywhere."""
         self._why.pop(session_id, None)
+        self._moved.pop(session_id, None)
+
+    def moved_error(self, session_id: str) -> UnavailableError | None:
+        """Returns the error for a request that was about to use a session here which has moved; None: it has not."""
+        moved = self._moved.get(session_id)
+        return None if moved is None else UnavailableError(moved)
 
     def error_of(self, session_id: str, *, is_ending: bool = False) -> ToolBridgeError:
         """Returns the error for a session that is not there.

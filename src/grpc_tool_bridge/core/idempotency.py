@@ -1,7 +1,6 @@
 """Calls with an idempotency key, which run once per session."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +14,13 @@ from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.stored import StoredCall
 from grpc_tool_bridge.core.writes import STORED, Write
-from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, ResourceExhaustedError, ToolBridgeError
+from grpc_tool_bridge.errors import (
+    ConflictError,
+    DeadlineExceededError,
+    ResourceExhaustedError,
+    ToolBridgeError,
+    UnavailableError,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.budgets import Budget
 
@@ -177,8 +182,15 @@ class KeyedCalls:
         finally:
             # Whoever wants the key next finds there what became of this call, also if its caller has gone.
             ending = self._ended(key, running)
-        with contextlib.suppress(ToolBridgeError):
+        try:
             await ending
+        except ToolBridgeError as error:
+            if self.durable is not None and self.durable.is_shared and running.is_kept:
+                # Another hub may answer the next call with the key, and knows nothing of this answer.
+                raise UnavailableError(
+                    f"{request.tool_id}: the tool has run, but its answer could not be stored ({error.message}); call "
+                    "again with the same key"
+                ) from None
         return answer
 
     def _begun_in_vain(self, key: str, beginning: "asyncio.Future[StoredCall | None]") -> None:

@@ -299,6 +299,10 @@ class DurableStore(Protocol):
         """Why the last change could not be stored, without a value; empty once one could."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether another hub may have a session next, which knows only what is stored."""
+
+    @property
     def is_failing(self) -> bool:
         """Whether nothing can be stored. A store that has reached its limit still takes what frees room."""
 

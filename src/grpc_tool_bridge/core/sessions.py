@@ -216,7 +216,12 @@ class SessionStore:
             session = self._writes.ending.get(session_id)
             if session is None or session.ended is not None:
                 return
+        self._ended.remember_moved(session_id, error)
         self._leave(session, error)
+
+    def remember_missing(self, session_id: str) -> None:
+        """Notes that no hub has a session that one had."""
+        self._ended.forget(session_id)
 
     def remember_ended(self, session_id: str, why: str) -> None:
         """Notes why a session ended that another hub had."""
@@ -233,10 +238,15 @@ class SessionStore:
         return self.find(session_id)
 
     def find(self, session_id: str) -> Session:
-        """Returns the session and counts as its activity; raises as ``get_session`` does."""
+        """Returns the session and counts as its activity.
+
+        Raises:
+            UnavailableError: Another hub has the session, which was here a moment ago.
+            SessionError: As ``get_session``.
+        """
         session = self._sessions.get(session_id)
         if session is None:
-            raise self._missing(session_id)
+            raise self._ended.moved_error(session_id) or self._missing(session_id)
         session.last_activity = time.monotonic()
         self._sessions.move_to_end(session_id)
         return session

@@ -10,7 +10,7 @@ from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.stored import StoredCall, StoredSession, StoredState
-from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, StoreError, error_info
+from grpc_tool_bridge.errors import ConflictError, DeadlineExceededError, StoreError, UnavailableError, error_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.values.serialization import serialize_value
 from support.held_store import HeldStore
@@ -58,6 +58,24 @@ async def test_a_tool_runs_once_that_is_stored_and_its_caller_is_answered_once_t
     assert (await soon(call)).success
     assert (await soon(stage.call())).request_id == "for k"
     assert (stage.runs, stage.store.waiting) == (1, [])
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_an_answer_that_is_not_stored_is_given_only_by_a_hub_that_keeps_its_sessions(is_shared: bool) -> None:
+    stage = Stage()
+    stage.store.is_shared = is_shared
+    call = stage.call()
+    await turns()
+    stage.store.store()
+    await turns()
+    stage.store.fail(StoreError("another hub has the session"))
+    if not is_shared:
+        assert (await soon(call)).success
+        return
+    # Another hub would not know it, and might give another answer.
+    with pytest.raises(UnavailableError, match="t: the tool has run, but its answer could not be stored") as refused:
+        await soon(call)
+    assert refused.value.retryable
 
 
 async def test_what_is_not_kept_is_freed_before_its_caller_is_answered() -> None:

@@ -134,6 +134,11 @@ class SqliteStore:
         return self._writer.failure if self._writer is not None else ""
 
     @property
+    def is_shared(self) -> bool:
+        """See ``DurableStore``."""
+        return False
+
+    @property
     def is_failing(self) -> bool:
         """See ``DurableStore``."""
         return self._writer is not None and self._writer.is_failing
