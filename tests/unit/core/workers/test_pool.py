@@ -27,7 +27,8 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
     ValidationError,
 )
-from grpc_tool_bridge.link.calls import WorkerCall
+from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.connection import CallOrigin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus, RegisterToolsRequest, ToolSpec
 from grpc_tool_bridge.rpc.buffers import Payload, joined
 from support.waiting import soon, turns, until
@@ -157,6 +158,23 @@ class World:
         tools = [spec if isinstance(spec, ToolSpec) else ToolSpec(name=spec) for spec in specs]
         request = RegisterToolsRequest(worker_id=name, tools=tools, capacity=capacity, session_id=session_id)
         return self.pool.register(link, request)
+
+    def peer(self, name: str, *, capacity: int) -> FakeLink:
+        """Registers another hub; returns its link."""
+        link = FakeLink(self.pool)
+        request = RegisterToolsRequest(worker_id=name, tools=[ToolSpec(name="t")], capacity=capacity)
+        self.pool.register(link, request, is_peer=True)
+        return link
+
+    async def begin_guest(self, name: str) -> "asyncio.Task[Payload]":
+        """Makes a call that came from another hub."""
+        call = self.call(name)
+        link: Any = FakeLink(self.pool)
+        call.origin = CallOrigin(link, 1, 0)
+        task = asyncio.create_task(self.execute(call, b"guest"))
+        self.tasks.append(task)
+        await turns()
+        return task
 
     def known(self, link: FakeLink) -> Worker:
         (worker,) = [worker for worker in self.pool.workers() if worker.link is link]
@@ -919,3 +937,93 @@ async def test_whoever_watches_is_told_of_calls_that_wait_for_a_worker_and_get_o
     link.reply()
     await soon(second)
     assert told[2:] == [(False, True)]
+
+
+class TestOtherHubs:
+    async def test_another_hub_gets_a_call_only_if_no_own_worker_has_room(self, world: World) -> None:
+        peer, own = world.peer("hub:b", capacity=2), world.worker("t", capacity=1)
+        for _ in range(4):
+            await world.begin("t")
+        assert (len(own.open), len(peer.open)) == (1, 2)
+
+    async def test_the_hub_with_the_most_room_gets_a_call(self, world: World) -> None:
+        small, large = world.peer("hub:b", capacity=1), world.peer("hub:c", capacity=3)
+        for _ in range(2):
+            await world.begin("t")
+        assert (len(small.open), len(large.open)) == (0, 2)
+        world.pool.set_room("hub:c", 0)
+        await world.begin("t")
+        assert (len(small.open), len(large.open)) == (1, 2)
+
+    async def test_a_call_that_waits_gets_the_room_that_is_free_first(self, world: World) -> None:
+        peer, own = world.peer("hub:b", capacity=1), world.worker("t", capacity=1)
+        calls = [await world.begin("t", payload=bytes([number])) for number in range(4)]
+        peer.reply()
+        await soon(calls[1])
+        await until(lambda: peer.payloads == [b"\1", b"\2"])
+        own.reply()
+        await until(lambda: own.payloads == [b"\0", b"\3"])
+
+    async def test_room_that_another_hub_tells_of_serves_what_waits(self, world: World) -> None:
+        peer = world.peer("hub:b", capacity=0)
+        await world.begin("t")
+        assert not peer.open
+        world.pool.register(
+            peer, RegisterToolsRequest(worker_id="hub:b", tools=[ToolSpec(name="t")], capacity=1), is_peer=True
+        )
+        await until(lambda: peer.open)
+
+    async def test_a_call_of_another_hub_waits_for_an_own_worker(self, world: World) -> None:
+        peer, own = world.peer("hub:b", capacity=5), world.worker("t", capacity=1)
+        await world.begin_guest("t")
+        guest = await world.begin_guest("t")
+        assert (len(own.open), len(peer.open)) == (1, 0)
+        own.reply()
+        await until(lambda: len(own.payloads) == 2)
+        own.reply()
+        assert await soon(guest) == b"done"
+        assert not peer.payloads
+
+    async def test_own_calls_and_those_of_other_hubs_have_their_turns_in_the_order_in_which_they_came(
+        self, world: World
+    ) -> None:
+        own = world.worker("t", capacity=1)
+        await world.begin("t", payload=b"1")
+        await world.begin("t", payload=b"2")
+        await world.begin_guest("t")
+        await world.begin("t", payload=b"3")
+        for _ in range(3):
+            own.reply()
+            await turns()
+        assert own.payloads == [b"1", b"2", b"guest", b"3"]
+
+    async def test_a_call_of_another_hub_whose_worker_is_lost_goes_back_to_it(self) -> None:
+        world = await made(worker_grace_period=60)
+        own = world.worker(ToolSpec(name="t", idempotent=True))
+        guest = await world.begin_guest("t")
+        world.pool.on_disconnect(own, "a test")
+        with pytest.raises(WorkerLostError):
+            await soon(guest)
+        await world.close()
+
+    async def test_a_call_of_another_hub_of_a_tool_that_only_others_offer_is_refused(self, world: World) -> None:
+        world.peer("hub:b", capacity=5)
+        with pytest.raises(UnavailableError, match="no worker runs"):
+            await soon(await world.begin_guest("t"))
+
+    async def test_the_calls_that_wait_for_a_tool_that_is_gone_are_refused(self, world: World) -> None:
+        own = world.worker("t", capacity=1)
+        calls = [await world.begin("t"), await world.begin("t"), await world.begin_guest("t")]
+        world.pool.unregister(own, "", ["t"])
+        for call in calls[1:]:
+            with pytest.raises(UnavailableError, match="no worker runs"):
+                await soon(call)
+
+    async def test_other_hubs_are_no_workers_in_lists(self, world: World) -> None:
+        changes: list[str] = []
+        world.pool.on_change = lambda change, worker: changes.append(worker.id)
+        world.peer("hub:b", capacity=5)
+        assert not world.pool.workers()
+        assert not len(world.pool)
+        assert [peer.id for peer in world.pool.peers()] == ["hub:b"]
+        assert not changes
