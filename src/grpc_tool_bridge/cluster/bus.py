@@ -63,6 +63,11 @@ class Bus:
     Args:
         address: Where NATS is.
         settings: Of the hub.
+
+    Attributes:
+        address, settings: As given.
+        names: Of what the cluster has in NATS.
+        reconnects: How often it was connected again.
     """
 
     def __init__(self, address: NatsAddress, settings: Settings) -> None:
@@ -75,6 +80,7 @@ class Bus:
         self._reads = asyncio.Semaphore(_READS)
         self._is_closing = False
         self._refused = ""
+        self.reconnects = 0
 
     @property
     def nc(self) -> Connection:
@@ -358,7 +364,9 @@ class Bus:
             StoreError: NATS did not answer, or answered with an error, whose code is in ``details["err_code"]``.
         """
         answer = await self._asked(f"$JS.API.{name}", encoded(request), timeout)
-        found: dict[str, Any] = json.loads(answer.data)
+        found = _object_in(answer.data)
+        if found is None:
+            raise StoreError(f"cannot use NATS: the answer to {name} is none of JetStream")
         if error := found.get("error"):
             text = f"JetStream answered: {error.get('description', error)}"
             raise StoreError(text, details={"err_code": str(error.get("err_code", 0))})
@@ -421,6 +429,7 @@ class Bus:
         self._tell(False)
 
     async def _on_back(self) -> None:
+        self.reconnects += 1
         self._log.warning("connected to NATS again")
         self._tell(True)
 
@@ -436,10 +445,13 @@ def new_message_id() -> str:
 
 def _acknowledged(subject: str, answer: bytes, message_id: str) -> int:
     """Returns the sequence from an acknowledgement of JetStream, or raises what it says instead."""
-    found = json.loads(answer)
+    found = _object_in(answer) or {}
     error = found.get("error")
-    if error is None:
+    if error is None and isinstance(found.get("seq"), int):
         return int(found["seq"])
+    if not isinstance(error, dict):
+        # Somebody else has subscribed to the subject, and answers.
+        raise MaybeStoredError("perhaps not stored: the answer is none of JetStream", message_id)
     code, text = error.get("err_code"), str(error.get("description", error))
     if code == _WRONG_LAST:
         number = text.rpartition(" ")[2]
@@ -451,3 +463,11 @@ def _acknowledged(subject: str, answer: bytes, message_id: str) -> int:
     if code == _STORE_FAILED:
         raise MaybeStoredError(f"perhaps not stored: JetStream answered: {text}", message_id)
     raise NotStoredError(f"not stored: JetStream answered: {text}")
+
+
+def _object_in(data: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from nats.errors import Error
+
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.certainty import Certainty
+from grpc_tool_bridge.cluster.counting import Counting
 from grpc_tool_bridge.cluster.cut_off import CutOff, Links
+from grpc_tool_bridge.cluster.directory import ClusterDirectory
 from grpc_tool_bridge.cluster.front import ClusterHub
 from grpc_tool_bridge.cluster.guest_tools import GuestTools
 from grpc_tool_bridge.cluster.guests import Guests
 from grpc_tool_bridge.cluster.hub_record import HubRecord
 from grpc_tool_bridge.cluster.leases import Change
+from grpc_tool_bridge.cluster.micro import HubMicro
 from grpc_tool_bridge.cluster.offering import Offering, worker_id_of
 from grpc_tool_bridge.cluster.orphanage import Orphanage
 from grpc_tool_bridge.cluster.own_links import OwnLinks
@@ -63,6 +68,7 @@ class Cluster:
         self.store = NatsStore(url, info={"name": self.name, "version": version("grpc-tool-bridge")})
         self._settings = settings
         self._tasks = TaskSet()
+        self._micro: HubMicro | None = None
 
     def attach(self, hub: Hub) -> ClusterHub:
         """Joins a hub to the cluster; returns what is to be served instead of it.
@@ -87,11 +93,13 @@ class Cluster:
         self.owners = Owners(hub, store, self.links, certainty)
         self._guest_tools = GuestTools(hub, guests, self._offering, self.owners.incarnation_of)
         self.front = ClusterHub(hub, certainty, self.owners, guests, self._guest_tools)
+        self._counting = Counting(store, self.links, self.front, guests)
         self._orphanage = Orphanage(store, self.owners, hub)
         store.on_lost(self._lost)
         return self.front
 
     def _lost(self, session_ids: Sequence[str], why: str) -> None:
+        self._counting.note_lost(len(session_ids))
         for session_id in session_ids:
             self.front.forget(session_id, _moved(session_id, why))
 
@@ -104,8 +112,15 @@ class Cluster:
         Raises:
             ToolBridgeError: NATS cannot be reached.
         """
-        self.store.leases.on_change(self._changed)
+        store, hub = self.store, self._hub
+        store.leases.on_change(self._changed)
+        hub.directory = ClusterDirectory(store.lease, store.leases, self.links, [self._counting.counts])
         await self.links.open()
+        self._micro = HubMicro(store.bus.nc, store.bus.names.cluster, hub.hubs.own, hub.metrics.totals)
+        try:
+            await self._micro.start()
+        except Error as error:
+            raise UnavailableError(f"{self.store!r}: the connection to NATS was lost: {error}") from None
         self.front.start()
         self._tasks.spawn(self._look_always(), "lives of the hub")
         cut_off = CutOff(self._certainty, self.store.bus, links)
@@ -157,6 +172,8 @@ class Cluster:
         self._peer_tools.close()
         self.links.stop_listening()
         await self._served.close(grace)
+        if self._micro is not None:
+            await self._micro.aclose()
         await self.links.aclose()
 
     def abandon(self) -> None:

@@ -120,7 +120,8 @@ def _row(record: HubRecord, state: str, reason: str) -> HubInfo:
         room=record.room,
     )
     if record.http_address:
-        row.http_url = record.http_address if "://" in record.http_address else f"http://{record.http_address}"
+        is_url = record.http_address.startswith(("http://", "https://"))
+        row.http_url = record.http_address if is_url else f"http://{record.http_address}"
     if record.started:
         set_time(row.started_at, record.started)
     return row

@@ -16,6 +16,7 @@ from typing import Any
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.frames import LinkLostError, NatsStream
 from grpc_tool_bridge.cluster.mailbox import DIAL, Mailbox
+from grpc_tool_bridge.cluster.names import is_token
 from grpc_tool_bridge.cluster.sealing import NONCE_BYTES, SEAL_BYTES, ClusterKey
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
@@ -34,6 +35,9 @@ MAX_UNCONFIRMED = 64
 # Of a greeting or its answer, and of a hub's name in it.
 MAX_GREETING_BYTES = 4 * 1024
 MAX_NAME_CHARS = 100
+# Why there is no link, as the hub that dials says.
+OTHER_KEY = "it has another cluster_secret, or another store, than this hub"
+REFUSED = "it refused the link"
 
 _GREETING, _ANSWER = b"greeting", b"answer"
 
@@ -124,10 +128,10 @@ class PeerWay(Dialable):
                 "same store?",
                 peer.name,
             )
-            raise link_error(Code.UNAVAILABLE, "it has another cluster_secret, or another store, than this hub")
+            raise link_error(Code.UNAVAILABLE, OTHER_KEY)
         found = _read(answer)
-        if "refused" in found or not _is_token(found.get("token")):
-            raise link_error(Code.UNAVAILABLE, f"it refused the link: {found.get('refused', 'for no reason')!s:.200}")
+        if "refused" in found or not is_token(found.get("token")):
+            raise link_error(Code.UNAVAILABLE, f"{REFUSED}: {found.get('refused', 'for no reason')!s:.200}")
         stream = NatsStream(
             mailbox,
             mailbox.subject(peer.incarnation, found["token"]),
@@ -190,7 +194,8 @@ class PeerListener:
         self._unconfirmed.clear()
 
     def _on_dial(self, message: bytes, reply: str) -> None:
-        if not reply or not SEAL_BYTES < len(message) <= MAX_GREETING_BYTES:
+        # An answer elsewhere would be a message of this hub wherever its sender wants one, as in a session's chain.
+        if not self._mailbox.is_inbox(reply) or not SEAL_BYTES < len(message) <= MAX_GREETING_BYTES:
             self._mailbox.note("malformed")
             return
         seal, greeting = message[:SEAL_BYTES], message[SEAL_BYTES:]
@@ -210,7 +215,7 @@ class PeerListener:
             return _refused("the seal is wrong")
         found = _read(greeting)
         incarnation, name, token = (found.get(key) for key in ("incarnation", "name", "token"))
-        if not _is_token(incarnation) or not _is_token(token) or found.get("to") != self._own.incarnation:
+        if not is_token(incarnation) or not is_token(token) or found.get("to") != self._own.incarnation:
             self._mailbox.note("malformed")
             return _refused("the greeting is not for this hub")
         if found.get("version") != VERSION:
@@ -262,11 +267,6 @@ class PeerListener:
         finally:
             stream.close()
             stream.finish(status)
-
-
-def _is_token(text: Any) -> bool:
-    """Returns whether something can be a part of a subject."""
-    return isinstance(text, str) and text.isalnum() and text.isascii() and len(text) <= MAX_NAME_CHARS
 
 
 def _refused(why: str) -> bytes:

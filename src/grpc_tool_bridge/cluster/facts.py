@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.message import ROLLUP
 from grpc_tool_bridge.core.writes import Write
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 
 EPOCH, REVISION = "epoch", "revision"
 
@@ -18,6 +20,12 @@ FACT_SECONDS = 20.0
 # How long a hub that ends waits until its reservation is stored.
 CLOSE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
+
+# What a fact may be: whoever may write to the stream may write anything.
+_MAX_CHARS = 100
+_MAX_REVISION = 2**62
+
+_log = logging.getLogger(__name__)
 
 
 async def make_once(bus: Bus, name: str, make: Callable[[], str]) -> str:
@@ -32,10 +40,10 @@ async def make_once(bus: Bus, name: str, make: Callable[[], str]) -> str:
         try:
             message = await bus.last(subject)
             if message is not None:
-                return message.data.decode("utf-8", "replace")
+                return _fact(name, message.data)
             await bus.append(subject, make().encode(), last=0)
-        except StoreError:
-            if time.monotonic() >= until:
+        except StoreError as error:
+            if time.monotonic() >= until or not error.retryable:
                 raise
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -55,6 +63,7 @@ class SharedRevisions:
         self._bus = bus
         self._subject = bus.names.fact(REVISION)
         self._tasks = tasks
+        self._throttled = ThrottledLog(_log)
         self._wanted = 0
         self._write: Write | None = None
         # Its message, and that of this hub.
@@ -70,7 +79,7 @@ class SharedRevisions:
         """
         message = await self._bus.last(self._subject)
         self._sequence = message.sequence if message is not None else 0
-        self.reserved = int(message.data) if message is not None else 0
+        self.reserved = _revision(message.data) if message is not None else 0
         return self.reserved
 
     async def inherit(self) -> int:
@@ -100,8 +109,9 @@ class SharedRevisions:
             wanted = self._wanted
             try:
                 await self._try(wanted)
-            except StoreError:
+            except StoreError as error:
                 # It must not be lost: a later life would give revisions again.
+                self._throttled.warning("the revisions of this hub cannot be reserved yet: %s", error)
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             stored = wanted
@@ -115,3 +125,30 @@ class SharedRevisions:
             return
         self._mine = await self._bus.append(self._subject, str(wanted).encode(), last=self._sequence, headers=ROLLUP)
         self.reserved = wanted
+
+
+def _fact(name: str, data: bytes) -> str:
+    """Reads a fact.
+
+    Raises:
+        StoreError: It is none.
+    """
+    text = data[: _MAX_CHARS + 1].decode("utf-8", "replace")
+    if not text or len(text) > _MAX_CHARS or not (text.isascii() and text.isprintable()):
+        raise _damaged(name)
+    return text
+
+
+def _revision(data: bytes) -> int:
+    text = _fact(REVISION, data)
+    if not text.isdecimal() or int(text) > _MAX_REVISION:
+        raise _damaged(REVISION)
+    return int(text)
+
+
+def _damaged(name: str) -> StoreError:
+    return StoreError(
+        f"the fact {name!r} of the cluster in NATS is damaged: no hub has written it; stop all hubs, bring back a backup "
+        "of the stream, and keep others from writing to the subjects of the cluster",
+        retryable=False,
+    )

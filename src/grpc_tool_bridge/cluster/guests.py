@@ -59,6 +59,9 @@ class Guests:
         hub: This hub.
         called_in_vain: Called with the ids of the session and of the tool of a call that this hub cannot run, so that
             the other hubs learn what it runs.
+
+    Attributes:
+        begun: Calls that it has run or runs.
     """
 
     # See ``served_methods``.
@@ -76,6 +79,7 @@ class Guests:
         self._executor.runtime_of_guest = self._runtime_of
         # Middleware and the access log see every call.
         self._is_plain = hub.try_begin_tool is not None
+        self.begun = 0
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -94,7 +98,9 @@ class Guests:
             if tool is None or tool.rate is not None:
                 return None
             if tool.backend is None:
-                return self._executor.run_directly(session, tool, context, data, place)
+                direct = self._executor.run_directly(session, tool, context, data, place)
+                self.begun += direct is not None
+                return direct
             if type(tool.backend) is not WorkerBackend or not tool.backend.workers:
                 return None
             # A call of the usual form has no id of its own.
@@ -130,6 +136,7 @@ class Guests:
         if begun is None:
             context.payload = data
         else:
+            self.begun += 1
             self._calls[origin.link, origin.number] = call
         return begun
 
@@ -186,6 +193,7 @@ class Guests:
         call.request_id = request_id or request_id_of(origin.link.link_id, origin.number)
         if context.asker is not None:
             call.asker = context.asker
+        self.begun += 1
         self._calls[origin.link, origin.number] = call
         return call
 

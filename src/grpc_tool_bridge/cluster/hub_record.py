@@ -2,6 +2,8 @@
 
 import json
 import logging
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -9,6 +11,14 @@ from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 
 # Of the format; a hub ignores fields that it does not know, and all but the state in a newer one.
 VERSION = 1
+
+# Of one that is read. Who may write to the store may write anything there, and what it says is shown to people.
+MAX_BYTES = 16 * 1024
+MAX_CHARS = 256
+_MAX_COUNT = 2**31 - 1
+_MAX_REVISION = 2**62
+# The last second that a time of protobuf can tell.
+_MAX_SECONDS = 253_402_300_799
 
 _log = ThrottledLog(logging.getLogger(__name__))
 
@@ -54,19 +64,37 @@ class HubRecord:
         return json.dumps({"format": VERSION, **told}, separators=(",", ":")).encode()
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "address": str,
-    "http_address": str,
-    "version": str,
-    "started": (int, float),
-    "room": int,
-    "sessions": int,
-    "reserved": int,
-    "is_draining": bool,
-    "closed": str,
+def _text(found: Any) -> str:
+    """Returns a text as it may be shown anywhere."""
+    if not isinstance(found, str):
+        return ""
+    text = found[:MAX_CHARS]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _count(found: Any, most: int = _MAX_COUNT) -> int:
+    return min(max(0, found), most) if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
+def _seconds(found: Any) -> float:
+    is_time = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
+    return found if is_time and 0 <= found <= _MAX_SECONDS else 0.0
+
+
+# What makes a field of what was read, whatever that is.
+_READ: dict[str, Callable[[Any], Any]] = {
+    "name": _text,
+    "address": _text,
+    "http_address": _text,
+    "version": _text,
+    "started": _seconds,
+    "room": _count,
+    "sessions": _count,
+    "reserved": lambda found: _count(found, _MAX_REVISION),
+    "is_draining": lambda found: found is True,
+    "closed": _text,
 }
-assert {field.name for field in fields(HubRecord)} == {*_KINDS, "incarnation", "sequence", "is_newer"}  # noqa: S101
+assert {field.name for field in fields(HubRecord)} == {*_READ, "incarnation", "sequence", "is_newer"}  # noqa: S101
 
 
 def decoded(incarnation: str, data: bytes, sequence: int) -> HubRecord:
@@ -77,20 +105,28 @@ def decoded(incarnation: str, data: bytes, sequence: int) -> HubRecord:
         data: The payload.
         sequence: Of the message.
     """
-    try:
-        found = json.loads(data)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = _object_in(data)
+    if found is None:
         _log.warning("the lease of hub %s cannot be read; the hub is left alone", incarnation)
         return HubRecord(incarnation, sequence=sequence, is_newer=True)
     version = found.get("format")
     if not isinstance(version, int) or version > VERSION:
         _log.warning(
-            "the lease of hub %s has format %s, and this hub knows %d; update this hub", incarnation, version, VERSION
+            "the lease of hub %s has format %.20s, and this hub knows %d; update this hub",
+            incarnation,
+            _text(str(version)),
+            VERSION,
         )
-        return HubRecord(incarnation, closed=str(found.get("closed") or ""), sequence=sequence, is_newer=True)
-    known: dict[str, Any] = {
-        name: found[name] for name, kind in _KINDS.items() if name in found and isinstance(found[name], kind)
-    }
+        return HubRecord(incarnation, closed=_text(found.get("closed")), sequence=sequence, is_newer=True)
+    known = {name: read(found[name]) for name, read in _READ.items() if name in found}
     return HubRecord(incarnation, sequence=sequence, **known)
+
+
+def _object_in(data: bytes) -> dict[str, Any] | None:
+    if len(data) > MAX_BYTES:
+        return None
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -13,8 +13,11 @@ from grpc_tool_bridge.cluster.errors import AppendError, WrongSequenceError
 from grpc_tool_bridge.cluster.hub_record import HubRecord, decoded
 from grpc_tool_bridge.cluster.lease import CLOSED_SECONDS, Lease
 from grpc_tool_bridge.cluster.message import ROLLUP, Message, keep_for
+from grpc_tool_bridge.cluster.names import is_token
 from grpc_tool_bridge.cluster.watch import Watch
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 
 # How often it is looked whether a hub is gone, or the watch silent.
 _LOOK_SECONDS = 0.1
@@ -22,6 +25,8 @@ _LOOK_SECONDS = 0.1
 _POLL_SECONDS = 0.3
 # Closed hubs that are remembered.
 _MAX_CLOSED = 1_000
+# Hubs that are there; each has links to all others.
+MAX_HUBS = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class Leases:
         self._listeners: list[Callable[[HubRecord, Change], None]] = []
         self._heard_at = self._hearing_since = self._watch_heard_at = clock.now()
         self._polled_at = 0.0
+        self._throttled = ThrottledLog(_log)
         self.remade = 0
 
     async def open(self) -> None:
@@ -189,10 +195,22 @@ class Leases:
 
     def _take(self, message: Message) -> None:
         incarnation = message.subject.rpartition(".")[2]
+        if not is_token(incarnation):
+            self._throttled.warning("a lease in NATS belongs to no hub: its subject is none; it is ignored")
+            return
         known = self._hubs.get(incarnation) or self._closed.get(incarnation)
         if known is not None and message.sequence <= known.sequence:
             return
         record = decoded(incarnation, message.data, message.sequence)
+        if incarnation in self._closed and not record.closed:
+            # No hub can renew a lease that was closed, so it is not one that wrote this.
+            self._throttled.warning(
+                "somebody else has written to the closed lease of hub %s; that is ignored", incarnation
+            )
+            return
+        if len(self._hubs) >= MAX_HUBS and incarnation not in self._hubs and not record.closed:
+            self._throttled.warning("there are more than %d hubs; further ones are ignored", MAX_HUBS)
+            return
         if incarnation == self._lease.incarnation:
             self._hear()
             self._lease.note_closed(record)
@@ -228,4 +246,7 @@ class Leases:
 
     def _tell(self, record: HubRecord, change: Change) -> None:
         for listener in list(self._listeners):
-            listener(record, change)
+            try:
+                listener(record, change)
+            except Exception as error:  # noqa: BLE001 - it is logged; whoever looks after the leases must go on
+                log_fault(_log, "who is told of hubs has a fault", error=error)

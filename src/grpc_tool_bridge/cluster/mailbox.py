@@ -48,6 +48,7 @@ class Mailbox(Outlet):
         incarnation: As given.
         counts: Messages that were not taken ("forged", "repeated", "malformed", "unknown") and links that were lost
             ("gaps", "silent", "disconnected"), by what happened.
+        sent, received: Messages of links.
         on_dial: Called with each greeting and the subject for the answer.
     """
 
@@ -55,6 +56,7 @@ class Mailbox(Outlet):
         self.incarnation = incarnation
         self.is_full = False
         self.counts: Counter[str] = Counter()
+        self.sent = self.received = 0
         self.on_dial: Callable[[bytes, str], None] | None = None
         self._nc = nc
         self._names = names
@@ -111,6 +113,10 @@ class Mailbox(Outlet):
         """Returns the subject at which a hub receives something."""
         return self._names.link(incarnation, token)
 
+    def is_inbox(self, subject: str) -> bool:
+        """Returns whether a subject is one for answers to a hub."""
+        return subject.startswith(f"{self._names.inboxes}.")
+
     def add(self, stream: NatsStream) -> None:
         """Passes what comes for a stream's token to it."""
         self._streams[stream.token] = stream
@@ -163,6 +169,7 @@ class Mailbox(Outlet):
         """See ``Outlet``."""
         if not self._nc.is_connected:
             raise LinkLostError(NOT_CONNECTED)
+        self.sent += 1
         publish = self._nc.publish(subject, message)
         try:
             # It takes the message in its first step; then it waits at most for the socket.
@@ -238,6 +245,7 @@ class Mailbox(Outlet):
         token = message.subject.rpartition(".")[2]
         stream = self._streams.get(token)
         if stream is not None:
+            self.received += 1
             if len(data) < OVERHEAD_BYTES:
                 self.note("malformed")
             else:

@@ -8,12 +8,17 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from grpc_tool_bridge.errors import StoreError
+
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 # Of the sender: it recognises by it what it has sent. Not Nats-Msg-Id, which costs the server a table of all of them:
 # a message that expects what comes before it cannot be stored twice.
 MESSAGE_ID = "Bridge-Id"
 # Only the newest message of the subject stays.
 ROLLUP = {"Nats-Rollup": "sub"}
+
+# Of a sequence.
+_MAX_DIGITS = 20
 
 _SEQUENCE = "Nats-Sequence"
 _SUBJECT = "Nats-Subject"
@@ -43,8 +48,9 @@ class Message:
     @property
     def previous(self) -> int | None:
         """The sequence of the message before it on its subject, if its sender stated that; 0: it was the first."""
-        expected = self.headers.get(EXPECTED_LAST)
-        return None if expected is None else int(expected)
+        expected = self.headers.get(EXPECTED_LAST, "")
+        # The server takes what is no number for none.
+        return int(expected) if expected.isdecimal() and len(expected) <= _MAX_DIGITS else None
 
     @property
     def message_id(self) -> str | None:
@@ -53,9 +59,16 @@ class Message:
 
 
 def from_direct(message: Msg) -> Message:
-    """Reads the answer to a direct get."""
+    """Reads the answer to a direct get.
+
+    Raises:
+        StoreError: It has no subject or sequence: whoever sent what is stored gave it headers that cannot be read.
+    """
     headers = {str(name): value for name, value in (message.headers or {}).items()}
-    return Message(headers[_SUBJECT], int(headers[_SEQUENCE]), message.data, headers)
+    try:
+        return Message(headers[_SUBJECT], int(headers[_SEQUENCE]), message.data, headers)
+    except (KeyError, ValueError):
+        raise StoreError("a message in NATS has headers that cannot be read: no hub has sent it") from None
 
 
 def from_api(found: Mapping[str, Any]) -> Message:

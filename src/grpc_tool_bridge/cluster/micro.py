@@ -92,7 +92,8 @@ class HubMicro:
 
         async def respond(message: Msg) -> None:
             nonlocal data, good_until
-            if not message.reply:
+            # Whoever may ask must not have this hub write wherever it may: into a session, or to the API of NATS.
+            if not message.reply or not self._may_answer(message.reply):
                 return
             now = time.monotonic()
             if now >= good_until:
@@ -104,6 +105,10 @@ class HubMicro:
                 self._log.warning("a request to %s is not answered: %s", message.subject, error)
 
         return respond
+
+    def _may_answer(self, reply: str) -> bool:
+        is_own = reply.startswith(f"{self._name}.") and not reply.startswith(f"{self._name}.i.")
+        return not is_own and not reply.startswith("$")
 
     # ------------------------------------------------------------------------------------------------- the answers
 

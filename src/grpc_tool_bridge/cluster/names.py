@@ -6,6 +6,13 @@ from hashlib import blake2b
 # 160 bits: nobody finds two sessions with one subject, and a subject tells nothing of a session's id.
 _DIGEST_BYTES = 20
 
+_MAX_TOKEN_CHARS = 100
+
+
+def is_token(text: object) -> bool:
+    """Returns whether something, such as the id of a hub's life, can be a part of a subject and of a line of a log."""
+    return isinstance(text, str) and text.isalnum() and text.isascii() and len(text) <= _MAX_TOKEN_CHARS
+
 
 @dataclass(frozen=True, slots=True)
 class Names:

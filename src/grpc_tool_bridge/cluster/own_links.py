@@ -1,12 +1,14 @@
 """The links of this hub to all others, made anew for each life of it."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 
-from grpc_tool_bridge.cluster.endpoint import HubName, Serve
+from grpc_tool_bridge.cluster.endpoint import OTHER_KEY, REFUSED, HubName, Serve
+from grpc_tool_bridge.cluster.mailbox import Mailbox
 from grpc_tool_bridge.cluster.peers import PeerLink, Peers
 from grpc_tool_bridge.cluster.store import NatsStore
-from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class OwnLinks:
         self._serves = serves
         self._peers: Peers | None = None
         self._incarnation = ""
+        # Of former lives.
+        self._counts: Counter[str] = Counter()
         self._callbacks: list[Callable[[PeerLink], None]] = []
         self.on_life: Callable[[str], None] = lambda _: None
 
@@ -77,12 +81,37 @@ class OwnLinks:
         peers = self._peers
         if peers is None or self._store.lease.incarnation == self._incarnation or not self._store.is_certain():
             return
+        self._counts = self.counts()
         await peers.end("this hub has lost its lease, and begins anew")
         try:
             await self._begin(peers)
         except ToolBridgeError as error:
             self._incarnation = ""
             _log.warning("the links to other hubs cannot be made now: %s", error)
+
+    # ----------------------------------------------------------------------------------------- for those who look
+
+    def link_state(self, incarnation: str) -> tuple[str, str]:
+        """Returns the state of the link to a hub, "linked", "connecting" or "refused", and why it is not linked."""
+        link = self.get(incarnation)
+        if link is None:
+            return "connecting", "it is not dialled yet"
+        if link.is_linked:
+            return "linked", ""
+        why = link.failure
+        return ("refused" if any(word in why for word in (REFUSED, OTHER_KEY)) else "connecting"), why
+
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+        """Makes a unary request to another hub, as ``HubDirectory.ask``."""
+        link = self.get(incarnation)
+        if link is None:
+            raise UnavailableError("there is no link to that hub")
+        return bytes(await link.call(method, request, timeout=timeout, waits=False))
+
+    def counts(self) -> Counter[str]:
+        """Returns what the mailboxes of all lives have counted, with "sent" and "received"."""
+        mailbox = None if self._peers is None else self._peers.mailbox
+        return self._counts + _counted(mailbox) if mailbox is not None else self._counts
 
     def stop_listening(self) -> None:
         """Accepts no further links: the hub is shutting down."""
@@ -94,3 +123,7 @@ class OwnLinks:
         peers, self._peers = self._peers, None
         if peers is not None:
             await peers.end()
+
+
+def _counted(mailbox: Mailbox) -> Counter[str]:
+    return mailbox.counts + Counter(sent=mailbox.sent, received=mailbox.received)

@@ -54,6 +54,7 @@ class OwnedSessions:
         appender: Appends for the present life.
         ended: Why sessions ended here, by id, with the sequence of the message that says so, the latest last.
         on_lost: What is told of sessions that moved.
+        fenced: Writes that were refused because another hub had taken the session.
     """
 
     def __init__(self, bus: Bus, settings: Settings, info: Mapping[str, Any]) -> None:
@@ -71,6 +72,7 @@ class OwnedSessions:
         self.appender = self._new_appender()
         self.ended: OrderedDict[str, tuple[str, int]] = OrderedDict()
         self.on_lost: list[OnLost] = []
+        self.fenced = 0
 
     @property
     def waiting(self) -> int:
@@ -211,6 +213,7 @@ class OwnedSessions:
         self.drop(chain)
         if error is not None:
             if was_mine and chain.is_begun:
+                self.fenced += 1
                 self._tell_lost([chain.session_id], error.message)
             return
         self.remember(chain.session_id, chain.image.ended or "", chain.last)

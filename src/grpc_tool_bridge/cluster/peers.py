@@ -105,6 +105,11 @@ class PeerLink:
         return self._dialer.is_linked
 
     @property
+    def failure(self) -> str:
+        """Why there is no link; empty if there is one, or if none was dialled."""
+        return self.gone or self._dialer.failure
+
+    @property
     def dialer(self) -> Dialer:
         """What keeps the link up."""
         return self._dialer

@@ -159,6 +159,11 @@ class NatsStore:
         """That of this hub, which has another incarnation once it was lost. Raises as ``bus``."""
         return self._open().lease
 
+    @property
+    def fenced(self) -> int:
+        """Writes that were refused because another hub had taken the session; raises as ``bus``."""
+        return self._open().fenced
+
     def is_certain(self) -> bool:
         """Whether no other hub can have taken what this one owns."""
         return self._owned is not None and self._owned.lease.is_certain()

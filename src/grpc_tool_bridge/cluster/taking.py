@@ -1,5 +1,6 @@
 """Reads the chains of sessions, and takes those whose hub is gone."""
 
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -13,11 +14,14 @@ from grpc_tool_bridge.cluster.message import Message
 from grpc_tool_bridge.cluster.records import ChainReader, read_body, read_record
 from grpc_tool_bridge.cluster.replay import image_of
 from grpc_tool_bridge.errors import StoreError
+from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 
 # How often a chain may change while it is read.
 _TRIES = 5
 # Chains whose last message one request asks for: each may have a megabyte, and an answer four.
 _ASKED = 64
+
+_throttled = ThrottledLog(logging.getLogger(__name__))
 
 
 class ChainEnd(NamedTuple):
@@ -52,8 +56,10 @@ def chain_end(message: Message) -> ChainEnd:
 async def chain_ends(bus: Bus) -> AsyncIterator[ChainEnd]:
     """Yields the last message of each chain of the cluster; one that goes on meanwhile may be behind.
 
+    What is damaged is passed over.
+
     Raises:
-        StoreError: NATS does not answer, or a message is damaged.
+        StoreError: NATS does not answer.
     """
     subjects = [subject async for subject, _ in bus.subjects(bus.names.sessions)]
     for start in range(0, len(subjects), _ASKED):
@@ -62,8 +68,15 @@ async def chain_ends(bus: Bus) -> AsyncIterator[ChainEnd]:
         for subject in asked:
             # An answer has only so many bytes.
             message = found.get(subject) or await bus.last(subject)
-            if message is not None:
-                yield chain_end(message)
+            if message is None:
+                continue
+            try:
+                end = chain_end(message)
+            except StoreError as error:
+                # Whoever asks for the session is told so; the others have nothing to do with it.
+                _throttled.warning("passed over a session at %s: %s", subject, error)
+            else:
+                yield end
 
 
 async def read_chain(bus: Bus, subject: str) -> ChainReader:

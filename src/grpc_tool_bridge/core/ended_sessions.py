@@ -22,6 +22,9 @@ class EndedSessions:
         # Sessions that another hub has now, and what whoever still looks for them here is told.
         self._moved: OrderedDict[str, str] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._why)
+
     def remember(self, session_id: str, why: str) -> None:
         """Notes why a session has ended."""
         self._moved.pop(session_id, None)

@@ -513,11 +513,7 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
             **self._store_counts(),
-            **(
-                {}
-                if self.directory is None
-                else {f"hub.{name}": value for name, value in self.directory.counts().items()}
-            ),
+            **self._cluster_counts(),
         }
 
     def _cluster_counts(self) -> dict[str, int | float | str]:

@@ -254,6 +254,11 @@ class Dialer:
         return self._current is not None
 
     @property
+    def failure(self) -> str:
+        """Why the last dial failed; empty if there is a link, or if none was dialled."""
+        return "" if self._failure is None or self.is_linked else self._failure.message
+
+    @property
     def linked_over(self) -> str | None:
         """What carries the link, such as "gRPC", for people; None if there is no link."""
         link = self._current

@@ -259,7 +259,7 @@ async def test_workers_are_listed_with_their_hub_and_hubs_are_no_workers(world: 
         request = pb.RegisterToolsRequest(worker_id=name, tools=[pb.ToolSpec(name="far")])
         hub.workers.register(link, request)
     for worker in world.h1.workers.workers():
-        worker.is_peer = worker.id.startswith("hub:")  # type: ignore[attr-defined]
+        worker.is_peer = worker.id.startswith("hub:")
     response = await world.h3.list_workers(pb.ListWorkersRequest())
     assert [(worker.hub, worker.worker_id) for worker in response.workers] == [("h1", "w1"), ("h2", "w2")]
     h1 = (await world.h3.list_hubs(pb.ListHubsRequest())).hubs[0]

@@ -24,6 +24,8 @@ class PeerWorker(Worker):
         # By the tool's backend: how many calls it takes, and how many it has from this hub.
         self._limits: dict[object, int] = {}
         self._running: dict[object, int] = {}
+        # All calls that were sent to it, ended or not.
+        self.begun = 0
         self._sent = 0
         # Calls that it had room for when it last said so, and those that it had from here then.
         self._room: int | None = None
@@ -58,6 +60,7 @@ class PeerWorker(Worker):
 
     def begin(self, crew: object) -> None:
         """Counts a call of a tool that is sent to it."""
+        self.begun += 1
         self._sent += 1
         self._running[crew] = self._running.get(crew, 0) + 1
 

@@ -53,6 +53,8 @@ class WorkerPool:
         self._registry = registry
         self._settings: Settings = registry.store.settings
         self._workers: dict[WorkerLink, Worker] = {}
+        # Calls that were sent to hubs that have left.
+        self._sent_before = 0
         self.on_change: Callable[[str, Worker], None] | None = None
         self.dispatcher = Dispatcher(self._settings, lambda tool: (tool.base or tool) in self._orphans)
         # Tools whose last worker was lost, until they are removed.
@@ -75,6 +77,15 @@ class WorkerPool:
     def peers(self) -> list[PeerWorker]:
         """Returns the other hubs that have registered tools."""
         return [worker for worker in self._workers.values() if isinstance(worker, PeerWorker)]
+
+    @property
+    def sent_to_peers(self) -> int:
+        """Calls that were sent to other hubs, ended or not."""
+        return self._sent_before + sum(peer.begun for peer in self.peers())
+
+    def _note_sent(self, worker: Worker | None) -> None:
+        if isinstance(worker, PeerWorker):
+            self._sent_before += worker.begun
 
     async def aclose(self) -> None:
         """Ends the tasks and timers of the pool."""
@@ -117,7 +128,8 @@ class WorkerPool:
         worker = self._worker_of(link, request, is_peer=is_peer)
         # A draining worker leaves by itself when its calls have ended.
         others = (other for other in self._workers.values() if other is not worker and not other.gone)
-        before = next((other for other in others if other.id == worker.id), None)
+        # A worker that has the id of another hub is not that hub, and must not end its link.
+        before = next((other for other in others if other.id == worker.id and other.is_peer is is_peer), None)
         offered = request.tools if tools is None else tools
         added = offer(self._registry, self.dispatcher, request.session_id, offered, worker, in_place_of=before)
         # Each call that it never answers holds memory, so its own capacity is capped.
@@ -238,6 +250,7 @@ class WorkerPool:
     def on_disconnect(self, link: WorkerLink, why: str) -> None:
         """Removes a worker whose link has ended; its calls fail, or go to another worker."""
         worker = self._workers.pop(link, None)
+        self._note_sent(worker)
         self._locks.pop(link, None)
         # Read now: the state of the link is gone by the time the calls are told.
         calls = [(call, link.has_sent(call)) for call in link.calls()]
@@ -308,6 +321,7 @@ class WorkerPool:
         """Releases a draining worker if its last call has ended."""
         if not worker.active and self._workers.get(worker.link) is worker:
             del self._workers[worker.link]
+            self._note_sent(worker)
             worker.link.release()
             self._note("disconnected", worker)
 
