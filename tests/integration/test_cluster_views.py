@@ -28,7 +28,7 @@ def cluster_name() -> str:
 
 
 async def _start(stack: AsyncExitStack, url: str, name: str, secret: str | None = None) -> BridgeServer:
-    settings = Settings(hub_name=name, cluster_secret=secret and SecretStr(secret), shutdown_grace=0.0)
+    settings = Settings(hub_name=name, cluster_secret=None if secret is None else SecretStr(secret), shutdown_grace=0.0)
     return await stack.enter_async_context(BridgeServer(store=url, settings=settings))
 
 

@@ -217,6 +217,8 @@ class SessionStore:
             if session is None or session.ended is not None:
                 return
         self._ended.remember_moved(session_id, error)
+        if session.keyed is not None:
+            session.keyed.moved = error.message
         self._leave(session, error)
 
     def remember_missing(self, session_id: str) -> None:

@@ -232,7 +232,7 @@ async def test_an_answer_of_somebody_else_to_a_message_leaves_open_whether_it_is
 
     requests = bus._requests
     assert requests is not None
-    requests.ask = answered  # type: ignore[method-assign]
+    requests.ask = answered  # type: ignore[assignment, method-assign]
     with pytest.raises(MaybeStoredError, match="none of JetStream"):
         await bus.append(bus.names.session("s"), b"x", last=0)
     if answer not in {b"{}", b'{"seq": "x"}', b'{"error": 1}'}:
