@@ -225,7 +225,9 @@ class Mailbox(Outlet):
         try:
             answer = await self._nc.request(subject, message, timeout=seconds)
         except Exception as error:
+            _check_cancelled()
             raise unreachable(error) from error
+        _check_cancelled()
         return bytes(answer.data)
 
     # -------------------------------------------------------------------------------------------------- receiving
@@ -263,6 +265,13 @@ class Mailbox(Outlet):
         for stream in list(self._streams.values()):
             stream.beat()
         self._beat_later()
+
+
+def _check_cancelled() -> None:
+    """Raises the cancellation that the library's ``wait_for`` drops if the answer comes at the same moment."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def unreachable(error: Exception) -> ToolBridgeError:

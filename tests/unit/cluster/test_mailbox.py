@@ -5,21 +5,25 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nats.errors import NoRespondersError
 
 from grpc_tool_bridge.cluster import mailbox as module
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.frames import LinkLostError, NatsStream
 from grpc_tool_bridge.cluster.mailbox import Mailbox
+from grpc_tool_bridge.cluster.names import Names
 from grpc_tool_bridge.cluster.sealing import SECRET_BYTES, ClusterKey
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES
 from grpc_tool_bridge.link.status import Code, code_of
 from support.buses import open_bus
 from support.nats_nodes import one_node
-from support.waiting import soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, turns, until
 from unit.cluster.test_frames import Taken
 
 KEY = ClusterKey(b"k" * SECRET_BYTES)
@@ -230,3 +234,24 @@ async def test_a_closed_mailbox_receives_nothing_and_its_links_have_ended(mailbo
     assert str(taken.end) == "the hub has closed its links"
     with pytest.raises(ToolBridgeError, match="nobody listens there"):
         await soon(Mailbox(bus.nc, bus.names, "you").request(mailbox.subject("me", "dial"), b"x", 5))
+
+
+@pytest.mark.parametrize("error", [None, NoRespondersError()])
+async def test_a_request_that_is_cancelled_as_its_answer_comes_is_cancelled(error: Exception | None) -> None:
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def request(*_: object, timeout: float) -> Any:
+        # As the library does.
+        return await asyncio.wait_for(answer, timeout)
+
+    connected: Any = SimpleNamespace(is_connected=True, request=request)
+    box = Mailbox(connected, Names("t"), "a")
+    asking = asyncio.ensure_future(box.request("t.l.b.dial", b"", PATIENCE))
+    await turns()
+    if error is None:
+        answer.set_result(SimpleNamespace(data=b"yes"))
+    else:
+        answer.set_exception(error)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
