@@ -35,7 +35,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 MOST = 3
 # Renewals of a lease, a second; see ``cluster/lease.py``.
 RENEWALS = 3.3
-_WARM_UP_SECONDS = 1.0
+_WARM_UP_SECONDS = 1.5
 _SETTLE_SECONDS = 3.0
 # How many times longer hubs that idle are measured than those that work.
 _IDLE_WINDOWS = 8

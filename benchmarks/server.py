@@ -27,6 +27,8 @@ from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, serialize_value
 
 Command = Callable[[int], Awaitable[Any]]
 
+# More than any load has at once: a call that waits for a full worker costs the hub several times as much.
+_CAPACITY = 1_000
 # A session must not expire while it is measured.
 _SETTINGS = Settings(max_sessions=100_000, session_idle_timeout=3_600.0)
 
@@ -172,7 +174,8 @@ def _python_path() -> dict[str, str]:
 async def _serve_worker(hub: str, name: str) -> None:
     tools = [tool(name=name)(add)] if name else make_tools(1, Gate())
     # One process, so that two workers have twice as many as one.
-    async with ToolWorker(hub, tools=tools, settings=Settings(max_processes=1)) as worker:
+    settings = Settings(max_processes=1)
+    async with ToolWorker(hub, tools=tools, settings=settings, capacity=_CAPACITY) as worker:
         await _answer(worker.address, {"cpu": _cpu})
 
 
