@@ -211,19 +211,15 @@ class SessionStore:
             session_id: The session; does nothing if there is none.
             error: For its calls and watches.
         """
-        session = self._sessions.pop(session_id, None)
-        if session is None:
-            session = self._writes.ending.get(session_id)
-            if session is None or session.ended is not None:
-                return
+        session = self._sessions.pop(session_id, None) or self._writes.ending.get(session_id)
+        if session is None or session.ended is not None:
+            return
         self._ended.remember_moved(session_id, error)
         self._leave(session, error)
 
     def remember_ended(self, session_id: str, why: str) -> None:
         """Notes why a session ended that another hub had; empty: no hub has it, and none knows of it."""
-        if not why:
-            self._ended.forget(session_id)
-        elif session_id not in self._sessions:
+        if session_id not in self._sessions:
             self._ended.remember(session_id, why)
 
     async def get_session(self, session_id: str) -> Session:
