@@ -173,7 +173,7 @@ class Owners:
             store.remember_ended(session_id, place.why)
             return place
         if isinstance(place, Missing):
-            store.remember_missing(session_id)
+            store.remember_ended(session_id, "")
         if isinstance(place, Owned | Missing):
             return place
         if session_id in store:

@@ -79,6 +79,12 @@ class KeyedCalls:
         self._waiting = 0
         self._max_waiting = settings.max_session_waiting
 
+    def leave(self, error: ToolBridgeError | None) -> None:
+        """Stores nothing more: the session has ended or, with an UnavailableError, is another hub's."""
+        self.durable = None
+        if isinstance(error, UnavailableError):
+            self.moved = error.message
+
     async def run(
         self,
         request: ToolCallRequest,

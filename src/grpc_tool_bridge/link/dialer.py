@@ -420,7 +420,7 @@ class Dialer:
         while True:
             link, error = await self._dial(way)
             if self._way is not way:
-                # It was closed meanwhile; a way that dials by what others wrote may have swallowed the cancellation.
+                # It was closed meanwhile; wait_for of Python 3.11 swallows a cancellation that comes with an answer.
                 if link is not None:
                     link.abort(CLOSED)
                 return

@@ -85,7 +85,7 @@ async def test_no_answer_is_given_of_a_session_that_moved_while_the_tool_ran() -
     await turns()
     stage.store.store()
     await turns()
-    stage.keyed.durable, stage.keyed.moved = None, "the session moved to another hub"
+    stage.keyed.leave(UnavailableError("the session moved to another hub"))
     stage.go_on.set()
     with pytest.raises(UnavailableError, match="the session moved to another hub"):
         await soon(call)
