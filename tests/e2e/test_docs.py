@@ -40,7 +40,11 @@ from grpc_tool_bridge import (
     tool,
 )
 from grpc_tool_bridge.cli import main
-from grpc_tool_bridge.cluster import appending, certainty, cut_off, directory, lease, opening, orphanage, stream
+from grpc_tool_bridge.cluster import directory
+from grpc_tool_bridge.cluster.bus import opening, stream
+from grpc_tool_bridge.cluster.forwarding import orphanage
+from grpc_tool_bridge.cluster.journal import appending
+from grpc_tool_bridge.cluster.members import certainty, cut_off, lease
 from grpc_tool_bridge.core.chaos.draws import uniform
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.stores.sqlite import health
