@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -81,7 +82,7 @@ class Node:
 
 
 class Nodes:
-    """Three nodes.
+    """Nodes that are one NATS.
 
     Args:
         nodes: As named.
@@ -101,7 +102,8 @@ class Nodes:
 
     async def start(self, node: Node) -> None:
         """Starts a node."""
-        await node.start([each.route for each in self.nodes])
+        # One alone is no cluster, and would wait for others.
+        await node.start([each.route for each in self.nodes] if len(self.nodes) > 1 else [])
 
     async def ready(self) -> None:
         """Waits until all have caught up."""
@@ -109,6 +111,15 @@ class Nodes:
             for node in self.nodes:
                 while (await asyncio.to_thread(node.look, "healthz")).get("status") != "ok":  # noqa: ASYNC110 - another process
                     await asyncio.sleep(_LOOK_SECONDS)
+
+    def last_record(self, stream: str) -> int:
+        """Returns how many records a stream has taken so far, as the first node that has it says; 0: none has it."""
+        for node in self.nodes:
+            for account in node.look("jsz?streams=true").get("account_details", ()):
+                for detail in account.get("stream_detail", ()):
+                    if detail["name"] == stream:
+                        return int(detail["state"]["last_seq"])
+        return 0
 
     async def leader(self, stream: str) -> Node:
         """Waits until a stream has a leader; returns it."""
@@ -120,9 +131,17 @@ class Nodes:
                 await asyncio.sleep(_LOOK_SECONDS)
 
 
+def three_nodes() -> AbstractAsyncContextManager[Nodes]:
+    """Runs three nodes, so that each record is stored by two at least; see ``some_nodes``."""
+    return some_nodes(3)
+
+
 @contextlib.asynccontextmanager
-async def three_nodes() -> AsyncGenerator[Nodes, None]:
-    """Runs three nodes, with their stores below the working directory, since a temporary one may be in memory.
+async def some_nodes(number: int) -> AsyncGenerator[Nodes, None]:
+    """Runs nodes, with their stores below the working directory, since a temporary one may be in memory.
+
+    Args:
+        number: How many; all of them are one NATS.
 
     Raises:
         NotInstalledError: There is no nats-server.
@@ -130,7 +149,7 @@ async def three_nodes() -> AsyncGenerator[Nodes, None]:
     if where(NATS_SERVER) is None:
         raise NotInstalledError("nats-server")
     with tempfile.TemporaryDirectory(prefix=".bench-nats-", dir=Path.cwd(), ignore_cleanup_errors=True) as folder:
-        nodes = Nodes([Node(f"n{number}", Path(folder)) for number in (1, 2, 3)])
+        nodes = Nodes([Node(f"n{index + 1}", Path(folder)) for index in range(number)])
         try:
             for node in nodes.nodes:
                 await nodes.start(node)

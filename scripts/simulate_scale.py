@@ -2,7 +2,8 @@
 
 ``scripts/simulate_scale.py --hubs 100 --workers 100000`` places sessions, workers and their clients, adds up what each
 hub, its memory and the store have to do, and then follows single calls through the queues of the hubs' event loops.
-``--check FILE`` compares the model with what ``python -m benchmarks.hubs_together`` measured of 1, 2 and 3 hubs.
+``--check FILE`` compares the model with what ``python -m benchmarks.hubs_together`` measured of 1, 2 and 3 hubs, and
+``--costs FILE`` takes the costs that it measured.
 
 The model: a hub is one event loop that does one thing at a time, each in a fixed time (``Costs``, measured). A call is
 served by the hub that its client is connected to, or forwarded to the hub that owns its session (one hop); its tool
@@ -45,10 +46,11 @@ class Costs:
         write_us: A write of a variable, at the owner of its session.
         record_us: A record of the store, at the hub that writes it.
         update_us: An update of a variable, for each of its watchers.
-        renewal_us: A renewal of another hub's lease, at each hub that reads it.
+        idle_us: What a hub does each second by itself, with its own lease.
+        renewal_us: A renewal of another hub's lease, at each hub that reads it, and its part of the link to that hub.
         hop_us: The time of a message from one hub to another, by NATS, without the time of the hubs.
         store_us: The time until a record is stored by its quorum.
-        store_records: Records a second that the leader of the stream takes, of all hubs.
+        store_records: Records a second that the leader of the stream takes, of all hubs, with a processor for itself.
         session_bytes: Memory of an idle session at its owner.
         tool_bytes: Memory of a tool, at each hub.
         offer_bytes: Memory of a tool that one more hub offers, at each hub.
@@ -63,6 +65,7 @@ class Costs:
     write_us: float = 60.0
     record_us: float = 150.0
     update_us: float = 11.0
+    idle_us: float = 5_000.0
     renewal_us: float = 60.0
     hop_us: float = 250.0
     store_us: float = 600.0
@@ -79,8 +82,9 @@ class Plan:
     Attributes:
         hubs, workers, sessions, tools: How many there are; ``tools`` is the number of different ones.
         worker_tools: How many tools each worker offers.
+        near: Part of the calls whose session's hub has a worker for them; below 0: as the workers are placed.
         away: Part of the requests whose session belongs to another hub than the one that their client is connected to.
-        writes: Writes of variables for each call.
+        writes: Writes of variables for each call, each a request of its own.
         grouped: Writes that one record carries, on the average.
         watchers: Watchers of each variable.
         renewals: Renewals of each lease, a second.
@@ -93,6 +97,7 @@ class Plan:
     sessions: int = 1_000_000
     tools: int = 2_000
     worker_tools: int = 5
+    near: float = -1.0
     away: float = 0.02
     writes: float = 0.1
     grouped: float = 1.5
@@ -140,6 +145,8 @@ def place(plan: Plan) -> Placed:
     chance = random.Random(plan.seed)
     sessions = _spread(chance, plan.sessions, plan.hubs)
     workers = _spread(chance, plan.workers, plan.hubs)
+    if plan.near >= 0:
+        return Placed(sessions, [plan.near] * plan.hubs)
     if not plan.workers:
         # The tools are functions of every hub.
         return Placed(sessions, [1.0] * plan.hubs)
@@ -162,15 +169,16 @@ def call_loads(plan: Plan, costs: Costs, near: float) -> tuple[float, float]:
     of_worker = costs.worker_call_us if plan.workers else costs.call_us
     own = near * of_worker + (1.0 - near) * costs.peer_call_us
     other = (1.0 - near) * costs.peer_run_us
-    own += plan.away * costs.forwarded_us
-    other += plan.away * costs.forward_us
+    requests = 1.0 + plan.writes
+    own += requests * plan.away * costs.forwarded_us
+    other += requests * plan.away * costs.forward_us
     own += plan.writes * (costs.write_us + costs.record_us / plan.grouped + plan.watchers * costs.update_us)
     return own, other
 
 
 def standing_load(plan: Plan, costs: Costs) -> float:
     """Returns the part of each hub's event loop that keeps the hubs together, with no calls at all."""
-    return plan.hubs * plan.renewals * costs.renewal_us / 1e6
+    return (costs.idle_us + (plan.hubs - 1) * plan.renewals * costs.renewal_us) / 1e6
 
 
 def walls(plan: Plan, costs: Costs, placed: Placed) -> list[Wall]:
@@ -251,20 +259,38 @@ def _steps(
     entry = owner
     if plan.hubs > 1 and chance.random() < plan.away:
         entry = _other(plan, owner, chance)
+    yield from _passed(costs, entry, owner, _call_steps(plan, costs, placed, owner, chance))
+    if chance.random() < plan.writes:
+        yield from _passed(costs, entry, owner, _write_steps(plan, costs, owner))
+
+
+def _passed(
+    costs: Costs, entry: int, owner: int, steps: Iterator[tuple[int, float, float]]
+) -> Iterator[tuple[int, float, float]]:
+    """Yields the steps of a request, and those of passing it on if it enters at another hub than its owner."""
+    if entry != owner:
         yield entry, costs.forward_us / 2, costs.hop_us
         yield owner, costs.forwarded_us / 2, 0.0
+    yield from steps
+    if entry != owner:
+        yield owner, costs.forwarded_us / 2, costs.hop_us
+        yield entry, costs.forward_us / 2, 0.0
+
+
+def _call_steps(
+    plan: Plan, costs: Costs, placed: Placed, owner: int, chance: random.Random
+) -> Iterator[tuple[int, float, float]]:
     if chance.random() < placed.near[owner]:
         yield owner, costs.worker_call_us if plan.workers else costs.call_us, 0.0
     elif plan.hubs > 1:
         yield owner, costs.peer_call_us / 2, costs.hop_us
         yield _other(plan, owner, chance), costs.peer_run_us, costs.hop_us
         yield owner, costs.peer_call_us / 2, 0.0
-    if chance.random() < plan.writes:
-        yield owner, costs.write_us + costs.record_us / plan.grouped, costs.store_us
-        yield owner, plan.watchers * costs.update_us, 0.0
-    if entry != owner:
-        yield owner, costs.forwarded_us / 2, costs.hop_us
-        yield entry, costs.forward_us / 2, 0.0
+
+
+def _write_steps(plan: Plan, costs: Costs, owner: int) -> Iterator[tuple[int, float, float]]:
+    yield owner, costs.write_us + costs.record_us / plan.grouped, costs.store_us
+    yield owner, plan.watchers * costs.update_us, 0.0
 
 
 def _other(plan: Plan, hub: int, chance: random.Random) -> int:
@@ -312,7 +338,11 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the simulation; returns 0, 1 if the model is too far off, or 2 if a parameter is wrong."""
     parser = _parser()
     options = parser.parse_args(words)
-    plan, costs = _read(Plan, options), _read(Costs, options)
+    plan = _read(Plan, options)
+    try:
+        costs = _costs(options)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        parser.error(f"--costs: {error}")
     wrong = _wrong(plan, costs)
     if wrong:
         parser.error(wrong)
@@ -380,8 +410,11 @@ def _parser() -> argparse.ArgumentParser:
         group = parser.add_argument_group(kind.__name__.lower())
         for field in fields(kind):
             convert: Callable[[str], Any] = type(field.default)
-            group.add_argument(f"--{field.name.replace('_', '-')}", type=convert, default=field.default)
+            # A cost that is not given may come from a file.
+            default = field.default if kind is Plan else None
+            group.add_argument(f"--{field.name.replace('_', '-')}", type=convert, default=default)
     parser.add_argument("--calls", type=int, default=FOLLOWED_CALLS, help="how many calls are followed")
+    parser.add_argument("--costs", type=Path, metavar="FILE", help="take the costs that are not given from there")
     parser.add_argument("--check", type=Path, metavar="FILE", help="compare the model with measured runs")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -391,24 +424,39 @@ def _read(kind: type[Any], options: argparse.Namespace) -> Any:
     return kind(**{field.name: getattr(options, field.name) for field in fields(kind)})
 
 
+def _costs(options: argparse.Namespace) -> Costs:
+    """Returns the costs: as given, else as in a file, else as measured once."""
+    found = {} if options.costs is None else json.loads(options.costs.read_text(encoding="utf-8"))["costs"]
+    given = {field.name: getattr(options, field.name) for field in fields(Costs)}
+    return Costs(**{**found, **{name: value for name, value in given.items() if value is not None}})
+
+
 def _wrong(plan: Plan, costs: Costs) -> str:
     """Returns which parameter is wrong, and why; empty if none is."""
     for name in ("hubs", "sessions", "tools", "worker_tools"):
         if getattr(plan, name) < 1:
             return f"--{name.replace('_', '-')} must be 1 or more, not {getattr(plan, name)}"
-    for thing in (plan, costs):
-        for field in fields(thing):
-            value = getattr(thing, field.name)
-            if not (math.isfinite(value) and value >= 0):
-                return f"--{field.name.replace('_', '-')} must be a number of 0 or more, not {value}"
-    if plan.away > 1:
-        return f"--away is a part of 1, not {plan.away}"
+    if wrong := _not_numbers(plan, costs):
+        return wrong
+    above = [name for name in ("away", "near") if getattr(plan, name) > 1]
+    if above:
+        return f"--{above[0]} is a part of 1, not {getattr(plan, above[0])}"
     if plan.grouped < 1:
         return f"--grouped must be 1 or more, not {plan.grouped}"
     if not costs.store_records or not plan.memory:
         return "--store-records and --memory must be more than 0"
     if not costs.call_us or not costs.worker_call_us:
         return "--call-us and --worker-call-us must be more than 0"
+    return ""
+
+
+def _not_numbers(*things: Plan | Costs) -> str:
+    for thing in things:
+        for field in fields(thing):
+            value = getattr(thing, field.name)
+            # Below 0, that one means something.
+            if not math.isfinite(value) or (value < 0 and field.name != "near"):
+                return f"--{field.name.replace('_', '-')} must be a number of 0 or more, not {value}"
     return ""
 
 

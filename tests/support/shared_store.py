@@ -57,6 +57,8 @@ class SharedStore:
         self.located = 0
         self._lost: list[Callable[[Sequence[str], str], None]] = []
         self._watchers: list[Callable[[], None]] = []
+        # Sessions that it has taken and not given up.
+        self.taken: set[str] = set()
 
     # ------------------------------------------------------------------------------------------------ locating
 
@@ -97,18 +99,25 @@ class SharedStore:
 
     async def take(self, session_id: str) -> StoredSession | None:
         chain = self.book.chains[session_id]
+        if chain.owner == self.incarnation and session_id in self.taken:
+            return None
         if chain.owner != self.incarnation and chain.owner not in self.book.closed:
             return None
         former, chain.owner = chain.owner, self.incarnation
         stored = copy.deepcopy(chain.stored)
         stored.above = self.book.reserved.get(former, 0)
+        self.taken.add(session_id)
         return stored
+
+    def forget(self, session_id: str) -> None:
+        self.taken.discard(session_id)
 
     def on_lost(self, callback: Callable[[Sequence[str], str], None]) -> None:
         self._lost.append(callback)
 
     def lose(self, session_ids: Sequence[str], why: str) -> None:
         """Tells that sessions are no longer this hub's."""
+        self.taken.difference_update(session_ids)
         for callback in self._lost:
             callback(session_ids, why)
 

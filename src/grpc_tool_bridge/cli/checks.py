@@ -39,6 +39,7 @@ EXTRAS = {
     "google-adk": ("google.adk",),
     "mcp": ("mcp",),
     "mcp-grpc": ("mcp_grpc_transport_proto",),
+    "cluster": ("nats",),
     "protos": ("grpc_tools",),
     "http": ("prometheus_client", "starlette", "uvicorn"),
     "examples": ("pandas", "simpleeval"),
@@ -109,7 +110,9 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
         return
     yield Check("token", "ok", "accepted" if hub.token() is not None else "no token required")
     if not serving:
-        yield Check("health", "fail", "the hub answered, but is not serving; is it shutting down?")
+        yield Check(
+            "health", "fail", "the hub answered, but is not serving; it starts, shuts down, or cannot use its store"
+        )
         for check in await _of_a_hub_that_fails(bridge):
             yield check
         return
@@ -165,8 +168,10 @@ def _store(numbers: Mapping[str, int], failing: str) -> Check:
     if failing:
         return Check("store", "fail", f"the hub cannot store changes: {one_line(failing)}")
     size, limit = numbers.get("hub.store_bytes", 0), numbers.get("hub.store_limit_bytes", 0)
-    text = f"{numbers['hub.store_changes']:,} changes stored since the hub started; {_mib(size)}"
-    text += f" of {_mib(limit)} MiB" if limit else " MiB"
+    text = f"{numbers['hub.store_changes']:,} changes stored since the hub started"
+    # How much NATS has is not the hub's to say.
+    if "hub.store_bytes" in numbers:
+        text += f"; {_mib(size)}{f' of {_mib(limit)}' if limit else ''} MiB"
     failures = numbers.get("hub.store_failures", 0)
     text += f"; {failures:,} commits failed, but not the last" if failures else ""
     if limit and size > limit * FULL_PART:

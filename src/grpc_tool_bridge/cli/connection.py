@@ -120,7 +120,7 @@ async def first_answer(hub: HubOptions, where: str) -> AsyncIterator[None]:
     except TimeoutError:
         raise CommandError(
             f"{where} did not answer within {patience:g} s; is this the address of the hub? "
-            "--connect-timeout waits longer"
+            "grpc-tool-bridge doctor says more, and --connect-timeout waits longer"
         ) from None
     except ToolCommunicationError as error:
         raise unreachable(hub, error) from error

@@ -65,26 +65,26 @@ def _linked(others: Sequence[HubInfo]) -> Check:
         if hub.link not in ("linked", "refused")
     ]
     if wrong:
-        return Check("hub links", "warn", one_line("; ".join(wrong)))
+        return Check("links", "warn", one_line("; ".join(wrong)))
     count = sum(hub.link == "linked" for hub in others)
-    return Check("hub links", "ok", f"linked to {count} of {len(others)} other hubs")
+    return Check("links", "ok", f"linked to {count} of {len(others)} other hubs")
 
 
 def _secrets(others: Sequence[HubInfo]) -> Check:
     refused = [f"{hub.name} ({hub.link_error or 'refused the link'})" for hub in others if hub.link == "refused"]
     if refused:
         text = f"{', '.join(refused)}; set the same cluster_secret at all hubs"
-        return Check("hub secrets", "fail", one_line(text))
-    return Check("hub secrets", "ok", "no other hub refuses the secret of this one")
+        return Check("secrets", "fail", one_line(text))
+    return Check("secrets", "ok", "no other hub refuses the secret of this one")
 
 
 def _clocks(heard: Sequence[HubInfo]) -> Check:
     far = [hub for hub in heard if abs(hub.clock_ahead_us) > MAX_SKEW_SECONDS * 1e6]
     if far:
         said = ", ".join(f"{hub.name} {_ahead(hub)}" for hub in far)
-        return Check("hub clocks", "warn", one_line(f"{said} the hub that was asked; set all by NTP"))
+        return Check("clocks", "warn", one_line(f"{said} the hub that was asked; set all by NTP"))
     most = max(heard, key=lambda hub: abs(hub.clock_ahead_us))
-    return Check("hub clocks", "ok", one_line(f"at most {abs(most.clock_ahead_us) / 1e6:.3f} s apart ({most.name})"))
+    return Check("clocks", "ok", one_line(f"at most {abs(most.clock_ahead_us) / 1e6:.3f} s apart ({most.name})"))
 
 
 def _ahead(hub: HubInfo) -> str:
@@ -97,5 +97,5 @@ def _versions(hubs: Sequence[HubInfo]) -> Check:
         by_version.setdefault(hub.version or "unknown", []).append(hub.name)
     text = ", ".join(f"{version} ({', '.join(names)})" for version, names in sorted(by_version.items()))
     if len(by_version) > 1:
-        return Check("hub versions", "warn", one_line(f"they differ: {text}; finish the update"))
-    return Check("hub versions", "ok", one_line(text))
+        return Check("versions", "warn", one_line(f"they differ: {text}; finish the update"))
+    return Check("versions", "ok", one_line(text))

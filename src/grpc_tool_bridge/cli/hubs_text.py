@@ -35,7 +35,9 @@ def row(hub: HubInfo, *, answered: bool) -> list[Any]:
     name = Text(hub.name, style="bold" if hub.is_self else "")
     if hub.is_self:
         name.append(" (asked)", style="not bold dim")
-    state = Text(hub.state if answered else f"{hub.state}, silent", style=_STYLES.get(hub.state, ""))
+    state = Text(
+        hub.state if answered or hub.state == "gone" else f"{hub.state}, silent", style=_STYLES.get(hub.state, "")
+    )
     has_counts = answered and hub.HasField("time")
     counts = [hub.sessions, hub.workers, hub.tools, hub.active_calls] if has_counts else [""] * len(_COUNTS)
     started = f"{hub.started_at.ToDatetime(UTC).astimezone():%Y-%m-%d %H:%M:%S}" if hub.HasField("started_at") else ""

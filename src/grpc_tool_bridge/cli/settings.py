@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,7 +69,11 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
         raise file_error(error, config_file) from None
     for warning in noticed:
         say_warning(str(warning.message))
-    return settings.model_copy(update={"token": _token(settings), "token_file": None})
+    token = _secret(settings.bearer_token, settings.token_file)
+    shared = _secret(settings.secret_of_cluster, settings.cluster_secret_file)
+    return settings.model_copy(
+        update={"token": token, "token_file": None, "cluster_secret": shared, "cluster_secret_file": None}
+    )
 
 
 def model_text(settings: Settings) -> str:
@@ -80,14 +85,14 @@ def model_text(settings: Settings) -> str:
     return settings.agent_model + (f" at {base}" if base else "")
 
 
-def _token(settings: Settings) -> SecretStr | None:
+def _secret(read: Callable[[], str | None], file: Path | None) -> SecretStr | None:
     try:
-        token = settings.bearer_token()
+        secret = read()
     except OSError as error:
-        raise file_error(error, settings.token_file) from None
+        raise file_error(error, file) from None
     except ValueError as error:
         raise ArgumentError(str(error)) from None
-    return None if token is None else SecretStr(token)
+    return None if secret is None else SecretStr(secret)
 
 
 def settings_error(error: pydantic.ValidationError) -> ArgumentError:

@@ -59,9 +59,12 @@ class BehindError(Exception):
         is_unsure: Whether an earlier try of it may have been stored all the same.
     """
 
-    def __init__(self, *, is_unsure: bool) -> None:
-        super().__init__("the chain ends otherwise")
+    def __init__(self, is_unsure: bool) -> None:
+        super().__init__(is_unsure)
         self.is_unsure = is_unsure
+
+    def __str__(self) -> str:
+        return "the chain ends otherwise"
 
 
 class Appender:
@@ -133,7 +136,7 @@ class Appender:
                     )
             except WrongSequenceError:
                 if not is_unsure:
-                    raise BehindError(is_unsure=False) from None
+                    raise BehindError(False) from None
                 sequence = await self.found(subject, last, message_id, until)
             except NotStoredError as error:
                 why, sequence = str(error), None
@@ -167,10 +170,10 @@ class Appender:
             try:
                 return await self.bus.settle(subject, last, message_id)
             except WrongSequenceError:
-                raise BehindError(is_unsure=False) from None
+                raise BehindError(False) from None
             except MaybeStoredError:
                 # The chain has been written anew since, which only another hub can have done.
-                raise BehindError(is_unsure=True) from None
+                raise BehindError(True) from None
             except StoreError as error:
                 why = error.message
             await asyncio.sleep(PAUSE_SECONDS)

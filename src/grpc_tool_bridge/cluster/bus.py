@@ -81,6 +81,7 @@ class Bus:
         self._is_closing = False
         self._refused = ""
         self.reconnects = 0
+        self._is_unreached = False
 
     @property
     def nc(self) -> Connection:
@@ -419,17 +420,31 @@ class Bus:
         text = str(error) or type(error).__name__
         if "permissions violation" in text.lower():
             self._refused = text
-        if not self._is_closing:
+        if self._is_closing or (self._is_unreached and isinstance(error, OSError)):
+            return
+        if isinstance(error, OSError) and not self.is_connected:
+            # Said once, though it is dialled again and again.
+            self._is_unreached = True
+            self._log.warning(
+                "NATS at %s is not reached: %s; it is dialled again and again. See whether its servers run, and the "
+                "network between",
+                self.address.shown,
+                text,
+            )
+        else:
             self._log.warning("NATS: %s", text)
 
     async def _on_lost(self) -> None:
         self._connection.drop_unsent()
+        if self._requests is not None and not self._is_closing:
+            self._log.warning("the connection to NATS was lost; it is made again")
         if self._requests is not None:
             self._requests.on_disconnect()
         self._tell(False)
 
     async def _on_back(self) -> None:
         self.reconnects += 1
+        self._is_unreached = False
         self._log.warning("connected to NATS again")
         self._tell(True)
 

@@ -39,14 +39,17 @@ class Certainty:
         self.is_certain = source.is_certain
         self._source = source
         self._changed = Notifier()
+        # When it was first seen that the hub is not certain; None: it is.
+        self._since: float | None = None
 
     def changed(self, serving: bool) -> None:
         """Wakes those who wait: the hub begins to serve, or no longer does."""
-        del serving
+        if serving:
+            self._since = None
         self._changed.notify_all()
 
     async def wait(self, deadline: float | None = None) -> None:
-        """Waits until the hub is certain, for MAX_WAIT_SECONDS at most.
+        """Waits until the hub is certain, but no longer than MAX_WAIT_SECONDS from when it was not.
 
         Args:
             deadline: When the caller stops waiting, on the monotonic clock; None: later.
@@ -54,7 +57,9 @@ class Certainty:
         Raises:
             UnavailableError: The hub is cut off from the store.
         """
-        end = time.monotonic() + MAX_WAIT_SECONDS
+        if not self.is_certain() and self._since is None:
+            self._since = time.monotonic()
+        end = (self._since or 0.0) + MAX_WAIT_SECONDS
         if deadline is not None:
             end = min(end, deadline)
         while not self.is_certain():
@@ -66,6 +71,7 @@ class Certainty:
                     await self._changed.wait()
             except TimeoutError:
                 pass
+        self._since = None
 
     def refusal(self) -> UnavailableError:
         """Returns the error for who needs a session while the hub is not certain."""

@@ -329,7 +329,7 @@ class Chain:
                 self.last = message.sequence if message is not None else 0
             else:
                 return
-        raise BehindError(is_unsure=True)
+        raise BehindError(True)
 
     async def take(self, calls_end_at: float, until: float) -> None:
         """Takes the session for this life of the hub; nothing has been submitted.

@@ -132,6 +132,7 @@ class Cluster:
         if change == Change.CLOSED:
             self._offering.gone(record.incarnation)
             self._guest_tools.owner_gone(record.incarnation)
+            self._orphanage.hub_gone()
         else:
             self._hub.workers.set_room(worker_id_of(record.incarnation), record.room)
 

@@ -60,13 +60,16 @@ class ClusterDirectory:
         return self._lease.incarnation
 
     def hubs(self) -> Sequence[HubInfo]:
-        """Returns a row for each hub, and for those that have gone lately, as ``HubDirectory`` says."""
+        """Returns a row for each hub, and for those that have gone lately and not come back; see ``HubDirectory``."""
         own = self._lease.record
         rows = [self._own(own)]
         rows += [self._other(record) for record in self._leases.hubs() if record.incarnation != own.incarnation]
         now = clock.now()
         self._gone = {key: found for key, found in self._gone.items() if now - found[1] < GONE_SECONDS}
-        rows += [_row(record, GONE, record.closed) for record, _ in self._gone.values()]
+        # A hub that began anew is not listed twice.
+        alive = {(row.name, row.address) for row in rows}
+        gone = [record for record, _ in self._gone.values() if (record.name, record.address) not in alive]
+        rows += [_row(record, GONE, record.closed) for record in gone]
         return rows
 
     async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:

@@ -32,6 +32,8 @@ VERSION = 1
 DIAL_SECONDS = 2.0
 # Links of which no message came yet; a further one takes the place of the oldest.
 MAX_UNCONFIRMED = 64
+# Greetings that are remembered, so that none is taken twice.
+MAX_GREETED = 10_000
 # Of a greeting or its answer, and of a hub's name in it.
 MAX_GREETING_BYTES = 4 * 1024
 MAX_NAME_CHARS = 100
@@ -174,6 +176,7 @@ class PeerListener:
         self._serve_link = serve
         self._refusal = refusal
         self._unconfirmed: dict[NatsStream, None] = {}
+        self._greeted: dict[str, None] = {}
         self._tasks = TaskSet()
         self._throttled = ThrottledLog(_log)
         mailbox.on_dial = self._on_dial
@@ -220,10 +223,22 @@ class PeerListener:
             return _refused("the greeting is not for this hub")
         if found.get("version") != VERSION:
             return _refused(f"it speaks version {VERSION} of links between hubs, not {found.get('version')!r:.20}")
+        if self._is_repeated(str(token)):
+            self._mailbox.note("repeated")
+            return _refused("the greeting was used before")
         refusal = self._refusal(str(incarnation))
         if refusal is not None:
             return _refused(refusal)
         return self._accept(HubName(str(incarnation), str(name)[:MAX_NAME_CHARS]), str(token), greeting)
+
+    def _is_repeated(self, token: str) -> bool:
+        """Returns whether a greeting came before: whoever repeats one must not drive out the links of others."""
+        if token in self._greeted:
+            return True
+        self._greeted[token] = None
+        if len(self._greeted) > MAX_GREETED:
+            del self._greeted[next(iter(self._greeted))]
+        return False
 
     def _accept(self, peer: HubName, token: str, greeting: bytes) -> bytes:
         own_token = secrets.token_hex(NONCE_BYTES)

@@ -39,13 +39,15 @@ async def make_once(bus: Bus, name: str, make: Callable[[], str]) -> str:
     while True:
         try:
             message = await bus.last(subject)
-            if message is not None:
-                return _fact(name, message.data)
-            await bus.append(subject, make().encode(), last=0)
-        except StoreError as error:
-            if time.monotonic() >= until or not error.retryable:
+            if message is None:
+                await bus.append(subject, make().encode(), last=0)
+        except StoreError:
+            if time.monotonic() >= until:
                 raise
             await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            if message is not None:
+                return _fact(name, message.data)
 
 
 class SharedRevisions:
@@ -148,7 +150,7 @@ def _revision(data: bytes) -> int:
 
 def _damaged(name: str) -> StoreError:
     return StoreError(
-        f"the fact {name!r} of the cluster in NATS is damaged: no hub has written it; stop all hubs, bring back a backup "
-        "of the stream, and keep others from writing to the subjects of the cluster",
+        f"the fact {name!r} of the cluster in NATS is damaged: no hub has written it; stop all hubs, bring back a "
+        "backup of the stream, and keep others from writing to the subjects of the cluster",
         retryable=False,
     )

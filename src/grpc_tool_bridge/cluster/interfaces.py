@@ -40,6 +40,9 @@ class Locator(Protocol):
             StoreError: It cannot be read or written.
         """
 
+    def forget(self, session_id: str) -> None:
+        """Gives up a session that was taken, so that it can be taken again."""
+
     def on_lost(self, callback: Callable[[Sequence[str], str], None]) -> None:
         """Calls ``callback`` with the ids of sessions that this hub no longer owns, and why."""
 

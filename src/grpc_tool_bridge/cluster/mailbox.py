@@ -85,7 +85,7 @@ class Mailbox(Outlet):
                 f"{LEAST_PAYLOAD_BYTES:,} or more (1MB is its default, and best)"
             )
         try:
-            self._subscription = await self._nc.subscribe(self.subject(self.incarnation, "*"), cb=self._take)
+            self._subscription = await self._nc.subscribe_directly(self.subject(self.incarnation, "*"), self._take)
             # Nobody may dial before the server knows of it.
             await self._nc.flush()
         except Exception as error:
@@ -240,7 +240,7 @@ class Mailbox(Outlet):
                 self.subject(self.incarnation, "*"),
             )
 
-    async def _take(self, message: Any) -> None:
+    def _take(self, message: Any) -> None:
         data: bytes = message.data
         token = message.subject.rpartition(".")[2]
         stream = self._streams.get(token)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +18,7 @@ MESSAGE_ID = "Bridge-Id"
 # Only the newest message of the subject stays.
 ROLLUP = {"Nats-Rollup": "sub"}
 
-# Of a sequence.
-_MAX_DIGITS = 20
+_DIGITS = re.compile("[0-9]{1,20}")
 
 _SEQUENCE = "Nats-Sequence"
 _SUBJECT = "Nats-Subject"
@@ -50,7 +50,7 @@ class Message:
         """The sequence of the message before it on its subject, if its sender stated that; 0: it was the first."""
         expected = self.headers.get(EXPECTED_LAST, "")
         # The server takes what is no number for none.
-        return int(expected) if expected.isdecimal() and len(expected) <= _MAX_DIGITS else None
+        return int(expected) if _DIGITS.fullmatch(expected) else None
 
     @property
     def message_id(self) -> str | None:

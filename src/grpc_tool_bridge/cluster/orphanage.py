@@ -1,6 +1,7 @@
 """Takes sessions whose hub is gone and that nobody asks for, so that they become idle and their runs end."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator
@@ -12,10 +13,10 @@ from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ToolBridgeError
 
 # Those that somebody asks for are taken at once. The others can wait until their clients have chosen another hub, which
-# is then the one that has them.
+# is then the one that has them. At random, so that not all hubs look together.
 GRACE_SECONDS = 10.0
-# How often it is looked for them, at random, so that not all hubs look together.
-_INTERVAL_SECONDS = 20.0
+# It is looked for them so often though no hub is gone: that reads the end of each session of the cluster.
+_RARELY_SECONDS = 600.0
 # Between two that are taken, so that others who use NATS are not held up.
 _PAUSE_SECONDS = 0.005
 
@@ -45,16 +46,27 @@ class Orphanage:
         self._store = store
         self._owners = owners
         self._hub = hub
+        self._due = asyncio.Event()
 
     async def look_always(self) -> None:
-        """Takes them from time to time."""
-        await asyncio.sleep(GRACE_SECONDS * random.uniform(1.0, 2.0))  # noqa: S311 - no secret
+        """Takes them, after the hub has begun and whenever a hub is gone."""
         while True:
+            await asyncio.sleep(GRACE_SECONDS * random.uniform(1.0, 2.0))  # noqa: S311 - no secret
+            self._due.clear()
             try:
-                await self.look()
+                # Some may have been taken, and some not.
+                is_done = not await self.look() and self._store.is_certain()
             except ToolBridgeError as error:
                 _log.debug("the sessions without a hub could not be taken: %s", error)
-            await asyncio.sleep(_INTERVAL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+                is_done = False
+            if is_done:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_RARELY_SECONDS):
+                        await self._due.wait()
+
+    def hub_gone(self) -> None:
+        """Notes that a hub is gone, and may have left sessions."""
+        self._due.set()
 
     async def look(self) -> int:
         """Takes all that are there now, and returns how many it found.

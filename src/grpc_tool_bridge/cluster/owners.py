@@ -95,7 +95,7 @@ class Owners:
                 await self._certainty.wait(deadline)
                 if session_id in self._hub.store:
                     return None
-            place = await self._placed(session_id)
+            place = await self._placed(session_id, end)
             if not isinstance(place, Owned):
                 if not isinstance(place, Orphan):
                     return None
@@ -136,14 +136,21 @@ class Owners:
             why = "has no owner, and could not be taken"
         return UnavailableError(f"session {session_id[:256]!r} {why}; call again", details={"retry_after": "1"})
 
-    async def _placed(self, session_id: str) -> Place:
+    async def _placed(self, session_id: str, end: float) -> Place:
         """Returns where a session is, after taking it if its owner is gone; Orphan: it could not be taken now."""
         finding = self._finding.get(session_id)
         if finding is None:
             finding = self._tasks.spawn(self._looked(session_id), "find a session")
             self._finding[session_id] = finding
             finding.add_done_callback(lambda _: self._finding.pop(session_id, None))
-        found = await asyncio.shield(finding)
+        # It goes on for the others, and for who calls again.
+        await asyncio.wait([finding], timeout=max(0.0, end - time.monotonic()))
+        if not finding.done():
+            raise UnavailableError(
+                f"who has session {session_id[:256]!r} was not found out in time; call again",
+                details={"retry_after": "1"},
+            )
+        found = await finding
         if isinstance(found, ToolBridgeError):
             raise found
         return found
@@ -182,7 +189,12 @@ class Owners:
         stored = await self._locator.take(session_id)
         if stored is None:
             return Orphan()
-        session = hub.adopt(stored)
+        try:
+            session = hub.adopt(stored)
+        except BaseException:
+            # Else this hub would own what it does not have, and nobody could take it.
+            self._locator.forget(session_id)
+            raise
         self.taken += 1
         # A hub that takes it next gives no revision again.
         await hub.store.revisions.reservation

@@ -125,14 +125,17 @@ class PeerTools:
         """Returns the tools that can be registered beside those of this hub."""
         worker = self._workers.worker_of(link)
         # A hub that comes back may do so before its old link is seen to be lost.
-        own = [known for known in self._workers.peers() if known.id == worker_id or known is worker]
+        own = [peer for peer in self._workers.peers() if peer.id == worker_id or peer is worker]
         known, fitting = self._registry.own(""), []
         for one in prepared:
             try:
                 sort_registration(known, [one], own, "the hub")
             except AlreadyExistsError as error:
                 self._withdraw(worker, one)
-                self._say(worker_id, one.spec.name, error)
+                own_tool = known.get(one.spec.tool_id)
+                if own_tool is None or own_tool.spec != one.spec:
+                    # Hubs that all have the same functions are as they should be.
+                    self._say(worker_id, one.spec.name, error)
             else:
                 fitting.append(one)
         return fitting

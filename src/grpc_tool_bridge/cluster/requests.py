@@ -12,9 +12,6 @@ from grpc_tool_bridge.errors import UnavailableError
 
 STATUS = "Status"
 _NO_RESPONDERS = "503"
-# What a client may have in its hands at a time: answers to requests, each up to a message, are bounded by who asks.
-_MAX_REPLY_BYTES = 512 * 1024 * 1024
-_MAX_REPLIES = 1024 * 1024
 
 
 class NotSentError(UnavailableError):
@@ -41,12 +38,7 @@ class Requests:
 
     async def start(self) -> None:
         """Subscribes to the answers."""
-        await self._client.subscribe(
-            f"{self._inbox}.*",
-            cb=self._on_answer,
-            pending_msgs_limit=_MAX_REPLIES,
-            pending_bytes_limit=_MAX_REPLY_BYTES,
-        )
+        await self._client.subscribe_directly(f"{self._inbox}.*", self._on_answer)
 
     def on_disconnect(self) -> None:
         """Ends all requests."""
@@ -117,9 +109,11 @@ class Requests:
         try:
             await self._client.publish(subject, data, reply=f"{self._inbox}.{token}", headers=sent)
         except errors.Error:
-            raise NotSentError("the hub is not connected to NATS") from None
+            raise NotSentError(
+                "the hub is not connected to NATS; see whether its servers run, and the network between"
+            ) from None
 
-    async def _on_answer(self, message: Msg) -> None:
+    def _on_answer(self, message: Msg) -> None:
         if (take := self._waiting.get(message.subject.rpartition(".")[2])) is not None:
             take(message)
 

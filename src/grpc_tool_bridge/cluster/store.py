@@ -191,10 +191,16 @@ class NatsStore:
         """
         owned, revisions = self._open(), self._revisions
         assert revisions is not None  # noqa: S101 - it is open
-        chain, _ = await asyncio.gather(owned.take(session_id), revisions.read())
+        chain = await owned.take(session_id)
         if chain is None:
             return None
-        stored = chain.image.to_stored()
+        try:
+            await revisions.read()
+            stored = chain.image.to_stored()
+        except BaseException:
+            # Else this hub would own a session that it does not have, and nobody could take it.
+            owned.forget(session_id)
+            raise
         stored.above = max(stored.revision, revisions.reserved)
         return stored
 

@@ -11,6 +11,7 @@ from grpc_tool_bridge.config.defaults import (
     BATCH_TIMEOUT,
     CALL_TIMEOUT,
     MAX_HUB_BYTES,
+    MAX_HUB_NAME_CHARS,
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_NODES,
     MAX_PEER_BYTES,
@@ -211,10 +212,10 @@ class Settings(BaseModel):
     )
 
     # Hubs that are one, over NATS.
-    hub_name: str | None = Field(default=None, description="name of this hub among others; default: the machine's")
+    hub_name: str | None = Field(default=None, description="name of this hub among others; none: the machine's")
     nats_creds: Path | None = Field(default=None, description="file with the hub's credentials for NATS, as of nsc")
     nats_tls_ca: Path | None = Field(
-        default=None, description="PEM file with the authorities that NATS is trusted by; default: the system's"
+        default=None, description="PEM file with the authorities that NATS is trusted by; none: the system's"
     )
     nats_tls_cert: Path | None = Field(default=None, description="PEM file with the hub's certificate for NATS")
     nats_tls_key: Path | None = Field(default=None, description="PEM file with that certificate's private key")
@@ -322,6 +323,9 @@ class Settings(BaseModel):
             raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
         if self.token is not None and self.token_file is not None:
             raise ValueError("token and token_file are both set; give one of them")
+        name = self.hub_name
+        if name is not None and not (name.strip() and name.isprintable() and len(name) <= MAX_HUB_NAME_CHARS):
+            raise ValueError(f"hub_name has 1 to {MAX_HUB_NAME_CHARS} visible characters")
         if (self.nats_tls_cert is None) != (self.nats_tls_key is None):
             missing = "nats_tls_key" if self.nats_tls_key is None else "nats_tls_cert"
             raise ValueError(f"a certificate for NATS needs its key; {missing} is not set")

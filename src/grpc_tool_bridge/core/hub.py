@@ -432,7 +432,9 @@ class Hub:
         """
         check_request(request)
         await self.store.settle(request.session_id)
-        return session_info(self.store.peek(request.session_id), self.registry)
+        info = session_info(self.store.peek(request.session_id), self.registry)
+        info.hub = self.hubs.name
+        return info
 
     async def heartbeat(self, request: pb.HeartbeatRequest) -> pb.HeartbeatResponse:
         """Keeps a session alive."""

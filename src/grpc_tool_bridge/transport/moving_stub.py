@@ -104,7 +104,7 @@ class MovingStub:
             return from_rpc_error(error, method="HealthCheck") if error.code() in _NOT_REACHED else None
         if health.status == HealthCheckResponse.SERVING:
             return None
-        return link_error(Code.UNAVAILABLE, "the hub is not serving; it may be shutting down")
+        return link_error(Code.UNAVAILABLE, "the hub is not serving: it starts, shuts down, or cannot use its store")
 
 
 class _Method:

@@ -126,6 +126,23 @@ def test_a_file_of_settings_that_cannot_be_says_why(tmp_path: Path, file: str, c
     assert "two words" not in str(caught.value)
 
 
+def test_a_secret_of_a_cluster_that_is_too_short_is_refused_before_the_hub_starts(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("short")
+    file.chmod(0o600)
+    with pytest.raises(ArgumentError, match="shorter than 16 characters; openssl rand -hex 32 makes one"):
+        read_settings({"cluster_secret_file": file}, None)
+    file.write_text("0123456789abcdef\n")
+    settings = read_settings({"cluster_secret_file": file}, None)
+    assert (settings.secret_of_cluster(), settings.cluster_secret_file) == ("0123456789abcdef", None)
+
+
+@pytest.mark.parametrize("name", ["", " ", "north\nsouth", "n" * 101])
+def test_a_name_of_a_hub_can_be_read(name: str) -> None:
+    with pytest.raises(ArgumentError, match="hub_name has 1 to 100 visible characters"):
+        read_settings({"hub_name": name}, None)
+
+
 def test_a_token_file_that_is_named_rules_over_the_environments_token(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

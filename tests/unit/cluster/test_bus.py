@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from nats.aio.msg import Msg
 
 from grpc_tool_bridge.cluster.bus import Bus, new_message_id
 from grpc_tool_bridge.cluster.errors import GapError, MaybeStoredError, NotStoredError, WrongSequenceError
@@ -220,3 +221,20 @@ async def test_a_bus_that_is_not_open_says_so(node: NatsNode) -> None:
     await bus.aclose()
     with pytest.raises(NotStoredError, match="not connected"):
         await bus.append(bus.names.session("s"), b"", last=0)
+
+
+@pytest.mark.parametrize("answer", [b"", b"no", b"[]", b"{}", b"[" * 100_000, b'{"seq": "x"}', b'{"error": 1}'])
+async def test_an_answer_of_somebody_else_to_a_message_leaves_open_whether_it_is_stored(
+    bus: Bus, answer: bytes
+) -> None:
+    async def answered(*_: object) -> Msg:
+        return Msg(bus.nc, data=answer)
+
+    requests = bus._requests
+    assert requests is not None
+    requests.ask = answered  # type: ignore[assignment, method-assign]
+    with pytest.raises(MaybeStoredError, match="none of JetStream"):
+        await bus.append(bus.names.session("s"), b"x", last=0)
+    if answer not in {b"{}", b'{"seq": "x"}', b'{"error": 1}'}:
+        with pytest.raises(StoreError, match="none of JetStream"):
+            await bus.api("INFO", {})

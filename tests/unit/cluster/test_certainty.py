@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,3 +64,25 @@ async def test_nobody_waits_longer_than_its_caller(source: Source) -> None:
     with pytest.raises(UnavailableError, match="its lease in NATS has run out") as raised:
         await soon(Certainty(source).wait(time.monotonic() + 0.01))
     assert raised.value.retryable
+
+
+async def test_a_hub_that_has_long_been_cut_off_refuses_at_once(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_hub = Certainty(source)
+    source.certain = False
+    with pytest.raises(UnavailableError):
+        await of_hub.wait(time.monotonic())
+    later = time.monotonic() + certainty.MAX_WAIT_SECONDS
+    monkeypatch.setattr(certainty, "time", SimpleNamespace(monotonic=lambda: later))
+    with pytest.raises(UnavailableError):
+        of_hub.wait().send(None)
+
+    # The next time it is not certain, it has as long again.
+    of_hub.changed(True)
+    waiting = asyncio.ensure_future(of_hub.wait())
+    await turns()
+    assert not waiting.done()
+    source.certain = True
+    of_hub.changed(True)
+    await soon(waiting)

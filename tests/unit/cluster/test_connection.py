@@ -1,9 +1,11 @@
 """The rules of nats-py that are replaced."""
 
 from contextlib import aclosing
+from typing import Any
 from urllib.parse import urlparse
 
 from nats.aio.client import Server
+from nats.aio.msg import Msg
 
 from grpc_tool_bridge.cluster.connection import LAST_WAIT_SECONDS, next_server
 from support.buses import open_bus
@@ -85,3 +87,72 @@ async def test_a_connection_to_a_node_that_no_longer_reads_can_be_closed() -> No
             await bus.nc.publish("nowhere", bytes(1_000_000))
         await soon(bus.aclose())
         assert not bus.is_connected
+
+
+async def test_what_is_taken_directly_comes_in_order_with_its_headers_also_after_the_connection_was_lost() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[tuple[bytes, object]] = []
+            await bus.nc.subscribe_directly("news.*", lambda message: taken.append((message.data, message.headers)))
+            await bus.nc.publish("news.a", b"1", headers={"A": "b"})
+            await bus.nc.publish("news.b", b"2")
+            await until(lambda: taken == [(b"1", {"A": "b"}), (b"2", None)])
+            node.kill()
+            await until(lambda: not bus.is_connected)
+            await node.restart()
+            await until(lambda: bus.is_connected)
+            await bus.nc.publish("news.a", b"3")
+            await until(lambda: len(taken) == 3)
+
+
+async def test_who_fails_to_take_a_message_does_not_end_the_reading() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[bytes] = []
+
+            def take(message: Msg) -> None:
+                if message.data == b"bad":
+                    raise ValueError("bad")
+                taken.append(message.data)
+
+            await bus.nc.subscribe_directly("news", take)
+            await bus.nc.publish("news", b"bad")
+            await bus.nc.publish("news", b"good")
+            await until(lambda: taken == [b"good"])
+
+
+async def test_who_has_unsubscribed_takes_nothing_more() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[bytes] = []
+            subscription = await bus.nc.subscribe_directly("news", lambda message: taken.append(message.data))
+            await subscription.unsubscribe()
+            await bus.nc.publish("news", b"late")
+            await bus.nc.flush()
+            assert not taken
+            assert subscription._id not in bus.nc._direct
+
+
+async def test_the_first_message_of_a_turn_is_written_at_once_and_the_others_together() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            written: list[int] = []
+            transport: Any = bus.nc._transport
+            writer = transport._io_writer
+            write = writer.writelines
+
+            def count(pieces: list[bytes]) -> None:
+                written.append(len(pieces))
+                write(pieces)
+
+            writer.writelines = count
+            taken: list[bytes] = []
+            await bus.nc.subscribe_directly("news", lambda message: taken.append(message.data))
+            await bus.nc.flush()
+            written.clear()
+            for number in range(5):
+                await bus.nc.publish("news", b"%d" % number)
+            assert written == [1]
+            await until(lambda: len(taken) == 5)
+            assert written == [1, 4]
+            assert taken == [b"0", b"1", b"2", b"3", b"4"]

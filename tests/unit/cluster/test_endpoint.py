@@ -173,22 +173,38 @@ async def test_a_greeting_that_is_not_as_it_should_be_is_refused(dial: Dial, mor
 async def test_what_is_no_greeting_is_dropped(dial: Dial, bus: Bus) -> None:
     subject = dial.theirs.subject("ib", "dial")
     await bus.nc.publish(subject, b"x" * 100)
-    await bus.nc.publish(subject, b"short", reply="r")
-    await bus.nc.publish(subject, b"x" * 10_000, reply="r")
+    inbox = bus.nc.new_inbox()
+    await bus.nc.publish(subject, b"short", reply=inbox)
+    await bus.nc.publish(subject, b"x" * 10_000, reply=inbox)
     await until(lambda: dial.theirs.counts == {"malformed": 3})
     sealed = KEY.seal(b"greeting", b"[]") + b"[]"
     assert b"not for this hub" in await soon(dial.ours.request(subject, sealed, 5))
 
 
-async def test_a_greeting_that_is_repeated_gives_no_link_and_the_oldest_of_many_is_dropped(
-    dial: Dial, served: Served
-) -> None:
+async def test_a_greeting_that_is_repeated_is_refused_and_drives_no_link_out(dial: Dial, served: Served) -> None:
+    genuine = await soon(dial())
+    await greet(dial)
+    for _ in range(endpoint.MAX_UNCONFIRMED + 10):
+        assert (await greet(dial))["refused"] == "the greeting was used before"
+    assert len(dial.theirs) == 2
+    genuine.attach(Taken())
+    genuine.send(b"hello")
+    await until(lambda: served.taken.frames == [b"hello"])
+
+
+async def test_greetings_beyond_the_limit_are_forgotten(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "MAX_GREETED", 2)
+    for token in ("a", "b", "c", "a"):
+        assert "refused" not in await greet(dial, token=token)
+
+
+async def test_of_many_greetings_without_a_message_the_oldest_links_are_dropped(dial: Dial, served: Served) -> None:
     stream = await soon(dial())
     stream.attach(Taken())
     stream.send(b"hello")
     await until(lambda: served.taken.frames)
-    for _ in range(endpoint.MAX_UNCONFIRMED + 10):
-        await greet(dial)
+    for number in range(endpoint.MAX_UNCONFIRMED + 10):
+        await greet(dial, token=f"t{number}")
     assert len(dial.theirs) == endpoint.MAX_UNCONFIRMED + 1
     assert len(served.principals) == 1
     # The link that is there goes on.
@@ -224,3 +240,12 @@ async def test_closing_the_listener_ends_its_links(dial: Dial, served: Served) -
 async def test_dials_at_once_have_links_of_their_own(dial: Dial) -> None:
     streams = await soon(asyncio.gather(*(dial() for _ in range(10))))
     assert len({stream.token for stream in streams}) == 10
+
+
+async def test_nobody_can_have_a_hub_write_where_it_wants_by_a_greeting(dial: Dial, bus: Bus) -> None:
+    victims = [bus.names.session("s"), bus.names.hub("ia"), bus.names.fact("epoch"), dial.ours.subject("ia", "dial")]
+    for victim in [*victims, "$JS.API.INFO", "elsewhere"]:
+        await bus.nc.publish(dial.theirs.subject("ib", "dial"), b"x" * 100, reply=victim)
+    await until(lambda: dial.theirs.counts["malformed"] == len(victims) + 2)
+    await bus.nc.flush()
+    assert [await bus.last(victim) for victim in victims[:3]] == [None, None, None]

@@ -8,7 +8,8 @@ import pytest
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.bus import Bus
-from grpc_tool_bridge.cluster.facts import EPOCH, SharedRevisions, make_once
+from grpc_tool_bridge.cluster.facts import EPOCH, REVISION, SharedRevisions, make_once
+from grpc_tool_bridge.errors import StoreError
 from support.faulty_bus import REFUSED, UNHEARD, FaultyBus
 from support.waiting import soon
 
@@ -78,3 +79,30 @@ async def test_of_reservations_at_once_the_last_is_stored_before_it_closes(bus: 
     assert all(write.is_settled for write in writes)
     assert await reserved(bus, tasks) == 20
     await soon(revisions.idle())
+
+
+@pytest.mark.parametrize("data", [b"", b"many", b"-5", b"1" * 30, b"\xff\xfe", b"x" * 1_000_000])
+async def test_a_revision_that_no_hub_has_written_is_an_error(bus: Bus, tasks: TaskSet, data: bytes) -> None:
+    await bus.nc.request(bus.names.fact(REVISION), data)
+    with pytest.raises(StoreError, match="'revision' of the cluster in NATS is damaged"):
+        await reserved(bus, tasks)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x1b[2J", b"x" * 1_000_000])
+async def test_a_fact_that_no_hub_has_written_is_an_error_at_once(bus: Bus, data: bytes) -> None:
+    await bus.nc.request(bus.names.fact(EPOCH), data)
+    with pytest.raises(StoreError, match="'epoch' of the cluster in NATS is damaged"):
+        await soon(make_once(bus, EPOCH, lambda: "made"))
+
+
+async def test_a_reservation_waits_while_its_fact_is_damaged_and_is_stored_once_that_is_mended(
+    bus: Bus, tasks: TaskSet
+) -> None:
+    revisions = SharedRevisions(bus, tasks)
+    await bus.nc.request(bus.names.fact(REVISION), b"garbage")
+    write = revisions.reserve(7)
+    with pytest.raises(StoreError):
+        await revisions.read()
+    await bus.purge(bus.names.fact(REVISION), 0)
+    await soon(write)
+    assert await reserved(bus, tasks) == 7

@@ -221,7 +221,7 @@ async def test_a_hub_that_is_stopped_is_closed_and_when_it_goes_on_it_is_not_cer
             sys.executable,
             *("-c", PROGRAM, node.url, cluster),
             stdout=asyncio.subprocess.PIPE,
-            env=environment(PYTHONPATH=os.environ.get("PYTHONPATH", "")),
+            env=environment(PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
         )
         try:
             assert process.stdout is not None

@@ -229,3 +229,46 @@ async def test_nobody_is_closed_when_the_streams_leader_is_gone_and_the_watch_of
             await found[0].lease.update(address="here")
             for hub in found[1:]:
                 await until(lambda hub=hub: ("a", "changed") in hub.told)  # type: ignore[misc]
+
+
+async def put(bus: Bus, incarnation: str, data: bytes) -> None:
+    await bus.nc.request(f"{bus.names.cluster}.h.{incarnation}", data)
+
+
+async def test_leases_that_no_hub_has_written_disturb_nobody_and_are_closed(node: NatsNode) -> None:
+    async with hubs(node.url, "a", "b", cluster="garbage") as (a, b):
+        absurd = b'{"format": 1, "name": "x\\u001b[2J", "room": 1e999, "reserved": ' + b"9" * 30 + b"}"
+        for number, data in enumerate((b"", b"\xff", b"[" * 100_000, absurd, b"x" * 1_000_000, b'{"format": 99}')):
+            await put(a.bus, f"fake{number}", data)
+        await put(a.bus, "\x1b[2J", b"{}")
+        await until(lambda: all(len(hub.book._closed) == 6 for hub in (a, b)), "for all to be closed")
+        assert (a.names, b.names, a.lost, b.lost) == (["a", "b"], ["a", "b"], [], [])
+
+
+async def test_what_is_written_to_a_closed_lease_does_not_bring_its_hub_back(node: NatsNode) -> None:
+    async with hubs(node.url, "a", "b", cluster="closed") as (a, b):
+        gone = b.lease.incarnation
+        await b.lease.close()
+        await until(lambda: ("b", "closed") in a.told)
+        await put(a.bus, gone, HubRecord(gone, "b").encoded())
+        await put(a.bus, "after", HubRecord("after", "after").encoded())
+        await until(lambda: ("after", "joined") in a.told)
+        found = a.book.get(gone)
+        assert found is not None
+        assert found.closed
+        assert [state for name, state in a.told if name == "b"].count("joined") == 1
+
+
+async def test_whoever_is_told_of_hubs_cannot_end_the_watch_by_a_fault(
+    node: NatsNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with hubs(node.url, "a", cluster="fault") as (a,):
+
+        def fails(record: HubRecord, change: str) -> None:
+            raise LookupError(record.name + change)
+
+        a.book.on_change(fails)
+        a.book.on_change(lambda record, change: a.told.append((f"after {record.name}", str(change))))
+        await put(a.bus, "fake", HubRecord("fake", "fake").encoded())
+        await until(lambda: ("after fake", "closed") in a.told)
+        assert "who is told of hubs has a fault" in caplog.text

@@ -20,7 +20,7 @@ from grpc_tool_bridge.values.serialization import serialize_value
 from support.hub_directories import FakeCluster
 from support.nats_nodes import NatsNode
 from support.patience import PATIENCE
-from support.waiting import soon
+from support.waiting import soon, until
 
 # As the schemas io.nats.micro.v1.… say: what an answer has, and of which kind.
 IDENTITY: dict[str, type] = {"type": str, "name": str, "id": str, "version": str, "metadata": dict}
@@ -183,3 +183,21 @@ async def test_the_service_answers_again_after_a_lost_connection(node: NatsNode,
     assert (await ask(client, "$SRV.PING.again"))["id"] == made.id
     await made.aclose()
     await nc.close()
+
+
+async def test_nobody_can_have_a_hub_write_into_the_stream_or_to_the_api_of_nats_by_a_question(
+    client: Client, micro: HubMicro
+) -> None:
+    heard: list[str] = []
+
+    async def hear(message: Any) -> None:
+        # Without data, the server says that nobody listens.
+        heard.extend([message.subject] if message.data else [])
+
+    name = micro._name
+    for subject in (f"{name}.>", "mine.>"):
+        await client.subscribe(subject, cb=hear)
+    for reply in (f"{name}.s.x", f"{name}.h.x", "$JS.API.INFO", f"{name}.l.x.dial", f"{name}.i.x", "mine.x"):
+        await client.publish("$SRV.PING", b"", reply=reply)
+    await until(lambda: "mine.x" in heard)
+    assert heard == [f"{name}.i.x", "mine.x"]

@@ -17,6 +17,7 @@ from grpc_tool_bridge import Settings
 from grpc_tool_bridge.cluster import opening, stream
 from grpc_tool_bridge.cluster.bus import Bus
 from grpc_tool_bridge.cluster.opening import check_trust
+from grpc_tool_bridge.cluster.store import NatsStore
 from grpc_tool_bridge.cluster.urls import parse
 from grpc_tool_bridge.errors import StoreError, ValidationError
 from support.buses import open_bus
@@ -58,6 +59,8 @@ def test_nats_with_both_or_at_this_machine_is_trusted(url: str, settings: dict[s
 async def test_a_hub_does_not_dial_a_nats_that_it_must_not_trust() -> None:
     with pytest.raises(ValidationError, match="tls://"):
         await Bus(parse("nats://10.0.0.1"), Settings()).open()
+    with pytest.raises(ValidationError, match="tls://"):
+        await NatsStore("nats://10.0.0.1").open(Settings())
 
 
 async def test_where_nobody_listens_the_error_says_so_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

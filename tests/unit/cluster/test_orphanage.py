@@ -1,10 +1,16 @@
 """Sessions whose hub is gone and that nobody asks for are taken, so that they become idle."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
+
+from grpc_tool_bridge.cluster import orphanage
 from grpc_tool_bridge.cluster.orphanage import Orphanage
+from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.memory_cluster import MemoryCluster
+from support.waiting import turns, until
 
 
 class Orphans:
@@ -13,11 +19,16 @@ class Orphans:
     def __init__(self, *session_ids: str) -> None:
         self.session_ids = session_ids
         self.certain = True
+        self.looks = 0
+        self.error: StoreError | None = None
 
     def is_certain(self) -> bool:
         return self.certain
 
     async def orphans(self) -> AsyncIterator[str]:
+        self.looks += 1
+        if self.error is not None:
+            raise self.error
         for session_id in self.session_ids:
             yield session_id
 
@@ -56,3 +67,34 @@ async def test_a_hub_that_is_not_certain_or_shuts_down_takes_none() -> None:
         orphans.certain = hub.hub.admission.draining = True
         assert await Orphanage(orphans, hub.owners, hub.hub).look() == 0
         assert "s" not in hub.hub.store
+
+
+async def test_it_is_looked_for_them_when_a_hub_is_gone_and_not_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphanage, "GRACE_SECONDS", 0.0)
+    async with MemoryCluster("ab") as cluster:
+        hub, orphans = cluster["b"], Orphans()
+        found = Orphanage(orphans, hub.owners, hub.hub)
+        looking = asyncio.ensure_future(found.look_always())
+        await until(lambda: orphans.looks == 1)
+        await turns(50)
+        assert orphans.looks == 1
+        await _orphaned(cluster, "s")
+        orphans.session_ids = ("s",)
+        found.hub_gone()
+        await until(lambda: "s" in hub.hub.store)
+        # It may not have been able to take all of them.
+        await until(lambda: orphans.looks > 3)
+        orphans.session_ids = ()
+        looking.cancel()
+        await asyncio.wait([looking])
+
+
+async def test_it_is_looked_again_where_they_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphanage, "GRACE_SECONDS", 0.0)
+    async with MemoryCluster("ab") as cluster:
+        hub, orphans = cluster["b"], Orphans()
+        orphans.error = StoreError("NATS does not answer")
+        looking = asyncio.ensure_future(Orphanage(orphans, hub.owners, hub.hub).look_always())
+        await until(lambda: orphans.looks > 3)
+        looking.cancel()
+        await asyncio.wait([looking])

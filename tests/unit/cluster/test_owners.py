@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from grpc_tool_bridge.cluster import owners
-from grpc_tool_bridge.errors import SessionNotFoundError, UnavailableError
+from grpc_tool_bridge.cluster.places import Place
+from grpc_tool_bridge.errors import SessionNotFoundError, StoreError, UnavailableError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.memory_cluster import MemoryCluster
 from support.waiting import soon, turns
@@ -90,3 +91,40 @@ async def test_revisions_go_on_above_those_of_the_former_owner(two: MemoryCluste
     await soon(two["b"].owners.find("s"))
     assert two["b"].hub.store.revisions.next() > reserved
     assert two.book.reserved["b"] > reserved
+
+
+async def test_a_request_does_not_wait_beyond_its_deadline_for_a_store_that_does_not_answer(two: MemoryCluster) -> None:
+    store, go = two["b"].store, asyncio.Event()
+    located = store.locate
+
+    async def locate(session_id: str) -> Place:
+        await go.wait()
+        return await located(session_id)
+
+    store.locate = locate  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError, match="was not found out in time"):
+        await soon(two["b"].owners.find("s", time.monotonic() + 0.05))
+    # Others still wait for what is under way.
+    finding = asyncio.ensure_future(two["b"].owners.find("s"))
+    go.set()
+    found = await soon(finding)
+    assert found is not None
+    assert found.hub.name == "a"
+
+
+async def test_a_session_that_was_taken_and_cannot_be_read_can_be_taken_again(
+    two: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await two["a"].die()
+    two.book.closed.add("a")
+    hub = two["b"].hub
+    with monkeypatch.context() as patched:
+        patched.setattr(type(hub), "adopt", _fails)
+        with pytest.raises(StoreError, match="cannot be read"):
+            await soon(two["b"].owners.find("s"))
+    assert await soon(two["b"].owners.find("s")) is None
+    assert "s" in hub.store
+
+
+def _fails(*_: object) -> None:
+    raise StoreError("the session cannot be read")

@@ -100,6 +100,19 @@ async def test_a_tool_with_another_schema_than_the_own_workers_is_left_out_and_s
     assert caplog.text.count("the tool work of hub:b is not used here") == 1
 
 
+async def test_hubs_that_have_the_same_function_say_nothing_of_it(
+    hub: Hub, tools: PeerTools, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.registry.register_batch("", [work()])
+    link = IdleLink()
+    answer = await offered(tools, link, work())
+    assert answer.success
+    assert not answer.tool_ids
+    assert not caplog.text
+    await offered(tools, link, work(str))
+    assert "the tool work of hub:b is not used here" in caplog.text
+
+
 async def test_what_was_left_out_is_registered_once_the_own_is_gone(hub: Hub, tools: PeerTools) -> None:
     link = IdleLink()
     own(hub, link, work())
@@ -204,3 +217,16 @@ async def test_a_hub_that_drains_gets_nothing_of_what_was_left_out(hub: Hub, too
     hub.workers.unregister(worker, "", ["work"])
     tools._try_again()
     assert crew(hub) == (-1, -1)
+
+
+async def test_a_worker_with_the_id_of_another_hub_does_not_take_its_place(hub: Hub, tools: PeerTools) -> None:
+    link = IdleLink()
+    await offered(tools, link, work(), name="b")
+    request = pb.RegisterToolsRequest(tools=[as_tool(work()).spec], worker_id="hub:b")
+    hub.workers.register(IdleLink(), request)
+    assert crew(hub) == (1, 1)
+    assert hub.workers.worker_of(link) is not None
+    # A hub that comes back still takes the place of its former link.
+    await offered(tools, IdleLink(), work(), name="b")
+    assert crew(hub) == (1, 1)
+    assert hub.workers.worker_of(link) is None

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from grpc_tool_bridge.cluster.facts import SharedRevisions
 from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan, Owned
 from grpc_tool_bridge.cluster.store import NatsStore
 from grpc_tool_bridge.core.stored import StoredSession
@@ -283,3 +284,20 @@ async def test_writes_wait_while_the_stream_has_no_leader_and_each_is_stored_onc
             )
         assert len(state.sessions) == len(sessions)
         await again.store.aclose()
+
+
+async def test_a_session_that_was_taken_while_the_store_answers_no_more_can_be_taken_again(
+    one: HubStore, two: HubStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await one.begin()
+    await one.store.aclose()
+
+    async def fails(_: SharedRevisions) -> int:
+        raise StoreError("NATS does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedRevisions, "read", fails)
+        with pytest.raises(StoreError, match="does not answer"):
+            await taken(two)
+    assert (await taken(two)).session_id == "s"
+    assert await two.store.locate("s") == Mine()

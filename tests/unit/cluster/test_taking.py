@@ -97,3 +97,13 @@ async def test_a_chain_that_is_never_whole_is_an_error(bus: Bus, monkeypatch: py
     monkeypatch.setattr(Bus, "read", gapped)
     with pytest.raises(StoreError, match="changes all the time"):
         await read_chain(bus, "s")
+
+
+async def test_a_damaged_chain_keeps_nobody_from_the_others(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    await begun(bus, "good")
+    for number, garbage in enumerate((b"", b"\xff" * 100, b"x")):
+        await bus.nc.request(bus.names.session(f"bad{number}"), garbage)
+    assert [end.session_id async for end in chain_ends(bus)] == ["good"]
+    assert "passed over a session at" in caplog.text
+    with pytest.raises(StoreError, match="the chain of a session in NATS is damaged"):
+        await taken(bus, "bad1")

@@ -400,6 +400,10 @@ MADE_WITH: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "CommandError": (("m",), {"code": 7, "traceback": "T"}),
     "RaisedElsewhereError": ((ErrorInfo(type="KeyError", message="'k'"),), {}),
     "FormattedError": ((ErrorInfo(type="KeyError", message="'k'"),), {"is_timeout": True}),
+    "PeerLostError": (("m",), {"began": True}),
+    "BehindError": ((True,), {}),
+    "MaybeStoredError": (("m", "id"), {}),
+    "WrongSequenceError": (("bridge.s.1", 7), {}),
     "_ToolRaised": ((KeyError("k"),), {}),
     "_Status": ((grpc.StatusCode.UNAVAILABLE, "m"), {}),
 }

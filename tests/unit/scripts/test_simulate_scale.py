@@ -4,12 +4,15 @@ import importlib.util
 import json
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "simulate_scale.py"
+ROOT = Path(__file__).parents[3]
+SCRIPT = ROOT / "scripts" / "simulate_scale.py"
+MEASURED = ROOT / "benchmarks" / "hubs_together.json"
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def scale(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_one_hub_with_its_own_functions_does_what_its_event_loop_does(scale: Any) -> None:
     plan = scale.Plan(hubs=1, workers=0, away=0, writes=0, renewals=0)
-    first = scale.walls(plan, scale.Costs(call_us=10), scale.place(plan))[0]
+    first = scale.walls(plan, scale.Costs(call_us=10, idle_us=0), scale.place(plan))[0]
     assert first.what == "the event loop of the busiest hub"
     assert first.calls == pytest.approx(100_000)
 
@@ -34,7 +37,7 @@ def test_hubs_that_share_nothing_do_as_much_as_the_busiest_one_lets_them(scale: 
     plan = scale.Plan(hubs=10, workers=0, sessions=1_000_000, away=0, writes=0, renewals=0)
     placed = scale.place(plan)
     assert sum(placed.sessions) == 1_000_000
-    first = scale.walls(plan, scale.Costs(call_us=10), placed)[0]
+    first = scale.walls(plan, scale.Costs(call_us=10, idle_us=0), placed)[0]
     assert first.calls == pytest.approx(1_000_000 / placed.busiest)
 
 
@@ -42,6 +45,22 @@ def test_a_request_that_enters_elsewhere_costs_both_hubs(scale: Any) -> None:
     costs = scale.Costs(call_us=10, forward_us=7, forwarded_us=3)
     plan = scale.Plan(hubs=2, workers=0, away=0.5, writes=0)
     assert scale.call_loads(plan, costs, 1.0) == pytest.approx((11.5, 3.5))
+
+
+def test_a_write_that_enters_elsewhere_is_passed_on_like_a_call(scale: Any) -> None:
+    costs = scale.Costs(call_us=10, forward_us=7, forwarded_us=3, write_us=0, record_us=0)
+    plan = scale.Plan(hubs=2, workers=0, away=1.0, writes=1.0, watchers=0)
+    assert scale.call_loads(plan, costs, 1.0) == pytest.approx((16.0, 14.0))
+
+
+def test_where_workers_are_may_be_said_instead_of_placed(scale: Any) -> None:
+    assert scale.place(scale.Plan(hubs=3, near=0.25)).near == [0.25] * 3
+
+
+def test_each_further_hub_costs_every_hub_its_renewals(scale: Any) -> None:
+    costs = scale.Costs(idle_us=1_000, renewal_us=100)
+    assert scale.standing_load(scale.Plan(hubs=1, renewals=2), costs) == pytest.approx(0.001)
+    assert scale.standing_load(scale.Plan(hubs=11, renewals=2), costs) == pytest.approx(0.003)
 
 
 def test_a_tool_of_another_hub_costs_both_hubs(scale: Any) -> None:
@@ -112,6 +131,31 @@ def test_the_check_passes_where_the_model_is_near_and_fails_where_it_is_not(scal
         assert scale.main(["--check", str(file)]) == code
 
 
+def test_the_costs_are_those_that_were_measured(scale: Any) -> None:
+    assert asdict(scale.Costs()) == json.loads(MEASURED.read_text(encoding="utf-8"))["costs"]
+
+
+def test_the_model_is_near_what_was_measured_of_one_two_and_three_hubs(scale: Any) -> None:
+    runs = json.loads(MEASURED.read_text(encoding="utf-8"))["runs"]
+    assert {run["plan"]["hubs"] for run in runs} == {1, 2, 3}
+    assert scale.main(["--check", str(MEASURED)]) == 0
+
+
+def test_costs_come_from_a_file_unless_they_are_given(
+    scale: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "costs.json"
+    file.write_text(json.dumps({"costs": {"worker_call_us": 1e6, "peer_call_us": 1e6}}), encoding="utf-8")
+    words = ["--hubs", "1", "--workers", "0", "--near", "1", "--writes", "0", "--json", "--costs", str(file)]
+
+    def rate(*more: str) -> float:
+        assert scale.main([*words, *more]) == 0
+        return float(json.loads(capsys.readouterr().out)["calls_per_second"])
+
+    assert rate("--workers", "1") < 1
+    assert rate("--workers", "1", "--worker-call-us", "10") > 10_000
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -123,7 +167,9 @@ def test_the_check_passes_where_the_model_is_near_and_fails_where_it_is_not(scal
         (["--grouped", "0.5"], "--grouped must be 1 or more, not 0.5"),
         (["--store-records", "0"], "--store-records and --memory must be more than 0"),
         (["--call-us", "0"], "--call-us and --worker-call-us must be more than 0"),
+        (["--near", "1.5"], "--near is a part of 1, not 1.5"),
         (["--check", "missing.json"], "--check: "),
+        (["--costs", "missing.json"], "--costs: "),
     ],
 )
 def test_wrong_parameters_are_named(

@@ -149,8 +149,8 @@ async def test_where_no_hub_serves_the_error_says_why_each_does_not(hubs: list[H
     assert await failed(transport) == (
         grpc.StatusCode.UNAVAILABLE,
         (
-            f"none of the 2 hubs serves: {first}: the hub is not serving; it may be shutting down; "
-            f"{second}: nobody answered within 1 s"
+            f"none of the 2 hubs serves: {first}: the hub is not serving: it starts, shuts down, or cannot use its "
+            f"store; {second}: nobody answered within 1 s"
         ),
     )
     assert transport.where == f"{first}, {second}"

@@ -261,7 +261,8 @@ class WorkerPool:
 
         if worker is not None:
             if not worker.gone:
-                self._throttled.warning("worker %s disconnected: %s", worker.id, why)
+                kind = "the other hub as worker" if worker.is_peer else "worker"
+                self._throttled.warning("%s %s disconnected: %s", kind, worker.id, why)
             self._retire(worker)
             self._note("disconnected", worker)
         in_slices(tell, calls)
