@@ -246,12 +246,15 @@ async def _seconds(hubs: Sequence[ServerProcess]) -> list[float]:
 
 async def costs_of(together: Together) -> dict[str, float]:
     """Measures what single things cost the hubs; the names are those of ``Costs`` in ``scripts/simulate_scale.py``."""
-    call = await together.used(1, Mix(functions=True))
-    worker = await together.used(1, Mix())
-    peer = await together.used(2, Mix(far=1.0), entries=(0,))
-    away = await together.used(2, Mix(functions=True, away=1.0), entries=(0,))
+    # What goes to one place at once shares a message. In a mix there are several kinds and places, so each thing is
+    # measured with a quarter of the requests at once that the mixed runs have.
+    call = await together.used(1, Mix(functions=True, links=1))
+    worker = await together.used(1, Mix(links=1))
+    peer = await together.used(2, Mix(far=1.0, links=1), entries=(0,))
+    away = await together.used(2, Mix(functions=True, away=1.0, links=1), entries=(0,))
     # Writes of one session share records; those of many sessions do less. Two equations give both costs.
-    writes = [await together.used(1, Mix(calls=False, writes=1.0, sessions=sessions)) for sessions in (1, 60)]
+    alone = [Mix(calls=False, writes=1.0, sessions=sessions, links=1) for sessions in (1, 60)]
+    writes = [await together.used(1, mix) for mix in alone]
     record_us, write_us = split_writes(writes)
     idle = [await together.idle(number) for number in range(1, MOST + 1)]
     return {

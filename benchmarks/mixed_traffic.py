@@ -15,8 +15,6 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 # Requests that are open at once on each link; fewer than a session may have.
 WIDTH = 48
-# Of each hub: with fewer, hubs wait for NATS and for each other, and each message costs as much for fewer requests.
-LINKS = 4
 # Calls after which a link begins its mix anew.
 _PERIOD = 60
 # Sessions of each hub in a mix; several, since a session's writes wait for one another.
@@ -37,6 +35,7 @@ class Mix:
         writes: Writes of variables for each call.
         calls: Whether there are calls; if not, all that is done is ``writes``.
         sessions: Sessions of each hub.
+        links: Links to each hub that has clients.
         functions: Whether the tool is a function of every hub instead of one worker's.
     """
 
@@ -46,6 +45,7 @@ class Mix:
     calls: bool = True
     sessions: int = _SESSIONS
     functions: bool = False
+    links: int = 4
 
 
 class Request(NamedTuple):
@@ -181,7 +181,7 @@ async def traffic(addresses: Sequence[str], mix: Mix, entries: Sequence[int]) ->
                 opening = pb.InitializeSessionRequest(session_id=session_of(hub, number))
                 await link.ask("InitializeSession", opening)
         links, loads = [], []
-        for entry, number in itertools.product(entries, range(LINKS)):
+        for entry, number in itertools.product(entries, range(mix.links)):
             link = await opened.enter_async_context(RawLink.open(addresses[entry]))
             requests = requests_of(mix, entry, len(addresses), seed=number)
             await _until_all_succeed(link, requests)

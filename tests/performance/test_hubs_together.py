@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from benchmarks.hubs_together import CHECKS, Run, Used, plan_of, split_writes
-from benchmarks.mixed_traffic import LINKS, Mix, MixedLoad, Request, requests_of, session_of, tool_of, traffic
+from benchmarks.mixed_traffic import Mix, MixedLoad, Request, requests_of, session_of, tool_of, traffic
 from benchmarks.raw_link import RawLink
 from benchmarks.work import WrongAnswerError, add
 
@@ -49,7 +49,7 @@ async def test_traffic_counts_calls_and_writes_that_a_hub_has_answered() -> None
         async with traffic([hub.address], mix, [0]) as loads:
             while any(load.calls < 300 for load in loads):  # noqa: ASYNC110 - to count must cost nothing more
                 await asyncio.sleep(0)
-        assert len(loads) == LINKS
+        assert len(loads) == mix.links
         for load in loads:
             assert load.writes == pytest.approx(load.calls / 2, abs=60)
             assert load.count == load.calls + load.writes
