@@ -8,6 +8,7 @@ and from mixed runs, of which no cost was taken, how far its model is off: ``scr
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import json
 import statistics
 import sys
@@ -15,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nats
@@ -31,8 +33,9 @@ from benchmarks.raw_link import RawLink
 from benchmarks.resources import for_each, open_session
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
-# The most hubs of a run.
+# The most hubs of a run. These are for the comparison alone.
 MOST = 3
+_MODEL = Path(__file__).parents[1] / "scripts" / "simulate_scale.py"
 # Renewals of a lease, a second; see ``cluster/members/lease.py``.
 RENEWALS = 3.3
 _WARM_UP_SECONDS = 1.5
@@ -331,7 +334,31 @@ async def measure(effort: Effort, console: Console) -> dict[str, Any]:
             runs.append({"name": run.name, "plan": plan_of(run, used.grouped), "cpu_us": _rounded(used.all_us)})
     with console.status("NATS alone"):
         costs |= await store_costs(effort)
-    return {"machine": machine(), "costs": {name: _rounded(cost) for name, cost in costs.items()}, "runs": runs}
+    costs = {name: _rounded(cost) for name, cost in costs.items()}
+    return {"machine": machine(), "costs": {**costs, "mixed": mixed(costs, runs)}, "runs": runs}
+
+
+def mixed(costs: Mapping[str, float], runs: Sequence[Mapping[str, Any]]) -> float:
+    """Returns how many times as much a thing costs in a mix than alone: the median of the runs of fewer than ``MOST``.
+
+    Args:
+        costs: Of things alone.
+        runs: As in the file.
+    """
+    model = _model()
+    alone = model.Costs(**costs, mixed=1.0)
+    few = [run for run in runs if run["plan"]["hubs"] < MOST]
+    return _rounded(statistics.median(run["cpu_us"] / model.predicted(model.Plan(**run["plan"]), alone) for run in few))
+
+
+def _model() -> ModuleType:
+    """Returns the script that has the model, which belongs to no package."""
+    spec = importlib.util.spec_from_file_location("simulate_scale", _MODEL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def plan_of(run: Run, grouped: float) -> dict[str, Any]:

@@ -556,7 +556,7 @@ async def test_import_mcp_servers_does_what_it_says(tmp_path: Path) -> None:
 
 async def test_watch_a_hub_does_what_it_says() -> None:
     page = Page("watch-a-hub", {})
-    lists, watch, sample = page.texts
+    lists, watch, sample, cluster = page.texts
     page.stop_at_print = True
     with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
         page.given |= {"bridge": bridge, "tools": await bridge.initialize("reader")}
@@ -567,10 +567,14 @@ async def test_watch_a_hub_does_what_it_says() -> None:
                 await bridge.tools["calculate"]("2 + 2")
             with pytest.raises(EnoughError):
                 await watching
+        page.stop_at_print = False
+        await page.run(cluster)
 
     assert page.names["sessions"] == ["reader"]
     assert page.printed[0].startswith(("started calculate", "ended calculate"))
     assert page.printed[1].endswith("calls left out")
+    assert f" serving {hub.address} " in page.printed[2]
+    assert page.printed[3].startswith("reader")
 
 
 async def test_carry_your_own_types_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

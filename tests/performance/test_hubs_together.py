@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from benchmarks.hubs_together import CHECKS, Run, Used, plan_of, split_writes
+from benchmarks.hubs_together import CHECKS, Run, Used, mixed, plan_of, split_writes
 from benchmarks.mixed_traffic import Mix, MixedLoad, Request, requests_of, session_of, tool_of, traffic
 from benchmarks.raw_link import RawLink
 from benchmarks.work import WrongAnswerError, add
@@ -87,3 +87,10 @@ def test_the_plan_of_a_run_says_what_it_did() -> None:
 def test_one_two_and_three_hubs_are_compared_with_the_model() -> None:
     assert {run.hubs for run in CHECKS} == {1, 2, 3}
     assert all(run.mix.calls for run in CHECKS)
+
+
+def test_what_a_mix_costs_more_comes_from_the_runs_of_one_and_two_hubs() -> None:
+    costs = {"call_us": 10.0}
+    plan = {"workers": 0, "away": 0.0, "writes": 0.0}
+    runs = [{"plan": {"hubs": hubs, **plan}, "cpu_us": cpu_us} for hubs, cpu_us in ((1, 15.0), (2, 15.0), (3, 90.0))]
+    assert mixed(costs, runs) == pytest.approx(1.5)

@@ -53,6 +53,11 @@ def test_a_write_that_enters_elsewhere_is_passed_on_like_a_call(scale: Any) -> N
     assert scale.call_loads(plan, costs, 1.0) == pytest.approx((16.0, 14.0))
 
 
+def test_a_mix_makes_dearer_what_shares_messages_and_nothing_else(scale: Any) -> None:
+    costs = scale.in_a_mix(scale.Costs(call_us=10, hop_us=100, renewal_us=5, mixed=1.5))
+    assert (costs.call_us, costs.hop_us, costs.renewal_us, costs.mixed) == (15, 100, 5, 1)
+
+
 def test_where_workers_are_may_be_said_instead_of_placed(scale: Any) -> None:
     assert scale.place(scale.Plan(hubs=3, near=0.25)).near == [0.25] * 3
 
@@ -166,7 +171,7 @@ def test_costs_come_from_a_file_unless_they_are_given(
         (["--away", "1.5"], "--away is a part of 1, not 1.5"),
         (["--grouped", "0.5"], "--grouped must be 1 or more, not 0.5"),
         (["--store-records", "0"], "--store-records and --memory must be more than 0"),
-        (["--call-us", "0"], "--call-us and --worker-call-us must be more than 0"),
+        (["--call-us", "0"], "--call-us, --worker-call-us and --mixed must be more than 0"),
         (["--near", "1.5"], "--near is a part of 1, not 1.5"),
         (["--check", "missing.json"], "--check: "),
         (["--costs", "missing.json"], "--costs: "),
