@@ -36,7 +36,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 # The most hubs of a run. These are for the comparison alone.
 MOST = 3
 _MODEL = Path(__file__).parents[1] / "scripts" / "simulate_scale.py"
-# Renewals of a lease, a second; see ``cluster/lease.py``.
+# Renewals of a lease, a second; see ``cluster/members/lease.py``.
 RENEWALS = 3.3
 _WARM_UP_SECONDS = 1.5
 _SETTLE_SECONDS = 3.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from grpc_tool_bridge.cluster.store import NatsStore
+from grpc_tool_bridge.cluster.sessions.store import NatsStore
 from grpc_tool_bridge.core.writes import Write
 
 # Of so many variables that a forgetful hub sets, one is not stored.

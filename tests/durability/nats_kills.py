@@ -8,11 +8,11 @@ from typing import Any
 
 from durability.checks import Stored
 from durability.kills import VERBS, Kill, Killer
-from grpc_tool_bridge.cluster import chain
-from grpc_tool_bridge.cluster.bus import Bus
-from grpc_tool_bridge.cluster.replay import image_of
-from grpc_tool_bridge.cluster.store import NatsStore
-from grpc_tool_bridge.cluster.taking import chain_ends, read_chain
+from grpc_tool_bridge.cluster.bus.bus import Bus
+from grpc_tool_bridge.cluster.journal import chain
+from grpc_tool_bridge.cluster.journal.replay import image_of
+from grpc_tool_bridge.cluster.sessions.store import NatsStore
+from grpc_tool_bridge.cluster.sessions.taking import chain_ends, read_chain
 from grpc_tool_bridge.cluster.urls import parse
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.writes import Write

@@ -40,6 +40,11 @@ from grpc_tool_bridge import (
     tool,
 )
 from grpc_tool_bridge.cli import main
+from grpc_tool_bridge.cluster import directory
+from grpc_tool_bridge.cluster.bus import opening, stream
+from grpc_tool_bridge.cluster.forwarding import orphanage
+from grpc_tool_bridge.cluster.journal import appending
+from grpc_tool_bridge.cluster.members import certainty, cut_off, lease
 from grpc_tool_bridge.core.chaos.draws import uniform
 from grpc_tool_bridge.core.chaos.reading import read_chaos
 from grpc_tool_bridge.stores.sqlite import health
@@ -50,6 +55,8 @@ from grpc_tool_bridge.values import serialization as values
 from support.grpc_services.bridges import weather_handlers
 from support.grpc_services.serving import serving
 from support.grpc_services.weather import Weather
+from support.nats_nodes import PROGRAM as NATS_SERVER
+from support.nats_nodes import free_ports, one_node
 from support.patience import PATIENCE
 from support.programs import environment
 from support.pytests import PYTEST
@@ -549,7 +556,7 @@ async def test_import_mcp_servers_does_what_it_says(tmp_path: Path) -> None:
 
 async def test_watch_a_hub_does_what_it_says() -> None:
     page = Page("watch-a-hub", {})
-    lists, watch, sample = page.texts
+    lists, watch, sample, cluster = page.texts
     page.stop_at_print = True
     with running_hub([calculate], Settings()) as hub, background_bridge(hub.address, Settings()) as bridge:
         page.given |= {"bridge": bridge, "tools": await bridge.initialize("reader")}
@@ -560,10 +567,14 @@ async def test_watch_a_hub_does_what_it_says() -> None:
                 await bridge.tools["calculate"]("2 + 2")
             with pytest.raises(EnoughError):
                 await watching
+        page.stop_at_print = False
+        await page.run(cluster)
 
     assert page.names["sessions"] == ["reader"]
     assert page.printed[0].startswith(("started calculate", "ended calculate"))
     assert page.printed[1].endswith("calls left out")
+    assert f" serving {hub.address} " in page.printed[2]
+    assert page.printed[3].startswith("reader")
 
 
 async def test_carry_your_own_types_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -644,6 +655,84 @@ def test_the_errors_that_durable_explains_are_those_of_stores() -> None:
     for text in quoted:
         for part in re.split(r" ?\(process \d+\) ?", text):
             assert part in told, part
+
+
+def test_what_run_several_hubs_lets_a_shell_do_goes_on_at_the_other_hub(tmp_path: Path) -> None:
+    page = DOCS / "how-to" / "run-several-hubs.md"
+    begin, look, *_ = blocks(page, "sh")
+    listed, *_ = blocks(page, "text")
+    nats, north, south = free_ports(3)
+    script = begin.replace(" &\n", " >>log 2>&1 &\n") + look + "wait\n"
+    for theirs, ours in (("4222", nats), ("50051", north), ("50052", south)):
+        script = script.replace(theirs, str(ours))
+    script = script.replace("nats-server ", f"{NATS_SERVER} ", 1)
+    _, first, *rest = run_in_shell(script, tmp_path, "").splitlines()
+    assert first == "0.95"
+    before, after = rest[: rest.index("0.95")], rest[rest.index("0.95") + 1 :]
+
+    def states(lines: list[str]) -> list[list[str]]:
+        return [line.replace(" (asked)", "").split()[:2] for line in lines if line[:5] in ("north", "south")]
+
+    assert states(before) == states(listed.splitlines()) == [["north", "serving"], ["south", "serving"]]
+    assert states(after)[:2] == [["north", "gone"], ["south", "serving"]]
+    assert "it no longer renewed its lease" in after[-1]
+
+
+async def test_run_several_hubs_does_what_it_says() -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
+
+    with one_node() as node:
+        store = node.url
+        async with BridgeServer("127.0.0.1:0", store=store, tools=[add]) as other:
+            (north,) = free_ports(1)
+            page = Page(
+                "run-several-hubs",
+                {
+                    "nats://nats-0,nats-1,nats-2": store,
+                    "127.0.0.1:50051": f"127.0.0.1:{north}",
+                    "127.0.0.1:50052": other.address,
+                    "hub-a:50051,hub-b:50051": f"{other.address},127.0.0.1:{north}",
+                },
+            )
+            several, calls = page.texts
+            await page.run(several)
+            async with GRPCToolBridge(other.address) as bridge:
+                await bridge.initialize("orders")
+                assert await bridge.session_context.get_variable("threshold") == 0.95
+            await page.run(calls)
+
+
+def test_the_seconds_that_run_several_hubs_tells_are_those_of_the_code() -> None:
+    page = (DOCS / "how-to" / "run-several-hubs.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| what \| seconds \|\n.*?\n\n", page, re.DOTALL | re.MULTILINE)
+    told = [line.split("|")[2].strip() for line in table.strip().splitlines()[2:]]
+    terms = lease.TERMS
+    assert told == [
+        f"{terms.renew:g}",
+        f"{terms.term - terms.margin:g}",
+        f"{terms.term + terms.margin:g}",
+        f"{certainty.MAX_WAIT_SECONDS:g}",
+        f"{appending.WRITE_TIMEOUT_SECONDS:g}",
+        f"{cut_off.UNCONNECTED_SECONDS:g}",
+        f"{cut_off.PATIENCE_SECONDS:g}",
+        f"{opening.OPEN_SECONDS:g}",
+        f"{stream.ENSURE_SECONDS:g}",
+        f"{orphanage.GRACE_SECONDS:g} to {3 * orphanage.GRACE_SECONDS:g}",
+        f"{directory.GONE_SECONDS:g}",
+    ]
+
+
+def test_the_errors_that_run_several_hubs_explains_are_those_of_the_cluster() -> None:
+    page = (DOCS / "how-to" / "run-several-hubs.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| the error or the log says.*?(?:\n\n|\Z)", page, re.DOTALL | re.MULTILINE)
+    sources = (DOCS.parent / "src" / "grpc_tool_bridge" / "cluster").rglob("*.py")
+    told = " ".join(re.sub(r'"\s+f?"', "", source.read_text(encoding="utf-8")) for source in sources)
+    quoted = [text for line in table.strip().splitlines()[2:] for text in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert len(quoted) > 8
+    assert [text for text in quoted if text not in told] == []
 
 
 # --------------------------------------------------------------------------------------------- pages of migration

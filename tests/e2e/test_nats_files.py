@@ -19,7 +19,7 @@ from nats.errors import NoServersError
 from nats.js.errors import APIError
 
 from grpc_tool_bridge import Settings
-from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.bus.bus import Bus
 from grpc_tool_bridge.cluster.urls import parse
 from support.nats_nodes import PROGRAM, free_ports
 from support.patience import PATIENCE

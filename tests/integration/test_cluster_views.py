@@ -1,25 +1,19 @@
-"""What people see of hubs that are one bridge over NATS, asked at any of them."""
+"""What hubs over NATS tell of one another: their lists, their metrics, and NATS micro."""
 
-import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
-import httpx
 import nats
 import pytest
 from pydantic import SecretStr
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolWorker, tool
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import HubInfo
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.nats_nodes import NatsNode, one_node
 from support.patience import PATIENCE
-
-
-@tool
-def add(a: int, b: int) -> int:
-    return a + b
+from support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -28,123 +22,105 @@ def node() -> Iterator[NatsNode]:
         yield started
 
 
-class Hubs:
-    def __init__(self, node: NatsNode, stack: AsyncExitStack) -> None:
-        self.node = node
-        self.cluster = f"t{secrets.token_hex(4)}"
-        self._stack = stack
+@pytest.fixture
+def cluster_name() -> str:
+    return f"v-{secrets.token_hex(4)}"
 
-    async def start(self, name: str, *, http_address: str | None = None, secret: str | None = None) -> BridgeServer:
-        settings = Settings(hub_name=name, cluster_secret=None if secret is None else SecretStr(secret))
-        server = BridgeServer(store=f"{self.node.url}/{self.cluster}", settings=settings, http_address=http_address)
-        return await self._stack.enter_async_context(server)
 
-    async def bridge(self, server: BridgeServer, session_id: str) -> GRPCToolBridge:
-        bridge = await self._stack.enter_async_context(GRPCToolBridge(server.address))
-        await bridge.initialize(session_id)
-        return bridge
+async def _start(stack: AsyncExitStack, url: str, name: str, secret: str | None = None) -> BridgeServer:
+    settings = Settings(hub_name=name, cluster_secret=None if secret is None else SecretStr(secret), shutdown_grace=0.0)
+    return await stack.enter_async_context(BridgeServer(store=url, settings=settings))
 
 
 @pytest.fixture
-async def hubs(node: NatsNode) -> AsyncIterator[Hubs]:
+async def hubs(node: NatsNode, cluster_name: str) -> AsyncIterator[list[BridgeServer]]:
     async with AsyncExitStack() as stack:
-        yield Hubs(node, stack)
+        servers = [await _start(stack, f"{node.url}/{cluster_name}", name) for name in ("north", "south")]
+        await until(lambda: all(_counts(server)["cluster_links"] == 1 for server in servers))
+        yield servers
 
 
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():  # noqa: ASYNC110 - what is looked at is another hub
-            await asyncio.sleep(0.01)
+def _counts(server: BridgeServer) -> dict[str, object]:
+    directory = server.hub.directory
+    assert directory is not None
+    return dict(directory.counts())
 
 
-async def _rows(bridge: GRPCToolBridge) -> dict[str, HubInfo]:
-    return {row.name: row for row in await bridge.client.admin.hubs()}
+async def test_each_hub_lists_both_and_says_whose_a_session_is(hubs: list[BridgeServer]) -> None:
+    north, south = hubs
+    async with GRPCToolBridge(north.address) as owner, GRPCToolBridge(south.address) as other:
+        await owner.initialize("orders")
+        assert [(hub.name, hub.state, hub.link) for hub in await other.admin.hubs()] == [
+            ("north", "serving", "linked"),
+            ("south", "serving", ""),
+        ]
+        assert [(row.session_id, row.hub) async for row in other.admin.sessions()] == [("orders", "north")]
+        found = await other.client.call("GetSessionInfo", pb.GetSessionInfoRequest(session_id="orders"))
+        assert found.hub == "north"
 
 
-async def _linked(bridge: GRPCToolBridge, name: str) -> HubInfo:
-    """Waits until the hub of a bridge is linked to another, and returns its row."""
+async def test_what_hubs_do_for_one_another_is_counted(hubs: list[BridgeServer]) -> None:
+    @tool
+    def add(a: int, b: int) -> int:
+        """Adds."""
+        return a + b
 
-    async def is_linked() -> bool:
-        rows = await _rows(bridge)
-        return name in rows and rows[name].link == "linked"
-
-    await _until(is_linked)
-    return (await _rows(bridge))[name]
-
-
-async def test_each_hub_lists_all_of_them_with_what_they_have(hubs: Hubs) -> None:
-    north, south = await hubs.start("north"), await hubs.start("south")
-    here, there = await hubs.bridge(north, "of-north"), await hubs.bridge(south, "of-south")
-    row = await _linked(here, "south")
-    assert (row.state, row.address, row.is_self) == ("serving", south.address, False)
-    assert (await _linked(there, "north")).address == north.address
-    assert (await _rows(here))["north"].is_self
-    for bridge in (here, there):
-        assert {found.session_id: found.hub async for found in bridge.client.admin.sessions()} == {
-            "of-north": "north",
-            "of-south": "south",
-        }
+    north, south = hubs
+    async with ToolWorker(south.address, [add]), GRPCToolBridge(north.address) as owner:
+        await until(lambda: bool(north.hub.registry.by_name(None)))
+        tools = await owner.initialize("orders")
+        assert await tools["add"](a=1, b=2) == 3
+        async with GRPCToolBridge(south.address) as other:
+            await other.initialize("orders")
+            await other.session_context.set_variable("threshold", 0.95)
+    counts = _counts(north), _counts(south)
+    assert (counts[0]["cluster_peer_calls_sent"], counts[1]["cluster_peer_calls_run"]) == (1, 1)
+    forwarded = counts[1]["cluster_forwarded_requests"]
+    assert isinstance(forwarded, int)
+    assert forwarded >= 2
+    assert {count["cluster_frames_refused"] for count in counts} == {0}
+    assert all(count["cluster_frames_sent"] and count["cluster_frames_received"] for count in counts)
 
 
-async def test_workers_and_tools_are_listed_with_their_hub(hubs: Hubs) -> None:
-    north, south = await hubs.start("north"), await hubs.start("south")
-    bridge = await hubs.bridge(north, "s")
-    async with ToolWorker(south.address, [add], worker_id="w1"):
-        await _linked(bridge, "south")
-
-        async def is_listed() -> bool:
-            return [(found.worker_id, found.hub) async for found in bridge.client.admin.workers()] == [("w1", "south")]
-
-        await _until(is_listed)
-        assert [(found.hub, found.worker_id) async for found in bridge.client.admin.offers("add")] == [("south", "w1")]
-
-
-async def test_hubs_with_different_secrets_say_so(hubs: Hubs) -> None:
-    north = await hubs.start("north", secret="the secret of the one")
-    await hubs.start("south", secret="the secret of the other")
-    bridge = await hubs.bridge(north, "s")
-
-    async def is_refused() -> bool:
-        rows = await _rows(bridge)
-        return "south" in rows and rows["south"].link == "refused"
-
-    await _until(is_refused)
-    assert "cluster_secret" in (await _rows(bridge))["south"].link_error
+async def test_a_hub_that_begins_anew_goes_on_counting_and_is_listed_once(hubs: list[BridgeServer]) -> None:
+    north, south = hubs
+    cluster = south._cluster
+    before = _counts(south)["cluster_frames_sent"]
+    # As if another hub had closed the lease.
+    await cluster.store.lease.close("a test closes it")
+    await cluster.store.lease.begin()
+    await until(lambda: _counts(north)["cluster_links"] == _counts(south)["cluster_links"] == 1)
+    after = _counts(south)["cluster_frames_sent"]
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert after > before
+    async with GRPCToolBridge(north.address) as bridge:
+        assert [hub.name for hub in await bridge.admin.hubs()] == ["north", "south"]
 
 
-async def test_a_hub_counts_what_it_does_for_the_cluster(hubs: Hubs) -> None:
-    north, south = await hubs.start("north", http_address="127.0.0.1:0"), await hubs.start("south")
-    owner = await hubs.bridge(south, "s")
-    visitor = await hubs.bridge(north, "s")
-    await owner.session_context.set_variable("x", 1)
-    assert await visitor.session_context.get_variable("x") == 1
-    figures: dict[str, str] = {}
+async def test_a_hub_with_another_secret_is_listed_as_refused(node: NatsNode, cluster_name: str) -> None:
+    async with AsyncExitStack() as stack:
+        url = f"{node.url}/{cluster_name}"
+        north = await _start(stack, url, "north", "a secret of the hubs")
+        await _start(stack, url, "odd", "another secret than theirs")
 
-    async def are_served() -> bool:
-        async with httpx.AsyncClient(base_url=f"http://{north.http_address}") as client:
-            text = (await client.get("/metrics")).text
-        for line in text.splitlines():
-            name, _, value = line.rpartition(" ")
-            figures[name] = value
-        return figures['tool_bridge_cluster_hubs{state="serving"}'] == "2.0"
+        def state() -> tuple[str, str]:
+            directory = north.hub.directory
+            assert directory is not None
+            return next(((row.link, row.link_error) for row in directory.hubs() if row.name == "odd"), ("", ""))
 
-    # A hub that a busy machine keeps from its lease is cut off for that moment.
-    await _until(are_served)
-    assert float(figures["tool_bridge_cluster_links"]) == 1
-    assert float(figures["tool_bridge_cluster_forwarded_requests_total"]) >= 2
-    assert float(figures['tool_bridge_cluster_frames_total{direction="sent"}']) > 0
+        await until(lambda: state() == ("refused", "it has another cluster_secret, or another store, than this hub"))
 
 
-async def test_tools_for_nats_micro_see_every_hub(hubs: Hubs) -> None:
-    await hubs.start("north")
-    await hubs.start("south")
-    client = await nats.connect(hubs.node.url)
+async def test_nats_micro_sees_the_hubs(node: NatsNode, cluster_name: str, hubs: list[BridgeServer]) -> None:
+    client = await nats.connect(node.url)
     try:
-        inbox = client.new_inbox()
-        answers = await client.subscribe(inbox)
-        await client.publish(f"$SRV.INFO.{hubs.cluster}", b"", reply=inbox)
-        found = [json.loads((await answers.next_msg(timeout=30)).data) for _ in range(2)]
+        seen: set[str] = set()
+        answers = await client.subscribe(inbox := client.new_inbox())
+        await client.publish(f"$SRV.PING.{cluster_name}", b"", reply=inbox)
+        while len(seen) < len(hubs):
+            answer = await answers.next_msg(timeout=PATIENCE)
+            seen.add(json.loads(answer.data)["metadata"]["hub"])
+        assert seen == {"north", "south"}
     finally:
         await client.close()
-    assert {answer["name"] for answer in found} == {hubs.cluster}
-    assert {answer["metadata"]["hub"] for answer in found} == {"north", "south"}

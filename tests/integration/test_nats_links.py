@@ -8,9 +8,9 @@ import pytest
 
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.cluster.endpoint import HubName, PeerEndpoint
-from grpc_tool_bridge.cluster.peer_calls import PeerLostError
-from grpc_tool_bridge.cluster.peers import PeerLink
+from grpc_tool_bridge.cluster.links.endpoint import HubName, PeerEndpoint
+from grpc_tool_bridge.cluster.links.peer_calls import PeerLostError
+from grpc_tool_bridge.cluster.links.peers import PeerLink
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import ToolExecutionError

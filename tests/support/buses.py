@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from grpc_tool_bridge import Settings
-from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.bus.bus import Bus
 from grpc_tool_bridge.cluster.urls import parse
 
 

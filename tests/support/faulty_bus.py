@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.cluster.appending import Appender
-from grpc_tool_bridge.cluster.bus import Bus, new_message_id
+from grpc_tool_bridge.cluster.bus.bus import Bus, new_message_id
 from grpc_tool_bridge.cluster.errors import AppendError, MaybeStoredError, NotStoredError
+from grpc_tool_bridge.cluster.journal.appending import Appender
 
 # What may become of an append: it is done; nothing is stored; it is stored and nobody says so; nobody says so and it is
 # stored later, when ``arrive`` is called.

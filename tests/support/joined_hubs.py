@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings
-from grpc_tool_bridge.cluster.guest_tools import GuestTools
-from grpc_tool_bridge.cluster.guests import Guests
-from grpc_tool_bridge.cluster.offering import Offering, worker_id_of
-from grpc_tool_bridge.cluster.peer_tools import PeerTools
+from grpc_tool_bridge.cluster.tools.guest_tools import GuestTools
+from grpc_tool_bridge.cluster.tools.guests import Guests
+from grpc_tool_bridge.cluster.tools.offering import Offering, worker_id_of
+from grpc_tool_bridge.cluster.tools.peer_tools import PeerTools
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.workers.peer import PeerWorker
 from grpc_tool_bridge.errors import SessionNotFoundError

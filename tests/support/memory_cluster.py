@@ -5,13 +5,13 @@ from typing import Any, Self
 
 from grpc_tool_bridge import Settings, ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
-from grpc_tool_bridge.cluster.certainty import Certainty
-from grpc_tool_bridge.cluster.endpoint import HubName
-from grpc_tool_bridge.cluster.front import ClusterHub
-from grpc_tool_bridge.cluster.owned_hub import OwnedHub
-from grpc_tool_bridge.cluster.owners import Owners
-from grpc_tool_bridge.cluster.peer_tools import PeerTools
-from grpc_tool_bridge.cluster.peers import PeerLink
+from grpc_tool_bridge.cluster.forwarding.front import ClusterHub
+from grpc_tool_bridge.cluster.forwarding.owned_hub import OwnedHub
+from grpc_tool_bridge.cluster.forwarding.owners import Owners
+from grpc_tool_bridge.cluster.links.endpoint import HubName
+from grpc_tool_bridge.cluster.links.peers import PeerLink
+from grpc_tool_bridge.cluster.members.certainty import Certainty
+from grpc_tool_bridge.cluster.tools.peer_tools import PeerTools
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import UnavailableError

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_tool_bridge.cluster.bus import Bus
-from grpc_tool_bridge.cluster.endpoint import HubName
-from grpc_tool_bridge.cluster.mailbox import Mailbox
-from grpc_tool_bridge.cluster.peers import PeerLink, Peers
+from grpc_tool_bridge.cluster.bus.bus import Bus
+from grpc_tool_bridge.cluster.links.endpoint import HubName
+from grpc_tool_bridge.cluster.links.mailbox import Mailbox
+from grpc_tool_bridge.cluster.links.peers import PeerLink, Peers
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.link.listener import LinkServer
 from support.buses import open_bus

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.cluster.errors import NotStoredError
-from grpc_tool_bridge.cluster.store import NatsStore
+from grpc_tool_bridge.cluster.sessions.store import NatsStore
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from grpc_tool_bridge.cluster.places import Ended, Mine, Missing, Orphan, Owned, Place
+from grpc_tool_bridge.cluster.sessions.places import Ended, Mine, Missing, Orphan, Owned, Place
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState

@@ -95,7 +95,7 @@ def layers() -> list[set[str]]:
     """Reads which rooms stand on each floor, the highest first, from the contract of import-linter."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = config["tool"]["importlinter"]["contracts"]
-    (contract,) = (item for item in contracts if item["type"] == "layers")
+    (contract,) = (item for item in contracts if item["id"] == "floors")
     return [{room.strip() for room in layer.split("|")} for layer in contract["layers"]]
 
 

@@ -11,23 +11,23 @@ from typing import Any
 from nats.errors import Error
 
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.cluster.certainty import Certainty
 from grpc_tool_bridge.cluster.counting import Counting
-from grpc_tool_bridge.cluster.cut_off import CutOff, Links
 from grpc_tool_bridge.cluster.directory import ClusterDirectory
-from grpc_tool_bridge.cluster.front import ClusterHub
-from grpc_tool_bridge.cluster.guest_tools import GuestTools
-from grpc_tool_bridge.cluster.guests import Guests
-from grpc_tool_bridge.cluster.hub_record import HubRecord
-from grpc_tool_bridge.cluster.leases import Change
+from grpc_tool_bridge.cluster.forwarding.front import ClusterHub
+from grpc_tool_bridge.cluster.forwarding.orphanage import Orphanage
+from grpc_tool_bridge.cluster.forwarding.owned_hub import OwnedHub
+from grpc_tool_bridge.cluster.forwarding.owners import Owners
+from grpc_tool_bridge.cluster.links.own_links import OwnLinks
+from grpc_tool_bridge.cluster.members.certainty import Certainty
+from grpc_tool_bridge.cluster.members.cut_off import CutOff, Links
+from grpc_tool_bridge.cluster.members.hub_record import HubRecord
+from grpc_tool_bridge.cluster.members.leases import Change
 from grpc_tool_bridge.cluster.micro import HubMicro
-from grpc_tool_bridge.cluster.offering import Offering, worker_id_of
-from grpc_tool_bridge.cluster.orphanage import Orphanage
-from grpc_tool_bridge.cluster.own_links import OwnLinks
-from grpc_tool_bridge.cluster.owned_hub import OwnedHub
-from grpc_tool_bridge.cluster.owners import Owners
-from grpc_tool_bridge.cluster.peer_tools import PeerTools
-from grpc_tool_bridge.cluster.store import NatsStore
+from grpc_tool_bridge.cluster.sessions.store import NatsStore
+from grpc_tool_bridge.cluster.tools.guest_tools import GuestTools
+from grpc_tool_bridge.cluster.tools.guests import Guests
+from grpc_tool_bridge.cluster.tools.offering import Offering, worker_id_of
+from grpc_tool_bridge.cluster.tools.peer_tools import PeerTools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.errors import UnavailableError
@@ -132,6 +132,7 @@ class Cluster:
         if change == Change.CLOSED:
             self._offering.gone(record.incarnation)
             self._guest_tools.owner_gone(record.incarnation)
+            self._orphanage.hub_gone()
         else:
             self._hub.workers.set_room(worker_id_of(record.incarnation), record.room)
 

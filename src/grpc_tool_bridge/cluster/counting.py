@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from grpc_tool_bridge.cluster.front import ClusterHub
-from grpc_tool_bridge.cluster.guests import Guests
-from grpc_tool_bridge.cluster.own_links import OwnLinks
-from grpc_tool_bridge.cluster.store import NatsStore
+from grpc_tool_bridge.cluster.forwarding.front import ClusterHub
+from grpc_tool_bridge.cluster.links.own_links import OwnLinks
+from grpc_tool_bridge.cluster.sessions.store import NatsStore
+from grpc_tool_bridge.cluster.tools.guests import Guests
 
 
 class Counting:

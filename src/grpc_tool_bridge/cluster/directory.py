@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from grpc_tool_bridge.cluster import clock
-from grpc_tool_bridge.cluster.hub_record import HubRecord
-from grpc_tool_bridge.cluster.lease import Lease
-from grpc_tool_bridge.cluster.leases import Change, Leases
+from grpc_tool_bridge.cluster.members.hub_record import HubRecord
+from grpc_tool_bridge.cluster.members.lease import Lease
+from grpc_tool_bridge.cluster.members.leases import Change, Leases
 from grpc_tool_bridge.core.hubs import CUT_OFF, GONE, NOT_SERVING, SERVING
 from grpc_tool_bridge.core.infos import set_time
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import HubInfo

@@ -73,6 +73,8 @@ class HubMicro:
             for subject in (f"{_PREFIX}.{verb}", f"{_PREFIX}.{verb}.{self._name}"):
                 await self._subscribe(subject, respond)
             await self._subscribe(f"{_PREFIX}.{verb}.{self._name}.{self.id}", respond)
+        # From here on NATS knows of them all.
+        await self._nc.flush()
 
     async def aclose(self) -> None:
         """Answers no more; it is no error that there is no connection."""

@@ -26,8 +26,11 @@ class EndedSessions:
         return len(self._why)
 
     def remember(self, session_id: str, why: str) -> None:
-        """Notes why a session has ended."""
+        """Notes why a session has ended; empty: nothing is known of it."""
         self._moved.pop(session_id, None)
+        if not why:
+            self._why.pop(session_id, None)
+            return
         self._why[session_id] = why
         while len(self._why) > self._most:
             self._why.popitem(last=False)

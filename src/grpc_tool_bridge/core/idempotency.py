@@ -59,6 +59,7 @@ class KeyedCalls:
 
     Attributes:
         durable: As given; None once the end of the session is on its way into the store, which takes all of it.
+        moved: Why another hub has the session now; empty: none has.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class KeyedCalls:
     ) -> None:
         self._session_id = session_id
         self.durable = durable
+        self.moved = ""
         self._running: dict[str, _Running] = {}
         self._answered: ExpiringLRU[str, _Answered] = ExpiringLRU(
             ttl=settings.answer_ttl,
@@ -76,6 +78,12 @@ class KeyedCalls:
         self._max_bytes = settings.max_session_answer_bytes
         self._waiting = 0
         self._max_waiting = settings.max_session_waiting
+
+    def leave(self, error: ToolBridgeError | None) -> None:
+        """Stores nothing more: the session has ended or, with an UnavailableError, is another hub's."""
+        self.durable = None
+        if isinstance(error, UnavailableError):
+            self.moved = error.message
 
     async def run(
         self,
@@ -177,20 +185,23 @@ class KeyedCalls:
                 return _repeated(self._answer_of(key, running, earlier), request.request_id)
             finally:
                 self._release(key)
+        is_shared = self.durable is not None and self.durable.is_shared
         try:
             answer = await self._run(key, running, call)
         finally:
             # Whoever wants the key next finds there what became of this call, also if its caller has gone.
             ending = self._ended(key, running)
+        unstored = ""
         try:
             await ending
         except ToolBridgeError as error:
-            if self.durable is not None and self.durable.is_shared and running.is_kept:
-                # Another hub may answer the next call with the key, and knows nothing of this answer.
-                raise UnavailableError(
-                    f"{request.tool_id}: the tool has run, but its answer could not be stored ({error.message}); call "
-                    "again with the same key"
-                ) from None
+            unstored = error.message if is_shared else ""
+        if running.is_kept and (unstored or self.moved):
+            # Another hub may answer the next call with the key, and knows nothing of this answer.
+            raise UnavailableError(
+                f"{request.tool_id}: the tool has run, but its answer could not be stored ({unstored or self.moved}); "
+                "call again with the same key"
+            )
         return answer
 
     def _begun_in_vain(self, key: str, beginning: "asyncio.Future[StoredCall | None]") -> None:

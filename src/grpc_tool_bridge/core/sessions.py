@@ -211,20 +211,14 @@ class SessionStore:
             session_id: The session; does nothing if there is none.
             error: For its calls and watches.
         """
-        session = self._sessions.pop(session_id, None)
-        if session is None:
-            session = self._writes.ending.get(session_id)
-            if session is None or session.ended is not None:
-                return
+        session = self._sessions.pop(session_id, None) or self._writes.ending.get(session_id)
+        if session is None or session.ended is not None:
+            return
         self._ended.remember_moved(session_id, error)
         self._leave(session, error)
 
-    def remember_missing(self, session_id: str) -> None:
-        """Notes that no hub has a session that one had."""
-        self._ended.forget(session_id)
-
     def remember_ended(self, session_id: str, why: str) -> None:
-        """Notes why a session ended that another hub had."""
+        """Notes why a session ended that another hub had; empty: no hub has it, and none knows of it."""
         if session_id not in self._sessions:
             self._ended.remember(session_id, why)
 
@@ -238,12 +232,7 @@ class SessionStore:
         return self.find(session_id)
 
     def find(self, session_id: str) -> Session:
-        """Returns the session and counts as its activity.
-
-        Raises:
-            UnavailableError: Another hub has the session, which was here a moment ago.
-            SessionError: As ``get_session``.
-        """
+        """As ``get_session``; raises UnavailableError if another hub has the session, which was here a moment ago."""
         session = self._sessions.get(session_id)
         if session is None:
             raise self._ended.moved_error(session_id) or self._missing(session_id)
@@ -376,7 +365,7 @@ class SessionStore:
         """Removes all that belongs to a session; its calls and watches end with ``error``."""
         self._ages.end()
         if session.keyed is not None:
-            session.keyed.durable = None
+            session.keyed.leave(error)
         if session.tools:
             self.tools_removed(session.tools.all())
         session.ended = error

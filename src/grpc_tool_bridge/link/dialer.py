@@ -419,6 +419,11 @@ class Dialer:
         waits = back_off()
         while True:
             link, error = await self._dial(way)
+            if self._way is not way:
+                # It was closed meanwhile; wait_for of Python 3.11 swallows a cancellation that comes with an answer.
+                if link is not None:
+                    link.abort(CLOSED)
+                return
             if link is not None:
                 began = time.monotonic()
                 await self._take_up(link, way)

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from grpc_tool_bridge.cluster.bus import Bus
+from grpc_tool_bridge.cluster.bus.bus import Bus
 from support.buses import open_bus
 from support.nats_nodes import NatsNode, one_node
 

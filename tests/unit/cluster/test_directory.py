@@ -13,8 +13,8 @@ from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from support.nats_nodes import NatsNode
 from support.waiting import until
-from unit.cluster.test_leases import Hub as Leased
-from unit.cluster.test_leases import hubs
+from unit.cluster.members.test_leases import Hub as Leased
+from unit.cluster.members.test_leases import hubs
 
 
 class Links:

@@ -78,6 +78,20 @@ async def test_an_answer_that_is_not_stored_is_given_only_by_a_hub_that_keeps_it
     assert refused.value.retryable
 
 
+async def test_no_answer_is_given_of_a_session_that_moved_while_the_tool_ran() -> None:
+    stage = Stage()
+    stage.go_on.clear()
+    call = stage.call()
+    await turns()
+    stage.store.store()
+    await turns()
+    stage.keyed.leave(UnavailableError("the session moved to another hub"))
+    stage.go_on.set()
+    with pytest.raises(UnavailableError, match="the session moved to another hub"):
+        await soon(call)
+    assert stage.store.waiting == []
+
+
 async def test_what_is_not_kept_is_freed_before_its_caller_is_answered() -> None:
     for answer in (_failed(retryable=True), _failed(retryable=False, origin="bridge")):
         stage = Stage()

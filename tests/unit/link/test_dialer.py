@@ -886,3 +886,22 @@ async def test_a_file_of_authorities_that_is_not_there_is_an_error_of_the_call(t
     with pytest.raises(FileNotFoundError):
         await transport.connect(0)
     await transport.close()
+
+
+async def test_a_close_ends_although_a_dial_swallows_its_cancellation(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answered_when_cancelled(_: FakeWay) -> FakeStream:
+        # As wait_for of Python 3.11, where the answer comes with the cancellation.
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            raise DOWN from None
+        raise AssertionError
+
+    monkeypatch.setattr(FakeWay, "dial", answered_when_cancelled)
+    desk.transport._want()
+    await settle()
+    async with asyncio.timeout(PATIENCE / 10):
+        await desk.transport.close()
+    assert desk.links == []

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf import any_pb2
 
-from grpc_tool_bridge.cluster.store import NatsStore
+from grpc_tool_bridge.cluster.sessions.store import NatsStore
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState

@@ -1,0 +1,1 @@
+"""The connection to NATS: appends that expect what comes before them, whole reads, watches."""

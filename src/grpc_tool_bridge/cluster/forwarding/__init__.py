@@ -1,0 +1,1 @@
+"""Requests for sessions of other hubs, and those that other hubs send."""

@@ -1,0 +1,1 @@
+"""Links between hubs, over NATS."""

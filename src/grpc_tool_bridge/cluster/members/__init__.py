@@ -1,0 +1,1 @@
+"""The hubs of the cluster, by their leases."""

@@ -1,0 +1,1 @@
+"""The durable store of a hub in a cluster, and the sessions that it owns."""

@@ -1,0 +1,1 @@
+"""Tools that hubs offer one another, and calls that they run for one another."""
