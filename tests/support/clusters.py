@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grpc_tool_bridge.transport.addresses import join_address
-from support.nats_nodes import NatsNode, NatsNodes, free_ports
+from support.nats_nodes import NatsNode, NatsNodes, free_ports, stop_process
 from support.patience import PATIENCE
 from support.programs import ROOT, environment
 from support.wires import Wire, Wires, fail, making_wires, mend
@@ -123,7 +123,7 @@ class HubProcess:
 
     def pause(self) -> None:
         """Stops it as it is (SIGSTOP)."""
-        os.kill(self.pid, signal.SIGSTOP)
+        stop_process(self.pid)
 
     def resume(self) -> None:
         """Lets it go on (SIGCONT)."""

@@ -38,6 +38,12 @@ class PortTakenError(Exception):
     """A node did not start, as another program has one of its ports."""
 
 
+def stop_process(pid: int) -> None:
+    """Stops a process that this one has started (SIGSTOP); returns once none of its threads runs any more."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 class NatsNode:
     """A process of nats-server, which keeps its name, ports and folder over its lives.
 
@@ -107,7 +113,7 @@ class NatsNode:
 
     def pause(self) -> None:
         """Stops it as it is (SIGSTOP): its connections stay, and nothing comes over them."""
-        os.kill(self.pid, signal.SIGSTOP)
+        stop_process(self.pid)
 
     def resume(self) -> None:
         """Lets it go on (SIGCONT)."""
