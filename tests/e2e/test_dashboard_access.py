@@ -20,14 +20,15 @@ from support.patience import PATIENCE
 
 pytestmark = BROWSER_TESTS
 
-VIEWS = ("calls", "tools", "sessions", "workers", "agents", "performance", "limits")
+VIEWS = ("calls", "tools", "sessions", "workers", "hubs", "agents", "performance", "limits")
 SIZES = ((360, 740), (1600, 900))
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 # What can be selected in them, and has a part of the view of its own.
 DETAILS = ("call", "failed call", "tool", "session", "variable", "worker", "agent", "run")
 # What each view of a hub that is in use shows when it is there.
 SHOWN = {
-    "calls": "hang", "tools": "nested", "sessions": "demo", "workers": "w1", "agents": SIGNATURE,
+    "calls": "hang", "tools": "nested", "sessions": "demo", "workers": "w1",
+    "hubs": "(this page)", "agents": SIGNATURE,
     "performance": "add", "limits": "max_sessions",
 }  # fmt: skip
 
