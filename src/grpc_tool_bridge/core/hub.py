@@ -374,7 +374,7 @@ class Hub:
         """Returns the defaults for clients of the session, in milliseconds."""
         try:
             session = self.store.peek(session_id)
-        except SessionError:
+        except (SessionError, UnavailableError):
             return {}
         settings = self.settings
         seconds = {

@@ -219,7 +219,7 @@ class ToolRegistry:
         """Returns whether a tool is no longer registered."""
         try:
             session = self.store.peek_holder(tool.session_id) if tool.session_id else None
-        except SessionError:
+        except (SessionError, UnavailableError):
             return True
         tools = self.store.tools if session is None else session.tools or _NONE
         return not tools.holds(tool.base or tool)

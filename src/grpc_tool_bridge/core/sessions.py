@@ -235,7 +235,7 @@ class SessionStore:
         """As ``get_session``; raises UnavailableError if another hub has the session, which was here a moment ago."""
         session = self._sessions.get(session_id)
         if session is None:
-            raise self._ended.moved_error(session_id) or self._missing(session_id)
+            raise self._missing(session_id)
         session.last_activity = time.monotonic()
         self._sessions.move_to_end(session_id)
         return session
@@ -269,7 +269,7 @@ class SessionStore:
         return SessionHold(self.find(session_id), self.touch)
 
     def peek(self, session_id: str) -> Session:
-        """Returns the session without counting as its activity; raises as ``get_session`` does."""
+        """Returns the session without counting as its activity; raises as ``find`` does."""
         session = self._sessions.get(session_id) or self._writes.ending.get(session_id)
         if session is None:
             raise self._missing(session_id)
@@ -359,7 +359,7 @@ class SessionStore:
             self._sessions[session.id] = session
             return
         self._ended.remember(session.id, why)
-        self._leave(session, self._missing(session.id))
+        self._leave(session, self._ended.error_of(session.id))
 
     def _leave(self, session: Session, error: ToolBridgeError) -> None:
         """Removes all that belongs to a session; its calls and watches end with ``error``."""
@@ -383,7 +383,8 @@ class SessionStore:
             session.memory.close()
 
     def _missing(self, session_id: str) -> ToolBridgeError:
-        return self._ended.error_of(session_id, is_ending=session_id in self._writes.ending)
+        moved = self._ended.moved_error(session_id)
+        return moved or self._ended.error_of(session_id, is_ending=session_id in self._writes.ending)
 
     # -------------------------------------------------------------------------------------------------- tools
 

@@ -7,6 +7,7 @@ from google.protobuf import any_pb2
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import sessions as module
+from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
@@ -17,8 +18,10 @@ from grpc_tool_bridge.errors import (
     SessionExpiredError,
     SessionNotFoundError,
     ToolBridgeError,
+    UnavailableError,
     ValidationError,
 )
+from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 from grpc_tool_bridge.values.serialization import serialize_value
 from support.clock import Clock
@@ -113,6 +116,24 @@ async def test_a_removed_session_has_ended_and_is_known_to() -> None:
             ask("s")
     with pytest.raises(SessionExpiredError):
         await store.cleanup_session("s")
+
+
+async def test_who_looks_for_a_session_that_has_just_moved_is_told_to_ask_again_and_not_that_there_is_none() -> None:
+    hub = Hub()
+    await hub.store.create_session("s")
+    hub.store.forget("s", UnavailableError("session 's' moves to another hub; call again"))
+    for ask in (hub.store.find, hub.store.peek):
+        with pytest.raises(UnavailableError, match="moves to another hub"):
+            ask("s")
+    with pytest.raises(UnavailableError, match="moves to another hub"):
+        await hub.get_session_info(pb.GetSessionInfoRequest(session_id="s"))
+    with pytest.raises(UnavailableError, match="moves to another hub"):
+        await hub.heartbeat(pb.HeartbeatRequest(session_id="s"))
+    assert hub.session_defaults("s") == {}
+    # Another hub has ended it.
+    hub.store.remember_ended("s", "it was removed")
+    with pytest.raises(SessionExpiredError, match="it was removed"):
+        hub.store.peek("s")
 
 
 async def test_an_ended_id_can_begin_anew_and_is_then_empty() -> None:
