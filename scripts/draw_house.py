@@ -57,7 +57,7 @@ def floors() -> list[list[str]]:
     """Reads which rooms stand on one floor, from the top."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = settings["tool"]["importlinter"]["contracts"]
-    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["id"] == "floors"]
     return [[room.strip() for room in re.split(r"[|:]", floor)] for floor in layers]
 
 
