@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
-npx --no-install buf generate ../../proto --template buf.gen.yaml --output "$fresh"
+npx --no-install buf generate ../../proto --path ../../proto/dspex_bridge.proto --template buf.gen.yaml --output "$fresh"
 if ! diff -r src/gen "$fresh/src/gen"; then
   echo "check_generated: src/gen is stale; run 'npm run generate' and commit the result" >&2
   exit 1
