@@ -54,7 +54,9 @@ async def connect(
     is_fatal = asyncio.Event()
 
     async def on_first_error(error: Exception) -> None:
-        errors[:] = [error]
+        # What comes of a further try, which may begin before this one's error is seen, says less than that error.
+        if not is_fatal.is_set():
+            errors[:] = [error]
         if _is_fatal(error):
             is_fatal.set()
         if is_open:

@@ -1,5 +1,6 @@
 """Opening the connection to NATS: whom a hub trusts, and what it says where that fails."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -7,10 +8,12 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import nats.errors
 import pytest
 
 from grpc_tool_bridge import Settings
@@ -82,6 +85,30 @@ async def test_a_user_and_a_password_are_taken_and_wrong_ones_are_refused_at_onc
             with pytest.raises(StoreError, match="refuses the hub's credentials") as caught:
                 await soon(open_bus(f"nats://{wrong}127.0.0.1:{node.port}"))
             assert "hunter2" not in caught.value.message + caplog.text
+
+
+async def test_a_refusal_is_told_whatever_a_further_try_says() -> None:
+    class Refused:
+        """A connection that is refused, and tries again before anybody has seen that."""
+
+        async def connect(self, *, error_cb: Callable[[Exception], Awaitable[None]], **_: Any) -> None:
+            await error_cb(OSError(111, "Connection refused"))
+            await error_cb(nats.errors.AuthorizationError())
+            await error_cb(ConnectionResetError(104, "Connection reset by peer"))
+            await asyncio.Event().wait()
+
+        async def end(self, seconds: float) -> None:
+            del seconds
+
+    async def unheard(*_: Any) -> None: ...
+
+    refused: Any = Refused()
+    with pytest.raises(StoreError, match="refuses the hub's credentials"):
+        await soon(
+            opening.connect(
+                refused, parse("nats://127.0.0.1"), Settings(), on_error=unheard, on_lost=unheard, on_back=unheard
+            )
+        )
 
 
 async def test_a_token_is_taken() -> None:
