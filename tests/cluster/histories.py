@@ -1,7 +1,6 @@
 """The history of clients of a cluster to which something happens again and again, and what was wrong with it."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -182,8 +181,10 @@ async def found_wrong(cluster: Cluster, crew: ClusterCrew, effects: Path) -> lis
         for operation in crew.history.of("set", "delete", "create", "remove"):
             if operation.outcome == UNKNOWN:
                 operation.end = None
-        with contextlib.suppress(UndecidedError):
+        try:
             wrong = found_in(crew, told[0], effects)
+        except UndecidedError as error:
+            wrong.append(f"whether that is so if what was lost took effect later cannot be decided: {error}")
     return [*differ, *wrong]
 
 
@@ -191,7 +192,7 @@ def found_in(crew: ClusterCrew, stored: Sequence[Stored], effects: Path) -> list
     """Returns all that was wrong."""
     operations = crew.history.operations
     watchers = [_without_first(watcher) for watcher in crew.watchers]
-    wrong = list(checks.check_variables(operations, NAMES))
+    wrong = list(checks.check_variables(operations, NAMES, stored))
     # Each session has an owner, which gives revisions; they rise in a session, not beyond it.
     for session in {each.session for each in operations}:
         own = [each for each in operations if each.session == session]

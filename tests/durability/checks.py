@@ -11,6 +11,9 @@ from durability.linearizable import first_violation
 # The state of a variable, or a session, that is not there.
 ABSENT = "absent"
 
+# Operations that are told of a variable that is not linearizable.
+_TOLD = 30
+
 # A change as it is stored: of a session, with its revision, operation, name and value.
 Stored = tuple[str, int, str, str, Any]
 
@@ -60,11 +63,28 @@ class Register:
         return revision == known if known is not None else bool(revision) and revision not in self._known
 
 
-def check_variables(operations: Sequence[Operation], names: Sequence[str]) -> Iterable[str]:
-    """Finds reads and changes of variables that no order of all of them explains."""
-    writes = [operation for operation in operations if operation.kind in {"set", "delete"}]
+def check_variables(
+    operations: Sequence[Operation], names: Sequence[str], stored: Sequence[Stored] = ()
+) -> Iterable[str]:
+    """Finds reads and changes of variables that no order of all of them explains.
+
+    Args:
+        operations: All operations.
+        names: The variables that a list may tell of.
+        stored: All changes of the sessions that have not ended, if they are known: what nobody knows of and is not
+            among them has had no effect.
+    """
+    kept = {value: revision for _, revision, _, _, value in stored if value is not None}
+    sessions = {session for session, *_ in stored}
+    writes = [
+        operation
+        for operation in operations
+        if operation.kind == "delete"
+        or (operation.kind == "set" and not _had_no_effect(operation, operation.session in sessions, kept))
+    ]
     reads = [operation for operation in operations if operation.kind == "get" and operation.outcome == OK]
     revision_of = {
+        **kept,
         **{read.answer["value"]: read.answer["revision"] for read in reads if read.answer["value"] is not None},
         **{write.asked["value"]: write.answer["revision"] for write in writes if "revision" in _acknowledged(write)},
     }
@@ -72,7 +92,17 @@ def check_variables(operations: Sequence[Operation], names: Sequence[str]) -> It
     for (session, name), group in sorted(by_target([*writes, *reads, *listed]).items()):
         violation = first_violation(group, ABSENT, Register(revision_of).step)
         if violation is not None:
-            yield f"variable {name} of {session} is not linearizable: {violation}"
+            yield f"variable {name} of {session} is not linearizable: {violation}, among {_around(violation, group)}"
+
+
+def _had_no_effect(write: Operation, is_known: bool, kept: Mapping[Any, int]) -> bool:
+    return is_known and write.outcome in ("", UNKNOWN) and write.asked["value"] not in kept
+
+
+def _around(operation: Operation, others: Sequence[Operation]) -> str:
+    """Tells what others have done shortly before an operation, and in the time of it."""
+    before = sorted((each for each in others if each.start <= operation.closed), key=lambda each: each.closed)
+    return "\n".join(map(str, before[-_TOLD:]))
 
 
 def _acknowledged(operation: Operation) -> dict[str, Any]:

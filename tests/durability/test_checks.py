@@ -117,6 +117,21 @@ def test_variables_that_no_order_explains_are_found(operations: list[Operation])
     assert found.startswith("variable a of one is not linearizable")
 
 
+def test_a_change_that_nobody_knows_of_and_that_is_not_stored_has_had_no_effect() -> None:
+    operations = [written(1, 0, 1, 7), lost(2, 2, 9), *(lost(value, 2, 1_000) for value in range(10, 60))]
+    stored: list[checks.Stored] = [("one", 7, "set", "a", 1), ("one", 8, "update", "a", 2)]
+
+    def found(*more: Operation) -> list[str]:
+        return list(checks.check_variables([*operations, *more], ["a", "b"], stored))
+
+    assert found(read(1, 3, 4, 7), read(2, 5, 6, 8)) == []
+    assert found(op("set", 3, 4, REFUSED, asked_value=3, asked_expected=7, revision=8)) == []
+    (wrong,) = found(op("set", 3, 4, REFUSED, asked_value=3, asked_expected=7, revision=9))
+    assert "is not linearizable" in wrong
+    (wrong,) = found(read(10, 3, 4, 9))
+    assert "is not linearizable" in wrong
+
+
 def test_a_search_that_takes_too_many_states_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linearizable, "MAX_CONFIGURATIONS", 50)
     with pytest.raises(linearizable.UndecidedError):
