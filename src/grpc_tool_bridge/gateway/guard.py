@@ -130,7 +130,7 @@ class Guard:
         if self._authenticator is None:
             return None
         if "authorization" not in headers and self.login.has_cookie(headers):
-            return Principal("token")
+            return Principal("token", method="token")
         try:
             return self._authenticator.authenticate(headers.items())
         except AccessError as error:

@@ -1,9 +1,10 @@
 """Who a peer is."""
 
 import hmac
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from grpc_tool_bridge.errors import AccessError
 
@@ -17,9 +18,17 @@ class Principal:
 
     Attributes:
         name: For logs and rules.
+        groups: The groups that it belongs to, for rules.
+        claims: What else its proof says of it, such as the claims of a JWT; empty where it says nothing more.
+        method: How it proved who it is: "token", "jwt", "certificate", "user" or "hub".
+        expires_at: When its proof ends, in seconds since the epoch; None: it does not.
     """
 
     name: str
+    groups: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    method: str = ""
+    expires_at: float | None = None
 
 
 class Authenticator(Protocol):
@@ -46,7 +55,7 @@ class BearerToken:
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
-        self._principal = Principal("token")
+        self._principal = Principal("token", method="token")
 
     def authenticate(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
         """See ``Authenticator``."""

@@ -84,7 +84,7 @@ async def test_the_hub_that_was_dialled_knows_who_it_is_and_frames_pass(dial: Di
     stream.attach(taken)
     stream.send(b"hello")
     await until(lambda: served.taken.frames)
-    assert served.principals == [PeerPrincipal("hub:hub-a", "ia")]
+    assert served.principals == [PeerPrincipal("hub:hub-a", method="hub", incarnation="ia")]
     assert served.taken.frames == [b"hello"]
     assert stream.peer == "hub:ib"
     stream.close()
