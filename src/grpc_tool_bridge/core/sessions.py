@@ -16,6 +16,7 @@ from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.revisions import Revisions
+from grpc_tool_bridge.core.sealed import UnreadableValue
 from grpc_tool_bridge.core.session import Session, SessionHold
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
@@ -584,12 +585,12 @@ class SessionStore:
 
     async def _read(self, variable: Variable) -> Any:
         value = variable.value
-        # Code in this process may have set it without encoding.
-        return (
-            await read_value(value, max_nodes=self.settings.max_message_nodes)
-            if isinstance(value, any_pb2.Any)
-            else value
-        )
+        if isinstance(value, any_pb2.Any):
+            return await read_value(value, max_nodes=self.settings.max_message_nodes)
+        if isinstance(value, UnreadableValue):
+            raise value.error(variable.name)
+        # Code in this process has set it without encoding.
+        return value
 
 
 def _metadata_chars(session: Session) -> int:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.core.admission import Admission
+from grpc_tool_bridge.core.sealed import UnreadableValue
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.variable import Change, Variable
@@ -36,7 +37,7 @@ class VariableMethods:
         except NotFoundError:
             return pb.VariableResponse()
         metadata = variable.metadata() if request.include_metadata else None
-        return pb.VariableResponse(exists=True, value=_encoded(variable.value), metadata=metadata)
+        return pb.VariableResponse(exists=True, value=_encoded(variable.name, variable.value), metadata=metadata)
 
     async def set(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
         """Sets a variable."""
@@ -91,20 +92,27 @@ class VariableMethods:
         )
         try:
             async for change in changes:
+                if isinstance(change.value, UnreadableValue):
+                    # The watch goes on: who asks for this variable is told what is wrong with it.
+                    continue
                 yield _variable_update(change, self._store.revisions.epoch)
         finally:
             session.watches -= 1
             await changes.aclose()
 
 
-def _encoded(value: object) -> any_pb2.Any:
-    return value if isinstance(value, any_pb2.Any) else serialize_value(value)
+def _encoded(name: str, value: object) -> any_pb2.Any:
+    if isinstance(value, any_pb2.Any):
+        return value
+    if isinstance(value, UnreadableValue):
+        raise value.error(name)
+    return serialize_value(value)
 
 
 def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
     update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
     update.secret = change.secret
     if change.operation in {"set", "update"}:
-        update.value.CopyFrom(_encoded(change.value))
+        update.value.CopyFrom(_encoded(change.name, change.value))
     update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))
     return update

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from google.protobuf import any_pb2
+
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import (
@@ -64,9 +66,24 @@ def take(calls_end_at: float) -> JournalChange:
 
 
 def set_variable(
-    variable: Variable, previous: int, *, hides: bool = False, secret: bool | None = None, forgotten: bool = False
+    variable: Variable,
+    previous: int,
+    value: any_pb2.Any,
+    *,
+    hides: bool = False,
+    secret: bool | None = None,
+    forgotten: bool = False,
 ) -> JournalChange:
-    """Returns the next state of a variable; ``secret`` is that of the change if it has become so since."""
+    """Returns the next state of a variable.
+
+    Args:
+        variable: The state.
+        previous: Revision of the state that it replaces.
+        value: Its value as it is to be stored.
+        hides: Whether what it was before becomes secret, too.
+        secret: That of the change, if it has become so since.
+        forgotten: Whether the history does not have it.
+    """
     return JournalChange(
         set=JournalSet(
             name=variable.name,
@@ -81,7 +98,7 @@ def set_variable(
             held=variable.held,
             created_by=variable.created_by,
             tags=variable.tags,
-            value=variable.value,
+            value=value,
             forgotten=forgotten,
         )
     )
