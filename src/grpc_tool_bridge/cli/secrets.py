@@ -123,7 +123,7 @@ def _put(key: "SealingKey", file: Path, *, last: bool) -> int:
         part = file.with_name(f".{file.name}.part")
         part.unlink(missing_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as written:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as written:
             written.write(text)
             written.flush()
             os.fsync(descriptor)

@@ -116,21 +116,24 @@ def vacuum(store: StoreArgument, *, as_json: JsonOption = False) -> int:
 
 
 def path_of(store: str) -> Path:
+    """Returns the file of a store that is given as an argument; raises ArgumentError."""
     from grpc_tool_bridge.errors import ValidationError
 
     try:
-        return storepath_of(store)
+        return store_path(store)
     except ValidationError as error:
         raise ArgumentError(error.message) from None
 
 
 def loaded() -> None:
+    """Called once all is imported: from then on, Ctrl-C interrupts the work."""
     from grpc_tool_bridge.cli import interrupts
 
     interrupts.loaded()
 
 
 def say(facts: dict[str, object], text: str, *, as_json: bool) -> None:
+    """Prints what a command has done: a text, or with ``as_json`` the facts."""
     if as_json:
         print_json(facts)
         return

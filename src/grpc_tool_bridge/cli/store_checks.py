@@ -77,10 +77,10 @@ def _contents(path: Path, *, full: bool) -> Iterator[Check]:
         text = f"damaged: {what}; stop the hub, and bring back a backup with grpc-tool-bridge store restore"
         yield Check("integrity", "fail", text)
         return
-    yield _secrets(path)
     seconds = time.perf_counter() - began
     how = "full check" if full else "quick check; --full compares the indexes, too"
     yield Check("integrity", "ok", f"nothing is damaged ({how}; {seconds:.1f} s)")
+    yield _secrets(path)
 
 
 def _secrets(path: Path) -> Check:
