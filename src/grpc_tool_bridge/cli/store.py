@@ -118,6 +118,7 @@ def vacuum(store: StoreArgument, *, as_json: JsonOption = False) -> int:
 def path_of(store: str) -> Path:
     """Returns the file of a store that is given as an argument; raises ArgumentError."""
     from grpc_tool_bridge.errors import ValidationError
+    from grpc_tool_bridge.stores.urls import store_path
 
     try:
         return store_path(store)
