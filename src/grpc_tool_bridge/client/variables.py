@@ -2,7 +2,7 @@
 
 import os.path
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,6 +66,7 @@ class VariableChange:
         revision: The revision of the change; rises throughout the session.
         epoch: Identifies one run of the hub; revisions of different epochs cannot be compared.
         timestamp: When the change was made, in UTC.
+        secret: Whether the variable is secret, as far as the hub says; then the repr does not show the value.
     """
 
     name: str
@@ -74,6 +75,14 @@ class VariableChange:
     revision: int
     epoch: str
     timestamp: datetime
+    secret: bool = False
+
+    def __repr__(self) -> str:
+        shown = {item.name: getattr(self, item.name) for item in fields(self)}
+        listed = ", ".join(
+            f"{name}={'********' if name == 'value' and self.secret else repr(value)}" for name, value in shown.items()
+        )
+        return f"{type(self).__name__}({listed})"
 
 
 class SessionContext(AsyncApi):
@@ -361,6 +370,7 @@ async def _change(update: VariableUpdate, max_nodes: int) -> VariableChange:
         revision=update.revision,
         epoch=update.epoch,
         timestamp=timestamp,
+        secret=update.secret,
     )
 
 

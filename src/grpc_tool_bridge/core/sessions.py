@@ -16,13 +16,13 @@ from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.revisions import Revisions
-from grpc_tool_bridge.core.sealed import UnreadableValue
 from grpc_tool_bridge.core.session import Session, SessionHold
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.tool_scopes import ScopeBounds, ToolScope, register_in
 from grpc_tool_bridge.core.variable import Variable, type_name
+from grpc_tool_bridge.core.variable_values import value_of
 from grpc_tool_bridge.core.variables import Variables, session_budget
 from grpc_tool_bridge.core.writes import STORED
 from grpc_tool_bridge.errors import (
@@ -38,7 +38,6 @@ from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.tools.tool_versions import split_version
 from grpc_tool_bridge.tools.toolset import Toolset
-from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import serialize_value
 
 # Smaller metadata is not charged: most sessions have a few words.
@@ -576,21 +575,12 @@ class SessionStore:
 
     async def get_variable(self, session_id: str, name: str) -> Any:
         """Returns the value of a variable as Python has it, whoever set it; raises NotFoundError (VariableNotFound)."""
-        return await self._read(self.variables(session_id).get(name))
+        return await value_of(self.variables(session_id).get(name), self.settings.max_message_nodes)
 
     async def get_variable_with_metadata(self, session_id: str, name: str) -> tuple[Any, VariableMetadata]:
         """Returns a variable's value and its metadata, as ``get_variable`` does."""
         variable = self.variables(session_id).get(name)
-        return await self._read(variable), variable.metadata()
-
-    async def _read(self, variable: Variable) -> Any:
-        value = variable.value
-        if isinstance(value, any_pb2.Any):
-            return await read_value(value, max_nodes=self.settings.max_message_nodes)
-        if isinstance(value, UnreadableValue):
-            raise value.error(variable.name)
-        # Code in this process has set it without encoding.
-        return value
+        return await value_of(variable, self.settings.max_message_nodes), variable.metadata()
 
 
 def _metadata_chars(session: Session) -> int:

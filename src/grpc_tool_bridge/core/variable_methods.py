@@ -2,18 +2,16 @@
 
 from collections.abc import AsyncGenerator
 
-from google.protobuf import any_pb2
-
 from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.sealed import UnreadableValue
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.variable import Change, Variable
+from grpc_tool_bridge.core.variable_values import encoded
 from grpc_tool_bridge.core.variables import Variables, listing
 from grpc_tool_bridge.errors import MessageTooLargeError, NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
-from grpc_tool_bridge.values.serialization import serialize_value
 
 
 class VariableMethods:
@@ -37,7 +35,7 @@ class VariableMethods:
         except NotFoundError:
             return pb.VariableResponse()
         metadata = variable.metadata() if request.include_metadata else None
-        return pb.VariableResponse(exists=True, value=_encoded(variable.name, variable.value), metadata=metadata)
+        return pb.VariableResponse(exists=True, value=encoded(variable.name, variable.value), metadata=metadata)
 
     async def set(self, request: pb.SetVariableRequest) -> pb.StatusResponse:
         """Sets a variable."""
@@ -101,18 +99,10 @@ class VariableMethods:
             await changes.aclose()
 
 
-def _encoded(name: str, value: object) -> any_pb2.Any:
-    if isinstance(value, any_pb2.Any):
-        return value
-    if isinstance(value, UnreadableValue):
-        raise value.error(name)
-    return serialize_value(value)
-
-
 def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
     update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
     update.secret = change.secret
     if change.operation in {"set", "update"}:
-        update.value.CopyFrom(_encoded(change.name, change.value))
+        update.value.CopyFrom(encoded(change.name, change.value))
     update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))
     return update
