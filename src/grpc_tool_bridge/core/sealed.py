@@ -33,16 +33,21 @@ class UnreadableValue:
 
     Args:
         stored: The value as it is stored.
-        key_id: The key that it was sealed with.
         why: What is wrong and what to do; the name of the variable comes before it.
+        needs_key: Whether its key is not there; otherwise what is stored is not what was sealed.
+
+    Attributes:
+        stored, why, needs_key: As given.
+        key_id: The key that it was sealed with.
     """
 
-    __slots__ = ("key_id", "stored", "why")
+    __slots__ = ("key_id", "needs_key", "stored", "why")
 
-    def __init__(self, stored: Any, key_id: str, why: str) -> None:
+    def __init__(self, stored: Any, why: str, *, needs_key: bool) -> None:
         self.stored = stored
-        self.key_id = key_id
+        self.key_id = key_id_of(stored)
         self.why = why
+        self.needs_key = needs_key
 
     def __repr__(self) -> str:
         return f"<UnreadableValue of key {self.key_id}>"
@@ -67,9 +72,9 @@ def missing_key(value: Any) -> UnreadableValue:
     key_id = key_id_of(value)
     return UnreadableValue(
         value,
-        key_id,
         f"is sealed with key {key_id}, which this hub does not have; add that key to secrets_key_file and restart the "
         "hub, or set the variable anew",
+        needs_key=True,
     )
 
 
@@ -78,7 +83,7 @@ def unusable(value: Any) -> UnreadableValue:
     key_id = key_id_of(value)
     return UnreadableValue(
         value,
-        key_id,
         f"cannot be opened with its key {key_id}: what is stored is damaged, or belongs to another variable or "
         "revision; bring back a backup of the store, or set the variable anew",
+        needs_key=False,
     )

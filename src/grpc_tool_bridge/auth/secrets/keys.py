@@ -76,7 +76,7 @@ def read_keys(text: str, named: str) -> Sequence[SealingKey]:
 
 def _read_key(word: str) -> SealingKey | None:
     prefix, _, rest = word.partition(".")
-    key_id, _, text = rest.partition(".")
+    text = rest.partition(".")[2]
     try:
         material = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -84,4 +84,4 @@ def _read_key(word: str) -> SealingKey | None:
     if prefix != PREFIX or len(material) != KEY_BYTES:
         return None
     key = SealingKey(material)
-    return key if hmac.compare_digest(key.id.encode(), key_id.encode()) else None
+    return key if hmac.compare_digest(key.line().encode(), word.encode()) else None

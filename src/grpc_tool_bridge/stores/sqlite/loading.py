@@ -9,7 +9,6 @@ import json
 import sqlite3
 import time
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import NoneType
@@ -24,7 +23,7 @@ from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
 from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
-from grpc_tool_bridge.stores.sqlite.sealing import SealedValues, warn_of
+from grpc_tool_bridge.stores.sqlite.sealing import warn_of
 
 _NO_KEYS = StoreSealing()
 _NO_TAGS: Mapping[str, str] = {}
@@ -133,7 +132,7 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
     )
     # There are few types, and each row has a text of its own for its type.
     kinds: dict[str, str] = {}
-    found, unreadable = SealedValues(), Counter[str]()
+    bare_secrets, unreadable = 0, list[UnreadableValue]()
     for row in rows:
         session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags = row
         session = sessions.get(session_id)
@@ -152,9 +151,9 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
         is_secret, place = bool(secret), ValuePlace(session_id, name, revision)
         opened = sealing.open(Any(type_url=type_url, value=value), place, secret=is_secret)
         if isinstance(opened, UnreadableValue):
-            unreadable[opened.key_id] += 1
+            unreadable.append(opened)
         elif is_secret and type_url != SEALED_TYPE:
-            found.bare_secrets += 1
+            bare_secrets += 1
         session.variables.append(
             Variable(
                 name,
@@ -170,7 +169,7 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
                 _read_tags(tags) if tags else _NO_TAGS,
             )
         )
-    warn_of(found, unreadable)
+    warn_of(unreadable, bare_secrets)
     for session_id, last in connection.execute("SELECT session_id, max(revision) FROM changes GROUP BY session_id"):
         if session_id in sessions:
             session = sessions[session_id]

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from google.protobuf.any_pb2 import Any
@@ -79,23 +80,30 @@ def sealed_values(connection: sqlite3.Connection) -> SealedValues:
     return found
 
 
-def warn_of(found: SealedValues, unreadable: Counter[str]) -> None:
-    """Logs what a hub should know of a store that it has read; never a value.
+def warn_of(unreadable: Collection[UnreadableValue], bare_secrets: int) -> None:
+    """Logs what a hub should know of the values that it has read; never a value.
 
     Args:
-        found: What it has.
-        unreadable: How many values could not be opened, by the id of their key.
+        unreadable: Those that cannot be opened.
+        bare_secrets: How many of secret variables are not sealed.
     """
-    if unreadable:
+    locked = [value for value in unreadable if value.needs_key]
+    if locked:
         _log.error(
-            "%d values in the store cannot be opened, which are sealed with key %s; who reads one of them is told so. "
-            "Add the key to secrets_key_file, and restart the hub",
-            unreadable.total(),
-            ", ".join(sorted(unreadable)[:_NAMED]),
+            "%d values in the store are sealed with key %s, which this hub does not have; who reads one of them is "
+            "told so. Add the key to secrets_key_file, and restart the hub",
+            len(locked),
+            ", ".join(sorted({value.key_id for value in locked})[:_NAMED]),
         )
-    if found.bare_secrets:
+    if len(locked) < len(unreadable):
+        _log.error(
+            "%d values in the store are damaged, or were moved to where they do not belong; who reads one of them is "
+            "told so. Bring back a backup, or set them anew",
+            len(unreadable) - len(locked),
+        )
+    if bare_secrets:
         _log.warning(
             "the store has %d values of secret variables that are not sealed; stop the hub, and seal them with "
             "grpc-tool-bridge secrets rotate, which needs secrets_key_file",
-            found.bare_secrets,
+            bare_secrets,
         )

@@ -178,7 +178,9 @@ async def test_what_waits_for_a_change_that_could_not_be_stored_fails_with_it_th
     writes = []
     for number in (1, 2, 3):
         variable = Variable("x", AnyMessage(), "t", 1, 1.0, 1.0, number)
-        writes.append(PendingChange(changes.set_variable(variable, number - 1, variable.value), settled=settled(number)))
+        writes.append(
+            PendingChange(changes.set_variable(variable, number - 1, variable.value), settled=settled(number))
+        )
     owner.chain.submit(writes[0])
     owner.chain.submit(writes[1])
     await until(lambda: len(owner.bus.appended) == 2)
