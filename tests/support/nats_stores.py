@@ -34,9 +34,7 @@ class HubStore:
         lost: The sessions that it was told to forget, in order.
     """
 
-    def __init__(
-        self, url: str, name: str = "hub", *, adopt: bool = False, sealer: ValueSealer | None = None
-    ) -> None:
+    def __init__(self, url: str, name: str = "hub", *, adopt: bool = False, sealer: ValueSealer | None = None) -> None:
         self.store = NatsStore(url, adopt=adopt, info={"name": name}, sealer=sealer)
         self.lost: list[str] = []
         self.store.on_lost(self._lost)
