@@ -1,4 +1,4 @@
-"""Secrets are planted wherever a hub takes them, it is used in every way, and then everything that it left is searched."""
+"""Secrets are planted wherever a hub takes them, it is used in every way, and then all that it left is searched."""
 
 import asyncio
 import base64
@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError, ToolContext, ToolWorker
 from grpc_tool_bridge.auth.secrets.keys import new_key
 from grpc_tool_bridge.core.variable import Change, Variable
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import SetVariableRequest, VariableMetadata
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import RichValue, SetVariableRequest, VariableMetadata
 from grpc_tool_bridge.testing import Recorder
 from integration.test_cli import PATIENCE, popen
 from support.store_files import change
@@ -121,8 +121,11 @@ async def plant(bridge: GRPCToolBridge, client: httpx.AsyncClient, left: Left) -
         "a refused change",
         await outcome(context.set_variable("open", VALUES["refused"], secret, expected_revision=999)),
     )
-    # As a peer in another language could: the bytes are no JSON.
-    value = AnyMessage(type_url="type.googleapis.com/dspex.bridge.Json", value=VALUES["broken"].encode())
+    # As a peer in another language could: it is no date, which Python says with the text.
+    value = AnyMessage(
+        type_url="type.googleapis.com/dspex.bridge.RichValue",
+        value=RichValue(date=VALUES["broken"]).SerializeToString(),
+    )
     request = SetVariableRequest(
         session_id="s",
         variable_name="broken",
