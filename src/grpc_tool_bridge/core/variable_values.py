@@ -7,7 +7,7 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.core.sealed import UnreadableValue
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.errors import SerializationError
-from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.tools.variable import unreadable_secret
 from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import serialize_value
 
@@ -30,9 +30,7 @@ async def value_of(variable: Variable, max_nodes: int) -> Any:
         except SerializationError as error:
             if not variable.secret:
                 raise
-            # Its text may have a piece of the value.
-            text = f"the value of the secret variable {shown(variable.name)} is not one of its type; set it anew"
-            raise SerializationError(text, error_type=error.error_type) from None
+            raise unreadable_secret(variable.name, error) from None
     if isinstance(value, UnreadableValue):
         raise value.error(variable.name)
     return value
