@@ -19,12 +19,15 @@ class StoreSealing:
 
     Attributes:
         sealer: As given.
+        seals_all: Whether the values of all variables are sealed. Otherwise those of variables that are not secret need
+            not be given to ``seal``.
     """
 
-    __slots__ = ("_has_warned", "sealer")
+    __slots__ = ("_has_warned", "sealer", "seals_all")
 
     def __init__(self, sealer: ValueSealer | None = None) -> None:
         self.sealer = sealer
+        self.seals_all = sealer is not None and sealer.seals_all
         self._has_warned = False
 
     def seal(self, value: Any | UnreadableValue, place: ValuePlace, *, secret: bool) -> Any:
@@ -38,7 +41,7 @@ class StoreSealing:
         if isinstance(value, UnreadableValue):
             return value.stored
         if self.sealer is not None:
-            return self.sealer.seal(value, place, secret=secret) if secret or self.sealer.seals_all else value
+            return self.sealer.seal(value, place, secret=secret) if secret or self.seals_all else value
         if secret and not self._has_warned:
             self._has_warned = True
             _log.warning(

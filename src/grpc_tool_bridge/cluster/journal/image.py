@@ -11,7 +11,7 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.cluster.journal import changes
 from grpc_tool_bridge.cluster.journal.changes import KeptCall
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace
+from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace, is_sealed
 from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
@@ -177,6 +177,8 @@ class SessionImage:
         sealer = self._sealing.sealer
         if sealer is not None and sealer.is_due(value, secret=secret):
             self.is_due = True
+        if not is_sealed(value):
+            return value
         return self._sealing.open(value, ValuePlace(self.session_id, name, revision), secret=secret)
 
     def _stored(self, variable: Variable, *, secret: bool) -> any_pb2.Any:

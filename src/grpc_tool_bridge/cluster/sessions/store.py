@@ -328,8 +328,10 @@ class NatsStore:
         self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
     ) -> Write:
         """See ``DurableStore``."""
-        place = ValuePlace(session_id, variable.name, variable.revision)
-        value = self._sealing.seal(variable.value, place, secret=variable.secret)
+        value = variable.value
+        if variable.secret or self._sealing.seals_all:
+            place = ValuePlace(session_id, variable.name, variable.revision)
+            value = self._sealing.seal(value, place, secret=variable.secret)
         message = changes.set_variable(variable, previous, value, hides=hides)
         take = partial(SessionImage.set_variable, variable=variable, previous=previous, hides=hides)
         return self._submit(session_id, PendingChange(message, take, settled))

@@ -148,12 +148,14 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
             and 0 <= at < _MAX_SECONDS
         ):
             raise DamagedRowError("changes")
-        is_secret, place = bool(secret), ValuePlace(session_id, name, revision)
-        opened = sealing.open(Any(type_url=type_url, value=value), place, secret=is_secret)
-        if isinstance(opened, UnreadableValue):
-            unreadable.append(opened)
-        elif is_secret and type_url != SEALED_TYPE:
-            bare_secrets += 1
+        is_secret = bool(secret)
+        stored = Any(type_url=type_url, value=value)
+        if type_url == SEALED_TYPE:
+            opened = sealing.open(stored, ValuePlace(session_id, name, revision), secret=is_secret)
+            unreadable += [opened] if isinstance(opened, UnreadableValue) else ()
+        else:
+            opened = stored
+            bare_secrets += is_secret
         session.variables.append(
             Variable(
                 name,

@@ -209,9 +209,10 @@ class SqliteStore:
         self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
     ) -> Change:
         """See ``DurableStore``."""
-        place = ValuePlace(session_id, variable.name, variable.revision)
-        value = self._sealing.seal(variable.value, place, secret=variable.secret)
-        tags = variable.tags
+        value, tags = variable.value, variable.tags
+        if variable.secret or self._sealing.seals_all:
+            place = ValuePlace(session_id, variable.name, variable.revision)
+            value = self._sealing.seal(value, place, secret=variable.secret)
         row = (
             variable.revision,
             session_id,
