@@ -18,7 +18,7 @@ from grpc_tool_bridge.cluster.journal.appending import (
 )
 from grpc_tool_bridge.cluster.journal.image import SessionImage
 from grpc_tool_bridge.cluster.journal.pending import CallsAhead, PendingChange
-from grpc_tool_bridge.cluster.journal.records import Author, part_bytes
+from grpc_tool_bridge.cluster.journal.records import Author, body_of, part_bytes
 from grpc_tool_bridge.cluster.journal.replay import apply
 from grpc_tool_bridge.core.writes import Write
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ToolBridgeError
@@ -46,6 +46,8 @@ _TOMBSTONE = {**ROLLUP, **keep_for(ENDED_SECONDS)}
 _BEGIN_TRIES = 5
 
 MOVED = "session {!r} moved to another hub; call again"
+
+_SNAPSHOT = JournalBody(snapshot=True).SerializeToString()
 
 _log = logging.getLogger(__name__)
 
@@ -190,22 +192,24 @@ class Chain:
         batch: list[PendingChange] = []
         size = 0
         while waiting and len(batch) < MAX_BATCH:
-            message = waiting[0].message
-            size += message.ByteSize()
-            if batch and (size > most or message.HasField("end")):
+            change = waiting[0]
+            size += len(change.body)
+            if batch and (size > most or change.kind == "end"):
                 break
             batch.append(waiting.popleft())
-            if message.HasField("end"):
+            if change.kind == "end":
                 break
         return batch
 
     async def _commit(self, batch: Sequence[PendingChange]) -> None:
         """Stores changes, and settles them."""
         calls = CallsAhead(self.image, time.time())
-        planned = [message for change in batch if (message := change.plan(calls)) is not None]
+        planned = [change for change in batch if change.plan(calls)]
         if planned:
-            first = planned[0].WhichOneof("change")
-            body = JournalBody(changes=planned, snapshot=first in {"create", "end"}).SerializeToString()
+            first = planned[0].kind
+            body = b"".join([change.body for change in planned])
+            if first in {"create", "end"}:
+                body += _SNAPSHOT
             try:
                 if first == "create":
                     await self._begin(body)
@@ -399,11 +403,11 @@ class Chain:
     async def _compact(self) -> None:
         """Writes the chain anew, and removes what came before."""
         self.image.sweep(time.time())
-        pieces = [JournalBody(snapshot=True).SerializeToString()]
+        pieces = [_SNAPSHOT]
         turns = Turns()
         # Nothing else of the session is stored meanwhile.
         for change in self.image.snapshot():
-            pieces.append(JournalBody(changes=[change]).SerializeToString())
+            pieces.append(body_of(change))
             if turns.due:
                 await turns.give()
         body = b"".join(pieces)
