@@ -79,8 +79,8 @@ class Chain:
     """
 
     __slots__ = (
-        "_appender", "_doubts", "_on_end", "_owed", "_retry", "_task", "_voids", "_waiting",
-        "base", "count", "image", "last", "lost", "size", "token",
+        "_appender", "_doubts", "_on_end", "_owed", "_retry", "_stored", "_task", "_voids",
+        "_waiting", "base", "count", "image", "last", "lost", "size", "token",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +98,8 @@ class Chain:
         self.last = self.count = self.size = self.base = 0
         self.lost: ToolBridgeError | None = None
         self._waiting: deque[PendingChange] | None = None
+        # What is stored, and not settled yet.
+        self._stored: Sequence[PendingChange] = ()
         self._owed: list[PendingChange] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -177,6 +179,7 @@ class Chain:
             self._give_up(batch, unknown_error("the hub ends"))
             raise
         finally:
+            self._tell_stored()
             self._task = None
             if self._waiting:
                 self._go_on()
@@ -229,9 +232,21 @@ class Chain:
         self._appender.metrics.changes += len(planned)
         for change in batch:
             change.apply(self.image)
-            settle(change, None)
+        self._tell_stored()
+        self._stored = batch
+        if self._waiting and self.image.ended is None:
+            # Those that wait are sent first: while NATS stores them, there is time to say that these are stored.
+            asyncio.get_running_loop().call_soon(self._tell_stored)
+            return
+        self._tell_stored()
         if self.image.ended is not None:
             self._end()
+
+    def _tell_stored(self) -> None:
+        """Settles what is stored; before anything that comes after it is settled."""
+        stored, self._stored = self._stored, ()
+        for change in stored:
+            settle(change, None)
 
     def _fail(self, batch: Sequence[PendingChange], error: NotAppendedError) -> None:
         """Fails changes, and what waits for them."""
@@ -243,6 +258,7 @@ class Chain:
             self._owe(owed)
 
     def _fail_waiting(self, error: ToolBridgeError) -> None:
+        self._tell_stored()
         lost, self._waiting = list(self._waiting or ()), None
         for change in reversed(lost):
             settle(change, error)
@@ -280,6 +296,7 @@ class Chain:
         self, batch: Sequence[PendingChange], error: ToolBridgeError, lost: ToolBridgeError | None = None
     ) -> None:
         is_first = self.lost is None
+        self._tell_stored()
         self.lose(lost or error)
         for change in reversed(batch):
             settle(change, error)
