@@ -203,7 +203,8 @@ class Variables:
         ``set``.
         """
         url = value.type_url
-        copy = any_pb2.Any(type_url=url, value=value.value)
+        copy = any_pb2.Any()
+        copy.type_url, copy.value = url, value.value
         return self.set(
             name,
             copy,

@@ -97,9 +97,12 @@ class PendingSet(PendingChange):
     __slots__ = ("_hides", "_previous", "_variable")
 
     def __init__(self, variable: Variable, previous: int, settled: Settled, *, hides: bool) -> None:
-        super().__init__(changes.set_variable(variable, previous, hides=hides), settled=settled)
-        # It may be large, and is not needed any more.
-        self._message = None
+        # Without ``PendingChange.__init__``, which would look at the message, and keep it.
+        Write.__init__(self, settled)
+        self.kind = "set"
+        self.body = body_of(changes.set_variable(variable, previous, hides=hides))
+        self._message = self._take = None
+        self.is_owed = self.is_moot = False
         self._variable = variable
         self._previous = previous
         self._hides = hides
