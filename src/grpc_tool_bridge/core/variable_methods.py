@@ -1,10 +1,13 @@
 """The methods of the service for the variables of sessions."""
 
-from collections.abc import AsyncGenerator, Awaitable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from typing import Any
 
 from google.protobuf import any_pb2
 
 from grpc_tool_bridge.aio.deferred import Deferred
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
@@ -40,7 +43,7 @@ class VariableMethods:
         metadata = variable.metadata() if request.include_metadata else None
         return pb.VariableResponse(exists=True, value=_encoded(variable.value), metadata=metadata)
 
-    def set(self, request: pb.SetVariableRequest) -> Deferred[pb.StatusResponse] | Awaitable[pb.StatusResponse]:
+    def set(self, request: pb.SetVariableRequest) -> Awaitable[pb.StatusResponse]:
         """Sets a variable. It has begun when this returns, unless another change has to be stored first."""
         try:
             size, most = request.ByteSize(), self._store.settings.max_message_bytes
@@ -58,9 +61,7 @@ class VariableMethods:
                 name, request.value, metadata=metadata, create=create, expected_revision=expected
             )
         except ToolBridgeError as error:
-            answer: Deferred[pb.StatusResponse] = Deferred()
-            answer.end(failed_status(error))
-            return answer
+            return _refused(error)
         # Without a durable store, this is one that is stored already.
         return _StoredAnswer(variable, variables.last_write)
 
@@ -119,15 +120,53 @@ class VariableMethods:
 class _StoredAnswer(Deferred[pb.StatusResponse]):
     """The answer to who sets a variable, once that is stored."""
 
-    __slots__ = ("_variable",)
+    __slots__ = ("_done", "_variable", "_write")
 
     def __init__(self, variable: Variable, write: Write) -> None:
-        super().__init__()
         self._variable = variable
-        write.tell(self._settled)
+        self._write = write
+        self._done: Done | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """See ``Deferred``."""
+        return self._write.is_settled
+
+    def on_end(self, done: Done) -> None:
+        """See ``Deferred``."""
+        self._done = done
+        self._write.tell(self._settled)
 
     def _settled(self, error: ToolBridgeError | None) -> None:
-        self.end(_set_status(self._variable) if error is None else failed_status(error))
+        done, self._done = self._done, None
+        if done is not None:
+            done(self._status(error), None)
+
+    def cancel(self) -> None:
+        """See ``Deferred``."""
+        done, self._done = self._done, None
+        if done is not None:
+            done(None, asyncio.CancelledError())
+
+    def close(self) -> None:
+        """See ``Deferred``."""
+        self._done = None
+
+    def __await__(self) -> Generator[Any, None, pb.StatusResponse]:
+        write = self._write
+        if not write.is_settled:
+            try:
+                yield from write.__await__()
+            except ToolBridgeError as error:
+                return self._status(error)
+        return self._status(write.error)
+
+    def _status(self, error: ToolBridgeError | None) -> pb.StatusResponse:
+        return _set_status(self._variable) if error is None else failed_status(error)
+
+
+async def _refused(error: ToolBridgeError) -> pb.StatusResponse:
+    return failed_status(error)
 
 
 def _expected(request: pb.SetVariableRequest) -> int | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Generator
-from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.errors import ToolBridgeError
@@ -21,11 +20,12 @@ class Write:
         ToolBridgeError: It could not be stored.
     """
 
-    __slots__ = ("_listeners", "_settled", "error", "is_settled")
+    __slots__ = ("_listeners", "_settled", "_waiters", "error", "is_settled")
 
     def __init__(self, settled: Settled | None = None) -> None:
         self._settled = settled
         # Most writes have one who waits for them, or none.
+        self._waiters: list[asyncio.Future[None]] | None = None
         self._listeners: list[Settled] | None = None
         self.is_settled = False
         self.error: ToolBridgeError | None = None
@@ -37,10 +37,13 @@ class Write:
         self.is_settled, self.error = True, error
         if self._settled is not None:
             self._settled(error)
-        if self._listeners is None:
-            return
-        for listener in self._listeners:
-            listener(error)
+        if self._waiters is not None:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    _end(waiter, error)
+        if self._listeners is not None:
+            for listener in self._listeners:
+                listener(error)
 
     def tell(self, listener: Settled) -> None:
         """Has ``listener`` called after ``settled``, at once if that was.
@@ -56,13 +59,16 @@ class Write:
 
     def __await__(self) -> Generator[Any, None, None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.tell(partial(_end, waiter))
+        if self.is_settled:
+            _end(waiter, self.error)
+        elif self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
         return waiter.__await__()
 
 
 def _end(waiter: asyncio.Future[None], error: ToolBridgeError | None) -> None:
-    if waiter.done():
-        return
     if error is None:
         waiter.set_result(None)
         return
