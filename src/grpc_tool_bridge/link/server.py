@@ -308,9 +308,10 @@ class CallServer:
         """Begins any call."""
         if len(call.payload) > YIELD_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
             return
+        if served is None:
+            self._fail(call, UnimplementedError(f"{self._who} does not offer {call.method[:100]}"))
+            return
         try:
-            if served is None:
-                raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
             if len(call.payload) > YIELD_BYTES and not served.streams:
                 work = _in_turns(call, served, self._owner)
                 call.task = self._tasks.start(work, partial(self._answered, call, served))

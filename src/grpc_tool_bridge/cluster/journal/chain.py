@@ -209,17 +209,8 @@ class Chain:
         calls = CallsAhead(self.image, time.time())
         planned = [change for change in batch if change.plan(calls)]
         if planned:
-            first = planned[0].kind
-            body = b"".join([change.body for change in planned])
-            if first in {"create", "end"}:
-                body += _SNAPSHOT
             try:
-                if first == "create":
-                    await self._begin(body)
-                elif first == "end":
-                    await self._append(body, _END, _TOMBSTONE)
-                else:
-                    await self._append(body, _WHOLE)
+                await self._append_changes(planned)
             except NotAppendedError as error:
                 self._fail(batch, error)
                 return
@@ -314,6 +305,17 @@ class Chain:
         self._on_end(self, None)
 
     # ------------------------------------------------------------------------------------------------- appending
+
+    async def _append_changes(self, planned: Sequence[PendingChange]) -> None:
+        """Appends a record with changes; raises as ``_append`` and ``_begin`` do."""
+        first = planned[0].kind
+        body = b"".join([change.body for change in planned])
+        if first == "create":
+            await self._begin(body + _SNAPSHOT)
+        elif first == "end":
+            await self._append(body + _SNAPSHOT, _END, _TOMBSTONE)
+        else:
+            await self._append(body, _WHOLE)
 
     async def _append(self, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> int:
         """Appends a body; returns the sequence of its first message.

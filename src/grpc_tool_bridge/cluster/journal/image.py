@@ -172,8 +172,7 @@ class SessionImage:
         history, settings = self._history, self._settings
         history.append(change)
         self._history_bytes += size
-        if revision > self.revision:
-            self.revision = revision
+        self.revision = max(self.revision, revision)
         while len(history) > settings.watch_history or (
             self._history_bytes > settings.watch_history_bytes and len(history) > 1
         ):

@@ -92,7 +92,12 @@ class PendingChange(Write):
 
 
 class PendingSet(PendingChange):
-    """The next state of a variable; arguments as for ``SessionImage.set_variable``, and ``settled`` as for ``Write``."""
+    """The next state of a variable.
+
+    Args:
+        variable, previous, hides: As for ``SessionImage.set_variable``.
+        settled: As for ``Write``.
+    """
 
     __slots__ = ("_hides", "_previous", "_variable")
 
