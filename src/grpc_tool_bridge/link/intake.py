@@ -12,7 +12,7 @@ from grpc_tool_bridge.link.protocol import Link
 
 # After so many events, or so large a part of the open calls, other tasks get a turn: the first answers are sent while
 # the rest is processed, so that both ends work concurrently. An additional frame costs as much as some ten calls.
-SLICE_EVENTS = 64
+SLICE_EVENTS = 128
 SLICE_PART = 8
 # They get one sooner if the events take long, such as calls that are refused with long errors.
 FRAME_SECONDS = 0.02
