@@ -12,7 +12,7 @@ from grpc_tool_bridge.link.protocol import Link
 
 # After so many events, or so large a part of the open calls, other tasks get a turn: the first answers are sent while
 # the rest is processed, so that both ends work concurrently. An additional frame costs as much as some ten calls.
-SLICE_EVENTS = 128
+SLICE_EVENTS = 64
 SLICE_PART = 8
 # They get one sooner if the events take long, such as calls that are refused with long errors.
 FRAME_SECONDS = 0.02
@@ -93,12 +93,13 @@ class Intake:
         link, on_event, policy = self._link, self.on_event, self._policy
         size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
         events = link.receive(frame)
-        several = len(events) > 1
+        # After the last one, the others get their turn anyway.
+        last = len(events)
         policy.begin_reading()
         try:
             for number, event in enumerate(events, start=1):
                 on_event(event)
-                if several and (not number % size or perf_counter() >= self._ends_at):
+                if number < last and (not number % size or perf_counter() >= self._ends_at):
                     policy.end_reading()
                     self._flush()
                     try:

@@ -166,6 +166,9 @@ class Chain:
     async def _run(self) -> None:
         batch: Sequence[PendingChange] = ()
         try:
+            if self.waiting > 1:
+                # They are of many callers, and more of them may come in the next turn.
+                await asyncio.sleep(0)
             while self._waiting:
                 batch = self._next()
                 await self._commit(batch)

@@ -124,6 +124,16 @@ async def test_changes_of_one_turn_go_into_one_record_and_those_that_come_meanwh
     assert await owner.revisions() == list(range(1, 60))
 
 
+async def test_what_comes_one_turn_after_several_changes_goes_into_their_record(owner: Owner) -> None:
+    await soon(owner.set("x", 1))
+    writes = [owner.set("x", 2, 1), owner.set("y", 3)]
+    await asyncio.sleep(0)
+    writes.append(owner.set("z", 4))
+    await soon(asyncio.gather(*writes))
+    assert len(owner.bus.appended) == 3
+    assert await owner.revisions() == [2, 3, 4]
+
+
 async def test_a_change_is_stored_before_it_is_answered_and_told_before_who_waits(owner: Owner) -> None:
     told: list[Any] = []
     variable = Variable("x", AnyMessage(), "t", 1, 1.0, 1.0, 7)
