@@ -150,6 +150,9 @@ class Desk:
 
     flush = schedule_flush
 
+    def identify(self, call: IncomingCall) -> None:
+        call.principal = call.metadata.get("on-behalf-of", call.principal)
+
     def parent_of(self, call: IncomingCall) -> Any:
         if self.refusal is not None:
             raise self.refusal
