@@ -1,6 +1,5 @@
 """What a tool is told of who has called it, over every edge, and that nobody can tell it so who may not."""
 
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,21 +16,10 @@ from grpc_tool_bridge.values.serialization import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from integration.caller_tools import ALL, asks, marks, who, who_in_process, who_in_thread, who_streams
 from integration.mcp_clients import OLD, VERSIONS, RawClient
-from support.callers import ADA, EVE, WORKER, bridge, hub, worker
+from support.callers import ADA, EVE, WORKER, bridge, hub, told, worker
 from support.waiting import soon
 
 FORGED = {PRINCIPAL_KEY: caller_text(EVE), "tool-bridge-asks": "true", "colour": "red"}
-
-
-def told(principal: Any, *via: str, claims: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a tool says that a principal has called."""
-    return {
-        "name": principal.name,
-        "groups": sorted(principal.groups),
-        "method": "token",
-        "claims": dict(principal.claims if claims is None else claims),
-        "via": list(via),
-    }
 
 
 def stub_of(client: GRPCToolBridge) -> Any:

@@ -44,3 +44,14 @@ def bridge(server: Any, name: str = "ada", **how: Any) -> GRPCToolBridge:
 def worker(server: Any, *tools: Any, **how: Any) -> ToolWorker:
     """Returns a worker of a hub."""
     return ToolWorker(server.address, tools, token="worker", **how)
+
+
+def told(principal: Any, *via: str, claims: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a tool says that a principal has called."""
+    return {
+        "name": principal.name,
+        "groups": sorted(principal.groups),
+        "method": "token",
+        "claims": dict(principal.claims if claims is None else claims),
+        "via": list(via),
+    }
