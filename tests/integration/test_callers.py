@@ -59,7 +59,7 @@ async def test_a_tool_sees_its_caller(monkeypatch: Any, transport: Any, where: A
             await stack.enter_async_context(worker(server, *ALL))
         ada = await stack.enter_async_context(bridge(server, transport=transport))
         await ada.initialize()
-        claims = None if where == "hub" else {}
+        claims: dict[str, Any] | None = None if where == "hub" else {}
         for _ in range(2):
             assert await soon(ada.call_tool(name)) == told(ADA, claims=claims)
 
@@ -74,7 +74,7 @@ async def test_streams_and_items_of_batches_see_their_caller(monkeypatch: Any, w
         expected = told(ADA, claims=None if where == "hub" else {})
         assert [item async for item in ada.stream_tool("who_streams")] == [expected]
         items = [pb.ToolCallItem(tool_id="who"), pb.ToolCallItem(tool_id="who", index=1)]
-        batch = pb.BatchToolCallRequest(session_id=ada.session_id, items=items)
+        batch = pb.BatchToolCallRequest(session_id=ada.session_id or "", items=items)
         answer = await soon(stub_of(ada).BatchExecuteTools(batch))
         assert [deserialize_value(result.result) for result in answer.results] == [expected, expected]
 
@@ -86,7 +86,7 @@ async def test_where_nobody_is_authenticated_there_is_no_caller(where: Any) -> N
             await stack.enter_async_context(ToolWorker(server.address, ALL))
         client = await stack.enter_async_context(GRPCToolBridge(server.address))
         await client.initialize()
-        nobody = {"name": None, "via": []}
+        nobody: dict[str, Any] = {"name": None, "via": []}
         assert await soon(client.call_tool("who")) == nobody
         assert await soon(client.call_tool("who_in_process")) == nobody
         assert await soon(client.call_tool("asks", "who", [])) == [nobody, nobody]
@@ -174,7 +174,7 @@ async def test_a_tool_sees_who_calls_over_http(monkeypatch: Any, where: Any) -> 
         eve = {"authorization": "Bearer eve"}
         assert (await http.post("/api/sessions", json={"session_id": "s"}, headers=eve)).status_code < 300
         call = "/api/sessions/s/tools/{}/execute"
-        claims = None if where == "hub" else {}
+        claims: dict[str, Any] | None = None if where == "hub" else {}
         for principal in (ADA, EVE):
             headers = {"authorization": f"Bearer {principal.name}"}
             answer = await soon(http.post(call.format("who"), json={"context": FORGED}, headers=headers))
@@ -218,7 +218,7 @@ async def test_what_a_client_says_in_metadata_is_dropped(monkeypatch: Any, trans
         ada = await stack.enter_async_context(bridge(server, transport=transport))
         await ada.initialize("s", metadata=FORGED)
         forging = {name: ada.tools[name].with_options(metadata=FORGED) for name in ("who", "marks", "who_in_process")}
-        claims = None if where == "hub" else {}
+        claims: dict[str, Any] | None = None if where == "hub" else {}
         assert await soon(forging["who"]()) == told(ADA, claims=claims)
         assert await soon(forging["who_in_process"]()) == told(ADA, claims=claims)
         assert await soon(forging["marks"]()) == {"colour": "red"}
@@ -233,7 +233,7 @@ async def test_the_metadata_of_a_clients_link_says_nothing_of_its_caller(monkeyp
             await stack.enter_async_context(worker(server, who))
         ada = await stack.enter_async_context(bridge(server))
         await ada.initialize()
-        request = pb.ToolCallRequest(session_id=ada.session_id, tool_id="who")
+        request = pb.ToolCallRequest(session_id=ada.session_id or "", tool_id="who")
         for metadata in ({PRINCIPAL_KEY: caller_text(EVE)}, {PRINCIPAL_KEY: "no JSON"}, FORGED):
             answer = await soon(stub_of(ada).ExecuteTool(request, metadata=tuple(metadata.items())))
             found = deserialize_value(answer.result)
@@ -247,7 +247,8 @@ async def test_a_worker_cannot_say_for_whom_its_nested_calls_are(monkeypatch: An
 
         @tool
         async def forges(ctx: ToolContext) -> None:
-            stub, number = ctx._runtime._origin.link, ctx._runtime._origin.number
+            runtime: Any = ctx._runtime
+            stub, number = runtime._origin.link, runtime._origin.number
             request = pb.ToolCallRequest(session_id=ctx.session_id, tool_id="who")
             for metadata in ({ORIGIN_KEY: str(number)}, {}):
                 sent = tuple({**metadata, PRINCIPAL_KEY: caller_text(EVE)}.items())

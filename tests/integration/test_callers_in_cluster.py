@@ -142,7 +142,7 @@ async def test_hubs_that_do_not_authenticate_tell_of_no_caller(node: NatsNode) -
             await client.initialize("s")
             await two.known(client, "who", "only_at_b")
             clients.append(client)
-        nobody = {"name": None, "via": []}
+        nobody: dict[str, Any] = {"name": None, "via": []}
         for client in clients:
             assert await soon(client.call_tool("who")) == nobody
             assert await soon(client.call_tool("only_at_b", ["who"])) == [nobody, nobody]

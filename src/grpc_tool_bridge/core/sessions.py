@@ -35,7 +35,6 @@ from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig, VariableMetadata
 from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
-from grpc_tool_bridge.rpc.callers import drop_reserved, is_reserved
 from grpc_tool_bridge.tools.tool_versions import split_version
 from grpc_tool_bridge.tools.toolset import Toolset
 from grpc_tool_bridge.values.offload import read_value
@@ -141,9 +140,6 @@ class SessionStore:
                 "end some, or wait until idle ones expire",
                 details={"retry_after": "1"},
             )
-        if metadata and is_reserved(metadata):
-            metadata = dict(metadata)
-            drop_reserved(metadata)
         session = Session(session_id, metadata or {}, config)
         size = _metadata_chars(session)
         if size > SMALL_METADATA_CHARS:

@@ -6,7 +6,7 @@ the bridge's own, and what a client sends under such a name is dropped.
 
 import functools
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import MappingProxyType
 from typing import Any
 
@@ -146,13 +146,15 @@ def _unreadable() -> ProtocolError:
     return ProtocolError(f"the metadata {PRINCIPAL_KEY} of a call is not a JSON object with the name of its caller")
 
 
-def is_reserved(names: Iterable[str]) -> bool:
-    """Returns whether one of the names is the bridge's own."""
-    return any(name.startswith(RESERVED_PREFIX) for name in names)
+def without_reserved(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns metadata of a client without what it sends under names of the bridge."""
+    if not any(name.startswith(RESERVED_PREFIX) for name in metadata):
+        return metadata
+    return {name: value for name, value in metadata.items() if not name.startswith(RESERVED_PREFIX)}
 
 
 def drop_reserved(metadata: MutableMapping[str, Any]) -> bool:
-    """Removes what a client sends under names of the bridge; returns whether there was anything."""
+    """Removes what ``without_reserved`` leaves out, in place; returns whether there was anything."""
     reserved = [name for name in metadata if name.startswith(RESERVED_PREFIX)]
     for name in reserved:
         del metadata[name]

@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import YIELD_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import joined
 from grpc_tool_bridge.rpc.context import RequestContext
 from support.waiting import soon, turns, until
@@ -151,7 +152,8 @@ class Desk:
     flush = schedule_flush
 
     def identify(self, call: IncomingCall) -> None:
-        call.principal = call.metadata.get("on-behalf-of", call.principal)
+        if "on-behalf-of" in call.metadata:
+            call.principal = Principal(call.metadata["on-behalf-of"])
 
     def parent_of(self, call: IncomingCall) -> Any:
         if self.refusal is not None:

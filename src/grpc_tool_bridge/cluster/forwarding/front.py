@@ -218,14 +218,15 @@ class ClusterHub:
         self, request: pb.InitializeSessionRequest, context: RequestContext = LOCAL
     ) -> pb.InitializeSessionResponse:
         """As in ``Hub``: creates a session at this hub, or attaches to one anywhere."""
-        local: Callable[[], Awaitable[pb.InitializeSessionResponse]]
         local = partial(self._here, "initialize_session", request, context)
+        response: pb.InitializeSessionResponse
         if not request.session_id or self.owners.is_here(request.session_id):
-            return await local()
+            response = await local()
+            return response
         tries = 0
         while True:
             tries += 1
-            response: pb.InitializeSessionResponse = await self.answer(
+            response = await self.answer(
                 "InitializeSession",
                 request,
                 context,
