@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolExecutionError, ToolWorker, tool
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, caller_text
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
@@ -123,6 +123,17 @@ async def test_a_kept_result_is_not_given_to_another_caller(monkeypatch: Any) ->
         await eve.initialize("s")
         assert await soon(ada.call_tool("kept")) == told(ADA)
         assert await soon(eve.call_tool("kept")) == told(EVE)
+
+
+async def test_the_answer_to_a_key_is_not_given_to_another_caller(monkeypatch: Any) -> None:
+    async with hub(monkeypatch, [who]) as server, bridge(server) as ada, bridge(server, "eve") as eve:
+        for client in (ada, eve):
+            await client.initialize("s")
+        keyed = [client.tools["who"].with_options(idempotency_key="k") for client in (ada, eve)]
+        assert await soon(keyed[0]()) == await soon(keyed[0]()) == told(ADA)
+        with pytest.raises(ToolExecutionError) as caught:
+            await soon(keyed[1]())
+        assert caught.value.error_type == "IdempotencyConflict"
 
 
 # -------------------------------------------------------------------------------------------------- nested calls

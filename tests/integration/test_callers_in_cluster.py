@@ -173,3 +173,4 @@ async def test_hubs_that_do_not_authenticate_tell_of_no_caller(node: NatsNode) -
         for client in clients:
             assert await soon(client.call_tool("who")) == nobody
             assert await soon(client.call_tool("only_at_b", ["who"])) == [nobody, nobody]
+            assert await soon(client.tools["who"].with_options(idempotency_key="k")()) == nobody
