@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import Any
 
 from grpc_tool_bridge.aio.loop_internals import READY
@@ -240,9 +241,29 @@ async def _take_none(_: Msg) -> None:
     """Takes no message: they are taken directly."""
 
 
-def next_server(servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
-    """Chooses the node to dial next and the seconds to wait before: any other at once, then with growing waits."""
-    chosen = min(servers, key=lambda server: (server.reconnects, random.random()))  # noqa: S311 - no secret
+def in_order(cluster: str, nodes: Iterable[str]) -> list[str]:
+    """Sorts nodes of NATS by how much a cluster prefers them.
+
+    All hubs of a cluster prefer the same node, since what they say to each other then passes through one node instead
+    of two; clusters differ in which one that is.
+
+    Args:
+        cluster: The name of the cluster of hubs.
+        nodes: Of each, ``host:port``, with or without a scheme.
+    """
+    return sorted(nodes, key=lambda node: _rank(cluster, node.rpartition("/")[2]))
+
+
+def _rank(cluster: str, node: str) -> bytes:
+    return blake2b(f"{cluster} {node}".encode(), digest_size=8).digest()
+
+
+def next_server(cluster: str, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+    """Chooses the node to dial next and the seconds to wait before: any other at once, then with growing waits.
+
+    Of those that refused equally often, it is the one that the cluster prefers, see ``in_order``.
+    """
+    chosen = min(servers, key=lambda server: (server.reconnects, _rank(cluster, server.uri.netloc)))
     if not chosen.reconnects:
         return chosen, 0.0
     wait = FIRST_WAIT_SECONDS * 2 ** min(chosen.reconnects - 1, _MAX_DOUBLINGS)

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grpc_tool_bridge.cluster.bus.connection import Connection, NoTlsError, next_server
+from grpc_tool_bridge.cluster.bus.connection import Connection, NoTlsError, in_order, next_server
 from grpc_tool_bridge.cluster.names import Names
 from grpc_tool_bridge.cluster.urls import NatsAddress
 from grpc_tool_bridge.config import Settings
@@ -110,13 +111,14 @@ def check_trust(address: NatsAddress, settings: Settings) -> None:
 
 def _options(address: NatsAddress, settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "servers": address.urls,
+        "servers": in_order(address.cluster, address.urls),
+        "dont_randomize": True,
         "name": settings.hub_name or "hub",
         "inbox_prefix": Names(address.cluster).inboxes,
         "connect_timeout": _CONNECT_SECONDS,
         "reconnect_time_wait": 0.1,
         "max_reconnect_attempts": -1,
-        "reconnect_to_server_handler": next_server,
+        "reconnect_to_server_handler": partial(next_server, address.cluster),
         "ping_interval": _PING_SECONDS,
         "max_outstanding_pings": _PINGS,
         # Nothing is buffered while the connection is down.

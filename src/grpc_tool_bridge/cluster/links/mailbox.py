@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from grpc_tool_bridge.aio.eager import resume
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.links.frames import BEAT_SECONDS, OVERHEAD_BYTES, LinkLostError, NatsStream, Outlet
 from grpc_tool_bridge.cluster.names import Names

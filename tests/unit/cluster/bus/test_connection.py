@@ -4,10 +4,12 @@ from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlparse
 
+import pytest
 from nats.aio.client import Server
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
 
-from grpc_tool_bridge.cluster.bus.connection import LAST_WAIT_SECONDS, next_server
+from grpc_tool_bridge.cluster.bus.connection import LAST_WAIT_SECONDS, in_order, next_server
 from support.buses import open_bus
 from support.nats_nodes import one_node
 from support.waiting import soon, turns, until
@@ -19,15 +21,31 @@ def server(name: str, reconnects: int) -> Server:
 
 def test_a_node_that_has_not_refused_yet_is_dialled_at_once_before_any_other() -> None:
     for _ in range(20):
-        chosen, wait = next_server([server("a", 2), server("b", 0), server("c", 1)], {})
+        chosen, wait = next_server("x", [server("a", 2), server("b", 0), server("c", 1)], {})
         assert (chosen.uri.hostname, wait) == ("b", 0.0)
 
 
 def test_the_waits_grow_up_to_a_bound() -> None:
-    waits = [next_server([server("a", count)], {})[1] for count in (1, 3, 6, 1_000)]
+    waits = [next_server("x", [server("a", count)], {})[1] for count in (1, 3, 6, 1_000)]
     assert 0.05 <= waits[0] <= 0.1
     assert waits[:3] == sorted(waits[:3])
     assert LAST_WAIT_SECONDS / 2 <= waits[-1] <= LAST_WAIT_SECONDS
+
+
+def test_all_hubs_of_a_cluster_prefer_the_same_node_and_clusters_differ_in_which_one_that_is() -> None:
+    names = ["a", "b", "c"]
+    first = {}
+    for number in range(30):
+        cluster = f"c{number}"
+        orders = [in_order(cluster, [f"nats://{name}:4222" for name in given]) for given in (names, names[::-1])]
+        assert orders[0] == orders[1]
+        chosen, _ = next_server(cluster, [server(name, 0) for name in names[::-1]], {})
+        assert chosen.uri.geturl() == orders[0][0]
+        # Without it, the next one is as sure.
+        left = [name for name in names if name != chosen.uri.hostname]
+        assert next_server(cluster, [server(name, 0) for name in left], {})[0].uri.geturl() == orders[0][1]
+        first[cluster] = orders[0][0]
+    assert len(set(first.values())) == len(names)
 
 
 async def test_what_was_not_sent_before_the_connection_was_lost_is_not_sent_after_it() -> None:
@@ -156,3 +174,58 @@ async def test_the_first_message_of_a_turn_is_written_at_once_and_the_others_tog
             await until(lambda: len(taken) == 5)
             assert written == [1, 4]
             assert taken == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_what_is_posted_comes_in_its_place_among_what_is_published() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[tuple[bytes, bytes, bytes]] = []
+            await bus.nc.subscribe_to_bytes("news.*", lambda *message: taken.append(message))
+            bus.nc.post("news.a", b"0")
+            await bus.nc.publish("news.b", b"1", reply="back")
+            bus.nc.post("news.a", b"2")
+            await bus.nc.publish("news.b", b"3", headers={"A": "b"})
+            await turns()
+            bus.nc.post("news.a", bytes(3_000_000)[: bus.max_payload])
+            bus.nc.post("news.a", b"5")
+            await until(lambda: len(taken) == 6)
+            assert [data[:1] for *_, data in taken] == [b"0", b"1", b"2", b"3", b"\0", b"5"]
+            assert taken[1] == (b"news.b", b"back", b"1")
+
+
+async def test_what_is_posted_while_the_socket_is_full_is_sent_later_and_nothing_is_posted_without_a_connection() -> (
+    None
+):
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[bytes] = []
+            await bus.nc.subscribe_to_bytes("news", lambda _, __, data: taken.append(data))
+            await bus.nc.flush()
+            node.pause()
+            for number in range(32):
+                bus.nc.post("news", b"%d " % number + bytes(500_000))
+            assert bus.nc.pending_data_size
+            node.resume()
+            await until(lambda: len(taken) == 32)
+            assert [int(data.partition(b" ")[0]) for data in taken] == list(range(32))
+            node.kill()
+            await until(lambda: not bus.is_connected)
+            with pytest.raises(ConnectionClosedError):
+                bus.nc.post("news", b"late")
+
+
+async def test_who_fails_to_take_bytes_does_not_end_the_reading() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[bytes] = []
+
+            def take(_: bytes, __: bytes, data: bytes) -> None:
+                if data == b"bad":
+                    raise ValueError("bad")
+                taken.append(data)
+
+            await bus.nc.subscribe_to_bytes("news", take)
+            await bus.nc.publish("news", b"bad")
+            await bus.nc.publish("news", b"bad", headers={"A": "b"})
+            bus.nc.post("news", b"good")
+            await until(lambda: taken == [b"good"])
