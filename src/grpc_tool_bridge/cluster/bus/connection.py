@@ -50,6 +50,8 @@ class Connection(Client):
         self._with_headers: dict[int, Callable[[Msg], None]] = {}
         # Whether something was written in this turn of the loop; what follows is written together, with the next one.
         self._has_written = False
+        # The connection, while it is read.
+        self._socket: asyncio.Transport | None = None
 
     async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
         """Subscribes, and has each message taken as it is read: the library's queue and task cost a turn of the loop.
@@ -105,6 +107,7 @@ class Connection(Client):
         reader = NodeReader(writer.transport, stream, self._direct)
         try:
             reader.attach()
+            self._socket = writer.transport
             while not (self.is_closed or self.is_reconnecting):
                 held = await reader.next()
                 if isinstance(held, bytes):
@@ -126,6 +129,8 @@ class Connection(Client):
             _log.exception("reading from NATS failed", exc_info=error)
         finally:
             reader.detach()
+            if self._socket is writer.transport:
+                self._socket = None
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         # The library has a task write, in the next turn of the loop. It still does if the socket is full, since it
@@ -139,7 +144,7 @@ class Connection(Client):
             return await super()._flush_pending()
         return None
 
-    def post(self, subject: str, data: bytes) -> None:
+    def post(self, subject: bytes, data: bytes) -> None:
         """Publishes a message without headers, at once: what ``publish`` does, without its checks.
 
         Args:
@@ -149,16 +154,17 @@ class Connection(Client):
         Raises:
             ConnectionClosedError: There is no connection.
         """
-        if not self.is_connected:
+        if self._status != Client.CONNECTED:
             raise errors.ConnectionClosedError
-        command = b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data)
-        if self._pending or self._has_written or (writer := self._free_writer()) is None:
+        command = b"PUB %b %d\r\n%b\r\n" % (subject, len(data), data)
+        socket = self._socket
+        if self._pending or self._has_written or socket is None or socket.get_write_buffer_size():
             self._pending.append(command)
             self._pending_data_size += len(command)
             if not self._has_written:
                 self._write_rest()
             return
-        writer.transport.write(command)
+        socket.write(command)
         loop = asyncio.get_running_loop()
         if getattr(loop, READY, True):
             # More may follow in this turn, which is then written together.

@@ -122,7 +122,8 @@ class NodeReader(asyncio.BufferedProtocol):
         """See ``asyncio.BufferedProtocol``."""
         self._stop += nbytes
         if self._held is None:
-            self._process()
+            if self._start or not self._take_usual():
+                self._process()
         elif self._stop - self._start > BUFFER_BYTES and not self._paused:
             self._paused = True
             self._transport.pause_reading()
@@ -162,6 +163,27 @@ class NodeReader(asyncio.BufferedProtocol):
         else:
             self._view[:left] = bytes(self._view[self._start : self._stop])
         self._start, self._stop = 0, left
+
+    def _take_usual(self) -> bool:
+        """Takes a message that came alone and whole, as most do; returns False if this is another case."""
+        buffer, stop = self._buffer, self._stop
+        if not buffer.startswith(_MESSAGE) or self._detached:
+            return False
+        line_end = buffer.find(_END)
+        words = buffer[_OP_BYTES:line_end].split()
+        payload = line_end + _END_BYTES
+        try:
+            take = self._takes[int(words[1])]
+            if payload + int(words[-1]) + _END_BYTES != stop or len(words) != _WORDS:
+                return False
+        except (KeyError, IndexError, ValueError):
+            return False
+        self._stop = self._needed = 0
+        try:
+            take(bytes(words[0]), b"", bytes(self._view[payload : stop - _END_BYTES]))
+        except Exception as error:  # noqa: BLE001 - as below
+            self._hand(error)
+        return True
 
     def _process(self) -> None:
         """Takes messages up to the first command that is the library's."""

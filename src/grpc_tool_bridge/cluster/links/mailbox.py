@@ -170,11 +170,11 @@ class Mailbox(Outlet):
         """See ``Outlet``."""
         if not self._nc.is_connected:
             raise LinkLostError(NOT_CONNECTED)
-        self.sent += 1
         try:
-            self._nc.post(subject, message)
+            self._nc.post(subject.encode(), message)
         except Exception as error:  # noqa: BLE001 - whatever nats-py raises
             raise LinkLostError(f"{NOT_CONNECTED} ({type(error).__name__})") from None
+        self.sent += 1
         if not self.is_full and self._nc.pending_data_size > HIGH_BYTES:
             self._drain(self._nc.flush(FLUSH_SECONDS))
 

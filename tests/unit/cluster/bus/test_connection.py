@@ -181,13 +181,13 @@ async def test_what_is_posted_comes_in_its_place_among_what_is_published() -> No
         async with aclosing(await open_bus(node.url)) as bus:
             taken: list[tuple[bytes, bytes, bytes]] = []
             await bus.nc.subscribe_to_bytes("news.*", lambda *message: taken.append(message))
-            bus.nc.post("news.a", b"0")
+            bus.nc.post(b"news.a", b"0")
             await bus.nc.publish("news.b", b"1", reply="back")
-            bus.nc.post("news.a", b"2")
+            bus.nc.post(b"news.a", b"2")
             await bus.nc.publish("news.b", b"3", headers={"A": "b"})
             await turns()
-            bus.nc.post("news.a", bytes(3_000_000)[: bus.max_payload])
-            bus.nc.post("news.a", b"5")
+            bus.nc.post(b"news.a", bytes(3_000_000)[: bus.max_payload])
+            bus.nc.post(b"news.a", b"5")
             await until(lambda: len(taken) == 6)
             assert [data[:1] for *_, data in taken] == [b"0", b"1", b"2", b"3", b"\0", b"5"]
             assert taken[1] == (b"news.b", b"back", b"1")
@@ -203,7 +203,7 @@ async def test_what_is_posted_while_the_socket_is_full_is_sent_later_and_nothing
             await bus.nc.flush()
             node.pause()
             for number in range(32):
-                bus.nc.post("news", b"%d " % number + bytes(500_000))
+                bus.nc.post(b"news", b"%d " % number + bytes(500_000))
             assert bus.nc.pending_data_size
             node.resume()
             await until(lambda: len(taken) == 32)
@@ -211,7 +211,7 @@ async def test_what_is_posted_while_the_socket_is_full_is_sent_later_and_nothing
             node.kill()
             await until(lambda: not bus.is_connected)
             with pytest.raises(ConnectionClosedError):
-                bus.nc.post("news", b"late")
+                bus.nc.post(b"news", b"late")
 
 
 async def test_who_fails_to_take_bytes_does_not_end_the_reading() -> None:
@@ -227,5 +227,5 @@ async def test_who_fails_to_take_bytes_does_not_end_the_reading() -> None:
             await bus.nc.subscribe_to_bytes("news", take)
             await bus.nc.publish("news", b"bad")
             await bus.nc.publish("news", b"bad", headers={"A": "b"})
-            bus.nc.post("news", b"good")
+            bus.nc.post(b"news", b"good")
             await until(lambda: taken == [b"good"])
