@@ -52,6 +52,7 @@ class Connection(Client):
         self._has_written = False
         # The connection, while it is read.
         self._socket: asyncio.Transport | None = None
+        self._lost = ""
 
     async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
         """Subscribes, and has each message taken as it is read: the library's queue and task cost a turn of the loop.
@@ -207,7 +208,13 @@ class Connection(Client):
         else:
             await self._process_op_err(errors.Error(f"nats: {text}"))
 
+    def lost(self) -> str:
+        """Returns the node that the last connection was lost with, as ``host:port``; empty: none was."""
+        return self._lost
+
     async def _attempt_reconnect(self) -> None:
+        if self._current_server is not None:
+            self._lost = self._current_server.uri.netloc
         # Else the library waits until the lost server has taken what is left to send, which may be never.
         self._abort()
         await super()._attempt_reconnect()
@@ -264,12 +271,19 @@ def _rank(cluster: str, node: str) -> bytes:
     return blake2b(f"{cluster} {node}".encode(), digest_size=8).digest()
 
 
-def next_server(cluster: str, servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+def next_server(
+    cluster: str, lost: Callable[[], str], servers: list[Server], _: dict[str, Any]
+) -> tuple[Server, float]:
     """Chooses the node to dial next and the seconds to wait before: any other at once, then with growing waits.
 
-    Of those that refused equally often, it is the one that the cluster prefers, see ``in_order``.
+    Of those that refused equally often, the one that was lost is the last, since one that hangs takes seconds to be
+    found out; of the others, it is the one that the cluster prefers, see ``in_order``.
     """
-    chosen = min(servers, key=lambda server: (server.reconnects, _rank(cluster, server.uri.netloc)))
+    gone = lost()
+    chosen = min(
+        servers,
+        key=lambda server: (server.reconnects, server.uri.netloc == gone, _rank(cluster, server.uri.netloc)),
+    )
     if not chosen.reconnects:
         return chosen, 0.0
     wait = FIRST_WAIT_SECONDS * 2 ** min(chosen.reconnects - 1, _MAX_DOUBLINGS)

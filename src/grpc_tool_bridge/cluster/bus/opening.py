@@ -50,7 +50,7 @@ async def connect(
         ValidationError: The address is not allowed, or a file that the settings name cannot be used.
     """
     check_trust(address, settings)
-    options = _options(address, settings)
+    options = _options(address, settings, connection.lost)
     errors: list[Exception] = []
     is_fatal = asyncio.Event()
 
@@ -109,7 +109,7 @@ def check_trust(address: NatsAddress, settings: Settings) -> None:
         )
 
 
-def _options(address: NatsAddress, settings: Settings) -> dict[str, Any]:
+def _options(address: NatsAddress, settings: Settings, lost: Callable[[], str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "servers": in_order(address.cluster, address.urls),
         "dont_randomize": True,
@@ -118,7 +118,7 @@ def _options(address: NatsAddress, settings: Settings) -> dict[str, Any]:
         "connect_timeout": _CONNECT_SECONDS,
         "reconnect_time_wait": 0.1,
         "max_reconnect_attempts": -1,
-        "reconnect_to_server_handler": partial(next_server, address.cluster),
+        "reconnect_to_server_handler": partial(next_server, address.cluster, lost),
         "ping_interval": _PING_SECONDS,
         "max_outstanding_pings": _PINGS,
         # Nothing is buffered while the connection is down.

@@ -1,6 +1,7 @@
 """The rules of nats-py that are replaced."""
 
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 from urllib.parse import urlparse
 
@@ -21,12 +22,12 @@ def server(name: str, reconnects: int) -> Server:
 
 def test_a_node_that_has_not_refused_yet_is_dialled_at_once_before_any_other() -> None:
     for _ in range(20):
-        chosen, wait = next_server("x", [server("a", 2), server("b", 0), server("c", 1)], {})
+        chosen, wait = next_server("x", str, [server("a", 2), server("b", 0), server("c", 1)], {})
         assert (chosen.uri.hostname, wait) == ("b", 0.0)
 
 
 def test_the_waits_grow_up_to_a_bound() -> None:
-    waits = [next_server("x", [server("a", count)], {})[1] for count in (1, 3, 6, 1_000)]
+    waits = [next_server("x", str, [server("a", count)], {})[1] for count in (1, 3, 6, 1_000)]
     assert 0.05 <= waits[0] <= 0.1
     assert waits[:3] == sorted(waits[:3])
     assert LAST_WAIT_SECONDS / 2 <= waits[-1] <= LAST_WAIT_SECONDS
@@ -39,13 +40,43 @@ def test_all_hubs_of_a_cluster_prefer_the_same_node_and_clusters_differ_in_which
         cluster = f"c{number}"
         orders = [in_order(cluster, [f"nats://{name}:4222" for name in given]) for given in (names, names[::-1])]
         assert orders[0] == orders[1]
-        chosen, _ = next_server(cluster, [server(name, 0) for name in names[::-1]], {})
+        chosen, _ = next_server(cluster, str, [server(name, 0) for name in names[::-1]], {})
         assert chosen.uri.geturl() == orders[0][0]
-        # Without it, the next one is as sure.
-        left = [name for name in names if name != chosen.uri.hostname]
-        assert next_server(cluster, [server(name, 0) for name in left], {})[0].uri.geturl() == orders[0][1]
+        # If it was lost, the next one is as sure.
+        lost = partial(str, chosen.uri.netloc)
+        assert next_server(cluster, lost, [server(name, 0) for name in names], {})[0].uri.geturl() == orders[0][1]
         first[cluster] = orders[0][0]
     assert len(set(first.values())) == len(names)
+
+
+def test_a_node_that_was_lost_is_dialled_again_at_once_if_there_is_no_other() -> None:
+    chosen, wait = next_server("x", lambda: "a:4222", [server("a", 0), server("b", 1)], {})
+    assert (chosen.uri.hostname, wait) == ("a", 0.0)
+
+
+async def test_the_node_that_a_cluster_prefers_is_not_dialled_first_when_it_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with one_node() as one, one_node() as two:
+        nodes = {node.url: node for node in (one, two)}
+        first, second = (nodes[url] for url in in_order("x", nodes))
+        url = f"nats://127.0.0.1:{one.port},127.0.0.1:{two.port}"
+        async with aclosing(await open_bus(url, "x")) as bus:
+            assert bus.nc.connected_url is not None
+            assert bus.nc.connected_url.port == first.port
+            states: list[bool] = []
+            bus.on_state(states.append)
+            tried: list[object] = []
+            connect = bus.nc._connect_to_server
+
+            async def note(chosen: Any) -> None:
+                tried.append(chosen.uri.port)
+                await connect(chosen)
+
+            monkeypatch.setattr(bus.nc, "_connect_to_server", note)
+            first.pause()
+            await until(lambda: states == [False, True])
+            assert tried == [second.port]
 
 
 async def test_what_was_not_sent_before_the_connection_was_lost_is_not_sent_after_it() -> None:

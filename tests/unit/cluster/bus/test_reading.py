@@ -65,11 +65,12 @@ class Rig:
     """A reader with a direct subscription, number 7."""
 
     def __init__(self, early: bytes = b"") -> None:
-        self.socket: Any = Socket()
+        self.socket = Socket()
         self.taken: list[tuple[bytes, bytes, bytes]] = []
+        transport: Any = self.socket
         stream = asyncio.StreamReader()
         stream.feed_data(early)
-        self.reader = NodeReader(self.socket, stream, {7: self.take})
+        self.reader = NodeReader(transport, stream, {7: self.take})
 
     def take(self, subject: bytes, reply: bytes, data: bytes) -> None:
         if data == b"bad":

@@ -89,6 +89,7 @@ async def test_a_flood_of_one_link_waits_for_nats_and_all_of_it_arrives(
 ) -> None:
     monkeypatch.setattr(module, "HIGH_BYTES", 100_000)
     # As if the socket were always full.
+    monkeypatch.setattr(bus.nc, "_socket", None)
     monkeypatch.setattr(bus.nc, "_free_writer", lambda: None)
     (ours, sender), (_, taken) = add(mailbox, "a", "b", accepted=False), add(mailbox, "b", "a", accepted=True)
     was_full = False
