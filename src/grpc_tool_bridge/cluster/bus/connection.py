@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
+from collections.abc import Callable
 from typing import Any
 
 from grpc_tool_bridge.aio.loop_internals import READY
@@ -52,7 +51,6 @@ class Connection(Client):
         self._has_written = False
         # The connection, while it is read.
         self._socket: asyncio.Transport | None = None
-        self._lost = ""
 
     async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
         """Subscribes, and has each message taken as it is read: the library's queue and task cost a turn of the loop.
@@ -208,13 +206,7 @@ class Connection(Client):
         else:
             await self._process_op_err(errors.Error(f"nats: {text}"))
 
-    def lost(self) -> str:
-        """Returns the node that the last connection was lost with, as ``host:port``; empty: none was."""
-        return self._lost
-
     async def _attempt_reconnect(self) -> None:
-        if self._current_server is not None:
-            self._lost = self._current_server.uri.netloc
         # Else the library waits until the lost server has taken what is left to send, which may be never.
         self._abort()
         await super()._attempt_reconnect()
@@ -254,36 +246,9 @@ async def _take_none(_: Msg) -> None:
     """Takes no message: they are taken directly."""
 
 
-def in_order(cluster: str, nodes: Iterable[str]) -> list[str]:
-    """Sorts nodes of NATS by how much a cluster prefers them.
-
-    All hubs of a cluster prefer the same node, since what they say to each other then passes through one node instead
-    of two; clusters differ in which one that is.
-
-    Args:
-        cluster: The name of the cluster of hubs.
-        nodes: Of each, ``host:port``, with or without a scheme.
-    """
-    return sorted(nodes, key=lambda node: _rank(cluster, node.rpartition("/")[2]))
-
-
-def _rank(cluster: str, node: str) -> bytes:
-    return blake2b(f"{cluster} {node}".encode(), digest_size=8).digest()
-
-
-def next_server(
-    cluster: str, lost: Callable[[], str], servers: list[Server], _: dict[str, Any]
-) -> tuple[Server, float]:
-    """Chooses the node to dial next and the seconds to wait before: any other at once, then with growing waits.
-
-    Of those that refused equally often, the one that was lost is the last, since one that hangs takes seconds to be
-    found out; of the others, it is the one that the cluster prefers, see ``in_order``.
-    """
-    gone = lost()
-    chosen = min(
-        servers,
-        key=lambda server: (server.reconnects, server.uri.netloc == gone, _rank(cluster, server.uri.netloc)),
-    )
+def next_server(servers: list[Server], _: dict[str, Any]) -> tuple[Server, float]:
+    """Chooses the node to dial next and the seconds to wait before: any other at once, then with growing waits."""
+    chosen = min(servers, key=lambda server: (server.reconnects, random.random()))  # noqa: S311 - no secret
     if not chosen.reconnects:
         return chosen, 0.0
     wait = FIRST_WAIT_SECONDS * 2 ** min(chosen.reconnects - 1, _MAX_DOUBLINGS)

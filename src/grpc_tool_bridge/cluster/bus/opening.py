@@ -4,11 +4,10 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grpc_tool_bridge.cluster.bus.connection import Connection, NoTlsError, in_order, next_server
+from grpc_tool_bridge.cluster.bus.connection import Connection, NoTlsError, next_server
 from grpc_tool_bridge.cluster.names import Names
 from grpc_tool_bridge.cluster.urls import NatsAddress
 from grpc_tool_bridge.config import Settings
@@ -50,7 +49,7 @@ async def connect(
         ValidationError: The address is not allowed, or a file that the settings name cannot be used.
     """
     check_trust(address, settings)
-    options = _options(address, settings, connection.lost)
+    options = _options(address, settings)
     errors: list[Exception] = []
     is_fatal = asyncio.Event()
 
@@ -109,16 +108,15 @@ def check_trust(address: NatsAddress, settings: Settings) -> None:
         )
 
 
-def _options(address: NatsAddress, settings: Settings, lost: Callable[[], str]) -> dict[str, Any]:
+def _options(address: NatsAddress, settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "servers": in_order(address.cluster, address.urls),
-        "dont_randomize": True,
+        "servers": address.urls,
         "name": settings.hub_name or "hub",
         "inbox_prefix": Names(address.cluster).inboxes,
         "connect_timeout": _CONNECT_SECONDS,
         "reconnect_time_wait": 0.1,
         "max_reconnect_attempts": -1,
-        "reconnect_to_server_handler": partial(next_server, address.cluster, lost),
+        "reconnect_to_server_handler": next_server,
         "ping_interval": _PING_SECONDS,
         "max_outstanding_pings": _PINGS,
         # Nothing is buffered while the connection is down.

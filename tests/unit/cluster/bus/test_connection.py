@@ -1,7 +1,6 @@
 """The rules of nats-py that are replaced."""
 
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 from urllib.parse import urlparse
 
@@ -10,7 +9,7 @@ from nats.aio.client import Server
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
 
-from grpc_tool_bridge.cluster.bus.connection import LAST_WAIT_SECONDS, in_order, next_server
+from grpc_tool_bridge.cluster.bus.connection import LAST_WAIT_SECONDS, next_server
 from support.buses import open_bus
 from support.nats_nodes import one_node
 from support.waiting import soon, turns, until
@@ -22,61 +21,15 @@ def server(name: str, reconnects: int) -> Server:
 
 def test_a_node_that_has_not_refused_yet_is_dialled_at_once_before_any_other() -> None:
     for _ in range(20):
-        chosen, wait = next_server("x", str, [server("a", 2), server("b", 0), server("c", 1)], {})
+        chosen, wait = next_server([server("a", 2), server("b", 0), server("c", 1)], {})
         assert (chosen.uri.hostname, wait) == ("b", 0.0)
 
 
 def test_the_waits_grow_up_to_a_bound() -> None:
-    waits = [next_server("x", str, [server("a", count)], {})[1] for count in (1, 3, 6, 1_000)]
+    waits = [next_server([server("a", count)], {})[1] for count in (1, 3, 6, 1_000)]
     assert 0.05 <= waits[0] <= 0.1
     assert waits[:3] == sorted(waits[:3])
     assert LAST_WAIT_SECONDS / 2 <= waits[-1] <= LAST_WAIT_SECONDS
-
-
-def test_all_hubs_of_a_cluster_prefer_the_same_node_and_clusters_differ_in_which_one_that_is() -> None:
-    names = ["a", "b", "c"]
-    first = {}
-    for number in range(30):
-        cluster = f"c{number}"
-        orders = [in_order(cluster, [f"nats://{name}:4222" for name in given]) for given in (names, names[::-1])]
-        assert orders[0] == orders[1]
-        chosen, _ = next_server(cluster, str, [server(name, 0) for name in names[::-1]], {})
-        assert chosen.uri.geturl() == orders[0][0]
-        # If it was lost, the next one is as sure.
-        lost = partial(str, chosen.uri.netloc)
-        assert next_server(cluster, lost, [server(name, 0) for name in names], {})[0].uri.geturl() == orders[0][1]
-        first[cluster] = orders[0][0]
-    assert len(set(first.values())) == len(names)
-
-
-def test_a_node_that_was_lost_is_dialled_again_at_once_if_there_is_no_other() -> None:
-    chosen, wait = next_server("x", lambda: "a:4222", [server("a", 0), server("b", 1)], {})
-    assert (chosen.uri.hostname, wait) == ("a", 0.0)
-
-
-async def test_the_node_that_a_cluster_prefers_is_not_dialled_first_when_it_was_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with one_node() as one, one_node() as two:
-        nodes = {node.url: node for node in (one, two)}
-        first, second = (nodes[url] for url in in_order("x", nodes))
-        url = f"nats://127.0.0.1:{one.port},127.0.0.1:{two.port}"
-        async with aclosing(await open_bus(url, "x")) as bus:
-            assert bus.nc.connected_url is not None
-            assert bus.nc.connected_url.port == first.port
-            states: list[bool] = []
-            bus.on_state(states.append)
-            tried: list[object] = []
-            connect = bus.nc._connect_to_server
-
-            async def note(chosen: Any) -> None:
-                tried.append(chosen.uri.port)
-                await connect(chosen)
-
-            monkeypatch.setattr(bus.nc, "_connect_to_server", note)
-            first.pause()
-            await until(lambda: states == [False, True])
-            assert tried == [second.port]
 
 
 async def test_what_was_not_sent_before_the_connection_was_lost_is_not_sent_after_it() -> None:

@@ -91,9 +91,6 @@ async def test_a_refusal_is_told_whatever_a_further_try_says() -> None:
     class Refused:
         """A connection that is refused, and tries again before anybody has seen that."""
 
-        def lost(self) -> str:
-            return ""
-
         async def connect(self, *, error_cb: Callable[[Exception], Awaitable[None]], **_: Any) -> None:
             await error_cb(OSError(111, "Connection refused"))
             await error_cb(nats.errors.AuthorizationError())
