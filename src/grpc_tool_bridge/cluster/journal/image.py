@@ -170,7 +170,7 @@ class SessionImage:
             self._hide(variable.name)
             # What it was before is in the chain as it is.
             self.is_due = self._sealing.sealer is not None
-        self._add(Past(variable, previous, variable.secret))
+        self._add(Past(variable, previous, variable.secret), variable.revision, variable.size)
 
     def opened(self, value: any_pb2.Any, name: str, revision: int, *, secret: bool) -> any_pb2.Any | UnreadableValue:
         """Returns a value of the chain as it was before it was sealed; as ``StoreSealing.open``."""
@@ -190,15 +190,15 @@ class SessionImage:
         if self._variables is not None:
             self._variables.pop(change.name, None)
         self.deleted_at = max(self.deleted_at, change.revision)
-        self._add(change)
+        self._add(change, change.revision, change.size)
 
-    def _add(self, change: Past | Change) -> None:
+    def _add(self, change: Past | Change, revision: int, size: int) -> None:
         if self._history is None:
             self._history = deque()
         history, settings = self._history, self._settings
         history.append(change)
-        self._history_bytes += change.size
-        self.revision = max(self.revision, change.revision)
+        self._history_bytes += size
+        self.revision = max(self.revision, revision)
         while len(history) > settings.watch_history or (
             self._history_bytes > settings.watch_history_bytes and len(history) > 1
         ):
