@@ -26,6 +26,8 @@ class RequestContext:
         peer: The connection that the request came by, if tools can be called back over it; else None.
         principal: Who sent it, as the authenticator says; None: the hub does not authenticate.
         asker: Asks the sender the tool's questions; None: the sender cannot answer.
+        source: Where it came from: the edge and the peer's address, such as "rpc ipv4:127.0.0.1:4711"; empty: from this
+            process.
         admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
     """
 
@@ -36,6 +38,7 @@ class RequestContext:
     peer: Any = None
     principal: Principal | None = None
     asker: Asker | None = None
+    source = ""
     admitted = False
 
     def __init__(
@@ -48,6 +51,7 @@ class RequestContext:
         size: int = 0,
         principal: Principal | None = None,
         asker: Asker | None = None,
+        source: str = "",
     ) -> None:
         self.deadline = deadline
         self.parent = parent
@@ -57,11 +61,18 @@ class RequestContext:
         self.principal = principal
         if asker is not None:
             self.asker = asker
+        if source:
+            self.source = source
 
     def within(self, deadline: float | None, *, admitted: bool = False) -> "RequestContext":
         """Returns the context of a request within this one, with its own deadline and without the payload."""
         made = RequestContext(
-            deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal, asker=self.asker
+            deadline=deadline,
+            parent=self.parent,
+            peer=self.peer,
+            principal=self.principal,
+            asker=self.asker,
+            source=self.source,
         )
         made.size, made.admitted = 0 if admitted else self.size, admitted
         return made
