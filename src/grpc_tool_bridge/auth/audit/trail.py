@@ -383,7 +383,8 @@ def _who(principal: Principal | None, source: str) -> str:
 
 def _head(action: str, who: str, session_id: str, tool_id: str, more: str = "") -> str:
     """Returns the fields of a call's line up to the digest of its arguments."""
-    return f'"event":"call","action":"{action}",{who},"session":{_json(session_id)},"tool":{_json(tool_id)}{more},"digest":"'
+    session, tool = _json(session_id), _json(tool_id)
+    return f'"event":"call","action":"{action}",{who},"session":{session},"tool":{tool}{more},"digest":"'
 
 
 def _more(call: HubCall, request: Any) -> str:
