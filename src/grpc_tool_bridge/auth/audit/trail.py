@@ -56,26 +56,9 @@ _ACTIONS: dict[type[Any], str] = {
 }
 
 
-class Note:
-    """What is known of a call when it is opened.
-
-    Args:
-        who: The fields that say who makes it, and from where.
-        head: The fields up to its digest.
-        digest: Of its arguments: as text, or not made yet.
-        tail: The fields after the digest.
-
-    Attributes:
-        who, head, digest, tail: As given.
-    """
-
-    __slots__ = ("digest", "head", "tail", "who")
-
-    def __init__(self, who: str, head: str, digest: str | Digest, tail: str) -> None:
-        self.who = who
-        self.head = head
-        self.digest = digest
-        self.tail = tail
+# What is known of a call when it is opened: the fields that say who makes it, and from where; the fields up to its
+# digest; the digest of its arguments, as text or not made yet; and the fields after it. A tuple is made soonest.
+Note = tuple[str, str, str | Digest, str]
 
 
 class AuditTrail:
@@ -162,14 +145,13 @@ class AuditTrail:
         digest = self._digest.copy()
         digest.update(plain_arguments(data, place))
         tail = "" if self._arguments is None else self._arguments.arguments(pb.ToolCallItem.FromString(data), tool.spec)
-        return Note(known[1], known[2], digest.hexdigest(), tail)
+        return known[1], known[2], digest.hexdigest(), tail
 
     def ended_directly(self, note: Note, duration_us: int, answer: Any) -> None:
         """Writes the line of a call of the usual form that succeeded; its answer is bytes."""
         result = "" if self._results is None else self._results.result(result_of(answer))
-        self._put(
-            f'"time":"{self._clock.now()}",{note.head}{note.digest}"{note.tail},"outcome":"ok","us":{duration_us}{result}'
-        )
+        _, head, digest, tail = note
+        self._put(f'"time":"{self._clock.now()}",{head}{digest}"{tail},"outcome":"ok","us":{duration_us}{result}')
 
     def _remember(
         self, session: Session, tool: RegisteredTool, principal: Principal | None, source: str
@@ -202,17 +184,17 @@ class AuditTrail:
                 pass
             request = pb.ToolCallRequest.FromString(request)
         above: Note | None = call.parent.audited if call.parent is not None else None
-        who = above.who if above is not None else _who(_sender(context), context.source)
+        who = above[0] if above is not None else _who(_sender(context), context.source)
         action = "create_agent" if request is None else _ACTIONS.get(type(request), "call")
         head = _head(action, who, call.session.id, tool.id, _more(call, request))
-        return Note(who, head, self._digest_of(request), self._arguments_of(request, tool))
+        return who, head, self._digest_of(request), self._arguments_of(request, tool)
 
     def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
         """Writes the line of a call that was noted; arguments as for ``CallObserver.ended``."""
         note: Note | None = call.audited
         if note is None:
             return
-        tail = note.tail
+        _, head, digest, tail = note
         if call.request_id or not ok:
             tail += f',"id":{_json(call.identify())}'
         if call.rule:
@@ -223,7 +205,7 @@ class AuditTrail:
                 tail += self._results.result(result_of(outcome))
         else:
             tail += _failed(error_of(outcome), duration_us)
-        self._write(note.head, note.digest, tail)
+        self._write(head, digest, tail)
 
     def unopened(
         self,
@@ -251,7 +233,7 @@ class AuditTrail:
             return
         parent: HubCall | None = context.parent if isinstance(context.parent, HubCall) else None
         above: Note | None = parent.audited if parent is not None else None
-        who = above.who if above is not None else _who(_sender(context), context.source)
+        who = above[0] if above is not None else _who(_sender(context), context.source)
         named = getattr(request, "tool_id", "") or getattr(request, "agent_id", "")
         more = "" if parent is None else _via(parent)
         head = _head(_ACTIONS.get(type(request), "call"), who, session_id, named, more)
