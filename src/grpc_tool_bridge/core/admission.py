@@ -346,7 +346,7 @@ class Admission:
             tool: Its tool.
             permits: The permits that it acquired.
             opened_at: When it was opened, on the monotonic clock.
-            note: From ``Audit.opened_directly``; None: there is no audit trail.
+            note: The arguments of ``Audit.opened_directly``; None: there is no audit trail.
             answer: Its answer.
         """
         now, metrics = time.monotonic(), tool.metrics

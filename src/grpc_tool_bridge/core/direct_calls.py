@@ -94,8 +94,8 @@ class DirectCalls:
         if bound is None:
             return None
         context.payload = b""
-        sample, audit = self._admission.sample, self._admission.audit
-        note = None if audit is None else audit.opened_directly(context, session, tool, data, place)
+        sample = self._admission.sample
+        note = None if self._admission.audit is None else (context, session.id, tool, data, place)
         announce = None
         if sample is not None and not sample.leaves_out(session.id, opened_at):
             announce = partial(self._announce, session, tool, bound, deadline, opened_at, data, note)
@@ -151,10 +151,10 @@ class DirectCalls:
     def make_call(
         self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float, note: Any = None
     ) -> HubCall:
-        """See ``Owner``; ``note`` is what the audit trail knows of it."""
+        """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``."""
         call = HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
-        if note is not None:
-            call.audited = note
+        if note is not None and self._admission.audit is not None:
+            call.audited = self._admission.audit.opened_directly(*note)
         return call
 
     def acquire(self, call: HubCall) -> Awaitable[Permits]:

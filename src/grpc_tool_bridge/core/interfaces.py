@@ -182,19 +182,25 @@ class Audit(Protocol):
         """
         ...
 
-    def opened_directly(self, context: RequestContext, session: Any, tool: Any, data: bytes, place: int) -> Any:
-        """Returns a note of a call that has no Call.
+    def opened_directly(self, context: RequestContext, session_id: str, tool: Any, data: bytes, place: int) -> Any:
+        """Returns a note of a call of the usual form, which becomes its ``audited``.
 
         Args:
             context: The context of its request.
-            session: Its session.
+            session_id: Its session.
             tool: Its tool.
             data: Its request.
             place: Where its arguments begin.
         """
 
-    def ended_directly(self, note: Any, duration_us: int, answer: Any) -> None:
-        """Writes the line of a call that has no Call and succeeded: its note, its duration, its answer as bytes."""
+    def ended_directly(self, note: tuple[RequestContext, str, Any, bytes, int], duration_us: int, answer: Any) -> None:
+        """Writes the line of a call that has no Call and succeeded.
+
+        Args:
+            note: The arguments of ``opened_directly``.
+            duration_us: Its duration in microseconds.
+            answer: Its answer, as bytes.
+        """
 
     def opened(self, call: Any, context: RequestContext, request: Any) -> Any:
         """Returns a note of a call that is counted, which becomes its ``audited``; ``request`` as for ``started``."""

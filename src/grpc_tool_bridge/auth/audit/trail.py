@@ -1,10 +1,10 @@
 """The audit trail of a hub: what is written of each call and of each decision."""
 
-import json
 import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from time import time_ns
 from typing import Any
 
 from grpc_tool_bridge.auth.audit.arguments import (
@@ -20,24 +20,28 @@ from grpc_tool_bridge.auth.audit.files import Rotation
 from grpc_tool_bridge.auth.audit.keys import AuditKeys, read_keys
 from grpc_tool_bridge.auth.audit.sinks import Sink, make_sink, read_target
 from grpc_tool_bridge.auth.audit.tails import Tail
+from grpc_tool_bridge.auth.audit.usual import (
+    UsualLines,
+    UsualNote,
+    head_fields,
+    json_text,
+    sender_of,
+    who_fields,
+)
 from grpc_tool_bridge.auth.audit.values import AuditedValues
-from grpc_tool_bridge.auth.audit.writer import AuditWriter
+from grpc_tool_bridge.auth.audit.writer import LARGE_CHARS, AuditWriter
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.audit_choices import OnAuditFailure
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.infos import CANCELLED, MAX_VALUE_BYTES, error_of, result_of
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
-from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.errors import ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import Principal
-from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.values.call_bytes import UNREADABLE, read_names
 
-# Beginnings of lines that are remembered, by who calls what.
-MAX_HEADS = 10_000
 # Calls above a nested one that its line names.
 MAX_VIA = 32
 
@@ -76,20 +80,28 @@ class AuditTrail:
         self._keys = keys
         self._hub_name = hub_name or settings.hub_name or ""
         chain = Chain(keys)
-        self._writer = AuditWriter(sink, chain, sync=settings.audit_sync, refuse=refuse, begins=self._first_fields)
+        self._writer = AuditWriter(
+            sink,
+            chain,
+            sync=settings.audit_sync,
+            refuse=refuse,
+            begins=self._first_fields,
+            # Not the one of the loop: it remembers.
+            usual=UsualLines(keys).fields,
+        )
         self._put = self._writer.put
         self._clock = Clock()
         self._digest = empty_digest(keys)
         values = AuditedValues(settings.record_redact, settings.record_redact_patterns, sink.most_value_chars)
         self._arguments = values if settings.audit_arguments else None
         self._results = values if settings.audit_results else None
-        # By session, tool, principal and source: the principal, who it is, and the beginning of its lines.
-        self._heads: dict[tuple[str, str, int, str], tuple[Principal | None, str, str]] = {}
+        self._only_digests = not settings.audit_arguments and not settings.audit_results
+        self._usual = UsualLines(keys)
 
     def _first_fields(self, tail: Tail | None) -> str:
         after = "null" if tail is None else tail.fields()
         return (
-            f'"hub":{_json(self._hub_name)},"pid":{os.getpid()},"version":{_json(version(_DISTRIBUTION))},'
+            f'"hub":{json_text(self._hub_name)},"pid":{os.getpid()},"version":{json_text(version(_DISTRIBUTION))},'
             f'"key":"{self._keys.name}","after":{after}'
         )
 
@@ -135,34 +147,23 @@ class AuditTrail:
     # ----------------------------------------------------------------------------------------------- usual calls
 
     def opened_directly(
-        self, context: RequestContext, session: Session, tool: RegisteredTool, data: bytes, place: int
+        self, context: RequestContext, session_id: str, tool: RegisteredTool, data: bytes, place: int
     ) -> Note:
-        """Notes a call of the usual form; arguments as for ``DirectCalls.run``."""
-        principal, source = _sender(context), context.source
-        known = self._heads.get((session.id, tool.id, id(principal), source))
-        if known is None:
-            known = self._remember(session, tool, principal, source)
+        """Notes a call of the usual form; arguments as for ``Audit.opened_directly``."""
+        who, head = self._usual.head(context, session_id, tool.id)
         digest = self._digest.copy()
         digest.update(plain_arguments(data, place))
         tail = "" if self._arguments is None else self._arguments.arguments(pb.ToolCallItem.FromString(data), tool.spec)
-        return known[1], known[2], digest.hexdigest(), tail
+        return who, head, digest.hexdigest(), tail
 
-    def ended_directly(self, note: Note, duration_us: int, answer: Any) -> None:
+    def ended_directly(self, note: UsualNote, duration_us: int, answer: Any) -> None:
         """Writes the line of a call of the usual form that succeeded; its answer is bytes."""
+        if self._only_digests and len(note[3]) <= LARGE_CHARS:
+            self._put((time_ns(), note, duration_us))
+            return
+        _, head, digest, tail = self.opened_directly(*note)
         result = "" if self._results is None else self._results.result(result_of(answer))
-        _, head, digest, tail = note
         self._put(f'"time":"{self._clock.now()}",{head}{digest}"{tail},"outcome":"ok","us":{duration_us}{result}')
-
-    def _remember(
-        self, session: Session, tool: RegisteredTool, principal: Principal | None, source: str
-    ) -> tuple[Principal | None, str, str]:
-        if len(self._heads) >= MAX_HEADS:
-            self._heads.clear()
-        who = _who(principal, source)
-        # The principal stays as long as its id stands for it.
-        known = (principal, who, _head("call", who, session.id, tool.id))
-        self._heads[session.id, tool.id, id(principal), source] = known
-        return known
 
     # ------------------------------------------------------------------------------------------------- any calls
 
@@ -179,14 +180,14 @@ class AuditTrail:
             try:
                 _, _, place = read_names(request)
                 if call.parent is None and call.origin is None:
-                    return self.opened_directly(context, call.session, tool, request, place)
+                    return self.opened_directly(context, call.session.id, tool, request, place)
             except UNREADABLE:
                 pass
             request = pb.ToolCallRequest.FromString(request)
         above: Note | None = call.parent.audited if call.parent is not None else None
-        who = above[0] if above is not None else _who(_sender(context), context.source)
+        who = above[0] if above is not None else who_fields(sender_of(context), context.source)
         action = "create_agent" if request is None else _ACTIONS.get(type(request), "call")
-        head = _head(action, who, call.session.id, tool.id, _more(call, request))
+        head = head_fields(action, who, call.session.id, tool.id, _more(call, request))
         return who, head, self._digest_of(request), self._arguments_of(request, tool)
 
     def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
@@ -196,9 +197,9 @@ class AuditTrail:
             return
         _, head, digest, tail = note
         if call.request_id or not ok:
-            tail += f',"id":{_json(call.identify())}'
+            tail += f',"id":{json_text(call.identify())}'
         if call.rule:
-            tail += f',"rule":{_json(call.rule)}'
+            tail += f',"rule":{json_text(call.rule)}'
         if ok:
             tail += f',"outcome":"ok","us":{duration_us}'
             if self._results is not None:
@@ -233,13 +234,13 @@ class AuditTrail:
             return
         parent: HubCall | None = context.parent if isinstance(context.parent, HubCall) else None
         above: Note | None = parent.audited if parent is not None else None
-        who = above[0] if above is not None else _who(_sender(context), context.source)
+        who = above[0] if above is not None else who_fields(sender_of(context), context.source)
         named = getattr(request, "tool_id", "") or getattr(request, "agent_id", "")
         more = "" if parent is None else _via(parent)
-        head = _head(_ACTIONS.get(type(request), "call"), who, session_id, named, more)
+        head = head_fields(_ACTIONS.get(type(request), "call"), who, session_id, named, more)
         tail = self._arguments_of(request, None)
         if request_id:
-            tail += f',"id":{_json(request_id)}'
+            tail += f',"id":{json_text(request_id)}'
         if error is None:
             tail += f',"outcome":"kept","us":{duration_us}'
         else:
@@ -315,12 +316,12 @@ class AuditTrail:
             self._writer.lost += 1
             return
         text = (
-            f'"time":"{self._clock.now()}","event":"decision",{_who(principal, peer)},"action":{_json(action)},'
-            f'"resource":{_json(resource)},"allowed":{"true" if allowed else "false"}'
+            f'"time":"{self._clock.now()}","event":"decision",{who_fields(principal, peer)},'
+            f'"action":{json_text(action)},"resource":{json_text(resource)},"allowed":{"true" if allowed else "false"}'
         )
         for name, value in (("session", session_id), ("rule", rule), ("reason", reason)):
             if value:
-                text += f',"{name}":{_json(value)}'
+                text += f',"{name}":{json_text(value)}'
         self._put(text)
 
 
@@ -343,32 +344,6 @@ def make_trail(settings: Settings, *, hub_name: str = "", warn: Callable[[str], 
     return AuditTrail(sink, read_keys(Path(settings.audit_key_file), warn=warn), settings, hub_name=hub_name)
 
 
-def _sender(context: RequestContext) -> Principal | None:
-    """Returns who sent a request; the fast path leaves that to the link."""
-    if context.principal is not None or context.peer is None:
-        return context.principal
-    sender: Principal | None = getattr(context.peer, "principal", None)
-    return sender
-
-
-def _json(text: str) -> str:
-    """Returns a text as JSON, in ASCII; nothing that a line names has to be longer than a name."""
-    return json.dumps(text if len(text) <= MAX_NAME_CHARS else f"{text[:MAX_NAME_CHARS]}…")
-
-
-def _who(principal: Principal | None, source: str) -> str:
-    who = "null"
-    if principal is not None:
-        who = f'{{"name":{_json(principal.name)},"method":{_json(principal.method)}}}'
-    return f'"who":{who},"peer":{_json(source or "this process")}'
-
-
-def _head(action: str, who: str, session_id: str, tool_id: str, more: str = "") -> str:
-    """Returns the fields of a call's line up to the digest of its arguments."""
-    session, tool = _json(session_id), _json(tool_id)
-    return f'"event":"call","action":"{action}",{who},"session":{session},"tool":{tool}{more},"digest":"'
-
-
 def _more(call: HubCall, request: Any) -> str:
     """Returns the fields that only some calls have."""
     more = ',"batch":true' if type(request) is pb.ToolCallItem else ""
@@ -386,8 +361,8 @@ def _via(parent: HubCall) -> str:
     while above is not None and len(names) < MAX_VIA:
         names.append(f"{'agent' if above.run_id else 'tool'}:{above.tool.id}")
         above = above.parent
-    via = ",".join(map(_json, reversed(names)))
-    return f',"parent":{_json(parent.identify())},"via":[{via}]'
+    via = ",".join(map(json_text, reversed(names)))
+    return f',"parent":{json_text(parent.identify())},"via":[{via}]'
 
 
 def _failed(error: pb.ErrorInfo, duration_us: int, *, refused: bool = False) -> str:
@@ -395,5 +370,5 @@ def _failed(error: pb.ErrorInfo, duration_us: int, *, refused: bool = False) -> 
     kind = error.type or CANCELLED
     outcome = "refused" if refused else "cancelled" if kind == CANCELLED else "error"
     rule = error.details.get("rule", "")
-    more = f',"rule":{_json(rule)}' if rule else ""
-    return f',"outcome":"{outcome}","error":{_json(kind)}{more},"us":{duration_us}'
+    more = f',"rule":{json_text(rule)}' if rule else ""
+    return f',"outcome":"{outcome}","error":{json_text(kind)}{more},"us":{duration_us}'

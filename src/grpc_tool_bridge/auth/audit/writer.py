@@ -11,6 +11,7 @@ from typing import Protocol
 from grpc_tool_bridge.auth.audit.chain import Chain
 from grpc_tool_bridge.auth.audit.sinks import Sink
 from grpc_tool_bridge.auth.audit.tails import Tail
+from grpc_tool_bridge.auth.audit.usual import UsualCall
 from grpc_tool_bridge.config.audit_choices import AuditSync
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 
@@ -55,6 +56,7 @@ class AuditWriter:
         sync: When it waits for the disk.
         refuse: Whether calls are refused while lines cannot be written; if not, lines are lost.
         begins: Returns the fields of the first line, by how what was there before ends.
+        usual: Returns the fields of the line of a usual call; called in the thread.
 
     Attributes:
         refuses: Whether calls are to be refused now.
@@ -65,7 +67,14 @@ class AuditWriter:
     """
 
     def __init__(
-        self, sink: Sink, chain: Chain, *, sync: AuditSync, refuse: bool, begins: Callable[[Tail | None], str]
+        self,
+        sink: Sink,
+        chain: Chain,
+        *,
+        sync: AuditSync,
+        refuse: bool,
+        begins: Callable[[Tail | None], str],
+        usual: Callable[[UsualCall], str],
     ) -> None:
         self.refuses = False
         self.lost = self.failures = self.written = 0
@@ -75,7 +84,8 @@ class AuditWriter:
         self._sync = sync
         self._refuse = refuse
         self._begins = begins
-        self._queue: deque[str | LateLine] = deque()
+        self._usual = usual
+        self._queue: deque[str | UsualCall | LateLine] = deque()
         # Bytes of large lines that were given, counted in the loop, and that were taken, counted in the thread.
         self._given = self._taken = 0
         # Of ``lost``, what a line of the trail tells.
@@ -99,8 +109,8 @@ class AuditWriter:
 
     # --------------------------------------------------------------------------------------------- in the loop
 
-    def put(self, line: str | LateLine) -> None:
-        """Takes the fields of a line, without ``seq``, as ASCII."""
+    def put(self, line: str | UsualCall | LateLine) -> None:
+        """Takes the fields of a line, without ``seq``, as ASCII; or what they are made of."""
         queue = self._queue
         if len(queue) >= MAX_LINES or self._given - self._taken > MAX_LARGE_BYTES:
             if not self._refuse or len(queue) >= 2 * MAX_LINES:
@@ -108,10 +118,8 @@ class AuditWriter:
                 return
             # Calls that run have their lines yet; further ones are refused.
             self.refuses = True
-        if type(line) is not str:
-            self._given += line.size  # type: ignore[union-attr]  # mypy does not narrow by ``type() is not``
-        elif len(line) > LARGE_CHARS:
-            self._given += len(line)
+        if not isinstance(line, tuple):
+            self._given += _weight(line)
         queue.append(line)
         if self._idle:
             self._idle = False
@@ -222,17 +230,17 @@ class AuditWriter:
 
     def _take(self) -> None:
         """Makes lines of what waits, at most ``MAX_BATCH``."""
-        queue, bodies = self._queue, []
+        queue, usual = self._queue, self._usual
+        bodies: list[str] = []
         for _ in range(min(len(queue), MAX_BATCH)):
-            line: str | LateLine | None = queue.popleft()
-            if type(line) is not str:
-                self._taken += line.size  # type: ignore[union-attr]  # as above
-                line = line.write()  # type: ignore[union-attr]  # as above
-                if line is None:
-                    continue
-            elif len(line) > LARGE_CHARS:
-                self._taken += len(line)
-            bodies.append(line)
+            line = queue.popleft()
+            if isinstance(line, tuple):
+                bodies.append(usual(line))
+                continue
+            self._taken += _weight(line)
+            body = line if isinstance(line, str) else line.write()
+            if body is not None:
+                bodies.append(body)
         lines = self._chain.lines(bodies)
         lost = self.lost
         if lost > self._told:
@@ -303,6 +311,13 @@ class AuditWriter:
             f"what must be audited is refused, since the audit trail cannot be written: {why}",
             details={"retry_after": "1"},
         )
+
+
+def _weight(line: str | LateLine) -> int:
+    """Returns the bytes that a line counts for, if it is large."""
+    if isinstance(line, str):
+        return len(line) if len(line) > LARGE_CHARS else 0
+    return line.size
 
 
 def _text(error: OSError) -> str:
