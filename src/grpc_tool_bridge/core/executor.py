@@ -358,9 +358,8 @@ class Executor:
         duration_us = (time.perf_counter_ns() - began) // 1_000
         if not answer.success:
             request_id = request_id if call is None else call.identify()
-            self._note_failed(
-                request, answer, context, session_id, request_id, duration_us, was_counted=call is not None
-            )
+            counted = call is not None
+            self._note_failed(request, answer, context, session_id, request_id, duration_us, was_counted=counted)
         set_duration(answer.metrics, duration_us)
         return answer
 

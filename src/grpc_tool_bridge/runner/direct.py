@@ -28,7 +28,7 @@ P = TypeVar("P")
 MAX_BYTES = SLOW_BYTES
 
 # Returns the Call of a call that is told of from its start.
-Opens = Callable[[], Call] | None
+Open = Callable[[], Call] | None
 # The arguments by position and by name.
 Bound = tuple[Sequence[Any], Mapping[str, Any]]
 # Serialized, or as a message.
@@ -90,14 +90,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
 
     @types.coroutine
     def run(
-        self,
-        session: S_contra,
-        tool: T_contra,
-        bound: Bound,
-        deadline: float,
-        opened_at: float,
-        opens: Opens = None,
-        note: Any = None,
+        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float, opens: Open, note: Any
     ) -> Generator[Any, Any, Answer]:
         """Runs a call.
 
@@ -135,8 +128,6 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 except StopIteration as result:
                     value = result.value
                 else:
-                    if forks.process.ends:
-                        forks.end()
                     call = self._made(session, tool, bound, deadline, opened_at, note)
                     value = yield from call.resume(work, waits_for)
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
@@ -162,6 +153,8 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float, note: Any
     ) -> Call:
         """Returns the Call of a call, with the arguments that a list of the running calls shows."""
+        if forks.process.ends:
+            forks.end()
         call = self._owner.make_call(session, tool, deadline, opened_at, note)
         call.prepared = bound
         return call

@@ -205,7 +205,7 @@ class ToolService:
         if bound is None:
             return None
         context.payload = b""
-        return self._direct.run(session_id, named, bound, end, now)
+        return self._direct.run(session_id, named, bound, end, now, None, None)
 
     def enter(self, session_id: str, named: _ToolName) -> tuple[()]:
         """See ``direct.Owner``: the hub has admitted the call."""

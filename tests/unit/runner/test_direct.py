@@ -88,7 +88,7 @@ class Owner:
     def run(self, function: Any, *args: Any, seconds: float = 60.0) -> Any:
         """Returns the coroutine of a call."""
         now = time.monotonic()
-        return self.direct.run(self.session, Named(function), (args, {}), now + seconds, now)
+        return self.direct.run(self.session, Named(function), (args, {}), now + seconds, now, None, None)
 
     async def answer(self, function: Any, *args: Any, seconds: float = 60.0) -> ToolCallResponse:
         """Runs a call in this task; returns its answer."""
