@@ -71,10 +71,10 @@ def settings_in(place: Path, **settings: Any) -> Settings:
 
 @asynccontextmanager
 async def linked(place: Path, **settings: Any) -> AsyncIterator[tuple[BridgeServer, GRPCToolBridge]]:
-    async with BridgeServer(tools=TOOLS, settings=settings_in(place, token="word", **settings)) as server:
-        async with GRPCToolBridge(server.address, token="word") as bridge:
-            await bridge.initialize("s")
-            yield server, bridge
+    server = BridgeServer(tools=TOOLS, settings=settings_in(place, token="word", **settings))
+    async with server, GRPCToolBridge(server.address, token="word") as bridge:
+        await bridge.initialize("s")
+        yield server, bridge
 
 
 def checked(place: Path) -> Report:
@@ -139,11 +139,11 @@ async def test_large_arguments_have_a_digest(place: Path) -> None:
     async def size(data: bytes) -> int:
         return len(data)
 
-    async with BridgeServer(tools=[size], settings=settings_in(place)) as server:
-        async with GRPCToolBridge(server.address) as bridge:
-            await bridge.initialize()
-            for byte in (b"a", b"a", b"b"):
-                assert await bridge.call_tool("size", byte * 1_000_000) == 1_000_000
+    server = BridgeServer(tools=[size], settings=settings_in(place))
+    async with server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        for byte in (b"a", b"a", b"b"):
+            assert await bridge.call_tool("size", byte * 1_000_000) == 1_000_000
     first, second, other = [line["digest"] for line in calls(place)]
     assert first == second != other
 
@@ -189,7 +189,9 @@ async def test_calls_that_are_forwarded_to_a_worker_have_their_lines(place: Path
 
 async def test_a_plain_rpc_and_a_call_of_this_process_say_where_they_came_from(place: Path) -> None:
     async with linked(place) as (server, _):
-        async with ToolBridge(ToolBridgeClient(RpcTransport(Connection(address=server.address, token="word")))) as plain:
+        async with ToolBridge(
+            ToolBridgeClient(RpcTransport(Connection(address=server.address, token="word")))
+        ) as plain:
             await plain.initialize("s")
             await plain.call_tool("add", 1)
         async with server.bridge() as local:

@@ -67,6 +67,14 @@ async def opened(
         await soon(writer.aclose())
 
 
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
 def check(path: Path) -> tuple[bool, int, int]:
     """Returns whether a trail is intact, its lines and those that it says were lost."""
     report = TrailCheck(KEYS).check(files_of(path))
@@ -83,7 +91,7 @@ async def test_what_is_given_is_written_in_order_and_ended(path: Path) -> None:
         for number in range(5_000):
             writer.put(line(number))
     assert check(path)[0]
-    text = path.read_text()
+    text = read(path).decode()
     places = [text.index(line(number)) for number in (0, 1, 2_500, 4_999)]
     assert places == sorted(places)
     assert '"event":"checkpoint"' in text
@@ -180,15 +188,15 @@ async def test_the_next_life_goes_on_in_the_same_file_and_names_the_line_before(
     report = TrailCheck(KEYS).check([path])
     assert not report.findings
     assert len(report.chains) == 2
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:2] + lines[3:]))
+    lines = read(path).splitlines(keepends=True)
+    write(path, b"".join(lines[:2] + lines[3:]))
     assert "cut off" in TrailCheck(KEYS).check([path]).findings[-1].text
 
 
 async def test_what_a_crash_has_left_of_a_line_stays_and_is_explained(path: Path) -> None:
     async with opened(AuditFile(path, Rotation())) as writer:
         writer.put(line(1))
-    path.write_bytes(path.read_bytes()[:-30])
+    write(path, read(path)[:-30])
     async with opened(AuditFile(path, Rotation())) as writer:
         writer.put(line(1))
     report = TrailCheck(KEYS).check([path])
