@@ -23,6 +23,7 @@ from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.server import BridgeServer
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.stubs import RpcTransport
+from integration.agent_runtime import SIGNATURE, ObedientAgents
 from support.waiting import soon, until
 
 
@@ -185,6 +186,29 @@ async def test_calls_that_are_forwarded_to_a_worker_have_their_lines(place: Path
         with pytest.raises(ToolBridgeError):
             await bridge.call_tool("remote", "x")
     assert ways(place) == [("call", "remote", "ok"), ("call", "remote", "error")]
+
+
+async def test_an_agent_its_run_and_its_calls_have_their_lines(place: Path) -> None:
+    async with linked(place) as (server, bridge), ToolWorker(server.address, agents=ObedientAgents(), token="word"):
+        agent_id = await bridge.create_react_agent(SIGNATURE)
+        asked = {"agent_id": agent_id, "input": {"call": "add", "arguments": {"a": 1}}}
+        await soon(_read(bridge.execute_agent_streaming(asked)))
+        with pytest.raises(ToolBridgeError):
+            await soon(_read(bridge.execute_agent_streaming({**asked, "agent_id": "nobody"})))
+    assert ways(place) == [
+        ("create_agent", agent_id, "ok"),
+        ("call", "add", "ok"),
+        ("run", agent_id, "ok"),
+        ("run", "nobody", "refused"),
+    ]
+    created, nested, run, _ = calls(place)
+    assert nested["via"] == [f"agent:{agent_id}"]
+    assert nested["parent"] == run["id"]
+    assert nested["who"] == run["who"] == created["who"] == {"name": "token", "method": "token"}
+
+
+async def _read(chunks: AsyncIterator[Any]) -> list[Any]:
+    return [chunk async for chunk in chunks]
 
 
 async def test_a_plain_rpc_and_a_call_of_this_process_say_where_they_came_from(place: Path) -> None:
