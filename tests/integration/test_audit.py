@@ -24,6 +24,7 @@ from grpc_tool_bridge.server import BridgeServer
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.stubs import RpcTransport
 from integration.agent_runtime import SIGNATURE, ObedientAgents
+from support.joined_hubs import joined_hubs
 from support.waiting import soon, until
 
 
@@ -205,6 +206,32 @@ async def test_an_agent_its_run_and_its_calls_have_their_lines(place: Path) -> N
     assert nested["via"] == [f"agent:{agent_id}"]
     assert nested["parent"] == run["id"]
     assert nested["who"] == run["who"] == created["who"] == {"name": "token", "method": "token"}
+
+
+async def test_a_call_that_runs_at_another_hub_has_a_line_at_each(tmp_path: Path) -> None:
+    places = {name: tmp_path / name for name in ("a", "b")}
+    for folder in places.values():
+        folder.mkdir()
+        make_key(folder / "key")
+    audited = {
+        name: {"audit": f"file:{folder}/audit.log", "audit_key_file": folder / "key"} for name, folder in places.items()
+    }
+    async with joined_hubs(a=audited["a"], b={"tools": [add, in_thread, count, fails], **audited["b"]}) as (a, _):
+        await a.knows("add", "in_thread", "count", "fails")
+        async with a.open_bridge() as bridge:
+            await bridge.initialize("s")
+            await bridge.call_tool("add", 1)
+            await bridge.call_tool("in_thread", 1)
+            assert [value async for value in bridge.stream_tool("count", 2)] == [0, 1]
+            with pytest.raises(ToolBridgeError):
+                await bridge.call_tool("fails", 1)
+    expected = [
+        ("call", "add", "ok"),
+        ("call", "in_thread", "ok"),
+        ("stream", "count", "ok"),
+        ("call", "fails", "error"),
+    ]
+    assert [ways(folder) for folder in places.values()] == [expected, expected]
 
 
 async def _read(chunks: AsyncIterator[Any]) -> list[Any]:
