@@ -198,12 +198,18 @@ class Hub:
             StoreError: The store cannot be used.
         """
         async with self._restoring:
-            if self.admission.audit is not None:
-                await self.admission.audit.open()
+            audit = self.admission.audit
+            if audit is not None:
+                await audit.open()
             if self.durable is None or self.store.durable is not None:
                 return
             began = time.monotonic()
-            state = await self.durable.open(self.settings)
+            try:
+                state = await self.durable.open(self.settings)
+            except BaseException:
+                if audit is not None:
+                    await audit.aclose()
+                raise
             try:
                 restore(state, self.durable, self.store, self.registry, self.agents)
                 # A store that is full serves what it has, and is told again later.

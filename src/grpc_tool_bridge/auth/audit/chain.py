@@ -91,9 +91,14 @@ class Chain:
         self.id = secrets.token_hex(8)
         self.seq = 0
         self.last = FIRST
+        self._keys = keys
         self._clock = Clock()
         self._signing = keys.checkpoints
         self._empty = hashlib.blake2b(key=keys.lines, digest_size=MAC_BYTES)
+
+    def another(self) -> "Chain":
+        """Returns another chain with the same keys."""
+        return Chain(self._keys)
 
     def lines(self, bodies: Iterable[str]) -> list[bytes]:
         """Makes lines.

@@ -160,6 +160,10 @@ class AuditWriter:
     # ------------------------------------------------------------------------------------------- in the thread
 
     def _open(self) -> None:
+        if self._chain.seq:
+            # It was closed.
+            self._chain = self._chain.another()
+        self._closing.clear()
         try:
             tail = self._sink.open()
         except OSError as error:

@@ -224,3 +224,14 @@ async def test_the_disk_is_waited_for_as_the_setting_says(path: Path, sync: Audi
             writer.put(line(number))
             await until(lambda: not len(writer))
     assert sink.synced >= least if sync is AuditSync.ALWAYS else sink.synced == least
+
+
+async def test_a_writer_that_is_opened_again_begins_another_chain(path: Path) -> None:
+    async with opened(AuditFile(path, Rotation())) as writer:
+        writer.put(line(1))
+        await soon(writer.aclose())
+        await soon(writer.open())
+        writer.put(line(2))
+    report = TrailCheck(KEYS).check([path])
+    assert not report.findings
+    assert [chain.lines for chain in report.chains] == [3, 3]
