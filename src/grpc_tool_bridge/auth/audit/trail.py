@@ -26,6 +26,7 @@ from grpc_tool_bridge.auth.audit.usual import (
     head_fields,
     json_text,
     sender_of,
+    via_fields,
     who_fields,
 )
 from grpc_tool_bridge.auth.audit.values import AuditedValues
@@ -187,7 +188,7 @@ class AuditTrail:
         above: Note | None = call.parent.audited if call.parent is not None else None
         who = above[0] if above is not None else who_fields(sender_of(context), context.source)
         action = "create_agent" if request is None else _ACTIONS.get(type(request), "call")
-        head = head_fields(action, who, call.session.id, tool.id, _more(call, request))
+        head = head_fields(action, who, call.session.id, tool.id, _more(call, request, context))
         return who, head, self._digest_of(request), self._arguments_of(request, tool)
 
     def ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
@@ -344,14 +345,12 @@ def make_trail(settings: Settings, *, hub_name: str = "", warn: Callable[[str], 
     return AuditTrail(sink, read_keys(Path(settings.audit_key_file), warn=warn), settings, hub_name=hub_name)
 
 
-def _more(call: HubCall, request: Any) -> str:
+def _more(call: HubCall, request: Any, context: RequestContext) -> str:
     """Returns the fields that only some calls have."""
     more = ',"batch":true' if type(request) is pb.ToolCallItem else ""
     if call.origin is not None:
         more += ',"guest":true'
-    if call.parent is not None:
-        more += _via(call.parent)
-    return more
+    return more + (via_fields(context.via) if call.parent is None else _via(call.parent))
 
 
 def _via(parent: HubCall) -> str:

@@ -36,8 +36,8 @@ class UsualLines:
         self._digest = empty_digest(keys)
         self._second = -1
         self._time = ""
-        # By session, tool, principal and source: the principal, who it is, and the beginning of its lines.
-        self._heads: dict[tuple[str, str, int, str], tuple[Principal | None, str, str]] = {}
+        # By session, tool, principal, source and delegation: the principal, who it is, and the beginning of its lines.
+        self._heads: dict[tuple[str, str, int, str, tuple[str, ...]], tuple[Principal | None, str, str]] = {}
 
     def fields(self, call: UsualCall) -> str:
         """Returns the fields of the line of a call."""
@@ -53,14 +53,15 @@ class UsualLines:
     def head(self, context: RequestContext, session_id: str, tool_id: str) -> tuple[str, str]:
         """Returns the fields that say who makes a call, and those up to the digest of its arguments."""
         principal, source = sender_of(context), context.source
-        key = (session_id, tool_id, id(principal), source)
+        key = (session_id, tool_id, id(principal), source, context.via)
         known = self._heads.get(key)
         if known is None:
             if len(self._heads) >= MAX_HEADS:
                 self._heads.clear()
             who = who_fields(principal, source)
+            head = head_fields("call", who, session_id, tool_id, via_fields(context.via))
             # The principal stays as long as its id stands for it.
-            known = self._heads[key] = (principal, who, head_fields("call", who, session_id, tool_id))
+            known = self._heads[key] = (principal, who, head)
         return known[1], known[2]
 
 
@@ -83,6 +84,11 @@ def who_fields(principal: Principal | None, source: str) -> str:
     if principal is not None:
         who = f'{{"name":{json_text(principal.name)},"method":{json_text(principal.method)}}}'
     return f'"who":{who},"peer":{json_text(source or "this process")}'
+
+
+def via_fields(via: tuple[str, ...]) -> str:
+    """Returns the field that says how a call came from its principal, after a comma; empty if it made it itself."""
+    return f',"via":[{",".join(map(json_text, via))}]' if via else ""
 
 
 def head_fields(action: str, who: str, session_id: str, tool_id: str, more: str = "") -> str:

@@ -47,6 +47,7 @@ from grpc_tool_bridge.llm.agent_search import read_agent_tools
 from grpc_tool_bridge.llm.tool_marks import is_for_models
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.callers import drop_reserved
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # A signature with its instructions takes some kilobytes.
@@ -362,6 +363,7 @@ class Agents:
     def _attach_or_start(self, request: pb.ExecuteAgentRequest, context: RequestContext) -> Run:
         try:
             check_request(request)
+            drop_reserved(request.context)
             return self._attach(request) or self._start(request, context)
         except ToolBridgeError as error:
             self._executor.admission.refused(
