@@ -100,6 +100,8 @@ FIGURES = (
     _more("link-1000", "1,000 at once, same machine / bare grpc.aio unary, calls/s", "crowds:thousand", 9, 18),
     _more("nats-100", "100 at once, same machine / NATS request and reply, calls/s", "comparisons:nats", 1.2, 2),
     _more("grpc-link-100", "100 at once over gRPC / bare grpc.aio unary, calls/s", "crowds:grpc_hundred", 6, 10),
+    _more("audit-100", "100 at once, with an audit trail / without, calls/s", "auditing:hundred", 0.93, 0.97),
+    Figure("audit-line", "a line of an audit trail, in the loop and in its thread", "auditing:line", 5_000, unit="ns"),
     Figure("plain-rpc", "one at a time, plain RPC / bare grpc.aio unary, p50", "calls:plain_rpc", 1.3, 1.15),
     Figure("in-process", "one at a time, in-process / bare grpc.aio unary, p50", "calls:in_process", 0.04, 0.02),
     _more("link-mcp", "100 at once over the link / MCP SDK over HTTP, calls/s", "comparisons:mcp_http", 20, 40),

@@ -78,6 +78,7 @@ async def running(
     hub: str = "",
     local_socket: bool = True,
     store: str = "memory:",
+    audit: str = "",
     name: str = "",
     address: str = "127.0.0.1:0",
 ) -> AsyncGenerator[ServerProcess, None]:
@@ -89,11 +90,12 @@ async def running(
         hub: That of a worker or of agents.
         local_socket: Whether a hub offers its unix socket to the processes of its machine; if not, they use gRPC.
         store: The URL of a hub's store.
+        audit: An empty folder for a hub's audit trail; empty: it has none.
         name: Of a hub among several, or of the tool of a worker.
         address: Where a hub listens.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub, "--store", store]
-    command += ["--name", name, "--address", address]
+    command += ["--audit", audit, "--name", name, "--address", address]
     if not local_socket:
         command.append("--no-local-socket")
     async with _started(command) as server:

@@ -24,6 +24,7 @@ from benchmarks import victim
 from benchmarks.peers import KINDS, server_of
 from benchmarks.work import Gate, add, add_up, adder_names, count_up, make_tools
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, serialize_value, tool
+from grpc_tool_bridge.auth.audit.keys import make_key
 
 Command = Callable[[int], Awaitable[Any]]
 
@@ -42,7 +43,8 @@ async def serve(kind: str, options: argparse.Namespace) -> None:
             "agents" or a peer's.
         options: ``tools``: how many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
             ``hub``: the worker's hub. ``local_socket``: whether the hub offers its unix socket. ``store``: the URL of
-            the hub's store. ``name``: of the hub, or of the worker's tool. ``address``: where the hub listens.
+            the hub's store. ``audit``: an empty folder for its audit trail.
+            ``name``: of the hub, or of the worker's tool. ``address``: where the hub listens.
     """
     if kind == "hub":
         await _serve_hub(options)
@@ -70,6 +72,10 @@ async def serve(kind: str, options: argparse.Namespace) -> None:
 async def _serve_hub(options: argparse.Namespace) -> None:
     gate = Gate()
     changes = {"local_socket": options.local_socket, "store": options.store}
+    if options.audit:
+        key = Path(options.audit) / "key"
+        make_key(key)
+        changes |= {"audit": f"file:{options.audit}/audit.log", "audit_key_file": key}
     settings = _SETTINGS.model_copy(update=changes | ({"hub_name": options.name} if options.name else {}))
     begun = time.perf_counter()
     tools = make_tools(options.tools, gate) if options.tools else []
@@ -267,6 +273,7 @@ if __name__ == "__main__":
     parser.add_argument("--hub", default="", metavar="ADDRESS")
     parser.add_argument("--no-local-socket", dest="local_socket", action="store_false")
     parser.add_argument("--store", default="memory:", metavar="URL")
+    parser.add_argument("--audit", default="", metavar="FOLDER")
     parser.add_argument("--name", default="")
     parser.add_argument("--address", default="127.0.0.1:0")
     options = parser.parse_args()

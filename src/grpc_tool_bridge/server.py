@@ -25,7 +25,7 @@ from grpc_tool_bridge.config.argument_checks import (
 )
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.interfaces import DurableStore, Recorder, ValueSealer
+from grpc_tool_bridge.core.interfaces import Audit, DurableStore, Recorder, ValueSealer
 from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.errors.faults import log_fault
@@ -113,7 +113,8 @@ class BridgeServer(Surrounded):
         self._cluster = _make_cluster(store, self.settings)
         durable = _make_store(store, self.settings) if self._cluster is None else self._cluster.store
         offered = list_of("tools", tools, A_LIST_OF_TOOLS)
-        self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware)
+        audit = _make_audit(self.settings)
+        self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware, audit=audit)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
@@ -327,7 +328,8 @@ class LocalToolBridge(Surrounded, ToolBridge):
     ) -> None:
         given = settings_of(settings)
         offered = list_of("tools", tools, A_LIST_OF_TOOLS)
-        self.hub = Hub(given, offered, durable=_make_store(store, given), middleware=middleware)
+        durable = _make_store(store, given)
+        self.hub = Hub(given, offered, durable=durable, middleware=middleware, audit=_make_audit(given))
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
@@ -458,6 +460,14 @@ def _make_cluster(store: DurableStore | str | None, settings: Settings) -> Any:
     except ImportError as error:
         raise ImportError(f'a store in NATS needs pip install "grpc-tool-bridge[cluster]": {error}') from None
     return cluster.Cluster(url, settings, _make_sealer(settings))
+
+
+def _make_audit(settings: Settings) -> Audit | None:
+    """Returns the audit trail that the settings ask for; None: nothing is audited."""
+    if settings.audit is None:
+        return None
+    trail: Audit = import_module("grpc_tool_bridge.auth.audit.trail").make_trail(settings)
+    return trail
 
 
 def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:

@@ -1,1 +1,1 @@
-"""Who may do what, and what is kept secret."""
+"""Who may do what, what was done, and what is kept secret."""

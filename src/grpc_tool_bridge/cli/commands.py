@@ -167,6 +167,12 @@ def _secrets() -> Mapping[str, Command]:
     return {"key": Command(secrets.make_key), "rotate": Command(secrets.rotate)}
 
 
+def _audit() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import audit
+
+    return {"key": Command(audit.make_key), "verify": Command(audit.verify), "show": Command(audit.show)}
+
+
 def _mcp() -> Command:
     from grpc_tool_bridge.cli import mcp
 
@@ -235,6 +241,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "settings": _settings,
     "store": _store,
     "secrets": _secrets,
+    "audit": _audit,
     "approve": _approve,
     "completion": _completion,
     "bench": _bench,
@@ -247,7 +254,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "secrets", "approve", "completion"),
+    "Set up and maintain": ("doctor", "settings", "store", "secrets", "audit", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -257,4 +264,5 @@ GROUPS: Mapping[str, str] = {
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
     "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
+    "audit": "Make the key of an audit trail, and check and read what a hub has written.",
 }

@@ -82,6 +82,8 @@ class ServeOptions(ServingOptions):
     session_idle_timeout: Annotated[float | None, setting("session_idle_timeout")] = None
     max_session_calls: Annotated[int | None, setting("max_session_calls")] = None
     access_log: Annotated[bool | None, setting("access_log")] = None
+    audit: Annotated[str | None, setting("audit", metavar="SINK")] = None
+    audit_key_file: Annotated[Path | None, setting("audit_key_file")] = None
 
     def check(self) -> None:
         """Checks the addresses and the common options."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from grpc_tool_bridge.config.audit_choices import AuditSync, OnAuditFailure
 from grpc_tool_bridge.config.defaults import (
     BATCH_TIMEOUT,
     CALL_TIMEOUT,
@@ -312,12 +313,47 @@ class Settings(BaseModel):
         default=LogFormat.TEXT, description="how lines of the log are written: text, or json, one object a line"
     )
 
+    # What is audited.
+    audit: str | None = Field(
+        default=None,
+        repr=False,
+        description="where a line of each call and each decision goes: file: and an absolute path, stdout, syslog, "
+        "syslog:/path, syslog:udp://host:port or syslog:tcp://host:port; none: nothing is audited",
+    )
+    audit_key_file: Path | None = Field(
+        default=None, description="file with the key of the audit trail, as grpc-tool-bridge audit key makes it"
+    )
+    audit_on_failure: OnAuditFailure = Field(
+        default=OnAuditFailure.REFUSE,
+        description="what happens while the audit trail cannot be written: refuse calls, or count the lines that are "
+        "lost",
+    )
+    audit_sync: AuditSync = Field(
+        default=AuditSync.SECOND,
+        description="when the audit trail waits for the disk: always (after each write), second (once a second), never",
+    )
+    audit_arguments: bool = Field(default=False, description="audit the arguments of calls, without secrets, too")
+    audit_results: bool = Field(default=False, description="audit the results of calls, without secrets, too")
+    audit_max_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=100 * 1024 * 1024, description="size at which an audit file goes on in another one; 0: any"
+    )
+    audit_max_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="age at which an audit file goes on in another one; 0: any"
+    )
+    audit_keep: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="audit files that are over and kept, besides the one that is written; 0: all"
+    )
+
     # What a recording leaves out.
     record_redact: Names = Field(
-        default=(), description="names whose values are not recorded, besides password, token, api_key and the like"
+        default=(),
+        description="names whose values are neither recorded nor audited, besides password, token, api_key"
+        " and the like",
     )
     record_redact_patterns: Patterns = Field(
-        default=(), repr=False, description="regular expressions; what they match in any text is not recorded"
+        default=(),
+        repr=False,
+        description="regular expressions; what they match in any text is neither recorded nor audited",
     )
 
     # Old names, for one more version.
@@ -350,6 +386,11 @@ class Settings(BaseModel):
             raise ValueError("secrets_key and secrets_key_file are both set; give one of them")
         if self.secrets_seal_all and self.secrets_key is None and self.secrets_key_file is None:
             raise ValueError("secrets_seal_all needs a key to seal with; set secrets_key_file or secrets_key, too")
+        if self.audit is not None and self.audit_key_file is None:
+            raise ValueError(
+                "audit needs audit_key_file, the key by which changed and missing lines show; make one with "
+                "grpc-tool-bridge audit key FILE"
+            )
         return self
 
     def bearer_token(self) -> str | None:

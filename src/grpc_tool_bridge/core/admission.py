@@ -1,7 +1,7 @@
 """How every call enters and leaves the hub: find, open, acquire, end.
 
 Calls, streams, items of batches, forwarded calls and agent runs all take these steps, and nothing else decides what
-runs. An authorizer and a tracer hook in here.
+runs. An authorizer, a tracer and an audit trail hook in here.
 """
 
 import time
@@ -14,7 +14,7 @@ from grpc_tool_bridge.core.call_log import CallLog
 from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
 from grpc_tool_bridge.core.deprecated_calls import DeprecatedCalls
 from grpc_tool_bridge.core.infos import CallIds
-from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
+from grpc_tool_bridge.core.interfaces import Audit, Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.notable_calls import NotableCalls
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -33,7 +33,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.link.connection import CallOrigin
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolStreamRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallItem, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
@@ -59,6 +59,7 @@ class Admission:
     Attributes:
         authorizer: Decides whether a call is allowed; None: every call is.
         tracer: Observes calls, if set.
+        audit: Keeps a line of each call, if set.
         observer: Receives events of calls while the hub is watched; otherwise None.
         sample: Which calls the observer needs to be told of, besides the ends of failed and of slow ones; None: all.
         ids: The ids of calls.
@@ -76,6 +77,7 @@ class Admission:
         self._orphaned = orphaned
         self.authorizer: Authorizer | None = None
         self.tracer: Tracer | None = None
+        self.audit: Audit | None = None
         self.observer: CallObserver | None = None
         self.sample: Sample | None = None
         self.ids = CallIds()
@@ -190,9 +192,12 @@ class Admission:
         Raises:
             AccessError: The authorizer refuses the call.
             DeadlineExceededError: Its deadline has passed.
+            StoreError: It must be audited, and the audit trail cannot be written.
             ToolBridgeError: The parent call may not make this call.
         """
         try:
+            if self.audit is not None and self.audit.refuses:
+                raise self.audit.refusal()
             call = self._made(session, tool, context, timeout_ms, default)
             if self.authorizer is not None:
                 self.authorizer.authorize(call, context)
@@ -218,6 +223,8 @@ class Admission:
         """
         call = HubCall(session, tool, deadline, parent=parent, orphaned=self._orphaned)
         call.origin, call.depth, call.adds_metadata = origin, origin.depth, False
+        if self.audit is not None and self.audit.refuses:
+            raise self.audit.refusal()
         if deadline <= call.opened_at:
             tool.metrics.record(0, ok=False)
             raise call.timeout_error()
@@ -230,7 +237,7 @@ class Admission:
             call: The call, from ``make``.
             context: The context of its request.
             size: Bytes of the request; 0: not known.
-            request: The request, for the observer.
+            request: The request, for the observer and the audit trail.
 
         Raises:
             ResourceExhaustedError: The session has no memory left for the request, or too many nested calls of its
@@ -247,6 +254,8 @@ class Admission:
         except ToolBridgeError:
             metrics.record(0, ok=False)
             raise
+        if self.audit is not None:
+            call.audited = self.audit.opened(call, context, request)
         self.active += 1
         metrics.active += 1
         if self.tracer is not None:
@@ -306,6 +315,7 @@ class Admission:
             and self.tracer is None
             and (self.observer is None or self.sample is not None)
             and not self.draining
+            and not (self.audit is not None and self.audit.refuses)
         )
 
     def enter_directly(self, session: Session, tool: RegisteredTool) -> Permits | None:
@@ -325,8 +335,25 @@ class Admission:
         own.used += 1
         return limiter, own
 
-    def end_directly(self, session: Session, tool: RegisteredTool, permits: Permits, opened_at: float) -> bool:
-        """Ends a call that has no Call and succeeded; returns False, and does nothing, if ``end`` has to tell of it."""
+    def end_directly(
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        permits: Permits,
+        opened_at: float,
+        note: Any = None,
+        answer: Any = None,
+    ) -> bool:
+        """Ends a call that has no Call and succeeded; returns False, and does nothing, if ``end`` has to tell of it.
+
+        Args:
+            session: Its session.
+            tool: Its tool.
+            permits: The permits that it acquired.
+            opened_at: When it was opened, on the monotonic clock.
+            note: The arguments of ``Audit.opened_directly``; None: there is no audit trail.
+            answer: Its answer.
+        """
         now, metrics = time.monotonic(), tool.metrics
         duration_us = int((now - opened_at) * 1_000_000)
         if duration_us > metrics.noted_us or now >= self.notable.turns_at:
@@ -343,6 +370,8 @@ class Admission:
             session.idle.notify_all()
         metrics.active -= 1
         metrics.record(duration_us, ok=True)
+        if note is not None and self.audit is not None:
+            self.audit.ended_directly(note, duration_us, answer)
         self.active -= 1
         if self._idle is not None:
             self._idle.notify_all()
@@ -443,12 +472,52 @@ class Admission:
             self.log.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if not ok or duration_us > metrics.noted_us or now >= self.notable.turns_at:
             call.notable = self.notable.note(call, ok=ok, duration_us=duration_us, outcome=outcome)
+        if call.audited is not None or self.tracer is not None or self.observer is not None:
+            self._tell_ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
+        self.ended()
+        return duration_us
+
+    def _tell_ended(self, call: HubCall, *, ok: bool, duration_us: int, outcome: Any) -> None:
+        if call.audited is not None and self.audit is not None:
+            self.audit.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.tracer is not None:
             self.tracer.end(call, ok=ok, duration_us=duration_us)
         if self.observer is not None:
             self.observer.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
-        self.ended()
-        return duration_us
+
+    def refused(
+        self,
+        request: Any,
+        context: RequestContext | None,
+        session_id: str,
+        request_id: str,
+        error: ErrorInfo,
+        duration_us: int = 0,
+        *,
+        logs: bool = True,
+    ) -> None:
+        """Tells of a request that was refused before its call was counted.
+
+        Args:
+            request: The request.
+            context: Its context; None: it is audited already.
+            session_id: As in the request.
+            request_id: The id of the call, if it has one.
+            error: Why it was refused.
+            duration_us: How long that took.
+            logs: Whether it is logged.
+        """
+        if logs:
+            self.log.refused(request.tool_id, session_id, request_id, error, duration_us)
+        if self.audit is not None and context is not None:
+            self.audit.unopened(
+                request,
+                context,
+                session_id=session_id,
+                request_id=request_id,
+                error=error,
+                duration_us=duration_us,
+            )
 
     def ended(self) -> None:
         """Counts the end of a call or a batch."""

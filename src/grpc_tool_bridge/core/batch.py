@@ -19,6 +19,7 @@ from grpc_tool_bridge.errors import (
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     BatchToolCallRequest,
     BatchToolCallResponse,
+    ErrorInfo,
     ToolCallItem,
     ToolCallResult,
 )
@@ -60,6 +61,7 @@ class Batch:
             self._check()
         except ToolBridgeError as error:
             response.error.CopyFrom(error_info(error))
+            self._refused(request, response.error)
             return response
         for item in request.items:
             response.results.add(index=item.index)
@@ -119,10 +121,15 @@ class Batch:
         if self._stopped:
             text = f"{clip(item.tool_id)} was not called: an item before it failed, and stop_on_error is set"
             result.error.CopyFrom(error_info(CallCancelledError(text)))
+            self._refused(item, result.error)
             return
         await self._executor.run(item, result, self._context, self._request.session_id)
         if not result.success and self._request.config.stop_on_error:
             self._stopped = True
+
+    def _refused(self, request: BatchToolCallRequest | ToolCallItem, error: ErrorInfo) -> None:
+        """Audits the batch, or one of its items, that does not run."""
+        self._executor.admission.refused(request, self._context, clip(self._request.session_id), "", error, logs=False)
 
     def _fit(self) -> None:
         """Keeps the answer within the message limit: an error replaces each result that does not fit."""

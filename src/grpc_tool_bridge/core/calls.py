@@ -52,6 +52,8 @@ class HubCall(Call):
         notable: Whether it has ended as one of the slowest of its time.
         origin: The call of another hub that it runs for, a CallOrigin; None: it is this hub's own.
         lost: If it runs for another hub: why that one has to choose again who runs it.
+        audited: What the audit trail noted when it was opened; None: there is no trail.
+        rule: The rule that has allowed it, for the audit trail; empty: there is none, or an authorizer does not tell.
     """
 
     session: Session
@@ -75,6 +77,8 @@ class HubCall(Call):
     notable = False
     origin: CallOrigin | None = None
     lost: WorkerLostError | None = None
+    audited: Any = None
+    rule = ""
     _gave_slack = False
 
     @property

@@ -95,16 +95,24 @@ class DirectCalls:
             return None
         context.payload = b""
         sample = self._admission.sample
+        note = None if self._admission.audit is None else (context, session.id, tool, data, place)
         announce = None
         if sample is not None and not sample.leaves_out(session.id, opened_at):
-            announce = partial(self._announce, session, tool, bound, deadline, opened_at, data)
-        return self._runner.run(session, tool, bound, deadline, opened_at, announce)
+            announce = partial(self._announce, session, tool, bound, deadline, opened_at, data, note)
+        return self._runner.run(session, tool, bound, deadline, opened_at, announce, note)
 
     def _announce(
-        self, session: Session, tool: RegisteredTool, bound: Bound, deadline: float, opened_at: float, data: bytes
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        bound: Bound,
+        deadline: float,
+        opened_at: float,
+        data: bytes,
+        note: Any,
     ) -> HubCall:
         """Makes the Call of a call that may be in the sample, and tells the observer that it starts."""
-        call = self.make_call(session, tool, deadline, opened_at)
+        call = self.make_call(session, tool, deadline, opened_at, note)
         call.prepared = bound
         if self._admission.observer is not None:
             self._admission.observer.started(call, data)
@@ -142,9 +150,14 @@ class DirectCalls:
             deadline = context.deadline
         return now, deadline
 
-    def make_call(self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float) -> HubCall:
-        """See ``Owner``."""
-        return HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
+    def make_call(
+        self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float, note: Any = None
+    ) -> HubCall:
+        """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``."""
+        call = HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
+        if note is not None and self._admission.audit is not None:
+            call.audited = self._admission.audit.opened_directly(*note)
+        return call
 
     def acquire(self, call: HubCall) -> Awaitable[Permits]:
         """See ``Owner``."""
@@ -158,10 +171,11 @@ class DirectCalls:
         held: Permits | None,
         call: HubCall | None,
         answer: Answer | None,
+        note: Any = None,
     ) -> None:
         """See ``Owner``."""
         if call is None:
-            if self._admission.end_directly(session, tool, held or (), opened_at):
+            if self._admission.end_directly(session, tool, held or (), opened_at, note, answer):
                 return
-            call = self.make_call(session, tool, opened_at, opened_at)
+            call = self.make_call(session, tool, opened_at, opened_at, note)
         self._admission.end(call, held or (), ok=type(answer) in SERIALIZED, outcome=answer)

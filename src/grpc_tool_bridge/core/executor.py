@@ -5,6 +5,7 @@ ten microseconds a call, the calls between layers would be most of the cost. ``a
 run, and a ``Backend`` runs it.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -23,6 +24,7 @@ from grpc_tool_bridge.core.middleware import CallMiddleware
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import CacheEntry, ResultCache
+from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_runtime import HubRuntime
 from grpc_tool_bridge.errors import ConflictError, NotFoundError, ToolBridgeError, error_info
@@ -191,7 +193,7 @@ class Executor:
             if request_id:
                 call.request_id = request_id
         except ToolBridgeError as error:
-            return self._refused(request, response, error, began)
+            return self._refused(request, response, context, error, began)
         if tool.backend is not None and tool.rate is None and not session.caching:
             forwarded = self._forwarder.start(call, tool.backend, request, context, done)
             if forwarded is not None:
@@ -199,11 +201,16 @@ class Executor:
         return self.run(request, response, context, session.id, call)
 
     async def _refused(
-        self, request: ToolCallRequest, response: ToolCallResponse, error: ToolBridgeError, began: int
+        self,
+        request: ToolCallRequest,
+        response: ToolCallResponse,
+        context: RequestContext,
+        error: ToolBridgeError,
+        began: int,
     ) -> ToolCallResponse:
         response.error.CopyFrom(error_info(error))
         duration_us = (time.perf_counter_ns() - began) // 1_000
-        self._note_failed(request, response, request.session_id, response.request_id, duration_us)
+        self._note_failed(request, response, context, request.session_id, response.request_id, duration_us)
         set_duration(response.metrics, duration_us)
         return response
 
@@ -211,18 +218,24 @@ class Executor:
         self,
         request: ToolCallRequest | ToolCallItem,
         answer: ToolCallResponse | ToolCallResult,
+        context: RequestContext,
         session_id: str,
         request_id: str,
         duration_us: int,
         *,
         was_counted: bool = False,
+        ran: bool = False,
     ) -> None:
-        """Gives a failed call an id, and logs it unless it was counted and so is logged at its end."""
+        """Gives a failed call an id, and tells of it unless it was counted and so is told of at its end.
+
+        Of one that ``ran`` and whose answer could not be kept, only the log is told.
+        """
         request_id = request_id or new_request_id()
         if isinstance(answer, ToolCallResponse):
             answer.request_id = request_id
         if not was_counted:
-            self.admission.log.refused(request.tool_id, session_id, request_id, answer.error, duration_us)
+            audited = None if ran else context
+            self.admission.refused(request, audited, session_id, request_id, answer.error, duration_us)
 
     async def _execute_once(self, request: ToolCallRequest, context: RequestContext) -> ToolCallResponse:
         """Runs a call that has an idempotency key, or returns the answer that its key has already."""
@@ -237,7 +250,11 @@ class Executor:
         end = min(ends, default=None)
         context.payload = b""
 
+        ran = False
+
         async def call() -> ToolCallResponse:
+            nonlocal ran
+            ran = True
             response = ToolCallResponse(request_id=request.request_id)
             within = context.within(end)
             await self.run(request, response, within, request.session_id, None, request.request_id)
@@ -246,26 +263,51 @@ class Executor:
         try:
             check_request(request)
             session = self._store.find(request.session_id)
-            if session.keyed is None:
-                memory = self._store.memory_of(session)
-                session.keyed = KeyedCalls(session.id, self.settings, memory, self._store.durable)
+            keyed = self._keyed(session)
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
             tool = self._store.tool_of(session, request.tool_id)
             again = tool is not None and tool.spec.idempotent
             try:
                 caller = caller_of(context)
                 name = "" if caller is None else caller.name
-                return await session.keyed.run(request, call, until=until, again=again, caller=name)
+                answer = await keyed.run(request, call, until=until, again=again, caller=name)
+            except asyncio.CancelledError:
+                if not ran:
+                    self._audit_kept(request, context, began, ErrorInfo())
+                raise
             except ConflictError as error:
                 if tool is None and error.details.get("outcome") == "unknown":
                     # Whether it may run again is known once whoever offers it is back.
                     raise self._registry.not_found(session, request.tool_id) from None
                 raise
+            if not ran:
+                self._audit_kept(request, context, began, None)
         except ToolBridgeError as error:
             answer = ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
             duration_us = int((time.monotonic() - began) * 1_000_000)
-            self._note_failed(request, answer, request.session_id, answer.request_id, duration_us)
-            return answer
+            self._note_failed(request, answer, context, request.session_id, answer.request_id, duration_us, ran=ran)
+        return answer
+
+    def _keyed(self, session: Session) -> KeyedCalls:
+        if session.keyed is None:
+            memory = self._store.memory_of(session)
+            session.keyed = KeyedCalls(session.id, self.settings, memory, self._store.durable)
+        return session.keyed
+
+    def _audit_kept(
+        self, request: ToolCallRequest, context: RequestContext, began: float, error: ErrorInfo | None
+    ) -> None:
+        """Audits a call with an idempotency key that did not run: another one with its key has, or does."""
+        if self.admission.audit is not None:
+            duration_us = int((time.monotonic() - began) * 1_000_000)
+            self.admission.audit.unopened(
+                request,
+                context,
+                session_id=request.session_id,
+                request_id=clip(request.request_id),
+                error=error,
+                duration_us=duration_us,
+            )
 
     async def run(
         self,
@@ -323,7 +365,8 @@ class Executor:
         duration_us = (time.perf_counter_ns() - began) // 1_000
         if not answer.success:
             request_id = request_id if call is None else call.identify()
-            self._note_failed(request, answer, session_id, request_id, duration_us, was_counted=call is not None)
+            counted = call is not None
+            self._note_failed(request, answer, context, session_id, request_id, duration_us, was_counted=counted)
         set_duration(answer.metrics, duration_us)
         return answer
 
@@ -395,7 +438,7 @@ class Executor:
                 self.admission.end(call, permits, ok=error is None, streamed=True, outcome=error)
         duration_us = (time.perf_counter_ns() - began) // 1_000
         if call is None and error is not None:
-            self.admission.log.refused(request.tool_id, request.session_id, stream_id, error, duration_us)
+            self.admission.refused(request, context, request.session_id, stream_id, error, duration_us)
         if call is not None:
             if call.last_chunk is not None:
                 yield call.last_chunk

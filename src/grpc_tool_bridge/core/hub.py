@@ -26,7 +26,7 @@ from grpc_tool_bridge.core.expiry import expire_forever
 from grpc_tool_bridge.core.feed import Feed
 from grpc_tool_bridge.core.hubs import NOT_SERVING, SERVING, Hubs
 from grpc_tool_bridge.core.infos import is_hub, runs_here, session_info, set_time
-from grpc_tool_bridge.core.interfaces import DurableStore, HubDirectory
+from grpc_tool_bridge.core.interfaces import Audit, DurableStore, HubDirectory
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import ToolSource
@@ -105,6 +105,7 @@ class Hub:
         chaos: The faults to inject; None: none.
         durable: Keeps its state beyond the life of the process; None: it ends with it.
         middleware: Runs around each call, the first one outermost.
+        audit: Keeps a line of each call; None: nothing is audited.
 
     Attributes:
         get_session_variable, set_session_variable, delete_session_variable, list_session_variables,
@@ -132,6 +133,7 @@ class Hub:
         chaos: Chaos | None = None,
         durable: DurableStore | None = None,
         middleware: Iterable[Middleware] = (),
+        audit: Audit | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
@@ -141,6 +143,7 @@ class Hub:
         self.workers = WorkerPool(self.registry)
         self.executor = Executor(self.store, self.registry)
         self.admission = self.executor.admission
+        self.admission.audit = audit
         self.chaos = chaos
         self.durable = durable
         self._restoring = asyncio.Lock()
@@ -195,10 +198,18 @@ class Hub:
             StoreError: The store cannot be used.
         """
         async with self._restoring:
+            audit = self.admission.audit
+            if audit is not None:
+                await audit.open()
             if self.durable is None or self.store.durable is not None:
                 return
             began = time.monotonic()
-            state = await self.durable.open(self.settings)
+            try:
+                state = await self.durable.open(self.settings)
+            except BaseException:
+                if audit is not None:
+                    await audit.aclose()
+                raise
             try:
                 restore(state, self.durable, self.store, self.registry, self.agents)
                 # A store that is full serves what it has, and is told again later.
@@ -275,6 +286,8 @@ class Hub:
             await self.settle_keys()
             self.store.revisions.release()
             await durable.aclose()
+        if self.admission.audit is not None:
+            await self.admission.audit.aclose()
 
     async def settle_keys(self) -> None:
         """Waits until the calls with an idempotency key that were cancelled have said what became of them."""
@@ -293,6 +306,8 @@ class Hub:
         self.executor.abandon()
         if self.store.durable is not None:
             self.store.durable.abandon()
+        if self.admission.audit is not None:
+            self.admission.audit.abandon()
 
     def on_serving(self, callback: Callable[[bool], None]) -> None:
         """Calls ``callback`` when the hub starts or stops serving."""
@@ -456,10 +471,12 @@ class Hub:
 
     # -------------------------------------------------------------------------------------------------- agents
 
-    async def create_react_agent(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+    async def create_react_agent(
+        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL
+    ) -> pb.CreateReActAgentResponse:
         """Creates an agent in a session."""
         try:
-            return await self.agents.create(request)
+            return await self.agents.create(request, context)
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
 
@@ -515,14 +532,13 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
             **self._store_counts(),
-            **self._cluster_counts(),
+            **self._counts_of(self.admission.audit),
+            **self._counts_of(self.directory),
         }
 
-    def _cluster_counts(self) -> dict[str, int | float | str]:
-        """Returns the metrics of the cluster; none if there is none."""
-        if self.directory is None:
-            return {}
-        return {f"hub.{name}": value for name, value in self.directory.counts().items()}
+    def _counts_of(self, part: Audit | HubDirectory | None) -> dict[str, int | float | str]:
+        """Returns the metrics of the audit trail, or of the cluster; none if there is none."""
+        return {} if part is None else {f"hub.{name}": value for name, value in part.counts().items()}
 
     def _store_counts(self) -> dict[str, int | float | str]:
         """Returns the metrics of the durable store; none if there is none."""

@@ -14,8 +14,10 @@ from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CreateReActAgentRequest,
+    ErrorInfo,
     HubInfo,
     LogRecord,
     Progress,
@@ -26,6 +28,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 
@@ -146,6 +149,116 @@ class Tracer(Protocol):
 
     def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
         """Called once for each call that began, with its outcome and its duration in microseconds."""
+
+
+class Audit(Protocol):
+    """Keeps a line of each call and of each decision. There is none by default.
+
+    It is called in the hub's event loop, and holds nothing up. A line is handed over before its call is answered.
+
+    Attributes:
+        refuses: Whether what must be audited is to be refused now, because it could not be.
+    """
+
+    @property
+    def refuses(self) -> bool:
+        """See above."""
+
+    def refusal(self) -> ToolBridgeError:
+        """Returns the error of what is refused."""
+        ...
+
+    async def open(self) -> None:
+        """Begins the trail; raises StoreError if it cannot be written."""
+
+    async def aclose(self) -> None:
+        """Writes what is left, and ends the trail."""
+
+    def abandon(self) -> None:
+        """As ``aclose``, after the event loop has ended."""
+
+    def counts(self) -> Mapping[str, int | float | str]:
+        """Returns the metrics of the trail by name, each beginning with "audit_".
+
+        Counters: ``audit_lines`` that were written, ``audit_lost`` and ``audit_failures`` to write. Gauges:
+        ``audit_waiting``, lines that are not written yet, and ``audit_failing``, 1 while nothing can be written.
+        """
+        ...
+
+    def opened_directly(self, context: RequestContext, session_id: str, tool: Any, data: bytes, place: int) -> Any:
+        """Returns a note of a call of the usual form, which becomes its ``audited``.
+
+        Args:
+            context: The context of its request.
+            session_id: Its session.
+            tool: Its tool.
+            data: Its request.
+            place: Where its arguments begin.
+        """
+
+    def ended_directly(self, note: tuple[RequestContext, str, Any, bytes, int], duration_us: int, answer: Any) -> None:
+        """Writes the line of a call that has no Call and succeeded.
+
+        Args:
+            note: The arguments of ``opened_directly``.
+            duration_us: Its duration in microseconds.
+            answer: Its answer, as bytes.
+        """
+
+    def opened(self, call: Any, context: RequestContext, request: Any) -> Any:
+        """Returns a note of a call that is counted, which becomes its ``audited``; ``request`` as for ``started``."""
+
+    def ended(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
+        """Writes the line of a call that was opened; arguments as for ``CallObserver.ended``."""
+
+    def unopened(
+        self,
+        request: Any,
+        context: RequestContext,
+        *,
+        session_id: str,
+        request_id: str = "",
+        error: ErrorInfo | None = None,
+        duration_us: int = 0,
+    ) -> None:
+        """Writes the line of a call that was not opened.
+
+        Args:
+            request: The request: of a call, a stream, a batch, an item of one, an agent or a run.
+            context: Its context.
+            session_id: As in the request.
+            request_id: The id of the call, if it has one.
+            error: Why it was refused; None: its idempotency key has an answer already, which it got.
+            duration_us: How long that took.
+        """
+
+    def decision(
+        self,
+        principal: Principal | None,
+        action: str,
+        resource: str,
+        *,
+        allowed: bool,
+        rule: str = "",
+        peer: str = "",
+        session_id: str = "",
+        reason: str = "",
+    ) -> None:
+        """Writes the line of a decision that is no call.
+
+        Args:
+            principal: Who asked; None: nobody who is known.
+            action: What for, such as "read".
+            resource: Of what, such as the name of a variable.
+            allowed: What was decided.
+            rule: The rule that decided.
+            peer: Where it came from, as ``RequestContext.source``.
+            session_id: The session that it is about, if it is about one.
+            reason: Why, if no rule says it; never a secret.
+
+        Raises:
+            StoreError: It is allowed, and must not be, since it cannot be written.
+        """
 
 
 class CallObserver(Protocol):

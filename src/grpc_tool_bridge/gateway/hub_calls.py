@@ -70,7 +70,9 @@ class HubCalls:
 
     def context(self, request: Request) -> RequestContext:
         """Returns the context of a call."""
-        return RequestContext(principal=request.scope.get("principal"))
+        client = request.client
+        source = "http" if client is None else f"http {client.host}:{client.port}"
+        return RequestContext(principal=request.scope.get("principal"), source=source)
 
     def event_stream(self, request: Request, events: AsyncGenerator[Event, None]) -> EventStream:
         """Makes a response that goes on, in the form that its reader asks for."""

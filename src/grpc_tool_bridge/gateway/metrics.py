@@ -39,11 +39,23 @@ _GAUGES = (
     ("agent_runs", "Runs of agents that go on.", "hub.agent_runs"),
     ("threads_busy", "Threads that run a tool.", "hub.threads_busy"),
     ("processes_busy", "Processes that run a tool.", "hub.processes_busy"),
+    ("audit_waiting", "Lines of the audit trail that are not written yet.", "hub.audit_waiting"),
+    ("audit_failing", "Whether the audit trail cannot be written.", "hub.audit_failing"),
     ("memory_bytes", "Bytes that the hub holds for others.", "hub.memory_bytes"),
     ("memory_limit_bytes", "Bytes that the hub may hold for others.", "hub.memory_limit_bytes"),
     ("connections_memory_bytes", "Bytes that are held for gRPC connections.", "hub.peer_memory_bytes"),
     ("largest_connection_memory_bytes", "Bytes that the largest connection holds.", "hub.peer_memory_most_bytes"),
     ("largest_session_memory_bytes", "Bytes that the largest session holds.", "hub.session_memory_most_bytes"),
+)
+_COUNTERS = (
+    (
+        "processes_replaced",
+        "Processes for tools that were replaced because of their age.",
+        "hub.processes_replaced",
+    ),
+    ("audit_lines", "Lines of the audit trail that were written.", "hub.audit_lines"),
+    ("audit_lost", "Lines of the audit trail that were lost.", "hub.audit_lost"),
+    ("audit_failures", "Attempts to write the audit trail that failed.", "hub.audit_failures"),
 )
 _REFUSERS = (
     ("hub", "hub.memory_refused"),
@@ -129,12 +141,9 @@ class HubCollector(Collector):
         yield GaugeMetricFamily(
             "tool_bridge_http_requests_in_progress", "HTTP requests that are being answered.", self._http.requests
         )
-        if "hub.processes_replaced" in self._hub:
-            yield CounterMetricFamily(
-                "tool_bridge_processes_replaced",
-                "Processes for tools that were replaced because of their age.",
-                float(self._hub["hub.processes_replaced"]),
-            )
+        for name, text, source in _COUNTERS:
+            if source in self._hub:
+                yield CounterMetricFamily(f"tool_bridge_{name}", text, float(self._hub[source]))
         refused = CounterMetricFamily(
             "tool_bridge_memory_refused", "Charges of memory that were refused, by whose limit.", labels=["budget"]
         )

@@ -91,6 +91,7 @@ class LinkConnection:
         overflow: Takes the calls that ``try_send_request`` cannot send.
         on_writable: Called after each frame that was read or written: the link may take further calls.
         link_id: The id that the hub gave the link; empty: none, or its hello has not arrived.
+        source: As in ``RequestContext``, of all calls of the peer.
     """
 
     enforces_timeouts = True
@@ -98,6 +99,7 @@ class LinkConnection:
     peer_answers = False
     principal: Principal | None = None
     link_id = ""
+    source = ""
 
     def __init__(
         self,

@@ -78,6 +78,11 @@ class IncomingCall(RequestContext):
         self.metadata = metadata
         self._credit = credit
 
+    @property
+    def source(self) -> str:  # type: ignore[override]  # as an attribute, it would cost every call
+        """See ``RequestContext``."""
+        return getattr(self.peer, "source", "")
+
     def on_event(self, event: LinkEvent) -> None:
         """Called with each event of the caller: an answer to a question."""
         if self.asker is not None:

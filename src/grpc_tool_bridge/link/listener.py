@@ -152,6 +152,7 @@ class LinkServer:
         self._end_oldest_pending(peer)
         link = AcceptedLink(self._hub, self._methods, self._settings, stream, self._policy, peer.budget)
         link.principal = principal
+        link.source = f"link {stream.peer}"
         self._links.add(link)
         self._pending[link] = peer
         peer.pending_links += 1

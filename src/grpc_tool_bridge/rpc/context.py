@@ -28,6 +28,8 @@ class RequestContext:
             outermost one. None: the hub does not authenticate, or the hub itself makes it.
         via: How it came from the principal, such as ("agent:planner", "tool:report"); empty: it sent it itself.
         asker: Asks the sender the tool's questions; None: the sender cannot answer.
+        source: Where it came from: the edge and the peer's address, such as "rpc ipv4:127.0.0.1:4711"; empty: from this
+            process.
         admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
     """
 
@@ -39,6 +41,7 @@ class RequestContext:
     principal: Principal | None = None
     via: tuple[str, ...] = ()
     asker: Asker | None = None
+    source = ""
     admitted = False
 
     def __init__(
@@ -52,6 +55,7 @@ class RequestContext:
         principal: Principal | None = None,
         via: tuple[str, ...] = (),
         asker: Asker | None = None,
+        source: str = "",
     ) -> None:
         self.deadline = deadline
         self.parent = parent
@@ -63,6 +67,8 @@ class RequestContext:
             self.via = via
         if asker is not None:
             self.asker = asker
+        if source:
+            self.source = source
 
     def within(self, deadline: float | None, *, admitted: bool = False) -> "RequestContext":
         """Returns the context of a request within this one, with its own deadline and without the payload."""
@@ -73,6 +79,7 @@ class RequestContext:
             principal=self.principal,
             via=self.via,
             asker=self.asker,
+            source=self.source,
         )
         made.size, made.admitted = 0 if admitted else self.size, admitted
         return made

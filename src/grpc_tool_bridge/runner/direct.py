@@ -28,7 +28,7 @@ P = TypeVar("P")
 MAX_BYTES = SLOW_BYTES
 
 # Returns the Call of a call that is told of from its start.
-Opens = Callable[[], Call] | None
+Open = Callable[[], Call] | None
 # The arguments by position and by name.
 Bound = tuple[Sequence[Any], Mapping[str, Any]]
 # Serialized, or as a message.
@@ -41,14 +41,22 @@ class Owner(Protocol[S_contra, T_contra, P]):
     def enter(self, session: S_contra, tool: T_contra, /) -> P | None:
         """Counts a call; returns what it holds while it runs, or None if it has to wait for that."""
 
-    def make_call(self, session: S_contra, tool: T_contra, deadline: float, opened_at: float, /) -> Call:
-        """Returns the Call of a call that was opened before."""
+    def make_call(self, session: S_contra, tool: T_contra, deadline: float, opened_at: float, note: Any, /) -> Call:
+        """Returns the Call of a call that was opened before; ``note`` as given to ``run``."""
 
     def acquire(self, call: Any, /) -> Awaitable[P]:
         """Waits for what the call holds while it runs; raises what ends the call."""
 
     def end(
-        self, session: S_contra, tool: T_contra, opened_at: float, held: P | None, call: Any, answer: Answer | None, /
+        self,
+        session: S_contra,
+        tool: T_contra,
+        opened_at: float,
+        held: P | None,
+        call: Any,
+        answer: Answer | None,
+        note: Any,
+        /,
     ) -> None:
         """Ends a call that was counted.
 
@@ -59,6 +67,7 @@ class Owner(Protocol[S_contra, T_contra, P]):
             held: From ``enter`` or ``acquire``; None if they returned nothing.
             call: Its Call; None if there was no need of one.
             answer: As bytes if it succeeded, as a message if it failed, None if it was cancelled.
+            note: As given to ``run``.
         """
 
 
@@ -81,7 +90,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
 
     @types.coroutine
     def run(
-        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float, opens: Opens = None
+        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float, opens: Open, note: Any
     ) -> Generator[Any, Any, Answer]:
         """Runs a call.
 
@@ -92,6 +101,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             deadline: On the monotonic clock.
             opened_at: Likewise.
             opens: Called when it starts, and returns its Call; None: it need not have one from the start.
+            note: What the owner notes of it.
 
         Returns:
             The answer: a serialized ToolCallResponse if it succeeded, else the message.
@@ -106,7 +116,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         held = owner.enter(session, tool)
         try:
             if held is None:
-                call = call or self._made(session, tool, bound, deadline, opened_at)
+                call = call or self._made(session, tool, bound, deadline, opened_at, note)
                 held = yield from owner.acquire(call).__await__()
             in_tool = True
             work = function.function(*bound[0], **bound[1])
@@ -118,9 +128,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
                 except StopIteration as result:
                     value = result.value
                 else:
-                    if forks.process.ends:
-                        forks.end()
-                    call = self._made(session, tool, bound, deadline, opened_at)
+                    call = self._made(session, tool, bound, deadline, opened_at, note)
                     value = yield from call.resume(work, waits_for)
             is_scalar = type(value) in SCALARS and (function.result is None or type(value) in function.result.accepts)
             in_tool = False
@@ -132,18 +140,22 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             if packed is not None:
                 answer = success_of(packed, int((monotonic() - opened_at) * 1_000_000))
             else:
-                call = call or self._made(session, tool, bound, deadline, opened_at)
+                call = call or self._made(session, tool, bound, deadline, opened_at, note)
                 answer = yield from self._runner.answer_with(call, function, value, is_scalar=is_scalar).__await__()
         except BaseException as error:  # noqa: BLE001 - every failure is an answer
-            call = call or self._made(session, tool, bound, deadline, opened_at)
+            call = call or self._made(session, tool, bound, deadline, opened_at, note)
             answer = yield from self._failed(call, error, in_tool=in_tool).__await__()
         finally:
-            owner.end(session, tool, opened_at, held, call, answer)
+            owner.end(session, tool, opened_at, held, call, answer, note)
         return answer
 
-    def _made(self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float) -> Call:
+    def _made(
+        self, session: S_contra, tool: T_contra, bound: Bound, deadline: float, opened_at: float, note: Any
+    ) -> Call:
         """Returns the Call of a call, with the arguments that a list of the running calls shows."""
-        call = self._owner.make_call(session, tool, deadline, opened_at)
+        if forks.process.ends:
+            forks.end()
+        call = self._owner.make_call(session, tool, deadline, opened_at, note)
         call.prepared = bound
         return call
 

@@ -239,7 +239,7 @@ def _known(context: Any, size: int) -> RequestContext:
     """Returns the context of a request of ``size`` bytes."""
     remaining: float | None = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
-    return RequestContext(deadline=deadline, size=size, principal=_principal.get())
+    return RequestContext(deadline=deadline, size=size, principal=_principal.get(), source=f"rpc {context.peer()}")
 
 
 async def abort(context: Any, error: BaseException) -> None:

@@ -205,15 +205,18 @@ class ToolService:
         if bound is None:
             return None
         context.payload = b""
-        return self._direct.run(session_id, named, bound, end, now)
+        return self._direct.run(session_id, named, bound, end, now, None, None)
 
     def enter(self, session_id: str, named: _ToolName) -> tuple[()]:
         """See ``direct.Owner``: the hub has admitted the call."""
         del session_id, named
         return ()
 
-    def make_call(self, session_id: str, named: _ToolName, deadline: float, opened_at: float) -> ServedCall:
+    def make_call(
+        self, session_id: str, named: _ToolName, deadline: float, opened_at: float, note: None = None
+    ) -> ServedCall:
         """See ``direct.Owner``."""
+        del note
         session = _HubSession(session_id, self._calls)
         return ServedCall(session, named, deadline, parent=None, orphaned=self._runner.tasks, opened_at=opened_at)
 
@@ -230,9 +233,10 @@ class ToolService:
         held: tuple[()] | None,
         call: ServedCall | None,
         answer: Answer | None,
+        note: None = None,
     ) -> None:
         """See ``direct.Owner``."""
-        del held, answer
+        del held, answer, note
         if call is None and time.monotonic() - opened_at > BLOCKED_SECONDS:
             call = self.make_call(session_id, named, opened_at, opened_at)
         if call is not None:

@@ -56,7 +56,7 @@ class Owner:
         self.entered += 1
         return None if self.full else "permit"
 
-    def make_call(self, session: Session, named: Named, deadline: float, opened_at: float) -> Call:
+    def make_call(self, session: Session, named: Named, deadline: float, opened_at: float, note: object = None) -> Call:
         call = Call(session, named, deadline, parent=None, orphaned=self.runner.tasks, opened_at=opened_at)
         self.made.append(call)
         return call
@@ -72,7 +72,14 @@ class Owner:
         return "permit"
 
     def end(
-        self, session: Session, named: Named, opened_at: float, held: str | None, call: Call | None, answer: Any
+        self,
+        session: Session,
+        named: Named,
+        opened_at: float,
+        held: str | None,
+        call: Call | None,
+        answer: Any,
+        note: object = None,
     ) -> None:
         self.ended.append((held, call, answer))
         if call is not None:
@@ -81,7 +88,7 @@ class Owner:
     def run(self, function: Any, *args: Any, seconds: float = 60.0) -> Any:
         """Returns the coroutine of a call."""
         now = time.monotonic()
-        return self.direct.run(self.session, Named(function), (args, {}), now + seconds, now)
+        return self.direct.run(self.session, Named(function), (args, {}), now + seconds, now, None, None)
 
     async def answer(self, function: Any, *args: Any, seconds: float = 60.0) -> ToolCallResponse:
         """Runs a call in this task; returns its answer."""

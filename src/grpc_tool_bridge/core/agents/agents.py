@@ -5,6 +5,7 @@ A run is a call of the hub, so that the calls of its tools are nested calls.
 
 import asyncio
 import hashlib
+import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -24,7 +25,7 @@ from grpc_tool_bridge.core.calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.infos import time_of
 from grpc_tool_bridge.core.interfaces import DurableStore
-from grpc_tool_bridge.core.names import check_name
+from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
@@ -212,8 +213,14 @@ class Agents:
 
     # ------------------------------------------------------------------------------------------------- creating
 
-    async def create(self, request: pb.CreateReActAgentRequest) -> pb.CreateReActAgentResponse:
+    async def create(
+        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL
+    ) -> pb.CreateReActAgentResponse:
         """Creates an agent after a runtime has checked it. The same definition always has the same id.
+
+        Args:
+            request: What it is to be.
+            context: The context of the request.
 
         Raises:
             UnavailableError: No agent runtime is connected.
@@ -236,7 +243,7 @@ class Agents:
         agent_id = f"agent-{_digest(definition).hex()[:16]}"
         self._check_room(session, agent_id)
         agent = Agent(agent_id, definition, self._settings)
-        response = await self._checked(session, agent)
+        response = await self._checked(session, agent, context)
         if session.ended is not None:
             raise session_ended(session.ended)
         # Other agents may have been created meanwhile.
@@ -286,10 +293,12 @@ class Agents:
             state.agents[agent.id] = agent
             self._note_change(session)
 
-    async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
+    async def _checked(self, session: Session, agent: Agent, context: RequestContext) -> pb.CreateReActAgentResponse:
         """Has a runtime check an agent."""
         admission = self._executor.admission
-        call = admission.open(session, agent.tool, LOCAL)
+        # Neither the caller's deadline nor what it may ask is the check's.
+        own = RequestContext(principal=context.principal, peer=context.peer, source=context.source)
+        call = admission.open(session, agent.tool, own)
         ok = False
         try:
             response: pb.CreateReActAgentResponse = await call.step(self._runtimes.tell(call, agent.definition))
@@ -301,7 +310,7 @@ class Agents:
                 raise cause from None
             raise
         finally:
-            admission.end(call, (), ok=ok)
+            admission.end(call, (), ok=ok, outcome=None if ok else sys.exc_info()[1])
         return response
 
     # -------------------------------------------------------------------------------------------------- running
@@ -323,9 +332,7 @@ class Agents:
         as_bytes, context.payload = bool(context.payload), b""
 
         async def chunks() -> AsyncGenerator[Any, None]:
-            check_request(request)
-            drop_reserved(request.context)
-            run = self._attach(request) or self._start(request, context)
+            run = self._attach_or_start(request, context)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
                 async for data in made:
@@ -352,6 +359,17 @@ class Agents:
             return f"run {run.run_id!r} was over already"
         run.cancel(CallCancelledError("the run was cancelled by its caller"))
         return f"run {run.run_id!r} is cancelled"
+
+    def _attach_or_start(self, request: pb.ExecuteAgentRequest, context: RequestContext) -> Run:
+        try:
+            check_request(request)
+            drop_reserved(request.context)
+            return self._attach(request) or self._start(request, context)
+        except ToolBridgeError as error:
+            self._executor.admission.refused(
+                request, context, clip(request.session_id), clip(request.run_id), error_info(error), logs=False
+            )
+            raise
 
     def _attach(self, request: pb.ExecuteAgentRequest) -> Run | None:
         if not request.run_id:
@@ -393,7 +411,7 @@ class Agents:
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
         call = executor.admission.make(session, agent.tool, context, timeout_ms=timeout_ms)
         call.run_id = call.request_id = request.run_id or uuid.uuid4().hex
-        executor.admission.enter(call, context)
+        executor.admission.enter(call, context, request=request)
         run = self._add_run(session, StoredRun(call.run_id, agent.id, _asked(request), time_of(call.opened_at)), call)
         run.begin()
         self._tasks.spawn(self._drive(run, call, agent, request), f"run {run.run_id}")

@@ -12,8 +12,8 @@ from grpc_tool_bridge.testing.recording import entries
 from grpc_tool_bridge.testing.recording.differences import differences, leaves_of, listed
 from grpc_tool_bridge.testing.recording.messages import Slots, write_message
 from grpc_tool_bridge.testing.recording.recording import RecordedCall, RecordedSession, Recording
-from grpc_tool_bridge.testing.recording.redaction import REDACTED
 from grpc_tool_bridge.testing.recording.scribe import SessionState
+from grpc_tool_bridge.values.redaction import REDACTED
 
 # What differs from run to run, or tells how something was done.
 _NOT_COMPARED = frozenset({"metrics", "stacktrace"})

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grpc_tool_bridge.testing.recording.redaction import REDACTED
+from grpc_tool_bridge.values.redaction import REDACTED
 
 # Differences that are listed, and characters of each value.
 MAX_LISTED = 10

@@ -13,8 +13,8 @@ from typing import Any
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.testing.recording.entries import Entry
 from grpc_tool_bridge.testing.recording.lines import FORMAT, MAX_FILE_BYTES, encode, header, values_of
-from grpc_tool_bridge.testing.recording.redaction import TooManySecretsError
 from grpc_tool_bridge.testing.recording.settling import settle
+from grpc_tool_bridge.values.redaction import TooManySecretsError
 
 try:
     import fcntl

@@ -22,8 +22,8 @@ from grpc_tool_bridge.testing.recording.entries import CallLog, Entry, SessionLo
 from grpc_tool_bridge.testing.recording.journal import Journal
 from grpc_tool_bridge.testing.recording.lines import MAX_FILE_BYTES
 from grpc_tool_bridge.testing.recording.recorded_hub import RecordedHub
-from grpc_tool_bridge.testing.recording.redaction import Redactor, secrets_in
 from grpc_tool_bridge.testing.recording.scribe import Scribe
+from grpc_tool_bridge.values.redaction import Redactor, secrets_in
 
 # Calls below a run or a call from outside that are recorded.
 MAX_NESTED = 10_000

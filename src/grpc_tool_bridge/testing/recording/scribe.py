@@ -11,7 +11,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.testing.recording.entries import ANSWER, CALL, LOG, MODEL, TOOL, CallLog, Entry, SessionLog
 from grpc_tool_bridge.testing.recording.lines import OWN_SESSION, number_text
 from grpc_tool_bridge.testing.recording.messages import Slots, write_message
-from grpc_tool_bridge.testing.recording.redaction import Redactor
+from grpc_tool_bridge.values.redaction import Redactor
 
 # An id that a program has made, alone or behind a word: those that people choose are the same in the next run.
 _MADE_ID = re.compile(

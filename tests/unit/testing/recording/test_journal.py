@@ -11,7 +11,7 @@ from grpc_tool_bridge.testing import Recording
 from grpc_tool_bridge.testing.recording import journal as journals
 from grpc_tool_bridge.testing.recording.entries import OPENED, Entry, SessionLog
 from grpc_tool_bridge.testing.recording.journal import Journal
-from grpc_tool_bridge.testing.recording.redaction import TooManySecretsError
+from grpc_tool_bridge.values.redaction import TooManySecretsError
 
 SESSION = SessionLog(1, "s")
 

@@ -9,8 +9,8 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.testing.recording import entries
 from grpc_tool_bridge.testing.recording.entries import CallLog, Entry, SessionLog
 from grpc_tool_bridge.testing.recording.lines import OWN_SESSION
-from grpc_tool_bridge.testing.recording.redaction import Redactor
 from grpc_tool_bridge.testing.recording.scribe import Scribe
+from grpc_tool_bridge.values.redaction import Redactor
 
 RANDOM = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba98-7654-3210-fedc-ba9876543210"

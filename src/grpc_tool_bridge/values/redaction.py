@@ -1,4 +1,4 @@
-"""Removes secrets from what is recorded, before it is written.
+"""Removes secrets from what is recorded or audited, before it is written.
 
 A secret is found by its name (an argument, a key, a variable), by its form (a bearer token, a private key), or because
 it was a secret before: its value is then removed wherever it appears, such as in errors and prompts.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from grpc_tool_bridge.testing.recording.redaction import (
+from grpc_tool_bridge.values.redaction import (
     MAX_SECRETS,
     REDACTED,
     Redactor,
