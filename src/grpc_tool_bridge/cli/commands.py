@@ -185,6 +185,16 @@ def _doctor() -> Command:
     return client_command(doctor.doctor, check=doctor.check)
 
 
+def _token() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import token
+
+    return {
+        "new": Command(token.new_token),
+        "list": Command(token.list_tokens),
+        "revoke": Command(token.revoke),
+    }
+
+
 def _approve() -> Command:
     from grpc_tool_bridge.cli import approve
 
@@ -228,6 +238,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "doctor": _doctor,
     "settings": _settings,
     "store": _store,
+    "token": _token,
     "approve": _approve,
     "completion": _completion,
     "bench": _bench,
@@ -240,7 +251,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "approve", "completion"),
+    "Set up and maintain": ("doctor", "settings", "store", "token", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -249,4 +260,5 @@ GROUPS: Mapping[str, str] = {
     "vars": "List, read, write and watch the variables of a session.",
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
+    "token": "Make, list and revoke the tokens of callers by name.",
 }

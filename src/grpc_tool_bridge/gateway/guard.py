@@ -21,7 +21,7 @@ from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
 from grpc_tool_bridge.gateway.login import LOGIN_PAGE, LOGIN_PATH, LOGOUT_PATH, BrowserLogin, follows_link, opens_page
-from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
+from grpc_tool_bridge.rpc.authentication import Authenticator, PeerInfo, Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
@@ -115,8 +115,8 @@ class Guard:
                 await answer_preflight(headers, answer)
                 return
             if scope["path"] not in _WITHOUT_TOKEN:
-                scope["principal"] = self._authenticate(headers)
-        except (HttpError, AccessError, ValidationError) as error:
+                scope["principal"] = self._authenticate(headers, scope)
+        except ToolBridgeError as error:
             await _refusal(error, headers, scope)(scope, receive, answer)
             return
         try:
@@ -126,13 +126,13 @@ class Guard:
         finally:
             held.release()
 
-    def _authenticate(self, headers: Headers) -> Principal | None:
+    def _authenticate(self, headers: Headers, scope: Scope) -> Principal | None:
         if self._authenticator is None:
             return None
-        if "authorization" not in headers and self.login.has_cookie(headers):
-            return Principal("token", method="token")
         try:
-            return self._authenticator.authenticate(headers.items())
+            if "authorization" not in headers and (principal := self.login.principal_of(headers)) is not None:
+                return principal
+            return self._authenticator.authenticate(peer_info(headers, scope))
         except AccessError as error:
             raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": "Bearer"}) from None
 
@@ -159,6 +159,13 @@ class Guard:
             )
         if scope["method"] == "GET" and _TOOL_STREAM.fullmatch(scope["path"]):
             _check_intent(headers, own)
+
+
+def peer_info(headers: Headers, scope: Scope) -> PeerInfo:
+    """Returns what the client of a request shows of itself."""
+    host, port = scope.get("client") or ("", 0)
+    address = f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+    return PeerInfo(tuple(headers.items()), address if host else "", scope.get("certificate"))
 
 
 def _check_framing(headers: Headers) -> None:

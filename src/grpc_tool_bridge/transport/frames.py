@@ -16,7 +16,7 @@ from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.reads import Reads
-from grpc_tool_bridge.transport.servicer import present_principal
+from grpc_tool_bridge.transport.servicer import present_principal, present_renewal
 from grpc_tool_bridge.transport.status import from_rpc_error
 
 # Maximum size of a link's first frame, which contains the hello.
@@ -161,6 +161,8 @@ def link_behaviour(
     """
 
     async def link(_: Any, context: Any) -> None:
-        await serve(AcceptedFrames(context, reads), present_principal())
+        frames = AcceptedFrames(context, reads)
+        frames.renew = present_renewal()
+        await serve(frames, present_principal())
 
     return link

@@ -18,7 +18,7 @@ from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
 from grpc_tool_bridge.link.socket_listener import SocketListener
-from grpc_tool_bridge.rpc.authentication import BearerToken
+from grpc_tool_bridge.rpc.authentication import Authenticator
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAMES
 from grpc_tool_bridge.rpc.peers import Peers, peers_of
@@ -90,10 +90,20 @@ class GrpcServer:
         address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
         settings: Token, TLS and limits.
         services: Served beside those of the hub.
+        authenticator: Decides who peers are; None: everyone may connect.
     """
 
-    def __init__(self, hub: Serving, address: str, settings: Settings, services: Sequence[Service] = ()) -> None:
+    def __init__(
+        self,
+        hub: Serving,
+        address: str,
+        settings: Settings,
+        services: Sequence[Service] = (),
+        *,
+        authenticator: Authenticator | None = None,
+    ) -> None:
         self.address = address
+        self._authenticator = authenticator
         self._services = services
         self._hub = hub
         self._settings = settings
@@ -131,13 +141,13 @@ class GrpcServer:
         """
         settings = self._settings
         forks.check_usable()
-        token = settings.bearer_token()
-        check_exposure(self.address, settings, token)
+        authenticator = self._authenticator
+        check_exposure(self.address, settings, authenticates=authenticator is not None)
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
         note_thread(self._loop)
         self._server = grpc.aio.server(
-            interceptors=[] if token is None else [AuthenticationInterceptor(BearerToken(token))],
+            interceptors=[] if authenticator is None else [AuthenticationInterceptor(authenticator)],
             options=(
                 *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
                 *memory_options(settings),
@@ -155,7 +165,7 @@ class GrpcServer:
             (service, *more, self._health.handler(), reflection.reflection_handler(names, self._reads))
         )
         self._hub.on_serving(self._health.set_serving)
-        self._listen_at_all(self._server, token)
+        self._listen_at_all(self._server)
         starting = asyncio.ensure_future(self._server.start())
         try:
             # gRPC's own start cannot be cancelled: its server would keep listening.
@@ -229,11 +239,11 @@ class GrpcServer:
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
 
-    def _listen_at_all(self, server: grpc.aio.Server, token: str | None) -> None:
+    def _listen_at_all(self, server: grpc.aio.Server) -> None:
         """Listens at every address, before any connection is accepted: whoever reaches the hub finds its socket."""
         try:
             if self.link_address is not None:
-                self.link_address = self._listen_for_links(self.link_address, token)
+                self.link_address = self._listen_for_links(self.link_address)
             self._listen(server)
         except BaseException:
             self._stop_taking_links()
@@ -241,7 +251,7 @@ class GrpcServer:
         address = loopback_name(self.address)
         if address is None or self._settings.tls_cert is not None or not self._settings.local_socket:
             return
-        listener = self._listener(token)
+        listener = self._listener()
         try:
             listener.listen_locally(address)
         except OSError as error:
@@ -249,14 +259,15 @@ class GrpcServer:
         else:
             self._listeners.append(listener)
 
-    def _listen_for_links(self, address: str, token: str | None) -> str:
+    def _listen_for_links(self, address: str) -> str:
         """Listens over TCP; returns the address with its port."""
-        check_exposure(address, self._settings, token, setting="link_address ")
+        authenticates = self._authenticator is not None
+        check_exposure(address, self._settings, authenticates=authenticates, setting="link_address ")
         try:
             host, port = split_address(address)
         except ValueError as error:
             raise ValidationError(f"link_address: {error}") from None
-        listener = self._listener(token)
+        listener = self._listener()
         try:
             port = listener.listen_at(host, port, _tls_context(self._settings))
         except OSError as error:
@@ -273,10 +284,10 @@ class GrpcServer:
             listener.stop_listening()
         return listeners
 
-    def _listener(self, token: str | None) -> SocketListener:
+    def _listener(self) -> SocketListener:
         return SocketListener(
             self._links,
-            None if token is None else BearerToken(token),
+            self._authenticator,
             max_connections=socket_connection_limit(self._settings.max_connections),
             max_handshakes=self._settings.max_pending_links,
             handshake_timeout=self._settings.hello_timeout,
@@ -293,8 +304,14 @@ def _tls_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-def check_exposure(address: str, settings: Settings, token: str | None, *, setting: str = "") -> None:
+def check_exposure(address: str, settings: Settings, *, authenticates: bool, setting: str = "") -> None:
     """Refuses to listen where others can connect, unless TLS and a token, or ``allow_insecure``, are set.
+
+    Args:
+        address: Where it would listen.
+        settings: Whether there is TLS, and ``allow_insecure``.
+        authenticates: Whether callers have to show who they are, with a token or otherwise.
+        setting: The setting that has the address, for texts.
 
     Raises:
         ValidationError: It can be reached from other machines.
@@ -302,11 +319,14 @@ def check_exposure(address: str, settings: Settings, token: str | None, *, setti
     check_address(address, listening=True)
     if is_loopback(address):
         return
-    missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
+    missing = [
+        what for what, there in (("TLS", settings.tls_cert is not None), ("a token", authenticates)) if not there
+    ]
     if missing and not settings.allow_insecure:
         raise ValidationError(
             f"{setting}{address} can be reached from other machines, and {' and '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
+            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, or another way to tell who callers are, listen at "
+            "127.0.0.1, "
             "or set allow_insecure if the network itself is trusted"
         )
     if missing:
