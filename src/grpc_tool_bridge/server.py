@@ -446,7 +446,7 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
 
 
 def _make_identities(given: Authenticator | None, settings: Settings) -> Identities | None:
-    """Returns what authenticates callers as the settings say; None: they say nothing of it, or another one was given."""
+    """Returns what authenticates callers as the settings say; None: they do not, or another authenticator was given."""
     methods = methods_of(settings)
     if given is None:
         return Identities(settings) if methods else None
@@ -454,8 +454,7 @@ def _make_identities(given: Authenticator | None, settings: Settings) -> Identit
         refuse_type("authenticator", given, "an object with a method authenticate(peer) that returns a Principal")
     if methods:
         raise ValidationError(
-            f"callers are authenticated by the authenticator that was given, and the settings say {' and '.join(methods)}, "
-            "too; leave one of them out"
+            f"an authenticator was given, and the settings name {' and '.join(methods)}, too; leave one of them out"
         )
     return None
 

@@ -40,9 +40,7 @@ def new_token(
     ] = None,
     expires: Annotated[
         str | None,
-        Option(
-            "--expires", metavar="DURATION", help="How long it is valid, such as 90d or 12h. Default: until revoked."
-        ),
+        Option("--expires", metavar="DURATION", help="How long it is valid: 90d, 12h. Default: until it is revoked."),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:

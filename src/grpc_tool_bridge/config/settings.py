@@ -91,8 +91,8 @@ class Settings(BaseModel):
     )
     unix_users: Names = Field(
         default=(),
-        description="users of this machine that need no token at the local socket: names or ids, each as NAME=PRINCIPAL "
-        "if it is called otherwise here; *: each that the socket admits, by its own name",
+        description="users of this machine that need no token at the local socket: names or ids, each as "
+        "NAME=PRINCIPAL if it is called otherwise here; *: each that the socket admits, by its own name",
     )
     allow_insecure: bool = Field(
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"

@@ -325,9 +325,8 @@ def check_exposure(address: str, settings: Settings, *, authenticates: bool, set
     if missing and not settings.allow_insecure:
         raise ValidationError(
             f"{setting}{address} can be reached from other machines, and {' and '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, or another way to tell who callers are, listen at "
-            "127.0.0.1, "
-            "or set allow_insecure if the network itself is trusted"
+            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, or what else tells who "
+            "callers are, listen at 127.0.0.1, or set allow_insecure if the network itself is trusted"
         )
     if missing:
         _log.warning("listening at %s without %s (allow_insecure)", address, " and ".join(missing))

@@ -58,6 +58,7 @@ from grpc_tool_bridge.tools.tool_versions import exact_id
 from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
+from grpc_tool_bridge.transport.tokens import TokenSource
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.offers import WorkerOffers
@@ -90,6 +91,8 @@ class ToolWorker(Surrounded):
         token_file: As for ``GRPCToolBridge``.
         tls: As for ``GRPCToolBridge``.
         tls_ca: As for ``GRPCToolBridge``.
+        tls_cert: As for ``GRPCToolBridge``.
+        tls_key: As for ``GRPCToolBridge``.
         proxy: As for ``GRPCToolBridge``.
         allow_insecure: As for ``GRPCToolBridge``.
         link_address: As for ``GRPCToolBridge``.
@@ -124,10 +127,12 @@ class ToolWorker(Surrounded):
         session_id: str | None = None,
         worker_id: str | None = None,
         capacity: int = DEFAULT_CAPACITY,
-        token: str | None = None,
+        token: TokenSource | None = None,
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
         proxy: str | None = None,
         allow_insecure: bool = False,
         transport: Literal["link", "socket"] = "link",
@@ -155,6 +160,7 @@ class ToolWorker(Surrounded):
         self._agents = make_agents(agents, self.settings, self._session_of)
         token = token_of(token, token_file)
         how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
+        how |= {"tls_cert": path_of("tls_cert", tls_cert), "tls_key": path_of("tls_key", tls_key)}
         connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
         self._address = _only_address(connection)
         self._transport = LinkTransport(

@@ -124,9 +124,7 @@ def add_token(
     groups = frozenset(groups)
     for what in (name, *groups):
         if not _NAME.fullmatch(what):
-            raise ValidationError(
-                f"{what!r:.80} cannot name a caller or a group: use letters, digits and . @ : / + _ -"
-            )
+            raise ValidationError(f"{what!r:.80} cannot name a caller or group: use letters, digits and . @ : / + _ -")
     now = float(int(time.time()))
     with _locked(path):
         tokens = dict(read_tokens(path)) if path.exists() else {}
@@ -166,19 +164,15 @@ def revoke_token(path: Path, identity: str) -> StaticToken:
 
 
 def _digest(salt: bytes, secret: bytes) -> bytes:
-    # A slow hash protects passwords, which people choose: these secrets are 256 random bits, and cannot be guessed at any
-    # speed. A slow one would hold up the event loop, for strangers, too.
+    # A slow hash protects passwords, which people choose. These secrets are 256 random bits, which nobody guesses at
+    # any speed, and a slow hash would let strangers hold up the event loop.
     return hashlib.sha256(salt + secret).digest()
 
 
 def _token_of(line: bytes, where: str) -> StaticToken:
     try:
         fields: Any = json.loads(line)
-        if not isinstance(fields, dict):
-            raise ValueError("it is no object")  # noqa: TRY004 - a line of a file, not an argument
-        for name, kind in _FIELDS.items():
-            if not isinstance(fields.get(name), kind):
-                raise ValueError(f"{name} is missing or of the wrong type")  # noqa: TRY004 - likewise
+        _check_fields(fields)
         return StaticToken(
             fields["id"],
             fields["name"],
@@ -191,6 +185,14 @@ def _token_of(line: bytes, where: str) -> StaticToken:
         )
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{where} cannot be read: {error}") from None
+
+
+def _check_fields(fields: Any) -> None:
+    if not isinstance(fields, dict):
+        raise TypeError("it is not an object")
+    for name, kind in _FIELDS.items():
+        if not isinstance(fields.get(name), kind):
+            raise TypeError(f"{name} is missing or of the wrong type")
 
 
 def _seconds(text: str) -> float:

@@ -20,8 +20,8 @@ _throttled = ThrottledLog(_log)
 class WatchedFile(Generic[T]):
     """The content of a file, which is read again after it has changed.
 
-    It is looked at when it is asked for, so that it needs neither a task nor a thread. A file that has become unreadable
-    changes nothing, so that a slip of the pen locks nobody out; the log says so.
+    It is looked at when it is asked for, so that it needs neither a task nor a thread. If it cannot be read any more,
+    what it had stays in force, so that a slip of the pen locks nobody out; the log says so.
 
     Args:
         path: The file.
