@@ -2,7 +2,10 @@
 
 from typing import Protocol
 
+from grpc_tool_bridge.auth.identity.certificates import ClientCertificates, check_installed
+from grpc_tool_bridge.auth.identity.json_web_tokens import JsonWebTokens
 from grpc_tool_bridge.auth.identity.static_tokens import StaticTokens
+from grpc_tool_bridge.auth.identity.unix_users import UnixUsers
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.rpc.authentication import (
@@ -36,11 +39,19 @@ class Identities:
 
     Attributes:
         methods: What they are called, for people.
+
+    Raises:
+        ImportError: A way needs a package that is not installed.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tokens: list[TokenMethod] = []
+        self._jwt = None if settings.jwt_issuer is None else JsonWebTokens(settings)
+        self._certificates: ClientCertificates | None = None
+        self._users: UnixUsers | None = None
+        if settings.tls_client_ca is not None:
+            check_installed()
         self.methods = methods_of(settings)
 
     async def start(self) -> None:
@@ -57,6 +68,13 @@ class Identities:
                 self._tokens.append(BearerToken(shared))
             if settings.tokens_file is not None:
                 self._tokens.append(StaticTokens(settings.tokens_file))
+            if self._jwt is not None:
+                await self._jwt.start()
+                self._tokens.append(self._jwt)
+            if settings.tls_client_ca is not None:
+                self._certificates = ClientCertificates(settings.tls_crl)
+            if settings.unix_users:
+                self._users = UnixUsers(settings.unix_users)
         except ValidationError:
             raise
         except ValueError as error:
@@ -64,13 +82,19 @@ class Identities:
 
     async def aclose(self) -> None:
         """Ends what runs in the background."""
+        if self._jwt is not None:
+            await self._jwt.aclose()
 
     def authenticate(self, peer: PeerInfo) -> Principal:
         """See ``Authenticator``."""
         token = peer.bearer_token()
         if token is not None:
             return self._by_token(token)
-        raise unauthenticated(NO_TOKEN)
+        if self._certificates is not None and peer.certificate is not None:
+            return self._certificates.principal_of(peer.certificate)
+        if self._users is not None and peer.uid is not None:
+            return self._users.principal_of(peer.uid)
+        raise unauthenticated(NO_TOKEN if self._tokens else f"this hub requires {' or '.join(self.methods)}")
 
     def _by_token(self, token: bytes) -> Principal:
         if len(token) <= MAX_TOKEN_BYTES:
