@@ -1,5 +1,7 @@
 """Callers with tokens of their own, over each way into a hub."""
 
+import os
+import pwd
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from grpc_tool_bridge.auth.identity import watched_file
 from grpc_tool_bridge.auth.identity.tokens_file import add_token, revoke_token
 from grpc_tool_bridge.link import renewal
 from integration.identity_edges import EDGES, LET_IN, attempt, principals
+from support.jwts import AUDIENCE, ISSUER, KeyServer, jwks_of, part, token_of
 from support.waiting import soon, until
 
 
@@ -155,3 +158,51 @@ async def test_an_authenticator_of_ones_own_is_asked_over_each_way() -> None:
         for edge in EDGES:
             assert await attempt(server, edge, "sesame") == LET_IN
             assert await attempt(server, edge, "open") == "Unauthenticated: say the word"
+
+
+@pytest.mark.parametrize("edge", EDGES)
+async def test_a_jwt_says_who_its_caller_is(tmp_path: Path, edge: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(jwks_of("rsa", "ed"))
+    async with hub_of(jwt_issuer=ISSUER, jwt_audience=[AUDIENCE], jwt_keys=str(keys)) as server:
+        with principals(monkeypatch) as found:
+            assert await attempt(server, edge, token_of("ed")) == LET_IN
+        assert {(item.name, item.groups, item.method) for item in found} == {("ann", frozenset({"analysts"}), "jwt")}
+        header, claims, signature = token_of().split(".")
+        for wrong, text in (
+            (token_of("rsa-2", kid="rsa"), "the token's signature is wrong"),
+            (f"{part({'alg': 'none'})}.{claims}.", "the token is signed with 'none'"),
+            (f"{part({'alg': 'HS256'})}.{claims}.{signature}", "the token is signed with 'HS256'"),
+            (token_of(exp=1), "the token has expired"),
+            (token_of(nbf=4_000_000_000), "the token is not valid yet"),
+            (token_of(aud="https://other.example"), "the token is for another audience"),
+            (token_of(iss="https://other.example"), "the token is of another issuer"),
+            (token_of(kid="other"), "the token is signed with the key 'other'"),
+        ):
+            assert (await attempt(server, edge, wrong)).startswith(f"Unauthenticated: {text}")
+
+
+@pytest.mark.parametrize("edge", EDGES)
+async def test_while_the_keys_are_fetched_a_caller_is_told_to_try_again(edge: str) -> None:
+    with KeyServer.serving(b"{}") as keys:
+        async with hub_of(jwt_issuer=ISSUER, jwt_audience=[AUDIENCE], jwt_keys=keys.url) as server:
+            found = await attempt(server, edge, token_of())
+    assert found.partition(": ")[0] in ("UNAVAILABLE", "WorkerUnavailable")
+    assert "are being fetched; try again" in found
+
+
+async def test_a_user_of_the_machine_needs_no_token_at_the_local_socket_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with hub_of(unix_users=[f"{os.geteuid()}=me"], token="word") as server:
+        with principals(monkeypatch) as found:
+            assert await attempt(server, "socket") == LET_IN
+        assert {(item.name, item.method) for item in found} == {("me", "user")}
+        for edge in ("rpc", "link", "tcp", "http", "mcp"):
+            assert (await attempt(server, edge)).startswith("Unauthenticated: this hub requires a token")
+        assert await attempt(server, "socket", "wrong") == "Unauthenticated: the token is wrong"
+    async with hub_of(unix_users=["*"]) as server:
+        with principals(monkeypatch) as found:
+            assert await attempt(server, "socket") == LET_IN
+        assert {item.name for item in found} == {pwd.getpwuid(os.geteuid()).pw_name}
+    other = os.geteuid() + 1
+    async with hub_of(unix_users=[str(other)]) as server:
+        assert (await attempt(server, "socket")).startswith(f"Unauthenticated: the user {os.geteuid()} needs a token")

@@ -21,6 +21,7 @@ from grpc_tool_bridge.rpc.authentication import Authenticator
 from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.server import check_exposure
+from grpc_tool_bridge.transport.server_tls import TlsFiles
 
 # A connection that nobody uses is closed after so many seconds.
 KEEP_ALIVE_SECONDS = 30
@@ -88,6 +89,9 @@ class HttpServer:
         """
         settings = self._hub.settings
         check_exposure(self.address, settings, authenticates=self._authenticator is not None)
+        tls = TlsFiles.of(settings)
+        if tls is not None:
+            tls.check()
         listener = self._listen()
         # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,8 +110,7 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             limit_concurrency=connection_limit(settings.max_connections),
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
+            ssl_context_factory=None if tls is None else lambda *_: tls.context(),
         )
         server = self._server = QuietServer(config)
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")

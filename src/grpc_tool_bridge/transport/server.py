@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,6 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.loops import note_use, silence_closed
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
 from grpc_tool_bridge.link.socket_listener import SocketListener
@@ -35,6 +33,7 @@ from grpc_tool_bridge.transport.channel import memory_options, receive_limit, se
 from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.open_files import socket_connection_limit
 from grpc_tool_bridge.transport.reads import Reads
+from grpc_tool_bridge.transport.server_tls import TlsFiles
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
 # How many requests are read concurrently on connections without a token, and the seconds after which such a request
@@ -104,6 +103,7 @@ class GrpcServer:
     ) -> None:
         self.address = address
         self._authenticator = authenticator
+        self._tls = TlsFiles.of(settings)
         self._services = services
         self._hub = hub
         self._settings = settings
@@ -225,13 +225,9 @@ class GrpcServer:
             forks.note_closed()
 
     def _listen(self, server: grpc.aio.Server) -> None:
-        settings = self._settings
         try:
-            if settings.tls_cert is not None and settings.tls_key is not None:
-                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-                _check_certificate(settings.tls_cert, settings.tls_key)
-                _check_private_key(settings.tls_key)
-                port = server.add_secure_port(self.address, grpc.ssl_server_credentials([pair]))
+            if self._tls is not None:
+                port = server.add_secure_port(self.address, self._tls.server_credentials())
             else:
                 port = server.add_insecure_port(self.address)
         except RuntimeError as error:
@@ -269,7 +265,7 @@ class GrpcServer:
             raise ValidationError(f"link_address: {error}") from None
         listener = self._listener()
         try:
-            port = listener.listen_at(host, port, _tls_context(self._settings))
+            port = listener.listen_at(host, port, None if self._tls is None else self._tls.context())
         except OSError as error:
             if error.filename is not None:
                 raise
@@ -292,16 +288,6 @@ class GrpcServer:
             max_handshakes=self._settings.max_pending_links,
             handshake_timeout=self._settings.hello_timeout,
         )
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    _check_certificate(settings.tls_cert, settings.tls_key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
-    return context
 
 
 def check_exposure(address: str, settings: Settings, *, authenticates: bool, setting: str = "") -> None:
@@ -338,22 +324,3 @@ def _why_not(address: str) -> str:
     if path is not None and not path.startswith("\0") and not Path(path).parent.is_dir():
         return f"there is no folder {Path(path).parent}"
     return "the address is in use or not this machine's; choose another"
-
-
-def _check_private_key(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            check_secret_file(file, path, "tls_key")
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
-
-
-def _check_certificate(cert: Path, key: Path) -> None:
-    """Raises an error that tells what is wrong with the files; gRPC would only say that it cannot listen."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-    except ssl.SSLError as error:
-        raise ValidationError(
-            f"tls_cert {cert} and tls_key {key} cannot be used ({error.reason or error}): they are PEM files, a "
-            "certificate chain and its own private key without a password"
-        ) from None

@@ -8,7 +8,8 @@ MAX_FILE_BYTES = 64 * 1024 * 1024
 
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _FINGERPRINT_DIGITS = 64
-_DER_SEQUENCE = b"\x30"
+# A sequence that is longer than 127 bytes; a text has no such second byte.
+_DER = re.compile(rb"\x30[\x80-\xff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def read_revocations(path: Path) -> Revocations:
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"tls_crl {path} has over {MAX_FILE_BYTES} bytes")
     found = _PEM.findall(data)
-    if found or data.startswith(_DER_SEQUENCE):
+    if found or _DER.match(data):
         return _of_lists(found, data, path)
     serials, fingerprints = set(), set()
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), start=1):
