@@ -432,17 +432,13 @@ class GRPCToolBridge(ToolBridge):
         middleware: Iterable[Middleware] = (),
     ) -> None:
         check_count("max_message_nodes", max_message_nodes, least=1)
-        for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
-            if seconds is not None:
-                check_timeout(name, seconds)
+        _check_timeouts(timeout=timeout, stream_timeout=stream_timeout)
         check_plain_callable("on_session_renewed", on_session_renewed, "a function that is called without arguments")
         connection = Connection(
             address=address,
             token=token_of(token, token_file),
             tls=tls,
-            tls_ca=path_of("tls_ca", tls_ca),
-            tls_cert=path_of("tls_cert", tls_cert),
-            tls_key=path_of("tls_key", tls_key),
+            **_paths(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key),
             proxy=proxy,
             allow_insecure=allow_insecure,
             link_address=link_address,
@@ -467,6 +463,16 @@ class GRPCToolBridge(ToolBridge):
             follow_tools=follow_tools,
             on_tools_changed=on_tools_changed,
         )
+
+
+def _check_timeouts(**given: float | None) -> None:
+    for name, seconds in given.items():
+        if seconds is not None:
+            check_timeout(name, seconds)
+
+
+def _paths(**given: object) -> dict[str, Any]:
+    return {name: path_of(name, value) for name, value in given.items()}
 
 
 class SyncBridge(SyncView[ToolBridge]):

@@ -26,6 +26,7 @@ from grpc_tool_bridge.gateway.login import LOGIN_PATH, LOGOUT_PATH
 from grpc_tool_bridge.gateway.mcp_route import McpRoute
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
+from grpc_tool_bridge.gateway.protected_resource import METADATA_PATHS, ProtectedResource
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
 from grpc_tool_bridge.gateway.tool_lists import ToolListRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
@@ -60,6 +61,9 @@ class Gateway:
         mcp_agents: Mapping[str, str] | None = None,
     ) -> None:
         settings, needs_token = hub.settings, authenticator is not None
+        resource = None
+        if settings.jwt_issuer is not None:
+            resource = ProtectedResource(settings.jwt_issuer, settings.jwt_audience)
         self._calls = HubCalls(hub)
         self._mcp = McpRoute(hub, mcp_agents)
         dashboard = DashboardFiles()
@@ -72,6 +76,7 @@ class Gateway:
                     # First what is called most.
                     _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
+                    *([] if resource is None else _metadata_routes(resource)),
                     *_history_routes(HistoryRoutes(hub, self._history)),
                     _route("/api/hub", HubFactRoutes(hub, needs_token=needs_token).read, "GET"),
                     _route("/api/limits", LimitRoutes(hub, http, lambda: self._mcp.sessions).read, "GET"),
@@ -97,6 +102,7 @@ class Gateway:
             hosts=settings.http_hosts,
             origins=settings.http_origins,
             secure=settings.tls_cert is not None,
+            resource=resource,
         )
         self.app: ASGIApp = self._guard
 
@@ -172,6 +178,11 @@ def _history_routes(history: HistoryRoutes) -> list[Route]:
         _route("/api/history/workers", history.workers, "GET"),
         _route("/api/history/calls", history.calls, "GET"),
     ]
+
+
+def _metadata_routes(resource: ProtectedResource) -> list[Route]:
+    answer = _Answers(resource.metadata)
+    return [_bare(Route(path, answer, methods=["GET"], include_in_schema=False)) for path in sorted(METADATA_PATHS)]
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:

@@ -21,6 +21,7 @@ from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
 from grpc_tool_bridge.gateway.login import LOGIN_PAGE, LOGIN_PATH, LOGOUT_PATH, BrowserLogin, follows_link, opens_page
+from grpc_tool_bridge.gateway.protected_resource import METADATA_PATHS, ProtectedResource
 from grpc_tool_bridge.rpc.authentication import Authenticator, PeerInfo, Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
@@ -58,6 +59,7 @@ class Guard:
         memory: Charged with what large requests and responses hold.
         write_timeout: Seconds that a part of a response waits for a client that does not read.
         secure: Whether it is reached over TLS.
+        resource: Tells OAuth clients where they get tokens; None: there is no issuer.
 
     Attributes:
         login: Of browsers.
@@ -73,8 +75,11 @@ class Guard:
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         secure: bool = False,
+        resource: ProtectedResource | None = None,
     ) -> None:
         self._app = app
+        self._resource = resource
+        self._open = _WITHOUT_TOKEN if resource is None else _WITHOUT_TOKEN | METADATA_PATHS
         self._authenticator = authenticator
         self._memory = memory
         self._write_timeout = write_timeout
@@ -114,7 +119,7 @@ class Guard:
             elif scope["method"] == "OPTIONS":
                 await answer_preflight(headers, answer)
                 return
-            if scope["path"] not in _WITHOUT_TOKEN:
+            if scope["path"] not in self._open:
                 scope["principal"] = self._authenticate(headers, scope)
         except ToolBridgeError as error:
             await _refusal(error, headers, scope)(scope, receive, answer)
@@ -134,7 +139,8 @@ class Guard:
                 return principal
             return self._authenticator.authenticate(peer_info(headers, scope))
         except AccessError as error:
-            raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": "Bearer"}) from None
+            challenge = "Bearer" if self._resource is None else self._resource.challenge(headers, scope)
+            raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": challenge}) from None
 
     def _check_host(self, headers: Headers) -> None:
         host = _host_of(headers.get("host", ""))

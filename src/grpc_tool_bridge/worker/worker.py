@@ -146,22 +146,19 @@ class ToolWorker(Surrounded):
         middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings_of(settings)
-        check_count("capacity", capacity, least=1, called="1 or more")
-        _check_ids(session_id=session_id, worker_id=worker_id)
+        _check_arguments(capacity, session_id=session_id, worker_id=worker_id)
         self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        chain = chain_of(middleware)
-        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of, chain=chain)
+        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of, chain=chain_of(middleware))
         self._surroundings = self._service.surroundings
         self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
         self._offers = WorkerOffers(self._service, self, self._stub_of_sources)
         self._sources = RunningSources([(source, self._offers.make()) for source in sources_of(sources)])
         self._agents = make_agents(agents, self.settings, self._session_of)
-        token = token_of(token, token_file)
-        how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
-        how |= {"tls_cert": path_of("tls_cert", tls_cert), "tls_key": path_of("tls_key", tls_key)}
-        connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
+        how = {"token": token_of(token, token_file), "tls": tls, "proxy": proxy, "link_address": link_address}
+        files = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+        connection = _connection_to(address, self.settings, files, allow_insecure=allow_insecure, **how)
         self._address = _only_address(connection)
         self._transport = LinkTransport(
             connection,
@@ -472,13 +469,13 @@ def _offered(tools: Iterable[Any], prefix: str) -> Sequence[Tool]:
 
 
 def _connection_to(
-    address: str | MemoryConnection, settings: Settings, *, tls_ca: Any, allow_insecure: bool, **how: Any
+    address: str | MemoryConnection, settings: Settings, files: Mapping[str, Any], *, allow_insecure: bool, **how: Any
 ) -> Connection | MemoryConnection:
     if isinstance(address, MemoryConnection):
         return address
     return Connection(
         address=address,
-        tls_ca=path_of("tls_ca", tls_ca),
+        **{name: path_of(name, path) for name, path in files.items()},
         allow_insecure=allow_insecure or settings.allow_insecure,
         max_message_bytes=settings.max_message_bytes,
         **how,
@@ -490,7 +487,8 @@ def _only_address(connection: Connection | MemoryConnection) -> str:
     return "" if isinstance(connection, Connection) and len(connection.addresses) > 1 else connection.address
 
 
-def _check_ids(**ids: str | None) -> None:
+def _check_arguments(capacity: int, **ids: str | None) -> None:
+    check_count("capacity", capacity, least=1, called="1 or more")
     for name, given in ids.items():
         if given is not None:
             check_text(name, given, "a text of 1 to 256 characters, or None")
