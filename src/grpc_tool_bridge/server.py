@@ -205,7 +205,7 @@ class BridgeServer(Surrounded):
             await _left_after_failure(self.lifespans)
             raise
         self._started = self._running = True
-        self.hub.address = self._server.address
+        self.hub.address, self.hub.identities = self._server.address, ", ".join(self._methods)
         await self.hub.start()
         try:
             if self._http is not None:
@@ -241,6 +241,8 @@ class BridgeServer(Surrounded):
             # The loop has ended, so no call can finish.
             self._running = False
             self._server.abandon()
+            if self._identities is not None:
+                self._identities.abandon()
             if self._cluster is not None:
                 self._cluster.abandon()
             self.hub.abandon()

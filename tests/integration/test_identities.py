@@ -12,6 +12,9 @@ import pytest
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolBridgeError
 from grpc_tool_bridge.auth.identity import watched_file
 from grpc_tool_bridge.auth.identity.tokens_file import add_token, revoke_token
+from grpc_tool_bridge.cli.checks import examine
+from grpc_tool_bridge.cli.options import HubOptions
+from grpc_tool_bridge.cli.serve_run import _facts, _heading
 from grpc_tool_bridge.link import renewal
 from integration.identity_edges import EDGES, LET_IN, attempt, principals
 from support.jwts import AUDIENCE, ISSUER, KeyServer, jwks_of, part, token_of
@@ -37,6 +40,11 @@ def tokens(tmp_path: Path) -> Path:
 
 def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
+
+
+def save(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
 
 
 def hub_of(**settings: Any) -> BridgeServer:
@@ -206,3 +214,15 @@ async def test_a_user_of_the_machine_needs_no_token_at_the_local_socket_alone(mo
     other = os.geteuid() + 1
     async with hub_of(unix_users=[str(other)]) as server:
         assert (await attempt(server, "socket")).startswith(f"Unauthenticated: the user {os.geteuid()} needs a token")
+
+
+async def test_the_start_message_and_doctor_say_how_callers_prove_who_they_are(tokens: Path) -> None:
+    async with hub_of(tokens_file=tokens, unix_users=["*"]) as server:
+        assert "(a token of their own or the user of their process needed)" in _heading(server, 1, None, "").plain
+        assert _facts(server, None)["identities"] == ["a token of their own", "the user of their process"]
+        file = tokens.parent / "token"
+        save(file, add_token(tokens, "bot")[0])
+        found = [check async for check in examine(HubOptions(address=server.address, token_file=file))]
+        said = {check.name: check.text for check in found}
+        assert said["identity"] == "callers show one of these: a token of their own, the user of their process"
+        assert said["token"] == "accepted"

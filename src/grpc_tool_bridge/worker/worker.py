@@ -149,7 +149,9 @@ class ToolWorker(Surrounded):
         _check_arguments(capacity, session_id=session_id, worker_id=worker_id)
         self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of, chain=chain_of(middleware))
+        self._service = ToolService(
+            _offered(tools, prefix), self.settings, self._runtime_of, chain=chain_of(middleware)
+        )
         self._surroundings = self._service.surroundings
         self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
@@ -473,9 +475,10 @@ def _connection_to(
 ) -> Connection | MemoryConnection:
     if isinstance(address, MemoryConnection):
         return address
+    paths: dict[str, Any] = {name: path_of(name, path) for name, path in files.items()}
     return Connection(
         address=address,
-        **{name: path_of(name, path) for name, path in files.items()},
+        **paths,
         allow_insecure=allow_insecure or settings.allow_insecure,
         max_message_bytes=settings.max_message_bytes,
         **how,

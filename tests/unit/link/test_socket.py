@@ -382,9 +382,9 @@ async def test_a_forked_process_loses_the_connection_and_its_parent_does_not() -
 async def test_admitting_is_the_owner_s() -> None:
     class Known:
         def authenticate(self, peer: PeerInfo) -> Principal:
-            return Principal(f"{dict(peer.metadata)['who']} of {peer.uid}")
+            return Principal(f"{dict(peer.metadata)['who']!s} of {peer.uid}")
 
-    checked = []
+    checked: list[pb.LinkHello] = []
     pair = await Pair().open(admit=checked.append, authenticator=Known(), uid=7)
     hello = pb.LinkHello(peer="p", metadata={"who": "ann"})
     assert pair.stream.admit(hello) == Principal("ann of 7")

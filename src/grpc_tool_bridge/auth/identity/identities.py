@@ -85,6 +85,11 @@ class Identities:
         if self._jwt is not None:
             await self._jwt.aclose()
 
+    def abandon(self) -> None:
+        """Gives up what runs in an event loop that has ended."""
+        if self._jwt is not None:
+            self._jwt.abandon()
+
     def authenticate(self, peer: PeerInfo) -> Principal:
         """See ``Authenticator``."""
         token = peer.bearer_token()

@@ -59,6 +59,10 @@ class JsonWebTokens:
         """Ends what runs in the background."""
         await self._source.aclose()
 
+    def abandon(self) -> None:
+        """Gives up what runs in an event loop that has ended."""
+        self._source.abandon()
+
     def principal_of(self, token: bytes) -> Principal | None:
         """Returns whom a token names; None if it is no JWT.
 

@@ -39,6 +39,9 @@ class KeySource(Protocol):
     async def aclose(self) -> None:
         """Ends what runs in the background."""
 
+    def abandon(self) -> None:
+        """Gives up what runs in an event loop that has ended."""
+
     def keys(self) -> Sequence[Key]:
         """Returns the keys; the same object as long as they are the same."""
 
@@ -67,6 +70,9 @@ class KeysInFile:
         self._file = WatchedFile(self._path, self._read, named="jwt_keys")
 
     async def aclose(self) -> None:
+        """Does nothing."""
+
+    def abandon(self) -> None:
         """Does nothing."""
 
     def keys(self) -> Sequence[Key]:
@@ -114,6 +120,10 @@ class KeysAtUrl:
     async def aclose(self) -> None:
         """Ends the task."""
         await self._tasks.aclose()
+
+    def abandon(self) -> None:
+        """Gives up the task."""
+        self._tasks.abandon()
 
     def keys(self) -> Sequence[Key]:
         """See ``KeySource``."""
