@@ -55,12 +55,16 @@ class TlsFiles:
             ValidationError: They cannot be used, or others can read the private key.
             OSError: One of them cannot be read.
         """
-        self._context()
+        for path in (self.cert, self.client_ca):
+            if path is not None:
+                # OpenSSL would not say which file is missing.
+                path.open("rb").close()
         try:
             with self.key.open("rb") as file:
                 check_secret_file(file, self.key, "tls_key")
         except ValueError as error:
             raise ValidationError(str(error)) from None
+        self._context()
 
     def server_credentials(self) -> Any:
         """Returns the credentials of a gRPC server. Errors are as for ``check``.
