@@ -171,14 +171,12 @@ class ToolWorker(Surrounded):
         )
         self._client = ToolBridgeClient(self._transport)
         self._rejoin, self._transport.on_relinked = self._transport.on_relinked, self._relinked
-        self._tasks = TaskSet()
+        self._tasks, self._waiting, self._left = TaskSet(), WaitLog(), asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
         self._registered = self._leaving = False
         # The event loop that it serves in, once started.
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting = WaitLog()
-        self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
         forks.watch(self)
 
