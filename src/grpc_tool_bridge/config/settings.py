@@ -94,6 +94,9 @@ class Settings(BaseModel):
         description="users of this machine that need no token at the local socket: names or ids, each as "
         "NAME=PRINCIPAL if it is called otherwise here; *: each that the socket admits, by its own name",
     )
+    forwarded_claims: Names = Field(
+        default=(), description="claims of a caller, such as email, that workers' tools are told with its name"
+    )
     allow_insecure: bool = Field(
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )

@@ -8,6 +8,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol
 
+from grpc_tool_bridge.aio.deferred import Deferred
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.config import REQUEST_TIMEOUT
@@ -25,7 +26,8 @@ from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.authentication import Principal
-from grpc_tool_bridge.rpc.buffers import SERIALIZED, Buffers
+from grpc_tool_bridge.rpc.buffers import SERIALIZED, Buffers, Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.large_messages import read_large_call
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
@@ -58,6 +60,13 @@ class CallOwner(Protocol):
 
     def parent_of(self, call: IncomingCall) -> Any:
         """Returns the parent of a call, see ``RequestContext``; raises ToolBridgeError."""
+
+    def identify(self, call: IncomingCall) -> None:
+        """Sets the principal and the delegation of a call with metadata, if the peer makes it on behalf of another.
+
+        Raises:
+            ProtocolError: The peer says so in a way that cannot be read.
+        """
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call of the peer; None if the peer cannot answer."""
@@ -126,25 +135,20 @@ class ServedMethod:
             MessageTooLargeError: It is too large.
             ToolBridgeError: See ``parent_of``.
         """
-        payload = call.payload
-        try:
-            # What ``read_request`` does; it raises the error if this fails.
-            request = self._parse(payload) if type(payload) is bytes and len(payload) <= UNCHECKED_BYTES else None
-        except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            request = None
-        if request is None and self._takes_large_calls and isinstance(payload, Buffers):
-            request = read_large_call(payload)
-        if request is None:
-            request = read_request(self._method, payload)
+        request = self._read(call.payload)
         call.peer = owner
+        call.principal = owner.principal
         if call.timeout_ms:
             call.deadline = time.monotonic() + call.timeout_ms / 1000
         if not self._runs_tools:
             call.payload = b""
+            if call.metadata:
+                owner.identify(call)
             return request, self._function(request, call) if self._takes_context else self._function(request)
-        call.principal = owner.principal
         if call.metadata or owner.names_calls:
             call.parent = owner.parent_of(call)
+        if call.metadata:
+            owner.identify(call)
         if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
             call.asker = owner.asker_of(call)
         if self._begin is None or done is None or call.parent is not None:
@@ -155,6 +159,17 @@ class ServedMethod:
         call.payload = b""
         call.task = begun
         return request, None
+
+    def _read(self, payload: Payload) -> Any:
+        """Reads a request; raises SerializationError, MessageTooLargeError."""
+        try:
+            # What ``read_request`` does; it raises the error if this fails.
+            request = self._parse(payload) if type(payload) is bytes and len(payload) <= UNCHECKED_BYTES else None
+        except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+            request = None
+        if request is None and self._takes_large_calls and isinstance(payload, Buffers):
+            request = read_large_call(payload)
+        return read_request(self._method, payload) if request is None else request
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
@@ -286,12 +301,14 @@ class CallServer:
 
     def _begin(self, call: IncomingCall) -> None:
         served = self._methods.get(call.method)
-        if served is not None and served.try_begin is not None and not call.metadata:
+        if served is not None and served.try_begin is not None and (not call.metadata or self._is_usual(call)):
             call.peer = self._owner
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
             if self._owner.peer_answers:
                 call.asker = self._owner.asker_of(call)
+            if not call.metadata:
+                call.principal = self._owner.principal
             done = partial(self._answered, call, served)
             begun = served.try_begin(call, done)
             if begun is not None:
@@ -303,21 +320,38 @@ class CallServer:
                 return
         self._begin_general(call, served)
 
+    def _is_usual(self, call: IncomingCall) -> bool:
+        """Returns whether the metadata of a call says only on whose behalf it is made; then it is identified."""
+        if len(call.metadata) != 1 or PRINCIPAL_KEY not in call.metadata:
+            return False
+        try:
+            call.principal = self._owner.principal
+            self._owner.identify(call)
+        except ToolBridgeError:
+            # The general way answers with it.
+            return False
+        return True
+
     def _begin_general(self, call: IncomingCall, served: ServedMethod | None) -> None:
         """Begins any call."""
         if len(call.payload) > YIELD_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
             return
+        if served is None:
+            self._fail(call, UnimplementedError(f"{self._who} does not offer {call.method[:100]}"))
+            return
         try:
-            if served is None:
-                raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
             if len(call.payload) > YIELD_BYTES and not served.streams:
                 work = _in_turns(call, served, self._owner)
                 call.task = self._tasks.start(work, partial(self._answered, call, served))
                 return
             done = partial(self._answered, call, served)
             request, work = served.open(call, self._owner, done)
-        except ToolBridgeError as error:
+        except Exception as error:  # noqa: BLE001 - what begins at once may have a fault, too
             self._fail(call, error)
+            return
+        if isinstance(work, Deferred):
+            call.task = work
+            work.on_end(done if work.is_over else partial(self._settled, call, served))
             return
         if served.streams:
             write_timeout = self._write_timeout
@@ -331,6 +365,19 @@ class CallServer:
 
     def _answered(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
         """Sends the answer of a unary call."""
+        self._answer(call, served, response, error)
+        if len(self._link.incoming) > self._streams:
+            self._owner.schedule_flush()
+        else:
+            # The only open call: there is nothing to send its answer together with.
+            self._owner.flush()
+
+    def _settled(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
+        """Sends the answer of a unary call later: it is one of several that are told, and none may begin meanwhile."""
+        self._answer(call, served, response, error)
+        self._owner.schedule_flush()
+
+    def _answer(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
         if call.asker is not None:
             call.ask_nothing_more()
         if error is None:
@@ -344,11 +391,6 @@ class CallServer:
                 self._fail(call, refusal)
         else:
             self._fail(call, error)
-        if len(self._link.incoming) > self._streams:
-            self._owner.schedule_flush()
-        else:
-            # The only open call: there is nothing to send its answer together with.
-            self._owner.flush()
 
     async def _stream(self, call: IncomingCall, messages: Any, write_timeout: float) -> None:
         link, owner = self._link, self._owner
