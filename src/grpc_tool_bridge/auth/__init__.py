@@ -1,1 +1,1 @@
-"""Who callers are, and what they may do."""
+"""Who callers are, what they may do, and what is kept secret."""

@@ -44,6 +44,7 @@ EXTRAS = {
     "http": ("prometheus_client", "starlette", "uvicorn"),
     "examples": ("pandas", "simpleeval"),
     "auth": ("jwt", "cryptography"),
+    "secrets": ("cryptography",),
     "uvloop": ("uvloop",),
 }
 

@@ -161,6 +161,12 @@ def _store() -> Mapping[str, Command]:
     }
 
 
+def _secrets() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import secrets
+
+    return {"key": Command(secrets.make_key), "rotate": Command(secrets.rotate)}
+
+
 def _mcp() -> Command:
     from grpc_tool_bridge.cli import mcp
 
@@ -239,6 +245,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "settings": _settings,
     "store": _store,
     "token": _token,
+    "secrets": _secrets,
     "approve": _approve,
     "completion": _completion,
     "bench": _bench,
@@ -251,7 +258,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "token", "approve", "completion"),
+    "Set up and maintain": ("doctor", "settings", "store", "secrets", "token", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -261,4 +268,5 @@ GROUPS: Mapping[str, str] = {
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
     "token": "Make, list and revoke the tokens of callers by name.",
+    "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
 }

@@ -26,6 +26,8 @@ EXAMPLES = {
     "tls_client_ca": "/etc/tool-bridge/clients-ca.pem",
     "tls_crl": "/etc/tool-bridge/clients.crl",
     "link_address": "127.0.0.1:50052",
+    "secrets_key": "gtbk1.…",
+    "secrets_key_file": "/etc/tool-bridge/secrets-keys",
     "hub_name": "hub-1",
     "nats_creds": "/etc/tool-bridge/hub.creds",
     "nats_tls_ca": "/etc/tool-bridge/nats-ca.pem",
