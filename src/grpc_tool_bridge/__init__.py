@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
-    from grpc_tool_bridge.rpc.authentication import Principal
+    from grpc_tool_bridge.rpc.authentication import Authenticator, PeerInfo, Principal
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.tools.context import ToolContext
     from grpc_tool_bridge.tools.depends import Depends
@@ -60,6 +60,7 @@ __all__ = [
     "ArgumentTypeError",
     "AsyncGRPCProxyTool",
     "Audio",
+    "Authenticator",
     "BridgeServer",
     "CallCancelledError",
     "CallNext",
@@ -75,6 +76,7 @@ __all__ = [
     "MessageTooLargeError",
     "Middleware",
     "NotFoundError",
+    "PeerInfo",
     "Principal",
     "ProtocolError",
     "Question",
@@ -136,7 +138,7 @@ if not TYPE_CHECKING:
             UnimplementedError ValidationError
         """,
         "proto.dspex_bridge_pb2": "ArgumentSpec ResourceLimits SessionConfig ToolSpec ToolType",
-        "rpc.authentication": "Principal",
+        "rpc.authentication": "Authenticator PeerInfo Principal",
         "server": "BridgeServer LocalToolBridge",
         "tools.context": "ToolContext",
         "tools.depends": "Depends",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere
+from grpc_tool_bridge.auth.identity.identities import Identities, methods_of
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import ToolBridge
 from grpc_tool_bridge.client.client import ToolBridgeClient
@@ -32,6 +33,7 @@ from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
+from grpc_tool_bridge.rpc.authentication import Authenticator
 from grpc_tool_bridge.runner.lifespans import Lifespans
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.stores.urls import A_STORE, is_nats, make_store
@@ -78,6 +80,8 @@ class BridgeServer(Surrounded):
             ``ctx.lifespan["db"]``, or None; or a list of them, entered in order.
         middleware: Runs around each call that the hub gets, of its own and of workers' tools: async functions that are
             called with ``(call, call_next)``, the first one outermost. See ``ToolCall``.
+        authenticator: Decides who callers are, over all transports, in place of the settings for that. None: the
+            settings say how callers prove who they are.
 
     Attributes:
         hub: The hub.
@@ -106,9 +110,13 @@ class BridgeServer(Surrounded):
         store: DurableStore | str | None = None,
         lifespan: Any = None,
         middleware: Iterable[Middleware] = (),
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.settings = settings_of(settings)
         check_address(address, listening=True)
+        self._identities = _make_identities(authenticator, self.settings)
+        self._methods = ("an authenticator of its own",) if authenticator is not None else methods_of(self.settings)
+        who = self._identities if authenticator is None else authenticator
         injects = None if chaos is None else read_chaos(chaos)
         self._cluster = _make_cluster(store, self.settings)
         durable = _make_store(store, self.settings) if self._cluster is None else self._cluster.store
@@ -123,13 +131,14 @@ class BridgeServer(Surrounded):
         self._served: Any = served if recorder is None else recorder.attach(served)
         self._mcp_grpc = _make_mcp_grpc(self._served, mcp_grpc, mcp_agents)
         services = () if self._mcp_grpc is None else (self._mcp_grpc,)
-        self._server = GrpcServer(self._served, address, self.settings, services)
+        self._server = GrpcServer(self._served, address, self.settings, services, authenticator=who)
         if injects is not None:
             injects.drop_links = self._server.drop_links
         # Like any other runtime it has its own link, but without a socket and a token.
         self._own_links = LinkServer(self._served, self.settings, self._server.peers)
         self._runtime = _make_runtime(self._own_links, agents, self.settings)
-        self._http = _make_http(self._served, http_address, None if services and http_address is None else mcp_agents)
+        of_mcp = None if services and http_address is None else mcp_agents
+        self._http = _make_http(self._served, http_address, of_mcp, who)
         self._started = self._running = False
 
     def __repr__(self) -> str:
@@ -161,6 +170,11 @@ class BridgeServer(Surrounded):
         """Where the HTTP gateway listens; None where there is none."""
         return None if self._http is None else str(self._http.address)
 
+    @property
+    def identity_methods(self) -> tuple[str, ...]:
+        """How callers may prove who they are, for people, such as "a token"; empty: they need not."""
+        return self._methods
+
     async def start(self) -> None:
         """Starts to serve. A server can be started only once.
 
@@ -174,6 +188,8 @@ class BridgeServer(Surrounded):
         """
         if self._started:
             raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
+        if self._identities is not None:
+            await self._identities.start()
         # First: who connects sees what was kept, and the tools of the sources, at once.
         await self.hub.restore()
         try:
@@ -187,10 +203,11 @@ class BridgeServer(Surrounded):
             if self._cluster is not None:
                 await self._cluster.aclose(0)
             await self.hub.aclose()
+            await self._close_identities()
             await _left_after_failure(self.lifespans)
             raise
         self._started = self._running = True
-        self.hub.address = self._server.address
+        self.hub.address, self.hub.identities = self._server.address, ", ".join(self._methods)
         await self.hub.start()
         try:
             if self._http is not None:
@@ -226,6 +243,8 @@ class BridgeServer(Surrounded):
             # The loop has ended, so no call can finish.
             self._running = False
             self._server.abandon()
+            if self._identities is not None:
+                self._identities.abandon()
             if self._cluster is not None:
                 self._cluster.abandon()
             self.hub.abandon()
@@ -253,8 +272,13 @@ class BridgeServer(Surrounded):
             await self._mcp_grpc.aclose()
         if self._cluster is not None:
             await self._cluster.aclose(_DELIVERY_SECONDS)
+        await self._close_identities()
         await self.hub.aclose()
         await self._end_recording()
+
+    async def _close_identities(self) -> None:
+        if self._identities is not None:
+            await self._identities.aclose()
 
     async def _end_recording(self) -> None:
         if self._recorder is not None:
@@ -426,7 +450,23 @@ def _make_runtime(links: LinkServer, agents: Any, settings: Settings) -> ToolWor
     return ToolWorker(MemoryConnection(links.serve), agents=agents, capacity=capacity, settings=settings)
 
 
-def _make_http(hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | None) -> Any:
+def _make_identities(given: Authenticator | None, settings: Settings) -> Identities | None:
+    """Returns what authenticates callers as the settings say; None: they do not, or another authenticator was given."""
+    methods = methods_of(settings)
+    if given is None:
+        return Identities(settings) if methods else None
+    if isinstance(given, type) or not isinstance(given, Authenticator):
+        refuse_type("authenticator", given, "an object with a method authenticate(peer) that returns a Principal")
+    if methods:
+        raise ValidationError(
+            f"an authenticator was given, and the settings name {' and '.join(methods)}, too; leave one of them out"
+        )
+    return None
+
+
+def _make_http(
+    hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | None, authenticator: Authenticator | None
+) -> Any:
     if address is None:
         if mcp_agents:
             raise ValidationError("mcp_agents are served over HTTP; set http_address as well, or mcp_grpc")
@@ -435,7 +475,7 @@ def _make_http(hub: Hub, address: str | None, mcp_agents: Mapping[str, str] | No
         gateway = import_module("grpc_tool_bridge.gateway.server")
     except ImportError as error:
         raise ImportError(f'the HTTP gateway needs pip install "grpc-tool-bridge[http]": {error}') from None
-    return gateway.HttpServer(hub, address, mcp_agents=mcp_agents)
+    return gateway.HttpServer(hub, address, mcp_agents=mcp_agents, authenticator=authenticator)
 
 
 def _make_mcp_grpc(hub: Hub, wanted: bool | None, agents: Mapping[str, str] | None) -> Any:

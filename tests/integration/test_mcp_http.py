@@ -4,6 +4,7 @@ import asyncio
 import builtins
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from grpc_tool_bridge import BridgeServer, Settings
 from integration.mcp_clients import ACCEPT, Frames, RawClient, new_request
+from support.jwts import AUDIENCE, ISSUER, jwks_of, token_of
 from support.waiting import soon, until
 
 PAGE = "https://chat.example.com"
@@ -162,3 +164,29 @@ async def test_sessions_are_not_told_in_the_log(caplog: pytest.LogCaptureFixture
         await soon(client.call_old("echo", {"text": "a"}))
         await client.leave()
     assert not [record for record in caplog.records if record.name.startswith("mcp")]
+
+
+async def test_an_oauth_client_finds_out_who_issues_tokens(tmp_path: Path) -> None:
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(jwks_of("rsa"))
+    settings = {"jwt_issuer": ISSUER, "jwt_audience": [AUDIENCE], "jwt_keys": str(keys), "http_hosts": ["hub.example"]}
+    async with _server(**settings) as server, RawClient(server) as client:
+        headers, body = new_request("tools/list")
+        refused = await soon(client.http.post(client.url, headers=headers, json=body))
+        base = f"http://{server.http_address}"
+        told = f'Bearer resource_metadata="{base}/.well-known/oauth-protected-resource/mcp"'
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, told)
+        wrong = await soon(client.http.post(client.url, headers={**headers, "authorization": "Bearer x"}, json=body))
+        assert wrong.headers["www-authenticate"].startswith('Bearer error="invalid_token", resource_metadata=')
+        url = told.partition('"')[2][:-1]
+        found = (await soon(client.http.get(url))).json()
+        assert (found["resource"], found["authorization_servers"]) == (client.url, [ISSUER])
+        assert found["bearer_methods_supported"] == ["header"]
+        # A proxy has ended TLS; the audience says how the hub is reached from outside.
+        outside = (await soon(client.http.get(url, headers={"host": "hub.example"}))).json()
+        assert outside["resource"] == "https://hub.example/mcp"
+        with_token = {**headers, "authorization": f"Bearer {token_of()}"}
+        assert (await soon(client.http.post(client.url, headers=with_token, json=body))).status_code == 200
+    async with _server(token="word") as server, RawClient(server) as client:
+        refused = await soon(client.http.get(url.replace(base, f"http://{server.http_address}")))
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")

@@ -1,1 +1,1 @@
-"""Who may do what, what was done, and what is kept secret."""
+"""Who callers are, what they may do, what was done, and what is kept secret."""

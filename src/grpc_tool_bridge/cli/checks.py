@@ -43,6 +43,7 @@ EXTRAS = {
     "protos": ("grpc_tools",),
     "http": ("prometheus_client", "starlette", "uvicorn"),
     "examples": ("pandas", "simpleeval"),
+    "auth": ("jwt", "cryptography"),
     "secrets": ("cryptography",),
     "uvloop": ("uvloop",),
 }
@@ -109,7 +110,8 @@ async def _ask(hub: HubOptions, bridge: GRPCToolBridge) -> AsyncIterator[Check]:
     except ToolCommunicationError as error:
         yield Check("health", "fail", str(unreachable(hub, error)))
         return
-    yield Check("token", "ok", "accepted" if hub.token() is not None else "no token required")
+    shown = "no token required" if hub.tls_cert is None else "the client certificate was accepted"
+    yield Check("token", "ok", "accepted" if hub.token() is not None else shown)
     if not serving:
         yield Check(
             "health", "fail", "the hub answered, but is not serving; it starts, shuts down, or cannot use its store"
@@ -158,6 +160,8 @@ async def _budgets(bridge: GRPCToolBridge) -> list[Check]:
         return [Check("memory", "fail", one_line(str(error)))]
     numbers = {name: int(getattr(value, "integer_value", 0)) for name, value in found.items()}
     checks = [_memory(numbers)]
+    if "hub.identities" in found:
+        checks.append(Check("identity", "ok", f"callers show one of these: {found['hub.identities'].string_value}"))
     if "hub.store_changes" in numbers:
         failing = found["hub.store_failure"].string_value if "hub.store_failure" in found else ""
         checks.append(_store(numbers, failing))

@@ -197,6 +197,16 @@ def _doctor() -> Command:
     return client_command(doctor.doctor, check=doctor.check)
 
 
+def _token() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import token
+
+    return {
+        "new": Command(token.new_token),
+        "list": Command(token.list_tokens),
+        "revoke": Command(token.revoke),
+    }
+
+
 def _approve() -> Command:
     from grpc_tool_bridge.cli import approve
 
@@ -240,6 +250,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "doctor": _doctor,
     "settings": _settings,
     "store": _store,
+    "token": _token,
     "secrets": _secrets,
     "audit": _audit,
     "approve": _approve,
@@ -254,7 +265,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "secrets", "audit", "approve", "completion"),
+    "Set up and maintain": ("doctor", "settings", "store", "token", "secrets", "audit", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -263,6 +274,7 @@ GROUPS: Mapping[str, str] = {
     "vars": "List, read, write and watch the variables of a session.",
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
+    "token": "Make, list and revoke the tokens of callers by name.",
     "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
     "audit": "Make the key of an audit trail, and check and read what a hub has written.",
 }

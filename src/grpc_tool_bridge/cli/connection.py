@@ -150,6 +150,8 @@ def make_bridge(
             token=hub.token(),
             tls=hub.tls,
             tls_ca=hub.tls_ca,
+            tls_cert=hub.tls_cert,
+            tls_key=hub.tls_key,
             proxy=hub.proxy,
             allow_insecure=hub.allow_insecure,
             link_address=hub.link_address,

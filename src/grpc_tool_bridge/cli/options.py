@@ -78,6 +78,24 @@ class HubOptions(OptionGroup):
             help="PEM file with the CAs to trust. Default: those of gRPC. Implies --tls.",
         ),
     ] = None
+    tls_cert: Annotated[
+        Path | None,
+        _hub_option(
+            "--tls-cert",
+            metavar="FILE",
+            envvar="TOOL_BRIDGE_CLIENT_TLS_CERT",
+            help="PEM file with the certificate by which the hub knows this client. Implies --tls.",
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        _hub_option(
+            "--tls-key",
+            metavar="FILE",
+            envvar="TOOL_BRIDGE_CLIENT_TLS_KEY",
+            help="PEM file with the private key of --tls-cert.",
+        ),
+    ] = None
     proxy: Annotated[
         str | None,
         _hub_option(
@@ -121,7 +139,7 @@ class HubOptions(OptionGroup):
     @property
     def uses_tls(self) -> bool:
         """Whether the connection uses TLS."""
-        return self.tls or self.tls_ca is not None
+        return self.tls or self.tls_ca is not None or self.tls_cert is not None
 
     def check(self) -> None:
         """Checks the options that do not need the hub.
@@ -133,11 +151,15 @@ class HubOptions(OptionGroup):
             if hub.link_address is not None:
                 check_address(hub.link_address, flag="--link-address")
             hub.proxied()
-        if self.tls_ca is not None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ArgumentError("--tls-cert and --tls-key belong together; give both")
+        for file in (self.tls_ca, self.tls_cert, self.tls_key):
+            if file is None:
+                continue
             try:
-                self.tls_ca.read_bytes()
+                file.read_bytes()
             except OSError as error:
-                raise file_error(error, self.tls_ca) from None
+                raise file_error(error, file) from None
 
     def each(self) -> tuple[Self, ...]:
         """Returns the options for each of several addresses.

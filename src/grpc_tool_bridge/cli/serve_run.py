@@ -153,10 +153,11 @@ def _facts(server: BridgeServer, record: Path | None) -> dict[str, object]:
     settings = server.settings
     http = {} if server.http_address is None else {"http_address": server.http_address}
     needed = {"tls": settings.tls_cert is not None, "token": settings.token is not None}
+    more = {} if not server.identity_methods else {"identities": list(server.identity_methods)}
     chaos = server.hub.chaos
     faults = {} if chaos is None else {"chaos": chaos.source, "chaos_seed": chaos.seed}
     recording = {} if record is None else {"recording": str(record)}
-    return {"address": server.address, **http, **needed, **_store_facts(server), **faults, **recording}
+    return {"address": server.address, **http, **needed, **more, **_store_facts(server), **faults, **recording}
 
 
 def _store_facts(server: BridgeServer) -> dict[str, object]:
@@ -171,7 +172,7 @@ def _store_facts(server: BridgeServer) -> dict[str, object]:
 
 def _heading(server: BridgeServer, tools: int, record: Path | None, missing: str) -> Text:
     settings: Settings = server.settings
-    needed = [what for what, value in (("TLS", settings.tls_cert), ("a token", settings.token)) if value]
+    needed = [what for what in ("TLS" if settings.tls_cert else "", " or ".join(server.identity_methods)) if what]
     text = Text(f"The hub listens on {server.address}", style="bold")
     if server.http_address is not None:
         text.append(f" and, over HTTP, at {'https' if settings.tls_cert else 'http'}://{server.http_address}")

@@ -111,6 +111,8 @@ def _make_worker(
             token=None if settings.token is None else settings.token.get_secret_value(),
             tls=hub.tls,
             tls_ca=hub.tls_ca,
+            tls_cert=hub.tls_cert,
+            tls_key=hub.tls_key,
             proxy=hub.proxy,
             allow_insecure=hub.allow_insecure,
             link_address=hub.link_address,

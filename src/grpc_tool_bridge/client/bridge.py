@@ -54,6 +54,7 @@ from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
 from grpc_tool_bridge.transport.stubs import RpcTransport
+from grpc_tool_bridge.transport.tokens import TokenSource
 
 # If the hub asks for a longer wait than this, the error is raised immediately.
 RETRY_AFTER_LIMIT = 3_600.0
@@ -366,10 +367,13 @@ class GRPCToolBridge(ToolBridge):
     Args:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or several with commas between them, such as
             ``"a:50051,b:50051"``: the first one that answers is used, and the next one when that is gone.
-        token: Bearer token that the hub requires.
+        token: Bearer token that the hub requires; or a function, async or not, that returns it and is asked for each
+            dial and each RPC, so that a token can be replaced before it expires. It keeps what it had to fetch.
         token_file: File that holds the token.
         tls: Whether to use TLS.
         tls_ca: PEM file with the CA certificates to trust; None: those that gRPC ships. Implies TLS.
+        tls_cert: PEM file with the certificate by which the hub knows this client, and its chain. Implies TLS.
+        tls_key: PEM file with its private key.
         proxy: Proxy to connect through, ``http://[user:password@]host:port``, or ``env`` for the one that the
             environment names. None: connect directly and ignore ``http_proxy`` and similar variables.
         allow_insecure: Send the token beyond this machine without TLS, for a trusted network.
@@ -404,10 +408,12 @@ class GRPCToolBridge(ToolBridge):
         self,
         address: str = DEFAULT_ADDRESS,
         *,
-        token: str | None = None,
+        token: TokenSource | None = None,
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
         proxy: str | None = None,
         allow_insecure: bool = False,
         timeout: float | None = None,
@@ -426,15 +432,13 @@ class GRPCToolBridge(ToolBridge):
         middleware: Iterable[Middleware] = (),
     ) -> None:
         check_count("max_message_nodes", max_message_nodes, least=1)
-        for name, seconds in (("timeout", timeout), ("stream_timeout", stream_timeout)):
-            if seconds is not None:
-                check_timeout(name, seconds)
+        _check_timeouts(timeout=timeout, stream_timeout=stream_timeout)
         check_plain_callable("on_session_renewed", on_session_renewed, "a function that is called without arguments")
         connection = Connection(
             address=address,
             token=token_of(token, token_file),
             tls=tls,
-            tls_ca=path_of("tls_ca", tls_ca),
+            **_paths(tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key),
             proxy=proxy,
             allow_insecure=allow_insecure,
             link_address=link_address,
@@ -459,6 +463,16 @@ class GRPCToolBridge(ToolBridge):
             follow_tools=follow_tools,
             on_tools_changed=on_tools_changed,
         )
+
+
+def _check_timeouts(**given: float | None) -> None:
+    for name, seconds in given.items():
+        if seconds is not None:
+            check_timeout(name, seconds)
+
+
+def _paths(**given: object) -> dict[str, Any]:
+    return {name: path_of(name, value) for name, value in given.items()}
 
 
 class SyncBridge(SyncView[ToolBridge]):

@@ -191,16 +191,22 @@ def settings_of(settings: object) -> "Settings":
     return settings
 
 
-def token_of(token: object, token_file: object) -> str | None:
-    """Returns the given token, or reads it from its file.
+def token_of(token: object, token_file: object) -> Any:
+    """Returns the given token, or the function that gives it, or reads it from its file.
 
     Raises:
         ValueError: The token is empty or has characters that a header cannot carry, or others can read the file.
         OSError: The file cannot be read.
     """
+    if callable(token) and not isinstance(token, type):
+        if token_file is not None:
+            raise ValidationError("token and token_file are both given; give one of them")
+        return token
     if token is not None and not isinstance(token, str):
         # The value is not shown: it may be the token in another form.
-        raise ArgumentTypeError(f"token is of type {type(token).__name__}; it must be {A_TEXT}")
+        raise ArgumentTypeError(
+            f"token is of type {type(token).__name__}; it must be {A_TEXT}, or a function that returns one"
+        )
     return read_token(token, path_of("token_file", token_file))
 
 

@@ -23,6 +23,7 @@ from grpc_tool_bridge.config.defaults import (
 )
 from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
 from grpc_tool_bridge.config.secret_files import check_secret_file, read_cluster_secret, read_secret, read_token
+from grpc_tool_bridge.config.token_rules import check_jwt_settings, signing_algorithms
 from grpc_tool_bridge.config.web_names import host_names, origins
 
 
@@ -58,6 +59,42 @@ class Settings(BaseModel):
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
     token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
     token_file: Path | None = Field(default=None, description="file that holds the bearer token")
+    tokens_file: Path | None = Field(
+        default=None, description="file with the tokens of callers by name, as grpc-tool-bridge token new writes it"
+    )
+    jwt_issuer: str | None = Field(
+        default=None, description="issuer of the JWTs that callers may send as tokens, exactly as in the claim iss"
+    )
+    jwt_audience: Names = Field(default=(), description="what this hub is called in the claim aud of JWTs; any of them")
+    jwt_keys: str | None = Field(
+        default=None, description="keys that JWTs are signed with, as a JWKS: the path of a file, or its https:// URL"
+    )
+    jwt_algorithms: Annotated[Names, AfterValidator(signing_algorithms)] = Field(
+        default=("RS256", "PS256", "ES256", "EdDSA"), description="algorithms that JWTs may be signed with"
+    )
+    jwt_leeway: Annotated[float, Field(ge=0, le=300)] = Field(
+        default=30.0, description="how far the clocks of the issuer and of this hub may differ"
+    )
+    jwt_name_claim: str = Field(default="sub", description="claim of a JWT that has the caller's name")
+    jwt_groups_claim: str = Field(default="groups", description="claim of a JWT that lists the caller's groups")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file with the authorities whose client certificates say who callers are"
+    )
+    tls_client_required: bool = Field(
+        default=True,
+        description="with tls_client_ca, refuse connections without a client certificate; off: they need a token, and "
+        "none is asked for over gRPC",
+    )
+    tls_crl: Path | None = Field(
+        default=None,
+        description="file with client certificates that are revoked: CRLs as PEM or DER, or a serial number or SHA-256 "
+        "fingerprint in each line",
+    )
+    unix_users: Names = Field(
+        default=(),
+        description="users of this machine that need no token at the local socket: names or ids, each as "
+        "NAME=PRINCIPAL if it is called otherwise here; *: each that the socket admits, by its own name",
+    )
     forwarded_claims: Names = Field(
         default=(), description="claims of a caller, such as email, that workers' tools are told with its name"
     )
@@ -374,6 +411,11 @@ class Settings(BaseModel):
             raise ValueError(f"TLS needs both a certificate and its key; {missing} is not set")
         if self.token is not None and self.token_file is not None:
             raise ValueError("token and token_file are both set; give one of them")
+        check_jwt_settings(self.jwt_issuer, self.jwt_audience, self.jwt_keys)
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs TLS; set tls_cert and tls_key")
+        if self.tls_crl is not None and self.tls_client_ca is None:
+            raise ValueError("tls_crl revokes client certificates; set tls_client_ca, too")
         name = self.hub_name
         if name is not None and not (name.strip() and name.isprintable() and len(name) <= MAX_HUB_NAME_CHARS):
             raise ValueError(f"hub_name has 1 to {MAX_HUB_NAME_CHARS} visible characters")

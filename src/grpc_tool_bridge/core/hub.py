@@ -172,7 +172,7 @@ class Hub:
         self.notable_calls = self.admission.notable.calls
         self.event_watches = self._feed.count
         # Set by its server: where it listens for clients and workers, and serves HTTP (empty: it does not).
-        self.address = self.http_url = ""
+        self.address = self.http_url = self.identities = ""
         # Likewise.
         self.peer_memory: PeerMemory | None = None
         self._tasks = TaskSet()
@@ -515,6 +515,7 @@ class Hub:
         return {
             "hub.epoch": self.store.revisions.epoch,
             **({"hub.http_url": self.http_url} if self.http_url else {}),
+            **({"hub.identities": self.identities} if self.identities else {}),
             "hub.uptime_seconds": time.monotonic() - self.started_at,
             "hub.sessions": len(self.store),
             "hub.active_calls": self.admission.active,

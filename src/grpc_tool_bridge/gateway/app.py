@@ -26,10 +26,11 @@ from grpc_tool_bridge.gateway.login import LOGIN_PATH, LOGOUT_PATH
 from grpc_tool_bridge.gateway.mcp_route import McpRoute
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
+from grpc_tool_bridge.gateway.protected_resource import METADATA_PATHS, ProtectedResource
 from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
 from grpc_tool_bridge.gateway.tool_lists import ToolListRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
-from grpc_tool_bridge.rpc.authentication import BearerToken
+from grpc_tool_bridge.rpc.authentication import Authenticator
 
 _NAMES = {404: "RouteNotFound", 405: "MethodNotAllowed"}
 
@@ -43,7 +44,7 @@ class Gateway:
 
     Args:
         hub: The hub; its settings say who may call it.
-        token: What callers need; None: nothing.
+        authenticator: Decides who callers are; None: they need nothing.
         http: Returns what the server has open.
         mcp_agents: Agents that every client of MCP sees as tools: signatures by name.
 
@@ -54,26 +55,30 @@ class Gateway:
     def __init__(
         self,
         hub: Hub,
-        token: str | None,
+        authenticator: Authenticator | None,
         http: Callable[[], HttpCounts],
         *,
         mcp_agents: Mapping[str, str] | None = None,
     ) -> None:
-        settings = hub.settings
+        settings, needs_token = hub.settings, authenticator is not None
+        resource = None
+        if settings.jwt_issuer is not None:
+            resource = ProtectedResource(settings.jwt_issuer, settings.jwt_audience)
         self._calls = HubCalls(hub)
         self._mcp = McpRoute(hub, mcp_agents)
         dashboard = DashboardFiles()
         self._history = history_of(hub)
         self._tasks = TaskSet()
-        documentation = DocumentationRoutes(self._calls, needs_token=token is not None)
+        documentation = DocumentationRoutes(self._calls, needs_token=needs_token)
         self._guard = Guard(
             _Routes(
                 [
                     # First what is called most.
                     _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
+                    *([] if resource is None else _metadata_routes(resource)),
                     *_history_routes(HistoryRoutes(hub, self._history)),
-                    _route("/api/hub", HubFactRoutes(hub, needs_token=token is not None).read, "GET"),
+                    _route("/api/hub", HubFactRoutes(hub, needs_token=needs_token).read, "GET"),
                     _route("/api/limits", LimitRoutes(hub, http, lambda: self._mcp.sessions).read, "GET"),
                     _route("/metrics", MetricsRoute(hub, http).read, "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
@@ -91,12 +96,13 @@ class Gateway:
                     ),
                 ]
             ),
-            authenticator=BearerToken(token) if token is not None else None,
+            authenticator=authenticator,
             memory=hub.memory,
             write_timeout=settings.stream_timeout,
             hosts=settings.http_hosts,
             origins=settings.http_origins,
             secure=settings.tls_cert is not None,
+            resource=resource,
         )
         self.app: ASGIApp = self._guard
 
@@ -172,6 +178,11 @@ def _history_routes(history: HistoryRoutes) -> list[Route]:
         _route("/api/history/workers", history.workers, "GET"),
         _route("/api/history/calls", history.calls, "GET"),
     ]
+
+
+def _metadata_routes(resource: ProtectedResource) -> list[Route]:
+    answer = _Answers(resource.metadata)
+    return [_bare(Route(path, answer, methods=["GET"], include_in_schema=False)) for path in sorted(METADATA_PATHS)]
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:

@@ -36,6 +36,10 @@ class HttpConnection(H11Protocol):
             transport.abort()
             return
         self._late = self.loop.call_later(self.head_timeout, transport.abort)
+        tls = transport.get_extra_info("ssl_object")
+        certificate = None if tls is None else tls.getpeercert(binary_form=True)
+        if certificate is not None:
+            self.app = _with_certificate(self.app, certificate)
 
     def data_received(self, data: bytes) -> None:
         """Reads what came, and looks at what is still to come."""
@@ -60,6 +64,16 @@ class HttpConnection(H11Protocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+def _with_certificate(app: Any, certificate: bytes) -> Any:
+    """Returns an application whose requests have the client's certificate, in DER."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        scope["certificate"] = certificate
+        await app(scope, receive, send)
+
+    return answer
 
 
 class GatheringTransport:

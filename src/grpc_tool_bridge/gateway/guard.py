@@ -21,7 +21,8 @@ from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.gateway.errors import REQUEST_ID, ClientStalledError, HttpError, error_response
 from grpc_tool_bridge.gateway.login import LOGIN_PAGE, LOGIN_PATH, LOGOUT_PATH, BrowserLogin, follows_link, opens_page
-from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
+from grpc_tool_bridge.gateway.protected_resource import METADATA_PATHS, ProtectedResource
+from grpc_tool_bridge.rpc.authentication import Authenticator, PeerInfo, Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
@@ -58,6 +59,7 @@ class Guard:
         memory: Charged with what large requests and responses hold.
         write_timeout: Seconds that a part of a response waits for a client that does not read.
         secure: Whether it is reached over TLS.
+        resource: Tells OAuth clients where they get tokens; None: there is no issuer.
 
     Attributes:
         login: Of browsers.
@@ -73,8 +75,11 @@ class Guard:
         hosts: Collection[str] = (),
         origins: Collection[str] = (),
         secure: bool = False,
+        resource: ProtectedResource | None = None,
     ) -> None:
         self._app = app
+        self._resource = resource
+        self._open = _WITHOUT_TOKEN if resource is None else _WITHOUT_TOKEN | METADATA_PATHS
         self._authenticator = authenticator
         self._memory = memory
         self._write_timeout = write_timeout
@@ -114,9 +119,9 @@ class Guard:
             elif scope["method"] == "OPTIONS":
                 await answer_preflight(headers, answer)
                 return
-            if scope["path"] not in _WITHOUT_TOKEN:
-                scope["principal"] = self._authenticate(headers)
-        except (HttpError, AccessError, ValidationError) as error:
+            if scope["path"] not in self._open:
+                scope["principal"] = self._authenticate(headers, scope)
+        except ToolBridgeError as error:
             await _refusal(error, headers, scope)(scope, receive, answer)
             return
         try:
@@ -126,15 +131,16 @@ class Guard:
         finally:
             held.release()
 
-    def _authenticate(self, headers: Headers) -> Principal | None:
+    def _authenticate(self, headers: Headers, scope: Scope) -> Principal | None:
         if self._authenticator is None:
             return None
-        if "authorization" not in headers and self.login.has_cookie(headers):
-            return Principal("token", method="token")
         try:
-            return self._authenticator.authenticate(headers.items())
+            if "authorization" not in headers and (principal := self.login.principal_of(headers)) is not None:
+                return principal
+            return self._authenticator.authenticate(peer_info(headers, scope))
         except AccessError as error:
-            raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": "Bearer"}) from None
+            challenge = "Bearer" if self._resource is None else self._resource.challenge(headers, scope)
+            raise HttpError(401, error.error_type, error.message, {"WWW-Authenticate": challenge}) from None
 
     def _check_host(self, headers: Headers) -> None:
         host = _host_of(headers.get("host", ""))
@@ -159,6 +165,13 @@ class Guard:
             )
         if scope["method"] == "GET" and _TOOL_STREAM.fullmatch(scope["path"]):
             _check_intent(headers, own)
+
+
+def peer_info(headers: Headers, scope: Scope) -> PeerInfo:
+    """Returns what the client of a request shows of itself."""
+    host, port = scope.get("client") or ("", 0)
+    address = f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+    return PeerInfo(tuple(headers.items()), address if host else "", scope.get("certificate"))
 
 
 def _check_framing(headers: Headers) -> None:

@@ -17,9 +17,11 @@ from grpc_tool_bridge.gateway.metrics import HttpCounts
 from grpc_tool_bridge.gateway.quiet_server import QuietServer
 from grpc_tool_bridge.llm.mcp_names import SEARCH_ALONE
 from grpc_tool_bridge.llm.tool_filter import filter_of
+from grpc_tool_bridge.rpc.authentication import Authenticator
 from grpc_tool_bridge.transport.addresses import NAMED_SCHEMES, join_address, shown_address, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.server import check_exposure
+from grpc_tool_bridge.transport.server_tls import TlsFiles
 
 # A connection that nobody uses is closed after so many seconds.
 KEEP_ALIVE_SECONDS = 30
@@ -35,12 +37,21 @@ class HttpServer:
         hub: The hub.
         address: ``host:port``; port 0: any that is free.
         mcp_agents: Agents that every client of MCP sees as tools: signatures by name.
+        authenticator: Decides who callers are; None: they need nothing.
 
     Raises:
         ValidationError: The address, or an agent, cannot be used.
     """
 
-    def __init__(self, hub: Hub, address: str, *, mcp_agents: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        address: str,
+        *,
+        mcp_agents: Mapping[str, str] | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self._authenticator = authenticator
         self._mcp_agents = check_declared(mcp_agents)
         patterns = [pattern for pattern in hub.settings.mcp_tools if pattern != SEARCH_ALONE]
         if patterns:
@@ -77,13 +88,15 @@ class HttpServer:
             OSError: The address is in use.
         """
         settings = self._hub.settings
-        token = settings.bearer_token()
-        check_exposure(self.address, settings, token)
+        check_exposure(self.address, settings, authenticates=self._authenticator is not None)
+        tls = TlsFiles.of(settings)
+        if tls is not None:
+            tls.check()
         listener = self._listen()
         # What is accepted inherits it; else the body of a response waits for the acknowledgement of its head.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._port = listener.getsockname()[1]
-        self._gateway = Gateway(self._hub, token, self._counts, mcp_agents=self._mcp_agents)
+        self._gateway = Gateway(self._hub, self._authenticator, self._counts, mcp_agents=self._mcp_agents)
         config = uvicorn.Config(
             self._gateway.app,
             lifespan="off",
@@ -97,8 +110,7 @@ class HttpServer:
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             limit_concurrency=connection_limit(settings.max_connections),
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
+            ssl_context_factory=None if tls is None else lambda *_: tls.context(),
         )
         server = self._server = QuietServer(config)
         self._serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")

@@ -15,11 +15,13 @@ from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.aio.turns import in_slices
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import (
+    AccessError,
     CallCancelledError,
     DeadlineExceededError,
     ProtocolError,
     ResourceExhaustedError,
     SerializationError,
+    ToolBridgeError,
     UnavailableError,
     ValidationError,
 )
@@ -29,6 +31,7 @@ from grpc_tool_bridge.link.connection import LinkConnection
 from grpc_tool_bridge.link.flushing import FlushPolicy
 from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.link.protocol import Link
+from grpc_tool_bridge.link.renewal import IdentityWatch
 from grpc_tool_bridge.link.server import ServedMethod, served_methods
 from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRecord
@@ -109,6 +112,7 @@ class LinkServer:
         self._pending: dict[AcceptedLink, Peer] = {}
         self._methods = served_methods(hub)
         self._links: set[AcceptedLink] = set()
+        self._identities = IdentityWatch(self._links)
         self._draining = False
         # Why no links are taken for now; empty: they are.
         self._paused = ""
@@ -170,6 +174,7 @@ class LinkServer:
             self._links.discard(link)
             if not self._links:
                 self._none_left.set()
+                self._identities.end()
 
     def _check_links(self, peer: Peer) -> None:
         most = self._settings.max_connection_links
@@ -194,6 +199,8 @@ class LinkServer:
         timer.cancel()
         del self._pending[link]
         peer.pending_links -= 1
+        if link.is_authenticated:
+            self._identities.begin()
 
     def drain(self, grace: float) -> None:
         """Refuses new links, and tells all peers to make no new calls; ``grace`` in seconds."""
@@ -294,6 +301,9 @@ class AcceptedLink(LinkConnection):
         self._sessions: dict[str, SessionHold] = {}
         self._prune_at = MIN_PRUNED
         self._no_hello = ""
+        # Why the peer may not go on: it is not who it was, or does not prove it any more.
+        self._refusal: ToolBridgeError | None = None
+        self._refusal_timer: asyncio.TimerHandle | None = None
         # Set when a ping of ``settled`` is answered; None: there is none.
         self._ponged: asyncio.Event | None = None
 
@@ -318,12 +328,16 @@ class AcceptedLink(LinkConnection):
         finally:
             if self._ponged is not None:
                 self._ponged.set()
+            if self._refusal_timer is not None:
+                self._refusal_timer.cancel()
             self._workers.on_disconnect(self, why)
             try:
                 await self._close()
             finally:
                 in_slices(lambda hold: hold.release(), list(self._sessions.values()))
                 self._stream.close()
+        if self._refusal is not None and self._aborted:
+            raise self._refusal
         if self._no_hello:
             raise DeadlineExceededError(f"the link was ended: {self._no_hello}")
 
@@ -332,6 +346,26 @@ class AcceptedLink(LinkConnection):
         self._no_hello = why
         self.on_hello()
         self.abort(why)
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the peer has proved who it is in a way that may end."""
+        return self._stream.renew is not None
+
+    def renew_principal(self, grace: float) -> None:
+        """Authenticates the peer once more; if that fails, the link drains, and ends in ``grace`` seconds."""
+        renew = self._stream.renew
+        if renew is None or self._refusal is not None or self._ended:
+            return
+        try:
+            self.principal = renew()
+        except AccessError as error:
+            _log.info("the link of %s ends: %s", self.peer, error.message)
+            self._refusal = error
+            self.drain(grace)
+            self._refusal_timer = self._loop.call_later(grace, self.abort, error.message)
+        except UnavailableError as error:
+            _log.debug("the peer %s keeps its link for now: %s", self.peer, error.message)
 
     def opened(self, session_id: str) -> bool:
         """Returns whether the peer has opened a session over this link."""

@@ -8,6 +8,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import cast
 
 from google.protobuf.message import DecodeError
@@ -19,7 +20,7 @@ from grpc_tool_bridge.link.envelopes import split_frame, whole
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import PushStream, Receiver
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkFrame, LinkHello, LinkStatus
-from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.authentication import Authenticator, PeerInfo, Principal
 
 # A larger frame ends the link.
 MAX_FRAME_BYTES = 1024 * 1024
@@ -56,9 +57,11 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         scratch: Where bytes are received; shared by all streams of one owner in one event loop. What is left of it
             after a read is copied.
         metadata: Of this end's hello.
-        admit: Checks the peer's hello and returns who the peer is; None: there is nothing to check.
+        admit: Checks the peer's hello; None: there is nothing to check.
+        authenticator: Decides with the peer's hello who the peer is; None: this end does not authenticate.
         accepted: Whether this end accepted the socket.
         peer: The name of the other end.
+        uid: The user whose process is there; None: not known.
 
     Attributes:
         status: Why the peer ended the stream; None if it gave no reason.
@@ -71,9 +74,11 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         scratch: memoryview,
         *,
         metadata: Mapping[str, str],
-        admit: Callable[[LinkHello], Principal | None] | None = None,
+        admit: Callable[[LinkHello], None] | None = None,
+        authenticator: Authenticator | None = None,
         accepted: bool = False,
         peer: str = "",
+        uid: int | None = None,
     ) -> None:
         self.peer = peer
         self.over = "a local socket"
@@ -82,6 +87,8 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
         self.is_writable = True
         self.status: LinkStatus | None = None
         self._admit = admit
+        self._authenticator = authenticator
+        self._uid = uid
         self._scratch = scratch
         # Of a frame that has arrived in part: its length, if that is not complete, its pieces, and what is missing.
         self._length = b""
@@ -102,7 +109,20 @@ class SocketStream(asyncio.BufferedProtocol, PushStream):
 
     def admit(self, hello: LinkHello) -> Principal | None:
         """See ``Stream``."""
-        return None if self._admit is None else self._admit(hello)
+        principal = None
+        if self._authenticator is not None:
+            peer = PeerInfo(tuple(hello.metadata.items()), self.peer, self._certificate(), self._uid)
+            principal = self._authenticator.authenticate(peer)
+            self.renew = partial(self._authenticator.authenticate, peer)
+        if self._admit is not None:
+            self._admit(hello)
+        return principal
+
+    def _certificate(self) -> bytes | None:
+        """Returns the peer's certificate in DER; None: it has shown none."""
+        transport = self._transport
+        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        return None if tls is None else cast("bytes | None", tls.getpeercert(binary_form=True))
 
     def attach(self, receiver: Receiver) -> None:
         """See ``PushStream``."""

@@ -16,10 +16,10 @@ from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.socket import LINGER_SECONDS, READ_BYTES, SocketStream, enlarge_buffer, keep_alive
 from grpc_tool_bridge.link.socket_dialer import ADDRESS_KEY, hello_metadata
-from grpc_tool_bridge.link.socket_places import Place, check_peer
+from grpc_tool_bridge.link.socket_places import Place, check_peer, user_of
 from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello, LinkStatus
-from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
+from grpc_tool_bridge.rpc.authentication import Authenticator
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class SocketListener:
 
     Args:
         links: Serves the links.
-        authenticator: Decides by the metadata of a peer's hello who it is; None: the hub does not authenticate.
+        authenticator: Decides with a peer's hello who it is; None: the hub does not authenticate.
         max_connections: Further connections are closed, unless one can be given up for them: one whose link has ended
             and whose peer has not closed it yet, or one in its handshake.
         max_handshakes: Of TLS, concurrently; a further one ends the oldest, as a genuine peer does not take long.
@@ -208,15 +208,11 @@ class SocketListener:
         host, port = address[:2]
         return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
-    def _admit(self, hello: LinkHello) -> Principal | None:
-        principal = None
-        if self._authenticator is not None:
-            principal = self._authenticator.authenticate(hello.metadata.items())
+    def _admit(self, hello: LinkHello) -> None:
         if self._address is not None:
             wanted = hello.metadata.get(ADDRESS_KEY)
             if wanted != self._address:
                 raise ValidationError(f"the hub at this socket is {self._address}, and not {wanted!r:.100}")
-        return principal
 
     async def _serve(self, connected: socket.socket, peer: str) -> None:
         # Windows receives in the background.
@@ -225,8 +221,10 @@ class SocketListener:
             scratch,
             metadata=hello_metadata(None, self._address),
             admit=self._admit,
+            authenticator=self._authenticator,
             accepted=True,
             peer=peer,
+            uid=None if self._place is None else user_of(connected),
         )
         self._streams.add(stream)
         try:

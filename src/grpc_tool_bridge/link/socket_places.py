@@ -99,7 +99,7 @@ def check_peer(connected: socket.socket) -> None:
         UnusableError: It does not, or this system does not tell.
     """
     try:
-        user = _user_of(connected)
+        user = user_of(connected)
     except OSError as error:
         raise UnusableError(f"this system does not tell who is behind a socket: {error}") from None
     if user not in (os.geteuid(), _ROOT):
@@ -285,7 +285,8 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _user_of(connected: socket.socket) -> int:
+def user_of(connected: socket.socket) -> int:
+    """Returns the user whose process is at the other end of a local socket; raises OSError if nobody tells."""
     if hasattr(socket, "SO_PEERCRED"):
         return int(_UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[1])
     return int(_XUCRED.unpack(connected.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size))[1])

@@ -33,6 +33,7 @@ class Stream(Protocol):
         keepalive: How long the hub may be silent, at the end that dialled; None: what carries the frames notices that
             it is gone.
         over: What carries the frames, for people.
+        renew: Authenticates the peer once more, with what it has shown; None: it was not authenticated.
     """
 
     peer: str
@@ -41,6 +42,7 @@ class Stream(Protocol):
     greeting_seconds: float = GREETING_SECONDS
     keepalive: KeepAlive | None = None
     over: str = "a stream"
+    renew: Callable[[], Principal] | None = None
 
     def admit(self, hello: LinkHello) -> Principal | None:
         """Checks the peer's hello, before anything else of the peer is processed.

@@ -11,12 +11,14 @@ import grpc.aio
 from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.config import MAX_MESSAGE_BYTES
 from grpc_tool_bridge.config.argument_checks import check_count, check_flag, check_text
+from grpc_tool_bridge.config.secret_files import read_secret
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.keepalive import KeepAlive
 from grpc_tool_bridge.transport.address_lists import pair_addresses, shown_addresses, split_addresses
 from grpc_tool_bridge.transport.addresses import check_address, is_loopback, split_address
 from grpc_tool_bridge.transport.open_files import connection_limit
 from grpc_tool_bridge.transport.proxies import Option, channel_target, proxy_for, stays_here
+from grpc_tool_bridge.transport.tokens import TokenSource, token_interceptors
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.config import Settings
@@ -56,9 +58,12 @@ class Connection:
     Attributes:
         address: ``host:port``, ``[ipv6]:port`` or ``unix:path``; or several with commas between them, which are tried
             in this order. Everything else is the same for all of them.
-        token: Bearer token, if the hub requires one. Beyond this machine it is sent over TLS only.
+        token: Bearer token, if the hub requires one, or a function that gives it, see ``TokenSource``. Beyond this
+            machine it is sent over TLS only.
         tls: Whether to use TLS.
         tls_ca: PEM file with the authorities to trust; None: those that gRPC ships. Implies TLS.
+        tls_cert: PEM file with the certificate that this client shows, if the hub asks for one. Implies TLS.
+        tls_key: PEM file with its private key.
         proxy: ``http://[user:password@]host:port`` of a proxy, or ``env`` for the proxy set in the environment; None:
             connect directly, whatever is set in the environment.
         allow_insecure: Send the token beyond this machine without TLS, because the network itself is trusted.
@@ -72,9 +77,11 @@ class Connection:
     """
 
     address: str
-    token: str | None = field(default=None, repr=False)
+    token: TokenSource | None = field(default=None, repr=False)
     tls: bool = False
     tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     proxy: str | None = field(default=None, repr=False)
     allow_insecure: bool = False
     link_address: str | None = None
@@ -92,8 +99,10 @@ class Connection:
             # Each is checked by itself.
             self.each()
             return
-        if self.token is not None:
+        if self.token is not None and not callable(self.token):
             check_text("token", self.token)
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValidationError("a client certificate needs its key: give both tls_cert and tls_key")
         check_flag("tls", self.tls)
         check_flag("allow_insecure", self.allow_insecure)
         check_count("max_message_bytes", self.max_message_bytes, least=1)
@@ -149,7 +158,7 @@ class Connection:
     @property
     def uses_tls(self) -> bool:
         """Whether the connection uses TLS."""
-        return self.tls or self.tls_ca is not None
+        return self.tls or self.tls_ca is not None or self.tls_cert is not None
 
     @property
     def where(self) -> str:
@@ -163,7 +172,8 @@ class Connection:
         """Returns a channel to the one address, which connects when it is first used; needs a running event loop.
 
         Raises:
-            OSError: The file of the authorities cannot be read.
+            OSError: A file of the TLS settings cannot be read.
+            ValueError: Others can read the private key.
             ProtocolError: gRPC does not work in this process, which was forked while gRPC was active.
         """
         forks.check_usable()
@@ -189,11 +199,13 @@ class Connection:
             # fails unsent, and costs another pause.
             ("grpc.max_reconnect_backoff_ms", 1_000),
         ]
+        asks = token_interceptors(self.token) if callable(self.token) else None
         if not self.uses_tls:
-            return grpc.aio.insecure_channel(target, options=options)
-        authorities = self.tls_ca.read_bytes() if self.tls_ca is not None else None
-        credentials = grpc.ssl_channel_credentials(root_certificates=authorities)
-        return grpc.aio.secure_channel(target, credentials, options=options)
+            return grpc.aio.insecure_channel(target, options=options, interceptors=asks)
+        authorities, own = (None if file is None else file.read_bytes() for file in (self.tls_ca, self.tls_cert))
+        key = None if self.tls_key is None else read_secret(self.tls_key, "tls_key")
+        credentials = grpc.ssl_channel_credentials(authorities, key, own)
+        return grpc.aio.secure_channel(target, credentials, options=options, interceptors=asks)
 
 
 async def close_stranded(channel: Any) -> None:

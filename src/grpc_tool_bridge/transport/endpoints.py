@@ -18,6 +18,7 @@ from grpc_tool_bridge.transport.channel import Connection, grpc_roots
 from grpc_tool_bridge.transport.frames import GrpcEndpoint, GrpcWay
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.several import SeveralEndpoints
+from grpc_tool_bridge.transport.tokens import current_token
 
 # How links are dialled: "link" takes a socket where there is one, "socket" nothing else.
 LinkKind = Literal["link", "socket"]
@@ -104,7 +105,7 @@ class SocketWay(Dialable):
         why, self._refused, self._over_socket = self._refused, "", False
         if not why:
             try:
-                stream = await self._dial_socket()
+                stream = await self._dial_socket(await current_token(self._connection.token))
             except OSError as error:
                 why = _reason(error)
                 if self._kind == "socket":
@@ -140,14 +141,28 @@ class SocketWay(Dialable):
         return self._grpc
 
 
-def _dial_function(connection: Connection) -> Callable[[], Awaitable[SocketStream]]:
+def _dial_function(connection: Connection) -> Callable[[str | None], Awaitable[SocketStream]]:
+    """Returns what dials with a token."""
     if connection.link_address is None:
-        return partial(dial_local, loopback_name(connection.address) or "", connection.token)
-    context = None
-    if connection.uses_tls:
-        context = ssl.create_default_context(cafile=connection.tls_ca or grpc_roots())
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return partial(dial_tcp, *split_address(connection.link_address), connection.token, context)
+        return partial(dial_local, loopback_name(connection.address) or "")
+    host, port = split_address(connection.link_address)
+    context = _tls_context(connection)
+
+    def dial(token: str | None) -> Awaitable[SocketStream]:
+        # A certificate of its own is read again with each dial, as it may have been replaced.
+        return dial_tcp(host, port, token, context if connection.tls_cert is None else _tls_context(connection))
+
+    return dial
+
+
+def _tls_context(connection: Connection) -> ssl.SSLContext | None:
+    if not connection.uses_tls:
+        return None
+    context = ssl.create_default_context(cafile=connection.tls_ca or grpc_roots())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if connection.tls_cert is not None:
+        context.load_cert_chain(connection.tls_cert, connection.tls_key, password="")
+    return context
 
 
 def _reason(error: OSError) -> str:

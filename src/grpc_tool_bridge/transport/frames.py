@@ -11,13 +11,14 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError
 from grpc_tool_bridge.link.status import Code, link_error
 from grpc_tool_bridge.link.streams import Dialable, FrameStream
-from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.authentication import HEADER, Principal
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.plain_calls import PlainCalls
 from grpc_tool_bridge.transport.reads import Reads
-from grpc_tool_bridge.transport.servicer import present_principal
+from grpc_tool_bridge.transport.servicer import present_principal, present_renewal
 from grpc_tool_bridge.transport.status import from_rpc_error
+from grpc_tool_bridge.transport.tokens import TokenSource, current_token
 
 # Maximum size of a link's first frame, which contains the hello.
 MAX_FIRST_BYTES = 1024 * 1024
@@ -44,16 +45,20 @@ class GrpcWay(Dialable):
 
     Args:
         channel: To the hub.
-        token: Sent with each RPC; None: none.
+        token: Sent with each RPC, or a function that gives it; the channel asks it for all but links. None: none.
     """
 
-    def __init__(self, channel: Any, token: str | None) -> None:
+    def __init__(self, channel: Any, token: TokenSource | None) -> None:
         self._channel = channel
-        self._authorized = channel if token is None else AuthorizedChannel(channel, token)
+        self._token = token
+        self._authorized = AuthorizedChannel(channel, token) if isinstance(token, str) else channel
 
     async def dial(self) -> FrameStream:
         """See ``Dialable``; the hub's answer shows when the stream is read."""
-        return DialledFrames(self._authorized.stream_stream(METHODS["Link"].path)())
+        call = self._authorized.stream_stream(METHODS["Link"].path)
+        if not callable(self._token):
+            return DialledFrames(call())
+        return DialledFrames(call(metadata=((HEADER, f"Bearer {await current_token(self._token)}"),)))
 
     def plain_calls(self, tasks: TaskSet) -> PlainCalls:
         """See ``Dialable``: each call is an RPC of its own."""
@@ -161,6 +166,8 @@ def link_behaviour(
     """
 
     async def link(_: Any, context: Any) -> None:
-        await serve(AcceptedFrames(context, reads), present_principal())
+        frames = AcceptedFrames(context, reads)
+        frames.renew = present_renewal()
+        await serve(frames, present_principal())
 
     return link

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,11 +13,10 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loop_internals import note_thread
 from grpc_tool_bridge.aio.loops import note_use, silence_closed
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.config.secret_files import check_secret_file
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.link.listener import LinkedHub, LinkServer
 from grpc_tool_bridge.link.socket_listener import SocketListener
-from grpc_tool_bridge.rpc.authentication import BearerToken
+from grpc_tool_bridge.rpc.authentication import Authenticator
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.methods import SERVICE_NAMES
 from grpc_tool_bridge.rpc.peers import Peers, peers_of
@@ -35,6 +33,7 @@ from grpc_tool_bridge.transport.channel import memory_options, receive_limit, se
 from grpc_tool_bridge.transport.frames import link_behaviour
 from grpc_tool_bridge.transport.open_files import socket_connection_limit
 from grpc_tool_bridge.transport.reads import Reads
+from grpc_tool_bridge.transport.server_tls import TlsFiles
 from grpc_tool_bridge.transport.servicer import AuthenticationInterceptor, service_handler
 
 # How many requests are read concurrently on connections without a token, and the seconds after which such a request
@@ -90,10 +89,21 @@ class GrpcServer:
         address: ``host:port`` (port 0: any free port), ``[ipv6]:port`` or ``unix:path``.
         settings: Token, TLS and limits.
         services: Served beside those of the hub.
+        authenticator: Decides who peers are; None: everyone may connect.
     """
 
-    def __init__(self, hub: Serving, address: str, settings: Settings, services: Sequence[Service] = ()) -> None:
+    def __init__(
+        self,
+        hub: Serving,
+        address: str,
+        settings: Settings,
+        services: Sequence[Service] = (),
+        *,
+        authenticator: Authenticator | None = None,
+    ) -> None:
         self.address = address
+        self._authenticator = authenticator
+        self._tls = TlsFiles.of(settings)
         self._services = services
         self._hub = hub
         self._settings = settings
@@ -131,13 +141,13 @@ class GrpcServer:
         """
         settings = self._settings
         forks.check_usable()
-        token = settings.bearer_token()
-        check_exposure(self.address, settings, token)
+        authenticator = self._authenticator
+        check_exposure(self.address, settings, authenticates=authenticator is not None)
         self._loop = asyncio.get_running_loop()
         note_use(self._loop)
         note_thread(self._loop)
         self._server = grpc.aio.server(
-            interceptors=[] if token is None else [AuthenticationInterceptor(BearerToken(token))],
+            interceptors=[] if authenticator is None else [AuthenticationInterceptor(authenticator)],
             options=(
                 *server_options(settings.max_message_bytes, settings.keepalive_time, settings.keepalive_timeout),
                 *memory_options(settings),
@@ -155,7 +165,7 @@ class GrpcServer:
             (service, *more, self._health.handler(), reflection.reflection_handler(names, self._reads))
         )
         self._hub.on_serving(self._health.set_serving)
-        self._listen_at_all(self._server, token)
+        self._listen_at_all(self._server)
         starting = asyncio.ensure_future(self._server.start())
         try:
             # gRPC's own start cannot be cancelled: its server would keep listening.
@@ -215,13 +225,9 @@ class GrpcServer:
             forks.note_closed()
 
     def _listen(self, server: grpc.aio.Server) -> None:
-        settings = self._settings
         try:
-            if settings.tls_cert is not None and settings.tls_key is not None:
-                pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-                _check_certificate(settings.tls_cert, settings.tls_key)
-                _check_private_key(settings.tls_key)
-                port = server.add_secure_port(self.address, grpc.ssl_server_credentials([pair]))
+            if self._tls is not None:
+                port = server.add_secure_port(self.address, self._tls.server_credentials())
             else:
                 port = server.add_insecure_port(self.address)
         except RuntimeError as error:
@@ -229,11 +235,11 @@ class GrpcServer:
         if not self.address.startswith("unix"):
             self.address = join_address(split_address(self.address)[0], port)
 
-    def _listen_at_all(self, server: grpc.aio.Server, token: str | None) -> None:
+    def _listen_at_all(self, server: grpc.aio.Server) -> None:
         """Listens at every address, before any connection is accepted: whoever reaches the hub finds its socket."""
         try:
             if self.link_address is not None:
-                self.link_address = self._listen_for_links(self.link_address, token)
+                self.link_address = self._listen_for_links(self.link_address)
             self._listen(server)
         except BaseException:
             self._stop_taking_links()
@@ -241,7 +247,7 @@ class GrpcServer:
         address = loopback_name(self.address)
         if address is None or self._settings.tls_cert is not None or not self._settings.local_socket:
             return
-        listener = self._listener(token)
+        listener = self._listener()
         try:
             listener.listen_locally(address)
         except OSError as error:
@@ -249,16 +255,17 @@ class GrpcServer:
         else:
             self._listeners.append(listener)
 
-    def _listen_for_links(self, address: str, token: str | None) -> str:
+    def _listen_for_links(self, address: str) -> str:
         """Listens over TCP; returns the address with its port."""
-        check_exposure(address, self._settings, token, setting="link_address ")
+        authenticates = self._authenticator is not None
+        check_exposure(address, self._settings, authenticates=authenticates, setting="link_address ")
         try:
             host, port = split_address(address)
         except ValueError as error:
             raise ValidationError(f"link_address: {error}") from None
-        listener = self._listener(token)
+        listener = self._listener()
         try:
-            port = listener.listen_at(host, port, _tls_context(self._settings))
+            port = listener.listen_at(host, port, None if self._tls is None else self._tls.context())
         except OSError as error:
             if error.filename is not None:
                 raise
@@ -273,28 +280,24 @@ class GrpcServer:
             listener.stop_listening()
         return listeners
 
-    def _listener(self, token: str | None) -> SocketListener:
+    def _listener(self) -> SocketListener:
         return SocketListener(
             self._links,
-            None if token is None else BearerToken(token),
+            self._authenticator,
             max_connections=socket_connection_limit(self._settings.max_connections),
             max_handshakes=self._settings.max_pending_links,
             handshake_timeout=self._settings.hello_timeout,
         )
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    _check_certificate(settings.tls_cert, settings.tls_key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
-    return context
-
-
-def check_exposure(address: str, settings: Settings, token: str | None, *, setting: str = "") -> None:
+def check_exposure(address: str, settings: Settings, *, authenticates: bool, setting: str = "") -> None:
     """Refuses to listen where others can connect, unless TLS and a token, or ``allow_insecure``, are set.
+
+    Args:
+        address: Where it would listen.
+        settings: Whether there is TLS, and ``allow_insecure``.
+        authenticates: Whether callers have to show who they are, with a token or otherwise.
+        setting: The setting that has the address, for texts.
 
     Raises:
         ValidationError: It can be reached from other machines.
@@ -302,12 +305,14 @@ def check_exposure(address: str, settings: Settings, token: str | None, *, setti
     check_address(address, listening=True)
     if is_loopback(address):
         return
-    missing = [what for what, there in (("TLS", settings.tls_cert), ("a token", token)) if there is None]
+    missing = [
+        what for what, there in (("TLS", settings.tls_cert is not None), ("a token", authenticates)) if not there
+    ]
     if missing and not settings.allow_insecure:
         raise ValidationError(
             f"{setting}{address} can be reached from other machines, and {' and '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, listen at 127.0.0.1, "
-            "or set allow_insecure if the network itself is trusted"
+            f"{'are' if len(missing) > 1 else 'is'} not set: set tls_cert, tls_key and token, or what else tells who "
+            "callers are, listen at 127.0.0.1, or set allow_insecure if the network itself is trusted"
         )
     if missing:
         _log.warning("listening at %s without %s (allow_insecure)", address, " and ".join(missing))
@@ -319,22 +324,3 @@ def _why_not(address: str) -> str:
     if path is not None and not path.startswith("\0") and not Path(path).parent.is_dir():
         return f"there is no folder {Path(path).parent}"
     return "the address is in use or not this machine's; choose another"
-
-
-def _check_private_key(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            check_secret_file(file, path, "tls_key")
-    except ValueError as error:
-        raise ValidationError(str(error)) from None
-
-
-def _check_certificate(cert: Path, key: Path) -> None:
-    """Raises an error that tells what is wrong with the files; gRPC would only say that it cannot listen."""
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-    except ssl.SSLError as error:
-        raise ValidationError(
-            f"tls_cert {cert} and tls_key {key} cannot be used ({error.reason or error}): they are PEM files, a "
-            "certificate chain and its own private key without a password"
-        ) from None

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc.aio
 
@@ -15,13 +16,12 @@ from grpc_tool_bridge.aio.eager import Write
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.config import MAX_HUB_BYTES, MAX_MESSAGE_BYTES, MAX_PEER_BYTES, REQUEST_TIMEOUT, STREAM_TIMEOUT
 from grpc_tool_bridge.errors import (
-    AccessError,
     DeadlineExceededError,
     ToolBridgeError,
     UnimplementedError,
 )
 from grpc_tool_bridge.errors.faults import log_fault
-from grpc_tool_bridge.rpc.authentication import Authenticator, Principal
+from grpc_tool_bridge.rpc.authentication import Authenticator, PeerInfo, Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import RequestContext, takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
@@ -35,7 +35,13 @@ from grpc_tool_bridge.transport.status import status_of
 # The health service needs no token: it tells nothing but whether the hub is alive.
 _OPEN_PREFIX = "/grpc.health.v1.Health/"
 
-_principal: ContextVar[Principal | None] = ContextVar("principal", default=None)
+# The property of a connection in which gRPC has the certificate that it has verified.
+_CERTIFICATE = "x509_pem_cert"
+
+_caller: ContextVar["_Caller | None"] = ContextVar("caller", default=None)
+
+# Methods whose guarded handlers are kept; a peer may name any.
+MAX_GUARDED = 1_000
 
 _log = logging.getLogger(__name__)
 
@@ -239,7 +245,8 @@ def _known(context: Any, size: int) -> RequestContext:
     """Returns the context of a request of ``size`` bytes."""
     remaining: float | None = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
-    return RequestContext(deadline=deadline, size=size, principal=_principal.get(), source=f"rpc {context.peer()}")
+    source = f"rpc {context.peer()}"
+    return RequestContext(deadline=deadline, size=size, principal=present_principal(), source=source)
 
 
 async def abort(context: Any, error: BaseException) -> None:
@@ -261,6 +268,13 @@ async def abort(context: Any, error: BaseException) -> None:
         _log.debug("the status of a call could not be sent: %s", failure)
 
 
+class _Caller(NamedTuple):
+    """Who makes an RPC, and what says so."""
+
+    principal: Principal
+    renew: Callable[[], Principal]
+
+
 class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
     """Refuses peers that do not authenticate.
 
@@ -270,29 +284,51 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
+        # The handlers of the hub's services, which stay the same.
+        self._guarded: dict[Any, Any] = {}
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Authenticates one call by its metadata."""
-        if details.method.startswith(_OPEN_PREFIX):
-            return await continuation(details)
-        try:
-            principal = self._authenticator.authenticate(details.invocation_metadata)
-        except AccessError as error:
-            return _refusal(error, await continuation(details))
-        # gRPC runs the handler in the same task.
-        _principal.set(principal)
-        return await continuation(details)
+        """Returns a handler that authenticates the peer of one call, before its request is read."""
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(_OPEN_PREFIX):
+            return handler
+        guarded = self._guarded.get(details.method)
+        if guarded is None or guarded[0] is not handler:
+            guarded = handler, self._guard(handler)
+            if len(self._guarded) < MAX_GUARDED:
+                self._guarded[details.method] = guarded
+        return guarded[1]
+
+    def _guard(self, handler: Any) -> Any:
+        behaviour = handler.stream_stream or handler.stream_unary
+
+        async def authenticated(request: Any, context: Any) -> Any:
+            try:
+                peer = _peer_info(context)
+                principal = self._authenticator.authenticate(peer)
+            except Exception as error:  # noqa: BLE001 - every failure is a status
+                await abort(context, error)
+                return None
+            # gRPC runs the handler in the same task.
+            _caller.set(_Caller(principal, partial(self._authenticator.authenticate, peer)))
+            return await behaviour(request, context)
+
+        return _handler_of_shape(handler.response_streaming)(authenticated)
+
+
+def _peer_info(context: Any) -> PeerInfo:
+    found = context.auth_context().get(_CERTIFICATE)
+    certificate = ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")) if found else None
+    return PeerInfo(tuple(context.invocation_metadata() or ()), context.peer(), certificate)
 
 
 def present_principal() -> Principal | None:
     """Returns who makes the RPC of this task; None if the hub does not authenticate."""
-    return _principal.get()
+    caller = _caller.get()
+    return None if caller is None else caller.principal
 
 
-def _refusal(error: AccessError, handler: Any) -> Any:
-    """Returns a handler that refuses a call without receiving its request."""
-
-    async def refuse(request: Any, context: Any) -> None:  # noqa: ARG001 - the shape is gRPC's
-        await abort(context, error)
-
-    return None if handler is None else _handler_of_shape(handler.response_streaming)(refuse)
+def present_renewal() -> Callable[[], Principal] | None:
+    """Returns what authenticates the peer of this task's RPC once more; None if the hub does not authenticate."""
+    caller = _caller.get()
+    return None if caller is None else caller.renew

@@ -15,6 +15,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask
 from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub, ToolBridgeAdminStub
 from grpc_tool_bridge.transport.channel import AuthorizedChannel, Connection, close_stranded
 from grpc_tool_bridge.transport.moving_stub import MovingStub
+from grpc_tool_bridge.transport.tokens import TokenSource
 
 
 class Answering(Protocol):
@@ -268,8 +269,9 @@ class _Channels:
             await (close_stranded(channel) if stranded else channel.close())
 
 
-def _authorized(channel: grpc.aio.Channel, token: str | None) -> Any:
-    return channel if token is None else AuthorizedChannel(channel, token)
+def _authorized(channel: grpc.aio.Channel, token: TokenSource | None) -> Any:
+    # A function that gives tokens is asked by the channel itself.
+    return AuthorizedChannel(channel, token) if isinstance(token, str) else channel
 
 
 async def close_stream(messages: Any) -> None:

@@ -59,6 +59,7 @@ from grpc_tool_bridge.tools.tool_versions import exact_id
 from grpc_tool_bridge.tools.toolset import check_prefix, flat, prefixed
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.link_stub import LinkTransport
+from grpc_tool_bridge.transport.tokens import TokenSource
 from grpc_tool_bridge.worker.agents import AgentMethods, make_agents
 from grpc_tool_bridge.worker.lifetime import WorkerLifetime
 from grpc_tool_bridge.worker.offers import WorkerOffers
@@ -91,6 +92,8 @@ class ToolWorker(Surrounded):
         token_file: As for ``GRPCToolBridge``.
         tls: As for ``GRPCToolBridge``.
         tls_ca: As for ``GRPCToolBridge``.
+        tls_cert: As for ``GRPCToolBridge``.
+        tls_key: As for ``GRPCToolBridge``.
         proxy: As for ``GRPCToolBridge``.
         allow_insecure: As for ``GRPCToolBridge``.
         link_address: As for ``GRPCToolBridge``.
@@ -125,10 +128,12 @@ class ToolWorker(Surrounded):
         session_id: str | None = None,
         worker_id: str | None = None,
         capacity: int = DEFAULT_CAPACITY,
-        token: str | None = None,
+        token: TokenSource | None = None,
         token_file: Path | None = None,
         tls: bool = False,
         tls_ca: Path | None = None,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
         proxy: str | None = None,
         allow_insecure: bool = False,
         transport: Literal["link", "socket"] = "link",
@@ -142,21 +147,21 @@ class ToolWorker(Surrounded):
         middleware: Iterable[Middleware] = (),
     ) -> None:
         self.settings = settings_of(settings)
-        check_count("capacity", capacity, least=1, called="1 or more")
-        _check_ids(session_id=session_id, worker_id=worker_id)
+        _check_arguments(capacity, session_id=session_id, worker_id=worker_id)
         self.session_id, self.capacity = session_id, capacity
         self.worker_id = worker_id or uuid.uuid4().hex
-        chain = chain_of(middleware)
-        self._service = ToolService(_offered(tools, prefix), self.settings, self._runtime_of, chain=chain)
+        self._service = ToolService(
+            _offered(tools, prefix), self.settings, self._runtime_of, chain=chain_of(middleware)
+        )
         self._surroundings = self._service.surroundings
         self._surroundings.live_in(lifespan, self._service.tools)
         self._specs = [tool.spec for tool in self._service.tools]
         self._offers = WorkerOffers(self._service, self, self._stub_of_sources)
         self._sources = RunningSources([(source, self._offers.make()) for source in sources_of(sources)])
         self._agents = make_agents(agents, self.settings, self._session_of)
-        token = token_of(token, token_file)
-        how = {"token": token, "tls": tls, "tls_ca": tls_ca, "proxy": proxy, "link_address": link_address}
-        connection = _connection_to(address, self.settings, allow_insecure=allow_insecure, **how)
+        how = {"token": token_of(token, token_file), "tls": tls, "proxy": proxy, "link_address": link_address}
+        files = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+        connection = _connection_to(address, self.settings, files, allow_insecure=allow_insecure, **how)
         self._address = _only_address(connection)
         self._transport = LinkTransport(
             connection,
@@ -167,14 +172,12 @@ class ToolWorker(Surrounded):
         )
         self._client = ToolBridgeClient(self._transport)
         self._rejoin, self._transport.on_relinked = self._transport.on_relinked, self._relinked
-        self._tasks = TaskSet()
+        self._tasks, self._waiting, self._left = TaskSet(), WaitLog(), asyncio.Event()
         self._starting: asyncio.Task[None] | None = None
         self._registering: asyncio.Task[None] | None = None
         self._registered = self._leaving = False
         # The event loop that it serves in, once started.
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting = WaitLog()
-        self._left = asyncio.Event()
         self._failure: ToolBridgeError | None = None
         forks.watch(self)
 
@@ -467,13 +470,14 @@ def _offered(tools: Iterable[Any], prefix: str) -> Sequence[Tool]:
 
 
 def _connection_to(
-    address: str | MemoryConnection, settings: Settings, *, tls_ca: Any, allow_insecure: bool, **how: Any
+    address: str | MemoryConnection, settings: Settings, files: Mapping[str, Any], *, allow_insecure: bool, **how: Any
 ) -> Connection | MemoryConnection:
     if isinstance(address, MemoryConnection):
         return address
+    paths: dict[str, Any] = {name: path_of(name, path) for name, path in files.items()}
     return Connection(
         address=address,
-        tls_ca=path_of("tls_ca", tls_ca),
+        **paths,
         allow_insecure=allow_insecure or settings.allow_insecure,
         max_message_bytes=settings.max_message_bytes,
         **how,
@@ -485,7 +489,8 @@ def _only_address(connection: Connection | MemoryConnection) -> str:
     return "" if isinstance(connection, Connection) and len(connection.addresses) > 1 else connection.address
 
 
-def _check_ids(**ids: str | None) -> None:
+def _check_arguments(capacity: int, **ids: str | None) -> None:
+    check_count("capacity", capacity, least=1, called="1 or more")
     for name, given in ids.items():
         if given is not None:
             check_text(name, given, "a text of 1 to 256 characters, or None")

@@ -10,6 +10,16 @@ from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.cli.settings_file import EXAMPLES, sample, toml
 from grpc_tool_bridge.config import Settings, load_settings
 
+# What else must be set with a setting.
+_TLS = {"tls_cert": "c", "tls_key": "k"}
+_JWT = {"jwt_issuer": "i", "jwt_audience": ["a"], "jwt_keys": "k"}
+NEEDED: dict[str, dict[str, object]] = {
+    "jwt_issuer": {**_JWT, "jwt_issuer": None},
+    "jwt_keys": {**_JWT, "jwt_keys": None},
+    "tls_client_ca": {**_TLS},
+    "tls_crl": {**_TLS, "tls_client_ca": "a"},
+}
+
 SETTING = re.compile(r"^# ([a-z_]+ = .*)$", re.MULTILINE)
 
 
@@ -42,7 +52,7 @@ def test_each_setting_can_be_uncommented(name: str, tmp_path: Path) -> None:
     names = f"{name}|{name[:-4]}key" if name.endswith("tls_cert") else names
     file.write_text(re.sub(rf"^# ((?:{names}) = )", r"\1", sample(), flags=re.MULTILINE))
     file.chmod(0o600)
-    assert name in load_settings({}, file).model_fields_set
+    assert name in load_settings(NEEDED.get(name, {}), file).model_fields_set
 
 
 @pytest.mark.parametrize("value", [True, False, 0, 10_485_760, 0.1, 1e-9, 30.0, 'a"b\\c\n', "é", ("a", "b"), ()])

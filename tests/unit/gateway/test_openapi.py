@@ -20,8 +20,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 TOOL = "/api/sessions/{session_id}/tools/"
 
 
-def served(token: str | None = None) -> list[Any]:
-    guard: Any = Gateway(Hub(Settings()), token, lambda: HttpCounts(0, 0)).app
+def served() -> list[Any]:
+    guard: Any = Gateway(Hub(Settings()), None, lambda: HttpCounts(0, 0)).app
     return [route for route in guard._app.routes if route.include_in_schema]
 
 

@@ -13,7 +13,7 @@ from grpc_tool_bridge.link.envelopes import whole
 from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES, PIECE_BYTES, READ_BYTES, SocketStream
 from grpc_tool_bridge.link.status import Code, code_of, link_status_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.authentication import PeerInfo, Principal
 from support.patience import PATIENCE
 from support.waiting import soon, turns, until
 
@@ -380,8 +380,16 @@ async def test_a_forked_process_loses_the_connection_and_its_parent_does_not() -
 
 
 async def test_admitting_is_the_owner_s() -> None:
-    pair = await Pair().open(admit=lambda hello: Principal(hello.peer))
-    assert pair.stream.admit(pb.LinkHello(peer="p")) == Principal("p")
+    class Known:
+        def authenticate(self, peer: PeerInfo) -> Principal:
+            return Principal(f"{dict(peer.metadata)['who']!s} of {peer.uid}")
+
+    checked: list[pb.LinkHello] = []
+    pair = await Pair().open(admit=checked.append, authenticator=Known(), uid=7)
+    hello = pb.LinkHello(peer="p", metadata={"who": "ann"})
+    assert pair.stream.admit(hello) == Principal("ann of 7")
+    assert pair.stream.renew is not None
+    assert (pair.stream.renew(), checked) == (Principal("ann of 7"), [hello])
     await pair.close()
     pair = await Pair().open()
     assert pair.stream.admit(pb.LinkHello(peer="p")) is None

@@ -95,12 +95,12 @@ def test_whoever_is_connected_is_this_user(place: Place) -> None:
 
 @pytest.mark.parametrize("uid", [0, "own"])
 def test_this_user_and_root_are_trusted(uid: int | str, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_places, "_user_of", lambda _: os.geteuid() if uid == "own" else 0)
+    monkeypatch.setattr(socket_places, "user_of", lambda _: os.geteuid() if uid == "own" else 0)
     connect(place.path).close()
 
 
 def test_another_user_is_not(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_places, "_user_of", lambda _: os.geteuid() + 1)
+    monkeypatch.setattr(socket_places, "user_of", lambda _: os.geteuid() + 1)
     with pytest.raises(UnusableError, match="belongs to another user"):
         connect(place.path)
 
@@ -111,7 +111,7 @@ def test_a_system_that_does_not_tell_who_is_there_has_no_local_sockets(
     def unknown(_: socket.socket) -> int:
         raise OSError(92, "Protocol not available")
 
-    monkeypatch.setattr(socket_places, "_user_of", unknown)
+    monkeypatch.setattr(socket_places, "user_of", unknown)
     with pytest.raises(UnusableError, match="does not tell who is behind a socket"):
         connect(place.path)
 

@@ -246,19 +246,6 @@ async def test_anybody_may_ask_for_health_and_an_unknown_method_stays_unknown() 
     assert asked == ["/grpc.health.v1.Health/Check", "/no.such/Method"]
 
 
-async def test_a_token_of_bytes_is_compared_as_well() -> None:
-    passed = object()
-
-    async def continuation(details: Any) -> Any:
-        return passed
-
-    class Details:
-        method = METHODS["ExecuteTool"].path
-        invocation_metadata = (("authorization", b"Bearer hush"),)
-
-    assert await AuthenticationInterceptor(BearerToken("hush")).intercept_service(continuation, Details()) is passed
-
-
 async def test_methods_of_both_services_are_found_by_their_paths(serve: Serve, hub: Any) -> None:
     async def list_runs(request: pb.ListRunsRequest) -> pb.ListRunsResponse:
         return pb.ListRunsResponse(next_page_token=request.session_id)
