@@ -57,6 +57,10 @@ class Settings(BaseModel):
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
     token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
     token_file: Path | None = Field(default=None, description="file that holds the bearer token")
+    policy: Path | None = Field(
+        default=None,
+        description="TOML file with rules of who may do what; then nothing else is allowed, and changes are followed",
+    )
     allow_insecure: bool = Field(
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )

@@ -12,6 +12,7 @@ from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.link.connection import CallOrigin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
@@ -50,6 +51,7 @@ class HubCall(Call):
         notable: Whether it has ended as one of the slowest of its time.
         origin: The call of another hub that it runs for, a CallOrigin; None: it is this hub's own.
         lost: If it runs for another hub: why that one has to choose again who runs it.
+        principal: Who made the outermost call; None: the hub does not authenticate, or it was made in this process.
     """
 
     session: Session
@@ -73,6 +75,7 @@ class HubCall(Call):
     notable = False
     origin: CallOrigin | None = None
     lost: WorkerLostError | None = None
+    principal: Principal | None = None
     _gave_slack = False
 
     @property

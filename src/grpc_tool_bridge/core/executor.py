@@ -241,11 +241,12 @@ class Executor:
         try:
             check_request(request)
             session = self._store.find(request.session_id)
+            tool = self._store.tool_of(session, request.tool_id)
+            self.admission.check_keyed(session, tool, request, context)
             if session.keyed is None:
                 memory = self._store.memory_of(session)
                 session.keyed = KeyedCalls(session.id, self.settings, memory, self._store.durable)
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
-            tool = self._store.tool_of(session, request.tool_id)
             again = tool is not None and tool.spec.idempotent
             try:
                 return await session.keyed.run(request, call, until=until, again=again)

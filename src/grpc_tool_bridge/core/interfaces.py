@@ -8,9 +8,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
+from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     CreateReActAgentRequest,
     HubInfo,
@@ -23,6 +25,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolStreamChunk,
     ToolStreamRequest,
 )
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.context import RequestContext
 
@@ -135,6 +138,48 @@ class Authorizer(Protocol):
         """
 
 
+class Access(Protocol):
+    """Decides what principals may do in sessions. Without one, whoever is let in may do everything.
+
+    ``None`` as a principal is this process, which may do everything. No method blocks, and all are quick.
+    """
+
+    def may_enter(self, session: Any, principal: Principal | None) -> bool:
+        """Returns whether a principal may know of a session and use it at all."""
+
+    def allows(self, session: Any, tool_name: str, principal: Principal | None, *, streams: bool = False) -> bool:
+        """Returns whether a principal may call, or stream, the tools with a name in a session."""
+
+    def sees(self, session: Any, tool_name: str, principal: Principal | None) -> bool:
+        """Returns whether the tools with a name are listed for a principal; to others they do not exist."""
+
+    def refusal(
+        self, session: Any, tool_name: str, principal: Principal | None, *, streams: bool = False
+    ) -> ToolBridgeError:
+        """Returns the error for a principal that sees a tool and may not call it this way, and notes the refusal."""
+
+
+class SessionEntry(Protocol):
+    """Lets one caller into sessions, or refuses. Without one, everybody is let in."""
+
+    def attach(self, session: Any) -> None:
+        """Checks whether the caller may attach to a session.
+
+        Raises:
+            AccessError: It may not.
+        """
+
+    def begin(self, session_id: str) -> SessionAccess | None:
+        """Returns to whom a session belongs that the caller begins; ``session_id`` is empty if the hub makes its id.
+
+        Raises:
+            AccessError: The caller may not begin it.
+        """
+
+    def tools_of(self, session: Any) -> Any:
+        """Returns the ToolFilter for what the caller sees of the tools; None: it sees all."""
+
+
 class Tracer(Protocol):
     """Observes every call, including nested calls and agent runs. There is none by default."""
 
@@ -209,6 +254,9 @@ class DurableStore(Protocol):
 
     def create_session(self, session: StoredSession, settled: Settled | None = None) -> Write:
         """Keeps a new session."""
+
+    def set_access(self, session_id: str, access: SessionAccess, settled: Settled | None = None) -> Write:
+        """Keeps who may use a session from now on."""
 
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Write:
         """Removes a session and all that belongs to it, and remembers why it ended."""

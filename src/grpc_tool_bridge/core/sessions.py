@@ -17,6 +17,7 @@ from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.core.session import Session, SessionHold
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
@@ -114,6 +115,7 @@ class SessionStore:
         session_id: str = "",
         metadata: Mapping[str, str] | None = None,
         config: SessionConfig | None = None,
+        access: SessionAccess | None = None,
     ) -> Session:
         """Creates a session.
 
@@ -121,6 +123,7 @@ class SessionStore:
             session_id: 1 to 256 printable characters; empty: an id is generated.
             metadata: Returned by GetSessionInfo.
             config: Limits of the session; 0 in a field: the hub's default.
+            access: To whom it belongs; None: nobody in particular.
 
         Raises:
             AlreadyExistsError: There is a session with this id.
@@ -141,13 +144,14 @@ class SessionStore:
                 details={"retry_after": "1"},
             )
         session = Session(session_id, metadata or {}, config)
+        session.access = access
         size = _metadata_chars(session)
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         if self.durable is None:
             self._begun(session, None)
         else:
-            stored = StoredSession(session_id, session.created_at, dict(session.metadata), config)
+            stored = StoredSession(session_id, session.created_at, dict(session.metadata), config, access=access)
             await self._writes.begin(self.durable, session, stored, self._begun)
         return session
 
@@ -162,6 +166,22 @@ class SessionStore:
         self._ended.forget(session.id)
         if self.on_change is not None:
             self.on_change("started", session)
+
+    async def set_access(self, session: Session, access: SessionAccess) -> None:
+        """Changes who may use a session, for those who use it now, too; returns when it is stored.
+
+        Raises:
+            StoreError: It could not be stored, and has not changed.
+        """
+        before, session.access = session.access, access
+        if self.durable is None:
+            return
+        try:
+            await self.durable.set_access(session.id, access)
+        except ToolBridgeError:
+            if session.access is access:
+                session.access = before
+            raise
 
     async def settle(self, session_id: str) -> None:
         """Waits until the beginning or the end of a session that a durable store does not have yet is stored or not."""
@@ -178,6 +198,7 @@ class SessionStore:
     def _restore(self, stored: StoredSession) -> Session:
         session = Session(stored.session_id, stored.metadata, stored.config)
         session.created_at = stored.created_at
+        session.access = stored.access
         size = _metadata_chars(session)
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).charge(2 * size)

@@ -139,10 +139,11 @@ class ServedMethod:
         call.peer = owner
         if call.timeout_ms:
             call.deadline = time.monotonic() + call.timeout_ms / 1000
+        call.principal = owner.principal
         if not self._runs_tools:
             call.payload = b""
+            call.principal = _outermost(call, owner)
             return request, self._function(request, call) if self._takes_context else self._function(request)
-        call.principal = owner.principal
         if call.metadata or owner.names_calls:
             call.parent = owner.parent_of(call)
         if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
@@ -155,6 +156,14 @@ class ServedMethod:
         call.payload = b""
         call.task = begun
         return request, None
+
+
+def _outermost(call: IncomingCall, owner: CallOwner) -> Principal | None:
+    """Returns who makes a request that runs nothing: for one of a worker's tool, whoever has called the tool."""
+    if owner.principal is not None and call.metadata and ORIGIN_KEY in call.metadata:
+        principal: Principal | None = owner.parent_of(call).principal
+        return principal
+    return owner.principal
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
@@ -287,7 +296,7 @@ class CallServer:
     def _begin(self, call: IncomingCall) -> None:
         served = self._methods.get(call.method)
         if served is not None and served.try_begin is not None and not call.metadata:
-            call.peer = self._owner
+            call.peer, call.principal = self._owner, self._owner.principal
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
             if self._owner.peer_answers:
