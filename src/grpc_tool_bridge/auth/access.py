@@ -11,12 +11,10 @@ from grpc_tool_bridge.errors import AccessError, ToolBridgeError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.bounds import shown
+from grpc_tool_bridge.rpc.callers import HUB_METHOD
 from grpc_tool_bridge.tools.tool_versions import split_version
 
 _log = logging.getLogger(__name__)
-
-# How another hub of the cluster has proved who it is; what it asks for on its own account is not refused.
-HUB = "hub"
 
 _ALLOWED = Decision(True, "", "there is no policy, and the session is the principal's own or shared with it")
 _ADMINISTRATOR = Decision(True, "", "this process and the other hubs of the cluster may do everything")
@@ -47,7 +45,7 @@ class HubAccess:
     @staticmethod
     def is_administrator(principal: Principal | None) -> bool:
         """Returns whether a principal may do everything: it is this process, or another hub of the cluster."""
-        return principal is None or principal.method == HUB
+        return principal is None or principal.method == HUB_METHOD
 
     @property
     def has_policy(self) -> bool:
@@ -56,7 +54,7 @@ class HubAccess:
 
     def decide(self, principal: Principal | None, action: Action, resource: str) -> Decision:
         """Decides by the policy alone, whether a principal may do something with a resource of its own or of none."""
-        if principal is None or principal.method == HUB:
+        if principal is None or principal.method == HUB_METHOD:
             return _ADMINISTRATOR
         if self._rules is None:
             return _ALLOWED
@@ -64,7 +62,7 @@ class HubAccess:
 
     def decide_apart(self, principal: Principal | None, action: Action, resource: str) -> Decision:
         """Decides about what is not the principal's own: without a policy that is refused."""
-        if self._rules is None and principal is not None and principal.method != HUB:
+        if self._rules is None and principal is not None and principal.method != HUB_METHOD:
             return _NOT_WITHOUT_POLICY
         return self.decide(principal, action, resource)
 
@@ -72,7 +70,7 @@ class HubAccess:
 
     def owns(self, access: SessionAccess | None, session_id: str, principal: Principal | None) -> bool:
         """Returns whether a principal may do all in a session: it is its owner, or a rule makes it as good as that."""
-        if principal is None or principal.method == HUB:
+        if principal is None or principal.method == HUB_METHOD:
             return True
         if access is not None and access.owner == principal.name:
             return True
@@ -110,7 +108,7 @@ class HubAccess:
 
     def allows(self, session: Session, tool_name: str, principal: Principal | None, *, streams: bool = False) -> bool:
         """As in ``Access``."""
-        if principal is None or principal.method == HUB:
+        if principal is None or principal.method == HUB_METHOD:
             return True
         access = session.access
         if (access is None or access.owner != principal.name) and not self.may_in(

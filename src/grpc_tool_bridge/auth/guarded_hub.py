@@ -282,7 +282,7 @@ class GuardedHub:
             self.access.check(context.principal, Action.RUN, NEW)
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
-        return await self.hub.create_react_agent(request, self._only(session, context))
+        return await self.hub.create_react_agent(request, context, self._only(session, context))
 
     def execute_agent(self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL) -> RunReader:
         """Starts a run of an agent, or attaches to one."""
@@ -301,6 +301,8 @@ class GuardedHub:
     def _check_run(self, request: pb.ExecuteAgentRequest, context: RequestContext) -> None:
         check_request(request)
         caller = _caller(context)
+        if context.parent is not None and context.parent.session.id != request.session_id:
+            raise AccessError("a tool runs agents in the session of its own call only")
         session = self._sessions.require_right(request.session_id, context, Action.RUN, caller)
         agents = {request.agent_id} if request.agent_id else set()
         run = self.hub.agents.of(session).runs.get(request.run_id) if request.run_id else None

@@ -61,6 +61,9 @@ class Settings(BaseModel):
         default=None,
         description="TOML file with rules of who may do what; then nothing else is allowed, and changes are followed",
     )
+    forwarded_claims: Names = Field(
+        default=(), description="claims of a caller, such as email, that workers' tools are told with its name"
+    )
     allow_insecure: bool = Field(
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )

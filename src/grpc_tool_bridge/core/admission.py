@@ -337,9 +337,11 @@ class Admission:
         if parent is not None and parent.deadline < end:
             end = parent.deadline
         call = HubCall(session, tool, end, parent=parent, orphaned=self._orphaned, opened_at=now)
-        principal = context.principal if parent is None else parent.principal
-        if principal is not None:
-            call.principal = principal
+        if parent is None:
+            if context.principal is not None:
+                call.made_for(context)
+        elif parent.principal is not None:
+            call.principal, call.via = parent.principal, parent.delegation
         asker = context.asker if parent is None else parent.asker
         if asker is not None:
             call.asker = asker

@@ -12,9 +12,10 @@ from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.link.connection import CallOrigin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStreamChunk
 from grpc_tool_bridge.rpc.asks import Asker
-from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import HUB_METHOD, extended
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
 from grpc_tool_bridge.runner.calls import Call
 
@@ -51,7 +52,6 @@ class HubCall(Call):
         notable: Whether it has ended as one of the slowest of its time.
         origin: The call of another hub that it runs for, a CallOrigin; None: it is this hub's own.
         lost: If it runs for another hub: why that one has to choose again who runs it.
-        principal: Who made the outermost call; None: the hub does not authenticate, or it was made in this process.
     """
 
     session: Session
@@ -75,7 +75,6 @@ class HubCall(Call):
     notable = False
     origin: CallOrigin | None = None
     lost: WorkerLostError | None = None
-    principal: Principal | None = None
     _gave_slack = False
 
     @property
@@ -92,6 +91,21 @@ class HubCall(Call):
             # A thread of the tool may ask at the same time.
             self.request_id = self.__dict__.setdefault("_made_id", self.known_id or new_request_id())
         return self.request_id
+
+    def made_for(self, context: RequestContext) -> None:
+        """Takes the principal and the delegation of its request; another hub that makes one for itself is nobody."""
+        principal = context.principal
+        if principal is not None and principal.method != HUB_METHOD:
+            self.principal = principal
+            if context.via:
+                self.via = context.via
+
+    @property
+    def delegation(self) -> tuple[str, ...]:
+        """How the calls that its tool or its agent makes come from the principal."""
+        if self.principal is None:
+            return ()
+        return extended(self.via, "agent" if self.run_id else "tool", self.tool.name)
 
     def metadata_of(self, request: Any) -> dict[str, str]:
         """Returns the metadata that the tool finds: that of the call over that of its session."""

@@ -126,10 +126,10 @@ class DirectCalls:
         if deadline <= opened_at:
             return None
         call = self.make_call(session, tool, deadline, opened_at)
+        if context.principal is not None:
+            call.made_for(context)
         if context.asker is not None:
             call.asker = context.asker
-        if context.principal is not None:
-            call.principal = context.principal
         sample = self._admission.sample
         if sample is not None and not sample.wants(session.id):
             call.watched = False

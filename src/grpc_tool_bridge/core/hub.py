@@ -464,11 +464,11 @@ class Hub:
     # -------------------------------------------------------------------------------------------------- agents
 
     async def create_react_agent(
-        self, request: pb.CreateReActAgentRequest, only: ToolFilter | None = None
+        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL, only: ToolFilter | None = None
     ) -> pb.CreateReActAgentResponse:
         """Creates an agent in a session; ``only`` as for ``Agents.create``."""
         try:
-            return await self.agents.create(request, only)
+            return await self.agents.create(request, context, only)
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
 

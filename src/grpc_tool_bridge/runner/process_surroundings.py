@@ -12,6 +12,7 @@ from typing import Any
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.errors.class_facts import class_name
 from grpc_tool_bridge.errors.exception_text import own_text
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.runner.functions import FunctionPath, import_named, path_of_named
 from grpc_tool_bridge.runner.lifespans import Lifespans, find_lifespan
 from grpc_tool_bridge.runner.surroundings import Surroundings
@@ -43,8 +44,8 @@ def put_surroundings(surroundings: Surroundings, tool: Tool, metadata: MutableMa
 
 
 def plain_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Returns the metadata of a call without what ``put_surroundings`` has added: the path of its function."""
-    return {name: value for name, value in metadata.items() if name not in (_LIFESPANS, _OVERRIDES)}
+    """Returns the metadata of a call without its surroundings and its caller: the path of its function."""
+    return {name: value for name, value in metadata.items() if name not in (_LIFESPANS, _OVERRIDES, PRINCIPAL_KEY)}
 
 
 class ChildSurroundings:

@@ -47,6 +47,7 @@ from grpc_tool_bridge.llm.agent_search import read_agent_tools
 from grpc_tool_bridge.llm.tool_marks import is_for_models
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.callers import drop_reserved
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # A signature with its instructions takes some kilobytes.
@@ -213,12 +214,16 @@ class Agents:
     # ------------------------------------------------------------------------------------------------- creating
 
     async def create(
-        self, request: pb.CreateReActAgentRequest, only: ToolFilter | None = None
+        self,
+        request: pb.CreateReActAgentRequest,
+        context: RequestContext = LOCAL,
+        only: ToolFilter | None = None,
     ) -> pb.CreateReActAgentResponse:
         """Creates an agent after a runtime has checked it. The same definition always has the same id.
 
         Args:
             request: Its definition.
+            context: On whose behalf it is created.
             only: Which tools its creator sees; None: all.
 
         Raises:
@@ -242,7 +247,7 @@ class Agents:
         agent_id = f"agent-{_digest(definition).hex()[:16]}"
         self._check_room(session, agent_id)
         agent = Agent(agent_id, definition, self._settings)
-        response = await self._checked(session, agent)
+        response = await self._checked(session, agent, context)
         if session.ended is not None:
             raise session_ended(session.ended)
         # Other agents may have been created meanwhile.
@@ -304,10 +309,10 @@ class Agents:
             state.agents[agent.id] = agent
             self._note_change(session)
 
-    async def _checked(self, session: Session, agent: Agent) -> pb.CreateReActAgentResponse:
+    async def _checked(self, session: Session, agent: Agent, context: RequestContext) -> pb.CreateReActAgentResponse:
         """Has a runtime check an agent."""
         admission = self._executor.admission
-        call = admission.open(session, agent.tool, LOCAL)
+        call = admission.open(session, agent.tool, RequestContext(principal=context.principal, via=context.via))
         ok = False
         try:
             response: pb.CreateReActAgentResponse = await call.step(self._runtimes.tell(call, agent.definition))
@@ -342,6 +347,7 @@ class Agents:
 
         async def chunks() -> AsyncGenerator[Any, None]:
             check_request(request)
+            drop_reserved(request.context)
             run = self._attach(request) or self._start(request, context)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:
