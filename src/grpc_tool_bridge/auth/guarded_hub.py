@@ -17,6 +17,7 @@ from grpc_tool_bridge.auth.guarded_admin import GuardedAdmin
 from grpc_tool_bridge.auth.guarded_sessions import Entry, GuardedSessions
 from grpc_tool_bridge.auth.policy.model import NEW, Action
 from grpc_tool_bridge.auth.registering import Registering, principal_of_link
+from grpc_tool_bridge.auth.shown import ShownParts
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.session import Session
@@ -42,6 +43,7 @@ class GuardedHub:
 
     Attributes:
         hub, access: As given.
+        shown: What it shows to whom, for the gateway.
         list_hubs, list_offers, list_sessions, list_workers, list_calls, list_runs, cancel_call, watch_events,
             get_metrics: As in ``GuardedAdmin``.
         share_session, unshare_session: As in ``GuardedSessions``.
@@ -56,6 +58,7 @@ class GuardedHub:
         hub.admission.access = access
         self._sessions = GuardedSessions(hub, access)
         self.share_session, self.unshare_session = self._sessions.share, self._sessions.unshare
+        self.shown = ShownParts(access)
         self._registering = Registering(hub, access)
         admin = GuardedAdmin(hub, access)
         self.list_hubs, self.list_offers, self.list_workers = admin.list_hubs, admin.list_offers, admin.list_workers

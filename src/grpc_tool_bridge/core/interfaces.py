@@ -159,6 +159,35 @@ class Access(Protocol):
         """Returns the error for a principal that sees a tool and may not call it this way, and notes the refusal."""
 
 
+class Shown(Protocol):
+    """What a hub shows to whom, where it is asked otherwise than by its methods, as the gateway does.
+
+    ``hub.shown`` is one; without, everything is shown to everybody.
+    """
+
+    def check_part(self, principal: Principal | None, part: str) -> None:
+        """Checks whether a principal administers a part of the hub, such as "limits".
+
+        Raises:
+            AccessError: It does not.
+        """
+
+    def check_metrics(self, principal: Principal | None) -> None:
+        """Checks whether a principal may see all metrics; raises AccessError."""
+
+    def check_session(self, session: Any, principal: Principal | None) -> None:
+        """Raises SessionNotFoundError if a principal may not use a session."""
+
+    def sees_session(self, session: Any, principal: Principal | None) -> bool:
+        """Returns whether a principal may use a session."""
+
+    def sees_tool(self, session: Any, tool_name: str, principal: Principal | None) -> bool:
+        """Returns whether a tool is listed for a principal; without a session (None), in any."""
+
+    def sees_agent(self, session: Any, agent_id: str, principal: Principal | None) -> bool:
+        """Returns whether a principal may run an agent of a session."""
+
+
 class SessionEntry(Protocol):
     """Lets one caller into sessions, or refuses. Without one, everybody is let in."""
 
