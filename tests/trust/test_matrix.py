@@ -36,7 +36,9 @@ def rules() -> str:
     """Returns the rules: who may what."""
     text = ""
     for action in Action:
-        text += f'[[rules]]\nname = "{action}"\nallow = ["{action}"]\nprincipals = ["only-{action}"]\nresources = ["*"]\n'
+        text += (
+            f'[[rules]]\nname = "{action}"\nallow = ["{action}"]\nprincipals = ["only-{action}"]\nresources = ["*"]\n'
+        )
     text += '[[rules]]\nname = "all"\nallow = ["*"]\nprincipals = ["all", "denied"]\nresources = ["*"]\n'
     text += '[[rules]]\nname = "owner"\nallow = ["open", "call", "read", "write"]\nprincipals = ["owner"]\nresources = ["*"]\n'
     text += '[[rules]]\nname = "denied"\ndeny = ["*"]\nprincipals = ["denied"]\nresources = ["*"]\n'

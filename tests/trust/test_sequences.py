@@ -240,17 +240,39 @@ _RULE = st.builds(
     st.frozensets(_GLOBS, min_size=1, max_size=3),
 )
 _RULES = st.lists(_RULE, max_size=8, unique_by=lambda rule: rule.name)
-_OPENS = Rule("opens", True, frozenset({"*"}), frozenset(), frozenset({Action.OPEN}), frozenset({"*"}))
+_USUAL = frozenset({Action.CALL, Action.STREAM, Action.OPEN, Action.READ, Action.WRITE})
+# Without any of them little is ever allowed.
+_BASES = (
+    (),
+    (Rule("opens", True, frozenset({"*"}), frozenset(), frozenset({Action.OPEN}), frozenset({"*"})),),
+    (Rule("all", True, frozenset({"*"}), frozenset(), _USUAL, frozenset({"*"})),),
+    (
+        Rule("all", True, frozenset({"ana"}), frozenset(), _USUAL, frozenset({"*"})),
+        Rule("some", True, frozenset({"*"}), frozenset(), _USUAL - {Action.CALL, Action.READ}, frozenset({"*"})),
+    ),
+)
+# What goes before most sequences, so that there is something to use, of somebody else.
+_BEGIN = [
+    ("open", "ana", "one", "plan", "bob", ""),
+    ("share", "ana", "one", "plan", "bob", ""),
+    ("write", "ana", "one", "key", "bob", ""),
+    *(("call", "ana", "one", name, "bob", "") for name in NAMES),
+]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(rules=_RULES, opens=st.booleans(), steps=st.lists(_STEP, min_size=1, max_size=25))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    base=st.sampled_from(_BASES),
+    rules=_RULES,
+    begin=st.sampled_from([_BEGIN, _BEGIN, []]),
+    steps=st.lists(_STEP, min_size=1, max_size=20),
+)
 def test_no_sequence_of_requests_gives_more_or_less_than_the_rules(
-    rules: list[Rule], opens: bool, steps: list[tuple[str, str, str, str, str, str]]
+    base: tuple[Rule, ...], rules: list[Rule], begin: list[Any], steps: list[Any]
 ) -> None:
     async def play() -> None:
-        world = World([*rules, _OPENS] if opens else rules)
-        for kind, *rest in steps:
+        world = World([*base, *rules])
+        for kind, *rest in (*begin, *steps):
             await getattr(world, kind)(*rest)
         await world.hub.aclose()
 
