@@ -35,7 +35,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.link.connection import CallOrigin
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolStreamRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import STREAMING, ToolCallItem, ToolCallRequest, ToolStreamRequest
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
@@ -205,6 +205,9 @@ class Admission:
         principal = principal_of(context)
         name = split_version(tool_id)[0] if tool is None else tool.name
         if access.allows(session, name, principal, streams=streams):
+            return
+        # Of a tool with one result, a stream has the events of a call besides.
+        if streams and tool is not None and tool.spec.type != STREAMING and access.allows(session, name, principal):
             return
         if tool is not None:
             refused = access.refusal(session, name, principal, streams=streams)

@@ -28,7 +28,7 @@ NEW = "new"
 # What the resources of a rule for an action are.
 RESOURCES: Mapping[Action, str] = {
     Action.CALL: "names of tools",
-    Action.STREAM: "names of tools",
+    Action.STREAM: "names of tools that stream; one with a single result is streamed by who may call it, too",
     Action.REGISTER: "names of tools that a worker offers",
     Action.OPEN: 'ids of sessions that are begun ("new": the hub makes the id)',
     Action.SHARE: "ids of other principals' sessions that are used as if they were one's own",
