@@ -97,10 +97,10 @@ async def test_a_worker_registers_only_what_its_principal_may_and_nothing_of_ano
     principals: Any, tmp_path: Path
 ) -> None:
     async with server_with(POLICY, tmp_path / "policy.toml", [add]) as server:
-        with pytest.raises(AccessError, match="may not register 'other.tool'"):
+        with pytest.raises(AccessError, match=r"may not register 'other\.tool'"):
             async with ToolWorker(server.address, tools=[other], token="one"):
                 pass
-        with pytest.raises(AccessError, match="may not register 'work.store'"):
+        with pytest.raises(AccessError, match=r"may not register 'work\.store'"):
             async with ToolWorker(server.address, tools=[store_it], token="ana"):
                 pass
         async with ToolWorker(server.address, tools=[store_it], token="one", worker_id="w"):

@@ -21,7 +21,8 @@ ROOT: Any = typer.main.get_command(make_app())
 SHARED = "Connection options"
 # Commands that connect to no hub, and have options of their own.
 STORE = {"store info", "store backup", "store restore", "store vacuum"}
-LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE}
+POLICY = {"policy check", "policy explain"}
+LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE, *POLICY}
 
 
 def commands(group: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:
