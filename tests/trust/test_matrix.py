@@ -307,9 +307,9 @@ async def test_each_principal_does_what_its_rules_allow_and_nothing_else(
 ) -> None:
     if action is Action.REGISTER and edge != "link":
         pytest.skip("only a link carries a worker")
-    # Over RPCs each principal has a connection of its own, which takes longest to open.
+    # Over links and RPCs each principal has a connection of its own, which takes longest to open.
     others = (f"only-{list(Action)[list(Action).index(action) - 1]}", "all", "none", "denied", "owner")
-    for who in PRINCIPALS if edge != "rpc" else (f"only-{action}", *others):
+    for who in PRINCIPALS if edge == "http" else (f"only-{action}", *others):
         principal = Principal(who, method="token")
         expected = stage.decisions.decide(principal, action, "anything").allowed
         if action in _AS_OWNER:

@@ -136,7 +136,7 @@ class GuardedSessions:
                 raise ResourceExhaustedError(
                     f"session {session.id!r} is shared with {MAX_SHARES} principals and groups, which is the limit"
                 )
-            await self._store.set_access(session, shared)
+            await self._change(session, shared)
         except ToolBridgeError as error:
             return failed_status(error)
         who = f"the group {share.group!r}" if share.group else repr(share.principal)
@@ -153,10 +153,22 @@ class GuardedSessions:
             remaining = access.unshared(name, is_group=bool(request.group))
             if remaining == access:
                 raise NotFoundError(f"session {session.id!r} is not shared with {shown(name)}")
-            await self._store.set_access(session, remaining)
+            await self._change(session, remaining)
         except ToolBridgeError as error:
             return failed_status(error)
         return pb.StatusResponse(success=True, message=f"session {session.id!r} is no longer shared with {name!r}")
+
+    async def _change(self, session: Session, access: SessionAccess) -> None:
+        """Changes who may use a session, for those who use it now, too; nothing has changed if it cannot be stored."""
+        before, session.access = session.access, access
+        if self._store.durable is None:
+            return
+        try:
+            await self._store.durable.set_access(session.id, access)
+        except ToolBridgeError:
+            if session.access is access:
+                session.access = before
+            raise
 
     def _to_share(self, session_id: str, context: RequestContext) -> tuple[Session, SessionAccess]:
         session = self.require_owner(session_id, context, "share")

@@ -20,6 +20,7 @@ EXAMPLES = {
     "tls_key": "/etc/tool-bridge/key.pem",
     "token": "a-long-random-text",
     "token_file": "/etc/tool-bridge/token",
+    "policy": "/etc/tool-bridge/policy.toml",
     "link_address": "127.0.0.1:50052",
     "hub_name": "hub-1",
     "nats_creds": "/etc/tool-bridge/hub.creds",

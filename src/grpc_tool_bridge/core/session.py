@@ -105,6 +105,11 @@ class Session:
         return self.limiter.used + self.limiter.waiting if self.limiter else 0
 
     @property
+    def metadata_chars(self) -> int:
+        """Characters of its metadata."""
+        return sum(len(key) + len(value) for key, value in self.metadata.items())
+
+    @property
     def variable_count(self) -> int:
         """Number of its variables."""
         return len(self.variables) if self.variables else 0

@@ -145,7 +145,7 @@ class SessionStore:
             )
         session = Session(session_id, metadata or {}, config)
         session.access = access
-        size = _metadata_chars(session)
+        size = session.metadata_chars
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         if self.durable is None:
@@ -167,22 +167,6 @@ class SessionStore:
         if self.on_change is not None:
             self.on_change("started", session)
 
-    async def set_access(self, session: Session, access: SessionAccess) -> None:
-        """Changes who may use a session, for those who use it now, too; returns when it is stored.
-
-        Raises:
-            StoreError: It could not be stored, and has not changed.
-        """
-        before, session.access = session.access, access
-        if self.durable is None:
-            return
-        try:
-            await self.durable.set_access(session.id, access)
-        except ToolBridgeError:
-            if session.access is access:
-                session.access = before
-            raise
-
     async def settle(self, session_id: str) -> None:
         """Waits until the beginning or the end of a session that a durable store does not have yet is stored or not."""
         await self._writes.settle(session_id)
@@ -199,7 +183,7 @@ class SessionStore:
         session = Session(stored.session_id, stored.metadata, stored.config)
         session.created_at = stored.created_at
         session.access = stored.access
-        size = _metadata_chars(session)
+        size = session.metadata_chars
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).charge(2 * size)
         self._sessions[session.id] = session
@@ -606,15 +590,8 @@ class SessionStore:
     async def _read(self, variable: Variable) -> Any:
         value = variable.value
         # Code in this process may have set it without encoding.
-        return (
-            await read_value(value, max_nodes=self.settings.max_message_nodes)
-            if isinstance(value, any_pb2.Any)
-            else value
-        )
-
-
-def _metadata_chars(session: Session) -> int:
-    return sum(len(key) + len(value) for key, value in session.metadata.items())
+        encoded = isinstance(value, any_pb2.Any)
+        return await read_value(value, max_nodes=self.settings.max_message_nodes) if encoded else value
 
 
 def _bytes_of(tools: Iterable[RegisteredTool]) -> int:
