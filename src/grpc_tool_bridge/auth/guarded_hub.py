@@ -8,7 +8,7 @@ that it may neither call nor stream. What is refused by its name alone, such as 
 exists, and is refused as such.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from typing import Any
 
@@ -161,15 +161,15 @@ class GuardedHub:
         self._check_variable(request, context, Action.READ)
         return await self.hub.get_session_variable(request)
 
-    async def set_session_variable(
+    def set_session_variable(
         self, request: pb.SetVariableRequest, context: RequestContext = LOCAL
-    ) -> pb.StatusResponse:
-        """Sets a variable."""
+    ) -> Awaitable[pb.StatusResponse]:
+        """Sets a variable; what it returns is as from the hub."""
         try:
             self._check_variable(request, context, Action.WRITE)
         except ToolBridgeError as error:
-            return failed_status(error)
-        return await self.hub.set_session_variable(request)
+            return _failed(error)
+        return self.hub.set_session_variable(request)
 
     async def delete_session_variable(
         self, request: pb.DeleteVariableRequest, context: RequestContext = LOCAL
@@ -329,6 +329,10 @@ class GuardedHub:
         except ToolBridgeError as error:
             return failed_status(error)
         return await self.hub.cancel_agent_run(request)
+
+
+async def _failed(error: ToolBridgeError) -> pb.StatusResponse:
+    return failed_status(error)
 
 
 def _caller(context: RequestContext) -> Any:
