@@ -143,7 +143,8 @@ async def test_a_changed_policy_holds_at_once_and_a_bad_one_never(
         GRPCToolBridge(server.address, token="ana") as ana,
     ):
         await ana.initialize()
-        policy: Any = server._guarding._policy
+        guarding: Any = server._guarding
+        policy = guarding._policy
         path.write_text(POLICY.replace("weather_*", "wheather"))
         assert await policy.look()
         with pytest.raises(ToolExecutionError):

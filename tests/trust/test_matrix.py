@@ -29,7 +29,8 @@ from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.values.serialization import serialize_value
-from support.waiting import PATIENCE, soon, until
+from support.patience import PATIENCE
+from support.waiting import soon, until
 from trust.hubs import told_apart
 
 PRINCIPALS = (*(f"only-{action}" for action in Action), "all", "none", "denied", "owner")
@@ -88,7 +89,7 @@ class Stage:
         """Returns a client of a principal, with no session."""
         key = principal, edge
         if key not in self.bridges:
-            bridge = GRPCToolBridge(self.server.address, transport=edge, token=principal)
+            bridge = GRPCToolBridge(self.server.address, transport="rpc" if edge == "rpc" else "link", token=principal)
             self.bridges[key] = bridge.client
             self.stack.push_async_callback(bridge.close)
         return self.bridges[key]
@@ -177,7 +178,7 @@ async def stream(stage: Stage, who: str, edge: str) -> bool:
         path = f"/api/sessions/of-{who}/tools/numbers/stream"
         response = await soon(stage.web(who).post(path, json={"args": [2]}))
         assert any(text in response.text for text in ("complete", "ToolNotFound", "PermissionDenied"))
-        return "complete" in response.text
+        return bool("complete" in response.text)
     client = await stage.client(who, edge)
     await client.connect(PATIENCE)
     request = pb.ToolStreamRequest(session_id=f"of-{who}", tool_id="numbers", args=[serialize_value(2)])
@@ -217,7 +218,7 @@ async def write(stage: Stage, who: str, edge: str) -> bool:
 async def metrics(stage: Stage, who: str, edge: str) -> bool:
     if edge == "http":
         response = await soon(stage.web(who).get("/metrics"))
-        return response.status_code == 200
+        return bool(response.status_code == 200)
     return await _allowed(
         stage.call(who, edge, "GetMetrics", pb.GetMetricsRequest()), sees=lambda answer: bool(answer.metrics)
     )
@@ -235,7 +236,7 @@ async def cancel(stage: Stage, who: str, edge: str) -> bool:
     hub = stage.server.hub
     request = pb.ToolCallRequest(session_id="of-owner", tool_id="wait")
     running = asyncio.ensure_future(hub.execute_tool(request))
-    session = hub.store.peek("of-owner")
+    session: Any = hub.store.peek("of-owner")
     await until(lambda: bool(session.calls))
     (waiting,) = session.calls
     call_id = hub.admission.ids.of(waiting)

@@ -48,6 +48,11 @@ async def other() -> int:
     return 1
 
 
+@tool(name="work.else")
+async def another() -> int:
+    return 1
+
+
 @pytest.fixture
 def principals(monkeypatch: pytest.MonkeyPatch) -> Any:
     return told_apart(monkeypatch, GROUPS)
@@ -108,11 +113,6 @@ async def test_a_worker_registers_only_what_its_principal_may_and_nothing_of_ano
                 async with ToolWorker(server.address, tools=[store_it], token="two"):
                     pass
             with pytest.raises(AccessError, match="the worker 'w' is another principal's"):
-
-                @tool(name="work.else")
-                async def another() -> int:
-                    return 1
-
                 async with ToolWorker(server.address, tools=[another], token="two", worker_id="w"):
                     pass
             # It acts for whoever calls it, in that session.

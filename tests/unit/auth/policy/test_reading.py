@@ -29,8 +29,10 @@ def test_rules_are_read_with_their_lines() -> None:
     weather, secrets = parse_policy(GOOD).rules
     assert (weather.name, weather.allows, weather.line) == ("weather", True, 3)
     assert weather.actions == {Action.CALL, Action.STREAM}
-    assert (weather.principals, weather.groups, weather.resources) == ({"reports-*"}, {"analysts"}, {"weather.*"})
-    assert (secrets.allows, secrets.line, secrets.actions) == (False, 10, set(Action))
+    assert weather.principals == {"reports-*"}
+    assert weather.groups == {"analysts"}
+    assert weather.resources == {"weather.*"}
+    assert (secrets.allows, secrets.line, len(secrets.actions)) == (False, 10, len(Action))
     assert str(secrets) == "rule 'no secrets' (deny, line 10)"
 
 
@@ -66,7 +68,7 @@ def test_what_is_wrong_is_said(before: str, after: str, said: str) -> None:
 
 def test_a_part_that_no_hub_has_is_a_slip() -> None:
     text = '[[rules]]\nname = "ops"\nallow = ["administer"]\ngroups = ["ops"]\nresources = ["worker"]\n'
-    with pytest.raises(ValidationError, match="line 5: .*'worker' is no part of a hub; did you mean workers"):
+    with pytest.raises(ValidationError, match=r"line 5: .*'worker' is no part of a hub; did you mean workers"):
         parse_policy(text)
 
 
