@@ -183,7 +183,7 @@ async def stream(stage: Stage, who: str, edge: str) -> bool:
     await client.connect(PATIENCE)
     request = pb.ToolStreamRequest(session_id=f"of-{who}", tool_id="numbers", args=[serialize_value(2)])
     chunks = [chunk async for chunk in client.caller.transport.stub.StreamTool(request)]
-    return chunks[-1].WhichOneof("content") == "complete"
+    return bool(chunks[-1].WhichOneof("content") == "complete")
 
 
 async def open_session(stage: Stage, who: str, edge: str) -> bool:
