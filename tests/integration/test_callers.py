@@ -3,11 +3,14 @@
 from contextlib import AsyncExitStack
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from google.protobuf.json_format import MessageToDict
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolExecutionError, ToolWorker, tool
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeStub
 from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, caller_text
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.tools.middleware import CallNext, ToolCall
@@ -16,13 +19,14 @@ from grpc_tool_bridge.values.serialization import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from integration.caller_tools import ALL, asks, marks, who, who_in_process, who_in_thread, who_streams
 from integration.mcp_clients import OLD, VERSIONS, RawClient
+from integration.mcp_grpc_peers import call_of, stub_of
 from support.callers import ADA, EVE, WORKER, bridge, hub, told, worker
 from support.waiting import soon
 
 FORGED = {PRINCIPAL_KEY: caller_text(EVE), "tool-bridge-asks": "true", "colour": "red"}
 
 
-def stub_of(client: GRPCToolBridge) -> Any:
+def methods_of(client: GRPCToolBridge) -> Any:
     """The methods of the hub, as a client sends them."""
     return client.client.stub
 
@@ -75,7 +79,7 @@ async def test_streams_and_items_of_batches_see_their_caller(monkeypatch: Any, w
         assert [item async for item in ada.stream_tool("who_streams")] == [expected]
         items = [pb.ToolCallItem(tool_id="who"), pb.ToolCallItem(tool_id="who", index=1)]
         batch = pb.BatchToolCallRequest(session_id=ada.session_id or "", items=items)
-        answer = await soon(stub_of(ada).BatchExecuteTools(batch))
+        answer = await soon(methods_of(ada).BatchExecuteTools(batch))
         assert [deserialize_value(result.result) for result in answer.results] == [expected, expected]
 
 
@@ -123,6 +127,17 @@ async def test_a_kept_result_is_not_given_to_another_caller(monkeypatch: Any) ->
         await eve.initialize("s")
         assert await soon(ada.call_tool("kept")) == told(ADA)
         assert await soon(eve.call_tool("kept")) == told(EVE)
+
+
+async def test_the_answer_to_a_key_is_not_given_to_another_caller(monkeypatch: Any) -> None:
+    async with hub(monkeypatch, [who]) as server, bridge(server) as ada, bridge(server, "eve") as eve:
+        for client in (ada, eve):
+            await client.initialize("s")
+        keyed = [client.tools["who"].with_options(idempotency_key="k") for client in (ada, eve)]
+        assert await soon(keyed[0]()) == await soon(keyed[0]()) == told(ADA)
+        with pytest.raises(ToolExecutionError) as caught:
+            await soon(keyed[1]())
+        assert caught.value.error_type == "IdempotencyConflict"
 
 
 # -------------------------------------------------------------------------------------------------- nested calls
@@ -206,6 +221,15 @@ async def test_a_tool_sees_who_calls_by_mcp(monkeypatch: Any, version: str) -> N
                     assert (own, nested) == (told(principal, claims={}), told(principal, "tool:asks"))
 
 
+async def test_a_tool_sees_who_calls_by_mcp_over_grpc(monkeypatch: Any) -> None:
+    async with hub(monkeypatch, [who], settings={"mcp_grpc": True}) as server, stub_of(server) as stub:
+        # They share a session of the hub.
+        for principal in (ADA, EVE):
+            said = (("authorization", f"Bearer {principal.name}"), (PRINCIPAL_KEY, caller_text(WORKER)))
+            answer = await soon(stub.CallTool(call_of("who"), metadata=said))
+            assert MessageToDict(answer.structured_content) == told(principal)
+
+
 # ------------------------------------------------------------------------------------------ nobody can forge it
 
 
@@ -235,9 +259,20 @@ async def test_the_metadata_of_a_clients_link_says_nothing_of_its_caller(monkeyp
         await ada.initialize()
         request = pb.ToolCallRequest(session_id=ada.session_id or "", tool_id="who")
         for metadata in ({PRINCIPAL_KEY: caller_text(EVE)}, {PRINCIPAL_KEY: "no JSON"}, FORGED):
-            answer = await soon(stub_of(ada).ExecuteTool(request, metadata=tuple(metadata.items())))
+            answer = await soon(methods_of(ada).ExecuteTool(request, metadata=tuple(metadata.items())))
             found = deserialize_value(answer.result)
             assert found == told(ADA, claims=None if where == "hub" else {})
+
+
+async def test_the_metadata_of_an_rpc_says_nothing_of_its_caller(monkeypatch: Any) -> None:
+    async with hub(monkeypatch, [who]) as server, bridge(server, transport="rpc") as ada:
+        await ada.initialize()
+        request = pb.ToolCallRequest(session_id=ada.session_id or "", tool_id="who", context=FORGED)
+        said = (("authorization", "Bearer eve"), *{PRINCIPAL_KEY: caller_text(ADA), ORIGIN_KEY: "1"}.items())
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub: Any = SnakepitBridgeStub(channel)
+            answer = await soon(stub.ExecuteTool(request, metadata=said))
+        assert deserialize_value(answer.result) == told(EVE)
 
 
 async def test_a_worker_cannot_say_for_whom_its_nested_calls_are(monkeypatch: Any) -> None:

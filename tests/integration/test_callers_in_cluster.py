@@ -10,6 +10,7 @@ import pytest
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, caller_text
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.serialization import deserialize_value
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from integration.caller_tools import asks, seen, who, who_in_process, who_streams
@@ -122,6 +123,32 @@ async def test_the_tools_of_an_agent_of_another_hub_act_for_who_started_its_run(
     ]
 
 
+async def test_every_method_that_takes_a_context_is_told_for_whom_it_is_at_either_hub(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen_by: dict[str, list[Any]] = {}
+    for name in ("get_session_variable", "set_session_variable", "initialize_session", "get_session_tools"):
+        monkeypatch.setattr(two.a.hub, name, spy(getattr(two.a.hub, name), seen_by.setdefault(name, [])))
+    own = await two.client(two.a)
+    passed = await two.client(two.b, "eve")
+    for client in (own, passed):
+        await client.session_context.set_variable("x", 1)
+        assert await client.session_context.get_variable("x") == 1
+    for callers in seen_by.values():
+        # Not in order: clients follow the tools meanwhile.
+        assert {caller.name for caller in callers} == {"ada", "eve"}
+
+
+def spy(method: Any, callers: list[Any]) -> Any:
+    """Notes for whom a method of a hub is called, as what guards a hub would."""
+
+    async def guarded(request: Any, context: RequestContext) -> Any:
+        callers.append(context.principal)
+        return await method(request)
+
+    return guarded
+
+
 async def test_a_client_cannot_say_to_another_hub_who_it_is(two: Two) -> None:
     await two.client(two.a)
     client = await two.client(two.b)
@@ -146,3 +173,4 @@ async def test_hubs_that_do_not_authenticate_tell_of_no_caller(node: NatsNode) -
         for client in clients:
             assert await soon(client.call_tool("who")) == nobody
             assert await soon(client.call_tool("only_at_b", ["who"])) == [nobody, nobody]
+            assert await soon(client.tools["who"].with_options(idempotency_key="k")()) == nobody

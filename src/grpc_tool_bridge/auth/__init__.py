@@ -1,1 +1,1 @@
-"""Who may do what: identities, policy, and what is kept of it."""
+"""Who may do what, and what is kept secret."""

@@ -167,6 +167,12 @@ def _policy() -> Mapping[str, Command]:
     return {"check": Command(policy.check_policy), "explain": Command(policy.explain_policy)}
 
 
+def _secrets() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import secrets
+
+    return {"key": Command(secrets.make_key), "rotate": Command(secrets.rotate)}
+
+
 def _mcp() -> Command:
     from grpc_tool_bridge.cli import mcp
 
@@ -235,6 +241,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "settings": _settings,
     "store": _store,
     "policy": _policy,
+    "secrets": _secrets,
     "approve": _approve,
     "completion": _completion,
     "bench": _bench,
@@ -247,7 +254,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "policy", "approve", "completion"),
+    "Set up and maintain": ("doctor", "settings", "store", "secrets", "policy", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -257,4 +264,5 @@ GROUPS: Mapping[str, str] = {
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
     "policy": "Check the rules of who may do what, and say which rule decides.",
+    "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
 }

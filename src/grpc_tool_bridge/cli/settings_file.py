@@ -22,6 +22,8 @@ EXAMPLES = {
     "token_file": "/etc/tool-bridge/token",
     "policy": "/etc/tool-bridge/policy.toml",
     "link_address": "127.0.0.1:50052",
+    "secrets_key": "gtbk1.…",
+    "secrets_key_file": "/etc/tool-bridge/secrets-keys",
     "hub_name": "hub-1",
     "nats_creds": "/etc/tool-bridge/hub.creds",
     "nats_tls_ca": "/etc/tool-bridge/nats-ca.pem",

@@ -14,7 +14,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStr
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.buffers import Payload
-from grpc_tool_bridge.rpc.callers import HUB_METHOD, extended
+from grpc_tool_bridge.rpc.callers import caller_of, extended
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
 from grpc_tool_bridge.runner.calls import Call
@@ -94,8 +94,8 @@ class HubCall(Call):
 
     def made_for(self, context: RequestContext) -> None:
         """Takes the principal and the delegation of its request; another hub that makes one for itself is nobody."""
-        principal = context.principal
-        if principal is not None and principal.method != HUB_METHOD:
+        principal = caller_of(context)
+        if principal is not None:
             self.principal = principal
             if context.via:
                 self.via = context.via

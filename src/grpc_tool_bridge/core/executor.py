@@ -40,7 +40,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.bounds import check_request
 from grpc_tool_bridge.rpc.buffers import Payload
-from grpc_tool_bridge.rpc.callers import drop_reserved
+from grpc_tool_bridge.rpc.callers import caller_of, drop_reserved
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.large_messages import whole
 from grpc_tool_bridge.rpc.request_ids import new_request_id
@@ -254,7 +254,9 @@ class Executor:
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
             again = tool is not None and tool.spec.idempotent
             try:
-                return await session.keyed.run(request, call, until=until, again=again)
+                caller = caller_of(context)
+                name = "" if caller is None else caller.name
+                return await session.keyed.run(request, call, until=until, again=again, caller=name)
             except ConflictError as error:
                 if tool is None and error.details.get("outcome") == "unknown":
                     # Whether it may run again is known once whoever offers it is back.

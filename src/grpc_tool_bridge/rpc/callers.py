@@ -84,16 +84,20 @@ def caller_text(principal: Principal, via: Via = (), claims: frozenset[str] | No
     return json.dumps(written, separators=(",", ":"))
 
 
+def caller_of(context: RequestContext) -> Principal | None:
+    """Returns on whose behalf a request is made; None: on nobody's, as when another hub makes it for itself."""
+    principal = context.principal
+    return None if principal is None or principal.method == HUB_METHOD else principal
+
+
 def told_of(context: RequestContext) -> str:
     """Returns what another hub is told of the caller of a request; empty if there is none.
 
     Raises:
         ValidationError: As of ``caller_text``.
     """
-    principal = context.principal
-    if principal is None or principal.method == HUB_METHOD:
-        return ""
-    return caller_text(principal, context.via, None)
+    principal = caller_of(context)
+    return "" if principal is None else caller_text(principal, context.via, None)
 
 
 def whole_caller_text(principal: Principal, via: Via) -> str:

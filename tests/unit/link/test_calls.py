@@ -84,7 +84,8 @@ def test_the_run_of_an_agent_says_on_whose_behalf_and_whether_it_tells_of_its_mo
     assert sent(AgentCall(owner, lambda *_: None)).call.metadata == reports
     assert sent(AgentCall(owner, None, "ada")).call.metadata == caller
     both = sent(AgentCall(owner, lambda *_: None, "ada")).call
-    assert (both.method, both.metadata) == ("ExecuteAgent", reports | caller)
+    assert both.method == "ExecuteAgent"
+    assert both.metadata == reports | caller
 
 
 def test_only_a_stream_has_a_window() -> None:

@@ -392,14 +392,6 @@ class TestUsualCalls:
         assert not trying.tried
 
 
-async def test_every_method_that_takes_a_context_is_told_for_whom_it_is(desk: Desk, served: Served) -> None:
-    desk.principal = Principal("worker")
-    for metadata in ({}, {PRINCIPAL_KEY: caller_text(Principal("ada"))}):
-        desk.call("RegisterTools", b"", metadata=metadata)
-    await until(lambda: len(served.seen) == 2)
-    assert [item["principal"] for item in served.seen] == [Principal("worker"), Principal("ada")]
-
-
 class TestDeferredAnswers:
     @pytest.fixture
     def deferring(self) -> Deferring:
@@ -453,6 +445,14 @@ class TestDeferredAnswers:
         self._set(desk, size=YIELD_BYTES)
         assert pb.StatusResponse.FromString(await desk.replies()).message == "7"
         assert deferring.later.pop().is_closed
+
+
+async def test_every_method_that_takes_a_context_is_told_for_whom_it_is(desk: Desk, served: Served) -> None:
+    desk.principal = Principal("worker")
+    for metadata in ({}, {PRINCIPAL_KEY: caller_text(Principal("ada"))}):
+        desk.call("RegisterTools", b"", metadata=metadata)
+    await until(lambda: len(served.seen) == 2)
+    assert [item["principal"] for item in served.seen] == [Principal("worker"), Principal("ada")]
 
 
 @pytest.mark.parametrize("method", ["Heartbeat", "ExecuteTool", "StreamTool"])

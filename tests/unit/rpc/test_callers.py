@@ -28,7 +28,7 @@ VIA = ("agent:planner", "tool:report")
 
 def test_what_is_written_is_read_again() -> None:
     principal, via = read_caller(caller_text(ADA, VIA, frozenset({"email", "tenants", "phone"})))
-    assert (principal.name, principal.groups, principal.method) == ("ada", {"staff", "analysts"}, "jwt")
+    assert (principal.name, principal.groups, principal.method) == ("ada", frozenset({"staff", "analysts"}), "jwt")
     assert principal.claims == {"email": "ada@example.com", "tenants": ["a", "b"]}
     assert via == VIA
     assert read_caller(caller_text(Principal("x"))) == (Principal("x"), ())
