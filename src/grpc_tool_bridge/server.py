@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere
+from grpc_tool_bridge.auth.guarding import guarding_of
 from grpc_tool_bridge.auth.identity.identities import Identities, methods_of
 from grpc_tool_bridge.client.answering import OnAsk
 from grpc_tool_bridge.client.bridge import ToolBridge
@@ -127,7 +128,10 @@ class BridgeServer(Surrounded):
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
-        served: Any = self.hub if self._cluster is None else self._cluster.attach(self.hub)
+        # Only a hub that is guarded has a front of its own.
+        self._guarding = guarding_of(self.hub, self.settings, authenticator)
+        front: Any = self.hub if self._guarding is None else self._guarding.front
+        served: Any = front if self._cluster is None else self._cluster.attach(self.hub, front)
         self._served: Any = served if recorder is None else recorder.attach(served)
         self._mcp_grpc = _make_mcp_grpc(self._served, mcp_grpc, mcp_agents)
         services = () if self._mcp_grpc is None else (self._mcp_grpc,)
@@ -207,6 +211,8 @@ class BridgeServer(Surrounded):
             await _left_after_failure(self.lifespans)
             raise
         self._started = self._running = True
+        if self._guarding is not None:
+            self._guarding.start()
         self.hub.address, self.hub.identities = self._server.address, ", ".join(self._methods)
         await self.hub.start()
         try:
@@ -247,6 +253,8 @@ class BridgeServer(Surrounded):
                 self._identities.abandon()
             if self._cluster is not None:
                 self._cluster.abandon()
+            if self._guarding is not None:
+                self._guarding.abandon()
             self.hub.abandon()
             await self._end_recording()
             return
@@ -273,6 +281,8 @@ class BridgeServer(Surrounded):
         if self._cluster is not None:
             await self._cluster.aclose(_DELIVERY_SECONDS)
         await self._close_identities()
+        if self._guarding is not None:
+            await self._guarding.aclose()
         await self.hub.aclose()
         await self._end_recording()
 

@@ -271,7 +271,7 @@ async def test_the_end_of_the_server_ends_calls_that_wait() -> None:
 async def remote(server: BridgeServer) -> AsyncIterator[Any]:
     """The server of MCP over a link to the hub, as a command beside the hub has it."""
     sessions = SessionClients(
-        lambda: ToolBridgeClient(LinkTransport(Connection(address=server.address))),
+        lambda _: ToolBridgeClient(LinkTransport(Connection(address=server.address))),
         SessionKey("remote"),
         idle_timeout=60,
         most=10,

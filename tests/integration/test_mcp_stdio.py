@@ -135,7 +135,7 @@ class Client:
 async def served(version: str, monkeypatch: pytest.MonkeyPatch, *, direct: bool) -> AsyncIterator[Client]:
     (their_reads, our_writes), (our_reads, their_writes) = os.pipe(), os.pipe()
     async with LocalToolBridge([add, text, fail, report, ask, wait]) as bridge, asyncio.timeout(PATIENCE):
-        sessions = SessionClients(lambda: bridge.client, SessionKey("s", is_own=True), idle_timeout=1e6, most=1)
+        sessions = SessionClients(lambda _: bridge.client, SessionKey("s", is_own=True), idle_timeout=1e6, most=1)
         handlers = ToolHandlers(sessions)
         server = make_server(sessions, "1", handlers)
         if not direct:

@@ -87,6 +87,9 @@ class HeldStore:
     def create_session(self, session: Any, settled: Settled | None = None) -> Write:
         return self._hold("create_session", session, settled=settled)
 
+    def set_access(self, session_id: str, access: Any, settled: Settled | None = None) -> Write:
+        return self._hold("set_access", session_id, access, settled=settled)
+
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Write:
         return self._hold("end_session", session_id, why, settled=settled)
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from grpc_tool_bridge.cluster.sessions.places import Ended, Mine, Missing, Orphan, Owned, Place
 from grpc_tool_bridge.config import Settings
@@ -149,6 +150,12 @@ class SharedStore:
             return _settled(settled, AlreadyExistsError("another hub has created it"))
         self.book.chains[session.session_id] = _Chain(self.incarnation, copy.deepcopy(session))
         return _settled(settled)
+
+    def set_access(self, session_id: str, access: Any, settled: Settled | None = None) -> Write:
+        def apply(chain: _Chain) -> None:
+            chain.stored.access = access
+
+        return self._change(session_id, apply, settled)
 
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Write:
         def apply(chain: _Chain) -> None:

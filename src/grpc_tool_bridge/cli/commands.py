@@ -161,6 +161,12 @@ def _store() -> Mapping[str, Command]:
     }
 
 
+def _policy() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import policy
+
+    return {"check": Command(policy.check_policy), "explain": Command(policy.explain_policy)}
+
+
 def _secrets() -> Mapping[str, Command]:
     from grpc_tool_bridge.cli import secrets
 
@@ -251,6 +257,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "settings": _settings,
     "store": _store,
     "token": _token,
+    "policy": _policy,
     "secrets": _secrets,
     "audit": _audit,
     "approve": _approve,
@@ -265,7 +272,17 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "token", "secrets", "audit", "approve", "completion"),
+    "Set up and maintain": (
+        "doctor",
+        "settings",
+        "store",
+        "token",
+        "policy",
+        "secrets",
+        "audit",
+        "approve",
+        "completion",
+    ),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -275,6 +292,7 @@ GROUPS: Mapping[str, str] = {
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
     "token": "Make, list and revoke the tokens of callers by name.",
+    "policy": "Check the rules of who may do what, and say which rule decides.",
     "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
     "audit": "Make the key of an audit trail, and check and read what a hub has written.",
 }

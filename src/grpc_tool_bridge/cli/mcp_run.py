@@ -199,7 +199,7 @@ async def _sessions(
 
     key = SessionKey(options.session) if options.session else SessionKey(f"mcp-{uuid.uuid4().hex}", is_own=True)
     sessions = SessionClients(
-        make_client,
+        lambda _: make_client(),
         key,
         idle_timeout=MAX_SECONDS,
         most=1,

@@ -25,6 +25,7 @@ EXAMPLES = {
     "jwt_keys": "https://login.example.com/.well-known/jwks.json",
     "tls_client_ca": "/etc/tool-bridge/clients-ca.pem",
     "tls_crl": "/etc/tool-bridge/clients.crl",
+    "policy": "/etc/tool-bridge/policy.toml",
     "link_address": "127.0.0.1:50052",
     "secrets_key": "gtbk1.…",
     "secrets_key_file": "/etc/tool-bridge/secrets-keys",

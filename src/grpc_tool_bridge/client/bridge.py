@@ -219,6 +219,14 @@ class ToolBridge(AgentCalls, FrameworkTools):
     # What it was called first; the method of the wire is still called so.
     execute_tool = call_tool
 
+    async def share_session(self, name: str, *, is_group: bool = False, rights: Iterable[str] = ()) -> None:
+        """Lets another principal, or everybody in a group, use the session; see ``ToolBridgeClient.share_session``."""
+        await self.client.share_session(name, is_group=is_group, rights=rights)
+
+    async def unshare_session(self, name: str, *, is_group: bool = False) -> None:
+        """Takes that back; see ``ToolBridgeClient.unshare_session``."""
+        await self.client.unshare_session(name, is_group=is_group)
+
     def stream_tool(self, tool_id: str, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
         """Iterates over what a tool yields; errors as for ``call_tool``."""
         return self.client.stream_tool(tool_id, *args, **kwargs)

@@ -19,8 +19,10 @@ from grpc_tool_bridge.config.argument_checks import (
     check_flag,
     check_names,
     check_seconds,
+    check_text,
     check_timeout,
     instance_of,
+    list_of,
     refuse_plain,
     refuse_type,
 )
@@ -38,7 +40,10 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     MetricValue,
     SessionConfig,
     SessionInfo,
+    SessionShare,
+    ShareSessionRequest,
     ToolSpec,
+    UnshareSessionRequest,
 )
 from grpc_tool_bridge.tools.middleware import Middleware
 from grpc_tool_bridge.transport.addresses import check_address
@@ -253,6 +258,34 @@ class ToolBridgeClient(AgentCalls):
         check_flag("force", force)
         await self.call("CleanupSession", CleanupSessionRequest(session_id=self.require_session(), force=force))
 
+    async def share_session(self, name: str, *, is_group: bool = False, rights: Iterable[str] = ()) -> None:
+        """Lets another principal, or everybody in a group, use the session; for who owns it.
+
+        Args:
+            name: Of the principal, or of the group.
+            is_group: Whether it is a group's.
+            rights: What they may do there: some of "call", "stream", "read", "write", "run", "register", "calls" and
+                "cancel". Empty: the first five. The policy of the hub still holds for them.
+
+        Raises:
+            AccessError: The caller does not own it.
+            ValidationError: There is no such right.
+            UnimplementedError: The hub does not tell its callers apart.
+        """
+        share = SessionShare(rights=list_of("rights", rights, "a list of rights"))
+        _set_name(share, name, is_group=is_group)
+        await self.call("ShareSession", ShareSessionRequest(session_id=self.require_session(), share=share))
+
+    async def unshare_session(self, name: str, *, is_group: bool = False) -> None:
+        """Takes back what ``share_session`` has given; arguments and errors as for it.
+
+        Raises:
+            NotFoundError: The session is not shared with it.
+        """
+        request = UnshareSessionRequest(session_id=self.require_session())
+        _set_name(request, name, is_group=is_group)
+        await self.call("UnshareSession", request)
+
     async def session_info(self) -> SessionInfo:
         """Describes the session."""
         info: SessionInfo = await self.call("GetSessionInfo", GetSessionInfoRequest(session_id=self.require_session()))
@@ -390,6 +423,15 @@ class ToolBridgeClient(AgentCalls):
         await self._transport.close()
         if self._answerer is not None:
             await self._answerer.aclose()
+
+
+def _set_name(message: SessionShare | UnshareSessionRequest, name: str, *, is_group: bool) -> None:
+    check_text("name", name)
+    check_flag("is_group", is_group)
+    if is_group:
+        message.group = name
+    else:
+        message.principal = name
 
 
 def _transport_of(target: Any, proxy: str | None, *, linked: bool) -> Transport:

@@ -73,12 +73,14 @@ class Cluster:
         self._tasks = TaskSet()
         self._micro: HubMicro | None = None
 
-    def attach(self, hub: Hub) -> ClusterHub:
+    def attach(self, hub: Hub, front: Any = None) -> ClusterHub:
         """Joins a hub to the cluster; returns what is to be served instead of it.
 
         Args:
             hub: The hub, whose durable store is ``store``.
+            front: Stands before the hub and has its methods; None: nothing does.
         """
+        served: Any = hub if front is None else front
         store, settings = self.store, self._settings
         certainty = self._certainty = Certainty(store)
         hub.on_serving(certainty.changed)
@@ -87,7 +89,7 @@ class Cluster:
         self._peer_tools = PeerTools(hub)
         guests = Guests(hub, self._offering.tell_again)
         of_peers = settings.model_copy(update={"max_link_calls": max(_MAX_LINK_CALLS, settings.max_link_calls)})
-        owned = OwnedHub(hub, certainty, self._peer_tools)
+        owned = OwnedHub(served, certainty, self._peer_tools)
         self._served = LinkServer(owned, of_peers, peers_of(hub.memory, of_peers))
         secret = (settings.secret_of_cluster() or "").encode()
         self.links = OwnLinks(store, self.name, self._served.serve, secret=secret, serves=guests)
@@ -95,7 +97,7 @@ class Cluster:
         self.links.on_linked(self._offering.linked)
         self.owners = Owners(hub, store, self.links, certainty)
         self._guest_tools = GuestTools(hub, guests, self._offering, self.owners.incarnation_of)
-        self.front = ClusterHub(hub, certainty, self.owners, guests, self._guest_tools)
+        self.front = ClusterHub(served, certainty, self.owners, guests, self._guest_tools)
         self._counting = Counting(store, self.links, self.front, guests)
         self._orphanage = Orphanage(store, self.owners, hub)
         store.on_lost(self._lost)

@@ -95,6 +95,10 @@ class Settings(BaseModel):
         description="users of this machine that need no token at the local socket: names or ids, each as "
         "NAME=PRINCIPAL if it is called otherwise here; *: each that the socket admits, by its own name",
     )
+    policy: Path | None = Field(
+        default=None,
+        description="TOML file with rules of who may do what; then nothing else is allowed, and changes are followed",
+    )
     forwarded_claims: Names = Field(
         default=(), description="claims of a caller, such as email, that workers' tools are told with its name"
     )

@@ -13,8 +13,9 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.core.call_log import CallLog
 from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
 from grpc_tool_bridge.core.deprecated_calls import DeprecatedCalls
+from grpc_tool_bridge.core.ended_sessions import no_session
 from grpc_tool_bridge.core.infos import CallIds
-from grpc_tool_bridge.core.interfaces import Audit, Authorizer, CallObserver, Tracer
+from grpc_tool_bridge.core.interfaces import Access, Audit, Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.notable_calls import NotableCalls
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -26,6 +27,7 @@ from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
     CallCancelledError,
     MessageTooLargeError,
+    NotFoundError,
     ResourceExhaustedError,
     SessionExpiredError,
     ToolBridgeError,
@@ -33,10 +35,18 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.link.connection import CallOrigin
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallItem, ToolCallRequest, ToolStreamRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
+    STREAMING,
+    ErrorInfo,
+    ToolCallItem,
+    ToolCallRequest,
+    ToolStreamRequest,
+)
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
-from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
+from grpc_tool_bridge.tools.tool_versions import split_version
 
 BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
 
@@ -58,6 +68,7 @@ class Admission:
 
     Attributes:
         authorizer: Decides whether a call is allowed; None: every call is.
+        access: Decides who may call which tools in which sessions; None: everybody may.
         tracer: Observes calls, if set.
         audit: Keeps a line of each call, if set.
         observer: Receives events of calls while the hub is watched; otherwise None.
@@ -76,6 +87,7 @@ class Admission:
         self._registry = registry
         self._orphaned = orphaned
         self.authorizer: Authorizer | None = None
+        self.access: Access | None = None
         self.tracer: Tracer | None = None
         self.audit: Audit | None = None
         self.observer: CallObserver | None = None
@@ -89,13 +101,15 @@ class Admission:
 
     # ----------------------------------------------------------------------------------------------------- find
 
-    def require_session(self, session_id: str) -> Session:
+    def require_session(self, session_id: str, context: RequestContext = LOCAL) -> Session:
         """Returns the session of a call from outside.
 
         Raises:
             UnavailableError: The hub is shutting down.
-            SessionError: There is no such session, or it is being removed.
+            SessionError: There is no such session for the caller, or it is being removed.
         """
+        if self.access is not None:
+            self._check_entry(self.access, session_id, context)
         if self.draining:
             raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
         session = self._store.find(session_id)
@@ -145,10 +159,13 @@ class Admission:
         if context.parent is not None or context.admitted:
             session = self._store.find(session_id)
         else:
-            session = self.require_session(session_id)
+            session = self.require_session(session_id, context)
         tool = self._store.tool_of(session, request.tool_id)
+        if self.access is not None:
+            streams = isinstance(request, ToolStreamRequest)
+            self._check_tool(self.access, session, tool, request.tool_id, context, streams=streams)
         if tool is None:
-            raise self._registry.not_found(session, request.tool_id)
+            raise self._not_found(session, request.tool_id, context)
         size = size or request.ByteSize()
         # In a smaller request no text or list can be over its limit.
         if size > MAX_NAME_CHARS:
@@ -157,6 +174,61 @@ class Admission:
             if size > self._settings.max_message_bytes and type(request) is not ToolCallItem:
                 raise MessageTooLargeError.of(f"the call of {tool.name}", size, self._settings.max_message_bytes)
         return session, tool
+
+    def check_keyed(
+        self, session: Session, tool: RegisteredTool | None, request: ToolCallRequest, context: RequestContext
+    ) -> None:
+        """Refuses a call with an idempotency key, whose answer may be there already, as ``find`` refuses others.
+
+        Raises:
+            SessionError, NotFoundError, AccessError: As for ``find``.
+        """
+        if self.access is not None:
+            if context.parent is None:
+                self._check_entry(self.access, session.id, context)
+            self._check_tool(self.access, session, tool, request.tool_id, context)
+
+    def _check_entry(self, access: Access, session_id: str, context: RequestContext) -> None:
+        """Raises the error of a session that is not there for one that the caller may not use."""
+        principal = principal_of(context)
+        if principal is not None and not access.may_enter(self._store.peek(session_id), principal):
+            raise no_session(session_id)
+
+    def _check_tool(
+        self,
+        access: Access,
+        session: Session,
+        tool: RegisteredTool | None,
+        tool_id: str,
+        context: RequestContext,
+        *,
+        streams: bool = False,
+    ) -> None:
+        """Refuses a call of a tool that the caller may not call; one that it does not see is as good as not there.
+
+        Raises:
+            NotFoundError: The caller does not see it.
+            AccessError: The caller sees it.
+        """
+        principal = principal_of(context)
+        name = split_version(tool_id)[0] if tool is None else tool.name
+        if access.allows(session, name, principal, streams=streams):
+            return
+        # Of a tool with one result, a stream has the events of a call besides.
+        if streams and tool is not None and tool.spec.type != STREAMING and access.allows(session, name, principal):
+            return
+        if tool is not None:
+            refused = access.refusal(session, name, principal, streams=streams)
+            if access.sees(session, name, principal):
+                raise refused
+        raise self._not_found(session, tool_id, context)
+
+    def _not_found(self, session: Session, tool_id: str, context: RequestContext) -> NotFoundError:
+        """Returns the error for a tool that the caller does not see; it names no other that the caller does not see."""
+        access, principal = self.access, principal_of(context)
+        if access is None or principal is None:
+            return self._registry.not_found(session, tool_id)
+        return self._registry.not_found(session, tool_id, lambda name: access.sees(session, name, principal))
 
     # ----------------------------------------------------------------------------------------------------- open
 
@@ -538,6 +610,12 @@ class Admission:
             session.idle = Notifier()
         while session.active:
             await session.idle.wait()
+
+
+def principal_of(context: RequestContext) -> Principal | None:
+    """Returns who makes a request: for a nested call, whoever has made the outermost one."""
+    parent: HubCall | None = context.parent
+    return context.principal if parent is None else parent.principal
 
 
 def release(permits: Permits) -> None:

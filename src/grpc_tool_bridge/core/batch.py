@@ -80,7 +80,7 @@ class Batch:
 
     def _check(self) -> None:
         if self._parent is None:
-            self._executor.admission.require_session(self._request.session_id)
+            self._executor.admission.require_session(self._request.session_id, self._context)
         settings, request = self._executor.settings, self._request
         check_request(request)
         if len(request.items) > settings.max_batch_items:

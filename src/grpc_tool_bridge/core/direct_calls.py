@@ -68,6 +68,9 @@ class DirectCalls:
             tool = self._store.tool_of(session, tool_id)
             if tool is None or tool.rate is not None:
                 return None
+            access = self._admission.access
+            if access is not None and not access.allows(session, tool.name, context.principal):
+                return None
             if tool.backend is None:
                 return self.run(session, tool, context, data, place)
             call = self._call_for_worker(session, tool, context, data, place)

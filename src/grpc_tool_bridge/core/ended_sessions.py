@@ -65,4 +65,9 @@ class EndedSessions:
         why = self._why.get(session_id)
         if why is not None:
             return SessionExpiredError(f"session {session_id!r} has ended: {why}; start a new one")
-        return SessionNotFoundError(f"there is no session {shown(session_id)}; call InitializeSession first")
+        return no_session(session_id)
+
+
+def no_session(session_id: str) -> SessionNotFoundError:
+    """Returns the error for a session that is not there, or not for whoever asks."""
+    return SessionNotFoundError(f"there is no session {shown(session_id)}; call InitializeSession first")

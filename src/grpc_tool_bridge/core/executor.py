@@ -263,9 +263,10 @@ class Executor:
         try:
             check_request(request)
             session = self._store.find(request.session_id)
+            tool = self._store.tool_of(session, request.tool_id)
+            self.admission.check_keyed(session, tool, request, context)
             keyed = self._keyed(session)
             until = began + (session.call_timeout or self.settings.call_timeout) if end is None else end
-            tool = self._store.tool_of(session, request.tool_id)
             again = tool is not None and tool.spec.idempotent
             try:
                 caller = caller_of(context)

@@ -26,7 +26,7 @@ from grpc_tool_bridge.core.expiry import expire_forever
 from grpc_tool_bridge.core.feed import Feed
 from grpc_tool_bridge.core.hubs import NOT_SERVING, SERVING, Hubs
 from grpc_tool_bridge.core.infos import is_hub, runs_here, session_info, set_time
-from grpc_tool_bridge.core.interfaces import Audit, DurableStore, HubDirectory
+from grpc_tool_bridge.core.interfaces import Audit, DurableStore, HubDirectory, SessionEntry
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import ToolSource
@@ -37,6 +37,7 @@ from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.core.tool_methods import ToolMethods, put_specs
+from grpc_tool_bridge.core.tool_views import ToolFilter
 from grpc_tool_bridge.core.variable_methods import VariableMethods
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.wrappers import BackendWrappers
@@ -348,32 +349,37 @@ class Hub:
 
     # ------------------------------------------------------------------------------------------------ sessions
 
-    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
-        """Creates a session, or attaches to an existing one."""
+    async def initialize_session(
+        self, request: pb.InitializeSessionRequest, entry: SessionEntry | None = None
+    ) -> pb.InitializeSessionResponse:
+        """Creates a session, or attaches to an existing one; ``entry`` decides for whom. None: for everybody."""
         try:
             check_request(request)
             self.admission.refuse_while_draining()
-            session, resumed = await self._open(request)
+            session, resumed = await self._open(request, entry)
         except ToolBridgeError as error:
             return pb.InitializeSessionResponse(session_id=clip(request.session_id), error=error_info(error))
-        page = self.registry.page(session)
+        only = None if entry is None else entry.tools_of(session)
+        page = self.registry.page(session, only=only)
         response = pb.InitializeSessionResponse(
             success=True,
             session_id=session.id,
             resumed=resumed,
-            tool_count=self.registry.count(session),
+            tool_count=self.registry.count(session, only),
             capabilities=(*CAPABILITIES, AGENTS_FEATURE) if self.agents.available else CAPABILITIES,
             more_tools=bool(page.next_token),
         )
         await put_specs(page.tools, response.tools)
         return response
 
-    async def _open(self, request: pb.InitializeSessionRequest) -> tuple[Session, bool]:
+    async def _open(self, request: pb.InitializeSessionRequest, entry: SessionEntry | None) -> tuple[Session, bool]:
         if self.durable is not None and self.store.durable is None:
             raise UnavailableError("the hub has not opened its store; start it first")
         if request.session_id:
             # Another client may be creating or removing it.
             await self.store.settle(request.session_id)
+            if entry is not None and request.session_id in self.store:
+                entry.attach(self.store.peek(request.session_id))
             known = self.store.find_or_none(request.session_id)
             if known is not None:
                 return known, True
@@ -383,7 +389,8 @@ class Hub:
             if metadata.get("callback_address", request.callback_address) != request.callback_address:
                 raise ValidationError("callback_address is given twice, in its field and in metadata; remove one")
             metadata["callback_address"] = request.callback_address
-        return await self.store.create_session(request.session_id, metadata, request.config), False
+        access = None if entry is None else entry.begin(request.session_id)
+        return await self.store.create_session(request.session_id, metadata, request.config, access), False
 
     def session_defaults(self, session_id: str) -> dict[str, int]:
         """Returns the defaults for clients of the session, in milliseconds."""
@@ -472,11 +479,11 @@ class Hub:
     # -------------------------------------------------------------------------------------------------- agents
 
     async def create_react_agent(
-        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL
+        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL, only: ToolFilter | None = None
     ) -> pb.CreateReActAgentResponse:
-        """Creates an agent in a session."""
+        """Creates an agent in a session; ``only`` as for ``Agents.create``."""
         try:
-            return await self.agents.create(request, context)
+            return await self.agents.create(request, context, only)
         except ToolBridgeError as error:
             return pb.CreateReActAgentResponse(error=error_info(error))
 

@@ -16,6 +16,7 @@ from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.session_access import access_message
 from grpc_tool_bridge.core.workers.backend import backend_of, workers_of
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import ToolBridgeError, error_info
@@ -73,6 +74,8 @@ def session_info(session: Session, registry: ToolRegistry) -> pb.SessionInfo:
         active_operations=session.active + session.watches,
         metadata=session.metadata,
     )
+    if session.access is not None:
+        info.access.CopyFrom(access_message(session.access))
     set_time(info.created_at, session.created_at)
     set_time(info.last_activity, time.time() - (time.monotonic() - session.last_activity))
     return info

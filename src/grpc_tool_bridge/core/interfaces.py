@@ -11,6 +11,7 @@ from google.protobuf import any_pb2
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
@@ -139,6 +140,77 @@ class Authorizer(Protocol):
         Raises:
             AccessError: The call is not allowed.
         """
+
+
+class Access(Protocol):
+    """Decides what principals may do in sessions. Without one, whoever is let in may do everything.
+
+    ``None`` as a principal is this process, which may do everything. No method blocks, and all are quick.
+    """
+
+    def may_enter(self, session: Any, principal: Principal | None) -> bool:
+        """Returns whether a principal may know of a session and use it at all."""
+
+    def allows(self, session: Any, tool_name: str, principal: Principal | None, *, streams: bool = False) -> bool:
+        """Returns whether a principal may call, or stream, the tools with a name in a session."""
+
+    def sees(self, session: Any, tool_name: str, principal: Principal | None) -> bool:
+        """Returns whether the tools with a name are listed for a principal; to others they do not exist."""
+
+    def refusal(
+        self, session: Any, tool_name: str, principal: Principal | None, *, streams: bool = False
+    ) -> ToolBridgeError:
+        """Returns the error for a principal that sees a tool and may not call it this way, and notes the refusal."""
+
+
+class Shown(Protocol):
+    """What a hub shows to whom, where it is asked otherwise than by its methods, as the gateway does.
+
+    ``hub.shown`` is one; without, everything is shown to everybody.
+    """
+
+    def check_part(self, principal: Principal | None, part: str) -> None:
+        """Checks whether a principal administers a part of the hub, such as "limits".
+
+        Raises:
+            AccessError: It does not.
+        """
+
+    def check_metrics(self, principal: Principal | None) -> None:
+        """Checks whether a principal may see all metrics; raises AccessError."""
+
+    def check_session(self, session: Any, principal: Principal | None) -> None:
+        """Raises SessionNotFoundError if a principal may not use a session."""
+
+    def sees_session(self, session: Any, principal: Principal | None) -> bool:
+        """Returns whether a principal may use a session."""
+
+    def sees_tool(self, session: Any, tool_name: str, principal: Principal | None) -> bool:
+        """Returns whether a tool is listed for a principal; without a session (None), in any."""
+
+    def sees_agent(self, session: Any, agent_id: str, principal: Principal | None) -> bool:
+        """Returns whether a principal may run an agent of a session."""
+
+
+class SessionEntry(Protocol):
+    """Lets one caller into sessions, or refuses. Without one, everybody is let in."""
+
+    def attach(self, session: Any) -> None:
+        """Checks whether the caller may attach to a session.
+
+        Raises:
+            AccessError: It may not.
+        """
+
+    def begin(self, session_id: str) -> SessionAccess | None:
+        """Returns to whom a session belongs that the caller begins; ``session_id`` is empty if the hub makes its id.
+
+        Raises:
+            AccessError: The caller may not begin it.
+        """
+
+    def tools_of(self, session: Any) -> Any:
+        """Returns the ToolFilter for what the caller sees of the tools; None: it sees all."""
 
 
 class Tracer(Protocol):
@@ -362,6 +434,9 @@ class DurableStore(Protocol):
 
     def create_session(self, session: StoredSession, settled: Settled | None = None) -> Write:
         """Keeps a new session."""
+
+    def set_access(self, session_id: str, access: SessionAccess, settled: Settled | None = None) -> Write:
+        """Keeps who may use a session from now on."""
 
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Write:
         """Removes a session and all that belongs to it, and remembers why it ended."""

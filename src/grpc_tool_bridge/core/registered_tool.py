@@ -86,6 +86,7 @@ class RegisteredTool:
         is_older: Whether a newer version is registered, so that it is listed as ``pinned``. Set by the registry.
         base: If it is how a tool is seen under its name with its version (``pinned``), that tool; else None.
         label: Returns the metrics of tools that are called by a name; set by the registry.
+        owner: The principal whose workers offer it; empty: the hub itself, or nobody in particular.
     """
 
     __slots__ = (
@@ -101,6 +102,7 @@ class RegisteredTool:
         "limiter",
         "metrics",
         "name",
+        "owner",
         "rate",
         "revision",
         "schema",
@@ -138,6 +140,7 @@ class RegisteredTool:
         self.schema = prepared.schema
         self.backend: Backend[Any] | None = _Nobody() if prepared.tool is None else None
         self.session_id = ""
+        self.owner = ""
         self.version = spec.version
         self.is_hidden = is_hidden(spec)
         self.deprecated = deprecated_of(spec)

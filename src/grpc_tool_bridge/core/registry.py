@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.tool_pages import Page, tool_page
 from grpc_tool_bridge.core.tool_scopes import ToolScope
-from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolView, changes_between, changes_of
+from grpc_tool_bridge.core.tool_views import NOTHING, Change, ToolFilter, ToolView, changes_between, changes_of
 from grpc_tool_bridge.errors import NotFoundError, SessionError, SessionExpiredError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 from grpc_tool_bridge.tools.toolset import Toolset
@@ -128,6 +128,11 @@ class ToolRegistry:
     def begin_anew(self) -> None:
         """Makes every watch that resumes after an earlier revision begin with all tools."""
         self._global_revision = self._global_removed_at = self.store.revisions.next()
+
+    def show_anew(self) -> None:
+        """As ``begin_anew``, and wakes all watches: others of the tools may be shown to those who watch."""
+        self.begin_anew()
+        self._wake(None)
 
     def set_backend(self, tool: RegisteredTool, backend: Backend[Any] | None) -> None:
         """Sets what runs the calls of a tool; None: this process does."""
@@ -246,10 +251,17 @@ class ToolRegistry:
             raise self.not_found(session, tool_id)
         return tool
 
-    def not_found(self, session: Session, tool_id: str) -> NotFoundError:
-        """Returns the error for a tool that a session does not see; it suggests tools with similar ids."""
+    def not_found(self, session: Session, tool_id: str, sees: Callable[[str], bool] | None = None) -> NotFoundError:
+        """Returns the error for a tool that a session does not see; it suggests tools with similar ids.
+
+        Args:
+            session: The session.
+            tool_id: What was asked for.
+            sees: Whether the caller sees the tools with a name; None: it sees all.
+        """
         count = self.store.tools.count + (session.tools.count if session.tools else 0)
-        ids = {tool.id for tool in self.visible(session)} if count <= MAX_NAMES else ()
+        tools = self.visible(session) if count <= MAX_NAMES else ()
+        ids = {tool.id for tool in tools if sees is None or sees(tool.name)}
         return tool_not_found(tool_id, f"session {session.id!r}", ids)
 
     def visible(self, session: Session | None) -> list[RegisteredTool]:
@@ -273,20 +285,30 @@ class ToolRegistry:
             if not tool.is_hidden and (not tags or tool.tags.issuperset(tags))
         }
 
-    def count(self, session: Session) -> int:
-        """Returns the number of tools that a session sees."""
+    def count(self, session: Session, only: ToolFilter | None = None) -> int:
+        """Returns the number of tools that a session sees; ``only`` as for ``page``."""
+        if only is not None:
+            return len(only.of(self.by_name(session)))
         if not session.tools:
             return self.store.tools.count
         shared, own = self._shared_tools(), _listed(session.tools)
         hidden = (tool for tool in self.store.tools.older() if tool.name in own and tool.pinned.name not in own)
         return len(shared) + sum(name not in shared for name in own) - sum(1 for _ in hidden)
 
-    def page(self, session: Session, token: str = "", size: int = 0) -> Page:
-        """Returns one page of the tools that a session sees; arguments and errors as for ``tool_page``."""
+    def page(self, session: Session, token: str = "", size: int = 0, only: ToolFilter | None = None) -> Page:
+        """Returns one page of the tools that a session sees; arguments and errors as for ``tool_page``.
+
+        Args:
+            session: The session.
+            token: As for ``tool_page``.
+            size: Likewise.
+            only: Shows some of them; None: all.
+        """
+        tools = self.by_name(session)
         return tool_page(
-            self.by_name(session),
+            tools if only is None else only.of(tools),
             self.revision(session),
-            owner=f"{self.store.revisions.epoch} {session.id}",
+            owner=f"{self.store.revisions.epoch} {session.id}{'' if only is None else only.key}",
             token=token,
             size=size,
             max_bytes=self.store.settings.max_message_bytes,
@@ -298,7 +320,9 @@ class ToolRegistry:
             return self._global_revision
         return max(self._global_revision, session.tools_revision)
 
-    async def watch(self, session: Session, after: int = 0) -> AsyncGenerator[ToolChange, None]:
+    async def watch(
+        self, session: Session, after: int = 0, only: ToolFilter | None = None
+    ) -> AsyncGenerator[ToolChange, None]:
         """Yields the changes of the tools that ``session`` sees, until it ends.
 
         A watch compares the current tools with those that it reported last. So it needs no history, a slow reader costs
@@ -307,9 +331,11 @@ class ToolRegistry:
         Args:
             session: The session.
             after: Resume after this revision; 0: from now on.
+            only: As for ``page``.
 
         Raises:
             SessionError: The session has ended.
+            UnavailableError: Others of them are shown by now.
         """
         revision = self.revision(session)
         told = self._view(session)
@@ -320,9 +346,13 @@ class ToolRegistry:
             told = told.until(after)
         known = after or revision
         while True:
+            if only is not None and only.is_stale():
+                raise UnavailableError("what may be called has changed; watch again")
             present = self._view(session, told)
             revision = self.revision(session)
             news = self._news(told, present)
+            if only is not None:
+                news = [change for change in news if only.sees(change[1].name)]
             told = present
             for left, (operation, tool) in zip(reversed(range(len(news))), news, strict=True):
                 # Only the last one has the new revision: a reader that resumes before it gets all of them again.

@@ -8,6 +8,7 @@ from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.result_cache import ResultCache
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.core.variables import Variables
 from grpc_tool_bridge.errors import ToolBridgeError
@@ -43,10 +44,12 @@ class Session:
         idle: Notified when its last call ends; None until it is first needed.
         memory: The session's budget; None until something is charged (``SessionStore.memory_of``).
         variables: Its variables; None until they are first used (``SessionStore.variables``).
+        access: To whom it belongs, and who else may use it; None: nobody in particular has begun it.
     """
 
     __slots__ = (
         "__weakref__",
+        "access",
         "cache",
         "caching",
         "call_timeout",
@@ -94,11 +97,17 @@ class Session:
         self.idle: Notifier | None = None
         self.memory: Budget | None = None
         self.variables: Variables | None = None
+        self.access: SessionAccess | None = None
 
     @property
     def active(self) -> int:
         """Calls and streams that run or wait for a permit."""
         return self.limiter.used + self.limiter.waiting if self.limiter else 0
+
+    @property
+    def metadata_chars(self) -> int:
+        """Characters of its metadata."""
+        return sum(len(key) + len(value) for key, value in self.metadata.items())
 
     @property
     def variable_count(self) -> int:

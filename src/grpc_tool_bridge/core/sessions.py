@@ -17,6 +17,7 @@ from grpc_tool_bridge.core.names import check_name
 from grpc_tool_bridge.core.registered_tool import RegisteredTool, ToolSource
 from grpc_tool_bridge.core.revisions import Revisions
 from grpc_tool_bridge.core.session import Session, SessionHold
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
@@ -114,6 +115,7 @@ class SessionStore:
         session_id: str = "",
         metadata: Mapping[str, str] | None = None,
         config: SessionConfig | None = None,
+        access: SessionAccess | None = None,
     ) -> Session:
         """Creates a session.
 
@@ -121,6 +123,7 @@ class SessionStore:
             session_id: 1 to 256 printable characters; empty: an id is generated.
             metadata: Returned by GetSessionInfo.
             config: Limits of the session; 0 in a field: the hub's default.
+            access: To whom it belongs; None: nobody in particular.
 
         Raises:
             AlreadyExistsError: There is a session with this id.
@@ -141,13 +144,14 @@ class SessionStore:
                 details={"retry_after": "1"},
             )
         session = Session(session_id, metadata or {}, config)
-        size = _metadata_chars(session)
+        session.access = access
+        size = session.metadata_chars
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
         if self.durable is None:
             self._begun(session, None)
         else:
-            stored = StoredSession(session_id, session.created_at, dict(session.metadata), config)
+            stored = StoredSession(session_id, session.created_at, dict(session.metadata), config, access=access)
             await self._writes.begin(self.durable, session, stored, self._begun)
         return session
 
@@ -178,7 +182,8 @@ class SessionStore:
     def _restore(self, stored: StoredSession) -> Session:
         session = Session(stored.session_id, stored.metadata, stored.config)
         session.created_at = stored.created_at
-        size = _metadata_chars(session)
+        session.access = stored.access
+        size = session.metadata_chars
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).charge(2 * size)
         self._sessions[session.id] = session
@@ -567,10 +572,6 @@ class SessionStore:
         """Returns a variable's value and its metadata, as ``get_variable`` does."""
         variable = self.variables(session_id).get(name)
         return await value_of(variable, self.settings.max_message_nodes), variable.metadata()
-
-
-def _metadata_chars(session: Session) -> int:
-    return sum(len(key) + len(value) for key, value in session.metadata.items())
 
 
 def _bytes_of(tools: Iterable[RegisteredTool]) -> int:

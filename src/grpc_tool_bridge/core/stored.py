@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, SessionConfig, ToolCallResponse
 
@@ -40,6 +41,7 @@ class StoredSession:
         above: No change of the session may get a revision up to this one: an earlier owner may have given them.
         agents: The definitions of its agents, by id.
         runs: Its runs, the oldest first.
+        access: To whom it belongs, and who else may use it; None: nobody in particular.
     """
 
     session_id: str
@@ -52,6 +54,7 @@ class StoredSession:
     agents: dict[str, CreateReActAgentRequest] = field(default_factory=dict)
     runs: list[StoredRun] = field(default_factory=list)
     above: int = 0
+    access: SessionAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """The methods of the service for the tools of sessions and of workers."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.core.admission import Admission
-from grpc_tool_bridge.core.registered_tool import RegisteredTool, prepare_all
+from grpc_tool_bridge.core.registered_tool import Prepared, RegisteredTool, prepare_all
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
+from grpc_tool_bridge.core.tool_views import ToolFilter
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.workers.worker import WorkerLink
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError, ValidationError, error_info
@@ -18,6 +19,8 @@ from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # Maximum number of tools that one error text names.
 MAX_NAMED = 8
+
+Admit = Callable[[Sequence[Prepared]], str]
 
 
 class ToolMethods:
@@ -36,19 +39,28 @@ class ToolMethods:
         self._workers = workers
         self._admission = admission
 
-    async def page(self, request: pb.GetSessionToolsRequest) -> pb.GetSessionToolsResponse:
-        """Lists one page of the tools that a session sees."""
+    async def page(
+        self, request: pb.GetSessionToolsRequest, only: ToolFilter | None = None
+    ) -> pb.GetSessionToolsResponse:
+        """Lists one page of the tools that a session sees; ``only`` as for ``ToolRegistry.page``."""
         check_request(request)
         session = self._store.find(request.session_id)
-        page = self._registry.page(session, request.page_token, request.page_size)
+        page = self._registry.page(session, request.page_token, request.page_size, only)
         response = pb.GetSessionToolsResponse(revision=page.revision, next_page_token=page.next_token)
         await put_specs(page.tools, response.tools)
         return response
 
     async def register(
-        self, request: pb.RegisterToolsRequest, context: RequestContext = LOCAL
+        self, request: pb.RegisterToolsRequest, context: RequestContext = LOCAL, admit: Admit | None = None
     ) -> pb.RegisterToolsResponse:
-        """Registers tools of a worker; only over a link, since that is where they are called."""
+        """Registers tools of a worker; only over a link, since that is where they are called.
+
+        Args:
+            request: The request.
+            context: Its context.
+            admit: Called with the tools when nothing can come between it and their registration; raises a
+                ToolBridgeError if they may not be registered, else returns to whom they belong. None: all may be.
+        """
         link: WorkerLink | None = context.peer
         try:
             check_request(request)
@@ -59,15 +71,28 @@ class ToolMethods:
                     "where they can be called"
                 )
             async with self._workers.in_order(link):
-                added = self._workers.register(link, request, await prepare_all(request.tools))
+                prepared = await prepare_all(request.tools)
+                owner = "" if admit is None else admit(prepared)
+                added = self._workers.register(link, request, prepared)
+                for tool in added if owner else ():
+                    tool.owner = owner
         except ToolBridgeError as error:
             return pb.RegisterToolsResponse(error=error_info(error))
         return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.id for tool in added})
 
     async def unregister(
-        self, request: pb.UnregisterToolsRequest, context: RequestContext = LOCAL
+        self,
+        request: pb.UnregisterToolsRequest,
+        context: RequestContext = LOCAL,
+        admit: Callable[[RegisteredTool], None] | None = None,
     ) -> pb.StatusResponse:
-        """Removes tools, all or none: over a worker's link its own, otherwise those of a session."""
+        """Removes tools, all or none: over a worker's link its own, otherwise those of a session.
+
+        Args:
+            request: The request.
+            context: Its context.
+            admit: Called with each tool of a session; raises a ToolBridgeError if it may not be removed.
+        """
         link: WorkerLink | None = context.peer
         try:
             check_request(request)
@@ -89,19 +114,24 @@ class ToolMethods:
                     f"session {session.id!r} has no tools of its own called {named}{more}",
                     error_type="ToolNotFound",
                 )
+            if admit is not None:
+                for tool_id in request.tool_ids:
+                    admit(self._registry.find(session, tool_id))
             removed = self._registry.unregister(session.id, request.tool_ids)
         except ToolBridgeError as error:
             return failed_status(error)
         return pb.StatusResponse(success=True, message=f"{len(removed)} tools removed")
 
-    async def watch(self, request: pb.WatchSessionToolsRequest) -> AsyncGenerator[pb.ToolUpdate, None]:
-        """Yields the changes of the tools that a session sees."""
+    async def watch(
+        self, request: pb.WatchSessionToolsRequest, only: ToolFilter | None = None
+    ) -> AsyncGenerator[pb.ToolUpdate, None]:
+        """Yields the changes of the tools that a session sees; ``only`` as for ``ToolRegistry.watch``."""
         check_request(request)
         session = self._admission.session_to_watch(request.session_id)
         self._admission.check_watches(session, session.tool_watches)
         # Counted separately: a client that only follows the tools must not keep its session from becoming idle.
         session.tool_watches += 1
-        changes = self._registry.watch(session, request.from_revision)
+        changes = self._registry.watch(session, request.from_revision, only)
         try:
             async for change in changes:
                 yield pb.ToolUpdate(

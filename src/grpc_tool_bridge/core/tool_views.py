@@ -1,6 +1,6 @@
 """What a session sees of the tools at one moment, and what has changed from one moment to another."""
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -9,6 +9,25 @@ from grpc_tool_bridge.tools.tool_versions import split_version
 
 # "added", "changed" or "removed", and the tool.
 Change = tuple[str, RegisteredTool]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFilter:
+    """Which of the tools that a session sees are shown to one who asks.
+
+    Attributes:
+        sees: Whether the tools with a name are.
+        key: Identifies the filter as it is now; another one makes another list.
+        is_stale: Whether it decides otherwise by now than when it was made.
+    """
+
+    sees: Callable[[str], bool]
+    key: str
+    is_stale: Callable[[], bool]
+
+    def of(self, tools: Mapping[str, RegisteredTool]) -> Mapping[str, RegisteredTool]:
+        """Returns those of the tools that are shown, in their order."""
+        return {name: tool for name, tool in tools.items() if self.sees(tool.name)}
 
 
 @dataclass(frozen=True, slots=True)

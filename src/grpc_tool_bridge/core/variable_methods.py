@@ -1,7 +1,7 @@
 """The methods of the service for the variables of sessions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from typing import Any
 
 from grpc_tool_bridge.aio.deferred import Deferred
@@ -88,13 +88,15 @@ class VariableMethods:
             return failed_status(error)
         return pb.StatusResponse(success=True, message=f"variable {request.variable_name!r} was deleted")
 
-    async def select(self, request: pb.ListVariablesRequest) -> pb.ListVariablesResponse:
-        """Lists variables by name."""
+    async def select(
+        self, request: pb.ListVariablesRequest, only: Callable[[str], bool] | None = None
+    ) -> pb.ListVariablesResponse:
+        """Lists variables by name; ``only`` as for ``Variables.select``."""
         check_request(request)
         if request.limit < 0:
             raise ValidationError(f"limit must be 0 (all) or more, not {request.limit}")
         chosen: list[Variable] = await self._store.variables(request.session_id).select(
-            prefix=request.prefix, tags=request.tags, limit=request.limit
+            prefix=request.prefix, tags=request.tags, limit=request.limit, only=only
         )
         return await listing(chosen, self._store.settings.max_message_bytes)
 

@@ -1,7 +1,7 @@
 """A session's variables: revisions, compare-and-set, tags, listing, watches."""
 
 import time
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -315,15 +315,25 @@ class Variables:
         self._deleted_at = change.revision
         self._changed(change.revision, change)
 
-    async def select(self, *, prefix: str = "", tags: Collection[str] = (), limit: int = 0) -> list[Variable]:
+    async def select(
+        self,
+        *,
+        prefix: str = "",
+        tags: Collection[str] = (),
+        limit: int = 0,
+        only: Callable[[str], bool] | None = None,
+    ) -> list[Variable]:
         """Returns a consistent list of variables, sorted by name; yields to other tasks if there are many.
 
         Args:
             prefix: Only names with this prefix.
             tags: Only variables with all of these tags, each "key" or "key=value".
             limit: Maximum number of variables; 0: all.
+            only: Says of a name whether it is listed; None: each is.
         """
         chosen = self._with_prefix(prefix)
+        if only is not None:
+            chosen = await _with_names(chosen, only)
         if tags:
             chosen = await _with_tags(chosen, [wanted_tag(tag) for tag in dict.fromkeys(tags)])
         chosen.sort(key=_name_of)
@@ -526,6 +536,18 @@ async def _with_tags(variables: Iterable[Variable], tags: Collection[WantedTag])
         if turns.due:
             await turns.give()
     return found
+
+
+async def _with_names(variables: Iterable[Variable], only: Callable[[str], bool]) -> list[Variable]:
+    """Returns the variables with some names; yields to other tasks if there are many."""
+    chosen = []
+    turns = Turns()
+    for variable in variables:
+        if only(variable.name):
+            chosen.append(variable)
+        if turns.due:
+            await turns.give()
+    return chosen
 
 
 async def listing(variables: Collection[Variable], max_bytes: int) -> ListVariablesResponse:

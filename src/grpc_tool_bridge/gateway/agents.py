@@ -17,7 +17,7 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.bodies import MAX_COUNT, count_of, fields_of, name_of, path_name, timeout_of, whole_number
 from grpc_tool_bridge.gateway.errors import JsonResponse, failed, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
-from grpc_tool_bridge.gateway.hub_calls import HubCalls
+from grpc_tool_bridge.gateway.hub_calls import HubCalls, principal_of
 from grpc_tool_bridge.gateway.message_json import error_json, message_json
 from grpc_tool_bridge.llm.agent_search import is_search
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -52,9 +52,13 @@ class AgentRoutes:
         if session_id:
             here = session_id in hub.store
             wanted = hub.store.peek(session_id) if here else await hub.find_session(session_id)
+            self._calls.checked(request, wanted)
+        shown, principal = self._calls.shown, principal_of(request)
 
         def write(entry: _Entry) -> dict[str, Any] | None:
             session, agent, runs = entry
+            if shown is not None and not shown.sees_agent(session, agent.id, principal):
+                return None
             return None if session.ended is not None else _agent_json(hub, session, agent, runs)
 
         page = await page_of(
@@ -82,7 +86,7 @@ class AgentRoutes:
         asked.config.return_intermediate_steps = config.get("return_intermediate_steps", False)
         for name, value in config.get("llm_config", {}).items():
             asked.config.llm_config[name].CopyFrom(serialize_value(value))
-        response = await self._calls.hub.create_react_agent(asked)
+        response = await self._calls.ask(request, "create_react_agent", asked)
         if response.HasField("error"):
             return failed(response.error)
         answer = {"agent_id": response.agent_id, "tool_count": response.tool_count}
@@ -126,7 +130,7 @@ class AgentRoutes:
     async def cancel(self, request: Request) -> Response:
         """Cancels a run."""
         asked = pb.CancelAgentRunRequest(session_id=path_name(request, "sid"), run_id=path_name(request, "run"))
-        return status_response(await self._calls.hub.cancel_agent_run(asked))
+        return status_response(await self._calls.ask(request, "cancel_agent_run", asked))
 
     def _read(self, request: Request, asked: pb.ExecuteAgentRequest) -> EventStream:
         chunks = self._calls.hub.execute_agent(asked, self._calls.context(request))

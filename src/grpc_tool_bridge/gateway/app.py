@@ -1,6 +1,7 @@
 """The routes of the gateway, as one ASGI application."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -70,6 +71,8 @@ class Gateway:
         self._history = history_of(hub)
         self._tasks = TaskSet()
         documentation = DocumentationRoutes(self._calls, needs_token=needs_token)
+        part = partial(_part, self._calls)
+        limits = LimitRoutes(hub, http, lambda: self._mcp.sessions)
         self._guard = Guard(
             _Routes(
                 [
@@ -77,10 +80,10 @@ class Gateway:
                     _bare(Route("/mcp", self._mcp, methods=["GET", "POST", "DELETE"], include_in_schema=False)),
                     *_routes(self._calls),
                     *([] if resource is None else _metadata_routes(resource)),
-                    *_history_routes(HistoryRoutes(hub, self._history)),
-                    _route("/api/hub", HubFactRoutes(hub, needs_token=needs_token).read, "GET"),
-                    _route("/api/limits", LimitRoutes(hub, http, lambda: self._mcp.sessions).read, "GET"),
-                    _route("/metrics", MetricsRoute(hub, http).read, "GET"),
+                    *_history_routes(HistoryRoutes(hub, self._history), partial(part, "history")),
+                    _route("/api/hub", part("hubs", HubFactRoutes(hub, needs_token=needs_token).read), "GET"),
+                    _route("/api/limits", part("limits", limits.read), "GET"),
+                    _route("/metrics", _with_check(self._calls.check_metrics, MetricsRoute(hub, http).read), "GET"),
                     _route(LOGIN_PATH, self._log_in, "POST"),
                     _route(LOGOUT_PATH, self._log_out, "POST"),
                     _route("/openapi.json", documentation.document, "GET"),
@@ -134,7 +137,7 @@ class Gateway:
 
 def _routes(calls: HubCalls) -> list[Route]:
     sessions, variables, tools = SessionRoutes(calls), VariableRoutes(calls), ToolRoutes(calls)
-    agents, hub, listed = AgentRoutes(calls), OperationRoutes(calls), ToolListRoutes(calls.hub)
+    agents, hub, listed = AgentRoutes(calls), OperationRoutes(calls), ToolListRoutes(calls)
     tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
     return [
         _route(f"{tool}/execute", tools.execute, "POST"),
@@ -171,18 +174,34 @@ def _routes(calls: HubCalls) -> list[Route]:
     ]
 
 
-def _history_routes(history: HistoryRoutes) -> list[Route]:
+def _history_routes(history: HistoryRoutes, checked: Callable[[Endpoint], Endpoint]) -> list[Route]:
     return [
-        _route("/api/history", history.points, "GET"),
-        _route("/api/history/tools", history.tools, "GET"),
-        _route("/api/history/workers", history.workers, "GET"),
-        _route("/api/history/calls", history.calls, "GET"),
+        _route("/api/history", checked(history.points), "GET"),
+        _route("/api/history/tools", checked(history.tools), "GET"),
+        _route("/api/history/workers", checked(history.workers), "GET"),
+        _route("/api/history/calls", checked(history.calls), "GET"),
     ]
 
 
 def _metadata_routes(resource: ProtectedResource) -> list[Route]:
     answer = _Answers(resource.metadata)
     return [_bare(Route(path, answer, methods=["GET"], include_in_schema=False)) for path in sorted(METADATA_PATHS)]
+
+
+def _part(calls: HubCalls, part: str, endpoint: Endpoint) -> Endpoint:
+    """Returns an endpoint for those who administer a part of the hub."""
+    return _with_check(lambda request: calls.check_part(request, part), endpoint)
+
+
+def _with_check(check: Callable[[Request], None], endpoint: Endpoint) -> Endpoint:
+    """Returns an endpoint that checks each request first."""
+
+    @wraps(endpoint)
+    async def checked(request: Request) -> Any:
+        check(request)
+        return await endpoint(request)
+
+    return checked
 
 
 def _route(path: str, endpoint: Endpoint, *methods: str) -> Route:

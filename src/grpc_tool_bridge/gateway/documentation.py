@@ -25,6 +25,7 @@ class DocumentationRoutes:
     """
 
     def __init__(self, calls: HubCalls, *, needs_token: bool) -> None:
+        self._calls = calls
         self._hub = calls.hub
         self._needs_token = needs_token
         self._open_api: OpenApi | None = None
@@ -44,10 +45,16 @@ class DocumentationRoutes:
     async def _document(self, request: Request) -> bytes:
         registry = self._hub.registry
         owner = request.query_params.get("session_id", "")
-        session = await self._hub.find_session(owner) if owner else None
+        session = await self._calls.session(request, owner) if owner else None
+        sees = self._calls.tool_filter(request, session)
         if session is not None and not session.tools:
             # It sees the hub's.
             owner, session = "", None
+        if sees is not None:
+            # Each sees others of the tools, so that nothing is kept.
+            seen = [tool.spec for tool in registry.listed(session).values() if sees(tool.name)]
+            described = self._described(request.app.routes)
+            return await in_reader(lambda: described.document([spec for spec in seen if not is_older_version(spec)]))
         revision = registry.revision(session)
         kept = self._kept.pop(owner, None)
         if kept is None or kept[0] != revision:

@@ -29,23 +29,23 @@ class OperationRoutes:
     async def hubs(self, request: Request) -> Response:
         """Lists the hubs of the cluster, each with what it says of itself; a hub without one lists itself."""
         asked = pb.ListHubsRequest(hub=request.query_params.get("hub", ""))
-        return JsonResponse(message_json(await self._calls.hub.list_hubs(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_hubs", asked)))
 
     async def offers(self, request: Request) -> Response:
         """Lists where the hubs' tools are run, a page of it; ``?tool=`` where one of them is."""
         asked = page_of_hubs(request, pb.ListOffersRequest(tool=request.query_params.get("tool", "")))
-        return JsonResponse(message_json(await self._calls.hub.list_offers(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_offers", asked)))
 
     async def workers(self, request: Request) -> Response:
         """Lists the workers, a page of them; in a cluster those of all hubs, or with ``?hub=`` those of one."""
         asked = page_of_hubs(request, pb.ListWorkersRequest())
-        return JsonResponse(message_json(await self._calls.hub.list_workers(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_workers", asked)))
 
     async def calls(self, request: Request) -> Response:
         """Lists the calls that wait or run, a page of them; ``?session_id=`` and ``?hub=`` choose among them."""
         asked = page_of_hubs(request, pb.ListCallsRequest(session_id=request.query_params.get("session_id", "")))
         asked.include_arguments = flag_of(request, "arguments")
-        return JsonResponse(message_json(await self._calls.hub.list_calls(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_calls", asked)))
 
     async def cancel_call(self, request: Request) -> Response:
         """Cancels a call; ``?hub=`` is the hub of a cluster that has it."""
@@ -54,12 +54,12 @@ class OperationRoutes:
             reason=request.query_params.get("reason", ""),
             hub=request.query_params.get("hub", ""),
         )
-        return status_response(await self._calls.hub.cancel_call(asked))
+        return status_response(await self._calls.ask(request, "cancel_call", asked))
 
     async def runs(self, request: Request) -> Response:
         """Lists the runs of agents, a page of them; ``?session_id=`` and ``?hub=`` choose among them."""
         asked = page_of_hubs(request, pb.ListRunsRequest(session_id=request.query_params.get("session_id", "")))
-        return JsonResponse(message_json(await self._calls.hub.list_runs(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_runs", asked)))
 
     async def events(self, request: Request) -> EventStream:
         """Streams what happens from now on; ``?kinds=call,worker`` and ``?session_id=`` filter it.
@@ -72,7 +72,7 @@ class OperationRoutes:
             include_arguments=flag_of(request, "arguments"),
             calls_per_second=count_of(request, "calls_per_second"),
         )
-        return self._calls.event_stream(request, _events(self._calls.hub.watch_events(asked)))
+        return self._calls.event_stream(request, _events(self._calls.ask(request, "watch_events", asked)))
 
     async def alive(self, request: Request) -> Response:
         """Answers while the process runs."""

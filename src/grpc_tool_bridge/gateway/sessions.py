@@ -45,7 +45,7 @@ class SessionRoutes:
         opening = pb.InitializeSessionRequest(session_id=given.get("session_id", ""))
         opening.metadata.update(texts_of("metadata", given.get("metadata", {})))
         _parse(given.get("config", {}), opening.config, "config")
-        response = await self._calls.hub.initialize_session(opening)
+        response = await self._calls.ask(request, "initialize_session", opening)
         if response.HasField("error"):
             return failed(response.error)
         answer = {
@@ -58,18 +58,18 @@ class SessionRoutes:
 
     async def list_all(self, request: Request) -> Response:
         """Lists the sessions, a page of them; in a cluster those of all hubs, or with ``?hub=`` those of one."""
-        response = await self._calls.hub.list_sessions(page_of_hubs(request, pb.ListSessionsRequest()))
+        response = await self._calls.ask(request, "list_sessions", page_of_hubs(request, pb.ListSessionsRequest()))
         return JsonResponse(message_json(response))
 
     async def describe(self, request: Request) -> Response:
         """Describes a session."""
         asked = pb.GetSessionInfoRequest(session_id=path_name(request, "sid"))
-        return JsonResponse(message_json(await self._calls.hub.get_session_info(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "get_session_info", asked)))
 
     async def end(self, request: Request) -> Response:
         """Ends a session, with ``?force=true`` at once."""
         asked = pb.CleanupSessionRequest(session_id=path_name(request, "sid"), force=flag_of(request, "force"))
-        return status_response(await self._calls.hub.cleanup_session(asked))
+        return status_response(await self._calls.ask(request, "cleanup_session", asked))
 
 
 class VariableRoutes:
@@ -91,13 +91,13 @@ class VariableRoutes:
             tags=names_of(request, "tags"),
             limit=count_of(request, "limit"),
         )
-        return JsonResponse(message_json(await self._calls.hub.list_session_variables(asked)))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_session_variables", asked)))
 
     async def read(self, request: Request) -> Response:
         """Reads a variable."""
         session_id, name = path_name(request, "sid"), path_name(request, "name")
         asked = pb.GetVariableRequest(session_id=session_id, variable_name=name, include_metadata=True)
-        response = await self._calls.hub.get_session_variable(asked)
+        response = await self._calls.ask(request, "get_session_variable", asked)
         if not response.exists:
             text = f"session {session_id!r} has no variable {name!r:.260}"
             raise NotFoundError(text, error_type="VariableNotFound")
@@ -121,7 +121,7 @@ class VariableRoutes:
         if "metadata" in given:
             _parse(given["metadata"], setting.metadata, "metadata")
         setting.metadata.type = setting.metadata.type or type(value).__name__
-        response = await self._calls.hub.set_session_variable(setting)
+        response = await self._calls.ask(request, "set_session_variable", setting)
         if not response.success:
             return failed(response.error)
         return JsonResponse({"revision": int(response.message)})
@@ -133,7 +133,7 @@ class VariableRoutes:
             variable_name=path_name(request, "name"),
             expected_revision=_revision(request),
         )
-        return status_response(await self._calls.hub.delete_session_variable(asked))
+        return status_response(await self._calls.ask(request, "delete_session_variable", asked))
 
     async def watch(self, request: Request) -> EventStream:
         """Watches variables; ``?names=a,b``, and ``Last-Event-ID`` to go on where a watch was.
@@ -153,7 +153,7 @@ class VariableRoutes:
             asked.epoch, asked.from_revision = epoch, revision
         elif last:
             raise ValidationError(f"Last-Event-ID must be 'epoch:revision' of an earlier event, not {last!r:.80}")
-        updates = self._calls.hub.watch_session_variables(asked)
+        updates = self._calls.ask(request, "watch_session_variables", asked)
         with_secrets = flag_of(request, "secrets", default=True)
         return self._calls.event_stream(request, _changes(updates, with_secrets=with_secrets))
 

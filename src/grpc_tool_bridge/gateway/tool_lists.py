@@ -1,5 +1,6 @@
 """The tools of the hub, or those that a session sees, for a page: a line for each, and all of one."""
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from grpc_tool_bridge.core.workers.backend import workers_of
 from grpc_tool_bridge.errors.near_names import MAX_NAMES
 from grpc_tool_bridge.gateway.bodies import count_of, name_of, names_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse
+from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json
 from grpc_tool_bridge.gateway.tool_schemas import whole_schema
 from grpc_tool_bridge.llm.tool_marks import VERSION_SIGN, checked_tags, deprecated_of
@@ -33,11 +35,12 @@ class ToolListRoutes:
     """The routes of tools that need no session.
 
     Args:
-        hub: The hub.
+        calls: Reach the hub.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+        self._hub: Hub = calls.hub
 
     async def list_all(self, request: Request) -> Response:
         """Lists the hub's tools by name, a page of them; with ``?session_id=`` those that this session sees.
@@ -48,6 +51,9 @@ class ToolListRoutes:
         session = await self._session(request)
         tags = checked_tags(names_of(request, "tags"))
         by_name = self._hub.registry.listed(session, tags)
+        sees = self._calls.tool_filter(request, session)
+        if sees is not None:
+            by_name = {name: tool for name, tool in by_name.items() if sees(tool.name)}
         names, token = names_of_page(
             list(by_name),
             # A token of one list says nothing of another.
@@ -69,7 +75,8 @@ class ToolListRoutes:
         ``arguments`` and ``result`` are JSON Schemas that refer to nothing outside themselves; where a tool has no
         valid one, any object and any value.
         """
-        tool = self._tool(await self._session(request), path_name(request, "tool"))
+        session = await self._session(request)
+        tool = self._tool(session, path_name(request, "tool"), self._calls.tool_filter(request, session))
         spec = tool.spec
         texts = spec.input_schema, spec.output_schema
 
@@ -93,21 +100,28 @@ class ToolListRoutes:
         if not session_id:
             return None
         here = session_id in self._hub.store
-        return self._hub.store.peek(session_id) if here else await self._hub.find_session(session_id)
+        found = self._hub.store.peek(session_id) if here else await self._hub.find_session(session_id)
+        return self._calls.checked(request, found)
 
-    def _tool(self, session: Session | None, name: str) -> RegisteredTool:
-        """Returns the tool with an id, or else with a name."""
+    def _tool(self, session: Session | None, name: str, sees: Callable[[str], bool] | None) -> RegisteredTool:
+        """Returns the tool with an id, or else with a name, if it is seen; ``sees`` is None where each is."""
+        found = self._found(session, name)
+        if found is not None and (sees is None or sees(found.name)):
+            return found
+        if session is not None:
+            raise self._hub.registry.not_found(session, name, sees)
+        tools = self._hub.store.tools
+        ids = [tool.id for tool in tools.all() if sees is None or sees(tool.name)] if len(tools) <= MAX_NAMES else ()
+        raise tool_not_found(name, "the hub", ids)
+
+    def _found(self, session: Session | None, name: str) -> RegisteredTool | None:
         store = self._hub.store
         scopes = [store.tools] if session is None or not session.tools else [session.tools, store.tools]
         if session is not None and (seen := store.tool_of(session, name)) is not None:
             return seen
         found = next((tool for scope in scopes if (tool := scope.find(name)) is not None), None)
         found = found or next((tool for scope in scopes if (tool := scope.names.get(name)) is not None), None)
-        if found is not None:
-            return found.pinned if VERSION_SIGN in name else found
-        if session is not None:
-            raise self._hub.registry.not_found(session, name)
-        raise tool_not_found(name, "the hub", store.tools if len(store.tools) <= MAX_NAMES else ())
+        return found.pinned if found is not None and VERSION_SIGN in name else found
 
 
 def _line(tool: RegisteredTool) -> dict[str, Any]:

@@ -65,8 +65,11 @@ class ToolRoutes:
 
     async def describe(self, request: Request) -> Response:
         """Describes one tool."""
-        hub = self._calls.hub
-        tool = hub.registry.find(await hub.find_session(path_name(request, "sid")), path_name(request, "tool"))
+        session, tool_id = await self._calls.session(request, path_name(request, "sid")), path_name(request, "tool")
+        registry, sees = self._calls.hub.registry, self._calls.tool_filter(request, session)
+        tool = registry.find(session, tool_id)
+        if sees is not None and not sees(tool.name):
+            raise registry.not_found(session, tool_id, sees)
         return JsonResponse(message_json(tool.spec))
 
     async def execute(self, request: Request) -> Response:
@@ -129,7 +132,7 @@ class ToolRoutes:
         for index, item in enumerate(given.get("requests", [])):
             wanted = fields_of(item, index=int, tool_id=str, args=list, kwargs=dict)
             call = batch.items.add(index=index_of(wanted, index), tool_id=wanted.get("tool_id", ""))
-            spec = await self._calls.hub.spec_of(session_id, call.tool_id)
+            spec = await self._calls.spec_of(request, session_id, call.tool_id)
             specs.append(spec)
             await _put_arguments(call, wanted.get("args", []), _meant(spec, wanted.get("kwargs", {})))
         response = await self._calls.answer(
@@ -147,21 +150,23 @@ class ToolRoutes:
     async def _found(
         self, request: Request, query: str, limit: int, prefix: str, tags: Collection[str]
     ) -> list[pb.ToolSpec]:
-        hub = self._calls.hub
-        session = await hub.find_session(path_name(request, "sid"))
+        session = await self._calls.session(request, path_name(request, "sid"))
         index = self._indexes.of(session.id)
-        listed = hub.registry.listed(session)
+        listed = self._calls.hub.registry.listed(session)
+        sees = self._calls.tool_filter(request, session)
         await index.replace(tool.spec for tool in listed.values() if not is_older_version(tool.spec))
-        allows = (lambda spec: has_tags(spec, tags)) if tags else None
+
+        def allows(spec: pb.ToolSpec) -> bool:
+            return has_tags(spec, tags) and (sees is None or sees(spec.name))
+
         return [tool.spec for tool in await index.search(query, limit=limit, prefix=prefix, allows=allows)]
 
     async def _specs(self, request: Request, tags: Collection[str]) -> list[pb.ToolSpec]:
         specs: list[pb.ToolSpec] = []
         token = ""
         while True:
-            page = await self._calls.hub.get_session_tools(
-                pb.GetSessionToolsRequest(session_id=path_name(request, "sid"), page_token=token, page_size=_PAGE)
-            )
+            asked = pb.GetSessionToolsRequest(session_id=path_name(request, "sid"), page_token=token, page_size=_PAGE)
+            page = await self._calls.ask(request, "get_session_tools", asked)
             specs.extend(spec for spec in page.tools if not is_hidden(spec) and has_tags(spec, tags))
             token = page.next_page_token
             if not token:
@@ -169,7 +174,7 @@ class ToolRoutes:
 
     async def _spec(self, request: Request) -> pb.ToolSpec | None:
         """Returns the spec of the tool; None if there is none, which the call then reports."""
-        return await self._calls.hub.spec_of(path_name(request, "sid"), path_name(request, "tool"))
+        return await self._calls.spec_of(request, path_name(request, "sid"), path_name(request, "tool"))
 
 
 def _check_new(request: Request) -> None:

@@ -353,14 +353,19 @@ class LinkConnection:
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
 
-    def identify(self, call: IncomingCall) -> None:
+    def identify(self, call: IncomingCall, request: Any = None) -> None:
         """Sets the principal and the delegation of a call with metadata, if the peer makes it on behalf of another.
 
         Unless overridden, the peer is a hub, and is believed.
 
+        Args:
+            call: The call.
+            request: Its request, if it was read.
+
         Raises:
             ProtocolError: The peer says so in a way that cannot be read.
         """
+        del request
         text = call.metadata.get(PRINCIPAL_KEY)
         if text is not None:
             call.principal, call.via = read_caller(text)

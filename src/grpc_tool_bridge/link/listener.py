@@ -410,15 +410,16 @@ class AcceptedLink(LinkConnection):
             raise CallCancelledError("the call that made this one is over, and may call no further tools")
         return made_for.owner
 
-    def identify(self, call: IncomingCall) -> None:
+    def identify(self, call: IncomingCall, request: Any = None) -> None:
         """See ``CallOwner``: a worker's tool acts for the caller of its own call, whatever its metadata says.
 
-        What another hub says is believed, and what anybody else says is ignored.
+        It does so in the session of that call; elsewhere the worker acts for itself. What another hub says is believed,
+        and what anybody else says is ignored.
         """
         number = call.metadata.get(ORIGIN_KEY)
         if number is not None:
             made_for = self._call_of(number)
-            if made_for is not None:
+            if made_for is not None and getattr(request, "session_id", "") == made_for.owner.session.id:
                 call.principal, call.via = made_for.owner.principal, made_for.owner.delegation
         elif self.principal is not None and self.principal.method == HUB_METHOD:
             super().identify(call)

@@ -61,8 +61,12 @@ class CallOwner(Protocol):
     def parent_of(self, call: IncomingCall) -> Any:
         """Returns the parent of a call, see ``RequestContext``; raises ToolBridgeError."""
 
-    def identify(self, call: IncomingCall) -> None:
+    def identify(self, call: IncomingCall, request: Any = None) -> None:
         """Sets the principal and the delegation of a call with metadata, if the peer makes it on behalf of another.
+
+        Args:
+            call: The call.
+            request: Its request, if it was read.
 
         Raises:
             ProtocolError: The peer says so in a way that cannot be read.
@@ -143,12 +147,12 @@ class ServedMethod:
         if not self._runs_tools:
             call.payload = b""
             if call.metadata:
-                owner.identify(call)
+                owner.identify(call, request)
             return request, self._function(request, call) if self._takes_context else self._function(request)
         if call.metadata or owner.names_calls:
             call.parent = owner.parent_of(call)
         if call.metadata:
-            owner.identify(call)
+            owner.identify(call, request)
         if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
             call.asker = owner.asker_of(call)
         if self._begin is None or done is None or call.parent is not None:

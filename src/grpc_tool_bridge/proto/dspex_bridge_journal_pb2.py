@@ -26,7 +26,7 @@ from grpc_tool_bridge.proto import dspex_bridge_pb2 as dspex__bridge__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64spex_bridge_journal.proto\x12\x0c\x64spex.bridge\x1a\x12\x64spex_bridge.proto\x1a\x19google/protobuf/any.proto\"\x8e\x01\n\rJournalRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05owner\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\x04\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x10\n\x08previous\x18\x05 \x01(\x04\x12\x0c\n\x04part\x18\x06 \x01(\r\x12\x0c\n\x04more\x18\x07 \x01(\x08\x12\x0c\n\x04\x62ody\x18\x08 \x01(\x0c\"\\\n\x0bJournalBody\x12,\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1b.dspex.bridge.JournalChange\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\r\n\x05voids\x18\x03 \x03(\x04\"\xd5\x05\n\rJournalChange\x12-\n\x06\x63reate\x18\x01 \x01(\x0b\x32\x1b.dspex.bridge.JournalCreateH\x00\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x18.dspex.bridge.JournalEndH\x00\x12)\n\x04take\x18\x03 \x01(\x0b\x32\x19.dspex.bridge.JournalTakeH\x00\x12\'\n\x03set\x18\x04 \x01(\x0b\x32\x18.dspex.bridge.JournalSetH\x00\x12-\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32\x1b.dspex.bridge.JournalDeleteH\x00\x12\x34\n\nbegin_call\x18\x06 \x01(\x0b\x32\x1e.dspex.bridge.JournalBeginCallH\x00\x12\x36\n\x0bkeep_answer\x18\x07 \x01(\x0b\x32\x1f.dspex.bridge.JournalKeepAnswerH\x00\x12\x37\n\x0cgive_up_call\x18\x08 \x01(\x0b\x32\x1f.dspex.bridge.JournalGiveUpCallH\x00\x12\x32\n\tfree_call\x18\t \x01(\x0b\x32\x1d.dspex.bridge.JournalFreeCallH\x00\x12\x32\n\tadd_agent\x18\n \x01(\x0b\x32\x1d.dspex.bridge.JournalAddAgentH\x00\x12\x32\n\tbegin_run\x18\x0b \x01(\x0b\x32\x1d.dspex.bridge.JournalBeginRunH\x00\x12\x32\n\tadd_chunk\x18\x0c \x01(\x0b\x32\x1d.dspex.bridge.JournalAddChunkH\x00\x12\x36\n\x0b\x64rop_chunks\x18\r \x01(\x0b\x32\x1f.dspex.bridge.JournalDropChunksH\x00\x12\x30\n\x08\x64rop_run\x18\x0e \x01(\x0b\x32\x1c.dspex.bridge.JournalDropRunH\x00\x42\x08\n\x06\x63hange\"\x88\x01\n\rJournalCreate\x12\x12\n\ncreated_at\x18\x01 \x01(\x01\x12\x37\n\x07request\x18\x02 \x01(\x0b\x32&.dspex.bridge.InitializeSessionRequest\x12\x15\n\rhistory_floor\x18\x03 \x01(\x04\x12\x13\n\x0blost_delete\x18\x04 \x01(\x04\"%\n\nJournalEnd\x12\x0b\n\x03why\x18\x01 \x01(\t\x12\n\n\x02\x61t\x18\x02 \x01(\x01\"#\n\x0bJournalTake\x12\x14\n\x0c\x63\x61lls_end_at\x18\x01 \x01(\x01\"\xda\x02\n\nJournalSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x04\x12\x12\n\nupdated_at\x18\x04 \x01(\x01\x12\x12\n\ncreated_at\x18\x05 \x01(\x01\x12\x0e\n\x06secret\x18\x06 \x01(\x08\x12\r\n\x05hides\x18\x07 \x01(\x08\x12\x0c\n\x04type\x18\x08 \x01(\t\x12\x0c\n\x04size\x18\t \x01(\x04\x12\x0c\n\x04held\x18\n \x01(\x04\x12\x12\n\ncreated_by\x18\x0b \x01(\t\x12\x30\n\x04tags\x18\x0c \x03(\x0b\x32\".dspex.bridge.JournalSet.TagsEntry\x12#\n\x05value\x18\r \x01(\x0b\x32\x14.google.protobuf.Any\x12\x11\n\tforgotten\x18\x0e \x01(\x08\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\rJournalDelete\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x04\x12\n\n\x02\x61t\x18\x04 \x01(\x01\x12\x0e\n\x06secret\x18\x05 \x01(\x08\"B\n\x10JournalBeginCall\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08used_for\x18\x02 \x01(\x0c\x12\x0f\n\x07\x65nds_at\x18\x03 \x01(\x01\"A\n\x11JournalKeepAnswer\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x65nds_at\x18\x02 \x01(\x01\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\x0c\"1\n\x11JournalGiveUpCall\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x65nds_at\x18\x02 \x01(\x01\"\x1e\n\x0fJournalFreeCall\x12\x0b\n\x03key\x18\x01 \x01(\t\"^\n\x0fJournalAddAgent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x39\n\ndefinition\x18\x02 \x01(\x0b\x32%.dspex.bridge.CreateReActAgentRequest\"W\n\x0fJournalBeginRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x12\n\nstarted_at\x18\x04 \x01(\x01\"R\n\x0fJournalAddChunk\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07is_last\x18\x03 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"3\n\x11JournalDropChunks\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\x04\" \n\x0eJournalDropRun\x12\x0e\n\x06run_id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64spex_bridge_journal.proto\x12\x0c\x64spex.bridge\x1a\x12\x64spex_bridge.proto\x1a\x19google/protobuf/any.proto\"\x8e\x01\n\rJournalRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05owner\x18\x02 \x01(\t\x12\r\n\x05token\x18\x03 \x01(\x04\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\x10\n\x08previous\x18\x05 \x01(\x04\x12\x0c\n\x04part\x18\x06 \x01(\r\x12\x0c\n\x04more\x18\x07 \x01(\x08\x12\x0c\n\x04\x62ody\x18\x08 \x01(\x0c\"\\\n\x0bJournalBody\x12,\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1b.dspex.bridge.JournalChange\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\r\n\x05voids\x18\x03 \x03(\x04\"\x8b\x06\n\rJournalChange\x12-\n\x06\x63reate\x18\x01 \x01(\x0b\x32\x1b.dspex.bridge.JournalCreateH\x00\x12\'\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x18.dspex.bridge.JournalEndH\x00\x12)\n\x04take\x18\x03 \x01(\x0b\x32\x19.dspex.bridge.JournalTakeH\x00\x12\'\n\x03set\x18\x04 \x01(\x0b\x32\x18.dspex.bridge.JournalSetH\x00\x12-\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32\x1b.dspex.bridge.JournalDeleteH\x00\x12\x34\n\nbegin_call\x18\x06 \x01(\x0b\x32\x1e.dspex.bridge.JournalBeginCallH\x00\x12\x36\n\x0bkeep_answer\x18\x07 \x01(\x0b\x32\x1f.dspex.bridge.JournalKeepAnswerH\x00\x12\x37\n\x0cgive_up_call\x18\x08 \x01(\x0b\x32\x1f.dspex.bridge.JournalGiveUpCallH\x00\x12\x32\n\tfree_call\x18\t \x01(\x0b\x32\x1d.dspex.bridge.JournalFreeCallH\x00\x12\x32\n\tadd_agent\x18\n \x01(\x0b\x32\x1d.dspex.bridge.JournalAddAgentH\x00\x12\x32\n\tbegin_run\x18\x0b \x01(\x0b\x32\x1d.dspex.bridge.JournalBeginRunH\x00\x12\x32\n\tadd_chunk\x18\x0c \x01(\x0b\x32\x1d.dspex.bridge.JournalAddChunkH\x00\x12\x36\n\x0b\x64rop_chunks\x18\r \x01(\x0b\x32\x1f.dspex.bridge.JournalDropChunksH\x00\x12\x30\n\x08\x64rop_run\x18\x0e \x01(\x0b\x32\x1c.dspex.bridge.JournalDropRunH\x00\x12\x34\n\nset_access\x18\x0f \x01(\x0b\x32\x1e.dspex.bridge.JournalSetAccessH\x00\x42\x08\n\x06\x63hange\"\xb5\x01\n\rJournalCreate\x12\x12\n\ncreated_at\x18\x01 \x01(\x01\x12\x37\n\x07request\x18\x02 \x01(\x0b\x32&.dspex.bridge.InitializeSessionRequest\x12\x15\n\rhistory_floor\x18\x03 \x01(\x04\x12\x13\n\x0blost_delete\x18\x04 \x01(\x04\x12+\n\x06\x61\x63\x63\x65ss\x18\x05 \x01(\x0b\x32\x1b.dspex.bridge.SessionAccess\"?\n\x10JournalSetAccess\x12+\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x0b\x32\x1b.dspex.bridge.SessionAccess\"%\n\nJournalEnd\x12\x0b\n\x03why\x18\x01 \x01(\t\x12\n\n\x02\x61t\x18\x02 \x01(\x01\"#\n\x0bJournalTake\x12\x14\n\x0c\x63\x61lls_end_at\x18\x01 \x01(\x01\"\xda\x02\n\nJournalSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x04\x12\x12\n\nupdated_at\x18\x04 \x01(\x01\x12\x12\n\ncreated_at\x18\x05 \x01(\x01\x12\x0e\n\x06secret\x18\x06 \x01(\x08\x12\r\n\x05hides\x18\x07 \x01(\x08\x12\x0c\n\x04type\x18\x08 \x01(\t\x12\x0c\n\x04size\x18\t \x01(\x04\x12\x0c\n\x04held\x18\n \x01(\x04\x12\x12\n\ncreated_by\x18\x0b \x01(\t\x12\x30\n\x04tags\x18\x0c \x03(\x0b\x32\".dspex.bridge.JournalSet.TagsEntry\x12#\n\x05value\x18\r \x01(\x0b\x32\x14.google.protobuf.Any\x12\x11\n\tforgotten\x18\x0e \x01(\x08\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"]\n\rJournalDelete\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x10\n\x08previous\x18\x03 \x01(\x04\x12\n\n\x02\x61t\x18\x04 \x01(\x01\x12\x0e\n\x06secret\x18\x05 \x01(\x08\"B\n\x10JournalBeginCall\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08used_for\x18\x02 \x01(\x0c\x12\x0f\n\x07\x65nds_at\x18\x03 \x01(\x01\"A\n\x11JournalKeepAnswer\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x65nds_at\x18\x02 \x01(\x01\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\x0c\"1\n\x11JournalGiveUpCall\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x65nds_at\x18\x02 \x01(\x01\"\x1e\n\x0fJournalFreeCall\x12\x0b\n\x03key\x18\x01 \x01(\t\"^\n\x0fJournalAddAgent\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x39\n\ndefinition\x18\x02 \x01(\x0b\x32%.dspex.bridge.CreateReActAgentRequest\"W\n\x0fJournalBeginRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x12\n\nstarted_at\x18\x04 \x01(\x01\"R\n\x0fJournalAddChunk\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0f\n\x07is_last\x18\x03 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"3\n\x11JournalDropChunks\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\x04\" \n\x0eJournalDropRun\x12\x0e\n\x06run_id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,35 +40,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOURNALBODY']._serialized_start=236
   _globals['_JOURNALBODY']._serialized_end=328
   _globals['_JOURNALCHANGE']._serialized_start=331
-  _globals['_JOURNALCHANGE']._serialized_end=1056
-  _globals['_JOURNALCREATE']._serialized_start=1059
-  _globals['_JOURNALCREATE']._serialized_end=1195
-  _globals['_JOURNALEND']._serialized_start=1197
-  _globals['_JOURNALEND']._serialized_end=1234
-  _globals['_JOURNALTAKE']._serialized_start=1236
-  _globals['_JOURNALTAKE']._serialized_end=1271
-  _globals['_JOURNALSET']._serialized_start=1274
-  _globals['_JOURNALSET']._serialized_end=1620
-  _globals['_JOURNALSET_TAGSENTRY']._serialized_start=1577
-  _globals['_JOURNALSET_TAGSENTRY']._serialized_end=1620
-  _globals['_JOURNALDELETE']._serialized_start=1622
-  _globals['_JOURNALDELETE']._serialized_end=1715
-  _globals['_JOURNALBEGINCALL']._serialized_start=1717
-  _globals['_JOURNALBEGINCALL']._serialized_end=1783
-  _globals['_JOURNALKEEPANSWER']._serialized_start=1785
-  _globals['_JOURNALKEEPANSWER']._serialized_end=1850
-  _globals['_JOURNALGIVEUPCALL']._serialized_start=1852
-  _globals['_JOURNALGIVEUPCALL']._serialized_end=1901
-  _globals['_JOURNALFREECALL']._serialized_start=1903
-  _globals['_JOURNALFREECALL']._serialized_end=1933
-  _globals['_JOURNALADDAGENT']._serialized_start=1935
-  _globals['_JOURNALADDAGENT']._serialized_end=2029
-  _globals['_JOURNALBEGINRUN']._serialized_start=2031
-  _globals['_JOURNALBEGINRUN']._serialized_end=2118
-  _globals['_JOURNALADDCHUNK']._serialized_start=2120
-  _globals['_JOURNALADDCHUNK']._serialized_end=2202
-  _globals['_JOURNALDROPCHUNKS']._serialized_start=2204
-  _globals['_JOURNALDROPCHUNKS']._serialized_end=2255
-  _globals['_JOURNALDROPRUN']._serialized_start=2257
-  _globals['_JOURNALDROPRUN']._serialized_end=2289
+  _globals['_JOURNALCHANGE']._serialized_end=1110
+  _globals['_JOURNALCREATE']._serialized_start=1113
+  _globals['_JOURNALCREATE']._serialized_end=1294
+  _globals['_JOURNALSETACCESS']._serialized_start=1296
+  _globals['_JOURNALSETACCESS']._serialized_end=1359
+  _globals['_JOURNALEND']._serialized_start=1361
+  _globals['_JOURNALEND']._serialized_end=1398
+  _globals['_JOURNALTAKE']._serialized_start=1400
+  _globals['_JOURNALTAKE']._serialized_end=1435
+  _globals['_JOURNALSET']._serialized_start=1438
+  _globals['_JOURNALSET']._serialized_end=1784
+  _globals['_JOURNALSET_TAGSENTRY']._serialized_start=1741
+  _globals['_JOURNALSET_TAGSENTRY']._serialized_end=1784
+  _globals['_JOURNALDELETE']._serialized_start=1786
+  _globals['_JOURNALDELETE']._serialized_end=1879
+  _globals['_JOURNALBEGINCALL']._serialized_start=1881
+  _globals['_JOURNALBEGINCALL']._serialized_end=1947
+  _globals['_JOURNALKEEPANSWER']._serialized_start=1949
+  _globals['_JOURNALKEEPANSWER']._serialized_end=2014
+  _globals['_JOURNALGIVEUPCALL']._serialized_start=2016
+  _globals['_JOURNALGIVEUPCALL']._serialized_end=2065
+  _globals['_JOURNALFREECALL']._serialized_start=2067
+  _globals['_JOURNALFREECALL']._serialized_end=2097
+  _globals['_JOURNALADDAGENT']._serialized_start=2099
+  _globals['_JOURNALADDAGENT']._serialized_end=2193
+  _globals['_JOURNALBEGINRUN']._serialized_start=2195
+  _globals['_JOURNALBEGINRUN']._serialized_end=2282
+  _globals['_JOURNALADDCHUNK']._serialized_start=2284
+  _globals['_JOURNALADDCHUNK']._serialized_end=2366
+  _globals['_JOURNALDROPCHUNKS']._serialized_start=2368
+  _globals['_JOURNALDROPCHUNKS']._serialized_end=2419
+  _globals['_JOURNALDROPRUN']._serialized_start=2421
+  _globals['_JOURNALDROPRUN']._serialized_end=2453
 # @@protoc_insertion_point(module_scope)

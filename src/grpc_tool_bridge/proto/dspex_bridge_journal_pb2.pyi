@@ -109,6 +109,7 @@ class JournalChange(google.protobuf.message.Message):
     ADD_CHUNK_FIELD_NUMBER: builtins.int
     DROP_CHUNKS_FIELD_NUMBER: builtins.int
     DROP_RUN_FIELD_NUMBER: builtins.int
+    SET_ACCESS_FIELD_NUMBER: builtins.int
     @property
     def create(self) -> global___JournalCreate: ...
     @property
@@ -137,6 +138,8 @@ class JournalChange(google.protobuf.message.Message):
     def drop_chunks(self) -> global___JournalDropChunks: ...
     @property
     def drop_run(self) -> global___JournalDropRun: ...
+    @property
+    def set_access(self) -> global___JournalSetAccess: ...
     def __init__(
         self,
         *,
@@ -154,10 +157,11 @@ class JournalChange(google.protobuf.message.Message):
         add_chunk: global___JournalAddChunk | None = ...,
         drop_chunks: global___JournalDropChunks | None = ...,
         drop_run: global___JournalDropRun | None = ...,
+        set_access: global___JournalSetAccess | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["add_agent", b"add_agent", "add_chunk", b"add_chunk", "begin_call", b"begin_call", "begin_run", b"begin_run", "change", b"change", "create", b"create", "delete", b"delete", "drop_chunks", b"drop_chunks", "drop_run", b"drop_run", "end", b"end", "free_call", b"free_call", "give_up_call", b"give_up_call", "keep_answer", b"keep_answer", "set", b"set", "take", b"take"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["add_agent", b"add_agent", "add_chunk", b"add_chunk", "begin_call", b"begin_call", "begin_run", b"begin_run", "change", b"change", "create", b"create", "delete", b"delete", "drop_chunks", b"drop_chunks", "drop_run", b"drop_run", "end", b"end", "free_call", b"free_call", "give_up_call", b"give_up_call", "keep_answer", b"keep_answer", "set", b"set", "take", b"take"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["create", "end", "take", "set", "delete", "begin_call", "keep_answer", "give_up_call", "free_call", "add_agent", "begin_run", "add_chunk", "drop_chunks", "drop_run"] | None: ...
+    def HasField(self, field_name: typing.Literal["add_agent", b"add_agent", "add_chunk", b"add_chunk", "begin_call", b"begin_call", "begin_run", b"begin_run", "change", b"change", "create", b"create", "delete", b"delete", "drop_chunks", b"drop_chunks", "drop_run", b"drop_run", "end", b"end", "free_call", b"free_call", "give_up_call", b"give_up_call", "keep_answer", b"keep_answer", "set", b"set", "set_access", b"set_access", "take", b"take"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["add_agent", b"add_agent", "add_chunk", b"add_chunk", "begin_call", b"begin_call", "begin_run", b"begin_run", "change", b"change", "create", b"create", "delete", b"delete", "drop_chunks", b"drop_chunks", "drop_run", b"drop_run", "end", b"end", "free_call", b"free_call", "give_up_call", b"give_up_call", "keep_answer", b"keep_answer", "set", b"set", "set_access", b"set_access", "take", b"take"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["create", "end", "take", "set", "delete", "begin_call", "keep_answer", "give_up_call", "free_call", "add_agent", "begin_run", "add_chunk", "drop_chunks", "drop_run", "set_access"] | None: ...
 
 global___JournalChange = JournalChange
 
@@ -171,12 +175,17 @@ class JournalCreate(google.protobuf.message.Message):
     REQUEST_FIELD_NUMBER: builtins.int
     HISTORY_FLOOR_FIELD_NUMBER: builtins.int
     LOST_DELETE_FIELD_NUMBER: builtins.int
+    ACCESS_FIELD_NUMBER: builtins.int
     created_at: builtins.float
     history_floor: builtins.int
     """In a snapshot: changes of variables up to this revision are no longer kept, and the last deletion among them."""
     lost_delete: builtins.int
     @property
     def request(self) -> dspex_bridge_pb2.InitializeSessionRequest: ...
+    @property
+    def access(self) -> dspex_bridge_pb2.SessionAccess:
+        """To whom it belongs; not set: nobody in particular."""
+
     def __init__(
         self,
         *,
@@ -184,11 +193,31 @@ class JournalCreate(google.protobuf.message.Message):
         request: dspex_bridge_pb2.InitializeSessionRequest | None = ...,
         history_floor: builtins.int = ...,
         lost_delete: builtins.int = ...,
+        access: dspex_bridge_pb2.SessionAccess | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["created_at", b"created_at", "history_floor", b"history_floor", "lost_delete", b"lost_delete", "request", b"request"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["access", b"access", "request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["access", b"access", "created_at", b"created_at", "history_floor", b"history_floor", "lost_delete", b"lost_delete", "request", b"request"]) -> None: ...
 
 global___JournalCreate = JournalCreate
+
+@typing.final
+class JournalSetAccess(google.protobuf.message.Message):
+    """Others may use the session from here on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ACCESS_FIELD_NUMBER: builtins.int
+    @property
+    def access(self) -> dspex_bridge_pb2.SessionAccess: ...
+    def __init__(
+        self,
+        *,
+        access: dspex_bridge_pb2.SessionAccess | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["access", b"access"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["access", b"access"]) -> None: ...
+
+global___JournalSetAccess = JournalSetAccess
 
 @typing.final
 class JournalEnd(google.protobuf.message.Message):

@@ -253,6 +253,7 @@ class SessionInfo(google.protobuf.message.Message):
     ACTIVE_OPERATIONS_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
     HUB_FIELD_NUMBER: builtins.int
+    ACCESS_FIELD_NUMBER: builtins.int
     session_id: builtins.str
     tool_count: builtins.int
     """Tools that the session sees: its own and the hub's."""
@@ -267,6 +268,10 @@ class SessionInfo(google.protobuf.message.Message):
     def last_activity(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def metadata(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def access(self) -> global___SessionAccess:
+        """Who may use it; not set if the hub does not tell its callers apart."""
+
     def __init__(
         self,
         *,
@@ -278,11 +283,104 @@ class SessionInfo(google.protobuf.message.Message):
         active_operations: builtins.int = ...,
         metadata: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         hub: builtins.str = ...,
+        access: global___SessionAccess | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created_at", b"created_at", "last_activity", b"last_activity"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["active_operations", b"active_operations", "created_at", b"created_at", "hub", b"hub", "last_activity", b"last_activity", "metadata", b"metadata", "session_id", b"session_id", "tool_count", b"tool_count", "variable_count", b"variable_count"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["access", b"access", "created_at", b"created_at", "last_activity", b"last_activity"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["access", b"access", "active_operations", b"active_operations", "created_at", b"created_at", "hub", b"hub", "last_activity", b"last_activity", "metadata", b"metadata", "session_id", b"session_id", "tool_count", b"tool_count", "variable_count", b"variable_count"]) -> None: ...
 
 global___SessionInfo = SessionInfo
+
+@typing.final
+class SessionAccess(google.protobuf.message.Message):
+    """To whom a session belongs, and with whom it is shared."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: builtins.int
+    SHARES_FIELD_NUMBER: builtins.int
+    owner: builtins.str
+    """The name of the principal that began it."""
+    @property
+    def shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SessionShare]: ...
+    def __init__(
+        self,
+        *,
+        owner: builtins.str = ...,
+        shares: collections.abc.Iterable[global___SessionShare] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner", "shares", b"shares"]) -> None: ...
+
+global___SessionAccess = SessionAccess
+
+@typing.final
+class SessionShare(google.protobuf.message.Message):
+    """Lets a principal, or everybody in a group, use a session. One of the two is set."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    RIGHTS_FIELD_NUMBER: builtins.int
+    principal: builtins.str
+    group: builtins.str
+    @property
+    def rights(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Some of "call", "stream", "read", "write", "run", "register", "calls" and "cancel"."""
+
+    def __init__(
+        self,
+        *,
+        principal: builtins.str = ...,
+        group: builtins.str = ...,
+        rights: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["group", b"group", "principal", b"principal", "rights", b"rights"]) -> None: ...
+
+global___SessionShare = SessionShare
+
+@typing.final
+class ShareSessionRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    @property
+    def share(self) -> global___SessionShare:
+        """With whom, in place of an earlier share with the same. Without rights: "call", "stream", "read", "write" and "run"."""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        share: global___SessionShare | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["share", b"share"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["session_id", b"session_id", "share", b"share"]) -> None: ...
+
+global___ShareSessionRequest = ShareSessionRequest
+
+@typing.final
+class UnshareSessionRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    PRINCIPAL_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    session_id: builtins.str
+    principal: builtins.str
+    """One of the two is set."""
+    group: builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: builtins.str = ...,
+        principal: builtins.str = ...,
+        group: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["group", b"group", "principal", b"principal", "session_id", b"session_id"]) -> None: ...
+
+global___UnshareSessionRequest = UnshareSessionRequest
 
 @typing.final
 class HeartbeatRequest(google.protobuf.message.Message):

@@ -1076,6 +1076,16 @@ class ToolBridgeAdminStub(object):
                 request_serializer=dspex__bridge__pb2.WatchEventsRequest.SerializeToString,
                 response_deserializer=dspex__bridge__pb2.AdminEvent.FromString,
                 _registered_method=True)
+        self.ShareSession = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ShareSession',
+                request_serializer=dspex__bridge__pb2.ShareSessionRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.StatusResponse.FromString,
+                _registered_method=True)
+        self.UnshareSession = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/UnshareSession',
+                request_serializer=dspex__bridge__pb2.UnshareSessionRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.StatusResponse.FromString,
+                _registered_method=True)
 
 
 class ToolBridgeAdminServicer(object):
@@ -1139,6 +1149,20 @@ class ToolBridgeAdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShareSession(self, request, context):
+        """Lets another principal, or a group, use a session; for its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnshareSession(self, request, context):
+        """Takes that back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolBridgeAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1181,6 +1205,16 @@ def add_ToolBridgeAdminServicer_to_server(servicer, server):
                     servicer.WatchEvents,
                     request_deserializer=dspex__bridge__pb2.WatchEventsRequest.FromString,
                     response_serializer=dspex__bridge__pb2.AdminEvent.SerializeToString,
+            ),
+            'ShareSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShareSession,
+                    request_deserializer=dspex__bridge__pb2.ShareSessionRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.StatusResponse.SerializeToString,
+            ),
+            'UnshareSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnshareSession,
+                    request_deserializer=dspex__bridge__pb2.UnshareSessionRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.StatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1403,6 +1437,60 @@ class ToolBridgeAdmin(object):
             '/dspex.bridge.ToolBridgeAdmin/WatchEvents',
             dspex__bridge__pb2.WatchEventsRequest.SerializeToString,
             dspex__bridge__pb2.AdminEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShareSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ShareSession',
+            dspex__bridge__pb2.ShareSessionRequest.SerializeToString,
+            dspex__bridge__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnshareSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/UnshareSession',
+            dspex__bridge__pb2.UnshareSessionRequest.SerializeToString,
+            dspex__bridge__pb2.StatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -519,6 +519,18 @@ class ToolBridgeAdminStub:
     ]
     """Events from now on. A slow reader loses the oldest events; `dropped` says how many."""
 
+    ShareSession: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ShareSessionRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Lets another principal, or a group, use a session; for its owner."""
+
+    UnshareSession: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.UnshareSessionRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Takes that back."""
+
 class ToolBridgeAdminAsyncStub:
     """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
     `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
@@ -571,6 +583,18 @@ class ToolBridgeAdminAsyncStub:
         dspex_bridge_pb2.AdminEvent,
     ]
     """Events from now on. A slow reader loses the oldest events; `dropped` says how many."""
+
+    ShareSession: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ShareSessionRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Lets another principal, or a group, use a session; for its owner."""
+
+    UnshareSession: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.UnshareSessionRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Takes that back."""
 
 class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
     """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
@@ -640,5 +664,21 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[dspex_bridge_pb2.AdminEvent], collections.abc.AsyncIterator[dspex_bridge_pb2.AdminEvent]]:
         """Events from now on. A slow reader loses the oldest events; `dropped` says how many."""
+
+    @abc.abstractmethod
+    def ShareSession(
+        self,
+        request: dspex_bridge_pb2.ShareSessionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
+        """Lets another principal, or a group, use a session; for its owner."""
+
+    @abc.abstractmethod
+    def UnshareSession(
+        self,
+        request: dspex_bridge_pb2.UnshareSessionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
+        """Takes that back."""
 
 def add_ToolBridgeAdminServicer_to_server(servicer: ToolBridgeAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -22,8 +22,8 @@ SHARED = "Connection options"
 # Commands that connect to no hub, and have options of their own.
 STORE = {"store info", "store backup", "store restore", "store vacuum", "secrets key", "secrets rotate"}
 AUDIT = {"audit key", "audit verify", "audit show"}
-TOKEN = {"token new", "token list", "token revoke"}
-LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE, *AUDIT, *TOKEN}
+TRUST = {"token new", "token list", "token revoke", "policy check", "policy explain"}
+LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE, *AUDIT, *TRUST}
 
 
 def commands(group: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -354,3 +354,26 @@ async def test_full_permits_leave_a_worker_s_call_to_the_executor_and_hold_up_a_
     waiting.close()
     assert world.counted()[:2] == (1, 1)
     held.cancel()
+
+
+class Allows:
+    """Access to some tools."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def allows(self, session: Any, tool_name: str, principal: Any, *, streams: bool = False) -> bool:
+        return tool_name in self.names
+
+
+@pytest.mark.parametrize("name", ["add", "remote"])
+async def test_an_allowed_call_stays_on_the_fast_path_and_a_refused_one_is_left_to_the_executor(
+    world: World, name: str
+) -> None:
+    access: Any = Allows(name)
+    world.executor.admission.access = access
+    assert world.begin(request(name, 1)) is not None
+    access.names = ()
+    before = world.counted()
+    assert world.begin(request(name, 1)) is None
+    assert world.counted() == before

@@ -609,7 +609,9 @@ SAYS_EVE = {PRINCIPAL_KEY: caller_text(EVE, ("tool:x",))}
 def accepted(principal: Principal | None) -> AcceptedLink:
     link = AcceptedLink(SomeHub(), {}, Settings(), PipeStream(Frames(), Frames()), FlushPolicy())
     link.principal = principal
-    made_for: Any = SimpleNamespace(owner=SimpleNamespace(principal=ADA, delegation=("tool:report",)), given_up=False)
+    session = SimpleNamespace(id="of-the-call")
+    owner = SimpleNamespace(principal=ADA, delegation=("tool:report",), session=session)
+    made_for: Any = SimpleNamespace(owner=owner, given_up=False)
     link._link.calls[4] = made_for
     return link
 
@@ -617,8 +619,17 @@ def accepted(principal: Principal | None) -> AcceptedLink:
 @pytest.mark.parametrize("own", [None, Principal("worker", method="token"), Principal("hub:b", method="hub")])
 async def test_a_nested_call_is_for_the_caller_of_the_call_that_made_it_whatever_it_says(own: Principal | None) -> None:
     call = IncomingCall(1, "ExecuteTool", b"", 0, {**SAYS_EVE, ORIGIN_KEY: "4"}, 0)
-    accepted(own).identify(call)
+    accepted(own).identify(call, SimpleNamespace(session_id="of-the-call"))
     assert (call.principal, call.via) == (ADA, ("tool:report",))
+
+
+async def test_a_worker_acts_for_a_caller_in_the_session_of_the_call_only() -> None:
+    own = Principal("worker", method="token")
+    for request in (SimpleNamespace(session_id="another"), SimpleNamespace()):
+        call = IncomingCall(1, "GetSessionVariable", b"", 0, {ORIGIN_KEY: "4"}, 0)
+        call.principal = own
+        accepted(own).identify(call, request)
+        assert (call.principal, call.via) == (own, ())
 
 
 @pytest.mark.parametrize("number", ["5", "-4", "four", "4" * 100, ""])

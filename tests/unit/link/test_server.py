@@ -207,7 +207,7 @@ class Desk:
 
     flush = schedule_flush
 
-    def identify(self, call: IncomingCall) -> None:
+    def identify(self, call: IncomingCall, request: Any = None) -> None:
         if PRINCIPAL_KEY in call.metadata:
             call.principal, call.via = read_caller(call.metadata[PRINCIPAL_KEY])
 

@@ -275,6 +275,8 @@ class ClusterHub:
 
     cleanup_session = _passed("CleanupSession", _failed_status)
     get_session_info = _passed("GetSessionInfo")
+    share_session = _passed("ShareSession", _failed_status)
+    unshare_session = _passed("UnshareSession", _failed_status)
     heartbeat = _passed("Heartbeat")
 
     def forget(self, session_id: str, error: ToolBridgeError) -> None:
@@ -309,6 +311,9 @@ class ClusterHub:
         if request.session_id and not self.owners.is_here(request.session_id) and context.peer is not None:
             try:
                 if await self.owners.find(request.session_id, context.deadline) is not None:
+                    check = getattr(self.hub, "check_guest_tools", None)
+                    if check is not None:
+                        await check(request, context)
                     return await self._guest_tools.register(context.peer, request)
             except ToolBridgeError as error:
                 return pb.RegisterToolsResponse(error=error_info(error))

@@ -122,6 +122,8 @@ class OwnedHub:
     cleanup_session = _owned("CleanupSession")
     get_session_info = _owned("GetSessionInfo")
     heartbeat = _owned("Heartbeat")
+    share_session = _owned("ShareSession")
+    unshare_session = _owned("UnshareSession")
     get_session_tools = _owned("GetSessionTools")
     get_session_variable = _owned("GetSessionVariable")
     set_session_variable = _owned("SetSessionVariable")

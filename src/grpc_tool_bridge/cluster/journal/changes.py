@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from google.protobuf import any_pb2
 
+from grpc_tool_bridge.core.session_access import SessionAccess, access_message
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import (
@@ -21,6 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import (
     JournalFreeCall,
     JournalGiveUpCall,
     JournalKeepAnswer,
+    JournalSetAccess,
     JournalTake,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
@@ -47,11 +49,21 @@ class KeptCall(NamedTuple):
 def create(session: StoredSession, *, floor: int = 0, lost_delete: int = 0) -> JournalChange:
     """Returns the beginning of a session; ``floor`` and ``lost_delete`` as in ``SessionImage.create``."""
     request = InitializeSessionRequest(metadata=session.metadata, config=session.config)
+    access = None if session.access is None else access_message(session.access)
     return JournalChange(
         create=JournalCreate(
-            created_at=session.created_at, request=request, history_floor=floor, lost_delete=lost_delete
+            created_at=session.created_at,
+            request=request,
+            history_floor=floor,
+            lost_delete=lost_delete,
+            access=access,
         )
     )
+
+
+def set_access(access: SessionAccess) -> JournalChange:
+    """Returns who may use a session from here on."""
+    return JournalChange(set_access=JournalSetAccess(access=access_message(access)))
 
 
 def end(why: str, at: float) -> JournalChange:

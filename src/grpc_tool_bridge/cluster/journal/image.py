@@ -13,6 +13,7 @@ from grpc_tool_bridge.cluster.journal.changes import KeptCall
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace, is_sealed
 from grpc_tool_bridge.core.sealing import StoreSealing
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import JournalChange
@@ -75,7 +76,7 @@ class SessionImage:
 
     Attributes:
         is_due: Whether its chain has values that ought to be sealed anew.
-        session_id, created_at, metadata, config: As in ``StoredSession``.
+        session_id, created_at, metadata, config, access: As in ``StoredSession``.
         revision: Revision of the last change of its variables; 0: there was none.
         deleted_at: Revision of the last deletion; 0: there was none.
         floor: Changes up to this revision are no longer kept.
@@ -93,6 +94,7 @@ class SessionImage:
         "_sealing",
         "_settings",
         "_variables",
+        "access",
         "config",
         "created_at",
         "deleted_at",
@@ -114,6 +116,7 @@ class SessionImage:
         self.created_at = 0.0
         self.metadata = _NO_METADATA
         self.config: SessionConfig | None = None
+        self.access: SessionAccess | None = None
         self.revision = self.deleted_at = self.floor = self.lost_delete = 0
         self.ended: str | None = None
         self.ended_at = 0.0
@@ -135,12 +138,17 @@ class SessionImage:
         """
         self.created_at, self.config = session.created_at, session.config
         self.metadata = session.metadata or _NO_METADATA
+        self.access = session.access
         self.floor = self.revision = floor
         self.lost_delete = self.deleted_at = lost_delete
 
     def end(self, why: str, at: float) -> None:
         """Ends the session."""
         self.ended, self.ended_at = why, at
+
+    def set_access(self, access: SessionAccess) -> None:
+        """Changes who may use the session."""
+        self.access = access
 
     def take(self, calls_end_at: float) -> None:
         """Notes that another hub has it: what became of calls that were running is not known."""
@@ -322,12 +330,13 @@ class SessionImage:
             self.deleted_at,
             dict(self._agents or {}),
             [replace(run, chunks=list(run.chunks)) for run in (self._runs or {}).values()],
+            access=self.access,
         )
 
     def snapshot(self, now: float | None = None) -> Iterator[JournalChange]:
         """Yields the changes that make such an image of an empty one; what is swept meanwhile may be among them."""
         now = time.time() if now is None else now
-        bare = StoredSession(self.session_id, self.created_at, self.metadata, self.config)
+        bare = StoredSession(self.session_id, self.created_at, self.metadata, self.config, access=self.access)
         yield changes.create(bare, floor=self.floor, lost_delete=self.lost_delete)
         past = {change.revision for change in self._history or () if not isinstance(change, Change)}
         for variable in (self._variables or _NO_VARIABLES).values():

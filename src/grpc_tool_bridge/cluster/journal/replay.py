@@ -10,6 +10,7 @@ from grpc_tool_bridge.cluster.journal.changes import KeptCall
 from grpc_tool_bridge.cluster.journal.image import SessionImage
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.sealing import StoreSealing
+from grpc_tool_bridge.core.session_access import read_access
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto import dspex_bridge_journal_pb2 as journal
@@ -44,6 +45,8 @@ def _create(image: SessionImage, change: journal.JournalCreate) -> None:
     request = change.request
     config = _copied(request.config) if request.HasField("config") else None
     session = StoredSession(image.session_id, change.created_at, dict(request.metadata), config)
+    if change.HasField("access"):
+        session.access = read_access(change.access)
     image.create(session, floor=change.history_floor, lost_delete=change.lost_delete)
 
 
@@ -93,6 +96,7 @@ def _add_chunk(image: SessionImage, change: journal.JournalAddChunk) -> None:
 
 _APPLY: Mapping[str, Callable[[SessionImage, Any], None]] = {
     "create": _create,
+    "set_access": lambda image, change: image.set_access(read_access(change.access)),
     "end": lambda image, change: image.end(change.why, change.at),
     "take": lambda image, change: image.take(change.calls_end_at),
     "set": _set,

@@ -24,6 +24,7 @@ from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.core.interfaces import ValueSealer
 from grpc_tool_bridge.core.sealed import ValuePlace
 from grpc_tool_bridge.core.sealing import StoreSealing
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
@@ -317,6 +318,11 @@ class NatsStore:
             self._owned.drop(chain)
         if settled is not None:
             settled(error)
+
+    def set_access(self, session_id: str, access: SessionAccess, settled: Settled | None = None) -> Write:
+        """See ``DurableStore``."""
+        take = partial(SessionImage.set_access, access=access)
+        return self._submit(session_id, PendingChange(changes.set_access(access), take, settled))
 
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Write:
         """See ``DurableStore``."""

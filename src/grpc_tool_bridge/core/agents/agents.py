@@ -31,6 +31,7 @@ from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
+from grpc_tool_bridge.core.tool_views import ToolFilter
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.errors import (
     CallCancelledError,
@@ -214,13 +215,17 @@ class Agents:
     # ------------------------------------------------------------------------------------------------- creating
 
     async def create(
-        self, request: pb.CreateReActAgentRequest, context: RequestContext = LOCAL
+        self,
+        request: pb.CreateReActAgentRequest,
+        context: RequestContext = LOCAL,
+        only: ToolFilter | None = None,
     ) -> pb.CreateReActAgentResponse:
         """Creates an agent after a runtime has checked it. The same definition always has the same id.
 
         Args:
             request: What it is to be.
             context: The context of the request.
+            only: Which tools its creator sees; None: all.
 
         Raises:
             UnavailableError: No agent runtime is connected.
@@ -235,7 +240,7 @@ class Agents:
             raise MessageTooLargeError.of("the definition of an agent", size, MAX_DEFINITION_BYTES)
         if request.max_iters < 0:
             raise ValidationError(f"max_iters must be 0 (the default) or more, not {request.max_iters}")
-        names, tool_count = self._tools_of(session, request)
+        names, tool_count = self._tools_of(session, request, only)
         definition = pb.CreateReActAgentRequest()
         definition.CopyFrom(request)
         del definition.tool_names[:]
@@ -251,17 +256,29 @@ class Agents:
         await self._add(session, agent)
         return pb.CreateReActAgentResponse(agent_id=agent_id, tool_count=tool_count, capabilities=response.capabilities)
 
-    def _tools_of(self, session: Session, request: pb.CreateReActAgentRequest) -> tuple[list[str], int]:
+    def _tools_of(
+        self, session: Session, request: pb.CreateReActAgentRequest, only: ToolFilter | None
+    ) -> tuple[list[str], int]:
         """Returns the names of an agent's definition, and how many tools it may call now, or at most if it searches."""
-        by_name = {tool.name: tool for tool in self._registry.visible(session)}
+        seen = self._registry.by_name(session)
+        by_name = {tool.name: tool for tool in (seen if only is None else only.of(seen)).values()}
         if not request.tool_names:
             return [], sum(is_for_models(tool.spec) for tool in by_name.values())
         chosen = read_agent_tools(request.tool_names, {*by_name, *(tool.id for tool in by_name.values())})
-        named = {name: by_name.get(name) or self._registry.find(session, name) for name in chosen.names}
+        named = {name: by_name.get(name) or self._find(session, name, only) for name in chosen.names}
         # A tool may be named by its id.
         names = dict.fromkeys(named[name].name if name in named else name for name in request.tool_names)
         # Only the runtime reads the patterns of a search: those of a hostile client may take long to match.
         return list(names), len(by_name if chosen.patterns is not None else names)
+
+    def _find(self, session: Session, tool_id: str, only: ToolFilter | None) -> RegisteredTool:
+        """Returns a tool that an agent names by its id; raises NotFoundError."""
+        if only is None:
+            return self._registry.find(session, tool_id)
+        tool = self._store.tool_of(session, tool_id)
+        if tool is None or not only.sees(tool.name):
+            raise self._registry.not_found(session, tool_id, only.sees)
+        return tool
 
     def _check_room(self, session: Session, agent_id: str) -> None:
         known = self.of(session).agents.keys() | self.of(session).unstored
@@ -297,7 +314,7 @@ class Agents:
         """Has a runtime check an agent."""
         admission = self._executor.admission
         # Neither the caller's deadline nor what it may ask is the check's.
-        own = RequestContext(principal=context.principal, peer=context.peer, source=context.source)
+        own = RequestContext(principal=context.principal, via=context.via, peer=context.peer, source=context.source)
         call = admission.open(session, agent.tool, own)
         ok = False
         try:

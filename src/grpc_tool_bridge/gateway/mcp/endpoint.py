@@ -179,7 +179,7 @@ class McpEndpoint:
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a call of the latest protocol."""
         query = QueryParams(scope.get("query_string", b""))
-        key = http_key(query.get(SESSION_PARAMETER, ""))
+        key = self._sessions.key_for(http_key(query.get(SESSION_PARAMETER, "")), scope.get("principal"))
         # What a call may have in its headers is known of an open session only. The handler tells of what it fails with.
         with contextlib.suppress(ToolBridgeError):
             await self._sessions.opened(key)

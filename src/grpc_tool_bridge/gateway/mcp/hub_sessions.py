@@ -13,9 +13,10 @@ def sessions_of(hub: Hub) -> SessionClients:
     settings = hub.settings
     options = CallOptions(max_message_bytes=settings.max_message_bytes, max_message_nodes=settings.max_message_nodes)
     return SessionClients(
-        lambda: ToolBridgeClient(LocalTransport(hub, present_caller), options=options),
+        lambda owner: ToolBridgeClient(LocalTransport(hub, lambda: present_caller() or owner), options=options),
         SessionKey(SHARED_SESSION),
         idle_timeout=settings.session_idle_timeout,
         most=settings.max_sessions,
         memory=hub.memory,
+        apart=hub.admission.access is not None,
     )

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +17,7 @@ from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, ValidationError
 from grpc_tool_bridge.gateway.mcp.answerers import RequestAnswerers
 from grpc_tool_bridge.gateway.mcp.sdk_internals import connection_of
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget, Lease
 
 # The session of clients that name none and have none of their own.
@@ -42,10 +44,22 @@ class SessionKey:
     Attributes:
         session_id: Its id.
         is_own: Whether it belongs to one client, and ends with it.
+        who: The name and the groups of who uses it, where principals are told apart: each has an open session of its
+            own, which knows the tools that this one sees.
+        owner: The principal itself.
     """
 
     session_id: str
     is_own: bool = False
+    who: tuple[str, frozenset[str]] | None = None
+    owner: Principal | None = field(default=None, compare=False)
+
+    def of(self, principal: Principal) -> "SessionKey":
+        """Returns the session for one principal; nobody shares the session of those who name none."""
+        session_id = self.session_id
+        if session_id == SHARED_SESSION:
+            session_id = f"{SHARED_SESSION}-{hashlib.sha256(principal.name.encode()).hexdigest()[:32]}"
+        return SessionKey(session_id, self.is_own, (principal.name, principal.groups), principal)
 
 
 def key_of(context: Context, default: SessionKey) -> SessionKey:
@@ -113,18 +127,19 @@ class SessionClients:
     closed here, and ends at the hub when it has been idle there for as long; a client's own ends with the client.
 
     Args:
-        make_client: Makes a client of the hub.
+        make_client: Makes a client of the hub, for one principal; None: it is told in whose name with each request.
         default: The session of a client without HTTP.
         idle_timeout: Seconds after which a session that nobody uses is closed.
         most: Open sessions; beyond them, idle ones are closed, else further ones are refused.
         connect_timeout: Seconds to keep trying to reach the hub when a session is opened.
         link_timeout: Seconds that a call waits for a link that was lost; None: as long as it may take itself.
         memory: Charged with what open sessions hold; None: nothing is.
+        apart: Whether the hub tells principals apart, so that each has sessions of its own.
     """
 
     def __init__(
         self,
-        make_client: Callable[[], ToolBridgeClient],
+        make_client: Callable[[Principal | None], ToolBridgeClient],
         default: SessionKey,
         *,
         idle_timeout: float,
@@ -132,7 +147,9 @@ class SessionClients:
         connect_timeout: float = 5.0,
         link_timeout: float | None = None,
         memory: Budget | None = None,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self._make_client = make_client
         self._default = default
         self._idle_timeout = idle_timeout
@@ -156,7 +173,12 @@ class SessionClients:
 
     def key_of(self, context: Context) -> SessionKey:
         """Returns the session that a request belongs to."""
-        return key_of(context, self._default)
+        principal = None if context.request is None else context.request.scope.get("principal")
+        return self.key_for(key_of(context, self._default), principal)
+
+    def key_for(self, key: SessionKey, principal: Principal | None) -> SessionKey:
+        """Returns the session of a key for who has sent a request."""
+        return key if principal is None or not self._apart else key.of(principal)
 
     def use(self, context: Context) -> "SessionUse":
         """Uses the session of a request: ``async with sessions.use(context) as session``; opens it if needed.
@@ -269,7 +291,7 @@ class SessionClients:
         """Opens a session; what it fails with is the request's to tell."""
         client: ToolBridgeClient | None = None
         try:
-            client = self._make_client()
+            client = self._make_client(key.owner)
             with contextlib.suppress(ValidationError):
                 # Plain RPCs carry no questions; a tool that asks then gets the error that says so.
                 client.caller.transport.answer_with(RequestAnswerers())

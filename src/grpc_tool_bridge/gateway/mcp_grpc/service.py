@@ -133,7 +133,8 @@ class McpGrpcService:
 
     async def _list_tools(self, request: Any, context: Any) -> Any:
         envelope = read_envelope(context.invocation_metadata(), request.common, self._chosen)
-        found = await self._tools.listed(envelope.key, envelope.choice)
+        key = self._sessions.key_for(envelope.key, present_principal())
+        found = await self._tools.listed(key, envelope.choice)
         response = messages.ListToolsResponse(common=common_of(self._meta), cache_scope=messages.CACHE_SCOPE_PRIVATE)
         # The list may change any time.
         response.ttl.SetInParent()
@@ -157,7 +158,7 @@ class McpGrpcService:
         request.Clear()
         result = await self._tools.call(
             Call(
-                key=envelope.key,
+                key=self._sessions.key_for(envelope.key, present_principal()),
                 choice=envelope.choice,
                 name=name,
                 arguments=arguments,

@@ -18,9 +18,10 @@ from google.protobuf.any_pb2 import Any
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.sealed import SEALED_TYPE, UnreadableValue, ValuePlace
 from grpc_tool_bridge.core.sealing import StoreSealing
+from grpc_tool_bridge.core.session_access import read_access
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest, SessionAccess
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
 from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
 from grpc_tool_bridge.stores.sqlite.sealing import warn_of
@@ -105,13 +106,14 @@ def _without_collector() -> Iterator[None]:
 def _sessions(connection: sqlite3.Connection) -> dict[str, StoredSession]:
     found = {}
     rows = connection.execute(
-        "SELECT session_id, created_at, request, history_floor, lost_delete FROM sessions "
+        "SELECT session_id, created_at, request, history_floor, lost_delete, access FROM sessions "
         "ORDER BY created_at, session_id"
     )
     for row in rows:
-        session_id, created_at, request, floor, lost_delete = row
+        session_id, created_at, request, floor, lost_delete, access = row
         if not (
-            tuple(map(type, row)) == _SESSION
+            tuple(map(type, row[:-1])) == _SESSION
+            and type(access) in (bytes, NoneType)
             and 0 <= created_at < _MAX_SECONDS
             and 0 <= floor < MAX_INTEGER
             and 0 <= lost_delete < MAX_INTEGER
@@ -121,6 +123,8 @@ def _sessions(connection: sqlite3.Connection) -> dict[str, StoredSession]:
         config = asked.config if asked.HasField("config") else None
         session = StoredSession(session_id, created_at, dict(asked.metadata), config)
         session.revision, session.deleted_at = floor, lost_delete
+        if access is not None:
+            session.access = read_access(SessionAccess.FromString(access))
         found[session_id] = session
     return found
 

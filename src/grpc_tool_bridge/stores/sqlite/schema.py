@@ -129,6 +129,10 @@ MIGRATIONS: Sequence[str] = (
         UNIQUE (session_id, run_id, sequence)
     );
     """,
+    """
+    -- A SessionAccess; NULL: the session belongs to nobody in particular.
+    ALTER TABLE sessions ADD COLUMN access BLOB;
+    """,
 )
 
 VERSION = len(MIGRATIONS)

@@ -8,7 +8,8 @@ from functools import cache
 # Shows whether the store can be written; with another value each time, since SQLite writes no page that stays the same.
 TRY = "INSERT OR REPLACE INTO facts VALUES ('tried', ?)"
 RESERVE = "INSERT OR REPLACE INTO facts VALUES ('revision', ?)"
-CREATE_SESSION = "INSERT OR REPLACE INTO sessions (session_id, created_at, request) VALUES (?, ?, ?)"
+CREATE_SESSION = "INSERT OR REPLACE INTO sessions (session_id, created_at, request, access) VALUES (?, ?, ?, ?)"
+SET_ACCESS = "UPDATE sessions SET access = ? WHERE session_id = ?"
 # A trigger removes the session. What belongs to it is removed later, in slices.
 END_SESSION = "INSERT OR REPLACE INTO ended_sessions (session_id, why, ended_at) VALUES (?, ?, ?)"
 ENDED_SESSION = 0

@@ -17,6 +17,7 @@ from grpc_tool_bridge.core.commit_metrics import CommitMetrics
 from grpc_tool_bridge.core.interfaces import ValueSealer
 from grpc_tool_bridge.core.sealed import ValuePlace
 from grpc_tool_bridge.core.sealing import StoreSealing
+from grpc_tool_bridge.core.session_access import SessionAccess, access_message
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change as VariableChange
 from grpc_tool_bridge.core.variable import Variable
@@ -196,8 +197,14 @@ class SqliteStore:
             session.session_id,
             session.created_at,
             request.SerializeToString(),
+            None if session.access is None else access_message(session.access).SerializeToString(),
             settled=settled,
         )
+
+    def set_access(self, session_id: str, access: SessionAccess, settled: Settled | None = None) -> Change:
+        """See ``DurableStore``."""
+        data = access_message(access).SerializeToString()
+        return self._submit(statements.SET_ACCESS, data, session_id, settled=settled)
 
     def end_session(self, session_id: str, why: str, settled: Settled | None = None) -> Change:
         """See ``DurableStore``."""

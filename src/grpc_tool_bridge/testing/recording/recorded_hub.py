@@ -1,10 +1,11 @@
 """A hub that is recorded: the same methods, each of which notes its request and its answer."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing.recording.entries import CallLog
 
@@ -47,7 +48,7 @@ def _recorded(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Returns a method of a hub that notes its request and its answer."""
 
     async def recorded(self: "RecordedHub", request: Any, context: RequestContext = LOCAL) -> Any:
-        work = getattr(self._hub, METHODS[name].attribute)(request)
+        work = self._methods.call(METHODS[name].attribute, request, context)
         return await self._unary(name, request, context, work)
 
     recorded.__doc__ = "As in ``Hub``."
@@ -64,6 +65,7 @@ class RecordedHub:
 
     def __init__(self, hub: Any, notes: Notes) -> None:
         self._hub = hub
+        self._methods = WithContext(hub)
         self._notes = notes
 
     # A recording takes messages.
@@ -83,16 +85,20 @@ class RecordedHub:
 
     # --------------------------------------------------------------------------------------------------- sessions
 
-    async def initialize_session(self, request: pb.InitializeSessionRequest) -> pb.InitializeSessionResponse:
+    async def initialize_session(
+        self, request: pb.InitializeSessionRequest, context: RequestContext = LOCAL
+    ) -> pb.InitializeSessionResponse:
         """As in ``Hub``."""
-        response: pb.InitializeSessionResponse = await self._hub.initialize_session(request)
+        response: pb.InitializeSessionResponse = await self._methods.call("initialize_session", request, context)
         if response.success:
             self._notes.opened(request, response)
         return response
 
-    async def cleanup_session(self, request: pb.CleanupSessionRequest) -> pb.StatusResponse:
+    async def cleanup_session(
+        self, request: pb.CleanupSessionRequest, context: RequestContext = LOCAL
+    ) -> pb.StatusResponse:
         """As in ``Hub``."""
-        response: pb.StatusResponse = await self._hub.cleanup_session(request)
+        response: pb.StatusResponse = await self._methods.call("cleanup_session", request, context)
         if response.success:
             self._notes.ended(request)
         return response
@@ -140,7 +146,7 @@ class RecordedHub:
     ) -> pb.VariableResponse:
         """As in ``Hub``."""
         secret = self._notes.is_secret(request.session_id, request.variable_name)
-        work = self._hub.get_session_variable(request)
+        work = self._methods.call("get_session_variable", request, context)
         response: pb.VariableResponse = await self._unary("GetSessionVariable", request, context, work, secret=secret)
         return response
 
@@ -152,9 +158,8 @@ class RecordedHub:
         self, request: pb.WatchVariablesRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[Any, None]:
         """As in ``Hub``."""
-        return self._stream(
-            "WatchSessionVariables", request, context, lambda: self._hub.watch_session_variables(request)
-        )
+        watch = partial(self._methods.call, "watch_session_variables", request, context)
+        return self._stream("WatchSessionVariables", request, context, watch)
 
     # ----------------------------------------------------------------------------------------------------- agents
 

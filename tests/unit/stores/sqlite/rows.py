@@ -36,7 +36,7 @@ class Kept:
 
     def session(self, session_id: str) -> None:
         """Begins a session."""
-        self.write(statements.CREATE_SESSION, session_id, 1.0, b"")
+        self.write(statements.CREATE_SESSION, session_id, 1.0, b"", None)
 
     def end(self, session_id: str) -> None:
         """Ends a session."""

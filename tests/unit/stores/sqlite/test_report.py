@@ -10,6 +10,7 @@ from grpc_tool_bridge.core.stored import StoredSession
 from grpc_tool_bridge.errors import SessionNotFoundError, StoreError
 from grpc_tool_bridge.stores.sqlite import holding
 from grpc_tool_bridge.stores.sqlite.report import Amounts, report
+from grpc_tool_bridge.stores.sqlite.schema import VERSION
 from grpc_tool_bridge.stores.sqlite.store import SqliteStore
 from support.store_files import SECRET, change, fill, filled, in_thread, state_of
 
@@ -26,7 +27,7 @@ async def test_each_kind_is_counted_by_session_and_no_value_is_told(tmp_path: Pa
     assert (amounts.agents, amounts.runs, amounts.chunks, amounts.chunk_bytes) == (1, 1, 2, 10)
     assert 0 < amounts.variable_bytes < amounts.change_bytes
     assert found.total == amounts
-    assert (found.format, found.epoch, found.revision, found.ended_sessions) == (1, state.epoch, 3, 1)
+    assert (found.format, found.epoch, found.revision, found.ended_sessions) == (VERSION, state.epoch, 3, 1)
     assert (found.size, found.log_size, found.process) == (path.stat().st_size, 0, None)
     assert SECRET not in repr(found)
 

@@ -25,7 +25,7 @@ class Stage:
         assert self.file.log is not None
         self.upkeep = FileUpkeep(self.connection, Settings(**settings), self.file.log)
         self.revision = 0
-        self.write(statements.CREATE_SESSION, "s", 1.0, b"")
+        self.write(statements.CREATE_SESSION, "s", 1.0, b"", None)
 
     def close(self) -> None:
         self.connection.close()
