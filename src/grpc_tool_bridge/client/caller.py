@@ -10,7 +10,9 @@ from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCommunicationError, error_from_info
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
+from grpc_tool_bridge.rpc.methods import RUN_TOOLS
 from grpc_tool_bridge.rpc.session_defaults import read_defaults
+from grpc_tool_bridge.rpc.tracing import Span, error_type_of, process
 from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
@@ -148,7 +150,7 @@ class Caller:
             ToolCommunicationError: Nobody answered.
         """
         try:
-            call = getattr(self.transport.stub, method)(request)
+            call = self._begun(method, request)
             if on_call is not None:
                 on_call(call)
             set_timeout = getattr(call, "set_timeout", None)
@@ -163,6 +165,26 @@ class Caller:
             self.raise_failure(error, method, tool, timeout)
             raise
 
+    def _begun(self, method: str, request: Any, headers: Mapping[str, str] | None = None) -> Any:
+        """Begins a call, whose metadata says which trace it belongs to."""
+        stub = self.transport.stub
+        if process.tracing is not None and method in RUN_TOOLS and getattr(stub, "takes_metadata", False):
+            headers = process.tracing.headers() if headers is None else headers
+            if headers:
+                return getattr(stub, method)(request, metadata=tuple(headers.items()))
+        return getattr(stub, method)(request)
+
+    def span(self, method: str, name: str) -> Span | None:
+        """Returns the span of a call that begins now; None if it is not traced.
+
+        Args:
+            method: Its method.
+            name: The tool, or the id of the agent; empty: none.
+        """
+        if process.tracing is None:
+            return None
+        return process.tracing.sent(method, name, self.session_id or "", linked=self.transport.is_linked)
+
     async def stream(
         self, method: str, request: Any, *, timeout: float | None = None, tool: str | None = None
     ) -> AsyncGenerator[Any, None]:
@@ -176,8 +198,12 @@ class Caller:
         """
         limit = None if timeout is None else TimeLimit(timeout + CLIENT_SLACK)
         messages: Any = None
+        span = None
+        if process.tracing is not None and method in RUN_TOOLS:
+            span = self.span(method, str(tool or getattr(request, "agent_id", "")))
+        failed = ""
         try:
-            messages = getattr(self.transport.stub, method)(request)
+            messages = self._begun(method, request, None if span is None else span.headers)
             if tool is not None and hasattr(messages, "large_field"):
                 messages.large_field = "data"
             iterator = aiter(messages)
@@ -186,11 +212,16 @@ class Caller:
                     message = await (anext(iterator) if limit is None else limit.wait(anext(iterator)))
                 except StopAsyncIteration:
                     return
+                if span is not None and message.HasField("error"):
+                    failed = message.error.type
                 yield message
         except FAILURES as error:
+            failed = error_type_of(error)
             self.raise_failure(error, method, tool, timeout)
             raise
         finally:
+            if span is not None:
+                span.end(failed)
             if limit is not None:
                 limit.close()
             await close_stream(messages)

@@ -50,6 +50,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.tools.deprecation import warn_deprecated
 from grpc_tool_bridge.tools.middleware import CallKind, ToolCall
 from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
@@ -114,6 +115,9 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
+        if process.tracing is not None and (span := self._caller.span("ExecuteTool", self.name)) is not None:
+            with span:
+                return await self._call(args, kwargs)
         call = self._try_send(args, kwargs) if self._is_plain else None
         if call is None:
             return await self._call(args, kwargs)

@@ -297,6 +297,12 @@ class Settings(BaseModel):
         default=LogFormat.TEXT, description="how lines of the log are written: text, or json, one object a line"
     )
 
+    otel: bool | None = Field(
+        default=None,
+        description="export traces and metrics by OpenTelemetry, as its OTEL_ variables say; by default if one of them "
+        "names an exporter or its endpoint",
+    )
+
     # What a recording leaves out.
     record_redact: Names = Field(
         default=(), description="names whose values are not recorded, besides password, token, api_key and the like"

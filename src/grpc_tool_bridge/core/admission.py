@@ -295,13 +295,15 @@ class Admission:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every call from outside is admitted, and nobody observes it unless it is in the sample."""
-        return (
-            self.authorizer is None
-            and self.tracer is None
-            and (self.observer is None or self.sample is not None)
-            and not self.draining
-        )
+        """Whether every call from outside is admitted, and nobody observes it unless it is in the sample.
+
+        Whether one is traced, ``traces`` says.
+        """
+        return self.authorizer is None and (self.observer is None or self.sample is not None) and not self.draining
+
+    def traces(self, context: RequestContext) -> bool:
+        """Returns whether a call from outside is traced, and so takes the general way."""
+        return self.tracer is not None and self.tracer.follows(context)
 
     def enter_directly(self, session: Session, tool: RegisteredTool) -> Permits | None:
         """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait."""
@@ -327,7 +329,7 @@ class Admission:
         if duration_us > metrics.noted_us or now >= self.notable.turns_at:
             # Such a call may be kept, and few are.
             return False
-        if duration_us > BLOCKED_US or self.tracer is not None or (self.observer is not None and self.sample is None):
+        if duration_us > BLOCKED_US or (self.observer is not None and self.sample is None):
             return False
         for limiter in permits:
             if limiter.queue:
@@ -372,8 +374,12 @@ class Admission:
                     continue
                 call.wait_for(limiter)
                 self._note_moved(call)
+                if call.trace is not None:
+                    call.trace.waits()
                 await call.step(limiter.acquire())
                 call.stop_waiting()
+                if call.trace is not None:
+                    call.trace.waited()
                 permits.append(limiter)
                 call.refuse_ended()
                 self._note_moved(call)
@@ -439,7 +445,7 @@ class Admission:
         if not ok or duration_us > metrics.noted_us or now >= self.notable.turns_at:
             call.notable = self.notable.note(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.tracer is not None:
-            self.tracer.end(call, ok=ok, duration_us=duration_us)
+            self.tracer.end(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.observer is not None:
             self.observer.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
         self.ended()

@@ -58,7 +58,10 @@ class DirectCalls:
             What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
         data = context.payload
-        if type(data) is not bytes or len(data) > self._most_bytes or not self._admission.is_plain:
+        admission = self._admission
+        if type(data) is not bytes or len(data) > self._most_bytes or not admission.is_plain:
+            return None
+        if admission.tracer is not None and admission.traces(context):
             return None
         try:
             session_id, tool_id, place = read_names(data)

@@ -14,6 +14,7 @@ from grpc_tool_bridge.gateway.bodies import read_json
 from grpc_tool_bridge.gateway.errors import HttpError
 from grpc_tool_bridge.gateway.events import Event, EventStream, client_left, wants_lines
 from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.rpc.tracing import process, trace_of
 
 # JSON of a payload may be longer than the payload itself: escapes, base64.
 BODY_FACTOR = 2
@@ -70,7 +71,10 @@ class HubCalls:
 
     def context(self, request: Request) -> RequestContext:
         """Returns the context of a call."""
-        return RequestContext(principal=request.scope.get("principal"))
+        context = RequestContext(principal=request.scope.get("principal"))
+        if process.tracing is not None:
+            context.system, context.trace = "http", trace_of(request.headers)
+        return context
 
     def event_stream(self, request: Request, events: AsyncGenerator[Event, None]) -> EventStream:
         """Makes a response that goes on, in the form that its reader asks for."""

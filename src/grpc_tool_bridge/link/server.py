@@ -30,6 +30,7 @@ from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.large_messages import read_large_call
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
+from grpc_tool_bridge.rpc.tracing import trace_of
 
 # A larger request takes so long to read that other calls get a turn before and after.
 YIELD_BYTES = 256 * 1024
@@ -142,11 +143,7 @@ class ServedMethod:
         if not self._runs_tools:
             call.payload = b""
             return request, self._function(request, call) if self._takes_context else self._function(request)
-        call.principal = owner.principal
-        if call.metadata or owner.names_calls:
-            call.parent = owner.parent_of(call)
-        if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
-            call.asker = owner.asker_of(call)
+        _complete(call, owner)
         if self._begin is None or done is None or call.parent is not None:
             return request, self._function(request, call)
         begun = self._begin(request, call, done)
@@ -155,6 +152,17 @@ class ServedMethod:
         call.payload = b""
         call.task = begun
         return request, None
+
+
+def _complete(call: IncomingCall, owner: CallOwner) -> None:
+    """Fills in what a request that runs tools says of itself, and what is known of its link."""
+    call.principal = owner.principal
+    if call.metadata:
+        call.trace = trace_of(call.metadata)
+    if call.metadata or owner.names_calls:
+        call.parent = owner.parent_of(call)
+    if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
+        call.asker = owner.asker_of(call)
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:

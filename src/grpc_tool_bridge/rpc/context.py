@@ -7,6 +7,7 @@ from typing import Any
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.tracing import TraceContext
 
 
 class RequestContext:
@@ -27,6 +28,9 @@ class RequestContext:
         principal: Who sent it, as the authenticator says; None: the hub does not authenticate.
         asker: Asks the sender the tool's questions; None: the sender cannot answer.
         admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
+        trace: The trace that it belongs to, as its sender says; None: it says none.
+        method: The name of its method, if the transport has one.
+        system: What carried it, in the words of traces: "grpc", "tool_bridge" (a link), "http"; or empty.
     """
 
     deadline: float | None = None
@@ -37,6 +41,9 @@ class RequestContext:
     principal: Principal | None = None
     asker: Asker | None = None
     admitted = False
+    trace: TraceContext | None = None
+    method = ""
+    system = ""
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class RequestContext:
             deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal, asker=self.asker
         )
         made.size, made.admitted = 0 if admitted else self.size, admitted
+        made.trace, made.method, made.system = self.trace, self.method, self.system
         return made
 
 

@@ -14,6 +14,7 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.rpc.tracing import CallSpan
 from grpc_tool_bridge.runner.awaitables import waitable
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS, held_loop
 
@@ -78,9 +79,11 @@ class Call:
         prepared: The decoded request, for the backend that runs it.
         over: Whether it has been answered; a tool that still runs may not call other tools.
         request_id: As given by its caller; empty: it gave none, and ``identify`` was not called.
+        trace: Its span; None: it is not traced.
     """
 
     request_id = ""
+    trace: CallSpan | None = None
 
     __slots__ = (
         "_cancelling",

@@ -276,6 +276,8 @@ class LinkStub:
         answerers: Know who answers the questions of tools; None: nobody does.
     """
 
+    takes_metadata = True
+
     def __init__(self, starter: Starter, answerers: Answerers | None = None) -> None:
         for name, method in METHODS.items():
             if not method.request_streaming:

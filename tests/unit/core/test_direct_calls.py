@@ -179,8 +179,16 @@ def refuses(world: World) -> None:
     world.executor.admission.authorizer = object()  # type: ignore[assignment]
 
 
+class Follows:
+    """A tracer that follows each call."""
+
+    def follows(self, context: object) -> bool:
+        del context
+        return True
+
+
 def traces(world: World) -> None:
-    world.executor.admission.tracer = object()  # type: ignore[assignment]
+    world.executor.admission.tracer = Follows()  # type: ignore[assignment]
 
 
 def watches(world: World) -> None:

@@ -1,0 +1,88 @@
+"""The traces and metrics of a process, from start to stop."""
+
+import threading
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from grpc_tool_bridge.errors import ConflictError
+from grpc_tool_bridge.rpc.tracing import process
+from grpc_tool_bridge.telemetry.conventions import SCHEMA_URL
+from grpc_tool_bridge.telemetry.exporting import ToldSpanExporter, make_exporter
+from grpc_tool_bridge.telemetry.sampling import DrawnSampler, Sampling
+from grpc_tool_bridge.telemetry.tracing import OtelTracing
+
+NAME = "grpc_tool_bridge"
+# What the SDK calls a service that nobody has named.
+_UNNAMED = "unknown_service"
+
+# What becomes of the spans and metrics that wait is not worth more seconds at the end.
+FLUSH_SECONDS = 3.0
+
+
+class Telemetry:
+    """The traces and metrics of this process; one at a time.
+
+    Args:
+        service: The name of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one.
+        provider: Makes and exports the spans; None: one that the standard variables configure.
+        exporter: Exports the spans of that one; None: the variables say which.
+        delay: Milliseconds that spans wait for others before they are exported; None: OTEL_BSP_SCHEDULE_DELAY.
+
+    Raises:
+        ConflictError: There is one already.
+        ValidationError: A variable asks for an exporter that there is not.
+    """
+
+    def __init__(
+        self,
+        service: str = "grpc-tool-bridge",
+        *,
+        provider: trace.TracerProvider | None = None,
+        exporter: SpanExporter | None = None,
+        delay: int | None = None,
+    ) -> None:
+        if process.tracing is not None:
+            raise ConflictError("telemetry was started in this process already; stop that first")
+        self._sampling = Sampling()
+        self._resource = Resource.create()
+        if str(self._resource.attributes.get("service.name", _UNNAMED)).startswith(_UNNAMED):
+            self._resource = self._resource.merge(Resource({"service.name": service}))
+        self._own: TracerProvider | None = None
+        if provider is None:
+            provider = self._own = TracerProvider(
+                sampler=DrawnSampler(self._sampling.sampler()), resource=self._resource, shutdown_on_exit=False
+            )
+            exporter = exporter or make_exporter("traces")
+            if exporter is not None:
+                told = ToldSpanExporter(exporter)
+                self._own.add_span_processor(BatchSpanProcessor(told, schedule_delay_millis=delay))
+            # What else makes spans in this process, such as the SDK of MCP, takes it.
+            trace.set_tracer_provider(self._own)
+        self._stops: list[Callable[[], Any]] = []
+        tracer = provider.get_tracer(NAME, version("grpc-tool-bridge"), SCHEMA_URL)
+        self.tracing = process.tracing = OtelTracing(tracer, self._sampling)
+
+    def begin_unsampled(self) -> None:
+        """Makes spans of users' own code in this task, and in all that it starts, be part of calls or not recorded.
+
+        Without that, each of them would begin a trace of its own in a call that is not sampled.
+        """
+        if self._sampling.honours_parent and self._sampling.ratio < 1:
+            nowhere = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(0))
+            attach(trace.set_span_in_context(NonRecordingSpan(nowhere), Context()))
+
+    def stop(self, seconds: float = FLUSH_SECONDS) -> None:
+        """Exports what waits, for at most ``seconds``, and ends."""
+        process.tracing = None
+        stops = [*self._stops, *([] if self._own is None else [self._own.shutdown])]
+        ending = threading.Thread(target=lambda: [stop() for stop in stops], daemon=True, name="telemetry-stop")
+        ending.start()
+        ending.join(seconds)
