@@ -121,13 +121,16 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer, metrics_service_pb2
         assert result, [root.shape() for root in self.roots()]
         return result
 
-    async def tree(self, *names: str) -> Seen:
-        """Waits until spans of these names have arrived, and returns the one tree that all spans are in."""
+    async def tree(self, *names: str, parent: str = "") -> Seen:
+        """Waits until spans of these names have arrived, and returns the one tree that all spans are in.
+
+        Its root has the parent ``parent``.
+        """
 
         def whole(own: Collector) -> Seen | None:
             roots = own.roots()
             is_whole = len(roots) == 1 and {span.short for span in own.spans}.issuperset(names)
-            return roots[0] if is_whole and not roots[0].parent_id else None
+            return roots[0] if is_whole and roots[0].parent_id == parent else None
 
         root: Seen = await self.until(whole)
         assert len({span.trace_id for span in root.walk()}) == 1

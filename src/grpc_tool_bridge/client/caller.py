@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
@@ -165,11 +166,11 @@ class Caller:
             self.raise_failure(error, method, tool, timeout)
             raise
 
-    def _begun(self, method: str, request: Any, headers: Mapping[str, str] | None = None) -> Any:
+    def _begun(self, method: str, request: Any) -> Any:
         """Begins a call, whose metadata says which trace it belongs to."""
         stub = self.transport.stub
         if process.tracing is not None and method in RUN_TOOLS and getattr(stub, "takes_metadata", False):
-            headers = process.tracing.headers() if headers is None else headers
+            headers = process.tracing.headers()
             if headers:
                 return getattr(stub, method)(request, metadata=tuple(headers.items()))
         return getattr(stub, method)(request)
@@ -185,7 +186,7 @@ class Caller:
             return None
         return process.tracing.sent(method, name, self.session_id or "", linked=self.transport.is_linked)
 
-    async def stream(
+    def stream(
         self, method: str, request: Any, *, timeout: float | None = None, tool: str | None = None
     ) -> AsyncGenerator[Any, None]:
         """Makes a call with a stream of responses, and iterates over them; closing the iterator ends the call.
@@ -196,14 +197,40 @@ class Caller:
             timeout: Seconds for the whole stream; None: no limit.
             tool: As for ``unary``; so are the errors.
         """
+        messages = self._stream(method, request, timeout, tool)
+        if process.tracing is None or method not in RUN_TOOLS:
+            return messages
+        return self._traced(messages, method, str(tool or getattr(request, "agent_id", "")))
+
+    async def _traced(self, messages: AsyncGenerator[Any, None], method: str, name: str) -> AsyncGenerator[Any, None]:
+        """Iterates over a stream within a span of its own, which is current only while the next message is awaited."""
+        span, failed = self.span(method, name), ""
+        try:
+            while True:
+                with nullcontext() if span is None else span.use():
+                    try:
+                        message = await anext(messages)
+                    except StopAsyncIteration:
+                        return
+                failed = getattr(getattr(message, "error", None), "type", "")
+                yield message
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            failed = error_type_of(error)
+            raise
+        finally:
+            if span is not None:
+                span.end(failed)
+            await messages.aclose()
+
+    async def _stream(
+        self, method: str, request: Any, timeout: float | None, tool: str | None
+    ) -> AsyncGenerator[Any, None]:
         limit = None if timeout is None else TimeLimit(timeout + CLIENT_SLACK)
         messages: Any = None
-        span = None
-        if process.tracing is not None and method in RUN_TOOLS:
-            span = self.span(method, str(tool or getattr(request, "agent_id", "")))
-        failed = ""
         try:
-            messages = self._begun(method, request, None if span is None else span.headers)
+            messages = self._begun(method, request)
             if tool is not None and hasattr(messages, "large_field"):
                 messages.large_field = "data"
             iterator = aiter(messages)
@@ -212,16 +239,11 @@ class Caller:
                     message = await (anext(iterator) if limit is None else limit.wait(anext(iterator)))
                 except StopAsyncIteration:
                     return
-                if span is not None and message.HasField("error"):
-                    failed = message.error.type
                 yield message
         except FAILURES as error:
-            failed = error_type_of(error)
             self.raise_failure(error, method, tool, timeout)
             raise
         finally:
-            if span is not None:
-                span.end(failed)
             if limit is not None:
                 limit.close()
             await close_stream(messages)

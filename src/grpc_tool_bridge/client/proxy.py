@@ -115,9 +115,12 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
-        if process.tracing is not None and (span := self._caller.span("ExecuteTool", self.name)) is not None:
-            with span:
-                return await self._call(args, kwargs)
+        if process.tracing is not None and not self._wants_events:
+            # What wants events is a stream, which has a span of its own.
+            span = self._caller.span("ExecuteTool", self.name)
+            if span is not None:
+                with span:
+                    return await self._call(args, kwargs)
         call = self._try_send(args, kwargs) if self._is_plain else None
         if call is None:
             return await self._call(args, kwargs)

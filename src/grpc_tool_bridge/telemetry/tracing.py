@@ -65,7 +65,7 @@ class OtelTracing:
             names.CONVERSATION: session_id,
             **_model(model),
         }
-        return self._span(f"invoke_agent {agent_id}", SpanKind.INTERNAL, parent, attributes)
+        return self._span("invoke_agent", SpanKind.INTERNAL, parent, attributes)
 
     def step(self, number: int) -> OtelSpan | None:
         """See ``Tracing``."""
