@@ -80,6 +80,7 @@ async def running(
     store: str = "memory:",
     name: str = "",
     address: str = "127.0.0.1:0",
+    collector: str = "",
 ) -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
@@ -91,9 +92,10 @@ async def running(
         store: The URL of a hub's store.
         name: Of a hub among several, or of the tool of a worker.
         address: Where a hub listens.
+        collector: Where a hub sends the spans of 1 % of its calls; empty: it does not trace.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub, "--store", store]
-    command += ["--name", name, "--address", address]
+    command += ["--name", name, "--address", address, "--collector", collector]
     if not local_socket:
         command.append("--no-local-socket")
     async with _started(command) as server:

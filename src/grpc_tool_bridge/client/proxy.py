@@ -120,8 +120,14 @@ class AsyncGRPCProxyTool(AsyncApi):
             span = self._caller.span("ExecuteTool", self.name)
             if span is not None:
                 with span:
-                    return await self._call(args, kwargs)
-        call = self._try_send(args, kwargs) if self._is_plain else None
+                    return await self._called(args, kwargs, span.headers)
+        return await self._called(args, kwargs)
+
+    async def _called(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """Makes a call and returns its result; ``headers`` say which trace it belongs to."""
+        call = self._try_send(args, kwargs, headers) if self._is_plain else None
         if call is None:
             return await self._call(args, kwargs)
         try:
@@ -139,7 +145,9 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._explain(error)
             raise
 
-    def _try_send(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BytesCall | None:
+    def _try_send(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, str] | None
+    ) -> BytesCall | None:
         """Sends a usual call; returns None for any other, which ``_call`` makes."""
         session_id = self._context.session_id
         if session_id != self._prepared_for or not session_id:
@@ -154,7 +162,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         if type(method) is not LinkMethod:
             return None
         payload = b"".join((self._head, arguments, self._tail))
-        return method.try_send(payload, self._tool_id, self._timeout + CLIENT_SLACK)
+        return method.try_send(payload, self._tool_id, self._timeout + CLIENT_SLACK, headers)
 
     async def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Makes any call."""

@@ -30,7 +30,7 @@ from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.large_messages import read_large_call
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
-from grpc_tool_bridge.rpc.tracing import trace_of
+from grpc_tool_bridge.rpc.tracing import is_trace_only, trace_of
 
 # A larger request takes so long to read that other calls get a turn before and after.
 YIELD_BYTES = 256 * 1024
@@ -294,8 +294,11 @@ class CallServer:
 
     def _begin(self, call: IncomingCall) -> None:
         served = self._methods.get(call.method)
-        if served is not None and served.try_begin is not None and not call.metadata:
+        metadata = call.metadata
+        if served is not None and served.try_begin is not None and (not metadata or is_trace_only(metadata)):
             call.peer = self._owner
+            if metadata:
+                call.trace = trace_of(metadata)
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
             if self._owner.peer_answers:

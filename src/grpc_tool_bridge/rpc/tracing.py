@@ -15,6 +15,8 @@ T = TypeVar("T")
 # Keys of W3C Trace Context: in metadata, headers and the ``_meta`` of MCP.
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 
+_KEYS = frozenset({TRACEPARENT, TRACESTATE})
+
 # A feature in the hello of a peer that traces: its calls without a traceparent are not sampled.
 TRACE_FEATURE = "trace"
 
@@ -169,6 +171,11 @@ def trace_of(metadata: Mapping[str, str]) -> TraceContext | None:
         return None
     tracestate = metadata.get(TRACESTATE, "")
     return TraceContext(traceparent, tracestate if len(tracestate) <= MAX_TRACESTATE_CHARS else "")
+
+
+def is_trace_only(metadata: Mapping[str, str]) -> bool:
+    """Returns whether metadata says nothing but which trace its request belongs to."""
+    return metadata.keys() <= _KEYS
 
 
 def hello_features() -> tuple[str, ...]:

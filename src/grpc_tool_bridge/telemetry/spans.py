@@ -10,6 +10,7 @@ from opentelemetry.trace import Status, StatusCode
 
 from grpc_tool_bridge.rpc.tracing import TRACEPARENT, TRACESTATE, error_type_of
 from grpc_tool_bridge.runner.error_formatter import FormattedError, ToolRaised
+from grpc_tool_bridge.telemetry.sampling import ROOT
 from grpc_tool_bridge.telemetry.conventions import ERROR_TYPE, EXECUTOR, OPERATION, TOOL_NAME, TOOL_TYPE
 
 T = TypeVar("T")
@@ -28,7 +29,8 @@ class OtelSpan:
     def __init__(self, span: trace.Span, tracer: trace.Tracer) -> None:
         self.span = span
         self.tracer = tracer
-        self.context: Context = trace.set_span_in_context(span, Context())
+        # What is below a span that is recorded, is recorded.
+        self.context: Context = trace.set_span_in_context(span, ROOT)
         self._headers: dict[str, str] | None = None
         self._tokens: list[Any] = []
         self._waiting: trace.Span | None = None

@@ -13,7 +13,7 @@ from grpc_tool_bridge.core.infos import error_of
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.tracing import TRACEPARENT, TRACESTATE, UNSAMPLED, TraceContext
 from grpc_tool_bridge.telemetry import conventions as names
-from grpc_tool_bridge.telemetry.sampling import ROOT, Sampling
+from grpc_tool_bridge.telemetry.sampling import ROOT, Sampling, is_sampled
 from grpc_tool_bridge.telemetry.spans import OtelSpan, headers_of, ids_of
 
 # How calls are made that are RPCs; those by HTTP are requests of its own.
@@ -197,13 +197,15 @@ class OtelTracing:
         known = span.get_span_context()
         if known.is_valid:
             is_taken = known.trace_flags.sampled or not self._sampling.honours_parent
-            return trace.set_span_in_context(span, Context()) if is_taken else None
+            if not is_taken:
+                return None
+            return trace.set_span_in_context(span, ROOT if known.trace_flags.sampled else Context())
         return ROOT if self._sampling.draws() else None
 
     def _recorded_here(self) -> Context | None:
         """Returns the context of the current span if it is recorded; what is part of something begins no trace."""
         span = trace.get_current_span()
-        return trace.set_span_in_context(span, Context()) if span.get_span_context().trace_flags.sampled else None
+        return trace.set_span_in_context(span, ROOT) if span.get_span_context().trace_flags.sampled else None
 
 
 # Of a request that was drawn to begin a trace.
@@ -211,8 +213,9 @@ _DRAWN = TraceContext("drawn")
 
 
 def _extracted(sent: TraceContext) -> Context:
+    """Returns the context of a request's sender; one that names none begins a trace."""
     carrier = {TRACEPARENT: sent.traceparent, TRACESTATE: sent.tracestate}
-    return _PROPAGATOR.extract(carrier, context=Context())
+    return _PROPAGATOR.extract(carrier, context=ROOT if is_sampled(sent) else Context())
 
 
 def _model(model: str) -> dict[str, str]:
