@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.telemetry.recorded import RecordedSpan
 
 Signal = Literal["traces", "metrics"]
 
@@ -86,15 +87,18 @@ class ToldSpanExporter(SpanExporter):
 
     Args:
         exporter: The other one.
+        readable: Makes a span of the SDK of one of the bridge's.
     """
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    def __init__(self, exporter: SpanExporter, readable: Callable[[RecordedSpan], ReadableSpan]) -> None:
         self._exporter = exporter
+        self._readable = readable
         self._told = Told("spans")
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """See ``SpanExporter``."""
-        result = self._exporter.export(spans)
+        read = self._readable
+        result = self._exporter.export([read(span) if isinstance(span, RecordedSpan) else span for span in spans])
         self._told.note(ok=result is SpanExportResult.SUCCESS)
         return result
 

@@ -6,12 +6,13 @@ from typing import Any, Self, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from grpc_tool_bridge.rpc.tracing import TRACEPARENT, TRACESTATE, error_type_of
 from grpc_tool_bridge.runner.error_formatter import FormattedError, ToolRaised
-from grpc_tool_bridge.telemetry.sampling import ROOT
 from grpc_tool_bridge.telemetry.conventions import ERROR_TYPE, EXECUTOR, OPERATION, TOOL_NAME, TOOL_TYPE
+from grpc_tool_bridge.telemetry.recorded import Starter
+from grpc_tool_bridge.telemetry.sampling import ROOT
 
 T = TypeVar("T")
 
@@ -21,26 +22,29 @@ class OtelSpan:
 
     Args:
         span: As OpenTelemetry has it.
-        tracer: Makes its children.
+        starter: Starts its children.
+
+    Attributes:
+        span: As given.
     """
 
-    __slots__ = ("_headers", "_tokens", "_waiting", "context", "span", "tracer")
+    __slots__ = ("_starter", "_token", "_waiting", "span")
 
-    def __init__(self, span: trace.Span, tracer: trace.Tracer) -> None:
+    def __init__(self, span: trace.Span, starter: Starter) -> None:
         self.span = span
-        self.tracer = tracer
-        # What is below a span that is recorded, is recorded.
-        self.context: Context = trace.set_span_in_context(span, ROOT)
-        self._headers: dict[str, str] | None = None
-        self._tokens: list[Any] = []
+        self._starter = starter
+        self._token: Any = None
         self._waiting: trace.Span | None = None
+
+    @property
+    def context(self) -> Context:
+        """The context in which it is current. What is below a span that is recorded, is recorded."""
+        return trace.set_span_in_context(self.span, ROOT)
 
     @property
     def headers(self) -> Mapping[str, str]:
         """See ``Span``."""
-        if self._headers is None:
-            self._headers = headers_of(self.span)
-        return self._headers
+        return headers_of(self.span.get_span_context())
 
     @property
     def ids(self) -> tuple[str, str]:
@@ -69,11 +73,11 @@ class OtelSpan:
         self.span.end()
 
     def __enter__(self) -> Self:
-        self._tokens.append(attach(self.context))
+        self._token = attach(self.context)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        detach(self._tokens.pop())
+        detach(self._token)
         self.end("" if error is None else _type_of(error))
 
     # ------------------------------------------------------------------------------------------------- of a call
@@ -81,7 +85,7 @@ class OtelSpan:
     def waits(self) -> None:
         """See ``CallSpan``."""
         if self._waiting is None:
-            self._waiting = self.tracer.start_span("queue", context=self.context)
+            self._waiting = self._starter.start("queue", SpanKind.INTERNAL, self.span.get_span_context(), {})
 
     def waited(self) -> None:
         """See ``CallSpan``."""
@@ -118,16 +122,16 @@ class OtelSpan:
 
     def _tool(self, call: Any) -> "OtelSpan":
         name, tool = call.tool.name, call.tool.tool
-        attributes = {OPERATION: "execute_tool", TOOL_NAME: name, TOOL_TYPE: "function"}
+        attributes: dict[str, Any] = {OPERATION: "execute_tool", TOOL_NAME: name, TOOL_TYPE: "function"}
         if tool is not None:
             attributes[EXECUTOR] = tool.executor
-        span = self.tracer.start_span(f"execute_tool {name}", context=self.context, attributes=attributes)
-        return OtelSpan(span, self.tracer)
+        parent = self.span.get_span_context()
+        span = self._starter.start(f"execute_tool {name}", SpanKind.INTERNAL, parent, attributes)
+        return OtelSpan(span, self._starter)
 
 
-def headers_of(span: trace.Span) -> dict[str, str]:
-    """Returns what makes a request the child of a span."""
-    known = span.get_span_context()
+def headers_of(known: SpanContext) -> dict[str, str]:
+    """Returns what makes a request the child of a span with this context."""
     headers = {TRACEPARENT: f"00-{known.trace_id:032x}-{known.span_id:016x}-{known.trace_flags:02x}"}
     if known.trace_state:
         headers[TRACESTATE] = known.trace_state.to_header()

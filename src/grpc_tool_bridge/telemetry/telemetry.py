@@ -10,12 +10,14 @@ from opentelemetry.context import Context, attach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from grpc_tool_bridge.errors import ConflictError
 from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.telemetry.conventions import SCHEMA_URL
 from grpc_tool_bridge.telemetry.exporting import ToldSpanExporter, make_exporter
+from grpc_tool_bridge.telemetry.recorded import RecordedSpan, RecordingTracer, SdkTracer, Starter
 from grpc_tool_bridge.telemetry.sampling import DrawnSampler, Sampling
 from grpc_tool_bridge.telemetry.tracing import OtelTracing
 
@@ -25,6 +27,10 @@ _UNNAMED = "unknown_service"
 
 # What becomes of the spans and metrics that wait is not worth more seconds at the end.
 FLUSH_SECONDS = 3.0
+
+
+def _forget(span: RecordedSpan) -> None:
+    """Exports nothing."""
 
 
 class _Hashed(Resource):
@@ -72,7 +78,7 @@ class Telemetry:
     ) -> None:
         if process.tracing is not None:
             raise ConflictError("telemetry was started in this process already; stop that first")
-        self._sampling = Sampling()
+        self._sampling, release = Sampling(), version("grpc-tool-bridge")
         self._resource = _resource(service)
         self._own: TracerProvider | None = None
         if provider is None:
@@ -80,14 +86,19 @@ class Telemetry:
                 sampler=DrawnSampler(self._sampling.sampler()), resource=self._resource, shutdown_on_exit=False
             )
             exporter = exporter or make_exporter("traces")
+            starter: Starter = RecordingTracer(_forget)
             if exporter is not None:
-                told = ToldSpanExporter(exporter)
-                self._own.add_span_processor(BatchSpanProcessor(told, schedule_delay_millis=delay))
+                scope = InstrumentationScope(NAME, release, SCHEMA_URL)
+                told = ToldSpanExporter(exporter, lambda span: span.readable(self._resource, scope))
+                processor = BatchSpanProcessor(told, schedule_delay_millis=delay)
+                self._own.add_span_processor(processor)
+                starter = RecordingTracer(processor.on_end)  # type: ignore[arg-type]  # it is one when it is exported
             # What else makes spans in this process, such as the SDK of MCP, takes it.
             trace.set_tracer_provider(self._own)
+        else:
+            starter = SdkTracer(provider.get_tracer(NAME, release, SCHEMA_URL))
         self._stops: list[Callable[[], Any]] = []
-        tracer = provider.get_tracer(NAME, version("grpc-tool-bridge"), SCHEMA_URL)
-        self.tracing = process.tracing = OtelTracing(tracer, self._sampling)
+        self.tracing = process.tracing = OtelTracing(starter, self._sampling)
 
     def begin_unsampled(self) -> None:
         """Makes spans of users' own code in this task, and in all that it starts, be part of calls or not recorded.

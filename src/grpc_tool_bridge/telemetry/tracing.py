@@ -1,25 +1,30 @@
 """Makes the spans of a process: of requests that it sends, of calls that it serves, of agents and models."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import SpanKind
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace.span import TraceState
 
 from grpc_tool_bridge.core.infos import error_of
 from grpc_tool_bridge.rpc.methods import METHODS
-from grpc_tool_bridge.rpc.tracing import TRACEPARENT, TRACESTATE, UNSAMPLED, TraceContext
+from grpc_tool_bridge.rpc.tracing import UNSAMPLED, TraceContext
 from grpc_tool_bridge.telemetry import conventions as names
-from grpc_tool_bridge.telemetry.sampling import ROOT, Sampling, is_sampled
+from grpc_tool_bridge.telemetry.recorded import Starter
+from grpc_tool_bridge.telemetry.sampling import Sampling
 from grpc_tool_bridge.telemetry.spans import OtelSpan, headers_of, ids_of
 
 # How calls are made that are RPCs; those by HTTP are requests of its own.
 _RPC_SYSTEMS = frozenset({"grpc", "tool_bridge"})
 _NO_HEADERS: Mapping[str, str] = {}
-_PROPAGATOR = TraceContextTextMapPropagator()
+# The parent of a span that begins a trace.
+NEW = trace.INVALID_SPAN_CONTEXT
+# Later versions may add fields after these four.
+_TRACEPARENT = re.compile("([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _PATHS = {name: method.path.removeprefix("/") for name, method in METHODS.items()}
 
 
@@ -27,14 +32,14 @@ class OtelTracing:
     """Makes the spans of a process; see ``Tracing``, and ``Tracer`` for the calls of a hub.
 
     Args:
-        tracer: Makes them.
+        starter: Starts them.
         sampling: Decides which traces are recorded.
     """
 
     module_of_processes = "grpc_tool_bridge.telemetry.tool_process"
 
-    def __init__(self, tracer: trace.Tracer, sampling: Sampling) -> None:
-        self._tracer = tracer
+    def __init__(self, starter: Starter, sampling: Sampling) -> None:
+        self._starter = starter
         self._sampling = sampling
 
     # --------------------------------------------------------------------------------------------- of this process
@@ -45,7 +50,7 @@ class OtelTracing:
         if parent is None:
             return None
         is_agent = method == "ExecuteAgent"
-        attributes = {
+        attributes: dict[str, Any] = {
             names.RPC_SYSTEM: "tool_bridge" if linked else "grpc",
             names.RPC_METHOD: _PATHS[method],
             names.SESSION: session_id,
@@ -59,7 +64,7 @@ class OtelTracing:
         parent = self._parent_of(context)
         if parent is None:
             return None
-        attributes = {
+        attributes: dict[str, Any] = {
             names.OPERATION: "invoke_agent",
             names.AGENT_ID: agent_id,
             names.CONVERSATION: session_id,
@@ -77,7 +82,7 @@ class OtelTracing:
         parent = self._recorded_here()
         if parent is None:
             return None
-        attributes = {names.OPERATION: "chat", **_model(model)}
+        attributes: dict[str, Any] = {names.OPERATION: "chat", **_model(model)}
         return self._span(f"chat {attributes.get(names.MODEL, '')}".strip(), SpanKind.CLIENT, parent, attributes)
 
     def called(self, path: str, address: str) -> OtelSpan | None:
@@ -86,13 +91,13 @@ class OtelTracing:
         if parent is None:
             return None
         method = path.removeprefix("/")
-        attributes = {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: method, names.SERVER_ADDRESS: address}
+        attributes: dict[str, Any] = {names.RPC_SYSTEM: "grpc", names.RPC_METHOD: method, names.SERVER_ADDRESS: address}
         return self._span(method, SpanKind.CLIENT, parent, attributes)
 
     def headers(self) -> Mapping[str, str]:
         """See ``Tracing``."""
-        span = trace.get_current_span()
-        return headers_of(span) if span.get_span_context().trace_flags.sampled else _NO_HEADERS
+        known = trace.get_current_span().get_span_context()
+        return headers_of(known) if known.trace_flags.sampled else _NO_HEADERS
 
     def ids(self) -> tuple[str, str] | None:
         """See ``Tracing``."""
@@ -102,7 +107,7 @@ class OtelTracing:
     @contextmanager
     def received(self, context: TraceContext) -> Iterator[None]:
         """See ``Tracing``."""
-        token = attach(_extracted(context))
+        token = attach(trace.set_span_in_context(NonRecordingSpan(_extracted(context)), Context()))
         try:
             yield
         finally:
@@ -141,7 +146,7 @@ class OtelTracing:
         span: OtelSpan | None = call.trace
         if span is None:
             return
-        attributes = {names.REQUEST: call.identify()}
+        attributes: dict[str, Any] = {names.REQUEST: call.identify()}
         if call.worker is not None:
             attributes[names.WORKER] = call.worker.id
         if call.run_id:
@@ -155,7 +160,7 @@ class OtelTracing:
             return None
         run_id = getattr(call, "run_id", "")
         method = context.method or ("ExecuteAgent" if run_id else "ExecuteTool")
-        attributes = {names.SESSION: call.session.id}
+        attributes: dict[str, Any] = {names.SESSION: call.session.id}
         if context.system in _RPC_SYSTEMS:
             attributes[names.RPC_SYSTEM] = context.system
             attributes[names.RPC_METHOD] = _PATHS[method]
@@ -165,15 +170,15 @@ class OtelTracing:
 
     # --------------------------------------------------------------------------------------------------- parents
 
-    def _span(self, name: str, kind: SpanKind, parent: Context, attributes: Mapping[str, Any]) -> OtelSpan | None:
-        span = self._tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
-        return OtelSpan(span, self._tracer) if span.is_recording() else None
+    def _span(self, name: str, kind: SpanKind, parent: SpanContext, attributes: dict[str, Any]) -> OtelSpan | None:
+        span = self._starter.start(name, kind, parent, attributes)
+        return OtelSpan(span, self._starter) if span.is_recording() else None
 
-    def _parent_of(self, context: Any, above: Any = None) -> Context | None:
-        """Returns the context of which a request's span is a child; None: the request is not recorded."""
+    def _parent_of(self, context: Any, above: Any = None) -> SpanContext | None:
+        """Returns the parent of a request's span; None: the request is not recorded."""
         sent = context.trace
         if sent is _DRAWN:
-            return ROOT
+            return NEW
         if sent is UNSAMPLED:
             return None
         if sent is not None:
@@ -184,38 +189,37 @@ class OtelTracing:
             made_for: OtelSpan | None = above.trace
             if made_for is None:
                 return None
-            return (self._recorded_here() if is_made_here else None) or made_for.context
+            return (self._recorded_here() if is_made_here else None) or made_for.span.get_span_context()
         if is_made_here:
             return self._parent_here()
         if getattr(context.peer, "peer_samples", False) or not self._sampling.draws():
             return None
-        return ROOT
+        return NEW
 
-    def _parent_here(self) -> Context | None:
-        """Returns the context of which a span that begins in this task is a child; None: it is not recorded."""
-        span = trace.get_current_span()
-        known = span.get_span_context()
+    def _parent_here(self) -> SpanContext | None:
+        """Returns the parent of a span that begins in this task; None: it is not recorded."""
+        known = trace.get_current_span().get_span_context()
         if known.is_valid:
-            is_taken = known.trace_flags.sampled or not self._sampling.honours_parent
-            if not is_taken:
-                return None
-            return trace.set_span_in_context(span, ROOT if known.trace_flags.sampled else Context())
-        return ROOT if self._sampling.draws() else None
+            return known if known.trace_flags.sampled or not self._sampling.honours_parent else None
+        return NEW if self._sampling.draws() else None
 
-    def _recorded_here(self) -> Context | None:
-        """Returns the context of the current span if it is recorded; what is part of something begins no trace."""
-        span = trace.get_current_span()
-        return trace.set_span_in_context(span, ROOT) if span.get_span_context().trace_flags.sampled else None
+    def _recorded_here(self) -> SpanContext | None:
+        """Returns the current span if it is recorded; what is part of something begins no trace."""
+        known = trace.get_current_span().get_span_context()
+        return known if known.trace_flags.sampled else None
 
 
 # Of a request that was drawn to begin a trace.
 _DRAWN = TraceContext("drawn")
 
 
-def _extracted(sent: TraceContext) -> Context:
+def _extracted(sent: TraceContext) -> SpanContext:
     """Returns the context of a request's sender; one that names none begins a trace."""
-    carrier = {TRACEPARENT: sent.traceparent, TRACESTATE: sent.tracestate}
-    return _PROPAGATOR.extract(carrier, context=ROOT if is_sampled(sent) else Context())
+    found = _TRACEPARENT.fullmatch(sent.traceparent)
+    if found is None or found[1] == "ff":
+        return NEW
+    state = TraceState.from_header([sent.tracestate]) if sent.tracestate else None
+    return SpanContext(int(found[2], 16), int(found[3], 16), True, TraceFlags(int(found[4], 16) & 1), state)
 
 
 def _model(model: str) -> dict[str, str]:
