@@ -61,7 +61,8 @@ class DirectCalls:
         admission = self._admission
         if type(data) is not bytes or len(data) > self._most_bytes or not admission.is_plain:
             return None
-        traced = admission.tracer is not None and admission.traces(context)
+        tracer = admission.tracer
+        traced = tracer is not None and tracer.follows(context)
         try:
             session_id, tool_id, place = read_names(data)
             session = self._store.find_open(session_id)

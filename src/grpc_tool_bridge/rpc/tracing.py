@@ -92,7 +92,10 @@ class Tracing(Protocol):
 
     module_of_processes: str
 
-    def sent(self, method: str, name: str, session_id: str, *, linked: bool) -> Span | None:
+    def draws(self) -> bool:
+        """Decides whether a request that is made now is traced."""
+
+    def sent(self, method: str, name: str, session_id: str, *, linked: bool, drawn: bool = False) -> Span | None:
         """Returns the span of a request that this process makes as a client.
 
         Args:
@@ -100,6 +103,7 @@ class Tracing(Protocol):
             name: The tool, or the id of the agent.
             session_id: The session.
             linked: Whether it goes over a link.
+            drawn: Whether ``draws`` has decided that it is traced.
         """
 
     def follows(self, context: Any) -> bool:

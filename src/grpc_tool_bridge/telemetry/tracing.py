@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from random import random
 from typing import Any
 
 from opentelemetry import trace
@@ -44,9 +45,15 @@ class OtelTracing:
 
     # --------------------------------------------------------------------------------------------- of this process
 
-    def sent(self, method: str, name: str, session_id: str, *, linked: bool) -> OtelSpan | None:
+    def draws(self) -> bool:
         """See ``Tracing``."""
-        parent = self._parent_here()
+        if trace.get_current_span() is trace.INVALID_SPAN:
+            return random() < self._sampling.ratio  # noqa: S311 - not for security
+        return self._parent_here() is not None
+
+    def sent(self, method: str, name: str, session_id: str, *, linked: bool, drawn: bool = False) -> OtelSpan | None:
+        """See ``Tracing``."""
+        parent = self._recorded_here() or NEW if drawn else self._parent_here()
         if parent is None:
             return None
         is_agent = method == "ExecuteAgent"
@@ -118,12 +125,11 @@ class OtelTracing:
     def follows(self, context: Any) -> bool:
         """See ``Tracing`` and ``Tracer``."""
         sent = context.trace
+        if sent is None and getattr(context.peer, "peer_samples", False):
+            return False
         if sent is UNSAMPLED or sent is _DRAWN:
             return sent is _DRAWN
-        if sent is None:
-            is_taken = not getattr(context.peer, "peer_samples", False) and self._sampling.draws()
-        else:
-            is_taken = self._sampling.takes(sent)
+        is_taken = self._sampling.draws() if sent is None else self._sampling.takes(sent)
         if not is_taken:
             context.trace = UNSAMPLED
         elif sent is None:
