@@ -126,7 +126,7 @@ async def _serve_collector() -> None:
     async def take(_: bytes, __: Any) -> bytes:
         return b""
 
-    handlers = {"Export": grpc.unary_unary_rpc_method_handler(take)}
+    handlers: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(take)}
     server = grpc.aio.server()
     for service in ("trace.v1.TraceService", "metrics.v1.MetricsService"):
         name = f"opentelemetry.proto.collector.{service}"

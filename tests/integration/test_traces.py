@@ -1,6 +1,8 @@
 """One tree of spans over every edge, as a collector gets it."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -33,6 +35,7 @@ NOT_SAMPLED = f"00-{TRACE_ID}-{SPAN_ID}-00"
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
     # A process has one provider, which stays; each test has another.
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
@@ -265,3 +268,58 @@ async def test_a_run_of_an_agent_has_its_steps_its_models_and_its_tools(collecto
     assert first.find("execute_tool add").children[0].short == "adding"
     assert run.attributes["gen_ai.conversation.id"] == bridge.session_id
     assert run.attributes["gen_ai.usage.input_tokens"] > 0
+
+
+# ----------------------------------------------------------------------------------------------- metrics, on and off
+
+
+async def test_metrics_are_those_of_prometheus(collector: Collector, server: BridgeServer, worker: ToolWorker) -> None:
+    async with GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        await soon(bridge.call_tool("quiet"))
+        await collector.until(lambda own: _points(own, "tool_bridge_calls", tool="quiet", outcome="success") == [1])
+        assert _points(collector, "tool_bridge_sessions") == [1]
+        assert _points(collector, "tool_bridge_call_duration_seconds_count", tool="quiet") == [1]
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://{server.http_address}/metrics")).text
+    assert 'tool_bridge_calls_total{outcome="success",tool="quiet"} 1.0' in text
+
+
+def _points(collector: Collector, name: str, **labels: str) -> list[float]:
+    points = collector.metrics.get(name, [])
+    return [value for attributes, value in points if labels.items() <= attributes.items()]
+
+
+async def test_a_collector_that_is_not_there_holds_up_nothing_and_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    telemetry = Telemetry(with_metrics=False)
+    try:
+        async with BridgeServer(tools=ALL) as server, GRPCToolBridge(server.address) as bridge:
+            await bridge.initialize()
+            await soon(bridge.call_tool("quiet"))
+            await until(lambda: "do not reach the collector" in caplog.text, "for the log to say so")
+            await soon(bridge.call_tool("quiet"))
+    finally:
+        telemetry.stop(0.1)
+    told = [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+    assert [record.name for record in told] == ["grpc_tool_bridge.telemetry.exporting"]
+
+
+def test_nothing_is_imported_where_nobody_traces() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from grpc_tool_bridge import BridgeServer, GRPCToolBridge\n"
+        "async def main():\n"
+        "    async with BridgeServer() as server, GRPCToolBridge(server.address) as bridge:\n"
+        "        await bridge.initialize()\n"
+        "        assert server.hub.admission.tracer is None\n"
+        "asyncio.run(main())\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -4,7 +4,7 @@ A process that traces sets ``process.tracing``, and whatever makes or runs calls
 records the spans.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
@@ -145,14 +145,21 @@ class Tracing(Protocol):
         """Makes the span of a request that came current, so that what is called within is its child."""
 
 
+# Reads the metrics of a hub: families as of ``prometheus_client``.
+ReadMetrics = Callable[[], Coroutine[Any, Any, Iterable[Any]]]
+
+
 class _Process:
     """What is known of this process.
 
     Attributes:
         tracing: Makes its spans; None: it does not trace.
+        export_metrics: Exports the metrics of a hub: takes what reads them in the running event loop, and returns what
+            ends that; None: metrics are not exported.
     """
 
     tracing: Tracing | None = None
+    export_metrics: Callable[[ReadMetrics], Callable[[], None]] | None = None
 
 
 process = _Process()

@@ -117,17 +117,20 @@ class ToldMetricExporter(MetricExporter):
 
     Args:
         exporter: The other one.
+        exported: Called after each try.
     """
 
-    def __init__(self, exporter: MetricExporter) -> None:
+    def __init__(self, exporter: MetricExporter, exported: Callable[[], None]) -> None:
         super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)  # noqa: SLF001 - as its reader
         self._exporter = exporter
+        self._exported = exported
         self._told = Told("metrics")
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
         """See ``MetricExporter``."""
         result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
         self._told.note(ok=result is MetricExportResult.SUCCESS)
+        self._exported()
         return result
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -1,5 +1,6 @@
 """The traces and metrics of a process, from start to stop."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
@@ -7,6 +8,8 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -14,9 +17,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from grpc_tool_bridge.errors import ConflictError
-from grpc_tool_bridge.rpc.tracing import process
+from grpc_tool_bridge.rpc.tracing import ReadMetrics, process
 from grpc_tool_bridge.telemetry.conventions import SCHEMA_URL
-from grpc_tool_bridge.telemetry.exporting import ToldSpanExporter, make_exporter
+from grpc_tool_bridge.telemetry.exporting import ToldMetricExporter, ToldSpanExporter, make_exporter
+from grpc_tool_bridge.telemetry.metrics import HubMetrics
 from grpc_tool_bridge.telemetry.recorded import RecordedSpan, RecordingTracer, SdkTracer, Starter
 from grpc_tool_bridge.telemetry.sampling import DrawnSampler, Sampling
 from grpc_tool_bridge.telemetry.tracing import OtelTracing
@@ -62,6 +66,7 @@ class Telemetry:
         provider: Makes and exports the spans; None: one that the standard variables configure.
         exporter: Exports the spans of that one; None: the variables say which.
         delay: Milliseconds that spans wait for others before they are exported; None: OTEL_BSP_SCHEDULE_DELAY.
+        with_metrics: Whether metrics of hubs are exported, too.
 
     Raises:
         ConflictError: There is one already.
@@ -75,6 +80,7 @@ class Telemetry:
         provider: trace.TracerProvider | None = None,
         exporter: SpanExporter | None = None,
         delay: int | None = None,
+        with_metrics: bool = True,
     ) -> None:
         if process.tracing is not None:
             raise ConflictError("telemetry was started in this process already; stop that first")
@@ -98,7 +104,34 @@ class Telemetry:
         else:
             starter = SdkTracer(provider.get_tracer(NAME, release, SCHEMA_URL))
         self._stops: list[Callable[[], Any]] = []
+        self._hubs: list[HubMetrics] = []
+        self._meters = self._meter_provider() if self._own is not None and with_metrics else None
         self.tracing = process.tracing = OtelTracing(starter, self._sampling)
+
+    def _meter_provider(self) -> MeterProvider | None:
+        exporter = make_exporter("metrics")
+        if exporter is None:
+            return None
+        told = ToldMetricExporter(exporter, self._after_export)
+        provider = MeterProvider([PeriodicExportingMetricReader(told)], self._resource, shutdown_on_exit=False)
+        self._stops.append(provider.shutdown)
+        process.export_metrics = self._export
+        return provider
+
+    def _export(self, read: ReadMetrics) -> Callable[[], None]:
+        assert self._meters is not None  # noqa: S101 - or this is not called
+        meter = self._meters.get_meter(NAME, version("grpc-tool-bridge"), SCHEMA_URL)
+        hub = HubMetrics(meter, read, asyncio.get_running_loop())
+        self._hubs.append(hub)
+        # Its instruments are known once it was read, which the thread of the exporter does.
+        first = threading.Thread(target=self._after_export, daemon=True, name="telemetry-metrics")
+        first.start()
+        return lambda: self._hubs.remove(hub)
+
+    def _after_export(self) -> None:
+        for hub in list(self._hubs):
+            hub.refresh()
+            hub.make_instruments()
 
     def begin_unsampled(self) -> None:
         """Makes spans of users' own code in this task, and in all that it starts, be part of calls or not recorded.
@@ -111,7 +144,7 @@ class Telemetry:
 
     def stop(self, seconds: float = FLUSH_SECONDS) -> None:
         """Exports what waits, for at most ``seconds``, and ends."""
-        process.tracing = None
+        process.tracing = process.export_metrics = None
         stops = [*self._stops, *([] if self._own is None else [self._own.shutdown])]
         ending = threading.Thread(target=lambda: [stop() for stop in stops], daemon=True, name="telemetry-stop")
         ending.start()

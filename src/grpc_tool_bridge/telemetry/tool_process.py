@@ -13,6 +13,6 @@ _log = logging.getLogger(__name__)
 def start() -> None:
     """Begins to trace, as the standard variables say."""
     try:
-        Telemetry(delay=_DELAY_MILLISECONDS)
+        Telemetry(delay=_DELAY_MILLISECONDS, with_metrics=False)
     except Exception as error:  # noqa: BLE001 - the tool runs without
         _log.warning("a process for tools cannot trace: %s", error)
