@@ -42,6 +42,7 @@ class HubMetrics:
         self._made: set[str] = set()
         self._points: dict[str, list[Observation]] = {}
         self._read_at = -_FRESH_SECONDS
+        self._ended = False
 
     def make_instruments(self) -> None:
         """Makes the instruments of what was read since; not to be called while metrics are collected."""
@@ -56,16 +57,27 @@ class HubMetrics:
     def refresh(self) -> None:
         """Reads the metrics, unless that was just done; from any thread but the hub's."""
         with self._lock:
-            if time.monotonic() - self._read_at < _FRESH_SECONDS:
+            if self._ended or time.monotonic() - self._read_at < _FRESH_SECONDS:
+                return
+            self._read_at = time.monotonic()
+            reading = self._read()
+            try:
+                answer = asyncio.run_coroutine_threadsafe(reading, self._loop)
+            except RuntimeError:
+                # The event loop has ended.
+                reading.close()
                 return
             try:
-                families = asyncio.run_coroutine_threadsafe(self._read(), self._loop).result(READ_SECONDS)
-            except Exception as error:  # noqa: BLE001 - the hub is busy, or has ended
+                families = answer.result(READ_SECONDS)
+            except Exception as error:  # noqa: BLE001 - the hub is busy, or its gateway fails
+                answer.cancel()
                 _log.debug("the metrics of the hub cannot be read: %s", error)
                 return
-            finally:
-                self._read_at = time.monotonic()
             self.take(families)
+
+    def end(self) -> None:
+        """Reads no more: the hub ends; what was read last is exported once more."""
+        self._ended = True
 
     def take(self, families: Iterable[Any]) -> None:
         """Takes what was read."""

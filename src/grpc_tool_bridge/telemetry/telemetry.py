@@ -126,7 +126,7 @@ class Telemetry:
         # Its instruments are known once it was read, which the thread of the exporter does.
         first = threading.Thread(target=self._after_export, daemon=True, name="telemetry-metrics")
         first.start()
-        return lambda: self._hubs.remove(hub)
+        return hub.end
 
     def _after_export(self) -> None:
         for hub in list(self._hubs):

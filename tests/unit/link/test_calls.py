@@ -23,7 +23,7 @@ from support.waiting import soon
 
 
 def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> WorkerCall:
-    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth, asker=None)
+    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth, asker=None, trace=None)
     return WorkerCall(cast("HubCall", owner), streaming=streaming)
 
 
@@ -145,7 +145,7 @@ async def test_what_was_answered_is_lost_no_more() -> None:
 
 @pytest.mark.parametrize(("said", "began"), [(NOT_BEGUN, False), (MAY_HAVE_BEGUN, True), ("rubbish", True)])
 async def test_a_worker_that_another_hub_has_lost_is_lost(said: str, began: bool) -> None:
-    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=0, asker=None)
+    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=0, asker=None, trace=None)
     error = ErrorInfo(type="WorkerUnavailable", message="it is gone", details={LOST_DETAIL: said})
     status = LinkStatus(code=14, message="it is gone", error=error)
     remote = WorkerCall(cast("HubCall", owner), streaming=False, at_peer=True)
@@ -164,7 +164,7 @@ async def test_a_worker_that_another_hub_has_lost_is_lost(said: str, began: bool
 @pytest.mark.parametrize("asks", [False, True])
 def test_only_another_hub_is_told_of_the_call_above(asks: bool) -> None:
     asker = SimpleNamespace(can_ask=True) if asks else None
-    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=2, asker=asker)
+    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=2, asker=asker, trace=None)
     at_worker = WorkerCall(cast("HubCall", owner), streaming=False, above=7)
     at_peer = WorkerCall(cast("HubCall", owner), streaming=False, above=7, at_peer=True)
     assert b"tool-bridge-above" not in at_worker.prefix
