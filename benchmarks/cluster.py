@@ -23,6 +23,7 @@ from benchmarks.resources import SESSIONS, for_each, open_session
 from benchmarks.timing import TURNS, Plan, Sample, in_rounds, ratios
 from benchmarks.work import WrongAnswerError, pairs
 from grpc_tool_bridge import GRPCToolBridge, ToolBridge, ToolBridgeError
+from grpc_tool_bridge.testing import ToxicProxy
 
 WRITERS = 100
 # The longest that a client goes without an answer: an election takes some seconds.
@@ -207,6 +208,38 @@ async def failover(plan: Plan) -> dict[str, Sample]:
     p99 = seconds[math.ceil(0.99 * len(seconds)) - 1]
     details = {"median, s": statistics.median(seconds), "kills": float(len(seconds))}
     return {"cluster-failover": Sample([p99], details)}
+
+
+async def partition(plan: Plan) -> dict[str, Sample]:
+    """Seconds until a client goes on whose network to its hub drops everything without a word; p99."""
+    seconds: list[float] = []
+    async with (
+        three_nodes() as nodes,
+        _hubs(nodes, 2, cluster="partition") as hubs,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        wires = [stack.enter_context(ToxicProxy(hub.address)) for hub in hubs]
+        addresses = ",".join(wire.address for wire in wires)
+        bridge = await stack.enter_async_context(GRPCToolBridge(addresses, keep_session=True))
+        await bridge.initialize("partition")
+        numbers = itertools.count()
+        for _ in range(plan.amount(10, 4)):
+            before = [wire.bytes_to_hub for wire in wires]
+            for _ in range(10):
+                await _set_until_stored(bridge, next(numbers))
+            used = max(wires, key=lambda wire: wire.bytes_to_hub - before[wires.index(wire)])
+            used.stall()
+            begun = time.perf_counter()
+            last = next(numbers)
+            await _set_until_stored(bridge, last)
+            seconds.append(time.perf_counter() - begun)
+            _check(await bridge.session_context.get_variable("name"), last)
+            used.cut()
+            used.restore()
+    seconds.sort()
+    p99 = seconds[math.ceil(0.99 * len(seconds)) - 1]
+    details = {"median, s": statistics.median(seconds), "partitions": float(len(seconds))}
+    return {"cluster-partition": Sample([p99], details)}
 
 
 async def leader(plan: Plan) -> dict[str, Sample]:

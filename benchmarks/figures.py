@@ -218,6 +218,8 @@ FIGURES = (
         "cluster-work", "processor time of a call, two hubs with a worker each / one hub with both", "cluster:work", 1.1
     ),
     Figure("cluster-failover", "p99 until a client goes on whose hub was killed", "cluster:failover", 2, 1.5, unit="s"),
+    # The keep-alive of a client with several addresses is 8 s.
+    Figure("cluster-partition", "p99 until a client goes on whose network fails", "cluster:partition", 10, unit="s"),
     Figure("cluster-leader", "without a write after the stream's leader was killed", "cluster:leader", unit="s"),
     Figure("cluster-idle-cpu", "processor time of an idle hub of three", "cluster:idle", 2, 1, unit="%"),
     Figure("cluster-memory", "a hub's memory per idle session in NATS", "cluster:memory", 4, 2, unit="KiB"),

@@ -21,7 +21,7 @@ from grpc_tool_bridge.core.session_ages import Age, SessionAges
 from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.tool_scopes import ScopeBounds, ToolScope, register_in
-from grpc_tool_bridge.core.variable import Variable, type_name
+from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.core.variables import Variables, session_budget
 from grpc_tool_bridge.core.writes import STORED
 from grpc_tool_bridge.errors import (
@@ -504,24 +504,10 @@ class SessionStore:
         create: bool = True,
         expected_revision: int | None = None,
     ) -> Variable:
-        """Sets a variable to a copy of an encoded value: a part of a message would keep the whole message alive.
-
-        ``kind`` is its type if ``metadata`` has none; empty: as the encoding says. Other arguments and errors as for
-        ``Variables.set``; it returns when the variable is stored.
-        """
-        url = value.type_url
-        copy = any_pb2.Any(type_url=url, value=value.value)
-        variables = self.variables(session_id)
-        if variables.in_the_way(name, create, expected_revision) is not None:
-            variables = await self._changeable(session_id, name, create, expected_revision)
-        variable = variables.set(
-            name,
-            copy,
-            size=copy.ByteSize(),
-            type_name=kind or type_name(url),
-            metadata=metadata,
-            create=create,
-            expected_revision=expected_revision,
+        """Sets a variable; arguments and errors as for ``Variables.set_encoded``. It returns when that is stored."""
+        variables = await self._changeable(session_id, name, create, expected_revision)
+        variable = variables.set_encoded(
+            name, value, kind=kind, metadata=metadata, create=create, expected_revision=expected_revision
         )
         if self.durable is not None:
             await variables.last_write

@@ -6,13 +6,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from google.protobuf import any_pb2
+
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.turns import Turns
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.revisions import Revisions
-from grpc_tool_bridge.core.variable import Change, Variable, WantedTag, wanted_tag
+from grpc_tool_bridge.core.variable import Change, Variable, WantedTag, type_name, wanted_tag
 from grpc_tool_bridge.core.variable_history import VariableHistory
 from grpc_tool_bridge.core.writes import STORED, Write
 from grpc_tool_bridge.errors import (
@@ -184,6 +186,34 @@ class Variables:
             )
             self._follow(name, variable.revision, variable, write)
         return variable
+
+    def set_encoded(
+        self,
+        name: str,
+        value: any_pb2.Any,
+        *,
+        kind: str = "",
+        metadata: VariableMetadata | None = None,
+        create: bool = True,
+        expected_revision: int | None = None,
+    ) -> Variable:
+        """Sets the variable to a copy of an encoded value: a part of a message would keep the whole message alive.
+
+        ``kind`` is its type if ``metadata`` has none; empty: as the encoding says. Other arguments and errors as for
+        ``set``.
+        """
+        url = value.type_url
+        copy = any_pb2.Any()
+        copy.type_url, copy.value = url, value.value
+        return self.set(
+            name,
+            copy,
+            size=copy.ByteSize(),
+            type_name=kind or type_name(url),
+            metadata=metadata,
+            create=create,
+            expected_revision=expected_revision,
+        )
 
     def _follow(self, name: str, revision: int, becomes: Variable | None, write: Write) -> None:
         """Has further changes of a variable build on one that is on its way; one that was refused at once is not."""

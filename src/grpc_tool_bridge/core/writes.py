@@ -14,18 +14,19 @@ class Write:
     """One change on its way into a durable store. Awaiting it waits until it is stored.
 
     Args:
-        settled: Called once, before any who await it continue; None: nobody is told.
+        settled: Called once, before any who wait for it are told; None: nobody is told.
 
     Raises (when it is awaited):
         ToolBridgeError: It could not be stored.
     """
 
-    __slots__ = ("_settled", "_waiters", "error", "is_settled")
+    __slots__ = ("_listeners", "_settled", "_waiters", "error", "is_settled")
 
     def __init__(self, settled: Settled | None = None) -> None:
         self._settled = settled
-        # Most writes have one who awaits them, or none.
+        # Most writes have one who waits for them, or none.
         self._waiters: list[asyncio.Future[None]] | None = None
+        self._listeners: list[Settled] | None = None
         self.is_settled = False
         self.error: ToolBridgeError | None = None
 
@@ -36,11 +37,25 @@ class Write:
         self.is_settled, self.error = True, error
         if self._settled is not None:
             self._settled(error)
-        if self._waiters is None:
-            return
-        for waiter in self._waiters:
-            if not waiter.done():
-                _end(waiter, error)
+        if self._waiters is not None:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    _end(waiter, error)
+        if self._listeners is not None:
+            for listener in self._listeners:
+                listener(error)
+
+    def tell(self, listener: Settled) -> None:
+        """Has ``listener`` called after ``settled``, at once if that was.
+
+        It must begin nothing: other changes that came with this one may not have been settled yet.
+        """
+        if self.is_settled:
+            listener(self.error)
+        elif self._listeners is None:
+            self._listeners = [listener]
+        else:
+            self._listeners.append(listener)
 
     def __await__(self) -> Generator[Any, None, None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -93,12 +93,13 @@ class Intake:
         link, on_event, policy = self._link, self.on_event, self._policy
         size = max(SLICE_EVENTS, len(link.calls) // SLICE_PART)
         events = link.receive(frame)
-        several = len(events) > 1
+        # After the last one, the others get their turn anyway.
+        last = len(events)
         policy.begin_reading()
         try:
             for number, event in enumerate(events, start=1):
                 on_event(event)
-                if several and (not number % size or perf_counter() >= self._ends_at):
+                if number < last and (not number % size or perf_counter() >= self._ends_at):
                     policy.end_reading()
                     self._flush()
                     try:

@@ -8,6 +8,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, Protocol
 
+from grpc_tool_bridge.aio.deferred import Deferred
 from grpc_tool_bridge.aio.eager import Done, EagerTasks
 from grpc_tool_bridge.aio.timeouts import ExpiredError, within
 from grpc_tool_bridge.config import REQUEST_TIMEOUT
@@ -318,17 +319,22 @@ class CallServer:
         """Begins any call."""
         if len(call.payload) > YIELD_BYTES and self._link.is_budgeted and not call.begun and not self._has_room(call):
             return
+        if served is None:
+            self._fail(call, UnimplementedError(f"{self._who} does not offer {call.method[:100]}"))
+            return
         try:
-            if served is None:
-                raise UnimplementedError(f"{self._who} does not offer {call.method[:100]}")
             if len(call.payload) > YIELD_BYTES and not served.streams:
                 work = _in_turns(call, served, self._owner)
                 call.task = self._tasks.start(work, partial(self._answered, call, served))
                 return
             done = partial(self._answered, call, served)
             request, work = served.open(call, self._owner, done)
-        except ToolBridgeError as error:
+        except Exception as error:  # noqa: BLE001 - what begins at once may have a fault, too
             self._fail(call, error)
+            return
+        if isinstance(work, Deferred):
+            call.task = work
+            work.on_end(done if work.is_over else partial(self._settled, call, served))
             return
         if served.streams:
             write_timeout = self._write_timeout
@@ -342,6 +348,19 @@ class CallServer:
 
     def _answered(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
         """Sends the answer of a unary call."""
+        self._answer(call, served, response, error)
+        if len(self._link.incoming) > self._streams:
+            self._owner.schedule_flush()
+        else:
+            # The only open call: there is nothing to send its answer together with.
+            self._owner.flush()
+
+    def _settled(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
+        """Sends the answer of a unary call later: it is one of several that are told, and none may begin meanwhile."""
+        self._answer(call, served, response, error)
+        self._owner.schedule_flush()
+
+    def _answer(self, call: IncomingCall, served: ServedMethod, response: Any, error: BaseException | None) -> None:
         if call.asker is not None:
             call.ask_nothing_more()
         if error is None:
@@ -355,11 +374,6 @@ class CallServer:
                 self._fail(call, refusal)
         else:
             self._fail(call, error)
-        if len(self._link.incoming) > self._streams:
-            self._owner.schedule_flush()
-        else:
-            # The only open call: there is nothing to send its answer together with.
-            self._owner.flush()
 
     async def _stream(self, call: IncomingCall, messages: Any, write_timeout: float) -> None:
         link, owner = self._link, self._owner

@@ -1,5 +1,6 @@
 """The methods of the service for the variables of sessions."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from grpc_tool_bridge.core.variable_methods import VariableMethods
 from grpc_tool_bridge.errors import ResourceExhaustedError, SessionNotFoundError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.values.serialization import deserialize_value, serialize_value
-from support.waiting import soon
+from support.held_store import HeldStore
+from support.waiting import soon, turns
 
 
 class Stage:
@@ -73,6 +75,76 @@ async def test_what_is_wrong_is_in_the_answer_of_a_change(stage: Stage) -> None:
     assert other.error.type == "SessionNotFound"
     await stage.set("x")
     assert (await stage.set("x", expected_revision=0)).error.details["revision"] == "1"
+
+
+class TestDurable:
+    @pytest.fixture
+    async def held(self, stage: Stage) -> HeldStore:
+        stage.store.durable = HeldStore()
+        return stage.store.durable
+
+    def _begin(self, stage: Stage, name: str = "x", **fields: Any) -> Any:
+        request = pb.SetVariableRequest(
+            session_id="s", variable_name=name, value=serialize_value(1), create_if_missing=True, **fields
+        )
+        return stage.methods.set(request)
+
+    async def test_a_change_begins_at_once_and_is_answered_when_it_is_stored(
+        self, stage: Stage, held: HeldStore
+    ) -> None:
+        answer, told = self._begin(stage), list[Any]()
+        answer.on_end(lambda status, error: told.append((status.success, status.message, error)))
+        assert (len(held.held), answer.is_over, told) == (1, False, [])
+        held.store()
+        revision = stage.store.variables("s").get("x").revision
+        assert (answer.is_over, told) == (True, [(True, str(revision), None)])
+        awaited = asyncio.ensure_future(stage.set("y"))
+        await turns()
+        assert not awaited.done()
+        held.store()
+        assert (await soon(awaited)).success
+        assert (await self._stored(stage, held)).success
+
+    async def _stored(self, stage: Stage, held: HeldStore) -> pb.StatusResponse:
+        """Returns the answer of who awaits a change that is stored already."""
+        answer = self._begin(stage)
+        held.store()
+        status: pb.StatusResponse = await answer
+        return status
+
+    async def test_a_change_that_cannot_be_stored_fails_whoever_waits_for_it(
+        self, stage: Stage, held: HeldStore
+    ) -> None:
+        answer, told = self._begin(stage), list[Any]()
+        answer.on_end(lambda status, error: told.append((status.success, status.message, error)))
+        awaited = asyncio.ensure_future(stage.set("y"))
+        await turns()
+        held.fail()
+        assert told == [(False, "nothing was changed: the disk is gone", None)]
+        assert (await soon(awaited)).message == "nothing was changed: the disk is gone"
+
+    async def test_who_cancels_or_leaves_is_told_nothing_more_and_the_change_is_stored(
+        self, stage: Stage, held: HeldStore
+    ) -> None:
+        cancelled, left, told = self._begin(stage), self._begin(stage, "y"), list[Any]()
+        for answer in (cancelled, left):
+            answer.on_end(lambda status, error: told.append((status, type(error))))
+        cancelled.cancel()
+        cancelled.cancel()
+        left.close()
+        held.store()
+        assert told == [(None, asyncio.CancelledError)]
+        assert len(stage.store.variables("s")) == 2
+
+    async def test_a_change_that_one_on_its_way_refuses_waits_for_it(self, stage: Stage, held: HeldStore) -> None:
+        self._begin(stage)
+        waiting = asyncio.ensure_future(self._begin(stage, expected_revision=0))
+        await turns()
+        assert len(held.held) == 1
+        held.fail()
+        await turns()
+        held.store()
+        assert (await soon(waiting)).success
 
 
 async def test_what_is_too_large_is_refused() -> None:

@@ -48,6 +48,17 @@ async def test_it_is_told_before_those_who_wait_and_once() -> None:
     assert write.error is None
 
 
+@pytest.mark.parametrize("error", [None, StoreError("the disk is gone")])
+async def test_those_who_are_told_are_so_in_order_and_later_ones_at_once(error: ToolBridgeError | None) -> None:
+    order: list[object] = []
+    write = Write(lambda error: order.append(("first", error)))
+    for name in ("second", "third"):
+        write.tell(lambda error, name=name: order.append((name, error)))  # type: ignore[misc]
+    write.settle(error)
+    write.tell(lambda error: order.append(("late", error)))
+    assert order == [("first", error), ("second", error), ("third", error), ("late", error)]
+
+
 async def test_one_who_leaves_does_not_keep_the_others_from_going_on() -> None:
     write = Write()
     leaving, staying = (asyncio.ensure_future(_awaited(write)) for _ in range(2))

@@ -87,8 +87,14 @@ def test_a_frame_of_very_many_envelopes_is_read_in_parts() -> None:
     desk = Desk()
     work = desk.intake.process([pongs(range(MANY_ENVELOPES + 1))])
     slices = sum(1 for _ in work)
-    assert slices == MANY_ENVELOPES // SLICE_EVENTS + 2
+    assert slices == MANY_ENVELOPES // SLICE_EVENTS + 1
     assert desk.pongs == list(range(MANY_ENVELOPES + 1))
+
+
+def test_a_frame_that_ends_with_a_slice_is_not_interrupted() -> None:
+    desk = Desk()
+    assert not list(desk.intake.process([pongs(range(SLICE_EVENTS))]))
+    assert desk.pongs == list(range(SLICE_EVENTS))
 
 
 def test_many_frames_that_take_long_give_others_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,15 @@ import asyncio
 import gc
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import any_pb2
 
+from grpc_tool_bridge.aio.deferred import Deferred
+from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError
 from grpc_tool_bridge.link.asks import LinkAsker
 from grpc_tool_bridge.link.envelopes import call_prefix
@@ -121,6 +124,57 @@ class Trying(Relaying):
         finally:
             self.running -= 1
         return b"usual"
+
+
+class Later(Deferred[Any]):
+    """An answer that comes when it is given."""
+
+    def __init__(self) -> None:
+        self.given: Any = None
+        self.done: Done | None = None
+        self.is_closed = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.given is not None
+
+    def on_end(self, done: Done) -> None:
+        self.done = done
+        if self.given is not None:
+            done(self.given, None)
+
+    def give(self, answer: Any) -> None:
+        self.given = answer
+        if self.done is not None:
+            self.done(answer, None)
+
+    def cancel(self) -> None:
+        assert self.done is not None
+        self.done(None, asyncio.CancelledError())
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from asyncio.sleep(0).__await__()
+        return self.given
+
+
+class Deferring(Served):
+    """Answers some calls later, without a task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.later: list[Later] = []
+        self.answer: Any = None
+
+    def set_session_variable(self, request: pb.SetVariableRequest) -> Later:
+        if request.variable_name == "wrong":
+            raise RuntimeError("a fault")
+        self.later.append(Later())
+        if self.answer is not None:
+            self.later[-1].give(self.answer)
+        return self.later[-1]
 
 
 class Desk:
@@ -308,6 +362,61 @@ class TestUsualCalls:
         desk.call("Heartbeat", pb.HeartbeatRequest())
         assert pb.HeartbeatResponse.FromString(await desk.replies()).session_valid
         assert not trying.tried
+
+
+class TestDeferredAnswers:
+    @pytest.fixture
+    def deferring(self) -> Deferring:
+        return Deferring()
+
+    @pytest.fixture
+    async def desk(self, deferring: Deferring) -> AsyncIterator[Desk]:
+        desk = Desk(deferring)
+        yield desk
+        await soon(desk.server.aclose())
+
+    def _set(self, desk: Desk, name: str = "x", size: int = 0) -> OutgoingCall:
+        value = any_pb2.Any(value=b"v" * size)
+        return desk.call("SetSessionVariable", pb.SetVariableRequest(variable_name=name, value=value))
+
+    async def test_one_is_sent_when_it_is_given_without_a_task(self, desk: Desk, deferring: Deferring) -> None:
+        before = asyncio.all_tasks()
+        self._set(desk)
+        assert asyncio.all_tasks() == before
+        assert not desk.link.incoming[1].answered
+        deferring.later.pop().give(pb.StatusResponse(message="5"))
+        assert pb.StatusResponse.FromString(await desk.replies()).message == "5"
+
+    async def test_one_that_is_there_at_once_is_sent_at_once(self, desk: Desk, deferring: Deferring) -> None:
+        deferring.answer = pb.StatusResponse(message="6")
+        self._set(desk)
+        assert pb.StatusResponse.FromString(await desk.replies()).message == "6"
+
+    async def test_it_is_never_sent_while_others_are_told(self, desk: Desk, deferring: Deferring) -> None:
+        self._set(desk)
+        scheduled: list[bool] = []
+        desk.schedule_flush = lambda: scheduled.append(True)  # type: ignore[method-assign]
+        desk.flush = lambda: pytest.fail("what flushes may begin another call")  # type: ignore[method-assign]
+        deferring.later.pop().give(pb.StatusResponse())
+        assert scheduled == [True]
+
+    async def test_the_peer_can_cancel_the_call(self, desk: Desk, deferring: Deferring) -> None:
+        desk.cancel(self._set(desk))
+        assert not desk.link.incoming
+        deferring.later.pop().give(pb.StatusResponse())
+        assert not any(isinstance(event, Replied | Ended) for event in desk.answers)
+
+    async def test_a_fault_at_the_beginning_ends_the_call_alone(self, desk: Desk) -> None:
+        self._set(desk, "wrong")
+        assert (await desk.ended()).code == code("INTERNAL")
+        desk.call("Heartbeat", b"")
+        await desk.replies()
+
+    async def test_that_to_a_large_request_is_awaited(self, desk: Desk, deferring: Deferring) -> None:
+        deferring.answer = pb.StatusResponse(message="7")
+        self._set(desk, size=YIELD_BYTES)
+        assert pb.StatusResponse.FromString(await desk.replies()).message == "7"
+        assert deferring.later.pop().is_closed
 
 
 @pytest.mark.parametrize("method", ["Heartbeat", "ExecuteTool", "StreamTool"])

@@ -22,7 +22,8 @@ defmodule ToolBridge.Client do
 
   ## Options of `start_link/1`
 
-    * `:address` - the hub, `host:port` or `[ipv6]:port`
+    * `:address` - the hub, `host:port` or `[ipv6]:port`; several hubs of a cluster as `"a:50051,b:50051"`: the next one is
+      used when a hub is gone
     * `:session_id` - the session to create or to attach to; default: the hub generates one
     * `:session_metadata` - a map of texts, kept with a new session
     * `:session_config` - of a new session: `max_concurrent_tools`, `default_timeout_ms`, `enable_caching`

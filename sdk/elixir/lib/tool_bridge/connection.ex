@@ -11,12 +11,11 @@ defmodule ToolBridge.Connection do
 
   import ToolBridge.Connection.State, only: [now: 0]
 
-  alias ToolBridge.Connection.{Answering, Children, HTTP2, Incoming, Outgoing, Pace, Requests, State}
+  alias ToolBridge.Connection.{Answering, Children, HTTP2, Incoming, Outgoing, Pace, Places, Requests, State}
   alias ToolBridge.Error
   alias ToolBridge.Link.{Outbox, Protocol}
   alias ToolBridge.Proto.{Answer, Ask, LinkHello, LinkStatus}
 
-  @greeting_timeout 20_000
   # After a link that lasted so long, the back-off starts from the beginning.
   @stable 5_000
   @first_wait 100
@@ -26,7 +25,6 @@ defmodule ToolBridge.Connection do
   # For each step of the handshake, and for all.
   @step_timeout 30_000
   @handshake_timeout 60_000
-  @ping_interval 10_000
   @max_pings 3
   # After so many messages what waits is sent, even if others are there: both ends work concurrently.
   @max_messages 64
@@ -59,8 +57,8 @@ defmodule ToolBridge.Connection do
   which answers questions of tools.
   """
   def start_link(opts) do
-    with {:ok, endpoint} <- HTTP2.endpoint(Keyword.fetch!(opts, :address), opts) do
-      GenServer.start_link(__MODULE__, {endpoint, opts}, Keyword.take(opts, [:name]))
+    with {:ok, places} <- Places.parse(Keyword.fetch!(opts, :address), opts) do
+      GenServer.start_link(__MODULE__, {places, opts}, Keyword.take(opts, [:name]))
     end
   end
 
@@ -90,12 +88,11 @@ defmodule ToolBridge.Connection do
   # -------------------------------------------------------------------------------------------------- callbacks
 
   @impl true
-  def init({endpoint, opts}) do
+  def init({places, opts}) do
     Process.flag(:trap_exit, true)
 
     state = %State{
-      endpoint: endpoint,
-      where: Keyword.fetch!(opts, :address),
+      places: places,
       handshake: Keyword.get(opts, :handshake, fn _, _ -> [] end),
       handler: Keyword.get(opts, :handler),
       on_ask: opts[:on_ask],
@@ -194,7 +191,7 @@ defmodule ToolBridge.Connection do
   def handle_info(:dial, state), do: noreply(state)
 
   def handle_info({:greeting, gun}, %{http: %{gun: gun}, phase: phase} = state) when phase in [:dialling, :greeting] do
-    noreply(ended(state, Error.connection("the hub said nothing for #{div(@greeting_timeout, 1000)} s")))
+    noreply(ended(state, Error.connection("the hub said nothing for #{div(Places.greeting(state.places), 1000)} s")))
   end
 
   def handle_info({:greeting, _}, state), do: noreply(state)
@@ -222,7 +219,8 @@ defmodule ToolBridge.Connection do
         noreply(state)
 
       :up ->
-        http = HTTP2.open(state.http, state.endpoint)
+        {_, endpoint} = Places.current(state.places)
+        http = HTTP2.open(state.http, endpoint)
         noreply(flush(%{state | http: http, phase: :greeting}))
 
       {:status, http} ->
@@ -288,9 +286,11 @@ defmodule ToolBridge.Connection do
   # ---------------------------------------------------------------------------------------------------- dialling
 
   defp dial(state) do
-    case HTTP2.dial(state.endpoint) do
+    {_, endpoint} = Places.current(state.places)
+
+    case HTTP2.dial(endpoint) do
       {:ok, http} ->
-        Process.send_after(self(), {:greeting, http.gun}, @greeting_timeout)
+        Process.send_after(self(), {:greeting, http.gun}, Places.greeting(state.places))
         link = Protocol.new(:dialer, state.hello)
         %{state | http: http, link: link, link_number: state.link_number + 1, phase: :dialling}
 
@@ -305,12 +305,13 @@ defmodule ToolBridge.Connection do
     lasted = state.since != nil and now() - state.since > @stable
     state = %{state | http: nil, since: nil, pings: 0, step: nil, steps: [], phase: :waiting}
     state = if lasted, do: %{state | wait: @first_wait}, else: state
-    state |> drop_link(error) |> failed(error)
+    state |> drop_link(error) |> failed(error, lasted)
   end
 
   defp drop_link(state, error) do
     unsent = MapSet.new(Protocol.unsent(state.link), &elem(&1, 0))
-    text = "the link to #{state.where} was lost: #{error.message}"
+    {address, _} = Places.current(state.places)
+    text = "the link to #{address} was lost: #{error.message}"
 
     # Those that were not sent go over the next link, before all that wait already.
     {again, lost} = Enum.split_with(Map.keys(state.link.calls), &MapSet.member?(unsent, &1))
@@ -321,20 +322,31 @@ defmodule ToolBridge.Connection do
     Incoming.drop_all(state, Error.connection(text))
   end
 
-  defp failed(%{draining: draining} = state, _) when draining != nil do
+  defp failed(state, error, served \\ false)
+
+  defp failed(%{draining: draining} = state, _, _) when draining != nil do
     send(self(), :stop)
     state
   end
 
-  defp failed(state, error) do
-    wait = round(state.wait * (0.5 + :rand.uniform() / 2))
+  defp failed(state, error, served) do
+    if state.failure == nil do
+      {address, _} = Places.current(state.places)
+      Logger.warning("tool_bridge: not connected to #{address}: #{error.message}; trying again")
+    end
 
-    if state.failure == nil,
-      do: Logger.warning("tool_bridge: not connected to #{state.where}: #{error.message}; trying again")
+    case Places.move_on(state.places, error, served) do
+      {:next, places} ->
+        send(self(), :dial)
+        Outgoing.schedule_sweep(%{state | places: places, phase: :waiting, failure: error})
 
-    Process.send_after(self(), :dial, wait)
-    state = %{state | phase: :waiting, wait: min(state.wait * 2, @last_wait), failure: error}
-    if Outgoing.permanent?(error), do: refuse(state, error), else: Outgoing.schedule_sweep(state)
+      {{:pause, error}, places} ->
+        wait = round(state.wait * (0.5 + :rand.uniform() / 2))
+        Process.send_after(self(), :dial, wait)
+        wait = min(state.wait * 2, @last_wait)
+        state = %{state | places: places, phase: :waiting, wait: wait, failure: error}
+        if Outgoing.permanent?(error), do: refuse(state, error), else: Outgoing.schedule_sweep(state)
+    end
   end
 
   # Dialling again helps only once somebody has changed something.
@@ -355,7 +367,12 @@ defmodule ToolBridge.Connection do
 
       {_, awaiting} ->
         why = if state.failure, do: ": #{state.failure.message}", else: ""
-        GenServer.reply(from, {:error, Error.connection("the hub at #{state.where} was not reached in time#{why}")})
+
+        GenServer.reply(
+          from,
+          {:error, Error.connection("the hub at #{state.places.name} was not reached in time#{why}")}
+        )
+
         %{state | awaiting: awaiting}
     end
   end
@@ -363,7 +380,7 @@ defmodule ToolBridge.Connection do
   # --------------------------------------------------------------------------------------------------- handshake
 
   defp greeted(state) do
-    Process.send_after(self(), {:ping, state.http.gun}, @ping_interval)
+    Process.send_after(self(), {:ping, state.http.gun}, Places.ping_interval(state.places))
     Process.send_after(self(), {:handshake, state.http.gun}, @handshake_timeout)
     steps = state.handshake.(state.info, not state.ready_before)
     next_step(%{state | phase: :handshake, steps: steps, since: now()})
@@ -375,7 +392,8 @@ defmodule ToolBridge.Connection do
       GenServer.reply(from, {:ok, state.info})
     end
 
-    if state.failure, do: Logger.info("tool_bridge: connected to #{state.where}")
+    {address, _} = Places.current(state.places)
+    if state.failure, do: Logger.info("tool_bridge: connected to #{address}")
     Outgoing.send_pending(%{state | phase: :ready, ready_before: true, failure: nil, step: nil, awaiting: []})
   end
 
@@ -448,10 +466,12 @@ defmodule ToolBridge.Connection do
   defp take({:drain, _}, state), do: state
 
   defp ping(%{http: %{gun: gun}, link: link} = state, gun) do
+    interval = Places.ping_interval(state.places)
+
     if state.pings >= @max_pings do
-      ended(state, Error.connection("the hub answered no ping for #{div(@ping_interval * @max_pings, 1000)} s"))
+      ended(state, Error.connection("the hub answered no ping for #{div(interval * @max_pings, 1000)} s"))
     else
-      Process.send_after(self(), {:ping, gun}, @ping_interval)
+      Process.send_after(self(), {:ping, gun}, interval)
       {_, link} = Protocol.ping(link)
       %{state | link: link, pings: state.pings + 1}
     end

@@ -18,7 +18,8 @@ defmodule ToolBridge.Worker do
 
   ## Options
 
-    * `:address` - the hub, `host:port` or `[ipv6]:port`
+    * `:address` - the hub, `host:port` or `[ipv6]:port`; several hubs of a cluster as `"a:50051,b:50051"`: the next one is
+      used when a hub is gone
     * `:tools` - modules that use `ToolBridge.Tools`, and tools made by `ToolBridge.Tool.new/3`
     * `:session_id` - only this session sees the tools; it is created if it does not exist. Default: every session.
     * `:worker_id` - a later worker with the same id replaces this one. Default: generated.

@@ -282,8 +282,8 @@ defmodule ToolBridge.ClientTest do
 
   # A client that is linked to nobody.
   defp connection_options do
-    {:ok, endpoint} = ToolBridge.Connection.HTTP2.endpoint(TestHub.address(), [])
-    {endpoint, [address: TestHub.address(), handshake: fn info, _ -> [ToolBridge.Session.step(info, [])] end]}
+    {:ok, places} = ToolBridge.Connection.Places.parse(TestHub.address(), [])
+    {places, [handshake: fn info, _ -> [ToolBridge.Session.step(info, [])] end]}
   end
 
   test "a call times out even if the hub does not answer" do

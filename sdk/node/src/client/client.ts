@@ -5,7 +5,8 @@ import { ASK_FEATURE } from "../link/protocol.js";
 import { isLost } from "../link/status.js";
 import type { Endpoint } from "../link/streams.js";
 import type { Logger } from "../logger.js";
-import { type ConnectionOptions, GrpcEndpoint } from "../transport/grpc.js";
+import { endpointAt } from "../transport/endpoints.js";
+import type { ConnectionOptions } from "../transport/grpc.js";
 import type { OnAsk } from "./answering.js";
 import { Caller } from "./caller.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
@@ -29,7 +30,8 @@ export interface ClientOptions extends ConnectionOptions {
 /**
  * Connects to a hub.
  *
- * @param address - `host:port`, `[ipv6]:port` or `unix:path`.
+ * @param address - `host:port`, `[ipv6]:port` or `unix:path`; several hubs of a cluster as `a:50051,b:50051`: the next
+ *   one is used when a hub is gone.
  * @returns A client. If its connection is lost, it reconnects with exponential back-off: calls in flight fail with
  *   UNAVAILABLE, later ones wait within their own time, and sessions are resumed.
  * @throws ToolCommunicationError if the hub cannot be reached; AccessError if it does not admit this client;
@@ -43,7 +45,7 @@ export interface ClientOptions extends ConnectionOptions {
  * ```
  */
 export async function connect(address: string, options: ClientOptions = {}): Promise<Client> {
-  const client = new Client(new GrpcEndpoint(address, options), options);
+  const client = new Client(endpointAt(address, options), options);
   try {
     await client.connected(options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS, options.signal);
   } catch (error) {
@@ -77,7 +79,7 @@ export class Client implements AsyncDisposable {
     this.#caller = new Caller(this.#dialer, "");
   }
 
-  /** The hub's address. */
+  /** The address of the hub, or of all of them. */
   get address(): string {
     return this.#dialer.where;
   }

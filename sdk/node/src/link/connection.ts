@@ -80,9 +80,10 @@ export class LinkConnection implements Carrier {
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
     });
+    const greetingMs = endpoint.greetingMs ?? GREETING_MS;
     this.#greetingTimer = setTimeout(() => {
-      this.abort(linkError("UNAVAILABLE", `the hub at ${this.where} said nothing for ${GREETING_MS / 1000} s`));
-    }, GREETING_MS);
+      this.abort(linkError("UNAVAILABLE", `the hub at ${this.where} said nothing for ${greetingMs / 1000} s`));
+    }, greetingMs);
     this.#stream = endpoint.dial({
       onFrame: (frame) => this.#receive(frame),
       onDrain: () => {

@@ -61,7 +61,7 @@ export class Dialer implements Carrier {
   #failure: ToolBridgeError | undefined;
 
   constructor(endpoint: Endpoint, options: DialerOptions) {
-    this.where = endpoint.where;
+    this.where = endpoint.name ?? endpoint.where;
     this.#endpoint = endpoint;
     this.#options = options;
   }
@@ -224,9 +224,17 @@ export class Dialer implements Carrier {
       this.#links.add(link);
       void link.ended.then((unsent) => this.#ended(link, unsent));
       const began = performance.now();
-      const error = await this.#takeUp(link);
+      const ended = await this.#takeUp(link);
       if (this.#closing.signal.aborted || this.#retiring) return;
-      if (performance.now() - began > STABLE_MS) backoff.reset();
+      const served = link.isAccepted && performance.now() - began > STABLE_MS;
+      if (served) backoff.reset();
+      const error = this.#endpoint.moveOn ? this.#endpoint.moveOn(ended, { served }) : ended;
+      if (this.#endpoint.moveOn && !error) {
+        // Another hub may serve at once.
+        if (ended) this.#options.onWaiting?.(ended);
+        continue;
+      }
+      if (error && !link.isAccepted) this.#failed(error);
       if (error && !this.#dialAgain(error)) return;
       await pause(backoff.next(), this.#closing.signal).catch(() => undefined);
     }
@@ -239,7 +247,7 @@ export class Dialer implements Carrier {
       if (this.#linkedBefore) await this.#options.onRelinked?.(link);
     } catch (error) {
       // A hub that does not take the session may take other calls.
-      if (link.error) return this.#failed(link.error);
+      if (link.error) return link.error;
       this.#options.onWaiting?.(error as ToolBridgeError);
     }
     this.#linkedBefore = true;
@@ -262,15 +270,14 @@ export class Dialer implements Carrier {
     return again;
   }
 
-  #failed(error: ToolBridgeError): ToolBridgeError {
+  #failed(error: ToolBridgeError): void {
     this.#failure = error;
-    if ((this.#options.dialAgain ?? isTransient)(error)) return error;
+    if ((this.#options.dialAgain ?? isTransient)(error)) return;
     for (const waiter of [...this.#waiters]) waiter.reject(error);
     for (const call of [...this.#pending.keys()]) {
       this.#forget(call);
       call.fail(error);
     }
-    return error;
   }
 
   #ended(link: LinkConnection, unsent: { call: OutgoingCall; payload: Uint8Array }[]): void {

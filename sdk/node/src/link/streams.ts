@@ -22,8 +22,19 @@ export interface FrameStream {
 
 /** Where a hub is. */
 export interface Endpoint {
-  /** The hub's address, for error texts. */
+  /** The address of the hub that is dialled next, for error texts. */
   readonly where: string;
+  /** All addresses, where there are several. */
+  readonly name?: string;
+  /** How long the hub may take to say hello; undefined: as long as any. */
+  readonly greetingMs?: number;
   dial(handlers: StreamHandlers): FrameStream;
+  /**
+   * Turns to the next hub, where there are several.
+   *
+   * @param error - Why the hub was left; undefined: it drains.
+   * @returns Undefined if the next one is to be dialled at once; after a round in vain, why none serves.
+   */
+  moveOn?(error: ToolBridgeError | undefined, how: { served: boolean }): ToolBridgeError | undefined;
   close(): void;
 }

@@ -18,6 +18,7 @@ import {
 import { ErrorInfoSchema } from "../gen/dspex_bridge_pb.js";
 import type { Endpoint, FrameStream, StreamHandlers } from "../link/streams.js";
 import { parse } from "../messages.js";
+import { checkAddress, staysHere } from "./addresses.js";
 
 const LINK_PATH = "/dspex.bridge.SnakepitBridge/Link";
 const ERROR_TRAILER = "tool-bridge-error-bin";
@@ -25,13 +26,14 @@ const ERROR_TRAILER = "tool-bridge-error-bin";
 const RECEIVE_BYTES = 40 * 1024 * 1024;
 /** HTTP/2's window; with the default of 64 KiB a stream waits for the network at each chunk. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
-const KEEPALIVE_TIME_MS = 30_000;
-const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** How long a hub may be silent before it is asked for a sign of life, and how long it may then take. */
+const KEEPALIVE_MS = { time: 30_000, timeout: 10_000 };
+/** If there is another hub to go to, one that is gone should be noticed soon. */
+const KEEPALIVE_OF_SEVERAL_MS = { time: 5_000, timeout: 3_000 };
 /** How long a hub may take to end a link that this side has ended. */
 const END_MS = 1_000;
 const FIRST_BACKOFF_MS = 100;
 const LAST_BACKOFF_MS = 1_000;
-const MAX_PORT = 65_535;
 
 /** How to reach a hub. */
 export interface ConnectionOptions {
@@ -52,13 +54,16 @@ export class GrpcEndpoint implements Endpoint {
 
   /**
    * @param where - `host:port`, `[ipv6]:port` or `unix:path`.
+   * @param others - Whether there are other hubs to go to.
    * @throws ValidationError if an argument is not valid.
    */
   constructor(
     readonly where: string,
     options: ConnectionOptions = {},
+    { others = false }: { others?: boolean } = {},
   ) {
     checkAddress(where);
+    const keepalive = others ? KEEPALIVE_OF_SEVERAL_MS : KEEPALIVE_MS;
     if (options.token !== undefined && (typeof options.token !== "string" || !/^[\x21-\x7e]+$/.test(options.token))) {
       throw new ValidationError(
         "the token must be a text of printable ASCII characters, without spaces and line breaks",
@@ -78,8 +83,8 @@ export class GrpcEndpoint implements Endpoint {
     this.#client = new Client(where, credentials, {
       "grpc.max_receive_message_length": RECEIVE_BYTES,
       "grpc.max_send_message_length": RECEIVE_BYTES,
-      "grpc.keepalive_time_ms": KEEPALIVE_TIME_MS,
-      "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+      "grpc.keepalive_time_ms": keepalive.time,
+      "grpc.keepalive_timeout_ms": keepalive.timeout,
       "grpc-node.flow_control_window": WINDOW_BYTES,
       // A connection for each client: closing one must not affect others.
       "grpc.use_local_subchannel_pool": 1,
@@ -171,22 +176,4 @@ function reasonIn(details: string): string {
   const [, reason] =
     /^No connection established\. Last error: (?:Error: )?(.*?)\. Resolution note:/s.exec(details) ?? [];
   return reason ?? details;
-}
-
-/** Refuses what gRPC would take for something else, such as an address with a scheme. */
-function checkAddress(address: unknown): void {
-  const valid =
-    typeof address === "string" &&
-    (/^unix:.+/.test(address) ||
-      (/^(\[[^\]\s]+\]|[^\s:/@]+):\d{1,5}$/.test(address) && Number(/\d+$/.exec(address)) <= MAX_PORT));
-  if (!valid) {
-    throw new ValidationError(
-      "the address must be 'host:port', '[ipv6]:port' or 'unix:path', without a scheme, a user or a path",
-    );
-  }
-}
-
-/** Whether an address can only be this machine. */
-function staysHere(address: string): boolean {
-  return /^(unix:|localhost:|127\.\d+\.\d+\.\d+:|\[::1\]:)/.test(address);
 }

@@ -18,7 +18,8 @@ import { isLost, isTransient, reasonOf } from "../link/status.js";
 import type { Endpoint } from "../link/streams.js";
 import type { Logger } from "../logger.js";
 import { describe } from "../texts.js";
-import { type ConnectionOptions, GrpcEndpoint } from "../transport/grpc.js";
+import { endpointAt } from "../transport/endpoints.js";
+import type { ConnectionOptions } from "../transport/grpc.js";
 import { ToolService } from "./service.js";
 import type { Tool } from "./tool.js";
 
@@ -35,7 +36,7 @@ const PAGE_BYTES = 4 * 1024 * 1024;
 
 /** What a Worker is made of. */
 export interface WorkerOptions extends ConnectionOptions {
-  /** The hub's `host:port`, `[ipv6]:port` or `unix:path`. */
+  /** The hub's `host:port`, `[ipv6]:port` or `unix:path`; several hubs of a cluster as `a:50051,b:50051`. */
   address: string;
   tools: readonly Tool[];
   /** Concurrent calls; the hub sends further calls to other workers, or queues them. Default: 100. */
@@ -95,7 +96,7 @@ export class Worker implements AsyncDisposable {
     this.#left = new Promise((resolve) => {
       this.#leave = resolve;
     });
-    const endpoint: Endpoint = new GrpcEndpoint(address, options);
+    const endpoint: Endpoint = endpointAt(address, options);
     this.#dialer = new Dialer(endpoint, {
       greeting: { peer: `Node.js ${process.versions.node}` },
       serve: this.#service.serve,

@@ -18,7 +18,7 @@ from grpc_tool_bridge.cluster.journal.appending import (
 )
 from grpc_tool_bridge.cluster.journal.image import SessionImage
 from grpc_tool_bridge.cluster.journal.pending import CallsAhead, PendingChange
-from grpc_tool_bridge.cluster.journal.records import Author, part_bytes
+from grpc_tool_bridge.cluster.journal.records import Author, body_of, part_bytes
 from grpc_tool_bridge.cluster.journal.replay import apply
 from grpc_tool_bridge.core.writes import Write
 from grpc_tool_bridge.errors import AlreadyExistsError, StoreError, ToolBridgeError
@@ -46,6 +46,8 @@ _TOMBSTONE = {**ROLLUP, **keep_for(ENDED_SECONDS)}
 _BEGIN_TRIES = 5
 
 MOVED = "session {!r} moved to another hub; call again"
+
+_SNAPSHOT = JournalBody(snapshot=True).SerializeToString()
 
 _log = logging.getLogger(__name__)
 
@@ -77,8 +79,8 @@ class Chain:
     """
 
     __slots__ = (
-        "_appender", "_doubts", "_on_end", "_owed", "_retry", "_task", "_voids", "_waiting",
-        "base", "count", "image", "last", "lost", "size", "token",
+        "_appender", "_doubts", "_on_end", "_owed", "_retry", "_stored", "_task", "_voids",
+        "_waiting", "base", "count", "image", "last", "lost", "size", "token",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +98,8 @@ class Chain:
         self.last = self.count = self.size = self.base = 0
         self.lost: ToolBridgeError | None = None
         self._waiting: deque[PendingChange] | None = None
+        # What is stored, and not settled yet.
+        self._stored: Sequence[PendingChange] = ()
         self._owed: list[PendingChange] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -162,6 +166,9 @@ class Chain:
     async def _run(self) -> None:
         batch: Sequence[PendingChange] = ()
         try:
+            if self.waiting > 1:
+                # They are of many callers, and more of them may come in the next turn.
+                await asyncio.sleep(0)
             while self._waiting:
                 batch = self._next()
                 await self._commit(batch)
@@ -175,6 +182,7 @@ class Chain:
             self._give_up(batch, unknown_error("the hub ends"))
             raise
         finally:
+            self._tell_stored()
             self._task = None
             if self._waiting:
                 self._go_on()
@@ -190,29 +198,22 @@ class Chain:
         batch: list[PendingChange] = []
         size = 0
         while waiting and len(batch) < MAX_BATCH:
-            message = waiting[0].message
-            size += message.ByteSize()
-            if batch and (size > most or message.HasField("end")):
+            change = waiting[0]
+            size += len(change.body)
+            if batch and (size > most or change.kind == "end"):
                 break
             batch.append(waiting.popleft())
-            if message.HasField("end"):
+            if change.kind == "end":
                 break
         return batch
 
     async def _commit(self, batch: Sequence[PendingChange]) -> None:
         """Stores changes, and settles them."""
         calls = CallsAhead(self.image, time.time())
-        planned = [message for change in batch if (message := change.plan(calls)) is not None]
+        planned = [change for change in batch if change.plan(calls)]
         if planned:
-            first = planned[0].WhichOneof("change")
-            body = JournalBody(changes=planned, snapshot=first in {"create", "end"}).SerializeToString()
             try:
-                if first == "create":
-                    await self._begin(body)
-                elif first == "end":
-                    await self._append(body, _END, _TOMBSTONE)
-                else:
-                    await self._append(body, _WHOLE)
+                await self._append_changes(planned)
             except NotAppendedError as error:
                 self._fail(batch, error)
                 return
@@ -225,9 +226,21 @@ class Chain:
         self._appender.metrics.changes += len(planned)
         for change in batch:
             change.apply(self.image)
-            settle(change, None)
+        self._tell_stored()
+        self._stored = batch
+        if self._waiting and self.image.ended is None:
+            # Those that wait are sent first: while NATS stores them, there is time to say that these are stored.
+            asyncio.get_running_loop().call_soon(self._tell_stored)
+            return
+        self._tell_stored()
         if self.image.ended is not None:
             self._end()
+
+    def _tell_stored(self) -> None:
+        """Settles what is stored; before anything that comes after it is settled."""
+        stored, self._stored = self._stored, ()
+        for change in stored:
+            settle(change, None)
 
     def _fail(self, batch: Sequence[PendingChange], error: NotAppendedError) -> None:
         """Fails changes, and what waits for them."""
@@ -239,6 +252,7 @@ class Chain:
             self._owe(owed)
 
     def _fail_waiting(self, error: ToolBridgeError) -> None:
+        self._tell_stored()
         lost, self._waiting = list(self._waiting or ()), None
         for change in reversed(lost):
             settle(change, error)
@@ -276,6 +290,7 @@ class Chain:
         self, batch: Sequence[PendingChange], error: ToolBridgeError, lost: ToolBridgeError | None = None
     ) -> None:
         is_first = self.lost is None
+        self._tell_stored()
         self.lose(lost or error)
         for change in reversed(batch):
             settle(change, error)
@@ -293,6 +308,17 @@ class Chain:
         self._on_end(self, None)
 
     # ------------------------------------------------------------------------------------------------- appending
+
+    async def _append_changes(self, planned: Sequence[PendingChange]) -> None:
+        """Appends a record with changes; raises as ``_append`` and ``_begin`` do."""
+        first = planned[0].kind
+        body = b"".join([change.body for change in planned])
+        if first == "create":
+            await self._begin(body + _SNAPSHOT)
+        elif first == "end":
+            await self._append(body + _SNAPSHOT, _END, _TOMBSTONE)
+        else:
+            await self._append(body, _WHOLE)
 
     async def _append(self, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> int:
         """Appends a body; returns the sequence of its first message.
@@ -399,11 +425,11 @@ class Chain:
     async def _compact(self) -> None:
         """Writes the chain anew, and removes what came before."""
         self.image.sweep(time.time())
-        pieces = [JournalBody(snapshot=True).SerializeToString()]
+        pieces = [_SNAPSHOT]
         turns = Turns()
         # Nothing else of the session is stored meanwhile.
         for change in self.image.snapshot():
-            pieces.append(JournalBody(changes=[change]).SerializeToString())
+            pieces.append(body_of(change))
             if turns.due:
                 await turns.give()
         body = b"".join(pieces)

@@ -19,7 +19,6 @@ from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import (
     JournalFreeCall,
     JournalGiveUpCall,
     JournalKeepAnswer,
-    JournalSet,
     JournalTake,
 )
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
@@ -67,24 +66,25 @@ def set_variable(
     variable: Variable, previous: int, *, hides: bool = False, secret: bool | None = None, forgotten: bool = False
 ) -> JournalChange:
     """Returns the next state of a variable; ``secret`` is that of the change if it has become so since."""
-    return JournalChange(
-        set=JournalSet(
-            name=variable.name,
-            revision=variable.revision,
-            previous=previous,
-            updated_at=variable.updated_at,
-            created_at=variable.created_at,
-            secret=variable.secret if secret is None else secret,
-            hides=hides,
-            type=variable.type,
-            size=variable.size,
-            held=variable.held,
-            created_by=variable.created_by,
-            tags=variable.tags,
-            value=variable.value,
-            forgotten=forgotten,
-        )
-    )
+    change = JournalChange()
+    # Set one by one, and only what is there: a constructor with all of them takes four times as long.
+    found = change.set
+    found.name = variable.name
+    found.revision, found.previous = variable.revision, previous
+    found.updated_at, found.created_at = variable.updated_at, variable.created_at
+    found.type, found.size, found.held = variable.type, variable.size, variable.held
+    found.value.CopyFrom(variable.value)
+    if variable.secret if secret is None else secret:
+        found.secret = True
+    if hides:
+        found.hides = True
+    if variable.created_by:
+        found.created_by = variable.created_by
+    if variable.tags:
+        found.tags.update(variable.tags)
+    if forgotten:
+        found.forgotten = True
+    return change
 
 
 def delete_variable(change: Change) -> JournalChange:

@@ -157,22 +157,22 @@ class SessionImage:
             return
         if hides:
             self._hide(variable.name)
-        self._add(Past(variable, previous, variable.secret))
+        self._add(Past(variable, previous, variable.secret), variable.revision, variable.size)
 
     def delete_variable(self, change: Change) -> None:
         """Removes a variable."""
         if self._variables is not None:
             self._variables.pop(change.name, None)
         self.deleted_at = max(self.deleted_at, change.revision)
-        self._add(change)
+        self._add(change, change.revision, change.size)
 
-    def _add(self, change: Past | Change) -> None:
+    def _add(self, change: Past | Change, revision: int, size: int) -> None:
         if self._history is None:
             self._history = deque()
         history, settings = self._history, self._settings
         history.append(change)
-        self._history_bytes += change.size
-        self.revision = max(self.revision, change.revision)
+        self._history_bytes += size
+        self.revision = max(self.revision, revision)
         while len(history) > settings.watch_history or (
             self._history_bytes > settings.watch_history_bytes and len(history) > 1
         ):

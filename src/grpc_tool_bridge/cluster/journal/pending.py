@@ -8,8 +8,10 @@ from google.protobuf.message import DecodeError
 from grpc_tool_bridge.cluster.journal import changes
 from grpc_tool_bridge.cluster.journal.changes import KeptCall
 from grpc_tool_bridge.cluster.journal.image import SessionImage
+from grpc_tool_bridge.cluster.journal.records import body_of
 from grpc_tool_bridge.cluster.journal.replay import apply
 from grpc_tool_bridge.core.stored import StoredCall
+from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.core.writes import Settled, Write
 from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import JournalChange
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallResponse
@@ -49,9 +51,15 @@ class PendingChange(Write):
         settled: As for ``Write``.
         is_owed: Whether it is tried again until it is stored: it only takes away, so nothing is built on it.
         is_moot: Whether it need not be stored once its session has ended.
+
+    Attributes:
+        is_owed, is_moot: As given.
+        body: The serialized body of a record that has nothing else; those of several, one after the other, are that of
+            a record with all of them.
+        kind: What it changes, such as "set".
     """
 
-    __slots__ = ("_take", "is_moot", "is_owed", "message")
+    __slots__ = ("_message", "_take", "body", "is_moot", "is_owed", "kind")
 
     def __init__(
         self,
@@ -63,22 +71,50 @@ class PendingChange(Write):
         is_moot: bool = False,
     ) -> None:
         Write.__init__(self, settled)
-        self.message = message
+        self.kind = message.WhichOneof("change")
+        self.body = body_of(message)
+        self._message = message if take is None else None
         self._take = take
         self.is_owed = is_owed
         self.is_moot = is_moot or is_owed
 
-    def plan(self, calls: CallsAhead) -> JournalChange | None:
-        """Returns what is to be appended; None: nothing."""
+    def plan(self, calls: CallsAhead) -> bool:
+        """Returns whether it is to be appended."""
         del calls
-        return self.message
+        return True
 
     def apply(self, image: SessionImage) -> None:
         """Makes the change to an image, once it is stored."""
         if self._take is not None:
             self._take(image)
-        else:
-            apply(image, self.message)
+        elif self._message is not None:
+            apply(image, self._message)
+
+
+class PendingSet(PendingChange):
+    """The next state of a variable.
+
+    Args:
+        variable, previous, hides: As for ``SessionImage.set_variable``.
+        settled: As for ``Write``.
+    """
+
+    __slots__ = ("_hides", "_previous", "_variable")
+
+    def __init__(self, variable: Variable, previous: int, settled: Settled, *, hides: bool) -> None:
+        # Without ``PendingChange.__init__``, which would look at the message, and keep it.
+        Write.__init__(self, settled)
+        self.kind = "set"
+        self.body = body_of(changes.set_variable(variable, previous, hides=hides))
+        self._message = self._take = None
+        self.is_owed = self.is_moot = False
+        self._variable = variable
+        self._previous = previous
+        self._hides = hides
+
+    def apply(self, image: SessionImage) -> None:
+        """See ``PendingChange``."""
+        image.set_variable(self._variable, self._previous, hides=self._hides)
 
 
 class Beginning(NamedTuple):
@@ -108,15 +144,15 @@ class PendingBeginning(PendingChange):
         self._beginning = beginning
         self.found: StoredCall | None = None
 
-    def plan(self, calls: CallsAhead) -> JournalChange | None:
+    def plan(self, calls: CallsAhead) -> bool:
         """See ``PendingChange``."""
         key, used_for, again = self._beginning
         known = calls.get(key)
         if known is not None and (known.answer is not None or not (again and known.used_for == used_for)):
             self.found = StoredCall(known.used_for, _read_answer(known.answer))
-            return None
+            return False
         calls.set(key, KeptCall(used_for))
-        return self.message
+        return True
 
     def apply(self, image: SessionImage) -> None:
         """See ``PendingChange``."""
@@ -143,15 +179,15 @@ class PendingEnding(PendingChange):
         self._is_answer = is_answer
         self._is_planned = False
 
-    def plan(self, calls: CallsAhead) -> JournalChange | None:
+    def plan(self, calls: CallsAhead) -> bool:
         """See ``PendingChange``."""
         known = calls.get(self._key)
         # A call that was answered stays so.
         self._is_planned = known is not None and (self._is_answer or known.answer is None)
         if known is None or not self._is_planned:
-            return None
+            return False
         calls.set(self._key, self._becomes(known))
-        return self.message
+        return True
 
     def apply(self, image: SessionImage) -> None:
         """See ``PendingChange``."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.errors import StoreError
-from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import JournalBody, JournalRecord
+from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import JournalBody, JournalChange, JournalRecord
+from grpc_tool_bridge.rpc.wireformat import bytes_field
 
 # Of the format that this hub writes, and the newest that it reads.
 VERSION = 1
@@ -21,6 +22,11 @@ RECORD_BYTES = 2_048
 def part_bytes(max_payload: int) -> int:
     """Returns how many bytes of a body go into a message, where the server takes messages of ``max_payload`` bytes."""
     return max(1, min(MAX_PART_BYTES, max_payload - RECORD_BYTES))
+
+
+def body_of(change: JournalChange) -> bytes:
+    """Returns the serialized body with one change; several of them, one after the other, are one with all changes."""
+    return bytes_field(change.SerializeToString())
 
 
 def read_record(data: bytes) -> JournalRecord:

@@ -289,7 +289,9 @@ class PeerListener:
     async def _serve(self, stream: NatsStream, peer: HubName) -> None:
         status: LinkStatus | None = None
         try:
-            await self._serve_link(stream, PeerPrincipal(f"hub:{peer.name}", method="hub", incarnation=peer.incarnation))
+            await self._serve_link(
+                stream, PeerPrincipal(f"hub:{peer.name}", method="hub", incarnation=peer.incarnation)
+            )
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             status = link_status_of(error)
             if isinstance(error, ToolBridgeError):

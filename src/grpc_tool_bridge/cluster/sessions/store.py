@@ -13,7 +13,7 @@ from grpc_tool_bridge.cluster.bus.facts import EPOCH, SharedRevisions, make_once
 from grpc_tool_bridge.cluster.journal import changes, pending
 from grpc_tool_bridge.cluster.journal.chain import Chain, exists_error
 from grpc_tool_bridge.cluster.journal.image import SessionImage
-from grpc_tool_bridge.cluster.journal.pending import Beginning, PendingBeginning, PendingChange
+from grpc_tool_bridge.cluster.journal.pending import Beginning, PendingBeginning, PendingChange, PendingSet
 from grpc_tool_bridge.cluster.members.lease import Lease
 from grpc_tool_bridge.cluster.members.leases import Leases
 from grpc_tool_bridge.cluster.sessions.owned import TAKEN_AT_ONCE, OnLost, OwnedSessions
@@ -318,9 +318,7 @@ class NatsStore:
         self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
     ) -> Write:
         """See ``DurableStore``."""
-        message = changes.set_variable(variable, previous, hides=hides)
-        take = partial(SessionImage.set_variable, variable=variable, previous=previous, hides=hides)
-        return self._submit(session_id, PendingChange(message, take, settled))
+        return self._submit(session_id, PendingSet(variable, previous, settled, hides=hides))
 
     def delete_variable(self, session_id: str, change: Change, *, settled: Settled) -> Write:
         """See ``DurableStore``."""

@@ -124,6 +124,16 @@ async def test_changes_of_one_turn_go_into_one_record_and_those_that_come_meanwh
     assert await owner.revisions() == list(range(1, 60))
 
 
+async def test_what_comes_one_turn_after_several_changes_goes_into_their_record(owner: Owner) -> None:
+    await soon(owner.set("x", 1))
+    writes = [owner.set("x", 2, 1), owner.set("y", 3)]
+    await asyncio.sleep(0)
+    writes.append(owner.set("z", 4))
+    await soon(asyncio.gather(*writes))
+    assert len(owner.bus.appended) == 3
+    assert await owner.revisions() == [2, 3, 4]
+
+
 async def test_a_change_is_stored_before_it_is_answered_and_told_before_who_waits(owner: Owner) -> None:
     told: list[Any] = []
     variable = Variable("x", AnyMessage(), "t", 1, 1.0, 1.0, 7)
@@ -132,6 +142,51 @@ async def test_a_change_is_stored_before_it_is_answered_and_told_before_who_wait
     await soon(write)
     assert told == [None]
     assert await owner.revisions() == [7]
+
+
+async def on_its_way(owner: Owner, count: int) -> None:
+    """Returns in the turn in which the message with this number is sent, and so before its answer can come."""
+    async with asyncio.timeout(60):
+        while len(owner.bus.appended) < count:  # noqa: ASYNC110 - a turn later would be too late
+            await asyncio.sleep(0)
+
+
+async def test_what_waits_is_sent_before_it_is_told_that_the_change_before_is_stored(owner: Owner) -> None:
+    sent: list[tuple[str, int]] = []
+    first = owner.set("x", 1)
+    first.tell(lambda error: sent.append(("first", len(owner.bus.appended))))
+    await on_its_way(owner, 2)
+    second = owner.set("x", 2, 1)
+    second.tell(lambda error: sent.append(("second", len(owner.bus.appended))))
+    await soon(second)
+    assert sent == [("first", 3), ("second", 3)]
+    assert first.error is None
+    assert await owner.revisions() == [2]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_change_that_is_stored_is_told_before_the_next_one_fails(owner: Owner) -> None:
+    told: list[tuple[str, bool]] = []
+    first = owner.set("x", 1)
+    first.tell(lambda error: told.append(("first", error is None)))
+    await on_its_way(owner, 2)
+    owner.bus.fates.append(REFUSED)
+    second = owner.set("x", 2, 1)
+    second.tell(lambda error: told.append(("second", error is None)))
+    await error_of(second)
+    assert told == [("first", True), ("second", False)]
+    assert await owner.revisions() == [1]
+
+
+async def test_a_change_that_is_stored_is_told_so_though_the_session_is_lost_at_that_moment(owner: Owner) -> None:
+    first = owner.set("x", 1)
+    await on_its_way(owner, 2)
+    second = owner.set("x", 2, 1)
+    await on_its_way(owner, 3)
+    owner.chain.lose(StoreError("another hub has it"))
+    assert first.is_settled
+    assert first.error is None
+    await soon(second)
 
 
 @pytest.mark.parametrize("fates", [[REFUSED], [UNHEARD], [LATE], [REFUSED, UNHEARD], [LATE, LATE, UNHEARD]])

@@ -36,10 +36,10 @@ def answered() -> PendingChange:
 def planned(image: SessionImage, *pending: PendingChange, now: float = 100.0) -> list[str | None]:
     """Plans changes together, then makes them; returns what of them is appended."""
     calls = CallsAhead(image, now)
-    messages = [change.plan(calls) for change in pending]
+    plans = [change.plan(calls) for change in pending]
     for change in pending:
         change.apply(image)
-    return [None if message is None else message.WhichOneof("change") for message in messages]
+    return [change.kind if is_planned else None for change, is_planned in zip(pending, plans, strict=True)]
 
 
 def test_of_two_beginnings_of_a_key_in_one_record_one_begins(image: SessionImage) -> None:

@@ -181,7 +181,7 @@ defmodule ToolBridge.Connection.Outgoing do
 
   defp no_link(state) do
     why = if state.failure, do: ": #{state.failure.message}", else: ""
-    Error.connection("there was no link to #{state.where} in time#{why}")
+    Error.connection("there was no link to #{state.places.name} in time#{why}")
   end
 
   defp no_answer(request) do

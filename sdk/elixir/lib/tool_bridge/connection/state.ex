@@ -35,8 +35,7 @@ defmodule ToolBridge.Connection.State do
   end
 
   defstruct [
-    :endpoint,
-    :where,
+    :places,
     :handshake,
     :handler,
     :on_ask,
