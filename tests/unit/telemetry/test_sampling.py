@@ -1,5 +1,5 @@
 import pytest
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision
 
 from grpc_tool_bridge.rpc.tracing import TraceContext
 from grpc_tool_bridge.telemetry.sampling import ROOT, DrawnSampler, Sampling, is_sampled
@@ -40,5 +40,5 @@ def test_a_parent_decides_for_what_follows_it(traceparent: str, sampled: bool) -
 
 def test_what_was_drawn_is_recorded_whatever_else_the_sampler_says() -> None:
     sampler = DrawnSampler(ALWAYS_OFF)
-    assert sampler.should_sample(ROOT, 1, "x").decision.is_sampled()
-    assert not sampler.should_sample(None, 1, "x").decision.is_sampled()
+    assert sampler.should_sample(ROOT, 1, "x").decision is Decision.RECORD_AND_SAMPLE
+    assert sampler.should_sample(None, 1, "x").decision is Decision.DROP
