@@ -22,6 +22,10 @@ type Invocation struct {
 	RequestID string
 	// Metadata is what the caller passed to the tool, such as trace ids.
 	Metadata map[string]string
+	// Principal is on whose behalf the tool is called; nil if the hub does not authenticate, or calls it itself.
+	Principal *Principal
+	// Via is how the call came from there, such as "agent:planner", "tool:report"; the last one has made it.
+	Via []string
 
 	served  *conn.Served
 	session *Session
@@ -44,6 +48,15 @@ func FromContext(ctx context.Context) *Invocation {
 		panic("toolbridge.FromContext: this is not the context of a tool")
 	}
 	return invocation
+}
+
+// newInvocation returns a call of the hub as its tool sees it; it fails if what the hub says of its caller cannot be read.
+func newInvocation(served *conn.Served, tool, requestID, sessionID string, metadata map[string]string) (*Invocation, error) {
+	principal, via, err := callerOf(served.Metadata)
+	return &Invocation{
+		Tool: tool, RequestID: requestID, Metadata: metadata, Principal: principal, Via: via,
+		served: served, session: sessionOf(served, sessionID, metadata),
+	}, err
 }
 
 // Session returns the session of the call. What is called through it belongs to the call: it ends with it, and shares

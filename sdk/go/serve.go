@@ -85,8 +85,12 @@ func (w *Worker) execute(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: cmp.Or(request.RequestId, served.RequestID()), Metadata: request.Context}
-	invocation.session = sessionOf(served, request.SessionId, request.Context)
+	id := cmp.Or(request.RequestId, served.RequestID())
+	invocation, err := newInvocation(served, request.ToolId, id, request.SessionId, request.Context)
+	if err != nil {
+		answer(nil, err)
+		return
+	}
 	values, err := w.collect(context.WithValue(ctx, invocationKey{}, invocation), request)
 	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
 		err = end
@@ -161,15 +165,18 @@ func (w *Worker) stream(served *conn.Served) {
 		}
 	})
 	defer stopTimer()
-	invocation := &Invocation{served: served, Tool: request.ToolId, RequestID: request.StreamId, Metadata: request.Context}
+	invocation, err := newInvocation(served, request.ToolId, request.StreamId, request.SessionId, request.Context)
+	if err != nil {
+		out.end(err)
+		return
+	}
 	if request.GetConfig().GetIncludeEvents() {
 		invocation.send = func(event *pb.LinkEvent) {
 			// One that cannot be sent belongs to a call that has ended.
 			_ = out.send(&pb.ToolStreamChunk{Content: &pb.ToolStreamChunk_Metadata{Metadata: metadataOf(event)}})
 		}
 	}
-	invocation.session = sessionOf(served, request.SessionId, request.Context)
-	err := w.runStream(context.WithValue(ctx, invocationKey{}, invocation), request, out)
+	err = w.runStream(context.WithValue(ctx, invocationKey{}, invocation), request, out)
 	if end := endOf(ctx, request.ToolId, began); err != nil && end != nil {
 		err = end
 	}

@@ -12,6 +12,7 @@ import (
 
 	pb "github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/bridgepb"
 	"github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/internal/conn"
+	"github.com/grpc-tool-bridge/grpc-tool-bridge/sdk/go/internal/link"
 )
 
 const (
@@ -84,8 +85,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = channel.Close() }()
+	hello := w.config.hello()
+	hello.Features = append(hello.Features, link.PrincipalFeature)
 	w.dialer = conn.NewDialer(conn.Options{
-		Where: w.address, Dial: channel.Dial, Hello: w.config.hello(), Serve: w.serve, OnLink: w.register,
+		Where: w.address, Dial: channel.Dial, Hello: hello, Serve: w.serve, OnLink: w.register,
 		OnLost: w.lost, Persistent: w.isRegistered.Load,
 	})
 	defer w.dialer.Close()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from grpc_tool_bridge.proto.dspex_bridge_pb2 import ArgumentSpec, ResourceLimits, SessionConfig, ToolSpec, ToolType
+    from grpc_tool_bridge.rpc.authentication import Principal
     from grpc_tool_bridge.server import BridgeServer, LocalToolBridge
     from grpc_tool_bridge.tools.context import ToolContext
     from grpc_tool_bridge.tools.depends import Depends
@@ -74,6 +75,7 @@ __all__ = [
     "MessageTooLargeError",
     "Middleware",
     "NotFoundError",
+    "Principal",
     "ProtocolError",
     "Question",
     "Resource",
@@ -134,6 +136,7 @@ if not TYPE_CHECKING:
             UnimplementedError ValidationError
         """,
         "proto.dspex_bridge_pb2": "ArgumentSpec ResourceLimits SessionConfig ToolSpec ToolType",
+        "rpc.authentication": "Principal",
         "server": "BridgeServer LocalToolBridge",
         "tools.context": "ToolContext",
         "tools.depends": "Depends",

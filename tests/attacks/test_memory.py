@@ -224,6 +224,7 @@ async def test_variables_of_many_sessions_together_stay_within_the_hub_s_budget(
         name = f"s{number}"
         await stub.InitializeSession(pb.InitializeSessionRequest(session_id=name))
         request = pb.SetVariableRequest(session_id=name, variable_name="v", value=value, create_if_missing=True)
+        answer: Any
         (answer,) = await asyncio.gather(stub.SetSessionVariable(request), return_exceptions=True)
         if isinstance(answer, grpc.aio.AioRpcError):
             # It was slow to arrive, so it was taken for the largest, and refused before it was read.

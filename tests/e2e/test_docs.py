@@ -30,9 +30,11 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from agents import set_tracing_disabled
 from grpc_tool_bridge import (
+    AccessError,
     BridgeServer,
     GRPCToolBridge,
     LocalToolBridge,
+    Principal,
     Settings,
     Tool,
     ToolContext,
@@ -453,7 +455,7 @@ async def test_use_with_frameworks_does_what_it_says() -> None:
 
 async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
     page = Page("write-a-tool", {EXAMPLE_ADDRESS: "127.0.0.1:0"}, limit=101)
-    slug, limit, count, chart, checksum, asks, options, served = page.texts
+    slug, limit, count, chart, checksum, caller, asks, options, served = page.texts
     await page.run(slug)
     assert page.names["slug"]("Hello, World!") == "hello-world"
     with pytest.raises(ValueError, match="limit is 101: give a number from 1 to 100"):
@@ -469,6 +471,11 @@ async def test_write_a_tool_does_what_it_says(tmp_path: Path) -> None:
             title, image, link = await (await bridge.initialize())["chart"]("Sales")
             assert (title, image["type"], link["name"]) == ("Sales", "image", "The data")
     await page.run(checksum)
+    await page.run(caller)
+    with pytest.raises(AccessError):
+        await ToolContext.for_test().run(page.names["pay"], "a", 1)
+    context = ToolContext.for_test(principal=Principal("ada", frozenset({"finance"})), via=["tool:report"])
+    assert await context.run(page.names["pay"], "a", 1) == "ada has paid 1 cents from a, by ('tool:report',)"
     await page.run(asks)
     answers = Page("call-tools", {})
     await answers.run(next(text for text in answers.texts if "on_ask" in text))

@@ -70,6 +70,7 @@ export {
 } from "./values/types.js";
 export type { AskResult } from "./worker/asking.js";
 export { type LogLevel, ToolContext } from "./worker/context.js";
+export type { Principal } from "./worker/principal.js";
 export type { JsonSchema, StandardSchema, ToolSchema } from "./worker/schema.js";
 export { type Tool, type ToolDefinition, type ToolLimits, tool } from "./worker/tool.js";
 export { Worker, type WorkerOptions } from "./worker/worker.js";

@@ -9,9 +9,14 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.loops import ended_with, has_ended, lives_elsewhere, running_loop
 from grpc_tool_bridge.client.local_asks import asked_call, asked_stream
 from grpc_tool_bridge.errors import UnimplementedError
+from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.context import RequestContext, takes_context
 from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS
 from grpc_tool_bridge.rpc.session_defaults import SessionDefaults, defaults_metadata
 from grpc_tool_bridge.transport.stubs import Answerers, Unlinked
+
+# Returns on whose behalf the running task acts.
+Caller = Callable[[], Principal | None]
 
 
 class LocalTransport(Unlinked):
@@ -19,13 +24,15 @@ class LocalTransport(Unlinked):
 
     Args:
         hub: The hub.
+        caller: Returns on whose behalf the running task acts; None: the hub's own process does.
     """
 
     where = "this process"
 
-    def __init__(self, hub: SessionDefaults) -> None:
+    def __init__(self, hub: SessionDefaults, caller: Caller | None = None) -> None:
         self._hub = hub
-        self._stub: Any = _LocalStub(hub)
+        self._caller = caller
+        self._stub: Any = _LocalStub(hub, None, caller)
         # The hub's event loop, once it is known.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._inherited = False
@@ -33,7 +40,7 @@ class LocalTransport(Unlinked):
 
     def answer_with(self, answerers: Answerers) -> None:
         """Lets called tools ask questions."""
-        self._stub = _LocalStub(self._hub, answerers)
+        self._stub = _LocalStub(self._hub, answerers, self._caller)
 
     @property
     def stub(self) -> Any:
@@ -72,11 +79,13 @@ class LocalTransport(Unlinked):
 
 
 class _LocalStub:
-    def __init__(self, hub: SessionDefaults, answerers: Answerers | None = None) -> None:
+    def __init__(self, hub: SessionDefaults, answerers: Answerers | None, caller: Caller | None) -> None:
         for name, method in METHODS.items():
             function = getattr(hub, method.attribute, None)
             if function is None:
                 continue
+            if caller is not None and takes_context(function):
+                function = partial(_called_for, caller, function)
             if name == "InitializeSession":
                 function = partial(_LocalOpening, hub, function)
             elif answerers is not None and name in RUN_TOOLS:
@@ -87,6 +96,16 @@ class _LocalStub:
         if name in METHODS:
             raise UnimplementedError(f"this hub does not offer {name}")
         raise AttributeError(name)
+
+
+def _called_for(
+    caller: Caller, function: Callable[..., Any], request: Any, context: RequestContext | None = None
+) -> Any:
+    """Calls a method of the hub on behalf of whom the running task acts for."""
+    if context is None:
+        context = RequestContext()
+    context.principal = caller()
+    return function(request, context)
 
 
 class _LocalOpening:

@@ -57,6 +57,9 @@ class Settings(BaseModel):
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's private key")
     token: SecretStr | None = Field(default=None, description="bearer token that every caller must send")
     token_file: Path | None = Field(default=None, description="file that holds the bearer token")
+    forwarded_claims: Names = Field(
+        default=(), description="claims of a caller, such as email, that workers' tools are told with its name"
+    )
     allow_insecure: bool = Field(
         default=False, description="listen, and send a token, beyond loopback without TLS; listen there without a token"
     )

@@ -274,6 +274,11 @@ class Admission:
         if parent is not None and parent.deadline < end:
             end = parent.deadline
         call = HubCall(session, tool, end, parent=parent, orphaned=self._orphaned, opened_at=now)
+        if parent is None:
+            if context.principal is not None:
+                call.made_for(context)
+        elif parent.principal is not None:
+            call.principal, call.via = parent.principal, parent.delegation
         asker = context.asker if parent is None else parent.asker
         if asker is not None:
             call.asker = asker

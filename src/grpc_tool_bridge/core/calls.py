@@ -14,6 +14,8 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, Progress, ToolStr
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import caller_of, extended
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
 from grpc_tool_bridge.runner.calls import Call
 
@@ -89,6 +91,21 @@ class HubCall(Call):
             # A thread of the tool may ask at the same time.
             self.request_id = self.__dict__.setdefault("_made_id", self.known_id or new_request_id())
         return self.request_id
+
+    def made_for(self, context: RequestContext) -> None:
+        """Takes the principal and the delegation of its request; another hub that makes one for itself is nobody."""
+        principal = caller_of(context)
+        if principal is not None:
+            self.principal = principal
+            if context.via:
+                self.via = context.via
+
+    @property
+    def delegation(self) -> tuple[str, ...]:
+        """How the calls that its tool or its agent makes come from the principal."""
+        if self.principal is None:
+            return ()
+        return extended(self.via, "agent" if self.run_id else "tool", self.tool.name)
 
     def metadata_of(self, request: Any) -> dict[str, str]:
         """Returns the metadata that the tool finds: that of the call over that of its session."""

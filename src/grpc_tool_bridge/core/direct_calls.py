@@ -155,6 +155,8 @@ class DirectCalls:
         if deadline <= opened_at:
             return None
         call = self.make_call(session, tool, deadline, opened_at)
+        if context.principal is not None:
+            call.made_for(context)
         if context.asker is not None:
             call.asker = context.asker
         sample = self._admission.sample

@@ -40,6 +40,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.bounds import check_request
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import caller_of, drop_reserved
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.large_messages import whole
 from grpc_tool_bridge.rpc.request_ids import new_request_id
@@ -151,6 +152,8 @@ class Executor:
         Raises (when it is awaited):
             asyncio.CancelledError: The caller cancelled the call.
         """
+        if request.context:
+            _drop_reserved(request, context)
         if request.idempotency_key:
             return self._execute_once(request, context)
         response = ToolCallResponse()
@@ -173,6 +176,8 @@ class Executor:
             The forwarded call if it waits only for its outcome; ``cancel`` ends it. Otherwise a coroutine, as from
             ``execute``, and ``done`` is not called.
         """
+        if request.context:
+            _drop_reserved(request, context)
         if request.idempotency_key:
             return self._execute_once(request, context)
         began = time.perf_counter_ns()
@@ -248,7 +253,9 @@ class Executor:
             tool = self._store.tool_of(session, request.tool_id)
             again = tool is not None and tool.spec.idempotent
             try:
-                return await session.keyed.run(request, call, until=until, again=again)
+                caller = caller_of(context)
+                name = "" if caller is None else caller.name
+                return await session.keyed.run(request, call, until=until, again=again, caller=name)
             except ConflictError as error:
                 if tool is None and error.details.get("outcome") == "unknown":
                     # Whether it may run again is known once whoever offers it is back.
@@ -334,7 +341,7 @@ class Executor:
             return None
         if session.cache is None:
             session.cache = ResultCache(self.settings, self._store.memory_of(session))
-        return session.cache.entry(call.tool, request)
+        return session.cache.entry(call.tool, request, call.principal, call.via)
 
     # ------------------------------------------------------------------------------------------------ streams
 
@@ -352,7 +359,7 @@ class Executor:
         error: ErrorInfo | None = None
         sequence = sent = 0
         permits: Permits = ()
-        payload, context.payload = context.payload, b""
+        payload = _taken_payload(request, context)
         try:
             size = context.size or request.ByteSize()
             if made is None:
@@ -409,6 +416,18 @@ class Executor:
             await preparing
         permits = await self.admission.acquire(call)
         return backend.stream(call, request, as_bytes=as_bytes), permits
+
+
+def _drop_reserved(request: ToolCallRequest, context: RequestContext) -> None:
+    """Removes what a client must not say in the metadata of a call, and the bytes of the request that say it."""
+    if drop_reserved(request.context):
+        context.payload = b""
+
+
+def _taken_payload(request: ToolStreamRequest, context: RequestContext) -> Payload:
+    """Takes the bytes of a request out of its context; none if they say what a client must not say."""
+    payload, context.payload = context.payload, b""
+    return b"" if request.context and drop_reserved(request.context) else payload
 
 
 def _named(call: HubCall, answer: Payload) -> Payload:

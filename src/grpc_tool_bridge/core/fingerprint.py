@@ -12,10 +12,15 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallReques
 _NOTES = {"title": str, "description": str, "$comment": str, "$schema": str, "examples": list}
 
 
-def fingerprint(call: ToolCallRequest | ToolCallItem) -> bytes:
-    """Returns a digest of the tool's id and the arguments, regardless of the order of those by name."""
+def fingerprint(call: ToolCallRequest | ToolCallItem, caller: str = "") -> bytes:
+    """Returns a digest of the tool's id and the arguments, regardless of the order of those by name.
+
+    Args:
+        call: The call.
+        caller: Name of the principal that makes it, if there is one; another one's call has another digest.
+    """
     digest = hashlib.sha256()
-    for part in _parts(call):
+    for part in (*_parts(call), caller.encode()) if caller else _parts(call):
         # The length before each part makes the encoding of a call unique.
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)

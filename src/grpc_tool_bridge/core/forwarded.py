@@ -16,7 +16,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.buffers import Buffers, Payload
 from grpc_tool_bridge.rpc.nodes import read_message
-from grpc_tool_bridge.rpc.wireformat import fields
+from grpc_tool_bridge.rpc.wireformat import LENGTH, fields, varint
 from grpc_tool_bridge.runner.calls import deadline_text
 from grpc_tool_bridge.values.call_bytes import is_success
 
@@ -25,6 +25,7 @@ SCANNED_BYTES = 4_096
 
 _SUCCESS = ToolCallResponse.SUCCESS_FIELD_NUMBER
 _RESULT = ToolCallResponse.RESULT_FIELD_NUMBER
+_ID_TAG = varint(ToolCallRequest.REQUEST_ID_FIELD_NUMBER << 3 | LENGTH)
 _SEQUENCE = ToolStreamChunk.SEQUENCE_FIELD_NUMBER
 _ERROR = ToolStreamChunk.ERROR_FIELD_NUMBER
 _COMPLETE = ToolStreamChunk.COMPLETE_FIELD_NUMBER
@@ -56,7 +57,8 @@ def with_metadata(metadata: Mapping[str, str], payload: Payload, kind: type[Mess
 def with_id(request_id: str, payload: Payload) -> Payload:
     """Adds the id of a call or a stream to its serialized request."""
     # Both kinds of requests have the same field for it.
-    last = ToolCallRequest(request_id=request_id).SerializeToString()
+    text = request_id.encode()
+    last = b"".join((_ID_TAG, varint(len(text)), text))
     return Buffers((*payload.buffers, last)) if isinstance(payload, Buffers) else payload + last
 
 

@@ -92,6 +92,7 @@ class KeyedCalls:
         *,
         until: float,
         again: bool = False,
+        caller: str = "",
     ) -> ToolCallResponse:
         """Makes the call, or returns the answer of an earlier call with the same key.
 
@@ -106,17 +107,18 @@ class KeyedCalls:
             call: Makes the call.
             until: Time of the monotonic clock until which to wait for a running call with this key.
             again: Whether the call may run again if the hub ended while it ran: its tool is idempotent.
+            caller: As for ``fingerprint``.
 
         Raises:
-            ConflictError: The key was used for another tool or other arguments, or for a call that was running when
-                the hub ended (IdempotencyConflict).
+            ConflictError: The key was used by another caller, for another tool or other arguments, or for a call that
+                was running when the hub ended (IdempotencyConflict).
             DeadlineExceededError: The running call with this key did not end in time.
             ResourceExhaustedError: Too many calls of the session wait for one with their key.
             ValidationError: The key is not valid.
         """
         key = request.idempotency_key
         check_name(key, "an idempotency key")
-        asked_for = fingerprint(request)
+        asked_for = fingerprint(request, caller)
         while (known := self._running.get(key) or self._answered.get(key)) is not None:
             if known.used_for != asked_for:
                 raise _used_otherwise(key)
@@ -265,7 +267,7 @@ class KeyedCalls:
 
 def _used_otherwise(key: str) -> ConflictError:
     return ConflictError(
-        f"the idempotency key {key!r} was used for another tool or other arguments; use a new key",
+        f"the idempotency key {key!r} was used for another tool, other arguments or another caller; use a new key",
         error_type="IdempotencyConflict",
     )
 

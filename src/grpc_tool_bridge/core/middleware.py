@@ -193,6 +193,8 @@ class ServedToolCall(ToolCall):
             is_stream=isinstance(request, ToolStreamRequest),
             idempotency_key=getattr(request, "idempotency_key", ""),
             side=work.side,
+            principal=call.principal,
+            via=call.via,
         )
         self.metrics = ToolCallResponse().metrics
         self._call = call

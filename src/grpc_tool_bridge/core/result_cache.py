@@ -7,6 +7,7 @@ from grpc_tool_bridge.core.expiring_lru import ExpiringLRU
 from grpc_tool_bridge.core.fingerprint import fingerprint
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolCallItem, ToolCallRequest, ToolCallResponse, ToolCallResult
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
 
 # In an answer's ``metrics.custom_metrics``: 1 if the result came from the cache.
@@ -19,6 +20,8 @@ class _Key(NamedTuple):
     # Of the registration: a tool that replaces another with the same id and version has its own results.
     revision: int
     asked_for: bytes
+    principal: Principal | None
+    via: tuple[str, ...]
 
 
 class ResultCache:
@@ -42,9 +45,15 @@ class ResultCache:
             memory=memory,
         )
 
-    def entry(self, tool: RegisteredTool, request: ToolCallRequest | ToolCallItem) -> "CacheEntry":
-        """Returns the entry for the result of a call."""
-        key = _Key(tool.id, tool.spec.version, tool.revision, fingerprint(request))
+    def entry(
+        self,
+        tool: RegisteredTool,
+        request: ToolCallRequest | ToolCallItem,
+        principal: Principal | None = None,
+        via: tuple[str, ...] = (),
+    ) -> "CacheEntry":
+        """Returns the entry for the result of a call; a tool may give another principal another result."""
+        key = _Key(tool.id, tool.spec.version, tool.revision, fingerprint(request), principal, via)
         return CacheEntry(self._results, key)
 
 

@@ -13,6 +13,7 @@ from grpc_tool_bridge.core.variables import Variables
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.callers import without_reserved
 from grpc_tool_bridge.runner.calls import Call
 
 _NO_METADATA: Mapping[str, str] = {}
@@ -25,7 +26,7 @@ class Session:
         id: Its id.
         created_at: Seconds since the epoch.
         last_activity: Time of the monotonic clock.
-        metadata: As given when it was created.
+        metadata: As given when it was created, without names of the bridge.
         call_timeout: Default timeout of a call in seconds; None: the hub's.
         max_calls: Maximum number of concurrent calls; 0: the hub's.
         tools: The session's own tools by id.
@@ -74,7 +75,7 @@ class Session:
         self.id = session_id
         self.created_at = time.time()
         self.last_activity = time.monotonic()
-        self.metadata = dict(metadata) if metadata else _NO_METADATA
+        self.metadata = dict(without_reserved(metadata)) if metadata else _NO_METADATA
         self.call_timeout = config.default_timeout_ms / 1000 if config and config.default_timeout_ms else None
         self.max_calls = config.max_concurrent_tools if config else 0
         self.tools: ToolScope | None = None

@@ -85,7 +85,7 @@ class HubRuntime:
         self._warn(tool_id)
         request = ToolCallRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
-        response = await self._calls.execute(request, RequestContext(parent=self._call))
+        response = await self._calls.execute(request, self._context())
         if not response.success:
             raise error_from_info(response.error, tool_id)
         return await read_value(response.result, max_nodes=self._most)
@@ -97,7 +97,7 @@ class HubRuntime:
         self._warn(tool_id)
         request = ToolStreamRequest(session_id=self._call.session.id, tool_id=tool_id)
         await self._fill(request, args, kwargs)
-        chunks = self._calls.stream(request, RequestContext(parent=self._call))
+        chunks = self._calls.stream(request, self._context())
         try:
             async for chunk in chunks:
                 kind = chunk.WhichOneof("content")
@@ -117,6 +117,11 @@ class HubRuntime:
     def told(self, event: Progress | LogRecord) -> None:
         """Handles progress and log records of the tool; from any thread."""
         self._calls.told(self._call, event)
+
+    def _context(self) -> RequestContext:
+        """Returns the context of a nested call."""
+        call = self._call
+        return RequestContext(parent=call, principal=call.principal, via=call.delegation)
 
     def _warn(self, tool_id: str) -> None:
         """Warns the calling tool of a deprecated one, as a client does; Python shows the same warning once."""

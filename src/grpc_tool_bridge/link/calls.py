@@ -23,12 +23,13 @@ from grpc_tool_bridge.link.status import Code, error_of_status, link_error
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus, LogRecord
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.rpc.methods import ABOVE_KEY, DEPTH_KEY, MODEL_LOGGER, MODEL_REPORTS_KEY
 from grpc_tool_bridge.rpc.tracing import CallSpan
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
-EXECUTE_AGENT = call_prefix("ExecuteAgent")
-_EXECUTE_REPORTING_AGENT = call_prefix("ExecuteAgent", metadata={MODEL_REPORTS_KEY: "true"})
+# Of prefixes with a caller that are kept.
+_MAX_CALLERS = 1_000
 _MAX_MILLISECONDS = 2**32 - 1
 
 
@@ -289,6 +290,7 @@ class WorkerCall(LinkCall):
         above: The number of the nearest call above it that was sent over the same link; 0: there is none. Only other
             hubs are told of it.
         at_peer: Whether it is sent to another hub, which may say that it lost the worker of the call.
+        caller: On whose behalf it is made, as ``caller_text`` has written it; empty: the worker is not told.
 
     Attributes:
         owner: As given.
@@ -305,19 +307,23 @@ class WorkerCall(LinkCall):
         told: Told | None = None,
         above: int = 0,
         at_peer: bool = False,
+        caller: str = "",
     ) -> None:
         left = math.ceil((owner.deadline - time.monotonic()) * 1000)
         if not prefix:
             method = "StreamTool" if streaming else "ExecuteTool"
-            if owner.asker is None or not owner.asker.can_ask:
-                prefix = _prefix(method, owner.depth)
-            else:
+            if owner.asker is not None and owner.asker.can_ask:
                 self.can_answer = True
+            if caller:
+                prefix = _caller_prefix(method, owner.depth, caller, asks=self.can_answer)
+            elif self.can_answer:
                 prefix = _asking_prefix(method, owner.depth)
+            else:
+                prefix = _prefix(method, owner.depth)
             if at_peer:
                 self.at_peer = True
                 if above:
-                    prefix = _nested_prefix(method, owner.depth, above, asks=self.can_answer)
+                    prefix = _nested_prefix(method, owner.depth, above, caller, asks=self.can_answer)
         if owner.trace is not None:
             prefix = with_metadata(prefix, owner.trace.headers)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
@@ -348,21 +354,22 @@ class WorkerCall(LinkCall):
         self.fail(error)
 
 
-class ReportingCall(WorkerCall):
-    """A run of an agent whose runtime tells of the requests to the model.
+class AgentCall(WorkerCall):
+    """A run of an agent.
 
     Args:
         owner: The hub's call.
-        report: Called with the call and each report.
+        report: Called with the call and each report of a request to the model; None: the runtime does not tell of them.
+        caller: As for ``WorkerCall``.
     """
 
-    def __init__(self, owner: Owner, report: Callable[[Any, LogRecord], None]) -> None:
-        super().__init__(owner, streaming=True, prefix=_EXECUTE_REPORTING_AGENT)
+    def __init__(self, owner: Owner, report: Callable[[Any, LogRecord], None] | None = None, caller: str = "") -> None:
+        super().__init__(owner, streaming=True, prefix=_agent_prefix(caller, reports=report is not None))
         self._report = report
 
     def on_event(self, event: LinkEvent) -> None:
         """Hands a report on."""
-        if event.log.logger == MODEL_LOGGER:
+        if self._report is not None and event.log.logger == MODEL_LOGGER:
             self._report(self.owner, event.log)
 
 
@@ -372,8 +379,10 @@ def _prefix(method: str, depth: int) -> bytes:
     return call_prefix(method, metadata={DEPTH_KEY: str(depth)} if depth else None)
 
 
-def _nested_prefix(method: str, depth: int, above: int, *, asks: bool) -> bytes:
+def _nested_prefix(method: str, depth: int, above: int, caller: str, *, asks: bool) -> bytes:
     metadata = {DEPTH_KEY: str(depth), ABOVE_KEY: str(above)}
+    if caller:
+        metadata[PRINCIPAL_KEY] = caller
     return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"} if asks else metadata)
 
 
@@ -382,3 +391,23 @@ def _asking_prefix(method: str, depth: int) -> bytes:
     """Returns the prefix of calls whose tools may ask."""
     metadata = {DEPTH_KEY: str(depth)} if depth else {}
     return call_prefix(method, metadata=metadata | {ASKS_KEY: "true"})
+
+
+@functools.lru_cache(_MAX_CALLERS)
+def _caller_prefix(method: str, depth: int, caller: str, *, asks: bool) -> bytes:
+    """Returns the prefix of calls whose tools are told who called them."""
+    metadata = {PRINCIPAL_KEY: caller}
+    if depth:
+        metadata[DEPTH_KEY] = str(depth)
+    if asks:
+        metadata[ASKS_KEY] = "true"
+    return call_prefix(method, metadata=metadata)
+
+
+@functools.lru_cache(_MAX_CALLERS)
+def _agent_prefix(caller: str, *, reports: bool) -> bytes:
+    """Returns the prefix of runs of agents."""
+    metadata = {PRINCIPAL_KEY: caller} if caller else {}
+    if reports:
+        metadata[MODEL_REPORTS_KEY] = "true"
+    return call_prefix("ExecuteAgent", metadata=metadata)

@@ -40,6 +40,7 @@ from grpc_tool_bridge.link.streams import FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer, Ask, LinkEvent, LogRecord, Progress
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, read_caller
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 from grpc_tool_bridge.rpc.request_ids import LINK_ID_KEY
 from grpc_tool_bridge.rpc.tracing import TRACE_FEATURE
@@ -353,6 +354,18 @@ class LinkConnection:
         """
         depth = call.metadata.get(DEPTH_KEY, "") if call.metadata else ""
         return CallOrigin(self, call.id, int(depth) if depth.isdecimal() and len(depth) <= MAX_DIGITS else 0)
+
+    def identify(self, call: IncomingCall) -> None:
+        """Sets the principal and the delegation of a call with metadata, if the peer makes it on behalf of another.
+
+        Unless overridden, the peer is a hub, and is believed.
+
+        Raises:
+            ProtocolError: The peer says so in a way that cannot be read.
+        """
+        text = call.metadata.get(PRINCIPAL_KEY)
+        if text is not None:
+            call.principal, call.via = read_caller(text)
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call of the peer; None if the peer cannot answer."""

@@ -35,6 +35,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, LinkHello, LogRec
 from grpc_tool_bridge.rpc.asks import ASK_FEATURE, ASK_PER_CALL_FEATURE
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.budgets import Budget
+from grpc_tool_bridge.rpc.callers import HUB_METHOD
 from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
 from grpc_tool_bridge.rpc.request_ids import LINK_ID_KEY, new_link_id
@@ -371,11 +372,28 @@ class AcceptedLink(LinkConnection):
         number = call.metadata.get(ORIGIN_KEY)
         if number is None:
             return None
-        is_number = number.isdecimal() and len(number) <= MAX_DIGITS
-        made_for = self._link.calls.get(int(number)) if is_number else None
+        made_for = self._call_of(number)
         if made_for is None or made_for.given_up:
             raise CallCancelledError("the call that made this one is over, and may call no further tools")
         return made_for.owner
+
+    def identify(self, call: IncomingCall) -> None:
+        """See ``CallOwner``: a worker's tool acts for the caller of its own call, whatever its metadata says.
+
+        What another hub says is believed, and what anybody else says is ignored.
+        """
+        number = call.metadata.get(ORIGIN_KEY)
+        if number is not None:
+            made_for = self._call_of(number)
+            if made_for is not None:
+                call.principal, call.via = made_for.owner.principal, made_for.owner.delegation
+        elif self.principal is not None and self.principal.method == HUB_METHOD:
+            super().identify(call)
+
+    def _call_of(self, number: str) -> Any:
+        """Returns the hub's call of a number in metadata; None if it is not on this link."""
+        is_number = number.isdecimal() and len(number) <= MAX_DIGITS
+        return self._link.calls.get(int(number)) if is_number else None
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call; None if neither the peer's hello nor the call says that it can answer."""

@@ -26,7 +26,8 @@ from grpc_tool_bridge.link.status import link_status_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkStatus
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.authentication import Principal
-from grpc_tool_bridge.rpc.buffers import SERIALIZED, Buffers
+from grpc_tool_bridge.rpc.buffers import SERIALIZED, Buffers, Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.large_messages import read_large_call
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
@@ -60,6 +61,13 @@ class CallOwner(Protocol):
 
     def parent_of(self, call: IncomingCall) -> Any:
         """Returns the parent of a call, see ``RequestContext``; raises ToolBridgeError."""
+
+    def identify(self, call: IncomingCall) -> None:
+        """Sets the principal and the delegation of a call with metadata, if the peer makes it on behalf of another.
+
+        Raises:
+            ProtocolError: The peer says so in a way that cannot be read.
+        """
 
     def asker_of(self, call: IncomingCall) -> LinkAsker | None:
         """Returns the asker for a call of the peer; None if the peer cannot answer."""
@@ -128,21 +136,15 @@ class ServedMethod:
             MessageTooLargeError: It is too large.
             ToolBridgeError: See ``parent_of``.
         """
-        payload = call.payload
-        try:
-            # What ``read_request`` does; it raises the error if this fails.
-            request = self._parse(payload) if type(payload) is bytes and len(payload) <= UNCHECKED_BYTES else None
-        except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
-            request = None
-        if request is None and self._takes_large_calls and isinstance(payload, Buffers):
-            request = read_large_call(payload)
-        if request is None:
-            request = read_request(self._method, payload)
+        request = self._read(call.payload)
         call.peer = owner
+        call.principal = owner.principal
         if call.timeout_ms:
             call.deadline = time.monotonic() + call.timeout_ms / 1000
         if not self._runs_tools:
             call.payload = b""
+            if call.metadata:
+                owner.identify(call)
             return request, self._function(request, call) if self._takes_context else self._function(request)
         _complete(call, owner)
         if self._begin is None or done is None or call.parent is not None:
@@ -154,14 +156,26 @@ class ServedMethod:
         call.task = begun
         return request, None
 
+    def _read(self, payload: Payload) -> Any:
+        """Reads a request; raises SerializationError, MessageTooLargeError."""
+        try:
+            # What ``read_request`` does; it raises the error if this fails.
+            request = self._parse(payload) if type(payload) is bytes and len(payload) <= UNCHECKED_BYTES else None
+        except Exception:  # noqa: BLE001 - protobuf's DecodeError, which is the peer's fault
+            request = None
+        if request is None and self._takes_large_calls and isinstance(payload, Buffers):
+            request = read_large_call(payload)
+        return read_request(self._method, payload) if request is None else request
+
 
 def _complete(call: IncomingCall, owner: CallOwner) -> None:
     """Fills in what a request that runs tools says of itself, and what is known of its link."""
-    call.principal = owner.principal
     if call.metadata:
         call.trace = trace_of(call.metadata)
     if call.metadata or owner.names_calls:
         call.parent = owner.parent_of(call)
+    if call.metadata:
+        owner.identify(call)
     if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
         call.asker = owner.asker_of(call)
 
@@ -295,15 +309,16 @@ class CallServer:
 
     def _begin(self, call: IncomingCall) -> None:
         served = self._methods.get(call.method)
-        metadata = call.metadata
-        if served is not None and served.try_begin is not None and (not metadata or is_trace_only(metadata)):
+        if served is not None and served.try_begin is not None and (not call.metadata or self._is_usual(call)):
             call.peer = self._owner
-            if metadata:
-                call.trace = trace_of(metadata)
+            if call.metadata:
+                call.trace = trace_of(call.metadata)
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
             if self._owner.peer_answers:
                 call.asker = self._owner.asker_of(call)
+            if not call.metadata:
+                call.principal = self._owner.principal
             done = partial(self._answered, call, served)
             begun = served.try_begin(call, done)
             if begun is not None:
@@ -314,6 +329,24 @@ class CallServer:
                     call.task = begun
                 return
         self._begin_general(call, served)
+
+    def _is_usual(self, call: IncomingCall) -> bool:
+        """Returns whether the metadata of a call says only on whose behalf it is made, and of which trace it is.
+
+        Then it is identified.
+        """
+        if not is_trace_only(call.metadata.keys() - {PRINCIPAL_KEY}):
+            return False
+        if PRINCIPAL_KEY not in call.metadata:
+            call.principal = self._owner.principal
+            return True
+        try:
+            call.principal = self._owner.principal
+            self._owner.identify(call)
+        except ToolBridgeError:
+            # The general way answers with it.
+            return False
+        return True
 
     def _begin_general(self, call: IncomingCall, served: ServedMethod | None) -> None:
         """Begins any call."""

@@ -25,7 +25,9 @@ class RequestContext:
         parent: At a hub, the call whose tool made the request; at a worker, what identifies the hub's call in nested
             calls. None for a request from outside.
         peer: The connection that the request came by, if tools can be called back over it; else None.
-        principal: Who sent it, as the authenticator says; None: the hub does not authenticate.
+        principal: On whose behalf it is made: who sent it, as the authenticator says; of a nested call, who sent the
+            outermost one. None: the hub does not authenticate, or the hub itself makes it.
+        via: How it came from the principal, such as ("agent:planner", "tool:report"); empty: it sent it itself.
         asker: Asks the sender the tool's questions; None: the sender cannot answer.
         admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
         trace: The trace that it belongs to, as its sender says; None: it says none.
@@ -39,6 +41,7 @@ class RequestContext:
     parent: Any = None
     peer: Any = None
     principal: Principal | None = None
+    via: tuple[str, ...] = ()
     asker: Asker | None = None
     admitted = False
     trace: TraceContext | None = None
@@ -54,6 +57,7 @@ class RequestContext:
         payload: Payload = b"",
         size: int = 0,
         principal: Principal | None = None,
+        via: tuple[str, ...] = (),
         asker: Asker | None = None,
     ) -> None:
         self.deadline = deadline
@@ -62,13 +66,20 @@ class RequestContext:
         self.payload = payload
         self.size = size or len(payload)
         self.principal = principal
+        if via:
+            self.via = via
         if asker is not None:
             self.asker = asker
 
     def within(self, deadline: float | None, *, admitted: bool = False) -> "RequestContext":
         """Returns the context of a request within this one, with its own deadline and without the payload."""
         made = RequestContext(
-            deadline=deadline, parent=self.parent, peer=self.peer, principal=self.principal, asker=self.asker
+            deadline=deadline,
+            parent=self.parent,
+            peer=self.peer,
+            principal=self.principal,
+            via=self.via,
+            asker=self.asker,
         )
         made.size, made.admitted = 0 if admitted else self.size, admitted
         made.trace, made.method, made.system = self.trace, self.method, self.system
@@ -78,6 +89,26 @@ class RequestContext:
 def takes_context(function: Callable[..., Any]) -> bool:
     """Returns whether a method has a parameter ``context`` for the context of its request."""
     return "context" in inspect.signature(function).parameters
+
+
+class WithContext:
+    """Calls methods of an object with the context of the request, if they take one.
+
+    Args:
+        target: The object.
+    """
+
+    def __init__(self, target: object) -> None:
+        self._target = target
+        self._takes: dict[str, bool] = {}
+
+    def call(self, attribute: str, request: Any, context: RequestContext) -> Any:
+        """Calls a method of this name, and returns what it returns."""
+        function = getattr(self._target, attribute)
+        takes = self._takes.get(attribute)
+        if takes is None:
+            takes = self._takes[attribute] = takes_context(function)
+        return function(request, context) if takes else function(request)
 
 
 # For requests from this process, without a parent and a deadline.

@@ -5,6 +5,7 @@ records the spans.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
@@ -184,9 +185,9 @@ def trace_of(metadata: Mapping[str, str]) -> TraceContext | None:
     return TraceContext(traceparent, tracestate if len(tracestate) <= MAX_TRACESTATE_CHARS else "")
 
 
-def is_trace_only(metadata: Mapping[str, str]) -> bool:
-    """Returns whether metadata says nothing but which trace its request belongs to."""
-    return metadata.keys() <= _KEYS
+def is_trace_only(keys: AbstractSet[str]) -> bool:
+    """Returns whether metadata with these keys says nothing but which trace its request belongs to."""
+    return keys <= _KEYS
 
 
 def hello_features() -> tuple[str, ...]:

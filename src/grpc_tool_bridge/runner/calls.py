@@ -14,6 +14,7 @@ from grpc_tool_bridge.aio import forks
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.tracing import CallSpan
 from grpc_tool_bridge.runner.awaitables import waitable
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS, held_loop
@@ -79,10 +80,14 @@ class Call:
         prepared: The decoded request, for the backend that runs it.
         over: Whether it has been answered; a tool that still runs may not call other tools.
         request_id: As given by its caller; empty: it gave none, and ``identify`` was not called.
+        principal: On whose behalf it is made; None: the hub does not authenticate, or makes it itself.
+        via: How it came from the principal, see ``RequestContext``.
         trace: Its span; None: it is not traced.
     """
 
     request_id = ""
+    principal: Principal | None = None
+    via: tuple[str, ...] = ()
     trace: CallSpan | None = None
 
     __slots__ = (

@@ -44,6 +44,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     Progress,
     ToolCallRequest,
 )
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, read_caller
 from grpc_tool_bridge.runner.error_formatter import ToolRaised
 from grpc_tool_bridge.runner.functions import FunctionPath, find_tool
 from grpc_tool_bridge.runner.logs import PipeHandler, send_logs
@@ -233,11 +234,15 @@ class Child:
         def emit(event: Progress | LogRecord) -> None:
             self._loop.call_soon_threadsafe(self._tell, job, event)
 
+        caller = job.call.metadata.get(PRINCIPAL_KEY)
+        principal, via = (None, ()) if caller is None else read_caller(caller)
         return ToolContext(
             session_id=request.session_id,
             tool_name=request.tool_id,
             request_id=request.request_id,
             metadata=dict(request.context),
+            principal=principal,
+            via=via,
             deadline=time.monotonic() + job.call.timeout_ms / 1000,
             loop=self._loop,
             runtime=runtime,

@@ -17,6 +17,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.config import MAX_MESSAGE_NODES
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError, error_from_info
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, LinkCall, ToolCallRequest
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, whole_caller_text
 from grpc_tool_bridge.runner.aging import Age, AgeLimits
 from grpc_tool_bridge.runner.error_formatter import FormattedError
 from grpc_tool_bridge.runner.functions import path_of
@@ -238,6 +239,8 @@ class ToolProcess:
     ) -> AsyncIterator[_Running]:
         """Sends a call once the process is ready; kills the process if the call is left unanswered."""
         call = self._link_call(method, tool, credit)
+        if context is not None and context.principal is not None:
+            call.metadata[PRINCIPAL_KEY] = whole_caller_text(context.principal, context.via)
         call.payload = self._request(args, kwargs, context).SerializeToString()
         server = ContextServer(context, self._pipe, self._max_depth) if context is not None else None
         self._number += 2

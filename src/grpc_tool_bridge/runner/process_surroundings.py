@@ -12,6 +12,7 @@ from typing import Any
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.errors.class_facts import class_name
 from grpc_tool_bridge.errors.exception_text import own_text
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.runner.functions import FunctionPath, import_named, path_of_named
 from grpc_tool_bridge.runner.lifespans import Lifespans, find_lifespan
 from grpc_tool_bridge.runner.process_tracing import TRACE_KEYS
@@ -21,7 +22,7 @@ from grpc_tool_bridge.tools.tool import Tool
 
 # The keys in the metadata of a call, beside the path of its function.
 _LIFESPANS, _OVERRIDES = "lifespans", "overrides"
-_ADDED = frozenset({_LIFESPANS, _OVERRIDES, *TRACE_KEYS})
+_ADDED = frozenset({_LIFESPANS, _OVERRIDES, PRINCIPAL_KEY, *TRACE_KEYS})
 
 
 def put_surroundings(surroundings: Surroundings, tool: Tool, metadata: MutableMapping[str, str]) -> None:
@@ -45,10 +46,7 @@ def put_surroundings(surroundings: Surroundings, tool: Tool, metadata: MutableMa
 
 
 def plain_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Returns the metadata of a call without what ``put_surroundings`` has added: the path of its function.
-
-    What says which trace it belongs to is left out, too.
-    """
+    """Returns the metadata of a call without its surroundings, its caller and its trace: the path of its function."""
     return {name: value for name, value in metadata.items() if name not in _ADDED}
 
 

@@ -523,6 +523,8 @@ class ToolRunner:
             tool_name=call.tool.name,
             request_id=call.identify,
             metadata=call.metadata_of(request),
+            principal=call.principal,
+            via=call.via,
             deadline=call.deadline,
             loop=asyncio.get_running_loop(),
             runtime=self._make_runtime(call),

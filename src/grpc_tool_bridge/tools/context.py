@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from numbers import Real
 from typing import Any, Literal, NamedTuple, Protocol
@@ -24,6 +24,7 @@ from grpc_tool_bridge.errors.log_fields import fields_text, log_extra
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Answer as PlainAnswer
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LogRecord, Progress, VariableInfo
 from grpc_tool_bridge.rpc.asks import MAX_QUESTION_CHARS
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.tools.alone import run_alone
 from grpc_tool_bridge.tools.call_context import CallContext
 from grpc_tool_bridge.tools.depends import Overrides
@@ -78,6 +79,10 @@ class ToolContext(CallContext):
         tool_name: The tool's own name.
         metadata: The metadata of the call, over that of its session (``initialize(metadata=…)``), which it overrides.
         lifespan: What the lifespans of the hub or the worker have yielded, by name.
+        principal: On whose behalf the tool is called: who has sent the outermost call, as the hub has authenticated it.
+            None: the hub does not authenticate, or calls the tool itself.
+        via: How the call came from the principal, such as ("agent:planner", "tool:report"), the last one being who has
+            made it; empty: the principal has made it itself, or there is none.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class ToolContext(CallContext):
         tool_name: str,
         request_id: str | Callable[[], str],
         metadata: Mapping[str, str],
+        principal: Principal | None = None,
+        via: tuple[str, ...] = (),
         deadline: float,
         loop: asyncio.AbstractEventLoop,
         runtime: ToolRuntime,
@@ -99,6 +106,8 @@ class ToolContext(CallContext):
         # Few tools ask for it, and making one takes as long as a tenth of a call.
         self._request_id = request_id
         self.metadata = metadata
+        self.principal = principal
+        self.via = via
         self.lifespan = lifespan
         self._overrides = dependency_overrides
         self._on_cancelled: list[Callable[[], None]] | None = None
@@ -115,6 +124,8 @@ class ToolContext(CallContext):
         tools: Mapping[str, Any] | Iterable[Callable[..., Any]] | None = None,
         lifespan: Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
+        principal: Principal | None = None,
+        via: Sequence[str] = (),
         timeout: float = CALL_TIMEOUT,
         answers: Answers | None = None,
         dependency_overrides: Overrides | None = None,
@@ -130,6 +141,8 @@ class ToolContext(CallContext):
                 list of functions.
             lifespan: What the lifespans have yielded: ``ctx.lifespan``.
             metadata: The ``context`` of the request.
+            principal: On whose behalf the tool is called; None: nobody was authenticated.
+            via: How the call came from the principal.
             timeout: Seconds until the call's deadline.
             answers: Answers to the tool's questions, in order: an Answer, a dict (accept), True, False, None (decline),
                 or an exception to raise; or a function that takes the Question. None: nobody can answer.
@@ -148,6 +161,8 @@ class ToolContext(CallContext):
             tool_name=tool_name,
             request_id=request_id,
             metadata=dict(metadata or {}),
+            principal=principal,
+            via=tuple(via),
             deadline=time.monotonic() + timeout,
             lifespan=NO_LIFESPAN if lifespan is None else LifespanValues(lifespan),
             dependency_overrides=dependency_overrides,

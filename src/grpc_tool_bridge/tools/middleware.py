@@ -29,6 +29,7 @@ from grpc_tool_bridge.config.argument_checks import (
 )
 from grpc_tool_bridge.errors import ProtocolError, ValidationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
+from grpc_tool_bridge.rpc.authentication import Principal
 
 CallKind = Literal["call", "stream", "batch", "nested", "agent"]
 
@@ -58,6 +59,8 @@ class ToolCall:
         is_stream: Whether ``call_next`` returns an async iterator, and the middleware has to return one.
         idempotency_key: Calls with this key and the same arguments run once in a session; empty: no key.
         side: "hub", "worker" or "client".
+        principal: On whose behalf the call is made, as ``ToolContext.principal``; None at a client.
+        via: How it came from the principal, as ``ToolContext.via``.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class ToolCall:
         side: Literal["hub", "worker", "client"],
         idempotency_key: str = "",
         parent_id: str = "",
+        principal: Principal | None = None,
+        via: tuple[str, ...] = (),
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
@@ -87,6 +92,8 @@ class ToolCall:
         self.is_stream = is_stream
         self.idempotency_key = idempotency_key
         self.side = side
+        self.principal = principal
+        self.via = via
         self._args = list(args)
         self._kwargs = dict(kwargs or {})
 

@@ -339,6 +339,8 @@ class ToolService:
         call = self.make_call(request.session_id, named, end, now)
         call.request_id = request.stream_id if isinstance(request, ToolStreamRequest) else request.request_id
         call.origin, call.depth = context.parent, getattr(context.parent, "depth", 0)
+        if context.principal is not None:
+            call.principal, call.via = context.principal, context.via
         if context.asker is not None:
             call.asker = context.asker
         if end <= now:

@@ -49,6 +49,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.allocator import keep_freed_memory
 from grpc_tool_bridge.rpc.bounds import spec_pages
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_FEATURE
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.tools.middleware import Middleware, chain_of
@@ -162,7 +163,7 @@ class ToolWorker(Surrounded):
             kind=transport,
             dial_again=self._dial_again,
             serves=_Served(self._service, self._agents, lifetime),
-            features=() if self._agents is None else (AGENTS_FEATURE,),
+            features=(PRINCIPAL_FEATURE,) if self._agents is None else (PRINCIPAL_FEATURE, AGENTS_FEATURE),
         )
         self._client = ToolBridgeClient(self._transport)
         self._rejoin, self._transport.on_relinked = self._transport.on_relinked, self._relinked

@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors import (
     ToolBridgeError,
     UnavailableError,
 )
-from grpc_tool_bridge.link.calls import LOST_DETAIL, MAY_HAVE_BEGUN, NOT_BEGUN, WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.calls import LOST_DETAIL, MAY_HAVE_BEGUN, NOT_BEGUN, AgentCall, WorkerCall, WorkerLostError
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Envelope, ErrorInfo, LinkFrame, LinkStatus
 from support.waiting import soon
@@ -60,6 +60,32 @@ def test_a_call_says_how_many_are_above_it() -> None:
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(-1.0, 1), (0.0, 1), (10_000_000.0, 2**32 - 1)])
 def test_the_time_that_is_left_fits_its_field(seconds: float, milliseconds: int) -> None:
     assert sent(make(seconds)).call.timeout_ms == milliseconds
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_call_says_on_whose_behalf_it_is_made(streaming: bool, asks: bool) -> None:
+    asker = SimpleNamespace(can_ask=True) if asks else None
+    owner: Any = SimpleNamespace(trace=None, deadline=time.monotonic() + 60, depth=2, asker=asker)
+    expected = {"tool-bridge-depth": "2", "tool-bridge-principal": "ada"} | (
+        {"tool-bridge-asks": "true"} if asks else {}
+    )
+    call = WorkerCall(owner, streaming=streaming, caller="ada")
+    assert sent(call).call.metadata == expected
+    assert call.can_answer is asks
+    call = WorkerCall(owner, streaming=streaming, caller="ada", at_peer=True, above=7)
+    assert sent(call).call.metadata == expected | {"tool-bridge-above": "7"}
+
+
+def test_the_run_of_an_agent_says_on_whose_behalf_and_whether_it_tells_of_its_model() -> None:
+    owner: Any = SimpleNamespace(trace=None, deadline=time.monotonic() + 60, depth=0, asker=None)
+    reports, caller = {"tool-bridge-model-reports": "true"}, {"tool-bridge-principal": "ada"}
+    assert not sent(AgentCall(owner)).call.metadata
+    assert sent(AgentCall(owner, lambda *_: None)).call.metadata == reports
+    assert sent(AgentCall(owner, None, "ada")).call.metadata == caller
+    both = sent(AgentCall(owner, lambda *_: None, "ada")).call
+    assert both.method == "ExecuteAgent"
+    assert both.metadata == reports | caller
 
 
 def test_only_a_stream_has_a_window() -> None:

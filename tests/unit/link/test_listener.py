@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -19,14 +20,18 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.envelopes import call_prefix
 from grpc_tool_bridge.link.events import Draining, Ended, Event, EventReceived, MessageReceived, Replied
+from grpc_tool_bridge.link.flushing import FlushPolicy
+from grpc_tool_bridge.link.inbox import IncomingCall
 from grpc_tool_bridge.link.io import TaskIO
-from grpc_tool_bridge.link.listener import MIN_PRUNED, LinkServer
+from grpc_tool_bridge.link.listener import MIN_PRUNED, AcceptedLink, LinkServer
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import joined
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, caller_text
 from grpc_tool_bridge.rpc.context import RequestContext
-from grpc_tool_bridge.rpc.methods import METHODS
+from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER
 from support.hubs import SomeHub
 from support.patience import PATIENCE
@@ -592,3 +597,42 @@ async def test_a_server_has_settled_once_its_peers_know_that_it_drains() -> None
     peer.serving.cancel()
     peer.running.cancel()
     await asyncio.wait([peer.serving, peer.running])
+
+
+# ------------------------------------------------------------------------------------------------ for whom it is
+
+
+ADA, EVE = Principal("ada"), Principal("eve")
+SAYS_EVE = {PRINCIPAL_KEY: caller_text(EVE, ("tool:x",))}
+
+
+def accepted(principal: Principal | None) -> AcceptedLink:
+    link = AcceptedLink(SomeHub(), {}, Settings(), PipeStream(Frames(), Frames()), FlushPolicy())
+    link.principal = principal
+    made_for: Any = SimpleNamespace(owner=SimpleNamespace(principal=ADA, delegation=("tool:report",)), given_up=False)
+    link._link.calls[4] = made_for
+    return link
+
+
+@pytest.mark.parametrize("own", [None, Principal("worker", method="token"), Principal("hub:b", method="hub")])
+async def test_a_nested_call_is_for_the_caller_of_the_call_that_made_it_whatever_it_says(own: Principal | None) -> None:
+    call = IncomingCall(1, "ExecuteTool", b"", 0, {**SAYS_EVE, ORIGIN_KEY: "4"}, 0)
+    accepted(own).identify(call)
+    assert (call.principal, call.via) == (ADA, ("tool:report",))
+
+
+@pytest.mark.parametrize("number", ["5", "-4", "four", "4" * 100, ""])
+async def test_a_call_that_names_no_call_of_its_link_is_its_own(number: str) -> None:
+    call = IncomingCall(1, "SetSessionVariable", b"", 0, {**SAYS_EVE, ORIGIN_KEY: number}, 0)
+    call.principal = own = Principal("hub:b", method="hub")
+    accepted(own).identify(call)
+    assert (call.principal, call.via) == (own, ())
+
+
+async def test_only_another_hub_says_for_whom_it_calls() -> None:
+    for own, expected in ((None, None), (ADA, ADA), (Principal("hub:b", method="hub"), EVE)):
+        call = IncomingCall(1, "ExecuteTool", b"", 0, SAYS_EVE, 0)
+        call.principal = own
+        accepted(own).identify(call)
+        assert call.principal == expected
+        assert call.via == (("tool:x",) if expected == EVE else ())

@@ -22,7 +22,9 @@ from grpc_tool_bridge.link.outbox import INITIAL_CREDIT, OutgoingCall
 from grpc_tool_bridge.link.protocol import HIGH_WATER_BYTES, Link
 from grpc_tool_bridge.link.server import YIELD_BYTES, CallServer, served_methods
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import joined
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, caller_text, read_caller
 from grpc_tool_bridge.rpc.context import RequestContext
 from support.waiting import soon, turns, until
 
@@ -56,7 +58,7 @@ class Served:
     async def register_tools(
         self, request: pb.RegisterToolsRequest, context: RequestContext
     ) -> pb.RegisterToolsResponse:
-        self.seen.append({"link": context.peer})
+        self.seen.append({"link": context.peer, "principal": context.principal})
         return pb.RegisterToolsResponse(success=not request.tools)
 
     async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext) -> Any:
@@ -109,7 +111,8 @@ class Trying(Relaying):
         self.usual = True
 
     def try_begin_tool(self, context: RequestContext, done: Any) -> Any:
-        self.tried.append({**known(context), "asks": context.asker is not None})
+        asks = context.asker is not None
+        self.tried.append({**known(context), "asks": asks, "principal": context.principal, "via": context.via})
         if not self.usual:
             return None
         if context.payload == b"relay":
@@ -203,6 +206,10 @@ class Desk:
             self.answers += self.peer.receive(self.link.next_frame())
 
     flush = schedule_flush
+
+    def identify(self, call: IncomingCall) -> None:
+        if PRINCIPAL_KEY in call.metadata:
+            call.principal, call.via = read_caller(call.metadata[PRINCIPAL_KEY])
 
     def parent_of(self, call: IncomingCall) -> Any:
         if self.refusal is not None:
@@ -358,6 +365,27 @@ class TestUsualCalls:
         assert pb.ToolCallResponse.FromString(await desk.replies()).success
         assert not trying.tried
 
+    async def test_one_whose_metadata_says_only_for_whom_it_is_made_is_one(self, desk: Desk, trying: Trying) -> None:
+        desk.principal = Principal("a hub")
+        trying.go_on.set()
+        desk.call("ExecuteTool", b"any", metadata={PRINCIPAL_KEY: caller_text(Principal("ada"), ("tool:x",))})
+        assert await desk.replies() == b"usual"
+        assert (trying.tried[0]["principal"], trying.tried[0]["via"]) == (Principal("ada"), ("tool:x",))
+
+    async def test_the_principal_of_the_link_makes_all_others(self, desk: Desk, trying: Trying) -> None:
+        desk.principal = Principal("ada")
+        trying.go_on.set()
+        desk.call("ExecuteTool", b"any")
+        assert await desk.replies() == b"usual"
+        assert trying.tried[0]["principal"] is desk.principal
+
+    async def test_one_that_says_so_in_a_way_that_cannot_be_read_fails(self, desk: Desk, trying: Trying) -> None:
+        desk.call("ExecuteTool", CALL, metadata={PRINCIPAL_KEY: "ada"})
+        status = await desk.ended()
+        assert "tool-bridge-principal" in status.message
+        assert not trying.tried
+        assert not trying.seen
+
     async def test_other_methods_are_not_tried(self, desk: Desk, trying: Trying) -> None:
         desk.call("Heartbeat", pb.HeartbeatRequest())
         assert pb.HeartbeatResponse.FromString(await desk.replies()).session_valid
@@ -419,6 +447,14 @@ class TestDeferredAnswers:
         assert deferring.later.pop().is_closed
 
 
+async def test_every_method_that_takes_a_context_is_told_for_whom_it_is(desk: Desk, served: Served) -> None:
+    desk.principal = Principal("worker")
+    for metadata in ({}, {PRINCIPAL_KEY: caller_text(Principal("ada"))}):
+        desk.call("RegisterTools", b"", metadata=metadata)
+    await until(lambda: len(served.seen) == 2)
+    assert [item["principal"] for item in served.seen] == [Principal("worker"), Principal("ada")]
+
+
 @pytest.mark.parametrize("method", ["Heartbeat", "ExecuteTool", "StreamTool"])
 async def test_a_request_that_cannot_be_read_fails_alone(desk: Desk, method: str) -> None:
     desk.call(method, b"\xff\xff")
@@ -451,7 +487,7 @@ async def test_a_call_whose_parent_is_over_is_refused(desk: Desk, served: Served
 async def test_tools_are_registered_with_their_link(desk: Desk, served: Served) -> None:
     desk.call("RegisterTools", pb.RegisterToolsRequest())
     await desk.replies()
-    assert served.seen == [{"link": desk}]
+    assert served.seen == [{"link": desk, "principal": None}]
 
 
 async def test_what_is_answered_as_bytes_is_sent_as_it_is(desk: Desk, served: Served) -> None:

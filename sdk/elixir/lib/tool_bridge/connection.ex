@@ -96,10 +96,14 @@ defmodule ToolBridge.Connection do
       handshake: Keyword.get(opts, :handshake, fn _, _ -> [] end),
       handler: Keyword.get(opts, :handler),
       on_ask: opts[:on_ask],
-      hello: %LinkHello{peer: "Elixir #{System.version()}", features: if(opts[:on_ask], do: ["ask"], else: [])}
+      hello: %LinkHello{peer: "Elixir #{System.version()}", features: features(opts)}
     }
 
     {:ok, state, {:continue, :dial}}
+  end
+
+  defp features(opts) do
+    if(opts[:on_ask], do: ["ask"], else: []) ++ if(opts[:handler], do: [ToolBridge.Principal.feature()], else: [])
   end
 
   @impl true

@@ -6,6 +6,9 @@ defmodule ToolBridge.Context do
     * `tool` - the tool's name
     * `request_id` - the id of the call, as in the hub's log: the caller's, or one that the hub has made
     * `metadata` - texts from the caller, such as trace ids
+    * `principal` - on whose behalf the tool is called, a `ToolBridge.Principal`; nil: the hub does not authenticate, or
+      calls the tool itself
+    * `via` - how the call came from there, such as `["agent:planner", "tool:report"]`; the last one has made it
 
   Every function of `ToolBridge.Client`, `ToolBridge.Variables` and `ToolBridge.Agents` takes a context in the place of a
   client. Such a call is nested in the tool's: it shares its deadline and its place among the session's concurrent
@@ -34,6 +37,8 @@ defmodule ToolBridge.Context do
     :deadline,
     request_id: "",
     metadata: %{},
+    principal: nil,
+    via: [],
     events: false,
     asks: false
   ]
@@ -46,6 +51,8 @@ defmodule ToolBridge.Context do
           deadline: integer() | nil,
           request_id: String.t(),
           metadata: %{optional(String.t()) => String.t()},
+          principal: ToolBridge.Principal.t() | nil,
+          via: [String.t()],
           events: boolean(),
           asks: boolean()
         }

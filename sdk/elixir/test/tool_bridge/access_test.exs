@@ -44,6 +44,41 @@ defmodule ToolBridge.AccessTest do
     assert {:error, %Error{type: "Unauthenticated"}} = Worker.await_ready(worker)
   end
 
+  defmodule WhoTools do
+    use ToolBridge.Tools
+
+    alias ToolBridge.{Client, Context}
+
+    @tool true
+    @spec who(Context.t()) :: map()
+    def who(context), do: facts(context)
+
+    @tool true
+    @spec who_streams(Context.t()) :: Enumerable.t()
+    def who_streams(context), do: [facts(context)]
+
+    @tool true
+    @spec who_asks(Context.t()) :: {:ok, list()} | {:error, term()}
+    def who_asks(context) do
+      with {:ok, nested} <- Client.call(context, "who"), do: {:ok, [facts(context), nested]}
+    end
+
+    defp facts(%{principal: nil, via: via}), do: %{name: nil, via: via}
+    defp facts(%{principal: caller, via: via}), do: %{name: caller.name, method: caller.method, via: via}
+  end
+
+  test "a tool sees who has called it", %{tmp_dir: dir} do
+    address = start_hub(dir, [])
+    options = [address: address, token: "s3cret-token-of-the-tests"]
+    worker = start_supervised!({Worker, [{:tools, [WhoTools]} | options]})
+    assert Worker.await_ready(worker) == :ok
+    client = start_supervised!({Client, options})
+    caller = %{"name" => "token", "method" => "token", "via" => []}
+    forged = [metadata: %{"tool-bridge-principal" => ~s({"name":"eve"})}]
+    assert Client.call(client, "who", [], forged) == {:ok, caller}
+    assert Client.call(client, "who_asks", [], forged) == {:ok, [caller, %{caller | "via" => ["tool:who_asks"]}]}
+  end
+
   test "a hub with TLS is verified", %{tmp_dir: dir} do
     [ca, ca_key, cert, key, request] = for name <- ~w(ca.pem ca.key cert.pem key.pem csr.pem), do: Path.join(dir, name)
     new_key = ~w(-newkey rsa:2048 -nodes -days 2)

@@ -39,6 +39,10 @@ const (
 	AskFeature = "ask"
 	// AsksKey in the metadata of a call says that its tool may ask.
 	AsksKey = "tool-bridge-asks"
+	// PrincipalFeature in the hello of a worker says that it reads who calls.
+	PrincipalFeature = "principal"
+	// PrincipalKey in the metadata of a call says who calls, and how the call came from there.
+	PrincipalKey = "tool-bridge-principal"
 	// OriginKey in the metadata of a call is the id of the call whose tool makes it.
 	OriginKey = "tool-bridge-origin"
 )

@@ -10,6 +10,7 @@ import type { IncomingCall } from "../link/calls.js";
 import type { LinkConnection } from "../link/connection.js";
 import type { ToolArguments, ToolRequest } from "../toolmessages.js";
 import { type AskResult, Questions } from "./asking.js";
+import { type CallerFacts, type Principal, readCaller } from "./principal.js";
 import type { JsonSchema } from "./schema.js";
 
 /** Importance of a line that a tool logs. */
@@ -46,6 +47,8 @@ export class ToolContext {
   #calls: ToolCalls | undefined;
   #variables: Variables | undefined;
   #questions: Questions | undefined;
+  /** Read when a tool asks for it, which most never do. */
+  #callerFacts: CallerFacts | undefined;
 
   /** @internal */
   constructor(setup: ContextSetup) {
@@ -79,6 +82,19 @@ export class ToolContext {
   /** What the caller sent with the call, such as trace ids. */
   get metadata(): ReadonlyMap<string, string> {
     return this.#setup.request.context;
+  }
+
+  /**
+   * On whose behalf the tool is called: who has sent the outermost call, as the hub has authenticated it. Undefined: the
+   * hub does not authenticate, or calls the tool itself.
+   */
+  get principal(): Principal | undefined {
+    return this.#from.principal;
+  }
+
+  /** How the call came from the principal, such as ["agent:planner", "tool:report"]; the last one has made it. */
+  get via(): readonly string[] {
+    return this.#from.via;
   }
 
   /** The variables of the call's session. */
@@ -154,6 +170,11 @@ export class ToolContext {
     this.#reason = reason;
     this.#controller?.abort(reason);
     this.#questions?.close(reason);
+  }
+
+  get #from(): CallerFacts {
+    this.#callerFacts ??= readCaller(this.#setup.call.metadata);
+    return this.#callerFacts;
   }
 
   #opened(): Caller {

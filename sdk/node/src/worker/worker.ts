@@ -20,6 +20,7 @@ import type { Logger } from "../logger.js";
 import { describe } from "../texts.js";
 import { endpointAt } from "../transport/endpoints.js";
 import type { ConnectionOptions } from "../transport/grpc.js";
+import { PRINCIPAL_FEATURE } from "./principal.js";
 import { ToolService } from "./service.js";
 import type { Tool } from "./tool.js";
 
@@ -98,7 +99,7 @@ export class Worker implements AsyncDisposable {
     });
     const endpoint: Endpoint = endpointAt(address, options);
     this.#dialer = new Dialer(endpoint, {
-      greeting: { peer: `Node.js ${process.versions.node}` },
+      greeting: { peer: `Node.js ${process.versions.node}`, features: [PRINCIPAL_FEATURE] },
       serve: this.#service.serve,
       // A hub that refuses it may admit it later: tokens are changed first on one side, then on the other.
       dialAgain: (error) => this.#registered || isTransient(error),

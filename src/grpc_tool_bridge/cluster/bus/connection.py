@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
 
+from grpc_tool_bridge.aio.loop_internals import READY
+from grpc_tool_bridge.cluster.bus.reading import NodeReader, Take
 from grpc_tool_bridge.optional import missing
 
 try:
@@ -20,6 +23,8 @@ except ImportError as error:
 FIRST_WAIT_SECONDS = 0.1
 LAST_WAIT_SECONDS = 2.0
 _MAX_DOUBLINGS = 6
+
+_log = logging.getLogger(__name__)
 
 
 class NoTlsError(errors.Error):
@@ -40,9 +45,12 @@ class Connection(Client):
         super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         self._needs_tls = needs_tls
         # By the number of a subscription.
-        self._direct: dict[int, Callable[[Msg], None]] = {}
+        self._direct: dict[int, Take] = {}
+        self._with_headers: dict[int, Callable[[Msg], None]] = {}
         # Whether something was written in this turn of the loop; what follows is written together, with the next one.
         self._has_written = False
+        # The connection, while it is read.
+        self._socket: asyncio.Transport | None = None
 
     async def subscribe_directly(self, subject: str, take: Callable[[Msg], None]) -> Subscription:
         """Subscribes, and has each message taken as it is read: the library's queue and task cost a turn of the loop.
@@ -50,6 +58,21 @@ class Connection(Client):
         Args:
             subject: A subject or filter.
             take: Takes a message; quick.
+        """
+
+        def build(subject: bytes, reply: bytes, data: bytes) -> None:
+            take(self._build_message(0, subject, reply, data, None))
+
+        subscription = await self.subscribe_to_bytes(subject, build)
+        self._with_headers[subscription._id] = take  # noqa: SLF001 - by which the library names it
+        return subscription
+
+    async def subscribe_to_bytes(self, subject: str, take: Take) -> Subscription:
+        """Subscribes like ``subscribe_directly``, to messages that are taken without their headers.
+
+        Args:
+            subject: A subject or filter.
+            take: Takes the subject of a message, the subject for answers, and the payload; quick.
         """
         # The library keeps the subscription, and renews it with each connection.
         subscription = await self.subscribe(subject, cb=_take_none)
@@ -59,19 +82,54 @@ class Connection(Client):
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         if not max_msgs:
             self._direct.pop(sid, None)
+            self._with_headers.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        take = self._direct.get(sid)
-        if take is None or sid not in self._subs:
+        # What the reader does not take: messages with headers, and those of other subscriptions.
+        if sid not in self._direct:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
-        self.stats["in_msgs"] += 1
-        self.stats["in_bytes"] += len(data)
         try:
-            take(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+            if (take := self._with_headers.get(sid)) is not None:
+                take(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+            else:
+                self._direct[sid](subject, reply, data)
         except Exception as error:  # noqa: BLE001 - as the library does for a callback, so that reading goes on
             await self._error_cb(error)
+
+    async def _read_loop(self) -> None:
+        writer, stream = (getattr(self._transport, name, None) for name in ("_io_writer", "_io_reader"))
+        if writer is None or stream is None:
+            await super()._read_loop()
+            return
+        reader = NodeReader(writer.transport, stream, self._direct)
+        try:
+            reader.attach()
+            self._socket = writer.transport
+            while not (self.is_closed or self.is_reconnecting):
+                held = await reader.next()
+                if isinstance(held, bytes):
+                    await self._ps.parse(held)
+                else:
+                    await self._error_cb(held)
+                reader.go_on()
+        except EOFError:
+            if not (self.is_closed or self.is_reconnecting):
+                ended = errors.UnexpectedEOF()
+                await self._error_cb(ended)
+                await self._process_op_err(ended)
+        except (OSError, errors.ProtocolError) as error:
+            await self._process_op_err(error)
+        except asyncio.CancelledError:
+            # As in the library: whoever cancels it, waits for nothing.
+            pass
+        except Exception as error:  # noqa: BLE001
+            _log.exception("reading from NATS failed", exc_info=error)
+        finally:
+            reader.detach()
+            if self._socket is writer.transport:
+                self._socket = None
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         # The library has a task write, in the next turn of the loop. It still does if the socket is full, since it
@@ -85,10 +143,43 @@ class Connection(Client):
             return await super()._flush_pending()
         return None
 
-    def _write_now(self) -> bool:
-        """Writes what is pending; returns False if the library is to do that."""
+    def post(self, subject: bytes, data: bytes) -> None:
+        """Publishes a message without headers, at once: what ``publish`` does, without its checks.
+
+        Args:
+            subject: A valid subject.
+            data: The payload, within ``max_payload``.
+
+        Raises:
+            ConnectionClosedError: There is no connection.
+        """
+        if self._status != Client.CONNECTED:
+            raise errors.ConnectionClosedError
+        command = b"PUB %b %d\r\n%b\r\n" % (subject, len(data), data)
+        socket = self._socket
+        if self._pending or self._has_written or socket is None or socket.get_write_buffer_size():
+            self._pending.append(command)
+            self._pending_data_size += len(command)
+            if not self._has_written:
+                self._write_rest()
+            return
+        socket.write(command)
+        loop = asyncio.get_running_loop()
+        if getattr(loop, READY, True):
+            # More may follow in this turn, which is then written together.
+            self._has_written = True
+            loop.call_soon(self._write_rest)
+
+    def _free_writer(self) -> Any:
+        """Returns the library's writer if it would write at once; else None."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is None or writer.transport.is_closing() or writer.transport.get_write_buffer_size():
+            return None
+        return writer
+
+    def _write_now(self) -> bool:
+        """Writes what is pending; returns False if the library is to do that."""
+        if (writer := self._free_writer()) is None:
             return False
         pending, self._pending, self._pending_data_size = self._pending, [], 0
         writer.writelines(pending)

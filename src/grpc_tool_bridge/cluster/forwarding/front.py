@@ -4,6 +4,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.aio.tasks import TaskSet
@@ -22,7 +23,7 @@ from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, NotF
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.buffers import Payload
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, read_defaults
 from grpc_tool_bridge.runner.runner import last_chunk
@@ -46,10 +47,10 @@ def _passed(
     attribute, response = METHODS[name].attribute, METHODS[name].response
 
     def passed(self: "ClusterHub", request: Any, context: RequestContext = LOCAL) -> Coroutine[Any, Any, Any]:
-        local: Callable[[Any], Coroutine[Any, Any, Any]] = getattr(self.hub, attribute)
+        local: Callable[[], Coroutine[Any, Any, Any]] = partial(self._here, attribute, request, context)
         if self.owners.is_here(request.session_id):
-            return local(request)
-        return self.answer(name, request, context, response, lambda: local(request), failed)
+            return local()
+        return self.answer(name, request, context, response, local, failed)
 
     passed.__doc__ = "As in ``Hub``, of a session anywhere."
     return passed
@@ -60,10 +61,10 @@ def _passed_stream(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
     attribute = METHODS[name].attribute
 
     def passed(self: "ClusterHub", request: Any, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
-        local: Callable[[Any], AsyncGenerator[Any, None]] = getattr(self.hub, attribute)
+        local: Callable[[], AsyncGenerator[Any, None]] = partial(self._here, attribute, request, context)
         if self.owners.is_here(request.session_id):
-            return local(request)
-        return self.messages(name, request, context, lambda: local(request))
+            return local()
+        return self.messages(name, request, context, local)
 
     passed.__doc__ = "As in ``Hub``, of a session anywhere."
     return passed
@@ -119,6 +120,7 @@ class ClusterHub:
         self._is_certain = certainty.is_certain
         self._defaults: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._views = SessionViews(hub, self.get_session_tools)
+        self._with_context = WithContext(hub)
         self._tasks = TaskSet()
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
@@ -143,6 +145,10 @@ class ClusterHub:
     @peer_memory.setter
     def peer_memory(self, memory: Any) -> None:
         self.hub.peer_memory = memory
+
+    def _here(self, attribute: str, request: Any, context: RequestContext) -> Any:
+        """Calls a method of the hub of this process, with the context if it takes one."""
+        return self._with_context.call(attribute, request, context)
 
     # ------------------------------------------------------------------------------------------- passing requests on
 
@@ -212,17 +218,20 @@ class ClusterHub:
         self, request: pb.InitializeSessionRequest, context: RequestContext = LOCAL
     ) -> pb.InitializeSessionResponse:
         """As in ``Hub``: creates a session at this hub, or attaches to one anywhere."""
+        local = partial(self._here, "initialize_session", request, context)
+        response: pb.InitializeSessionResponse
         if not request.session_id or self.owners.is_here(request.session_id):
-            return await self.hub.initialize_session(request)
+            response = await local()
+            return response
         tries = 0
         while True:
             tries += 1
-            response: pb.InitializeSessionResponse = await self.answer(
+            response = await self.answer(
                 "InitializeSession",
                 request,
                 context,
                 pb.InitializeSessionResponse,
-                lambda: self.hub.initialize_session(request),
+                local,
                 _failed_opening,
                 lambda event: self._take_defaults(request.session_id, event),
             )
@@ -424,12 +433,13 @@ class ClusterHub:
         def cancel() -> None:
             # A reader that only observes the run must not cancel it.
             if begins:
-                self._tasks.spawn(self._cancel_run(request), "cancel a run")
+                self._tasks.spawn(self._cancel_run(request, context), "cancel a run")
 
         return RunReader(chunks, cancel, named=named)
 
-    async def _cancel_run(self, request: pb.ExecuteAgentRequest) -> None:
-        await self.cancel_agent_run(pb.CancelAgentRunRequest(session_id=request.session_id, run_id=request.run_id))
+    async def _cancel_run(self, request: pb.ExecuteAgentRequest, context: RequestContext) -> None:
+        asked = pb.CancelAgentRunRequest(session_id=request.session_id, run_id=request.run_id)
+        await self.cancel_agent_run(asked, RequestContext(principal=context.principal, via=context.via))
 
 
 async def _read(messages: AsyncGenerator[Payload, None], response: Any) -> AsyncGenerator[Any, None]:

@@ -9,7 +9,7 @@ from grpc_tool_bridge.cluster.members.certainty import Certainty
 from grpc_tool_bridge.cluster.tools.peer_tools import PeerTools
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
 from grpc_tool_bridge.rpc.methods import METHODS
 
 
@@ -24,19 +24,11 @@ class NoHold:
 
 def _owned(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Returns a method with one answer that serves owned sessions only."""
+    attribute = METHODS[name].attribute
 
-    async def owned(self: "OwnedHub", request: Any) -> Any:
-        await self.require(request.session_id)
-        return await getattr(self.hub, METHODS[name].attribute)(request)
-
-    owned.__doc__ = "As in ``Hub``, of an owned session."
-    return owned
-
-
-def _owned_call(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def owned(self: "OwnedHub", request: Any, context: RequestContext = LOCAL) -> Any:
         await self.require(request.session_id, context)
-        return await getattr(self.hub, METHODS[name].attribute)(request, context)
+        return await self.with_context.call(attribute, request, context)
 
     owned.__doc__ = "As in ``Hub``, of an owned session."
     return owned
@@ -45,8 +37,7 @@ def _owned_call(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 def _owned_stream(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
     async def owned(self: "OwnedHub", request: Any, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
         await self.require(request.session_id, context)
-        function = getattr(self.hub, METHODS[name].attribute)
-        messages = function(request, context) if name in _WITH_CONTEXT else function(request)
+        messages = self.with_context.call(METHODS[name].attribute, request, context)
         # A run's reader that is lost at the other hub is lost here; who cancels the run says so by CancelAgentRun.
         async with aclosing(messages):
             async for message in messages:
@@ -54,9 +45,6 @@ def _owned_stream(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
 
     owned.__doc__ = "As in ``Hub``, of an owned session."
     return owned
-
-
-_WITH_CONTEXT = frozenset({"StreamTool", "ExecuteAgent"})
 
 
 class OwnedHub:
@@ -69,6 +57,10 @@ class OwnedHub:
         hub: The hub.
         certainty: Says whether it owns what it has.
         tools: Registers the tools that other hubs offer.
+
+    Attributes:
+        hub: As given.
+        with_context: Calls its methods.
     """
 
     takes_large_calls = True
@@ -78,6 +70,7 @@ class OwnedHub:
         self._tools = tools
         self.register_tools = tools.register_tools
         self._certainty = certainty
+        self.with_context = WithContext(hub)
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
     def __getattr__(self, name: str) -> Any:
@@ -111,7 +104,9 @@ class OwnedHub:
         if request.worker_id:
             return await self._tools.unregister_tools(request, context)
         await self.require(request.session_id)
-        return await self.hub.unregister_tools(request)
+        # Without the peer, whose own tools would be meant.
+        caller = RequestContext(principal=context.principal, via=context.via)
+        return await self.hub.unregister_tools(request, caller)
 
     def _try_begin(self, context: RequestContext, done: Any) -> Any:
         return self.hub.try_begin_tool(context, done) if self._certainty.is_certain() else None
@@ -134,8 +129,8 @@ class OwnedHub:
     list_session_variables = _owned("ListSessionVariables")
     create_react_agent = _owned("CreateReActAgent")
     cancel_agent_run = _owned("CancelAgentRun")
-    execute_tool = _owned_call("ExecuteTool")
-    batch_execute_tools = _owned_call("BatchExecuteTools")
+    execute_tool = _owned("ExecuteTool")
+    batch_execute_tools = _owned("BatchExecuteTools")
     stream_tool = _owned_stream("StreamTool")
     execute_agent = _owned_stream("ExecuteAgent")
     watch_session_tools = _owned_stream("WatchSessionTools")

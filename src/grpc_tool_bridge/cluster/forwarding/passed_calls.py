@@ -10,6 +10,7 @@ from grpc_tool_bridge.link.asks import GiveAnswer, PassedOn
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import told_of
 from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.rpc.tracing import TRACEPARENT, TRACESTATE, process
 
@@ -28,7 +29,7 @@ async def pass_call(
         peer: The link to the other hub.
         method: Such as "ExecuteTool".
         payload: The serialized request.
-        context: Its context: the deadline passes, and the questions of its tool come back.
+        context: Its context: the deadline and the principal pass, and the questions of its tool come back.
         on_event: Called with what the other hub reports meanwhile.
 
     Raises:
@@ -86,6 +87,7 @@ class _PassedCall(PeerCall):
         super().__init__(
             method,
             metadata=_trace_headers(context),
+            caller=told_of(context),
             timeout=timeout,
             streaming=streaming,
             on_event=on_event,

@@ -164,7 +164,8 @@ class NatsStream(PushStream):
                         f"an envelope of {len(piece):,} bytes cannot be sent: a frame has at most {MAX_FRAME_BYTES:,}"
                     )
                 self.send(piece)
-        self._look_for_room()
+        if self.is_writable:
+            self.is_writable = self._has_room()
 
     def _send_in_parts(self, frame: bytes) -> None:
         whole, most = memoryview(frame), self._outlet.part_bytes
@@ -242,8 +243,12 @@ class NatsStream(PushStream):
         if confirmed is not None:
             confirmed()
         try:
-            self._on_taken(taken)
-            self._on_message(kind, payload)
+            if self._unacked and taken >= self._unacked[0][0]:
+                self._on_taken(taken)
+            if kind == FRAME and self._is_idle() and 0 < len(payload) <= MAX_FRAME_BYTES:
+                self._pass(payload)
+            else:
+                self._on_message(kind, payload)
         except ProtocolError as error:
             self.lose(error)
 
@@ -334,13 +339,12 @@ class NatsStream(PushStream):
     def _on_taken(self, taken: int) -> None:
         """Notes that the peer has taken all messages up to a number."""
         unacked = self._unacked
-        if not unacked or taken < unacked[0][0]:
-            return
         if taken > self._sent:
             raise ProtocolError(f"the other hub took message {taken:,} before it was sent")
         while unacked and unacked[0][0] <= taken:
             self._unacked_bytes -= unacked.popleft()[1]
-        self._look_for_room()
+        if not self.is_writable:
+            self._look_for_room()
 
     def _look_for_room(self) -> None:
         was, self.is_writable = self.is_writable, self._has_room()
@@ -351,6 +355,26 @@ class NatsStream(PushStream):
         if self._end is not None or self._outlet.is_full:
             return False
         return self._unacked_bytes < WINDOW_BYTES and len(self._unacked) < WINDOW_MESSAGES
+
+    def _is_idle(self) -> bool:
+        """Returns whether a frame that comes now is the receiver's at once."""
+        return not (self._waiting or self._parts or self._paused or self._passing_on or self._receiver is None)
+
+    def _pass(self, frame: bytes) -> None:
+        """Passes on the frame that has just arrived; ``_is_idle`` said that it may be."""
+        assert self._receiver is not None  # noqa: S101 - it is idle
+        self._owed_bytes += len(frame)
+        self._owed_messages += self._received - self._taken
+        self._taken = self._received
+        self._passing_on = True
+        try:
+            self._receiver.on_frames((frame,))
+        finally:
+            self._passing_on = False
+        if self._waiting:
+            self._pass_on()
+        else:
+            self._passed_on()
 
     def _pass_on(self) -> None:
         """Passes on what has arrived, while the receiver takes it."""
@@ -367,6 +391,9 @@ class NatsStream(PushStream):
                 self._receiver.on_frames((frame,))
         finally:
             self._passing_on = False
+        self._passed_on()
+
+    def _passed_on(self) -> None:
         if self._owed_bytes >= WINDOW_BYTES // 4 or self._owed_messages >= WINDOW_MESSAGES // 4:
             self._acknowledge()
         if self._end is not None and not self._waiting and self._receiver is not None and not self._end_told:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from grpc_tool_bridge.aio.eager import resume
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.cluster.links.frames import BEAT_SECONDS, OVERHEAD_BYTES, LinkLostError, NatsStream, Outlet
 from grpc_tool_bridge.cluster.names import Names
@@ -21,6 +20,7 @@ from grpc_tool_bridge.link.socket import MAX_FRAME_BYTES
 from grpc_tool_bridge.link.status import Code, link_error
 
 DIAL = "dial"
+_DIAL = DIAL.encode()
 
 # If more waits for NATS than this, links send nothing until it has been sent.
 HIGH_BYTES = 1024 * 1024
@@ -60,6 +60,7 @@ class Mailbox(Outlet):
         self.on_dial: Callable[[bytes, str], None] | None = None
         self._nc = nc
         self._names = names
+        self._token_at = len(names.link(incarnation, ""))
         self._streams: dict[str, NatsStream] = {}
         self._farewells: dict[str, bytes] = {}
         self._subscription: Any = None
@@ -85,7 +86,7 @@ class Mailbox(Outlet):
                 f"{LEAST_PAYLOAD_BYTES:,} or more (1MB is its default, and best)"
             )
         try:
-            self._subscription = await self._nc.subscribe_directly(self.subject(self.incarnation, "*"), self._take)
+            self._subscription = await self._nc.subscribe_to_bytes(self.subject(self.incarnation, "*"), self._take)
             # Nobody may dial before the server knows of it.
             await self._nc.flush()
         except Exception as error:
@@ -169,18 +170,13 @@ class Mailbox(Outlet):
         """See ``Outlet``."""
         if not self._nc.is_connected:
             raise LinkLostError(NOT_CONNECTED)
-        self.sent += 1
-        publish = self._nc.publish(subject, message)
         try:
-            # It takes the message in its first step; then it waits at most for the socket.
-            waits_for = publish.send(None)
-        except StopIteration:
-            if not self.is_full and self._nc.pending_data_size > HIGH_BYTES:
-                self._drain(self._nc.flush(FLUSH_SECONDS))
+            self._nc.post(subject.encode(), message)
         except Exception as error:  # noqa: BLE001 - whatever nats-py raises
             raise LinkLostError(f"{NOT_CONNECTED} ({type(error).__name__})") from None
-        else:
-            self._drain(resume(publish, waits_for))
+        self.sent += 1
+        if not self.is_full and self._nc.pending_data_size > HIGH_BYTES:
+            self._drain(self._nc.flush(FLUSH_SECONDS))
 
     def post_last(self, subject: str, message: bytes) -> None:
         """See ``Outlet``."""
@@ -242,18 +238,16 @@ class Mailbox(Outlet):
                 self.subject(self.incarnation, "*"),
             )
 
-    def _take(self, message: Any) -> None:
-        data: bytes = message.data
-        token = message.subject.rpartition(".")[2]
-        stream = self._streams.get(token)
+    def _take(self, subject: bytes, reply: bytes, data: bytes) -> None:
+        stream = self._streams.get(subject[self._token_at :].decode("ascii", "replace"))
         if stream is not None:
             self.received += 1
             if len(data) < OVERHEAD_BYTES:
                 self.note("malformed")
             else:
                 stream.receive(data)
-        elif token == DIAL and self.on_dial is not None:
-            self.on_dial(data, message.reply)
+        elif subject[self._token_at :] == _DIAL and self.on_dial is not None:
+            self.on_dial(data, reply.decode("utf-8", "replace"))
         else:
             # Of a link that has ended, most of the time.
             self.note("unknown")

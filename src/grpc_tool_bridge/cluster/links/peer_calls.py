@@ -19,6 +19,7 @@ from grpc_tool_bridge.link.status import Code, code_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent
 from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 
 # The other hub ends a call at its deadline, with an error that says more; this end waits so much longer for that.
 GRACE_SECONDS = 1.0
@@ -50,6 +51,7 @@ class PeerCall(LinkCall):
     Args:
         method: Such as "ExecuteTool".
         metadata: Of the call.
+        caller: On whose behalf it is made, as ``caller_text`` has written it; empty: this hub makes it itself.
         timeout: Its seconds; None: as the request says.
         streaming: Whether the answer is a stream.
         on_event: Called with what its tool reports; None: that is ignored.
@@ -61,6 +63,7 @@ class PeerCall(LinkCall):
         method: str,
         *,
         metadata: Mapping[str, str] | None = None,
+        caller: str = "",
         timeout: float | None = None,
         streaming: bool = False,
         on_event: OnEvent | None = None,
@@ -69,7 +72,10 @@ class PeerCall(LinkCall):
         if on_ask is not None:
             metadata = {**(metadata or {}), ASKS_KEY: "true"}
             self.can_answer = True
-        prefix = call_prefix(method, metadata=metadata) if metadata else _prefix(method)
+        if metadata:
+            prefix = call_prefix(method, metadata={**metadata, PRINCIPAL_KEY: caller} if caller else metadata)
+        else:
+            prefix = _prefix(method, caller)
         if timeout is not None:
             prefix = shortened(prefix, min(max(1, math.ceil(timeout * 1000)), _MAX_MILLISECONDS))
             self.expires_at = time.monotonic() + timeout + GRACE_SECONDS
@@ -142,5 +148,5 @@ class Serialized:
 
 
 @functools.lru_cache(_MAX_PREFIXES)
-def _prefix(method: str) -> bytes:
-    return call_prefix(method)
+def _prefix(method: str, caller: str) -> bytes:
+    return call_prefix(method, metadata={PRINCIPAL_KEY: caller} if caller else None)

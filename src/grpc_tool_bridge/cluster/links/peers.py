@@ -22,6 +22,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.asks import ASK_PER_CALL_FEATURE
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_FEATURE
 
 # Announced to the hub that is dialled: who dials is a hub.
 HUB_FEATURE = "hub"
@@ -93,7 +94,7 @@ class PeerLink:
     ) -> None:
         self.hub = hub
         self.gone = ""
-        announced = (HUB_FEATURE, ASK_PER_CALL_FEATURE, *features)
+        announced = (HUB_FEATURE, ASK_PER_CALL_FEATURE, PRINCIPAL_FEATURE, *features)
         self._dialer = _PeerDialer(endpoint, serves, announced, lambda: on_linked(self))
 
     def __repr__(self) -> str:

@@ -120,6 +120,7 @@ class Guests:
             return None
         origin = CallOrigin(context.peer, context.id, 0)
         call = admission.make_guest(session, tool, deadline, origin)
+        call.made_for(context)
         call.request_id = request_id_of(origin.link.link_id, origin.number)
         if admission.sample is not None and not admission.sample.wants(session.id):
             call.watched = False
@@ -192,6 +193,7 @@ class Guests:
         deadline = context.deadline if context.deadline is not None else time.monotonic() + timeout
         above = self._above(origin, context.metadata)
         call = self._executor.admission.make_guest(session, tool, deadline, origin, above)
+        call.made_for(context)
         call.request_id = request_id or request_id_of(origin.link.link_id, origin.number)
         if context.asker is not None:
             call.asker = context.asker

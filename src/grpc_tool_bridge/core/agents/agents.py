@@ -46,6 +46,7 @@ from grpc_tool_bridge.llm.agent_search import read_agent_tools
 from grpc_tool_bridge.llm.tool_marks import is_for_models
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.callers import drop_reserved
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # A signature with its instructions takes some kilobytes.
@@ -323,6 +324,7 @@ class Agents:
 
         async def chunks() -> AsyncGenerator[Any, None]:
             check_request(request)
+            drop_reserved(request.context)
             run = self._attach(request) or self._start(request, context)
             opened.append(run)
             async with aclosing(run.read(request.from_sequence, steps=request.stream)) as made:

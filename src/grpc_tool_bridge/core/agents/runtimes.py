@@ -16,7 +16,7 @@ from grpc_tool_bridge.errors import (
     UnavailableError,
     error_from_info,
 )
-from grpc_tool_bridge.link.calls import CREATE_AGENT, EXECUTE_AGENT, ReportingCall, WorkerCall, WorkerLostError
+from grpc_tool_bridge.link.calls import CREATE_AGENT, AgentCall, WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.buffers import joined
 from grpc_tool_bridge.rpc.nodes import read_message
@@ -86,7 +86,7 @@ class AgentRuntimes:
                     raise UnavailableError(f"the agent runtime was lost: {lost.message}") from None
                 # Nothing has begun, so another runtime can run it.
                 continue
-            remote = self._remote(call)
+            remote = AgentCall(call, self.on_model, self._workers.dispatcher.caller_of(call, worker))
             call.worker = worker
             observer = self._workers.dispatcher.observer
             if observer is not None:
@@ -107,11 +107,6 @@ class AgentRuntimes:
             finally:
                 # Does nothing if the call has ended.
                 worker.link.cancel(remote)
-
-    def _remote(self, call: HubCall) -> WorkerCall:
-        if self.on_model is None:
-            return WorkerCall(call, streaming=True, prefix=EXECUTE_AGENT)
-        return ReportingCall(call, self.on_model)
 
     async def _tell(
         self, call: HubCall, worker: Worker, definition: pb.CreateReActAgentRequest

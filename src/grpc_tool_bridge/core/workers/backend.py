@@ -147,10 +147,12 @@ class WorkerBackend:
             return None
         if call.session.metadata:
             payload = with_metadata(call.session.metadata, payload)
+        caller = "" if call.principal is None else self._dispatcher.caller_of(call, worker)
         if worker.is_peer:
-            direct = _DirectCall(call, self, worker, payload, done, above=number_above(call, worker), at_peer=True)
+            above = number_above(call, worker)
+            direct = _DirectCall(call, self, worker, payload, done, above=above, at_peer=True, caller=caller)
         else:
-            direct = _DirectCall(call, self, worker, payload, done)
+            direct = _DirectCall(call, self, worker, payload, done, caller=caller)
         call.worker, call.remote = worker, direct
         worker.link.send(direct, addressed(call.tool, worker, payload) if call.tool.version else payload)
         if isinstance(worker, PeerWorker):
@@ -254,7 +256,7 @@ class _DirectCall(WorkerCall):
         worker: The worker that runs it.
         payload: The serialized request.
         done: As for ``WorkerBackend.try_call``; not called after ``cancel``.
-        above, at_peer: As for ``WorkerCall``.
+        above, at_peer, caller: As for ``WorkerCall``.
     """
 
     owner: HubCall
@@ -271,8 +273,9 @@ class _DirectCall(WorkerCall):
         *,
         above: int = 0,
         at_peer: bool = False,
+        caller: str = "",
     ) -> None:
-        super().__init__(owner, streaming=False, told=backend.told, above=above, at_peer=at_peer)
+        super().__init__(owner, streaming=False, told=backend.told, above=above, at_peer=at_peer, caller=caller)
         self.payload = payload
         self._backend = backend
         self._worker = worker

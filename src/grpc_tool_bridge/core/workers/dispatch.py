@@ -20,6 +20,7 @@ from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, Progress
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import caller_text
 
 # A call that has lost this many workers may be what crashed them, so it is not retried.
 MAX_LOSSES = 3
@@ -65,6 +66,7 @@ class Dispatcher:
         self.settings = settings
         self.observer: CallObserver | None = None
         self._may_return = may_return
+        self._claims = frozenset(settings.forwarded_claims)
         # The tools with waiting calls, in the order of their turns.
         self._waiting: dict[Crew, None] = {}
         self._numbers = itertools.count()
@@ -151,12 +153,20 @@ class Dispatcher:
 
     def _remote(self, call: HubCall, worker: Worker, crew: Crew, *, streaming: bool) -> WorkerCall:
         """Makes the request to a worker."""
+        caller = self.caller_of(call, worker)
         if not isinstance(worker, PeerWorker):
-            return WorkerCall(call, streaming=streaming, told=self.told)
+            return WorkerCall(call, streaming=streaming, told=self.told, caller=caller)
         above = number_above(call, worker)
-        remote = WorkerCall(call, streaming=streaming, told=self.told, above=above, at_peer=True)
+        remote = WorkerCall(call, streaming=streaming, told=self.told, above=above, at_peer=True, caller=caller)
         worker.begin(crew)
         return remote
+
+    def caller_of(self, call: HubCall, worker: Worker) -> str:
+        """Returns what a worker is told of the caller, see ``WorkerCall``; raises ValidationError if it is too long."""
+        if call.principal is None or not worker.takes_caller:
+            return ""
+        # A hub of the cluster decides by it, so it gets all.
+        return caller_text(call.principal, call.via, None if worker.is_peer else self._claims)
 
     def _ended_at(self, peer: PeerWorker, crew: Crew) -> None:
         peer.end(crew)

@@ -9,6 +9,7 @@ from grpc_tool_bridge.core.metrics import ToolMetrics
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_FEATURE
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE
 
 
@@ -71,6 +72,7 @@ class Worker:
         gone: Whether it gets no more calls: it is draining, or its link has ended.
         reserved: Calls that are about to be sent.
         runs_agents: Whether it is also an agent runtime.
+        takes_caller: Whether its tools can be told on whose behalf they are called.
         missed: Consecutive pings that it has not answered.
         connected_at: Seconds since the epoch.
         metrics: Counts the calls that it ran; its running ones are ``active``.
@@ -87,6 +89,7 @@ class Worker:
         self.gone = False
         self.reserved = 0
         self.runs_agents = AGENTS_FEATURE in link.features
+        self.takes_caller = PRINCIPAL_FEATURE in link.features
         self.missed = 0
         self.connected_at = time.time()
         self.metrics = ToolMetrics()

@@ -21,6 +21,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from grpc_tool_bridge.errors import NotFoundError, ToolBridgeError
+from grpc_tool_bridge.gateway.mcp.callers import acting_for, principal_of
 from grpc_tool_bridge.gateway.mcp.changes import SUBSCRIBED_KEY
 from grpc_tool_bridge.gateway.mcp.cursors import cursor_after, name_before
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
@@ -62,8 +63,9 @@ class ResourceHandlers:
         if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             await _Subscriptions.of(connection_of(context)).add(self._watches, self._sessions.key_of(context), "")
         try:
-            async with self._sessions.use(context) as session:
-                infos = await session.client.session_context.list_variables()
+            with acting_for(principal_of(context)):
+                async with self._sessions.use(context) as session:
+                    infos = await session.client.session_context.list_variables()
         except ToolBridgeError as error:
             raise protocol_error(error) from None
         shown = sorted((info for info in infos if not info.secret and info.name > after), key=lambda i: i.name)
@@ -96,8 +98,9 @@ class ResourceHandlers:
         if name is None:
             raise _not_found(context, params.uri)
         try:
-            async with self._sessions.use(context) as session:
-                value, metadata = await session.client.session_context.get_variable_with_metadata(name)
+            with acting_for(principal_of(context)):
+                async with self._sessions.use(context) as session:
+                    value, metadata = await session.client.session_context.get_variable_with_metadata(name)
         except NotFoundError as error:
             if error.error_type != "VariableNotFound":
                 raise protocol_error(error) from None

@@ -13,6 +13,7 @@ from grpc_tool_bridge.gateway.mcp.agents import AgentTools
 from grpc_tool_bridge.gateway.mcp.answerers import answered_by
 from grpc_tool_bridge.gateway.mcp.asks import FormAnswerer, can_answer, missing_capability
 from grpc_tool_bridge.gateway.mcp.call_events import CallEvents
+from grpc_tool_bridge.gateway.mcp.callers import acting_for, principal_of
 from grpc_tool_bridge.gateway.mcp.client_names import own_name
 from grpc_tool_bridge.gateway.mcp.cursors import cursor_after, name_before
 from grpc_tool_bridge.gateway.mcp.errors import protocol_error
@@ -63,7 +64,8 @@ class ToolHandlers:
         after = name_before(params)
         try:
             choice = choice_of(context, self._chosen)
-            found = await self._tools.listed(self._sessions.key_of(context), choice, after)
+            with acting_for(principal_of(context)):
+                found = await self._tools.listed(self._sessions.key_of(context), choice, after)
         except ToolBridgeError as error:
             raise protocol_error(error) from None
         return await _page(found, context.protocol_version)
@@ -101,17 +103,17 @@ class ToolHandlers:
     async def _work(self, context: Context, params: CallToolRequestParams, events: EventTaker | None) -> WireResult:
         """Calls a tool, whose events ``events`` takes."""
         try:
-            return await self._tools.call(
-                Call(
-                    key=self._sessions.key_of(context),
-                    choice=choice_of(context, self._chosen),
-                    name=params.name,
-                    arguments=params.arguments or {},
-                    version=context.protocol_version,
-                    events=events,
-                    failure=partial(missing_capability, context),
-                )
+            call = Call(
+                key=self._sessions.key_of(context),
+                choice=choice_of(context, self._chosen),
+                name=params.name,
+                arguments=params.arguments or {},
+                version=context.protocol_version,
+                events=events,
+                failure=partial(missing_capability, context),
             )
+            with acting_for(principal_of(context)):
+                return await self._tools.call(call)
         except ToolBridgeError as error:
             raise protocol_error(error) from None
 

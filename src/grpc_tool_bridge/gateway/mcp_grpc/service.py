@@ -17,6 +17,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.gateway.declared_agents import check_declared
 from grpc_tool_bridge.gateway.mcp.agents import AgentTools
+from grpc_tool_bridge.gateway.mcp.callers import acting_for
 from grpc_tool_bridge.gateway.mcp.hub_sessions import sessions_of
 from grpc_tool_bridge.gateway.mcp.server import NAME, TITLE
 from grpc_tool_bridge.gateway.mcp.session_tools import Call, SessionTools
@@ -26,7 +27,7 @@ from grpc_tool_bridge.gateway.mcp_grpc.responses import common_of, result_messag
 from grpc_tool_bridge.rpc.nodes import check_message
 from grpc_tool_bridge.transport.channel import MESSAGE_HEADROOM
 from grpc_tool_bridge.transport.reads import Reads
-from grpc_tool_bridge.transport.servicer import abort
+from grpc_tool_bridge.transport.servicer import abort, present_principal
 from grpc_tool_bridge.values.mcp_messages import (
     CALL_TOOL,
     LIST_TOOLS,
@@ -106,7 +107,8 @@ class McpGrpcService:
         try:
             rpc = reads.enter(context, name)
             request = None if kind is None else self._parsed(name, kind, await reads.request(context, rpc))
-            response = await answer(request, context)
+            with acting_for(present_principal()):
+                response = await answer(request, context)
             del request
             return rpc.answer(self._written(name, response))
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status

@@ -4,8 +4,10 @@ from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlparse
 
+import pytest
 from nats.aio.client import Server
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
 
 from grpc_tool_bridge.cluster.bus.connection import LAST_WAIT_SECONDS, next_server
 from support.buses import open_bus
@@ -156,3 +158,58 @@ async def test_the_first_message_of_a_turn_is_written_at_once_and_the_others_tog
             await until(lambda: len(taken) == 5)
             assert written == [1, 4]
             assert taken == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_what_is_posted_comes_in_its_place_among_what_is_published() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[tuple[bytes, bytes, bytes]] = []
+            await bus.nc.subscribe_to_bytes("news.*", lambda *message: taken.append(message))
+            bus.nc.post(b"news.a", b"0")
+            await bus.nc.publish("news.b", b"1", reply="back")
+            bus.nc.post(b"news.a", b"2")
+            await bus.nc.publish("news.b", b"3", headers={"A": "b"})
+            await turns()
+            bus.nc.post(b"news.a", bytes(3_000_000)[: bus.max_payload])
+            bus.nc.post(b"news.a", b"5")
+            await until(lambda: len(taken) == 6)
+            assert [data[:1] for *_, data in taken] == [b"0", b"1", b"2", b"3", b"\0", b"5"]
+            assert taken[1] == (b"news.b", b"back", b"1")
+
+
+async def test_what_is_posted_while_the_socket_is_full_is_sent_later_and_nothing_is_posted_without_a_connection() -> (
+    None
+):
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[bytes] = []
+            await bus.nc.subscribe_to_bytes("news", lambda _, __, data: taken.append(data))
+            await bus.nc.flush()
+            node.pause()
+            for number in range(32):
+                bus.nc.post(b"news", b"%d " % number + bytes(500_000))
+            assert bus.nc.pending_data_size
+            node.resume()
+            await until(lambda: len(taken) == 32)
+            assert [int(data.partition(b" ")[0]) for data in taken] == list(range(32))
+            node.kill()
+            await until(lambda: not bus.is_connected)
+            with pytest.raises(ConnectionClosedError):
+                bus.nc.post(b"news", b"late")
+
+
+async def test_who_fails_to_take_bytes_does_not_end_the_reading() -> None:
+    with one_node() as node:
+        async with aclosing(await open_bus(node.url)) as bus:
+            taken: list[bytes] = []
+
+            def take(_: bytes, __: bytes, data: bytes) -> None:
+                if data == b"bad":
+                    raise ValueError("bad")
+                taken.append(data)
+
+            await bus.nc.subscribe_to_bytes("news", take)
+            await bus.nc.publish("news", b"bad")
+            await bus.nc.publish("news", b"bad", headers={"A": "b"})
+            bus.nc.post(b"news", b"good")
+            await until(lambda: taken == [b"good"])

@@ -85,9 +85,12 @@ async def test_what_is_foreign_is_counted_and_said_and_does_no_harm(
 
 
 async def test_a_flood_of_one_link_waits_for_nats_and_all_of_it_arrives(
-    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    mailbox: Mailbox, bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HIGH_BYTES", 100_000)
+    # As if the socket were always full.
+    monkeypatch.setattr(bus.nc, "_socket", None)
+    monkeypatch.setattr(bus.nc, "_free_writer", lambda: None)
     (ours, sender), (_, taken) = add(mailbox, "a", "b", accepted=False), add(mailbox, "b", "a", accepted=True)
     was_full = False
     for _ in range(200):
@@ -136,7 +139,7 @@ class Broken(Disconnected):
 
     is_connected = True
 
-    async def publish(self, subject: str, message: bytes) -> None:
+    def post(self, subject: str, message: bytes) -> None:
         raise ConnectionResetError
 
 
@@ -153,13 +156,16 @@ class Slow:
 
     is_connected = True
     max_payload = 1_000_000
+    pending_data_size = module.HIGH_BYTES + 1
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.published: list[bytes] = []
 
-    async def publish(self, subject: str, message: bytes) -> None:
+    def post(self, subject: str, message: bytes) -> None:
         self.published.append(message)
+
+    async def flush(self, timeout: float) -> None:
         await self.go.wait()
 
 

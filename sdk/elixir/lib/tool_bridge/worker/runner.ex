@@ -2,7 +2,7 @@ defmodule ToolBridge.Worker.Runner do
   @moduledoc false
   # Runs one call of the hub, in a process of its own, and returns its answer. Whatever the tool raises is its answer.
 
-  alias ToolBridge.{Arguments, Connection, Context, Error, Tool, Value}
+  alias ToolBridge.{Arguments, Connection, Context, Error, Principal, Tool, Value}
 
   alias ToolBridge.Proto.{
     CompleteSignal,
@@ -68,7 +68,8 @@ defmodule ToolBridge.Worker.Runner do
 
   defp execute(connection, key, call, request, tools) do
     with {:ok, tool} <- find(tools, request.tool_id),
-         {:ok, args} <- bound(tool, context(connection, key, call, request, tool, false), request),
+         {:ok, context} <- context(connection, key, call, request, tool, false),
+         {:ok, args} <- bound(tool, context, request),
          {:ok, result} <- applied(tool, args),
          {:ok, result} <- listed(tool, result) do
       encoded(result)
@@ -79,7 +80,8 @@ defmodule ToolBridge.Worker.Runner do
     events = request.config != nil and request.config.include_events
 
     with {:ok, tool} <- find(tools, request.tool_id),
-         {:ok, args} <- bound(tool, context(connection, key, call, request, tool, events), request),
+         {:ok, context} <- context(connection, key, call, request, tool, events),
+         {:ok, args} <- bound(tool, context, request),
          {:ok, result} <- applied(tool, args) do
       values = if tool.type == :streaming, do: result, else: [result]
       guarded(fn -> sent(values, connection, key, request.stream_id) end)
@@ -98,17 +100,22 @@ defmodule ToolBridge.Worker.Runner do
   end
 
   defp context(connection, key, call, request, tool, events) do
-    %Context{
-      connection: connection,
-      call: key,
-      session_id: request.session_id,
-      tool: tool.name,
-      deadline: if(call.timeout_ms > 0, do: System.monotonic_time(:millisecond) + call.timeout_ms),
-      request_id: Map.get(request, :stream_id) || Map.get(request, :request_id),
-      metadata: request.context,
-      asks: is_map_key(call.metadata, @asks_key),
-      events: events
-    }
+    with {:ok, {principal, via}} <- Principal.read(call.metadata) do
+      {:ok,
+       %Context{
+         connection: connection,
+         call: key,
+         session_id: request.session_id,
+         tool: tool.name,
+         deadline: if(call.timeout_ms > 0, do: System.monotonic_time(:millisecond) + call.timeout_ms),
+         request_id: Map.get(request, :stream_id) || Map.get(request, :request_id),
+         metadata: request.context,
+         principal: principal,
+         via: via,
+         asks: is_map_key(call.metadata, @asks_key),
+         events: events
+       }}
+    end
   end
 
   defp bound(tool, context, request) do
