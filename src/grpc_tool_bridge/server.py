@@ -25,7 +25,7 @@ from grpc_tool_bridge.config.argument_checks import (
 )
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.interfaces import DurableStore, Recorder
+from grpc_tool_bridge.core.interfaces import DurableStore, Recorder, ValueSealer
 from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.errors.faults import log_fault
@@ -86,7 +86,8 @@ class BridgeServer(Surrounded):
     Raises:
         AlreadyExistsError: Two tools share a name and a version.
         ValidationError: The address, a tool, ``agents`` or ``chaos`` is not valid.
-        OSError: The file of ``chaos`` cannot be read.
+        OSError: The file of ``chaos`` or ``secrets_key_file`` cannot be read.
+        ValueError: What the setting ``secrets_key`` or ``secrets_key_file`` names are no keys.
         ImportError: ``agents``, ``http_address`` or ``mcp_grpc`` is set, and what it needs is not installed.
     """
 
@@ -473,15 +474,23 @@ def _make_cluster(store: DurableStore | str | None, settings: Settings) -> Any:
         cluster = import_module("grpc_tool_bridge.cluster.cluster")
     except ImportError as error:
         raise ImportError(f'a store in NATS needs pip install "grpc-tool-bridge[cluster]": {error}') from None
-    return cluster.Cluster(url, settings)
+    return cluster.Cluster(url, settings, _make_sealer(settings))
 
 
 def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:
     if store is None or isinstance(store, str):
-        return make_store(settings.store if store is None else store)
+        return make_store(settings.store if store is None else store, _make_sealer(settings))
     if isinstance(store, type) or not isinstance(store, DurableStore):
         refuse_type("store", store, A_STORE)
     return store
+
+
+def _make_sealer(settings: Settings) -> ValueSealer | None:
+    """Returns what seals values in the store; None if the settings have no keys."""
+    if settings.secrets_key is None and settings.secrets_key_file is None:
+        return None
+    sealer: ValueSealer = import_module("grpc_tool_bridge.auth.secrets.sealer").sealer_of(settings)
+    return sealer
 
 
 def _local_client(

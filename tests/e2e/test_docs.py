@@ -41,6 +41,7 @@ from grpc_tool_bridge import (
     ToolExecutionError,
     tool,
 )
+from grpc_tool_bridge.auth.secrets.keys import new_key
 from grpc_tool_bridge.cli import main
 from grpc_tool_bridge.cluster import directory
 from grpc_tool_bridge.cluster.bus import opening, stream
@@ -650,6 +651,42 @@ async def test_durable_does_what_it_says(
         words = shlex.split(line.replace("/var/lib/tool-bridge", str(tmp_path)).replace("/backups", str(tmp_path)))
         assert words[0] == "grpc-tool-bridge"
         assert await asyncio.to_thread(main, words[1:]) == 0, line
+
+
+def test_what_secrets_lets_a_shell_do_keeps_a_secret_that_is_in_no_file(tmp_path: Path) -> None:
+    (script,) = blocks(DOCS / "how-to" / "secrets.md", "sh")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    printed = run_in_shell(script.replace(" &\n", " >>log 2>&1 &\n"), tmp_path, address)
+    assert "0" in printed.splitlines()
+    assert re.search(r"^ok +secrets +values are sealed: 1 with key [0-9a-f]{12}", printed, re.MULTILINE)
+    assert b"hunter2" not in b"".join(file.read_bytes() for file in (tmp_path / "state").iterdir())
+
+
+async def test_secrets_does_what_it_says(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(new_key().line())
+    keys.chmod(0o600)
+    async with LocalToolBridge(keep_session=True) as bridge:
+        await bridge.initialize()
+        replaced = {"/etc/tool-bridge/keys": str(keys), "/var/lib/tool-bridge": str(tmp_path)}
+        page = await run_page("secrets", replaced, bridge=bridge, token="t0p")
+        assert page.names["address"]
+        (info,) = await bridge.session_context.list_variables()
+        assert (info.name, info.secret) == ("crm_token", True)
+
+
+def test_the_errors_that_secrets_explains_are_those_of_the_code() -> None:
+    page = (DOCS / "how-to" / "secrets.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| what it says.*?\n\n", page + "\n", re.DOTALL | re.MULTILINE)
+    package = DOCS.parent / "src" / "grpc_tool_bridge"
+    sources = [source for room in ("auth", "core", "stores") for source in (package / room).rglob("*.py")]
+    told = " ".join(re.sub(r'"\s+f?"', "", source.read_text(encoding="utf-8")) for source in sources)
+    quoted = [text for line in table.strip().splitlines()[2:] for text in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    assert len(quoted) == 4
+    for text in quoted:
+        for part in text.split("…"):
+            assert part in told, part
 
 
 def test_the_errors_that_durable_explains_are_those_of_stores() -> None:

@@ -489,7 +489,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_store_whether_a_hub_has_it_or_no
 ) -> None:
     path = tmp_path / "hub.db"
     monkeypatch.setattr(health, "mount_of", lambda folder: health.Mount("ext4", "/"))
-    names = ["store", "integrity", "files", "disk", "room", "directory", "flush"]
+    names = ["store", "integrity", "secrets", "files", "disk", "room", "directory", "flush"]
     with hub(path, "--tools", TOOLS) as told:
         checks = doctor(capsys, "--store", url(path), code=0)
         assert list(checks) == names

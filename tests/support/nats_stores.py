@@ -9,6 +9,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from grpc_tool_bridge.cluster.errors import NotStoredError
 from grpc_tool_bridge.cluster.sessions.store import NatsStore
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.interfaces import ValueSealer
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.core.writes import Write
@@ -26,14 +27,15 @@ class HubStore:
     Args:
         url: Of the cluster.
         name: Of the hub.
+        sealer: Seals secret values.
 
     Attributes:
         store: The store.
         lost: The sessions that it was told to forget, in order.
     """
 
-    def __init__(self, url: str, name: str = "hub", *, adopt: bool = False) -> None:
-        self.store = NatsStore(url, adopt=adopt, info={"name": name})
+    def __init__(self, url: str, name: str = "hub", *, adopt: bool = False, sealer: ValueSealer | None = None) -> None:
+        self.store = NatsStore(url, adopt=adopt, info={"name": name}, sealer=sealer)
         self.lost: list[str] = []
         self.store.on_lost(self._lost)
 

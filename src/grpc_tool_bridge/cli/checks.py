@@ -43,6 +43,7 @@ EXTRAS = {
     "protos": ("grpc_tools",),
     "http": ("prometheus_client", "starlette", "uvicorn"),
     "examples": ("pandas", "simpleeval"),
+    "secrets": ("cryptography",),
     "uvloop": ("uvloop",),
 }
 

@@ -161,6 +161,12 @@ def _store() -> Mapping[str, Command]:
     }
 
 
+def _secrets() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import secrets
+
+    return {"key": Command(secrets.make_key), "rotate": Command(secrets.rotate)}
+
+
 def _mcp() -> Command:
     from grpc_tool_bridge.cli import mcp
 
@@ -228,6 +234,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "doctor": _doctor,
     "settings": _settings,
     "store": _store,
+    "secrets": _secrets,
     "approve": _approve,
     "completion": _completion,
     "bench": _bench,
@@ -240,7 +247,7 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
     "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
-    "Set up and maintain": ("doctor", "settings", "store", "approve", "completion"),
+    "Set up and maintain": ("doctor", "settings", "store", "secrets", "approve", "completion"),
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
@@ -249,4 +256,5 @@ GROUPS: Mapping[str, str] = {
     "vars": "List, read, write and watch the variables of a session.",
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
+    "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
 }

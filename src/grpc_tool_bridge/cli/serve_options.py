@@ -74,6 +74,7 @@ class ServeOptions(ServingOptions):
     nats_tls_key: Annotated[Path | None, setting("nats_tls_key")] = None
     cluster_secret_file: Annotated[Path | None, setting("cluster_secret_file")] = None
     max_store_bytes: Annotated[int | None, setting("max_store_bytes")] = None
+    secrets_key_file: Annotated[Path | None, setting("secrets_key_file")] = None
     max_batch_items: Annotated[int | None, setting("max_batch_items")] = None
     call_timeout: Annotated[float | None, setting("call_timeout")] = None
     stream_timeout: Annotated[float | None, setting("stream_timeout")] = None

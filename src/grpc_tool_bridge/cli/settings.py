@@ -70,6 +70,7 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     for warning in noticed:
         say_warning(str(warning.message))
     token = _secret(settings.bearer_token, settings.token_file)
+    _check_keys(settings)
     shared = _secret(settings.secret_of_cluster, settings.cluster_secret_file)
     return settings.model_copy(
         update={"token": token, "token_file": None, "cluster_secret": shared, "cluster_secret_file": None}
@@ -93,6 +94,20 @@ def _secret(read: Callable[[], str | None], file: Path | None) -> SecretStr | No
     except ValueError as error:
         raise ArgumentError(str(error)) from None
     return None if secret is None else SecretStr(secret)
+
+
+def _check_keys(settings: Settings) -> None:
+    """Checks the keys that values are sealed with; raises ArgumentError."""
+    if settings.secrets_key is None and settings.secrets_key_file is None:
+        return
+    try:
+        from grpc_tool_bridge.auth.secrets.sealer import sealer_of
+
+        sealer_of(settings)
+    except OSError as error:
+        raise file_error(error, settings.secrets_key_file) from None
+    except (ImportError, ValueError) as error:
+        raise ArgumentError(str(error)) from None
 
 
 def settings_error(error: pydantic.ValidationError) -> ArgumentError:

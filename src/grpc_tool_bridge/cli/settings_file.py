@@ -21,6 +21,8 @@ EXAMPLES = {
     "token": "a-long-random-text",
     "token_file": "/etc/tool-bridge/token",
     "link_address": "127.0.0.1:50052",
+    "secrets_key": "gtbk1.…",
+    "secrets_key_file": "/etc/tool-bridge/secrets-keys",
     "hub_name": "hub-1",
     "nats_creds": "/etc/tool-bridge/hub.creds",
     "nats_tls_ca": "/etc/tool-bridge/nats-ca.pem",

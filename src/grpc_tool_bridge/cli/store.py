@@ -33,12 +33,12 @@ def store_info(
     A hub may have the store meanwhile; nothing of it is changed.
     """
     require_stdout()
-    with _working():
+    with working():
         from grpc_tool_bridge.cli.store_text import report_facts, show_report
         from grpc_tool_bridge.stores.sqlite.report import report
 
-        _loaded()
-        found = report(_path(store), session)
+        loaded()
+        found = report(path_of(store), session)
         if as_json:
             print_json(report_facts(found))
         else:
@@ -58,14 +58,14 @@ def back_up(
     Only this user can read the file: it has the values of secret variables. It gets its name when it is whole, was
     checked, and is on the disk.
     """
-    with _working():
+    with working():
         from grpc_tool_bridge.cli.store_text import size_text
         from grpc_tool_bridge.stores.sqlite.backup import back_up
 
-        _loaded()
-        made = back_up(_path(store), file, replace=force)
+        loaded()
+        made = back_up(path_of(store), file, replace=force)
         facts = {"store": store, "file": str(file), "bytes": made.size, "seconds": round(made.seconds, 3)}
-        _say(facts, f"{file} has the state of {store}: {size_text(made.size)} in {made.seconds:.1f} s", as_json=as_json)
+        say(facts, f"{file} has the state of {store}: {size_text(made.size)} in {made.seconds:.1f} s", as_json=as_json)
     return 0
 
 
@@ -83,18 +83,18 @@ def restore(
     The hub that opens it next begins another epoch: what clients have seen after the backup is not there any more, and
     their watches begin with the values that are.
     """
-    with _working():
+    with working():
         from grpc_tool_bridge.cli.store_text import size_text
         from grpc_tool_bridge.stores.sqlite.backup import restore
 
-        _loaded()
-        made = restore(file, _path(store), replace=force)
+        loaded()
+        made = restore(file, path_of(store), replace=force)
         kept = None if made.kept is None else str(made.kept)
         facts = {"store": store, "file": str(file), "bytes": made.size, "seconds": round(made.seconds, 3)}
         text = f"{store} has the state of {file}: {size_text(made.size)} in {made.seconds:.1f} s"
         if kept is not None:
             text += f"; what it was is {kept}, to be removed when nobody needs it"
-        _say({**facts, "epoch": made.epoch, "kept": kept}, text, as_json=as_json)
+        say({**facts, "epoch": made.epoch, "kept": kept}, text, as_json=as_json)
     return 0
 
 
@@ -103,19 +103,20 @@ def vacuum(store: StoreArgument, *, as_json: JsonOption = False) -> int:
 
     A hub uses such room again by itself; this is for a store that was much larger once.
     """
-    with _working():
+    with working():
         from grpc_tool_bridge.cli.store_text import size_text
         from grpc_tool_bridge.stores.sqlite.vacuum import vacuum
 
-        _loaded()
-        made = vacuum(_path(store))
+        loaded()
+        made = vacuum(path_of(store))
         facts = {"store": store, "bytes_before": made.before, "bytes": made.after, "seconds": round(made.seconds, 3)}
         text = f"{store} has {size_text(made.after)}; it had {size_text(made.before)}"
-        _say(facts, f"{text}; that took {made.seconds:.1f} s", as_json=as_json)
+        say(facts, f"{text}; that took {made.seconds:.1f} s", as_json=as_json)
     return 0
 
 
-def _path(store: str) -> Path:
+def path_of(store: str) -> Path:
+    """Returns the file of a store that is given as an argument; raises ArgumentError."""
     from grpc_tool_bridge.errors import ValidationError
     from grpc_tool_bridge.stores.urls import store_path
 
@@ -125,13 +126,15 @@ def _path(store: str) -> Path:
         raise ArgumentError(error.message) from None
 
 
-def _loaded() -> None:
+def loaded() -> None:
+    """Called once all is imported: from then on, Ctrl-C interrupts the work."""
     from grpc_tool_bridge.cli import interrupts
 
     interrupts.loaded()
 
 
-def _say(facts: dict[str, object], text: str, *, as_json: bool) -> None:
+def say(facts: dict[str, object], text: str, *, as_json: bool) -> None:
+    """Prints what a command has done: a text, or with ``as_json`` the facts."""
     if as_json:
         print_json(facts)
         return
@@ -141,7 +144,7 @@ def _say(facts: dict[str, object], text: str, *, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _working() -> Iterator[None]:
+def working() -> Iterator[None]:
     """Turns wrong arguments into the command's error, and signals that end the program into Ctrl-C.
 
     So the command can remove the file that it has not finished.

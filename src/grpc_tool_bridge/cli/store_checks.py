@@ -9,14 +9,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from grpc_tool_bridge.auth.secrets.keys import read_keys
 from grpc_tool_bridge.cli.failures import one_line
 from grpc_tool_bridge.cli.reach_checks import Check
+from grpc_tool_bridge.cli.settings import read_settings
 from grpc_tool_bridge.cli.store_text import size_text
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.stores.sqlite import health
 from grpc_tool_bridge.stores.sqlite.disk import beside, size_of
 from grpc_tool_bridge.stores.sqlite.report import report
 from grpc_tool_bridge.stores.sqlite.schema import VERSION
+from grpc_tool_bridge.stores.sqlite.sealing import sealed_values
+from grpc_tool_bridge.stores.sqlite.snapshots import read_snapshot
 
 FLUSHES = 20
 
@@ -76,6 +80,38 @@ def _contents(path: Path, *, full: bool) -> Iterator[Check]:
     seconds = time.perf_counter() - began
     how = "full check" if full else "quick check; --full compares the indexes, too"
     yield Check("integrity", "ok", f"nothing is damaged ({how}; {seconds:.1f} s)")
+    yield _secrets(path)
+
+
+def _secrets(path: Path) -> Check:
+    """Checks whether values of secret variables are sealed, and whether the settings here have the keys."""
+    found = read_snapshot(path, sealed_values)
+    if found.bare_secrets:
+        text = (
+            f"{found.bare_secrets} values of secret variables are not sealed; whoever reads the file reads them. Set "
+            "secrets_key_file (grpc-tool-bridge secrets key makes a key), and run grpc-tool-bridge secrets rotate"
+        )
+        return Check("secrets", "warn", text)
+    if not found.by_key:
+        return Check("secrets", "ok", "it has no values of secret variables")
+    known = _known_keys()
+    missing = sorted(set(found.by_key) - known)
+    if known and missing:
+        text = f"no key {', '.join(missing)} in the settings here, with which values are sealed; add what is missing"
+        return Check("secrets", "fail", text)
+    sealed = ", ".join(f"{count} with key {key_id}" for key_id, count in sorted(found.by_key.items()))
+    hint = "" if known else "; the hub needs these keys, which the settings here do not name"
+    return Check("secrets", "ok", f"values are sealed: {sealed}{hint}")
+
+
+def _known_keys() -> set[str]:
+    """Returns the ids of the keys that the environment names; none if they cannot be read by this user."""
+    settings = read_settings({}, None)
+    try:
+        found = settings.sealing_keys()
+        return set() if found is None else {key.id for key in read_keys(found, "secrets_key")}
+    except (OSError, ValueError):
+        return set()
 
 
 def _files(path: Path) -> Check:

@@ -24,7 +24,7 @@ SECRET = _Secret()
 
 
 class Secrets:
-    """Knows which changes to hide: a change itself does not say whether its variable is secret.
+    """Knows which changes to hide: those of an older hub do not say themselves whether their variable is secret.
 
     Args:
         variables: The session whose variables are watched.

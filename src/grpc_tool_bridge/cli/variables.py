@@ -139,7 +139,7 @@ async def watch_variables(
         secrets = Secrets(variables)
         async with aclosing(variables.watch_variables(*names or ())) as changes:
             async for change in changes:
-                hidden = not show_secrets and await secrets.hides(change)
+                hidden = not show_secrets and (change.secret or await secrets.hides(change))
                 print_change(change, SECRET if hidden else change.value, as_json=as_json)
                 count = count and count - 1
                 if count == 0:

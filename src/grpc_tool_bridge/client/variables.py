@@ -2,7 +2,7 @@
 
 import os.path
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from grpc_tool_bridge.errors import (
     MessageTooLargeError,
     NotFoundError,
     ProtocolError,
+    SerializationError,
     ToolBridgeError,
     ToolCommunicationError,
     UnavailableError,
@@ -42,7 +43,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     VariableUpdate,
     WatchVariablesRequest,
 )
-from grpc_tool_bridge.tools.variable import Variable
+from grpc_tool_bridge.tools.variable import Variable, unreadable_secret
 from grpc_tool_bridge.values.offload import read_value, written
 
 # Longer names, which no variable can have, are cut in error texts.
@@ -66,6 +67,7 @@ class VariableChange:
         revision: The revision of the change; rises throughout the session.
         epoch: Identifies one run of the hub; revisions of different epochs cannot be compared.
         timestamp: When the change was made, in UTC.
+        secret: Whether the variable is secret, as far as the hub says; then the repr does not show the value.
     """
 
     name: str
@@ -74,6 +76,14 @@ class VariableChange:
     revision: int
     epoch: str
     timestamp: datetime
+    secret: bool = False
+
+    def __repr__(self) -> str:
+        shown = {item.name: getattr(self, item.name) for item in fields(self)}
+        listed = ", ".join(
+            f"{name}={'********' if name == 'value' and self.secret else repr(value)}" for name, value in shown.items()
+        )
+        return f"{type(self).__name__}({listed})"
 
 
 class SessionContext(AsyncApi):
@@ -117,14 +127,14 @@ class SessionContext(AsyncApi):
             if default is not ...:
                 return default
             raise _not_found(self.caller.require_session(), name)
-        return await read_value(response.value, max_nodes=self.caller.options.max_message_nodes)
+        return await self._read(name, response, None)
 
     async def get_variable_with_metadata(self, name: str) -> tuple[Any, VariableMetadata]:
         """Returns a variable's value and metadata, including its revision; raises like ``get_variable``."""
         response = await self._get(name, include_metadata=True)
         if not response.exists:
             raise _not_found(self.caller.require_session(), name)
-        return await read_value(response.value, max_nodes=self.caller.options.max_message_nodes), response.metadata
+        return await self._read(name, response, response.metadata), response.metadata
 
     async def set_variable(
         self,
@@ -249,6 +259,16 @@ class SessionContext(AsyncApi):
         response: VariableResponse = await self.caller.call("GetSessionVariable", request)
         return response
 
+    async def _read(self, name: str, response: VariableResponse, metadata: VariableMetadata | None) -> Any:
+        try:
+            return await read_value(response.value, max_nodes=self.caller.options.max_message_nodes)
+        except SerializationError as error:
+            if metadata is None:
+                metadata = (await self._get(name, include_metadata=True)).metadata
+            if not metadata.secret:
+                raise
+            raise unreadable_secret(name, error) from None
+
 
 def _check_revision(revision: object) -> None:
     if revision is not None:
@@ -354,13 +374,20 @@ async def _change(update: VariableUpdate, max_nodes: int) -> VariableChange:
         timestamp = update.timestamp.ToDatetime(UTC)
     except (ValueError, OverflowError) as error:
         raise ProtocolError(f"a change of variable {update.name!r:.80} has an invalid timestamp: {error}") from None
+    try:
+        value = await read_value(update.value, max_nodes=max_nodes) if update.HasField("value") else None
+    except SerializationError as error:
+        if not update.secret:
+            raise
+        raise unreadable_secret(update.name, error) from None
     return VariableChange(
         name=update.name,
         operation=update.operation,
-        value=await read_value(update.value, max_nodes=max_nodes) if update.HasField("value") else None,
+        value=value,
         revision=update.revision,
         epoch=update.epoch,
         timestamp=timestamp,
+        secret=update.secret,
     )
 
 

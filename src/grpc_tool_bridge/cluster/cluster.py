@@ -30,6 +30,7 @@ from grpc_tool_bridge.cluster.tools.offering import Offering, worker_id_of
 from grpc_tool_bridge.cluster.tools.peer_tools import PeerTools
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.interfaces import ValueSealer
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.rpc.peers import peers_of
@@ -55,6 +56,7 @@ class Cluster:
     Args:
         url: Where NATS is, such as ``nats://host:4222/CLUSTER``.
         settings: Of the hub.
+        sealer: Seals what is stored of secret variables; None: it is stored as it is.
 
     Attributes:
         store: The durable store of the hub.
@@ -63,9 +65,10 @@ class Cluster:
         ValidationError: The URL is not valid.
     """
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, sealer: ValueSealer | None = None) -> None:
         self.name = settings.hub_name or socket.gethostname()
-        self.store = NatsStore(url, info={"name": self.name, "version": version("grpc-tool-bridge")})
+        info = {"name": self.name, "version": version("grpc-tool-bridge")}
+        self.store = NatsStore(url, info=info, sealer=sealer)
         self._settings = settings
         self._tasks = TaskSet()
         self._micro: HubMicro | None = None

@@ -21,7 +21,7 @@ from grpc_tool_bridge.config.defaults import (
     STREAM_TIMEOUT,
 )
 from grpc_tool_bridge.config.renamed import SETTINGS, old_name, renamed_settings
-from grpc_tool_bridge.config.secret_files import check_secret_file, read_cluster_secret, read_token
+from grpc_tool_bridge.config.secret_files import check_secret_file, read_cluster_secret, read_secret, read_token
 from grpc_tool_bridge.config.web_names import host_names, origins
 
 
@@ -214,6 +214,18 @@ class Settings(BaseModel):
         default=10 * 1024 * 1024 * 1024, description="file of the store, without its log; 0: unlimited"
     )
 
+    # What the store keeps sealed.
+    secrets_key: SecretStr | None = Field(
+        default=None,
+        description="keys that the store's secret values are sealed with; the first one seals, all open",
+    )
+    secrets_key_file: Path | None = Field(
+        default=None, description="file that holds those keys, one a line; the first one seals, all of them open"
+    )
+    secrets_seal_all: bool = Field(
+        default=False, description="seal the values of all variables in the store, not those of secret ones alone"
+    )
+
     # Hubs that are one, over NATS.
     hub_name: str | None = Field(default=None, description="name of this hub among others; none: the machine's")
     nats_creds: Path | None = Field(default=None, description="file with the hub's credentials for NATS, as of nsc")
@@ -340,6 +352,10 @@ class Settings(BaseModel):
             raise ValueError(f"a certificate for NATS needs its key; {missing} is not set")
         if self.cluster_secret is not None and self.cluster_secret_file is not None:
             raise ValueError("cluster_secret and cluster_secret_file are both set; give one of them")
+        if self.secrets_key is not None and self.secrets_key_file is not None:
+            raise ValueError("secrets_key and secrets_key_file are both set; give one of them")
+        if self.secrets_seal_all and self.secrets_key is None and self.secrets_key_file is None:
+            raise ValueError("secrets_seal_all needs a key to seal with; set secrets_key_file or secrets_key, too")
         return self
 
     def bearer_token(self) -> str | None:
@@ -360,6 +376,22 @@ class Settings(BaseModel):
         """
         given = self.cluster_secret.get_secret_value() if self.cluster_secret is not None else None
         return read_cluster_secret(given, self.cluster_secret_file)
+
+    def sealing_keys(self) -> str | None:
+        """Returns the text with the keys that a store's values are sealed with, from the setting or its file.
+
+        Returns:
+            None if there are none.
+
+        Raises:
+            ValueError: Others can read the file.
+            OSError: The file cannot be read.
+        """
+        if self.secrets_key is not None:
+            return self.secrets_key.get_secret_value()
+        if self.secrets_key_file is None:
+            return None
+        return read_secret(self.secrets_key_file, "secrets_key_file").decode("utf-8", "replace")
 
 
 def load_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:

@@ -6,8 +6,11 @@ Each is a protocol with few methods, and the hub uses no others.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from google.protobuf import any_pb2
+
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
@@ -180,6 +183,43 @@ class CallObserver(Protocol):
             outcome: A message with ``result`` and ``error``; the bytes of a ToolCallResponse; the ErrorInfo or the
                 exception that ended the call; or None if it is not known.
         """
+
+
+class ValueSealer(Protocol):
+    """Seals values that a durable store is about to write, and opens what it reads. There is none by default."""
+
+    @property
+    def seals_all(self) -> bool:
+        """Whether the values of all variables are sealed, and not those of secret ones alone."""
+
+    def seal(self, value: any_pb2.Any, place: ValuePlace, *, secret: bool) -> any_pb2.Any:
+        """Returns a value sealed with the present key, for one place.
+
+        Args:
+            value: The value.
+            place: Where it will be stored.
+            secret: Whether its variable is secret.
+        """
+        ...
+
+    def open(self, value: any_pb2.Any, place: ValuePlace, *, secret: bool) -> any_pb2.Any | UnreadableValue:
+        """Returns what was sealed, or what stands for it: its key is not there, or it was damaged or moved.
+
+        Args:
+            value: A sealed value.
+            place: Where it is stored.
+            secret: Whether it is stored as that of a secret variable.
+        """
+        ...
+
+    def is_due(self, value: any_pb2.Any, *, secret: bool) -> bool:
+        """Returns whether a stored value ought to be sealed anew: it has an older key, or none though it should.
+
+        Args:
+            value: As it is stored.
+            secret: Whether it is stored as that of a secret variable.
+        """
+        ...
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ from grpc_tool_bridge.core.session_writes import SessionWrites
 from grpc_tool_bridge.core.stored import StoredSession, StoredState
 from grpc_tool_bridge.core.tool_scopes import ScopeBounds, ToolScope, register_in
 from grpc_tool_bridge.core.variable import Variable
+from grpc_tool_bridge.core.variable_values import value_of
 from grpc_tool_bridge.core.variables import Variables, session_budget
 from grpc_tool_bridge.core.writes import STORED
 from grpc_tool_bridge.errors import (
@@ -37,7 +38,6 @@ from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.tools.tool_versions import split_version
 from grpc_tool_bridge.tools.toolset import Toolset
-from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import serialize_value
 
 # Smaller metadata is not charged: most sessions have a few words.
@@ -561,21 +561,12 @@ class SessionStore:
 
     async def get_variable(self, session_id: str, name: str) -> Any:
         """Returns the value of a variable as Python has it, whoever set it; raises NotFoundError (VariableNotFound)."""
-        return await self._read(self.variables(session_id).get(name))
+        return await value_of(self.variables(session_id).get(name), self.settings.max_message_nodes)
 
     async def get_variable_with_metadata(self, session_id: str, name: str) -> tuple[Any, VariableMetadata]:
         """Returns a variable's value and its metadata, as ``get_variable`` does."""
         variable = self.variables(session_id).get(name)
-        return await self._read(variable), variable.metadata()
-
-    async def _read(self, variable: Variable) -> Any:
-        value = variable.value
-        # Code in this process may have set it without encoding.
-        return (
-            await read_value(value, max_nodes=self.settings.max_message_nodes)
-            if isinstance(value, any_pb2.Any)
-            else value
-        )
+        return await value_of(variable, self.settings.max_message_nodes), variable.metadata()
 
 
 def _metadata_chars(session: Session) -> int:

@@ -4,20 +4,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import Any
 
-from google.protobuf import any_pb2
-
 from grpc_tool_bridge.aio.deferred import Deferred
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.admission import Admission
+from grpc_tool_bridge.core.sealed import UnreadableValue
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.variable import Change, Variable
+from grpc_tool_bridge.core.variable_values import encoded
 from grpc_tool_bridge.core.variables import Variables, listing
 from grpc_tool_bridge.core.writes import Write
 from grpc_tool_bridge.errors import MessageTooLargeError, NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
-from grpc_tool_bridge.values.serialization import serialize_value
 
 
 class VariableMethods:
@@ -41,7 +40,7 @@ class VariableMethods:
         except NotFoundError:
             return pb.VariableResponse()
         metadata = variable.metadata() if request.include_metadata else None
-        return pb.VariableResponse(exists=True, value=_encoded(variable.value), metadata=metadata)
+        return pb.VariableResponse(exists=True, value=encoded(variable.name, variable.value), metadata=metadata)
 
     def set(self, request: pb.SetVariableRequest) -> Awaitable[pb.StatusResponse]:
         """Sets a variable. It has begun when this returns, unless another change has to be stored first."""
@@ -111,6 +110,9 @@ class VariableMethods:
         )
         try:
             async for change in changes:
+                if isinstance(change.value, UnreadableValue):
+                    # The watch goes on: who asks for this variable is told what is wrong with it.
+                    continue
                 yield _variable_update(change, self._store.revisions.epoch)
         finally:
             session.watches -= 1
@@ -177,14 +179,10 @@ def _set_status(variable: Variable) -> pb.StatusResponse:
     return pb.StatusResponse(success=True, message=str(variable.revision))
 
 
-def _encoded(value: object) -> any_pb2.Any:
-    return value if isinstance(value, any_pb2.Any) else serialize_value(value)
-
-
 def _variable_update(change: Change, epoch: str) -> pb.VariableUpdate:
     update = pb.VariableUpdate(name=change.name, operation=change.operation, revision=change.revision, epoch=epoch)
     update.secret = change.secret
     if change.operation in {"set", "update"}:
-        update.value.CopyFrom(_encoded(change.value))
+        update.value.CopyFrom(encoded(change.name, change.value))
     update.timestamp.FromMicroseconds(int(change.timestamp * 1e6))
     return update

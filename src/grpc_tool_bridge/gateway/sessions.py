@@ -4,11 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.json_format import ParseDict, ParseError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.errors import NotFoundError, ValidationError
+from grpc_tool_bridge.errors import NotFoundError, SerializationError, ValidationError
 from grpc_tool_bridge.gateway.bodies import (
     MAX_REVISION,
     count_of,
@@ -24,6 +25,7 @@ from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
 from grpc_tool_bridge.gateway.message_json import message_json, value_json
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.tools.variable import unreadable_secret
 from grpc_tool_bridge.values.offload import written
 
 
@@ -99,7 +101,8 @@ class VariableRoutes:
         if not response.exists:
             text = f"session {session_id!r} has no variable {name!r:.260}"
             raise NotFoundError(text, error_type="VariableNotFound")
-        return JsonResponse({"value": await value_json(response.value), "metadata": message_json(response.metadata)})
+        value = await _shown(name, response.value, secret=response.metadata.secret)
+        return JsonResponse({"value": value, "metadata": message_json(response.metadata)})
 
     async def write(self, request: Request) -> Response:
         """Sets a variable; ``If-Match`` is the revision that it must have, 0: it must not exist."""
@@ -160,9 +163,22 @@ async def _changes(updates: AsyncGenerator[Any, None], *, with_secrets: bool) ->
         async for update in updates:
             if update.secret and not with_secrets:
                 update.ClearField("value")
+            has_value = update.HasField("value")
+            # First: what cannot be shown is an error of its own, which the message has not.
+            value = await _shown(update.name, update.value, secret=update.secret) if has_value else None
             change = message_json(update)
-            change["value"] = await value_json(update.value) if update.HasField("value") else None
+            change["value"] = value
             yield Event("data", change, f"{update.epoch}:{update.revision}" if update.revision else "")
+
+
+async def _shown(name: str, value: AnyMessage, *, secret: bool) -> Any:
+    """Returns the value of a variable as JSON; if it is none of its type, the error has no piece of a secret one."""
+    try:
+        return await value_json(value)
+    except SerializationError as error:
+        if not secret:
+            raise
+        raise unreadable_secret(name, error) from None
 
 
 def page_of(request: Request, asked: Any) -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from grpc_tool_bridge.config.defaults import MEMORY_STORE, NATS_SCHEMES
-from grpc_tool_bridge.core.interfaces import DurableStore
+from grpc_tool_bridge.core.interfaces import DurableStore, ValueSealer
 from grpc_tool_bridge.errors import ValidationError
 
 ABSOLUTE = "sqlite:////absolute/path/hub.db"
@@ -17,8 +17,12 @@ def is_nats(url: str) -> bool:
     return url.partition("://")[0] in NATS_SCHEMES and "://" in url
 
 
-def make_store(url: str) -> DurableStore | None:
+def make_store(url: str, sealer: ValueSealer | None = None) -> DurableStore | None:
     """Returns the store that a URL names; None for ``memory:``, where nothing outlives the process.
+
+    Args:
+        url: The URL.
+        sealer: Seals what the store keeps of secret variables; None: it is stored as it is.
 
     Raises:
         ValidationError: No store has such a URL.
@@ -32,7 +36,7 @@ def make_store(url: str) -> DurableStore | None:
     path = sqlite_path(url)
     from grpc_tool_bridge.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - who keeps nothing needs no SQLite
 
-    return SqliteStore(path)
+    return SqliteStore(path, sealer=sealer)
 
 
 def store_path(named: str) -> Path:

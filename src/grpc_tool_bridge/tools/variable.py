@@ -7,7 +7,7 @@ from typing import Self
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from grpc_tool_bridge.errors import ProtocolError
+from grpc_tool_bridge.errors import ProtocolError, SerializationError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import VariableInfo, VariableMetadata
 
 
@@ -87,3 +87,9 @@ class Variable:
     def message(self) -> VariableInfo:
         """Writes it as it goes over the wire."""
         return VariableInfo(name=self.name, type=self.type, size_bytes=self.size, metadata=self.metadata)
+
+
+def unreadable_secret(name: str, error: SerializationError) -> SerializationError:
+    """Returns the error for a secret variable whose value is not one of its type: without a piece of the value."""
+    text = f"the value of the secret variable {name!r:.80} is not one of its type; set it anew"
+    return SerializationError(text, error_type=error.error_type)

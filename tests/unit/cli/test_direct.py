@@ -52,6 +52,8 @@ PLAIN = [
     "store backup sqlite:////srv/hub.db copy.db --force",
     "store restore copy.db hub.db --json",
     "store vacuum hub.db",
+    "secrets key --file keys --last",
+    "secrets rotate hub.db --secrets-key-file keys --json",
     "approve --pin pins.json a.b --json",
     "stubs",
     "stubs --out a.py --check --tools m.py --tools n:tool --prefix a. --class Api --sync",

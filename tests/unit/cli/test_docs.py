@@ -20,7 +20,7 @@ SETTINGS = (REFERENCE / "settings.md").read_text(encoding="utf-8")
 ROOT: Any = typer.main.get_command(make_app())
 SHARED = "Connection options"
 # Commands that connect to no hub, and have options of their own.
-STORE = {"store info", "store backup", "store restore", "store vacuum"}
+STORE = {"store info", "store backup", "store restore", "store vacuum", "secrets key", "secrets rotate"}
 LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE}
 
 

@@ -163,9 +163,16 @@ class Chain:
         if self._task is None and self._waiting:
             self._task = self._appender.tasks.spawn(self._run(), "chain")
 
-    async def _run(self) -> None:
+    def seal_anew(self) -> None:
+        """Writes the chain anew if it has values that ought to be sealed with another key than they are."""
+        if self.image.is_due and self.lost is None and self._task is None:
+            self._task = self._appender.tasks.spawn(self._run(anew=True), "chain")
+
+    async def _run(self, *, anew: bool = False) -> None:
         batch: Sequence[PendingChange] = ()
         try:
+            if anew:
+                await self._compact()
             if self.waiting > 1:
                 # They are of many callers, and more of them may come in the next turn.
                 await asyncio.sleep(0)
@@ -420,7 +427,11 @@ class Chain:
 
     @property
     def _is_long(self) -> bool:
-        return self.count > LONG_COUNT or self.size > self.base + max(LONG_BYTES, LONG_TIMES * self.base)
+        return (
+            self.image.is_due
+            or self.count > LONG_COUNT
+            or self.size > self.base + max(LONG_BYTES, LONG_TIMES * self.base)
+        )
 
     async def _compact(self) -> None:
         """Writes the chain anew, and removes what came before."""
@@ -433,7 +444,7 @@ class Chain:
             if turns.due:
                 await turns.give()
         body = b"".join(pieces)
-        if self.count <= LONG_COUNT and self.size <= LONG_TIMES * len(body):
+        if not self.image.is_due and self.count <= LONG_COUNT and self.size <= LONG_TIMES * len(body):
             # Most of it is what the session still has.
             self.base = len(body)
             return
@@ -446,12 +457,15 @@ class Chain:
             self._moved((), is_unsure=False)
             return
         self.count, self.size, self.base = 1, len(body), len(body)
-        self._appender.tasks.spawn(self._purge(first), "purge of a chain")
+        was_due, self.image.is_due = self.image.is_due, False
+        self._appender.tasks.spawn(self._purge(first, was_due=was_due), "purge of a chain")
 
-    async def _purge(self, up_to: int) -> None:
+    async def _purge(self, up_to: int, *, was_due: bool) -> None:
         try:
             await self._appender.bus.purge(self._subject, up_to)
         except ToolBridgeError as error:
+            # What was to be sealed anew is still there as it was.
+            self.image.is_due = self.image.is_due or was_due
             _log.debug("a chain was not shortened, and will be when it is written anew: %s", error)
 
 

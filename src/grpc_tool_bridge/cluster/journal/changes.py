@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from google.protobuf import any_pb2
+
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import (
@@ -63,9 +65,24 @@ def take(calls_end_at: float) -> JournalChange:
 
 
 def set_variable(
-    variable: Variable, previous: int, *, hides: bool = False, secret: bool | None = None, forgotten: bool = False
+    variable: Variable,
+    previous: int,
+    value: any_pb2.Any,
+    *,
+    hides: bool = False,
+    secret: bool | None = None,
+    forgotten: bool = False,
 ) -> JournalChange:
-    """Returns the next state of a variable; ``secret`` is that of the change if it has become so since."""
+    """Returns the next state of a variable.
+
+    Args:
+        variable: The state.
+        previous: Revision of the state that it replaces.
+        value: Its value as it is to be stored.
+        hides: Whether what it was before becomes secret, too.
+        secret: That of the change, if it has become so since.
+        forgotten: Whether the history does not have it.
+    """
     change = JournalChange()
     # Set one by one, and only what is there: a constructor with all of them takes four times as long.
     found = change.set
@@ -73,7 +90,7 @@ def set_variable(
     found.revision, found.previous = variable.revision, previous
     found.updated_at, found.created_at = variable.updated_at, variable.created_at
     found.type, found.size, found.held = variable.type, variable.size, variable.held
-    found.value.CopyFrom(variable.value)
+    found.value.CopyFrom(value)
     if variable.secret if secret is None else secret:
         found.secret = True
     if hides:

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from google.protobuf import any_pb2
+
 from grpc_tool_bridge.cluster.journal import changes
 from grpc_tool_bridge.cluster.journal.changes import KeptCall
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.sealed import UnreadableValue, ValuePlace, is_sealed
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto.dspex_bridge_journal_pb2 import JournalChange
@@ -53,6 +57,7 @@ class Past(NamedTuple):
         )
 
 
+_NO_KEYS = StoreSealing()
 _NO_METADATA: dict[str, str] = {}
 _NO_VARIABLES: Mapping[str, Variable] = {}
 _NO_CALLS: Mapping[str, KeptCall] = {}
@@ -66,8 +71,10 @@ class SessionImage:
     Args:
         settings: ``watch_history``, ``watch_history_bytes``, ``max_session_answers``, ``max_session_answer_bytes``.
         session_id: The session.
+        sealing: Seals and opens the values of its chain; None: there are no keys.
 
     Attributes:
+        is_due: Whether its chain has values that ought to be sealed anew.
         session_id, created_at, metadata, config: As in ``StoredSession``.
         revision: Revision of the last change of its variables; 0: there was none.
         deleted_at: Revision of the last deletion; 0: there was none.
@@ -83,6 +90,7 @@ class SessionImage:
         "_history",
         "_history_bytes",
         "_runs",
+        "_sealing",
         "_settings",
         "_variables",
         "config",
@@ -91,14 +99,17 @@ class SessionImage:
         "ended",
         "ended_at",
         "floor",
+        "is_due",
         "lost_delete",
         "metadata",
         "revision",
         "session_id",
     )
 
-    def __init__(self, settings: Settings, session_id: str) -> None:
+    def __init__(self, settings: Settings, session_id: str, sealing: StoreSealing | None = None) -> None:
         self._settings = settings
+        self._sealing = sealing or _NO_KEYS
+        self.is_due = False
         self.session_id = session_id
         self.created_at = 0.0
         self.metadata = _NO_METADATA
@@ -157,7 +168,22 @@ class SessionImage:
             return
         if hides:
             self._hide(variable.name)
+            # What it was before is in the chain as it is.
+            self.is_due = self._sealing.sealer is not None
         self._add(Past(variable, previous, variable.secret), variable.revision, variable.size)
+
+    def opened(self, value: any_pb2.Any, name: str, revision: int, *, secret: bool) -> any_pb2.Any | UnreadableValue:
+        """Returns a value of the chain as it was before it was sealed; as ``StoreSealing.open``."""
+        sealer = self._sealing.sealer
+        if sealer is not None and sealer.is_due(value, secret=secret):
+            self.is_due = True
+        if not is_sealed(value):
+            return value
+        return self._sealing.open(value, ValuePlace(self.session_id, name, revision), secret=secret)
+
+    def _stored(self, variable: Variable, *, secret: bool) -> any_pb2.Any:
+        place = ValuePlace(self.session_id, variable.name, variable.revision)
+        return self._sealing.seal(variable.value, place, secret=secret)
 
     def delete_variable(self, change: Change) -> None:
         """Removes a variable."""
@@ -306,12 +332,14 @@ class SessionImage:
         past = {change.revision for change in self._history or () if not isinstance(change, Change)}
         for variable in (self._variables or _NO_VARIABLES).values():
             if variable.revision not in past:
-                yield changes.set_variable(variable, 0, forgotten=True)
+                value = self._stored(variable, secret=variable.secret)
+                yield changes.set_variable(variable, 0, value, forgotten=True)
         for change in self._history or ():
             if isinstance(change, Change):
                 yield changes.delete_variable(change)
             else:
-                yield changes.set_variable(change.variable, change.previous, secret=change.secret)
+                value = self._stored(change.variable, secret=change.secret)
+                yield changes.set_variable(change.variable, change.previous, value, secret=change.secret)
         for key, call in list((self._calls or _NO_CALLS).items()):
             if not call.is_over(now):
                 yield from changes.kept_call(key, call)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.cluster.journal import changes
@@ -96,16 +97,17 @@ class PendingSet(PendingChange):
 
     Args:
         variable, previous, hides: As for ``SessionImage.set_variable``.
+        value: The value as it is to be stored.
         settled: As for ``Write``.
     """
 
     __slots__ = ("_hides", "_previous", "_variable")
 
-    def __init__(self, variable: Variable, previous: int, settled: Settled, *, hides: bool) -> None:
+    def __init__(self, variable: Variable, previous: int, value: any_pb2.Any, settled: Settled, *, hides: bool) -> None:
         # Without ``PendingChange.__init__``, which would look at the message, and keep it.
         Write.__init__(self, settled)
         self.kind = "set"
-        self.body = body_of(changes.set_variable(variable, previous, hides=hides))
+        self.body = body_of(changes.set_variable(variable, previous, value, hides=hides))
         self._message = self._take = None
         self.is_owed = self.is_moot = False
         self._variable = variable

@@ -9,20 +9,24 @@ from google.protobuf.message import Message
 from grpc_tool_bridge.cluster.journal.changes import KeptCall
 from grpc_tool_bridge.cluster.journal.image import SessionImage
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.proto import dspex_bridge_journal_pb2 as journal
 
 
-def image_of(session_id: str, bodies: Iterable[journal.JournalBody], settings: Settings) -> SessionImage:
+def image_of(
+    session_id: str, bodies: Iterable[journal.JournalBody], settings: Settings, sealing: StoreSealing | None = None
+) -> SessionImage:
     """Returns what the bodies of a chain say together; the first of them is a snapshot.
 
     Args:
         session_id: The session.
         bodies: As ``ChainReader.bodies`` returns them.
         settings: How much of what has been is kept.
+        sealing: Opens the values; None: there are no keys.
     """
-    image = SessionImage(settings, session_id)
+    image = SessionImage(settings, session_id, sealing)
     for body in bodies:
         for change in body.changes:
             apply(image, change)
@@ -46,7 +50,7 @@ def _create(image: SessionImage, change: journal.JournalCreate) -> None:
 def _set(image: SessionImage, change: journal.JournalSet) -> None:
     variable = Variable(
         change.name,
-        _copied(change.value),
+        image.opened(_copied(change.value), change.name, change.revision, secret=change.secret),
         # There are few types.
         sys.intern(change.type),
         change.size,

@@ -20,6 +20,7 @@ from grpc_tool_bridge.cluster.sessions.places import Ended, Mine, Missing, Orpha
 from grpc_tool_bridge.cluster.sessions.taking import ChainEnd, chain_end, chain_ends, take_chain
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.commit_metrics import CommitMetrics
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.errors import StoreError, ToolBridgeError
 
 # What is called with the ids of sessions that this hub no longer owns, and why.
@@ -46,6 +47,7 @@ class OwnedSessions:
         bus: The connection; it is open.
         settings: Those of the hub.
         info: What its lease tells of the hub.
+        sealing: Seals and opens the values that are stored; None: there are no keys.
 
     Attributes:
         lease: That of this hub.
@@ -57,8 +59,11 @@ class OwnedSessions:
         fenced: Writes that were refused because another hub had taken the session.
     """
 
-    def __init__(self, bus: Bus, settings: Settings, info: Mapping[str, Any]) -> None:
+    def __init__(
+        self, bus: Bus, settings: Settings, info: Mapping[str, Any], sealing: StoreSealing | None = None
+    ) -> None:
         self._bus = bus
+        self._sealing = sealing or StoreSealing()
         self._settings = settings
         self._info = info
         self._tasks = TaskSet()
@@ -192,7 +197,7 @@ class OwnedSessions:
 
     def begin(self, session_id: str) -> Chain:
         """Returns the chain of a session that begins here."""
-        image = SessionImage(self._settings, session_id)
+        image = SessionImage(self._settings, session_id, self._sealing)
         chain = self._chains[session_id] = Chain(self.appender, image, token=1, on_end=self._chain_ended)
         chain.last = self.ended.get(session_id, ("", 0))[1]
         return chain
@@ -256,10 +261,13 @@ class OwnedSessions:
         taken = self._taking[session_id] = asyncio.get_running_loop().create_future()
         appender = self.appender
         try:
-            chain = await take_chain(appender, session_id, is_gone=self._is_gone, on_end=self._chain_ended)
+            chain = await take_chain(
+                appender, session_id, is_gone=self._is_gone, on_end=self._chain_ended, sealing=self._sealing
+            )
             if chain is None or appender is not self.appender or session_id in self._chains:
                 return None
             self._chains[session_id] = chain
+            chain.seal_anew()
             return chain
         finally:
             del self._taking[session_id]

@@ -21,6 +21,9 @@ from grpc_tool_bridge.cluster.sessions.places import Place
 from grpc_tool_bridge.cluster.urls import NatsAddress, parse
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.commit_metrics import CommitMetrics
+from grpc_tool_bridge.core.interfaces import ValueSealer
+from grpc_tool_bridge.core.sealed import ValuePlace
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change, Variable
 from grpc_tool_bridge.core.writes import Settled, Write
@@ -38,11 +41,18 @@ class NatsStore:
         address: Where NATS is.
         adopt: Whether its hub stands alone: it then takes all sessions when it opens, and refuses to share them.
         info: What its lease tells of the hub: fields of ``HubRecord``.
+        sealer: Seals values of secret variables; None: they are stored as they are.
     """
 
     def __init__(
-        self, address: NatsAddress | str, *, adopt: bool = False, info: Mapping[str, Any] | None = None
+        self,
+        address: NatsAddress | str,
+        *,
+        adopt: bool = False,
+        info: Mapping[str, Any] | None = None,
+        sealer: ValueSealer | None = None,
     ) -> None:
+        self._sealing = StoreSealing(sealer)
         self.address = parse(address) if isinstance(address, str) else address
         self._adopt = adopt
         self._tasks = TaskSet()
@@ -76,7 +86,7 @@ class NatsStore:
             await bus.open()
             self._revisions = SharedRevisions(bus, self._tasks)
             epoch = await make_once(bus, EPOCH, lambda: uuid.uuid4().hex)
-            owned = OwnedSessions(bus, settings, self._info)
+            owned = OwnedSessions(bus, settings, self._info, self._sealing)
             owned.on_lost, self._metrics = self._told_lost, owned.metrics
             await owned.open()
             self._owned = owned
@@ -318,7 +328,11 @@ class NatsStore:
         self, session_id: str, variable: Variable, *, previous: int, hides: bool, settled: Settled
     ) -> Write:
         """See ``DurableStore``."""
-        return self._submit(session_id, PendingSet(variable, previous, settled, hides=hides))
+        value = variable.value
+        if variable.secret or self._sealing.seals_all:
+            place = ValuePlace(session_id, variable.name, variable.revision)
+            value = self._sealing.seal(value, place, secret=variable.secret)
+        return self._submit(session_id, PendingSet(variable, previous, value, settled, hides=hides))
 
     def delete_variable(self, session_id: str, change: Change, *, settled: Settled) -> Write:
         """See ``DurableStore``."""

@@ -13,6 +13,7 @@ from grpc_tool_bridge.cluster.journal.appending import WRITE_TIMEOUT_SECONDS, Ap
 from grpc_tool_bridge.cluster.journal.chain import Chain, OnEnd, is_tombstone
 from grpc_tool_bridge.cluster.journal.records import ChainReader, read_body, read_record
 from grpc_tool_bridge.cluster.journal.replay import image_of
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.errors import StoreError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 
@@ -98,7 +99,12 @@ async def read_chain(bus: Bus, subject: str) -> ChainReader:
 
 
 async def take_chain(
-    appender: Appender, session_id: str, *, is_gone: Callable[[str], Awaitable[bool]], on_end: OnEnd
+    appender: Appender,
+    session_id: str,
+    *,
+    is_gone: Callable[[str], Awaitable[bool]],
+    on_end: OnEnd,
+    sealing: StoreSealing | None = None,
 ) -> Chain | None:
     """Takes a session whose hub is gone: from then on, nothing that another life of a hub writes to it is stored.
 
@@ -107,6 +113,7 @@ async def take_chain(
         session_id: The session.
         is_gone: Returns whether a life of a hub has ended.
         on_end: As for ``Chain``.
+        sealing: Seals and opens the values of the chain; None: there are no keys.
 
     Returns:
         None if there is no such session, or a hub has it.
@@ -121,7 +128,7 @@ async def take_chain(
         author = reader.author
         if author is None or reader.session_id != session_id or not await is_gone(author.owner):
             return None
-        image = image_of(session_id, reader.bodies(), appender.settings)
+        image = image_of(session_id, reader.bodies(), appender.settings, sealing)
         if image.ended is not None:
             return None
         chain = Chain(appender, image, token=author.token + 1, on_end=on_end)

@@ -48,7 +48,7 @@ class WriteFailure:
 
 
 def reason(error: sqlite3.Error, path: Path | None = None, *, is_backup: bool = False) -> str:
-    """Returns what went wrong with a store, and what to do. SQLite's texts have no values.
+    """Returns what went wrong with a store, and what to do. SQLite's texts have no values; one of Python's has.
 
     Args:
         error: The error of SQLite.
@@ -65,8 +65,9 @@ def reason(error: sqlite3.Error, path: Path | None = None, *, is_backup: bool = 
     if code == sqlite3.SQLITE_NOTADB:
         other = "" if path is None or is_backup else "give another path, or "
         return f"{store} is no SQLite file, or its beginning is damaged; {other}{mend}"
-    if code == sqlite3.SQLITE_CORRUPT:
-        return f"{store} is damaged ({error}); {mend}"
+    no_text = str(error).startswith("Could not decode to UTF-8")
+    if code == sqlite3.SQLITE_CORRUPT or no_text:
+        return f"{store} is damaged ({'one of its texts is not UTF-8' if no_text else error}); {mend}"
     if code in _LOCKED:
         return f"another program has locked {store}; end what has it open"
     if code == sqlite3.SQLITE_CANTOPEN:

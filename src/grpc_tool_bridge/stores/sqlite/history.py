@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from google.protobuf.any_pb2 import Any
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.sealed import ValuePlace
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.variable import Change
+
+_NO_KEYS = StoreSealing()
 
 # A history after a revision, the newest first.
 _NEWEST = "SELECT revision, size FROM changes WHERE session_id = ? AND revision > ? ORDER BY revision DESC"
@@ -16,9 +20,16 @@ _BYTES = "SELECT total(size) FROM changes WHERE session_id = ? AND revision > ?"
 
 
 def history_after(
-    connection: sqlite3.Connection, *, session_id: str, revision: int, settings: Settings
+    connection: sqlite3.Connection,
+    *,
+    session_id: str,
+    revision: int,
+    settings: Settings,
+    sealing: StoreSealing = _NO_KEYS,
 ) -> list[Change] | None:
     """Returns the changes of a session's variables after a revision; None if some are no longer kept.
+
+    A value that cannot be opened is an ``UnreadableValue``.
 
     What the settings no longer keep is not returned, though it may not have been removed yet.
     """
@@ -36,7 +47,11 @@ def history_after(
             Change(
                 operation,
                 name,
-                None if type_url is None else Any(type_url=type_url, value=value),
+                None
+                if type_url is None
+                else sealing.open(
+                    Any(type_url=type_url, value=value), ValuePlace(session_id, name, changed_at), secret=bool(secret)
+                ),
                 changed_at,
                 at,
                 size or 0,

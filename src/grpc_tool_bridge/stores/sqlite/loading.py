@@ -16,12 +16,16 @@ from types import NoneType
 from google.protobuf.any_pb2 import Any
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.sealed import SEALED_TYPE, UnreadableValue, ValuePlace
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.stored import StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Variable
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import CreateReActAgentRequest, InitializeSessionRequest
 from grpc_tool_bridge.stores.sqlite.anew import begin_anew, is_backup
 from grpc_tool_bridge.stores.sqlite.schema import MAX_INTEGER
+from grpc_tool_bridge.stores.sqlite.sealing import warn_of
 
+_NO_KEYS = StoreSealing()
 _NO_TAGS: Mapping[str, str] = {}
 
 # A protobuf Timestamp ends with the year 9999.
@@ -50,8 +54,8 @@ class DamagedRowError(Exception):
         return f"a row of its table {self.args[0]!r} is not what a hub writes"
 
 
-def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
-    """Reads the whole state.
+def load(connection: sqlite3.Connection, settings: Settings, sealing: StoreSealing = _NO_KEYS) -> StoredState:
+    """Reads the whole state; a value that cannot be opened is an ``UnreadableValue``.
 
     Calls that an earlier life left without an answer are forgotten ``answer_ttl`` seconds from now: however long they
     ran, and however long there was no hub, callers have that time to come back.
@@ -65,7 +69,7 @@ def load(connection: sqlite3.Connection, settings: Settings) -> StoredState:
     )
     with _without_collector():
         sessions = _sessions(connection)
-        _add_variables(connection, sessions)
+        _add_variables(connection, sessions, sealing)
         _add_agents(connection, sessions)
         _add_runs(connection, sessions)
     ended = connection.execute(
@@ -121,13 +125,14 @@ def _sessions(connection: sqlite3.Connection) -> dict[str, StoredSession]:
     return found
 
 
-def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSession]) -> None:
+def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSession], sealing: StoreSealing) -> None:
     rows = connection.execute(
         "SELECT session_id, name, type_url, value, type, size, created_at, at, revision, held, created_by, secret, "
         "tags FROM present JOIN changes USING (revision) ORDER BY revision"
     )
     # There are few types, and each row has a text of its own for its type.
     kinds: dict[str, str] = {}
+    bare_secrets, unreadable = 0, list[UnreadableValue]()
     for row in rows:
         session_id, name, type_url, value, kind, size, created, at, revision, held, created_by, secret, tags = row
         session = sessions.get(session_id)
@@ -143,10 +148,18 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
             and 0 <= at < _MAX_SECONDS
         ):
             raise DamagedRowError("changes")
+        is_secret = bool(secret)
+        stored = Any(type_url=type_url, value=value)
+        if type_url == SEALED_TYPE:
+            opened = sealing.open(stored, ValuePlace(session_id, name, revision), secret=is_secret)
+            unreadable += [opened] if isinstance(opened, UnreadableValue) else ()
+        else:
+            opened = stored
+            bare_secrets += is_secret
         session.variables.append(
             Variable(
                 name,
-                Any(type_url=type_url, value=value),
+                opened,
                 kinds.setdefault(kind, kind),
                 size,
                 created,
@@ -154,10 +167,11 @@ def _add_variables(connection: sqlite3.Connection, sessions: dict[str, StoredSes
                 revision,
                 held,
                 created_by,
-                bool(secret),
+                is_secret,
                 _read_tags(tags) if tags else _NO_TAGS,
             )
         )
+    warn_of(unreadable, bare_secrets)
     for session_id, last in connection.execute("SELECT session_id, max(revision) FROM changes GROUP BY session_id"):
         if session_id in sessions:
             session = sessions[session_id]

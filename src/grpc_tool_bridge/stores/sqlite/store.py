@@ -14,6 +14,9 @@ from google.protobuf.message import DecodeError
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.commit_metrics import CommitMetrics
+from grpc_tool_bridge.core.interfaces import ValueSealer
+from grpc_tool_bridge.core.sealed import ValuePlace
+from grpc_tool_bridge.core.sealing import StoreSealing
 from grpc_tool_bridge.core.stored import CommitTimes, StoredCall, StoredRun, StoredSession, StoredState
 from grpc_tool_bridge.core.variable import Change as VariableChange
 from grpc_tool_bridge.core.variable import Variable
@@ -25,6 +28,7 @@ from grpc_tool_bridge.stores.sqlite.failures import RESTORE, reason
 from grpc_tool_bridge.stores.sqlite.file import StoreFile
 from grpc_tool_bridge.stores.sqlite.history import history_after
 from grpc_tool_bridge.stores.sqlite.loading import DamagedRowError, load
+from grpc_tool_bridge.stores.sqlite.sealing import hide_values, overwrite_deleted
 from grpc_tool_bridge.stores.sqlite.upkeep import FileUpkeep
 from grpc_tool_bridge.stores.sqlite.writer import AtPoint, Change, Writer
 
@@ -34,14 +38,16 @@ class SqliteStore:
 
     Args:
         path: The file; it is made if it is not there.
+        sealer: Seals values of secret variables; None: they are stored as they are.
         at_point: See ``AtPoint``; for tests.
 
     Attributes:
         path: The file itself, where ``path`` is a link.
     """
 
-    def __init__(self, path: Path, *, at_point: AtPoint | None = None) -> None:
+    def __init__(self, path: Path, *, sealer: ValueSealer | None = None, at_point: AtPoint | None = None) -> None:
         self._file = StoreFile(path)
+        self._sealing = StoreSealing(sealer)
         self.path = self._file.path
         self._at_point = at_point
         self._metrics = CommitMetrics()
@@ -74,7 +80,9 @@ class SqliteStore:
         try:
             connection = self._file.open(settings.max_store_bytes)
             try:
-                state = load(connection, settings)
+                if self._sealing.sealer is not None:
+                    overwrite_deleted(connection)
+                state = load(connection, settings, self._sealing)
                 assert self._file.log is not None  # noqa: S101 - it is open
                 return connection, state, FileUpkeep(connection, settings, self._file.log)
             except BaseException:
@@ -202,6 +210,9 @@ class SqliteStore:
     ) -> Change:
         """See ``DurableStore``."""
         value, tags = variable.value, variable.tags
+        if variable.secret or self._sealing.seals_all:
+            place = ValuePlace(session_id, variable.name, variable.revision)
+            value = self._sealing.seal(value, place, secret=variable.secret)
         row = (
             variable.revision,
             session_id,
@@ -223,8 +234,16 @@ class SqliteStore:
         if hides and self._writer is not None and not self._writer.refuses(change):
             # It has its room: were it refused now, what it was before would be secret all the same.
             change.frees = True
-            self._submit(statements.HIDE, session_id, variable.name, frees=True)
+            self._hide(session_id, variable.name)
         return self._submitted(change)
+
+    def _hide(self, session_id: str, name: str) -> None:
+        sealer = self._sealing.sealer
+        if sealer is None:
+            self._submit(statements.HIDE, session_id, name, frees=True)
+        else:
+            hide = partial(hide_values, session_id=session_id, name=name, sealer=sealer)
+            self._submitted(Change("", (), frees=True, work=hide))
 
     def delete_variable(self, session_id: str, change: VariableChange, *, settled: Settled) -> Change:
         """See ``DurableStore``."""
@@ -243,7 +262,14 @@ class SqliteStore:
     async def changes_after(self, session_id: str, revision: int) -> list[VariableChange] | None:
         """See ``DurableStore``."""
         return await asyncio.to_thread(
-            self._read, partial(history_after, session_id=session_id, revision=revision, settings=self._settings)
+            self._read,
+            partial(
+                history_after,
+                session_id=session_id,
+                revision=revision,
+                settings=self._settings,
+                sealing=self._sealing,
+            ),
         )
 
     def _read(self, read: Callable[[sqlite3.Connection], Any]) -> Any:

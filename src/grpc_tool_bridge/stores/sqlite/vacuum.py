@@ -3,7 +3,8 @@
 import os
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,18 +43,39 @@ def vacuum(path: Path) -> Vacuumed:
         StoreError: A hub has the store, or it cannot be read or written.
     """
     began = time.perf_counter()
+    target = Path(os.path.realpath(path))
+    before = size_of(target) + size_of(beside(target, "-wal"))
+    with written_anew(path):
+        pass
+    return Vacuumed(before, size_of(target), time.perf_counter() - began)
+
+
+@contextmanager
+def written_anew(path: Path) -> Iterator[Path]:
+    """Writes a store into a new file, without the room that nothing is in, which takes its place at the end.
+
+    No hub can have the store meanwhile. What fails in between leaves it as it was.
+
+    Args:
+        path: The file of the store.
+
+    Returns:
+        The new file, which may be changed until then.
+
+    Raises:
+        ResourceExhaustedError: The disk has no room for the new file.
+        StoreError: A hub has the store, or it cannot be read or written.
+    """
     require_store(path)
     with held(path):
         target = Path(os.path.realpath(path))
-        before = size_of(target) + size_of(beside(target, "-wal"))
         fold(target)
         with new_file(target, _used(target)) as new:
             _write_anew(target, new)
+            yield new
             verify(new)
             own_as(new, target)
-            after = new.stat().st_size
             place(new, target, replace=True)
-    return Vacuumed(before, after, time.perf_counter() - began)
 
 
 def _used(path: Path) -> int:

@@ -69,7 +69,7 @@ class Owner:
         """Sets a variable of the session."""
         value = AnyMessage(type_url="t", value=bytes([revision % 256]) * size)
         variable = Variable(name, value, "bytes", size, 1.0, 2.0, revision, size)
-        return self.chain.submit(PendingChange(changes.set_variable(variable, previous)))
+        return self.chain.submit(PendingChange(changes.set_variable(variable, previous, value)))
 
     def delete(self, name: str, revision: int, previous: int) -> PendingChange:
         change = Change("delete", name, None, revision, 3.0, 0, previous)
@@ -137,7 +137,7 @@ async def test_what_comes_one_turn_after_several_changes_goes_into_their_record(
 async def test_a_change_is_stored_before_it_is_answered_and_told_before_who_waits(owner: Owner) -> None:
     told: list[Any] = []
     variable = Variable("x", AnyMessage(), "t", 1, 1.0, 1.0, 7)
-    write = owner.chain.submit(PendingChange(changes.set_variable(variable, 0), settled=told.append))
+    write = owner.chain.submit(PendingChange(changes.set_variable(variable, 0, variable.value), settled=told.append))
     assert not write.is_settled
     await soon(write)
     assert told == [None]
@@ -233,7 +233,9 @@ async def test_what_waits_for_a_change_that_could_not_be_stored_fails_with_it_th
     writes = []
     for number in (1, 2, 3):
         variable = Variable("x", AnyMessage(), "t", 1, 1.0, 1.0, number)
-        writes.append(PendingChange(changes.set_variable(variable, number - 1), settled=settled(number)))
+        writes.append(
+            PendingChange(changes.set_variable(variable, number - 1, variable.value), settled=settled(number))
+        )
     owner.chain.submit(writes[0])
     owner.chain.submit(writes[1])
     await until(lambda: len(owner.bus.appended) == 2)

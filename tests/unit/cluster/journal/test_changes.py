@@ -20,7 +20,7 @@ def test_a_session_without_limits_has_none() -> None:
 
 def test_a_change_of_a_past_state_may_be_secret_though_the_state_was_not() -> None:
     variable = Variable("x", AnyMessage(type_url="t", value=b"v"), "int", 1, 1.0, 2.0, 7, 3, "me", False, {"a": ""})
-    shown, hidden = changes.set_variable(variable, 5), changes.set_variable(variable, 5, secret=True)
+    shown, hidden = (changes.set_variable(variable, 5, variable.value, secret=secret) for secret in (None, True))
     assert (shown.set.secret, hidden.set.secret, shown.set.hides, shown.set.forgotten) == (False, True, False, False)
     assert (shown.set.name, shown.set.revision, shown.set.previous, shown.set.value) == ("x", 7, 5, variable.value)
     assert (shown.set.size, shown.set.held, shown.set.created_by, dict(shown.set.tags)) == (1, 3, "me", {"a": ""})

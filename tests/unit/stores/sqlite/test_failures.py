@@ -1,12 +1,14 @@
 """What went wrong in SQLite, as errors of the bridge."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from grpc_tool_bridge.errors import ResourceExhaustedError, StoreError
 from grpc_tool_bridge.stores.sqlite.failures import (
+    RESTORE,
     at_limit,
     ended_failure,
     name_of,
@@ -97,3 +99,10 @@ def test_codes_and_names_of_errors_that_are_not_of_sqlite() -> None:
     error = sqlite3.ProgrammingError("x")
     assert (primary_code(error), name_of(error)) == (0, "ProgrammingError")
     assert primary_code(disk_error(sqlite3.SQLITE_IOERR_FSYNC, "x")) == sqlite3.SQLITE_IOERR
+
+
+def test_a_text_that_cannot_be_read_is_not_in_the_error() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(sqlite3.OperationalError) as caught:
+        connection.execute("SELECT CAST(x'68756e74657232ff' AS TEXT) AS value").fetchall()
+    assert "hunter2" in str(caught.value)
+    assert reason(caught.value) == f"the store is damaged (one of its texts is not UTF-8); stop the hub, and {RESTORE}"

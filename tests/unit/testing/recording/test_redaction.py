@@ -110,6 +110,7 @@ def test_short_values_are_removed_under_their_name_but_not_everywhere() -> None:
         ("http://bob:opensesame@example.com/", "opensesame"),
         ("the key sk-abcdefghijklmnopqrstuvwx is wrong", "sk-abc"),
         ("ghp_abcdefghijklmnopqrstuvwx", "ghp_"),
+        ("gtbk1.0123456789ab.sZzKZUTCFuP0k9sQYlQyJ-QFwyAvNlTNGIgpf8thEFQ", "gtbk1"),
         ("eyJhbGciOi.eyJzdWIi.c2lnbmF0dXJl", "eyJ"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----", "MIIEow"),
     ],

@@ -1,0 +1,1 @@
+"""Keys that seal what a durable store keeps of secret variables."""
