@@ -155,7 +155,8 @@ proto: install
 lock: install
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --extra data --extra dspy --extra langchain --extra pydantic-ai --extra openai-agents --extra llama-index --extra google-adk \
-	  --extra auth --extra http --extra uvloop --extra examples --extra cluster --group dev --output-file $(LOCK) pyproject.toml
+	  --extra auth --extra http --extra uvloop --extra examples --extra cluster --extra otel --group dev \
+	  --output-file $(LOCK) pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \
 	  --python-version 3.11 --output-file scripts/proto-requirements.lock scripts/proto-requirements.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --upgrade \

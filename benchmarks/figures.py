@@ -196,6 +196,13 @@ FIGURES = (
     Figure(
         "durable-restart", "a hub serves again with 10,000 sessions, 100,000 variables", "durable:restart", 3, unit="s"
     ),
+    Figure(
+        "otel-100",
+        "calls/s, 100 at once, 1 % of them traced at both ends / none",
+        "tracing:hundred",
+        0.9,
+        more_is_better=True,
+    ),
     Figure("durable-memory", "hub's memory per idle session with a store / without", "durable:memory", 1),
     Figure(
         "cluster-write", "a variable through NATS, one at a time / nats-py's kv.put, p50", "cluster:writes", 2.5, 1.5

@@ -81,6 +81,7 @@ async def running(
     audit: str = "",
     name: str = "",
     address: str = "127.0.0.1:0",
+    collector: str = "",
 ) -> AsyncGenerator[ServerProcess, None]:
     """Starts a server and ends it.
 
@@ -93,9 +94,10 @@ async def running(
         audit: An empty folder for a hub's audit trail; empty: it has none.
         name: Of a hub among several, or of the tool of a worker.
         address: Where a hub listens.
+        collector: Where a hub sends the spans of 1 % of its calls; empty: it does not trace.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub, "--store", store]
-    command += ["--audit", audit, "--name", name, "--address", address]
+    command += ["--audit", audit, "--name", name, "--address", address, "--collector", collector]
     if not local_socket:
         command.append("--no-local-socket")
     async with _started(command) as server:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import psutil
 from pydantic import SecretStr
 
@@ -40,7 +41,7 @@ async def serve(kind: str, options: argparse.Namespace) -> None:
     Args:
         kind: "hub", "gateway" (over HTTP), "mcp-in" and "services-in" (a hub that has taken in an MCP server, or the
             gRPC service at ``hub``), "exposed" (over both), "attacked", "guarded" (the same with a token), "worker",
-            "agents" or a peer's.
+            "agents", "collector" (of spans) or a peer's.
         options: ``tools``: how many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
             ``hub``: the worker's hub. ``local_socket``: whether the hub offers its unix socket. ``store``: the URL of
             the hub's store. ``audit``: an empty folder for its audit trail.
@@ -60,6 +61,8 @@ async def serve(kind: str, options: argparse.Namespace) -> None:
         settings = Settings(token=SecretStr(victim.TOKEN) if kind == "guarded" else None)
         async with BridgeServer(tools=victim.TOOLS, settings=settings) as attacked:
             await _answer(attacked.address, {})
+    elif kind == "collector":
+        await _serve_collector()
     elif kind == "worker":
         await _serve_worker(options.hub, options.name)
     elif kind == "agents":
@@ -77,6 +80,8 @@ async def _serve_hub(options: argparse.Namespace) -> None:
         make_key(key)
         changes |= {"audit": f"file:{options.audit}/audit.log", "audit_key_file": key}
     settings = _SETTINGS.model_copy(update=changes | ({"hub_name": options.name} if options.name else {}))
+    if options.collector:
+        trace_to(options.collector)
     begun = time.perf_counter()
     tools = make_tools(options.tools, gate) if options.tools else []
     async with BridgeServer(options.address, tools, settings=settings) as hub:
@@ -107,6 +112,35 @@ async def _serve_hub(options: argparse.Namespace) -> None:
             "let out": let_out,
         }
         await _answer(hub.address, commands)
+
+
+def trace_to(collector: str) -> Any:
+    """Traces 1 % of the calls of this process; returns its Telemetry."""
+    os.environ |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector}",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+    }
+    from grpc_tool_bridge.telemetry.telemetry import Telemetry  # noqa: PLC0415 - few figures need it
+
+    return Telemetry()
+
+
+async def _serve_collector() -> None:
+    """Takes spans, and keeps none."""
+
+    async def take(_: bytes, __: Any) -> bytes:
+        return b""
+
+    handlers: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(take)}
+    server = grpc.aio.server()
+    for service in ("trace.v1.TraceService", "metrics.v1.MetricsService"):
+        name = f"opentelemetry.proto.collector.{service}"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await _answer(f"127.0.0.1:{port}", {})
+    await server.stop(0)
 
 
 async def _serve_exposed(tools: int) -> None:
@@ -258,6 +292,7 @@ if __name__ == "__main__":
         "kind",
         choices=[
             "hub",
+            "collector",
             "gateway",
             "mcp-in",
             "services-in",
@@ -276,5 +311,6 @@ if __name__ == "__main__":
     parser.add_argument("--audit", default="", metavar="FOLDER")
     parser.add_argument("--name", default="")
     parser.add_argument("--address", default="127.0.0.1:0")
+    parser.add_argument("--collector", default="", metavar="ADDRESS")
     options = parser.parse_args()
     asyncio.run(serve(options.kind, options))

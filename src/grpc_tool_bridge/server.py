@@ -35,6 +35,7 @@ from grpc_tool_bridge.link.listener import LinkServer
 from grpc_tool_bridge.link.memory import MemoryConnection
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import SessionConfig
 from grpc_tool_bridge.rpc.authentication import Authenticator
+from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.runner.lifespans import Lifespans
 from grpc_tool_bridge.runner.surroundings import Surrounded
 from grpc_tool_bridge.stores.urls import A_STORE, is_nats, make_store
@@ -144,6 +145,7 @@ class BridgeServer(Surrounded):
         of_mcp = None if services and http_address is None else mcp_agents
         self._http = _make_http(self._served, http_address, of_mcp, who)
         self._started = self._running = False
+        self._end_metrics: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         state = "serving" if self._running else "stopped" if self._started else "not started"
@@ -219,6 +221,7 @@ class BridgeServer(Surrounded):
             if self._http is not None:
                 await self._http.start()
                 self.hub.http_url = self._http.url
+            self._end_metrics = _export_metrics(self.hub, self._http)
             if self._cluster is not None:
                 await self._cluster.announce(address=self.hub.address, http_address=self.hub.http_url)
             if self._runtime is not None:
@@ -265,6 +268,8 @@ class BridgeServer(Surrounded):
             await self.lifespans.aclose()
 
     async def _close(self, grace: float) -> None:
+        if self._end_metrics is not None:
+            self._end_metrics()
         self._server.drain(grace)
         await self.hub.drain(grace)
         if self._cluster is not None:
@@ -486,6 +491,18 @@ def _make_http(
     except ImportError as error:
         raise ImportError(f'the HTTP gateway needs pip install "grpc-tool-bridge[http]": {error}') from None
     return gateway.HttpServer(hub, address, mcp_agents=mcp_agents, authenticator=authenticator)
+
+
+def _export_metrics(hub: Hub, http: Any) -> Callable[[], None] | None:
+    """Exports the metrics of a hub, if the process exports any; returns what ends that."""
+    if process.export_metrics is None:
+        return None
+    try:
+        gateway = import_module("grpc_tool_bridge.gateway.server")
+    except ImportError as error:
+        _log.warning('metrics are not exported: they need pip install "grpc-tool-bridge[http]": %s', error)
+        return None
+    return process.export_metrics((http or gateway.HttpServer(hub, "127.0.0.1:0")).metrics)
 
 
 def _make_mcp_grpc(hub: Hub, wanted: bool | None, agents: Mapping[str, str] | None) -> Any:

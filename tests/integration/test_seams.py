@@ -58,10 +58,13 @@ class Counts:
         self.began: list[str] = []
         self.ended: list[tuple[str, bool]] = []
 
+    def follows(self, context: Any) -> bool:
+        return True
+
     def begin(self, call: Any, context: Any) -> None:
         self.began.append(call.tool.name)
 
-    def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
+    def end(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
         assert duration_us >= 0
         self.ended.append((call.tool.name, ok))
 

@@ -334,10 +334,13 @@ class Watching:
         if call.tool.name == "secret":
             raise AccessError("not for you")
 
+    def follows(self, context: Any) -> bool:
+        return True
+
     def begin(self, call: Any, context: Any) -> None:
         self.told_of.append(("begin", call.tool.name, call.depth))
 
-    def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
+    def end(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
         self.told_of.append(("end", call.tool.name, ok, duration_us >= 0))
 
     def started(self, call: Any, request: Any) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import dspy
 from dspy.adapters.types.base_type import CUSTOM_TYPE_START_IDENTIFIER
@@ -16,6 +16,7 @@ from dspy.utils.exceptions import AdapterParseError
 
 from grpc_tool_bridge.agents.model_errors import answer_error
 from grpc_tool_bridge.agents.model_reports import OnModel
+from grpc_tool_bridge.rpc.tracing import process, usage
 
 # A long answer of a model is some 10,000 tokens of four characters.
 MAX_ANSWER_CHARS = 256 * 1024
@@ -27,6 +28,13 @@ _OPTIONAL = {"next_thought": "", "next_tool_args": None, "reasoning": ""}
 _INERT = CUSTOM_TYPE_START_IDENTIFIER.replace("<<", "< <", 1)
 
 
+class Tokens(Protocol):
+    """The tokens of a run so far, as its model counts them."""
+
+    asked: int
+    answered: int
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts characters of a run's prompts and answers, for models that do not count tokens.
@@ -34,11 +42,13 @@ class Tally:
     Attributes:
         asked, answered: The characters.
         on_model: Called with the messages, the answers and the error of each request, if set.
+        tokens: What the model counts; None: nobody asks.
     """
 
     asked: int = 0
     answered: int = 0
     on_model: OnModel | None = None
+    tokens: Tokens | None = None
 
 
 class _Unread(NamedTuple):
@@ -62,8 +72,9 @@ class _Careful:
 
     async def acall(self, lm: Any, lm_kwargs: Any, signature: Any, demos: Any, inputs: Any) -> list[dict[str, Any]]:
         """Asks the model and reads its answer."""
+        asking = super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc] # a mixin
         try:
-            unread: _Unread = await super().acall(lm, lm_kwargs, signature, demos, inputs)  # type: ignore[misc] # a mixin
+            unread: _Unread = await (asking if process.tracing is None else self._traced(asking, lm))
         except Exception as error:
             self._note([], f"{type(error).__name__}: {error}")
             raise
@@ -74,6 +85,19 @@ class _Careful:
             raise answer_error(f"it has {size:,} characters; {MAX_ANSWER_CHARS:,} are allowed")
         read = partial(self._readable, unread, signature)
         return read() if size <= _QUICK_CHARS else await asyncio.to_thread(read)
+
+    async def _traced(self, asking: Any, lm: Any) -> Any:
+        """Awaits a request to the model within a span of its own, if the run is traced."""
+        span = None if process.tracing is None else process.tracing.asked(str(getattr(lm, "model", "")))
+        if span is None:
+            return await asking
+        tokens = self._tally.tokens
+        before = (0, 0) if tokens is None else (tokens.asked, tokens.answered)
+        with span:
+            unread = await asking
+            if tokens is not None and (tokens.asked, tokens.answered) != before:
+                span.add(usage(tokens.asked - before[0], tokens.answered - before[1]))
+            return unread
 
     def _note(self, answers: list[str], error: str) -> None:
         if self._tally.on_model is not None:

@@ -135,7 +135,7 @@ class ReAct(dspy.ReAct):  # type: ignore[misc] # dspy has no types
         return {name: answer[name] for name in self._outputs}
 
     async def _ask(self, module: Any, inputs: Mapping[str, Any]) -> Any:
-        tally, counted = Tally(on_model=self._on_model), self.tokens.total
+        tally, counted = Tally(on_model=self._on_model, tokens=self.tokens), self.tokens.total
         # DSPy stores the context in a context variable, so it does not affect other runs. The history is off because
         # DSPy would keep every prompt for the whole process.
         with dspy.context(

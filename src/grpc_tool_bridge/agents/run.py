@@ -15,7 +15,7 @@ from grpc_tool_bridge.agents.finding import OpenIndex, RunTools
 from grpc_tool_bridge.agents.model_errors import model_error, shown
 from grpc_tool_bridge.agents.model_reports import OnModel
 from grpc_tool_bridge.agents.models import ModelChoice
-from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, unread_step
+from grpc_tool_bridge.agents.react import FINISH, ReAct, Step, TokenCount, unread_step
 from grpc_tool_bridge.agents.signatures import AgentSignature
 from grpc_tool_bridge.errors import (
     InternalError,
@@ -31,6 +31,7 @@ from grpc_tool_bridge.llm.texts import failure_text
 from grpc_tool_bridge.llm.values import from_json, text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolSpec
+from grpc_tool_bridge.rpc.tracing import Span, process, usage
 from grpc_tool_bridge.values.serialization import serialize_value
 
 _log = logging.getLogger(__name__)
@@ -109,7 +110,14 @@ class Run:
         observation_chars: Maximum characters of a tool's result that the model is shown.
         on_model: Called with each request to the model, if set.
         open_index: Returns the index of the session's tools; called once an agent searches.
+
+    Attributes:
+        span: Its span, which ends with it; None: it is not traced.
     """
+
+    span: Span | None = None
+    # That of the step that it takes.
+    _step: Span | None = None
 
     def __init__(
         self,
@@ -134,6 +142,7 @@ class Run:
         self._ends = asyncio.get_running_loop().time() + left - min(left * _KEPT_SHARE, _KEPT_SECONDS)
         self._limit: asyncio.Timeout | None = None
         self._cause: ToolBridgeError | None = None
+        self._react: ReAct | None = None
         self._steps: list[pb.IntermediateStep] = []
         self._step_chars = min(_MAX_TEXT, _STEPS_CHARS // (3 * agent.max_iters))
         self._taken = 0
@@ -146,6 +155,19 @@ class Run:
 
     async def chunks(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         """Runs the agent and yields its chunks; the last one is the result or the error."""
+        failed = "Cancelled"
+        try:
+            async for chunk in self._all_chunks():
+                failed = chunk.error.type if chunk.HasField("error") else ""
+                yield chunk
+        finally:
+            self._end_step(failed)
+            if self.span is not None:
+                tokens = self._react.tokens if self._react is not None else TokenCount()
+                self.span.add(usage(tokens.asked, tokens.answered))
+                self.span.end(failed)
+
+    async def _all_chunks(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         try:
             async with aclosing(self._taken_steps()) as chunks:
                 async for chunk in chunks:
@@ -167,11 +189,12 @@ class Run:
     async def _taken_steps(self) -> AsyncGenerator[pb.AgentExecutionChunk, None]:
         agent = self._agent
         tools = RunTools(await self._in_time(self._session.tools()), agent.tool_names, self._open_index)
-        react = ReAct(agent.signature, tools.specs(), agent.lm, self._on_model)
+        react = self._react = ReAct(agent.signature, tools.specs(), agent.lm, self._on_model)
         stop_reason = "max_iters"
         for number in range(1, agent.max_iters + 1):
             if self._is_spent(react):
                 break
+            self._begin_step(number)
             step = await self._in_time(react.next_step(self._inputs))
             if step is None:
                 # The context is full; the model still answers from what it has seen.
@@ -188,9 +211,11 @@ class Run:
             if agent.verbose:
                 self._log(step, text)
             yield _observation(value, text, error, number, seconds=time.monotonic() - began, react=react)
+            self._end_step("" if error is None else error.type)
             if step.tool == FINISH:
                 stop_reason = "finished"
                 break
+        self._end_step()
         if self._is_spent(react):
             yield self._result("tokens", {})
         else:
@@ -252,14 +277,28 @@ class Run:
     async def _in_time(self, work: Any) -> Any:
         self._limit = limit = asyncio.timeout_at(self._ends if self._cause is None else 0)
         try:
+            span = self._step or self.span
             async with limit:
-                return await work
+                if span is None:
+                    return await work
+                with span.use():
+                    return await work
         except TimeoutError:
             if limit.expired():
                 raise _OverError from None
             raise
         finally:
             self._limit = None
+
+    def _begin_step(self, number: int) -> None:
+        if self.span is not None and process.tracing is not None:
+            with self.span.use():
+                self._step = process.tracing.step(number)
+
+    def _end_step(self, error_type: str = "") -> None:
+        step, self._step = self._step, None
+        if step is not None:
+            step.end(error_type)
 
     def _is_spent(self, react: ReAct) -> bool:
         return 0 < self._agent.choice.max_total_tokens <= react.tokens.total

@@ -27,6 +27,7 @@ from grpc_tool_bridge.llm.live_index import LiveIndexes
 from grpc_tool_bridge.llm.values import text_of
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.values.offload import read_value
 from grpc_tool_bridge.values.serialization import MAX_DEPTH, deserialize_value
 from grpc_tool_bridge.values.structs import read_struct
@@ -137,6 +138,9 @@ class AgentRuntime:
             on_model=model_reporter(context),
             open_index=functools.partial(self._indexes.of, request.session_id),
         )
+        if process.tracing is not None:
+            model = agent.choice.model or str(getattr(agent.lm, "model", ""))
+            run.span = process.tracing.agent(request.agent_id, request.session_id, model, context)
         self._runs.add(run)
         try:
             number = 0

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from grpc_tool_bridge.cli.failures import visible
 from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.rpc.tracing import process
 
 
 class LogLevel(StrEnum):
@@ -41,7 +42,7 @@ class JsonFormatter(logging.Formatter):
     """Writes each record as a JSON object on one line.
 
     It has ``time`` (ISO 8601, UTC), ``level``, ``logger`` and ``message``; ``fields``, if the record has some, and
-    ``traceback``, if it has one.
+    ``traceback``, if it has one. Lines of a call that is traced have ``trace_id`` and ``span_id``, too.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -52,6 +53,11 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": getattr(record, "event", None) or record.getMessage(),
         }
+        ids = getattr(record, "trace", None)
+        if ids is None and process.tracing is not None:
+            ids = process.tracing.ids()
+        if ids is not None:
+            line["trace_id"], line["span_id"] = ids
         fields = getattr(record, "fields", None)
         if isinstance(fields, dict) and fields:
             line["fields"] = fields

@@ -24,8 +24,10 @@ from grpc_tool_bridge.cli.streams import kept_stdout, require_stdout, stdout_is_
 from grpc_tool_bridge.cli.tool_sources import cause_text
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import ToolBridgeError
+from grpc_tool_bridge.optional import missing
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.runner.surroundings import Surrounded
+from grpc_tool_bridge.telemetry.switch import is_wanted
 
 
 class HasSpec(Protocol):
@@ -49,8 +51,29 @@ def serving(options: ServingOptions, settings: Settings) -> Iterator[Console]:
     if options.as_json:
         require_stdout()
     out = console()
-    with kept_stdout():
+    with kept_stdout(), _telemetry(settings):
         yield out
+
+
+@contextlib.contextmanager
+def _telemetry(settings: Settings) -> Iterator[None]:
+    """Traces, if that is asked for, and exports what is left at the end."""
+    if not is_wanted(settings.otel):
+        yield
+        return
+    try:
+        from grpc_tool_bridge.telemetry.telemetry import Telemetry
+    except ImportError as error:
+        raise CommandError(str(missing(error, "opentelemetry", extra="otel"))) from None
+    try:
+        telemetry = Telemetry()
+    except ToolBridgeError as error:
+        raise ArgumentError(error.message) from None
+    telemetry.begin_unsampled()
+    try:
+        yield
+    finally:
+        telemetry.stop()
 
 
 @contextlib.contextmanager

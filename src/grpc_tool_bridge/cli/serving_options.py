@@ -69,6 +69,7 @@ class ServingOptions(OptionGroup):
     show_tracebacks: Annotated[bool | None, setting("show_tracebacks")] = None
     shutdown_grace: Annotated[float | None, setting("shutdown_grace")] = None
     log_format: Annotated[LogFormat | None, setting("log_format")] = None
+    otel: Annotated[bool | None, setting("otel", "--otel/--no-otel")] = None
 
     def check(self) -> None:
         """Checks that options for agents are given with agents, and those for MCP servers with some."""

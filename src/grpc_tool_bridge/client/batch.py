@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import count
 from typing import Any
@@ -50,7 +51,8 @@ async def execute_batch(
         put_arguments(message, await outside_loop(pack))
     if not tools:
         return BatchResults()
-    response: BatchToolCallResponse = await caller.call("BatchExecuteTools", request, timeout=timeout)
+    with caller.span("BatchExecuteTools", "") or nullcontext():
+        response: BatchToolCallResponse = await caller.call("BatchExecuteTools", request, timeout=timeout)
     if len(response.results) != len(tools):
         raise ProtocolError(f"a batch of {len(tools)} calls was answered with {len(response.results)} results")
     most = caller.options.max_message_nodes

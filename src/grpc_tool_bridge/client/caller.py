@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 from grpc_tool_bridge.aio.timeouts import ExpiredError, TimeLimit, was_cancelled, within
@@ -10,7 +11,9 @@ from grpc_tool_bridge.config import CALL_TIMEOUT
 from grpc_tool_bridge.errors import MessageTooLargeError, ProtocolError, ToolCommunicationError, error_from_info
 from grpc_tool_bridge.link.dialer import CLOSED
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import InitializeSessionRequest, InitializeSessionResponse
+from grpc_tool_bridge.rpc.methods import RUN_TOOLS
 from grpc_tool_bridge.rpc.session_defaults import read_defaults
+from grpc_tool_bridge.rpc.tracing import Span, error_type_of, process
 from grpc_tool_bridge.tools.middleware import Middleware, chain_of
 from grpc_tool_bridge.transport.status import CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RpcError, from_rpc_error
 from grpc_tool_bridge.transport.stubs import Transport, Unlinked, close_stream
@@ -148,7 +151,7 @@ class Caller:
             ToolCommunicationError: Nobody answered.
         """
         try:
-            call = getattr(self.transport.stub, method)(request)
+            call = self._begun(method, request)
             if on_call is not None:
                 on_call(call)
             set_timeout = getattr(call, "set_timeout", None)
@@ -163,7 +166,27 @@ class Caller:
             self.raise_failure(error, method, tool, timeout)
             raise
 
-    async def stream(
+    def _begun(self, method: str, request: Any) -> Any:
+        """Begins a call, whose metadata says which trace it belongs to."""
+        stub = self.transport.stub
+        if process.tracing is not None and method in RUN_TOOLS and getattr(stub, "takes_metadata", False):
+            headers = process.tracing.headers()
+            if headers:
+                return getattr(stub, method)(request, metadata=tuple(headers.items()))
+        return getattr(stub, method)(request)
+
+    def span(self, method: str, name: str) -> Span | None:
+        """Returns the span of a call that begins now; None if it is not traced.
+
+        Args:
+            method: Its method.
+            name: The tool, or the id of the agent; empty: none.
+        """
+        if process.tracing is None:
+            return None
+        return process.tracing.sent(method, name, self.session_id or "", linked=self.transport.is_linked)
+
+    def stream(
         self, method: str, request: Any, *, timeout: float | None = None, tool: str | None = None
     ) -> AsyncGenerator[Any, None]:
         """Makes a call with a stream of responses, and iterates over them; closing the iterator ends the call.
@@ -174,10 +197,40 @@ class Caller:
             timeout: Seconds for the whole stream; None: no limit.
             tool: As for ``unary``; so are the errors.
         """
+        messages = self._stream(method, request, timeout, tool)
+        if process.tracing is None or method not in RUN_TOOLS:
+            return messages
+        return self._traced(messages, method, str(tool or getattr(request, "agent_id", "")))
+
+    async def _traced(self, messages: AsyncGenerator[Any, None], method: str, name: str) -> AsyncGenerator[Any, None]:
+        """Iterates over a stream within a span of its own, which is current only while the next message is awaited."""
+        span, failed = self.span(method, name), ""
+        try:
+            while True:
+                with nullcontext() if span is None else span.use():
+                    try:
+                        message = await anext(messages)
+                    except StopAsyncIteration:
+                        return
+                failed = getattr(getattr(message, "error", None), "type", "")
+                yield message
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            failed = error_type_of(error)
+            raise
+        finally:
+            if span is not None:
+                span.end(failed)
+            await messages.aclose()
+
+    async def _stream(
+        self, method: str, request: Any, timeout: float | None, tool: str | None
+    ) -> AsyncGenerator[Any, None]:
         limit = None if timeout is None else TimeLimit(timeout + CLIENT_SLACK)
         messages: Any = None
         try:
-            messages = getattr(self.transport.stub, method)(request)
+            messages = self._begun(method, request)
             if tool is not None and hasattr(messages, "large_field"):
                 messages.large_field = "data"
             iterator = aiter(messages)

@@ -165,6 +165,8 @@ class _OriginTransport:
 class _OriginStub:
     """A stub that adds the origin to the metadata of each call."""
 
+    takes_metadata = True
+
     def __init__(self, stub: Any, number: int) -> None:
         self._stub = stub
         self._metadata = ((ORIGIN_KEY, str(number)),)
@@ -172,9 +174,9 @@ class _OriginStub:
     def __getattr__(self, name: str) -> Any:
         if name not in METHODS:
             raise AttributeError(name)
-        method, metadata = getattr(self._stub, name), self._metadata
+        method, own = getattr(self._stub, name), self._metadata
 
-        def call(request: Any) -> Any:
-            return method(request, metadata=metadata)
+        def call(request: Any, metadata: tuple[tuple[str, str], ...] = ()) -> Any:
+            return method(request, metadata=(*own, *metadata))
 
         return call

@@ -6,7 +6,7 @@ import inspect
 import uuid
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Any, Self
 
 from grpc_tool_bridge.aio.loops import LoopStream
@@ -50,6 +50,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
 )
 from grpc_tool_bridge.rpc.large_messages import LargeToolCall
 from grpc_tool_bridge.rpc.nodes import SLOW_BYTES, is_slow
+from grpc_tool_bridge.rpc.tracing import Tracing, process
 from grpc_tool_bridge.tools.deprecation import warn_deprecated
 from grpc_tool_bridge.tools.middleware import CallKind, ToolCall
 from grpc_tool_bridge.transport.link_stub import BytesCall, LinkMethod
@@ -114,9 +115,24 @@ class AsyncGRPCProxyTool(AsyncApi):
 
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Calls the tool and returns its result."""
+        tracing = process.tracing
+        # What wants events is a stream, which has a span of its own.
+        if tracing is not None and tracing.draws() and not self._wants_events:
+            return await self._call_traced(tracing, args, kwargs)
         call = self._try_send(args, kwargs) if self._is_plain else None
         if call is None:
             return await self._call(args, kwargs)
+        return await self._answer_to(call)
+
+    async def _call_traced(self, tracing: Tracing, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Makes a call within a span of its own."""
+        session_id, linked = self._context.session_id or "", self._caller.transport.is_linked
+        with tracing.sent("ExecuteTool", self.name, session_id, linked=linked, drawn=True) or nullcontext():
+            call = self._try_send(args, kwargs, tracing.headers()) if self._is_plain else None
+            return await (self._call(args, kwargs) if call is None else self._answer_to(call))
+
+    async def _answer_to(self, call: BytesCall) -> Any:
+        """Waits for the answer to a usual call, and returns its result."""
         try:
             try:
                 answer = await call
@@ -132,7 +148,9 @@ class AsyncGRPCProxyTool(AsyncApi):
             self._explain(error)
             raise
 
-    def _try_send(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> BytesCall | None:
+    def _try_send(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> BytesCall | None:
         """Sends a usual call; returns None for any other, which ``_call`` makes."""
         session_id = self._context.session_id
         if session_id != self._prepared_for or not session_id:
@@ -147,7 +165,7 @@ class AsyncGRPCProxyTool(AsyncApi):
         if type(method) is not LinkMethod:
             return None
         payload = b"".join((self._head, arguments, self._tail))
-        return method.try_send(payload, self._tool_id, self._timeout + CLIENT_SLACK)
+        return method.try_send(payload, self._tool_id, self._timeout + CLIENT_SLACK, headers)
 
     async def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Makes any call."""

@@ -385,6 +385,13 @@ class Settings(BaseModel):
         default=0, description="audit files that are over and kept, besides the one that is written; 0: all"
     )
 
+    # What is traced.
+    otel: bool | None = Field(
+        default=None,
+        description="export traces and metrics by OpenTelemetry, as its OTEL_ variables say; by default if one of them "
+        "names an exporter or its endpoint",
+    )
+
     # What a recording leaves out.
     record_redact: Names = Field(
         default=(),

@@ -381,14 +381,20 @@ class Admission:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every call from outside is admitted, and nobody observes it unless it is in the sample."""
+        """Whether every call from outside is admitted, and nobody observes it unless it is in the sample.
+
+        Whether one is traced, ``traces`` says.
+        """
         return (
             self.authorizer is None
-            and self.tracer is None
             and (self.observer is None or self.sample is not None)
             and not self.draining
             and not (self.audit is not None and self.audit.refuses)
         )
+
+    def traces(self, context: RequestContext) -> bool:
+        """Returns whether a call from outside is traced, and so takes the general way."""
+        return self.tracer is not None and self.tracer.follows(context)
 
     def enter_directly(self, session: Session, tool: RegisteredTool) -> Permits | None:
         """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait."""
@@ -431,7 +437,7 @@ class Admission:
         if duration_us > metrics.noted_us or now >= self.notable.turns_at:
             # Such a call may be kept, and few are.
             return False
-        if duration_us > BLOCKED_US or self.tracer is not None or (self.observer is not None and self.sample is None):
+        if duration_us > BLOCKED_US or (self.observer is not None and self.sample is None):
             return False
         for limiter in permits:
             if limiter.queue:
@@ -478,8 +484,12 @@ class Admission:
                     continue
                 call.wait_for(limiter)
                 self._note_moved(call)
+                if call.trace is not None:
+                    call.trace.waits()
                 await call.step(limiter.acquire())
                 call.stop_waiting()
+                if call.trace is not None:
+                    call.trace.waited()
                 permits.append(limiter)
                 call.refuse_ended()
                 self._note_moved(call)
@@ -553,7 +563,7 @@ class Admission:
         if call.audited is not None and self.audit is not None:
             self.audit.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.tracer is not None:
-            self.tracer.end(call, ok=ok, duration_us=duration_us)
+            self.tracer.end(call, ok=ok, duration_us=duration_us, outcome=outcome)
         if self.observer is not None:
             self.observer.ended(call, ok=ok, duration_us=duration_us, outcome=outcome)
 

@@ -58,13 +58,15 @@ class CallLog:
         fields: dict[str, Any] = {"tool": call.tool.name, "session": call.session.id, "request_id": call.identify()}
         if call.parent is not None:
             fields["parent_id"] = call.parent.identify()
-        self._write(fields, error, duration_us)
+        self._write(fields, error, duration_us, None if call.trace is None else call.trace.ids)
 
     def refused(self, tool_id: str, session_id: str, request_id: str, error: ErrorInfo, duration_us: int) -> None:
         """Logs a call that was refused before it was counted, such as one of an unknown tool."""
         self._write({"tool": clip(tool_id), "session": clip(session_id), "request_id": request_id}, error, duration_us)
 
-    def _write(self, fields: dict[str, Any], error: ErrorInfo | None, duration_us: int) -> None:
+    def _write(
+        self, fields: dict[str, Any], error: ErrorInfo | None, duration_us: int, trace: tuple[str, str] | None = None
+    ) -> None:
         state = "done" if error is None else failed_state(error.type)
         level = logging.WARNING if state == "failed" else logging.INFO
         if not _log.isEnabledFor(level):
@@ -84,4 +86,7 @@ class CallLog:
             fields["message"] = error.message
         text = _TEXTS[state]
         session_id = fields["session"]
-        _log.log(level, "%s %s", text, fields_text(fields), extra=log_extra(text, fields, session_id=session_id))
+        extra = log_extra(text, fields, session_id=session_id)
+        if trace is not None:
+            extra["trace"] = trace
+        _log.log(level, "%s %s", text, fields_text(fields), extra=extra)

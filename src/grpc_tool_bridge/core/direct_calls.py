@@ -4,7 +4,7 @@
 that any doubt leaves it to the executor.
 """
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -58,8 +58,11 @@ class DirectCalls:
             What ``Executor.begin`` returns; None if it is no usual call, and nothing was done.
         """
         data = context.payload
-        if type(data) is not bytes or len(data) > self._most_bytes or not self._admission.is_plain:
+        admission = self._admission
+        if type(data) is not bytes or len(data) > self._most_bytes or not admission.is_plain:
             return None
+        tracer = admission.tracer
+        traced = tracer is not None and tracer.follows(context)
         try:
             session_id, tool_id, place = read_names(data)
             session = self._store.find_open(session_id)
@@ -72,7 +75,10 @@ class DirectCalls:
             if access is not None and not access.allows(session, tool.name, context.principal):
                 return None
             if tool.backend is None:
-                return self.run(session, tool, context, data, place)
+                return self.run(session, tool, context, data, place, traced=traced)
+            if traced:
+                # Its span begins before it is sent, which is not the usual order.
+                return None
             call = self._call_for_worker(session, tool, context, data, place)
         except UNREADABLE:
             # The executor says what is wrong with the request.
@@ -82,7 +88,14 @@ class DirectCalls:
         return self._forwarder.start(call, tool.backend, None, context, done)
 
     def run(
-        self, session: Session, tool: RegisteredTool, context: RequestContext, data: bytes, place: int
+        self,
+        session: Session,
+        tool: RegisteredTool,
+        context: RequestContext,
+        data: bytes,
+        place: int,
+        *,
+        traced: bool = False,
     ) -> Generator[Any, Any, Answer] | None:
         """Returns the coroutine of a call of this process, whose arguments begin at ``place``."""
         function = tool.tool
@@ -102,6 +115,9 @@ class DirectCalls:
         announce = None
         if sample is not None and not sample.leaves_out(session.id, opened_at):
             announce = partial(self._announce, session, tool, bound, deadline, opened_at, data, note)
+        if traced:
+            opens = announce or partial(self._unwatched, session, tool, bound, deadline, opened_at, note)
+            announce = partial(self._traced, opens, context)
         return self._runner.run(session, tool, bound, deadline, opened_at, announce, note)
 
     def _announce(
@@ -119,6 +135,22 @@ class DirectCalls:
         call.prepared = bound
         if self._admission.observer is not None:
             self._admission.observer.started(call, data)
+        return call
+
+    def _unwatched(
+        self, session: Session, tool: RegisteredTool, bound: Bound, deadline: float, opened_at: float, note: Any
+    ) -> HubCall:
+        """Makes the Call of a call that is not in the sample, if there is one."""
+        call = self.make_call(session, tool, deadline, opened_at, note)
+        call.prepared = bound
+        call.watched = False
+        return call
+
+    def _traced(self, opens: Callable[[], HubCall], context: RequestContext) -> HubCall:
+        """Makes the Call of a call that is traced, and begins its span."""
+        call = opens()
+        if self._admission.tracer is not None:
+            self._admission.tracer.begin(call, context)
         return call
 
     def _call_for_worker(

@@ -125,6 +125,9 @@ class Forwarder:
         payload = context.payload
         if not payload or len(payload) > MAX_BYTES:
             return None
+        if self._admission.tracer is not None and self._admission.traces(context):
+            # Its span has to begin before it is sent.
+            return None
         permits = self._admission.try_acquire(call)
         if permits is None:
             return None

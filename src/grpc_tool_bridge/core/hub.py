@@ -56,6 +56,7 @@ from grpc_tool_bridge.rpc.bounds import check_request
 from grpc_tool_bridge.rpc.budgets import Budget
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import AGENTS_FEATURE, SERVICE_NAMES
+from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.tools.middleware import CallNext, Middleware, chain_of
 from grpc_tool_bridge.tools.toolset import Toolset
 
@@ -247,6 +248,8 @@ class Hub:
         """Starts to serve."""
         self.loop = asyncio.get_running_loop()
         note_thread(self.loop)
+        if self.admission.tracer is None:
+            self.admission.tracer = process.tracing
         if self.chaos is not None:
             _log.warning("this hub injects faults on purpose (%s): never use it in production", self.chaos)
         self._tasks.spawn(expire_forever(self.store), "expire idle sessions")

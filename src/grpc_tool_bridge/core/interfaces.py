@@ -216,11 +216,24 @@ class SessionEntry(Protocol):
 class Tracer(Protocol):
     """Observes every call, including nested calls and agent runs. There is none by default."""
 
-    def begin(self, call: Any, context: RequestContext) -> None:
-        """Called when a call is counted. Most calls acquire their permits after that."""
+    def follows(self, context: RequestContext) -> bool:
+        """Returns whether a call from outside is to be followed, before anything is done for it.
 
-    def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
-        """Called once for each call that began, with its outcome and its duration in microseconds."""
+        What it has decided is kept in ``context.trace``, where ``begin`` finds it.
+        """
+
+    def begin(self, call: Any, context: RequestContext) -> None:
+        """Called when a call is counted; sets ``call.trace`` if it follows it. Permits are acquired after that."""
+
+    def end(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
+        """Called once for each call that began, or just those with a ``trace``.
+
+        Args:
+            call: The call.
+            ok: Whether it succeeded.
+            duration_us: Duration in microseconds.
+            outcome: As for ``CallObserver.ended``.
+        """
 
 
 class Audit(Protocol):

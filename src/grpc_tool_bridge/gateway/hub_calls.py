@@ -18,6 +18,7 @@ from grpc_tool_bridge.gateway.events import Event, EventStream, client_left, wan
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.context import RequestContext, WithContext
+from grpc_tool_bridge.rpc.tracing import process, trace_of
 
 # JSON of a payload may be longer than the payload itself: escapes, base64.
 BODY_FACTOR = 2
@@ -124,7 +125,10 @@ class HubCalls:
         """Returns the context of a call."""
         client = request.client
         source = "http" if client is None else f"http {client.host}:{client.port}"
-        return RequestContext(principal=principal_of(request), source=source)
+        context = RequestContext(principal=principal_of(request), source=source)
+        if process.tracing is not None:
+            context.system, context.trace = "http", trace_of(request.headers)
+        return context
 
     def event_stream(self, request: Request, events: AsyncGenerator[Event, None]) -> EventStream:
         """Makes a response that goes on, in the form that its reader asks for."""

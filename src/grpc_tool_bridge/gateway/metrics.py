@@ -91,6 +91,17 @@ class MetricsRoute:
 
     async def read(self, request: Request) -> Response:
         """Returns the metrics, as OpenMetrics if the reader asks for it."""
+        registry = await self._registry()
+        ProcessCollector(registry=registry)
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        text = await in_reader(lambda: encode(registry))
+        return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
+
+    async def families(self) -> list[Metric]:
+        """Returns the metrics of the hub without those of its process."""
+        return list((await self._registry()).collect())
+
+    async def _registry(self) -> CollectorRegistry:
         told, others = await self._hub.metrics.by_tool(MAX_TOOLS)
         if others.calls or others.active:
             told[OTHER_TOOLS] = others
@@ -100,10 +111,7 @@ class MetricsRoute:
         registry.register(StoreCollector(counts, self._hub.durable))
         registry.register(ClusterCollector(counts))
         registry.register(WrapperCollector(self._hub.wrappers))
-        ProcessCollector(registry=registry)
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        text = await in_reader(lambda: encode(registry))
-        return Response(text, headers={"content-type": content_type, "cache-control": "no-store"})
+        return registry
 
 
 class HubCollector(Collector):

@@ -4,7 +4,8 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import uvicorn
 
@@ -13,7 +14,7 @@ from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.gateway.app import Gateway
 from grpc_tool_bridge.gateway.connection import connection_class
 from grpc_tool_bridge.gateway.declared_agents import check_declared
-from grpc_tool_bridge.gateway.metrics import HttpCounts
+from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.quiet_server import QuietServer
 from grpc_tool_bridge.llm.mcp_names import SEARCH_ALONE
 from grpc_tool_bridge.llm.tool_filter import filter_of
@@ -135,6 +136,10 @@ class HttpServer:
             return socket.create_server((self._host, self._port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen at {self.address}: {_why_not(error)}") from error
+
+    async def metrics(self) -> Iterable[Any]:
+        """Returns what ``/metrics`` has, without what it says of the process."""
+        return await MetricsRoute(self._hub, self._counts).families()
 
     def _counts(self) -> HttpCounts:
         if self._server is None:

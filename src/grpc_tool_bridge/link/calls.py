@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from grpc_tool_bridge.aio.timeouts import ExpiredError
 from grpc_tool_bridge.errors import UnavailableError
 from grpc_tool_bridge.link.asks import AskedFor, GiveAnswer, PassedOn, cancelled
-from grpc_tool_bridge.link.envelopes import call_prefix, shortened
+from grpc_tool_bridge.link.envelopes import call_prefix, shortened, with_metadata
 from grpc_tool_bridge.link.outbox import OutgoingCall
 from grpc_tool_bridge.link.status import Code, error_of_status, link_error
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import Ask, LinkEvent, LinkStatus, LogRecord
@@ -25,6 +25,7 @@ from grpc_tool_bridge.rpc.asks import ASKS_KEY
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.rpc.methods import ABOVE_KEY, DEPTH_KEY, MODEL_LOGGER, MODEL_REPORTS_KEY
+from grpc_tool_bridge.rpc.tracing import CallSpan
 
 CREATE_AGENT = call_prefix("CreateReActAgent")
 # Of prefixes with a caller that are kept.
@@ -265,11 +266,13 @@ class Owner(AskedFor, Protocol):
         deadline: When it ends, on the monotonic clock.
         depth: How many calls are above it.
         tool: What it calls.
+        trace: Its span; None: it is not traced.
     """
 
     deadline: float
     depth: int
     tool: Any
+    trace: CallSpan | None
 
 
 # Takes a hub's call, and an event of it.
@@ -321,6 +324,8 @@ class WorkerCall(LinkCall):
                 self.at_peer = True
                 if above:
                     prefix = _nested_prefix(method, owner.depth, above, caller, asks=self.can_answer)
+        if owner.trace is not None:
+            prefix = with_metadata(prefix, owner.trace.headers)
         super().__init__(shortened(prefix, min(max(1, left), _MAX_MILLISECONDS)))
         self.owner = owner
         self._told = told

@@ -43,6 +43,7 @@ from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY, read_caller
 from grpc_tool_bridge.rpc.methods import DEPTH_KEY
 from grpc_tool_bridge.rpc.request_ids import LINK_ID_KEY
+from grpc_tool_bridge.rpc.tracing import TRACE_FEATURE
 
 # How often a link looks for calls that have timed out.
 SWEEP_INTERVAL = 0.25
@@ -92,6 +93,7 @@ class LinkConnection:
         on_writable: Called after each frame that was read or written: the link may take further calls.
         link_id: The id that the hub gave the link; empty: none, or its hello has not arrived.
         source: As in ``RequestContext``, of all calls of the peer.
+        peer_samples: Whether the peer decides which of its calls are traced, and says so in their metadata.
     """
 
     enforces_timeouts = True
@@ -100,6 +102,7 @@ class LinkConnection:
     principal: Principal | None = None
     link_id = ""
     source = ""
+    peer_samples = False
 
     def __init__(
         self,
@@ -296,6 +299,7 @@ class LinkConnection:
         elif isinstance(event, HelloReceived):
             # It raises an error, which ends the link, if the peer may not use it.
             self.principal = self._stream.admit(event.hello) or self.principal
+            self.peer_samples = TRACE_FEATURE in event.hello.features
             self.link_id = self.link_id or event.hello.metadata.get(LINK_ID_KEY, "")
             self.on_hello()
         elif isinstance(event, PongReceived):

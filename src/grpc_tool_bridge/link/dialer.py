@@ -31,6 +31,7 @@ from grpc_tool_bridge.link.status import Code, code_of, is_transient, link_error
 from grpc_tool_bridge.link.streams import Dialable, Endpoint, FrameStream, PushStream
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkHello
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.tracing import hello_features
 
 # After a link that lasted so long, the back-off starts from the beginning.
 STABLE_SECONDS = 5.0
@@ -480,7 +481,8 @@ class Dialer:
             stream = await way.dial()
         except ToolBridgeError as error:
             return None, error
-        link = DialledLink(stream, way.where or self._endpoint.where, methods=self._methods, features=self._features)
+        features = (*self._features, *hello_features())
+        link = DialledLink(stream, way.where or self._endpoint.where, methods=self._methods, features=features)
         self._tasks.spawn(self._serve(link), "link")
         try:
             await within(asyncio.shield(link.greeted), stream.greeting_seconds)

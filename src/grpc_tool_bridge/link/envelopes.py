@@ -101,6 +101,12 @@ def call_header(prefix: bytes, call_id: int, size: int) -> bytes:
     return b"".join((_ENVELOPE_TAG, envelope_length, _ID_TAG, number, _CALL_TAG, call_length, prefix, length))
 
 
+def with_metadata(prefix: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Returns a call's prefix with further entries of metadata."""
+    more = LinkCall(metadata=metadata).SerializeToString()
+    return b"".join((prefix.removesuffix(_PAYLOAD_TAG), more, _PAYLOAD_TAG))
+
+
 def shortened(prefix: bytes, timeout_ms: int) -> bytes:
     """Returns a call's prefix with another timeout; if a field comes twice, the last one counts."""
     return b"".join((prefix.removesuffix(_PAYLOAD_TAG), _TIMEOUT_TAG, varint(timeout_ms), _PAYLOAD_TAG))

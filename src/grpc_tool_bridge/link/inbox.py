@@ -59,6 +59,7 @@ class IncomingCall(RequestContext):
     """
 
     asker: LinkAsker | None = None
+    system = "tool_bridge"
 
     cancelled = False
     answered = False

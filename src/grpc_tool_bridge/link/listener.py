@@ -43,6 +43,7 @@ from grpc_tool_bridge.rpc.methods import ORIGIN_KEY
 from grpc_tool_bridge.rpc.peers import Peer, Peers, peers_of
 from grpc_tool_bridge.rpc.request_ids import LINK_ID_KEY, new_link_id
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, SessionDefaults, defaults_metadata
+from grpc_tool_bridge.rpc.tracing import hello_features
 
 # If a link has opened more sessions, those that have ended are dropped each time their number has doubled.
 MIN_PRUNED = 100
@@ -283,7 +284,8 @@ class AcceptedLink(LinkConnection):
         budget: Budget | None = None,
     ) -> None:
         metadata = {**stream.hello_metadata, LINK_ID_KEY: new_link_id()}
-        hello = LinkHello(peer="hub", capacity=settings.max_link_calls, metadata=metadata)
+        capacity = settings.max_link_calls
+        hello = LinkHello(peer="hub", capacity=capacity, metadata=metadata, features=hello_features())
         most = settings.max_link_bytes
         super().__init__(
             Link(dialer=False, hello=hello, max_incoming_bytes=most, max_answer_bytes=most, budget=budget),

@@ -32,6 +32,7 @@ from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.large_messages import read_large_call
 from grpc_tool_bridge.rpc.methods import METHODS, ORIGIN_KEY, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.request_reader import UNCHECKED_BYTES, read_request
+from grpc_tool_bridge.rpc.tracing import is_trace_only, trace_of
 
 # A larger request takes so long to read that other calls get a turn before and after.
 YIELD_BYTES = 256 * 1024
@@ -149,12 +150,7 @@ class ServedMethod:
             if call.metadata:
                 owner.identify(call, request)
             return request, self._function(request, call) if self._takes_context else self._function(request)
-        if call.metadata or owner.names_calls:
-            call.parent = owner.parent_of(call)
-        if call.metadata:
-            owner.identify(call, request)
-        if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
-            call.asker = owner.asker_of(call)
+        _complete(call, request, owner)
         if self._begin is None or done is None or call.parent is not None:
             return request, self._function(request, call)
         begun = self._begin(request, call, done)
@@ -174,6 +170,18 @@ class ServedMethod:
         if request is None and self._takes_large_calls and isinstance(payload, Buffers):
             request = read_large_call(payload)
         return read_request(self._method, payload) if request is None else request
+
+
+def _complete(call: IncomingCall, request: Any, owner: CallOwner) -> None:
+    """Fills in what a request that runs tools says of itself, and what is known of its link."""
+    if call.metadata:
+        call.trace = trace_of(call.metadata)
+    if call.metadata or owner.names_calls:
+        call.parent = owner.parent_of(call)
+    if call.metadata:
+        owner.identify(call, request)
+    if owner.peer_answers or (call.metadata and ASKS_KEY in call.metadata):
+        call.asker = owner.asker_of(call)
 
 
 def served_methods(server: Any) -> dict[str, ServedMethod]:
@@ -307,6 +315,8 @@ class CallServer:
         served = self._methods.get(call.method)
         if served is not None and served.try_begin is not None and (not call.metadata or self._is_usual(call)):
             call.peer = self._owner
+            if call.metadata:
+                call.trace = trace_of(call.metadata)
             if call.timeout_ms:
                 call.deadline = time.monotonic() + call.timeout_ms / 1000
             if self._owner.peer_answers:
@@ -325,9 +335,15 @@ class CallServer:
         self._begin_general(call, served)
 
     def _is_usual(self, call: IncomingCall) -> bool:
-        """Returns whether the metadata of a call says only on whose behalf it is made; then it is identified."""
-        if len(call.metadata) != 1 or PRINCIPAL_KEY not in call.metadata:
+        """Returns whether the metadata of a call says only on whose behalf it is made, and of which trace it is.
+
+        Then it is identified.
+        """
+        if not is_trace_only(call.metadata.keys() - {PRINCIPAL_KEY}):
             return False
+        if PRINCIPAL_KEY not in call.metadata:
+            call.principal = self._owner.principal
+            return True
         try:
             call.principal = self._owner.principal
             self._owner.identify(call)

@@ -7,6 +7,7 @@ from typing import Any
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
+from grpc_tool_bridge.rpc.tracing import TraceContext
 
 
 class RequestContext:
@@ -31,6 +32,9 @@ class RequestContext:
         source: Where it came from: the edge and the peer's address, such as "rpc ipv4:127.0.0.1:4711"; empty: from this
             process.
         admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
+        trace: The trace that it belongs to, as its sender says; None: it says none.
+        method: The name of its method, if the transport has one.
+        system: What carried it, in the words of traces: "grpc", "tool_bridge" (a link), "http"; or empty.
     """
 
     deadline: float | None = None
@@ -43,6 +47,9 @@ class RequestContext:
     asker: Asker | None = None
     source = ""
     admitted = False
+    trace: TraceContext | None = None
+    method = ""
+    system = ""
 
     def __init__(
         self,
@@ -82,6 +89,7 @@ class RequestContext:
             source=self.source,
         )
         made.size, made.admitted = 0 if admitted else self.size, admitted
+        made.trace, made.method, made.system = self.trace, self.method, self.system
         return made
 
 

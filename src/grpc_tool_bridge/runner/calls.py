@@ -15,6 +15,7 @@ from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.errors import CallCancelledError, DeadlineExceededError, ToolBridgeError
 from grpc_tool_bridge.errors.faults import log_fault
 from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.tracing import CallSpan
 from grpc_tool_bridge.runner.awaitables import waitable
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS, held_loop
 
@@ -81,11 +82,13 @@ class Call:
         request_id: As given by its caller; empty: it gave none, and ``identify`` was not called.
         principal: On whose behalf it is made; None: the hub does not authenticate, or makes it itself.
         via: How it came from the principal, see ``RequestContext``.
+        trace: Its span; None: it is not traced.
     """
 
     request_id = ""
     principal: Principal | None = None
     via: tuple[str, ...] = ()
+    trace: CallSpan | None = None
 
     __slots__ = (
         "_cancelling",

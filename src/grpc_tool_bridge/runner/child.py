@@ -51,6 +51,7 @@ from grpc_tool_bridge.runner.logs import PipeHandler, send_logs
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import PipeRuntime
 from grpc_tool_bridge.runner.process_surroundings import ChildSurroundings, plain_metadata
+from grpc_tool_bridge.runner.process_tracing import traced
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.making import ThreadMaking
 from grpc_tool_bridge.tools.results import fitted, has_items, result_writing, streams
@@ -171,7 +172,8 @@ class Child:
                 self._find(job)
                 answer.reply = b""
             else:
-                self._serve(job, runtime, answer)
+                with traced(job.call.metadata):
+                    self._serve(job, runtime, answer)
         except BaseException as failure:  # noqa: BLE001 - every failure is an answer
             answer.end.CopyFrom(LinkStatus(error=_error_info_of(failure)))
         # Before the answer, so that late requests of the call's threads are not taken for the next call's.

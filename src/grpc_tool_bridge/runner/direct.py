@@ -121,7 +121,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
             in_tool = True
             work = function.function(*bound[0], **bound[1])
             if call is not None:
-                value = yield from call.step(work)
+                value = yield from call.step(work if call.trace is None else call.trace.around(call, work))
             else:
                 try:
                     waits_for = work.send(None)

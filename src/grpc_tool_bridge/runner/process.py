@@ -26,6 +26,7 @@ from grpc_tool_bridge.runner.memory import MemoryWatch
 from grpc_tool_bridge.runner.pipe import Pipe
 from grpc_tool_bridge.runner.process_context import ContextServer
 from grpc_tool_bridge.runner.process_surroundings import put_surroundings
+from grpc_tool_bridge.runner.process_tracing import put_trace
 from grpc_tool_bridge.runner.surroundings import Surroundings
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import Tool
@@ -275,6 +276,7 @@ class ToolProcess:
     def _link_call(self, method: str, tool: Tool, credit: int) -> LinkCall:
         """Makes a call that names the function, and what it runs in."""
         call = LinkCall(method=method, metadata=asdict(path_of(tool)), initial_credit=credit)
+        put_trace(call.metadata)
         if self._surroundings is not None:
             put_surroundings(self._surroundings, tool, call.metadata)
             self.has_lifespans = bool(self._surroundings.lifespans)

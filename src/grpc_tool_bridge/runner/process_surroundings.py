@@ -15,12 +15,14 @@ from grpc_tool_bridge.errors.exception_text import own_text
 from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 from grpc_tool_bridge.runner.functions import FunctionPath, import_named, path_of_named
 from grpc_tool_bridge.runner.lifespans import Lifespans, find_lifespan
+from grpc_tool_bridge.runner.process_tracing import TRACE_KEYS
 from grpc_tool_bridge.runner.surroundings import Surroundings
 from grpc_tool_bridge.tools.lifespan_values import LifespanValues
 from grpc_tool_bridge.tools.tool import Tool
 
 # The keys in the metadata of a call, beside the path of its function.
 _LIFESPANS, _OVERRIDES = "lifespans", "overrides"
+_ADDED = frozenset({_LIFESPANS, _OVERRIDES, PRINCIPAL_KEY, *TRACE_KEYS})
 
 
 def put_surroundings(surroundings: Surroundings, tool: Tool, metadata: MutableMapping[str, str]) -> None:
@@ -44,8 +46,8 @@ def put_surroundings(surroundings: Surroundings, tool: Tool, metadata: MutableMa
 
 
 def plain_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Returns the metadata of a call without its surroundings and its caller: the path of its function."""
-    return {name: value for name, value in metadata.items() if name not in (_LIFESPANS, _OVERRIDES, PRINCIPAL_KEY)}
+    """Returns the metadata of a call without its surroundings, its caller and its trace: the path of its function."""
+    return {name: value for name, value in metadata.items() if name not in _ADDED}
 
 
 class ChildSurroundings:

@@ -188,8 +188,15 @@ class ToolRunner:
 
     # ----------------------------------------------------------------------------------------------- to a result
 
-    async def call(
+    def call(
         self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool = False
+    ) -> Coroutine[Any, Any, Buffers | None]:
+        """Runs a tool within its span, if the call has one; arguments as for ``_call``."""
+        running = self._call(call, request, answer, as_bytes=as_bytes)
+        return running if call.trace is None else call.trace.around(call, running)
+
+    async def _call(
+        self, call: Call, request: Request, answer: ToolCallResponse | ToolCallResult, *, as_bytes: bool
     ) -> Buffers | None:
         """Runs a tool, and puts its result, converted to its declared type, into the answer.
 
@@ -351,8 +358,15 @@ class ToolRunner:
 
     # ----------------------------------------------------------------------------------------------- to a stream
 
-    async def stream(
+    def stream(
         self, call: Call, request: ToolStreamRequest, *, as_bytes: bool = False
+    ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
+        """Runs a tool that yields within its span, if the call has one; arguments as for ``_stream``."""
+        chunks = self._stream(call, request, as_bytes=as_bytes)
+        return chunks if call.trace is None else call.trace.around_stream(call, chunks)
+
+    async def _stream(
+        self, call: Call, request: ToolStreamRequest, *, as_bytes: bool
     ) -> AsyncGenerator[ToolStreamChunk | Buffers, None]:
         """Yields a chunk for each value and each requested event, but not the final one.
 

@@ -14,7 +14,7 @@ from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.link.asks import GiveAnswer
 from grpc_tool_bridge.link.calls import LinkCall
 from grpc_tool_bridge.link.dialer import Dialer, DialledLink
-from grpc_tool_bridge.link.envelopes import call_prefix
+from grpc_tool_bridge.link.envelopes import call_prefix, with_metadata
 from grpc_tool_bridge.link.outbox import INITIAL_CREDIT
 from grpc_tool_bridge.link.status import is_transient
 from grpc_tool_bridge.link.streams import Endpoint
@@ -276,6 +276,8 @@ class LinkStub:
         answerers: Know who answers the questions of tools; None: nobody does.
     """
 
+    takes_metadata = True
+
     def __init__(self, starter: Starter, answerers: Answerers | None = None) -> None:
         for name, method in METHODS.items():
             if not method.request_streaming:
@@ -346,18 +348,23 @@ class LinkMethod:
         self._starter.send_request(call, request)
         return call
 
-    def try_send(self, payload: bytes, tool_id: str, timeout: float) -> BytesCall | None:
+    def try_send(
+        self, payload: bytes, tool_id: str, timeout: float, headers: Mapping[str, str] | None = None
+    ) -> BytesCall | None:
         """Starts a call of a tool with a serialized request.
 
         Args:
             payload: The request.
             tool_id: The tool, for its questions.
             timeout: As for ``LinkCall.set_timeout``.
+            headers: Its metadata; None: it has none.
 
         Returns:
             The call, whose answer is bytes; None if no link takes it now, and nothing was sent.
         """
         call = BytesCall()
+        if headers:
+            call.prefix = with_metadata(call.prefix, headers)
         # Its link looks for calls that have timed out.
         call.expires_at = monotonic() + timeout
         if self._answerers is not None:

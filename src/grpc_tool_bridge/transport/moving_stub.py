@@ -34,6 +34,8 @@ class MovingStub:
         where: The address of the hub that is used; empty: none was found yet.
     """
 
+    takes_metadata = True
+
     def __init__(self, stubs: Mapping[str, Any], is_connected: Callable[[str], bool], dial_seconds: float) -> None:
         self.where = ""
         self._stubs = stubs

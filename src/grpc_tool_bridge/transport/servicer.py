@@ -28,6 +28,7 @@ from grpc_tool_bridge.rpc.methods import METHODS, RUN_TOOLS, Method
 from grpc_tool_bridge.rpc.peers import Peers
 from grpc_tool_bridge.rpc.request_reader import read_request
 from grpc_tool_bridge.rpc.session_defaults import SessionDefaults, defaults_metadata
+from grpc_tool_bridge.rpc.tracing import process, trace_of
 from grpc_tool_bridge.transport.channel import receive_limit
 from grpc_tool_bridge.transport.reads import Reads, Rpc
 from grpc_tool_bridge.transport.status import status_of
@@ -120,7 +121,7 @@ def _unary(
         data = await reads.request(context, rpc)
         request, size = read(data), len(data)
         del data
-        response = await (function(request, _known(context, size)) if with_context else function(request))
+        response = await (function(request, _known(context, size, name)) if with_context else function(request))
         del request
         if opens_session:
             context.set_trailing_metadata(defaults_metadata(hub, response.session_id))
@@ -147,7 +148,7 @@ def _streaming(
             data = await reads.request(context, rpc)
             request, size = read(data), len(data)
             del data
-            messages = function(request, _known(context, size)) if with_context else function(request)
+            messages = function(request, _known(context, size, name)) if with_context else function(request)
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure is a status
             await abort(context, error)
             return
@@ -241,12 +242,16 @@ def _unimplemented(method: Method) -> Callable[..., Awaitable[None]]:
     return refuse
 
 
-def _known(context: Any, size: int) -> RequestContext:
+def _known(context: Any, size: int, method: str) -> RequestContext:
     """Returns the context of a request of ``size`` bytes."""
     remaining: float | None = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
     source = f"rpc {context.peer()}"
-    return RequestContext(deadline=deadline, size=size, principal=present_principal(), source=source)
+    known = RequestContext(deadline=deadline, size=size, principal=present_principal(), source=source)
+    known.method, known.system = method, "grpc"
+    if process.tracing is not None:
+        known.trace = trace_of(dict(context.invocation_metadata() or ()))
+    return known
 
 
 async def abort(context: Any, error: BaseException) -> None:

@@ -62,6 +62,8 @@ class HubStub(SnakepitBridgeStub, ToolBridgeAdminStub):
         channel: To the hub.
     """
 
+    takes_metadata = True
+
     def __init__(self, channel: Any) -> None:
         SnakepitBridgeStub.__init__(self, channel)
         ToolBridgeAdminStub.__init__(self, channel)

@@ -23,6 +23,7 @@ from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.buffers import Buffers
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.request_ids import new_request_id, request_id_of
+from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 from grpc_tool_bridge.runner.calls import Call
 from grpc_tool_bridge.runner.direct import MAX_BYTES, Answer, DirectRunner, runs_directly
@@ -187,6 +188,8 @@ class ToolService:
         data = context.payload
         if type(data) is not bytes or len(data) > MAX_BYTES:
             return None
+        if process.tracing is not None and process.tracing.follows(context):
+            return None
         try:
             session_id, tool_id, place = read_names(data)
             named = self._tools[tool_id]
@@ -276,7 +279,7 @@ class ToolService:
             response.error.CopyFrom(await self._runner.error_info_of(failure, call))
         finally:
             if call is not None:
-                _end(call)
+                _end(call, response.error if response.HasField("error") else None)
         if data is not None:
             return data
         set_duration(response.metrics, (time.perf_counter_ns() - began) // 1_000)
@@ -304,6 +307,8 @@ class ToolService:
             error = await self._runner.error_info_of(failure, call)
         finally:
             if call is not None:
+                if call.trace is not None:
+                    call.trace.end("" if error is None else error.type)
                 call.disarm()
         duration_us = (time.perf_counter_ns() - began) // 1_000
         yield last_chunk(stream_id, sequence, sent=sent, error=error, duration_us=duration_us)
@@ -344,10 +349,14 @@ class ToolService:
             call.asker = context.asker
         if end <= now:
             raise call.timeout_error()
+        if process.tracing is not None:
+            call.trace = process.tracing.served(call, context)
         return call
 
 
-def _end(call: Call) -> None:
+def _end(call: Call, error: ErrorInfo | None = None) -> None:
+    if call.trace is not None:
+        call.trace.end("" if error is None else error.type)
     if not call.armed:
         # It was never suspended: all of it was one step.
         call.note_step(call.opened_at)

@@ -29,7 +29,13 @@ async def nests(ctx: ToolContext) -> Any:
 
 
 def call(name: str = "add", **more: Any) -> Any:
-    facts = {"tool": SimpleNamespace(name=name), "session": SimpleNamespace(id="s"), "parent": None, **more}
+    facts = {
+        "tool": SimpleNamespace(name=name),
+        "session": SimpleNamespace(id="s"),
+        "parent": None,
+        "trace": None,
+        **more,
+    }
     return SimpleNamespace(identify=lambda: "r-1", **facts)
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import admission, direct_calls
 from grpc_tool_bridge.core import sample as sampling
+from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.forwarder import Forwarded
 from grpc_tool_bridge.core.observers import Observers
@@ -179,10 +180,6 @@ def refuses(world: World) -> None:
     world.executor.admission.authorizer = object()  # type: ignore[assignment]
 
 
-def traces(world: World) -> None:
-    world.executor.admission.tracer = object()  # type: ignore[assignment]
-
-
 def watches(world: World) -> None:
     world.executor.admission.observer = object()  # type: ignore[assignment]
 
@@ -200,7 +197,7 @@ def caches(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["add", "remote"])
-@pytest.mark.parametrize("change", [refuses, traces, watches, drains, closes, caches])
+@pytest.mark.parametrize("change", [refuses, watches, drains, closes, caches])
 async def test_what_concerns_more_than_the_call_leaves_it_to_the_executor(
     world: World, name: str, change: Callable[[World], None]
 ) -> None:
@@ -209,6 +206,37 @@ async def test_what_concerns_more_than_the_call_leaves_it_to_the_executor(
     change(world)
     assert world.begin(request(name, 1)) is None
     assert world.counted() == before
+
+
+class Follows:
+    """A tracer that follows calls, or none of them."""
+
+    def __init__(self, *, all_of_them: bool) -> None:
+        self._all = all_of_them
+        self.began: list[str] = []
+
+    def follows(self, context: object) -> bool:
+        del context
+        return self._all
+
+    def begin(self, call: HubCall, context: object) -> None:
+        del context
+        self.began.append(call.tool.name)
+
+    def end(self, call: HubCall, **how: object) -> None:
+        """Is told of the end."""
+
+
+@pytest.mark.parametrize("follows", [False, True])
+async def test_a_traced_call_of_a_worker_alone_is_left_to_the_executor(world: World, follows: bool) -> None:
+    tracer = Follows(all_of_them=follows)
+    world.executor.admission.tracer = tracer
+    own = world.begin(request("add", 1))
+    assert own is not None
+    assert (world.begin(request("remote", 1)) is None) is follows
+    with pytest.raises(StopIteration):
+        own.send(None)
+    assert ("add" in tracer.began) is follows
 
 
 async def test_an_observer_of_a_sample_is_told_of_its_calls_and_the_others_are_counted(

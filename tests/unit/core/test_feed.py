@@ -132,10 +132,13 @@ async def test_a_users_tracer_goes_on_beside_it(hub: Hub) -> None:
     seen: list[str] = []
 
     class Tracer:
+        def follows(self, context: Any) -> bool:
+            return True
+
         def begin(self, call: Any, context: Any) -> None:
             seen.append(call.tool.name)
 
-        def end(self, call: Any, *, ok: bool, duration_us: int) -> None:
+        def end(self, call: Any, *, ok: bool, duration_us: int, outcome: Any) -> None:
             seen.append(f"{ok}")
 
     hub.admission.tracer = Tracer()

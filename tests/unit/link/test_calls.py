@@ -23,7 +23,7 @@ from support.waiting import soon
 
 
 def make(seconds: float = 60.0, *, streaming: bool = False, depth: int = 0) -> WorkerCall:
-    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth, asker=None)
+    owner = SimpleNamespace(deadline=time.monotonic() + seconds, depth=depth, asker=None, trace=None)
     return WorkerCall(cast("HubCall", owner), streaming=streaming)
 
 
@@ -66,7 +66,7 @@ def test_the_time_that_is_left_fits_its_field(seconds: float, milliseconds: int)
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_call_says_on_whose_behalf_it_is_made(streaming: bool, asks: bool) -> None:
     asker = SimpleNamespace(can_ask=True) if asks else None
-    owner: Any = SimpleNamespace(deadline=time.monotonic() + 60, depth=2, asker=asker)
+    owner: Any = SimpleNamespace(trace=None, deadline=time.monotonic() + 60, depth=2, asker=asker)
     expected = {"tool-bridge-depth": "2", "tool-bridge-principal": "ada"} | (
         {"tool-bridge-asks": "true"} if asks else {}
     )
@@ -78,7 +78,7 @@ def test_a_call_says_on_whose_behalf_it_is_made(streaming: bool, asks: bool) -> 
 
 
 def test_the_run_of_an_agent_says_on_whose_behalf_and_whether_it_tells_of_its_model() -> None:
-    owner: Any = SimpleNamespace(deadline=time.monotonic() + 60, depth=0, asker=None)
+    owner: Any = SimpleNamespace(trace=None, deadline=time.monotonic() + 60, depth=0, asker=None)
     reports, caller = {"tool-bridge-model-reports": "true"}, {"tool-bridge-principal": "ada"}
     assert not sent(AgentCall(owner)).call.metadata
     assert sent(AgentCall(owner, lambda *_: None)).call.metadata == reports
@@ -171,7 +171,7 @@ async def test_what_was_answered_is_lost_no_more() -> None:
 
 @pytest.mark.parametrize(("said", "began"), [(NOT_BEGUN, False), (MAY_HAVE_BEGUN, True), ("rubbish", True)])
 async def test_a_worker_that_another_hub_has_lost_is_lost(said: str, began: bool) -> None:
-    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=0, asker=None)
+    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=0, asker=None, trace=None)
     error = ErrorInfo(type="WorkerUnavailable", message="it is gone", details={LOST_DETAIL: said})
     status = LinkStatus(code=14, message="it is gone", error=error)
     remote = WorkerCall(cast("HubCall", owner), streaming=False, at_peer=True)
@@ -190,7 +190,7 @@ async def test_a_worker_that_another_hub_has_lost_is_lost(said: str, began: bool
 @pytest.mark.parametrize("asks", [False, True])
 def test_only_another_hub_is_told_of_the_call_above(asks: bool) -> None:
     asker = SimpleNamespace(can_ask=True) if asks else None
-    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=2, asker=asker)
+    owner = SimpleNamespace(deadline=time.monotonic() + 9, depth=2, asker=asker, trace=None)
     at_worker = WorkerCall(cast("HubCall", owner), streaming=False, above=7)
     at_peer = WorkerCall(cast("HubCall", owner), streaming=False, above=7, at_peer=True)
     assert b"tool-bridge-above" not in at_worker.prefix

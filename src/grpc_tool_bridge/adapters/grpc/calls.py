@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from grpc_tool_bridge.adapters.grpc.failures import error_for, failure_of, unava
 from grpc_tool_bridge.adapters.grpc.methods import Method
 from grpc_tool_bridge.adapters.grpc.weights import MAX_VALUES
 from grpc_tool_bridge.errors import ExternalToolError, MessageTooLargeError, SerializationError, ValidationError
+from grpc_tool_bridge.rpc.tracing import process
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.values.offload import in_reader
 
@@ -64,13 +66,15 @@ class Caller:
 
         async def run(arguments: dict[str, Any], context: ToolContext) -> Any:
             request = await in_reader(partial(prepare, arguments)) if is_large(arguments) else prepare(arguments)
-            called = call(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
-            if method.takes_stream:
-                keep_status(called)
-            try:
-                data = await called
-            except grpc.RpcError as error:
-                raise self._failure(error, method) from None
+            with self._span(method) as headers:
+                metadata = (*self._metadata(method, context), *headers)
+                called = call(request, timeout=self._timeout(context), metadata=metadata)
+                if method.takes_stream:
+                    keep_status(called)
+                try:
+                    data = await called
+                except grpc.RpcError as error:
+                    raise self._failure(error, method) from None
             return result(method, data) if len(data) < _LARGE_BYTES else await in_reader(partial(result, method, data))
 
         return run
@@ -85,7 +89,8 @@ class Caller:
 
         async def stream(arguments: dict[str, Any], context: ToolContext) -> AsyncGenerator[Any, None]:
             request = await in_reader(partial(prepare, arguments)) if is_large(arguments) else prepare(arguments)
-            call = make(request, timeout=self._timeout(context), metadata=self._metadata(method, context))
+            metadata = (*self._metadata(method, context), *_headers_here())
+            call = make(request, timeout=self._timeout(context), metadata=metadata)
             if method.takes_stream:
                 keep_status(call)
             try:
@@ -99,6 +104,16 @@ class Caller:
                 call.cancel()
 
         return stream
+
+    @contextmanager
+    def _span(self, method: Method) -> Iterator[Pairs]:
+        """Runs a request within a span of its own, if it is traced; yields the metadata that says so."""
+        span = None if process.tracing is None else process.tracing.called(method.path, self._config.address)
+        if span is None:
+            yield ()
+            return
+        with span:
+            yield tuple(span.headers.items())
 
     def _prepare(self, method: Method) -> Callable[[dict[str, Any]], Any]:
         """Returns a function that makes what is sent of the arguments of a call."""
@@ -192,6 +207,11 @@ class Caller:
         if failure.error_type == "Unimplemented":
             self._on_doubt()
         return failure
+
+
+def _headers_here() -> Pairs:
+    """Returns the metadata that makes a request the child of the current span."""
+    return () if process.tracing is None else tuple(process.tracing.headers().items())
 
 
 def is_large(arguments: Mapping[str, Any]) -> bool:

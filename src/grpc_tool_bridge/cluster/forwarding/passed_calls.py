@@ -1,7 +1,7 @@
 """One request that is passed on to another hub, with the questions of its tool."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from grpc_tool_bridge.cluster.links.peer_calls import OnEvent, PeerCall
 from grpc_tool_bridge.cluster.links.peers import PeerLink
@@ -12,6 +12,7 @@ from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.buffers import Payload
 from grpc_tool_bridge.rpc.callers import told_of
 from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.rpc.tracing import TRACEPARENT, TRACESTATE, process
 
 
 async def pass_call(
@@ -85,6 +86,7 @@ class _PassedCall(PeerCall):
             self._questions = _Questions(self, asker)
         super().__init__(
             method,
+            metadata=_trace_headers(context),
             caller=told_of(context),
             timeout=timeout,
             streaming=streaming,
@@ -96,6 +98,14 @@ class _PassedCall(PeerCall):
         """Withdraws the questions that nobody has answered."""
         if self._questions is not None:
             self._questions.close()
+
+
+def _trace_headers(context: RequestContext) -> Mapping[str, str] | None:
+    """Returns the metadata by which the other hub's spans are in the trace of a request."""
+    trace = context.trace
+    if trace is not None:
+        return {TRACEPARENT: trace.traceparent, TRACESTATE: trace.tracestate} if trace.traceparent else None
+    return process.tracing.headers() if process.tracing is not None and context.peer is None else None
 
 
 class _Questions:

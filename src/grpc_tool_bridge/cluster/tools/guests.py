@@ -91,6 +91,8 @@ class Guests:
         data, admission = context.payload, self._executor.admission
         if type(data) is not bytes or len(data) > MAX_BYTES or not self._is_plain or not admission.is_plain:
             return None
+        if admission.traces(context):
+            return None
         try:
             session_id, tool_id, place = read_names(data)
             session = self.session_of(session_id)

@@ -213,8 +213,23 @@ class Dispatcher:
             call.wait_for("a worker, all of which are busy" if workers else "a worker to come back")
             if self.observer is not None:
                 self.observer.moved(call)
+        worker = await self._given(call, crew, waiting, queue)
+        worker.reserved -= 1
+        call.stop_waiting()
+        call.refuse_ended()
+        if worker.gone:
+            # Room that became free meanwhile is handed only to calls that wait.
+            return crew.choose(call) or await self._wait(call, crew, began=began)
+        return worker
+
+    async def _given(
+        self, call: HubCall, crew: Crew, waiting: "WaitingCall", queue: "OrderedDict[WaitingCall, None]"
+    ) -> Worker:
+        """Returns the worker that a waiting call is given."""
+        if call.trace is not None:
+            call.trace.waits()
         try:
-            worker = await waiting.worker
+            return await waiting.worker
         except asyncio.CancelledError:
             if not waiting.worker.cancelled() and waiting.worker.exception() is None:
                 waiting.worker.result().reserved -= 1
@@ -225,13 +240,9 @@ class Dispatcher:
             raise
         except NoWorkerError:
             raise _nobody_for(call) from None
-        worker.reserved -= 1
-        call.stop_waiting()
-        call.refuse_ended()
-        if worker.gone:
-            # Room that became free meanwhile is handed only to calls that wait.
-            return crew.choose(call) or await self._wait(call, crew, began=began)
-        return worker
+        finally:
+            if call.trace is not None:
+                call.trace.waited()
 
     def serve_waiting(self) -> None:
         """Sends waiting calls to workers with room. Tools take turns, so that a busy tool does not delay the others."""
