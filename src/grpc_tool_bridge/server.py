@@ -26,8 +26,9 @@ from grpc_tool_bridge.config.argument_checks import (
     settings_of,
 )
 from grpc_tool_bridge.core.chaos.reading import ChaosSource, read_chaos
+from grpc_tool_bridge.core.guards import Audit
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.interfaces import Audit, DurableStore, Recorder, ValueSealer
+from grpc_tool_bridge.core.interfaces import DurableStore, Recorder, ValueSealer
 from grpc_tool_bridge.core.sources import HubSources
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.errors.faults import log_fault
@@ -194,10 +195,8 @@ class BridgeServer(Surrounded):
         """
         if self._started:
             raise ProtocolError("this BridgeServer was started before, and can be started only once; make another")
-        if self._identities is not None:
-            await self._identities.start()
         # First: who connects sees what was kept, and the tools of the sources, at once.
-        await self.hub.restore()
+        await self._restore()
         try:
             if self._cluster is not None:
                 await self._cluster.start(self._server)
@@ -218,17 +217,31 @@ class BridgeServer(Surrounded):
         self.hub.address, self.hub.identities = self._server.address, ", ".join(self._methods)
         await self.hub.start()
         try:
-            if self._http is not None:
-                await self._http.start()
-                self.hub.http_url = self._http.url
-            self._end_metrics = _export_metrics(self.hub, self._http)
-            if self._cluster is not None:
-                await self._cluster.announce(address=self.hub.address, http_address=self.hub.http_url)
-            if self._runtime is not None:
-                await self._runtime.start()
+            await self._open()
         except BaseException:
             await self.stop(0)
             raise
+
+    async def _restore(self) -> None:
+        """Prepares to know callers, and takes over what was kept."""
+        try:
+            if self._identities is not None:
+                await self._identities.start()
+            await self.hub.restore()
+        except BaseException:
+            await self._close_identities()
+            raise
+
+    async def _open(self) -> None:
+        """Opens what needs a hub that serves."""
+        if self._http is not None:
+            await self._http.start()
+            self.hub.http_url = self._http.url
+        self._end_metrics = _export_metrics(self.hub, self._http)
+        if self._cluster is not None:
+            await self._cluster.announce(address=self.hub.address, http_address=self.hub.http_url)
+        if self._runtime is not None:
+            await self._runtime.start()
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuses new calls, waits for those in flight, and closes.

@@ -427,6 +427,10 @@ class Settings(BaseModel):
             raise ValueError("tls_client_ca needs TLS; set tls_cert and tls_key")
         if self.tls_crl is not None and self.tls_client_ca is None:
             raise ValueError("tls_crl revokes client certificates; set tls_client_ca, too")
+        return self
+
+    @model_validator(mode="after")
+    def _cluster_is_whole(self) -> "Settings":
         name = self.hub_name
         if name is not None and not (name.strip() and name.isprintable() and len(name) <= MAX_HUB_NAME_CHARS):
             raise ValueError(f"hub_name has 1 to {MAX_HUB_NAME_CHARS} visible characters")
@@ -435,6 +439,10 @@ class Settings(BaseModel):
             raise ValueError(f"a certificate for NATS needs its key; {missing} is not set")
         if self.cluster_secret is not None and self.cluster_secret_file is not None:
             raise ValueError("cluster_secret and cluster_secret_file are both set; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_whole(self) -> "Settings":
         if self.secrets_key is not None and self.secrets_key_file is not None:
             raise ValueError("secrets_key and secrets_key_file are both set; give one of them")
         if self.secrets_seal_all and self.secrets_key is None and self.secrets_key_file is None:

@@ -10,13 +10,15 @@ from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
+from grpc_tool_bridge.core.access_checks import check_entry, check_tool, unseen
 from grpc_tool_bridge.core.call_log import CallLog
 from grpc_tool_bridge.core.calls import CHARGED_BYTES, HubCall
 from grpc_tool_bridge.core.deprecated_calls import DeprecatedCalls
-from grpc_tool_bridge.core.ended_sessions import no_session
+from grpc_tool_bridge.core.guards import Access, Audit
 from grpc_tool_bridge.core.infos import CallIds
-from grpc_tool_bridge.core.interfaces import Access, Audit, Authorizer, CallObserver, Tracer
+from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
+from grpc_tool_bridge.core.nesting import check_parent, count_descendant, is_called_above
 from grpc_tool_bridge.core.notable_calls import NotableCalls
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
@@ -25,9 +27,7 @@ from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
 from grpc_tool_bridge.core.workers.worker import Worker
 from grpc_tool_bridge.errors import (
-    CallCancelledError,
     MessageTooLargeError,
-    NotFoundError,
     ResourceExhaustedError,
     SessionExpiredError,
     ToolBridgeError,
@@ -36,24 +36,17 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.connection import CallOrigin
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
-    STREAMING,
     ErrorInfo,
     ToolCallItem,
     ToolCallRequest,
     ToolStreamRequest,
 )
-from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.bounds import MAX_NAME_CHARS, check_request
 from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
-from grpc_tool_bridge.tools.tool_versions import split_version
 
 BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
 
-# Each nested call takes some ten frames of Python's stack, which has a thousand.
-MAX_NESTED_CALLS = 32
-# Nested calls take no permit of their session. This limits those that one call from outside has running.
-MAX_DESCENDANTS = 10_000
 
 Permits = Sequence[ConcurrencyLimiter]
 
@@ -109,7 +102,7 @@ class Admission:
             SessionError: There is no such session for the caller, or it is being removed.
         """
         if self.access is not None:
-            self._check_entry(self.access, session_id, context)
+            check_entry(self.access, self._store, session_id, context)
         if self.draining:
             raise UnavailableError("the hub is shutting down and takes no new calls; call again when it is back")
         session = self._store.find(session_id)
@@ -163,9 +156,9 @@ class Admission:
         tool = self._store.tool_of(session, request.tool_id)
         if self.access is not None:
             streams = isinstance(request, ToolStreamRequest)
-            self._check_tool(self.access, session, tool, request.tool_id, context, streams=streams)
+            check_tool(self.access, self._registry, session, tool, request.tool_id, context, streams=streams)
         if tool is None:
-            raise self._not_found(session, request.tool_id, context)
+            raise unseen(self.access, self._registry, session, request.tool_id, context)
         size = size or request.ByteSize()
         # In a smaller request no text or list can be over its limit.
         if size > MAX_NAME_CHARS:
@@ -185,50 +178,8 @@ class Admission:
         """
         if self.access is not None:
             if context.parent is None:
-                self._check_entry(self.access, session.id, context)
-            self._check_tool(self.access, session, tool, request.tool_id, context)
-
-    def _check_entry(self, access: Access, session_id: str, context: RequestContext) -> None:
-        """Raises the error of a session that is not there for one that the caller may not use."""
-        principal = principal_of(context)
-        if principal is not None and not access.may_enter(self._store.peek(session_id), principal):
-            raise no_session(session_id)
-
-    def _check_tool(
-        self,
-        access: Access,
-        session: Session,
-        tool: RegisteredTool | None,
-        tool_id: str,
-        context: RequestContext,
-        *,
-        streams: bool = False,
-    ) -> None:
-        """Refuses a call of a tool that the caller may not call; one that it does not see is as good as not there.
-
-        Raises:
-            NotFoundError: The caller does not see it.
-            AccessError: The caller sees it.
-        """
-        principal = principal_of(context)
-        name = split_version(tool_id)[0] if tool is None else tool.name
-        if access.allows(session, name, principal, streams=streams):
-            return
-        # Of a tool with one result, a stream has the events of a call besides.
-        if streams and tool is not None and tool.spec.type != STREAMING and access.allows(session, name, principal):
-            return
-        if tool is not None:
-            refused = access.refusal(session, name, principal, streams=streams)
-            if access.sees(session, name, principal):
-                raise refused
-        raise self._not_found(session, tool_id, context)
-
-    def _not_found(self, session: Session, tool_id: str, context: RequestContext) -> NotFoundError:
-        """Returns the error for a tool that the caller does not see; it names no other that the caller does not see."""
-        access, principal = self.access, principal_of(context)
-        if access is None or principal is None:
-            return self._registry.not_found(session, tool_id)
-        return self._registry.not_found(session, tool_id, lambda name: access.sees(session, name, principal))
+                check_entry(self.access, self._store, session.id, context)
+            check_tool(self.access, self._registry, session, tool, request.tool_id, context)
 
     # ----------------------------------------------------------------------------------------------------- open
 
@@ -320,7 +271,7 @@ class Admission:
             if size > CHARGED_BYTES:
                 call.charge(self._store.memory_of(call.session), size)
             if call.parent is not None:
-                _count_descendant(call, call.parent.root or call.parent)
+                count_descendant(call, call.parent.root or call.parent)
                 if call.tool.deprecated:
                     self._deprecated.note(call)
         except ToolBridgeError:
@@ -345,7 +296,7 @@ class Admission:
     ) -> HubCall:
         parent: HubCall | None = context.parent
         if parent is not None:
-            _check_parent(parent, session, tool)
+            check_parent(parent, session, tool)
         if timeout_ms < 0:
             raise ValidationError(f"{tool.name}: timeout_ms must be 0 (the default) or more, not {timeout_ms}")
         now = time.monotonic()
@@ -507,7 +458,7 @@ class Admission:
         limiters: list[ConcurrencyLimiter] = []
         if call.parent is None:
             limiters.append(session.limiter or self._limiter_of(session))
-        if tool.limiter is not None and not _is_called_above(call):
+        if tool.limiter is not None and not is_called_above(call):
             limiters.append(tool.limiter)
         return limiters
 
@@ -622,48 +573,7 @@ class Admission:
             await session.idle.wait()
 
 
-def principal_of(context: RequestContext) -> Principal | None:
-    """Returns who makes a request: for a nested call, whoever has made the outermost one."""
-    parent: HubCall | None = context.parent
-    return context.principal if parent is None else parent.principal
-
-
 def release(permits: Permits) -> None:
     """Releases permits."""
     for limiter in permits:
         limiter.release()
-
-
-def _check_parent(parent: HubCall, session: Session, tool: RegisteredTool) -> None:
-    if parent.over:
-        raise CallCancelledError(f"{parent.tool.name} was cancelled or timed out, and cannot call further tools")
-    if parent.session is not session:
-        raise ValidationError(
-            f"{tool.name}: a nested call must use the session {parent.session.id!r} of the call that makes it"
-        )
-    if parent.depth >= MAX_NESTED_CALLS:
-        raise ValidationError(
-            f"{tool.name}: calls are nested {MAX_NESTED_CALLS} deep, which is the limit; "
-            "check whether a tool calls itself endlessly"
-        )
-
-
-def _count_descendant(call: HubCall, root: HubCall) -> None:
-    if root.descendants >= MAX_DESCENDANTS:
-        call.uncharge()
-        raise ResourceExhaustedError(
-            f"{root.tool.name} has {root.descendants:,} nested calls running, which is the limit; "
-            "check whether a tool calls itself many times"
-        )
-    root.descendants += 1
-    call.root = root
-
-
-def _is_called_above(call: HubCall) -> bool:
-    above: HubCall | None = call.parent
-    while above is not None:
-        # Of a tool that has a limiter: whatever name it is called by, it is the same.
-        if above.tool.limiter is call.tool.limiter:
-            return True
-        above = above.parent
-    return False

@@ -69,10 +69,12 @@ class DirectCalls:
             if session is None or session.caching:
                 return None
             tool = self._store.tool_of(session, tool_id)
-            if tool is None or tool.rate is not None:
-                return None
-            access = self._admission.access
-            if access is not None and not access.allows(session, tool.name, context.principal):
+            access = admission.access
+            if (
+                tool is None
+                or tool.rate is not None
+                or (access is not None and not access.allows(session, tool.name, context.principal))
+            ):
                 return None
             if tool.backend is None:
                 return self.run(session, tool, context, data, place, traced=traced)

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -24,9 +24,10 @@ from grpc_tool_bridge.core.chaos.injections import Chaos
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.expiry import expire_forever
 from grpc_tool_bridge.core.feed import Feed
+from grpc_tool_bridge.core.guards import Audit, SessionEntry
 from grpc_tool_bridge.core.hubs import NOT_SERVING, SERVING, Hubs
 from grpc_tool_bridge.core.infos import is_hub, runs_here, session_info, set_time
-from grpc_tool_bridge.core.interfaces import Audit, DurableStore, HubDirectory, SessionEntry
+from grpc_tool_bridge.core.interfaces import DurableStore, HubDirectory, PeerMemory
 from grpc_tool_bridge.core.metrics import Metrics
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.registered_tool import ToolSource
@@ -66,33 +67,6 @@ _SETTLE_SECONDS = 1.0
 CAPABILITIES = ("streaming", "batch", "variables", "link")
 
 _log = logging.getLogger(__name__)
-
-
-class PeerMemory(Protocol):
-    """The connections of a hub, and what they hold."""
-
-    def __len__(self) -> int:
-        """Counts those that have something open."""
-
-    @property
-    def links(self) -> int:
-        """Links that are open."""
-
-    @property
-    def used(self) -> int:
-        """Bytes that all connections hold."""
-
-    @property
-    def limit(self) -> int:
-        """Bytes that one connection may hold."""
-
-    @property
-    def most_used(self) -> int:
-        """Bytes that the largest connection holds."""
-
-    @property
-    def refused(self) -> int:
-        """Number of refused charges."""
 
 
 class Hub:

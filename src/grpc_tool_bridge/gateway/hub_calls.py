@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.guards import Shown
 from grpc_tool_bridge.core.hub import Hub
-from grpc_tool_bridge.core.interfaces import Shown
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.gateway.bodies import read_json
 from grpc_tool_bridge.gateway.errors import HttpError
