@@ -37,6 +37,9 @@ EXAMPLES = {
     "cluster_secret": "another-long-random-text",
     "cluster_secret_file": "/etc/tool-bridge/cluster-secret",
     "agent_model": "openai/gpt-4o-mini",
+    "audit": "file:/var/log/tool-bridge/audit.log",
+    "audit_key_file": "/etc/tool-bridge/audit-key",
+    "otel": True,
     "agent_api_base": "http://127.0.0.1:8000/v1",
 }
 
