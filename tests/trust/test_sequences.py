@@ -175,7 +175,7 @@ class World:
         of = TOOLS[NAMES.index(name)]
         expected = self.model.has(who, session, "call") and self.model.may(who, Action.CALL, of)
         for key in ("", "a-key"):
-            request = pb.ToolCallRequest(session_id=session, tool_id=of, idempotency_key=key and f"{key}-{of}")
+            request = pb.ToolCallRequest(session_id=session, tool_id=of, idempotency_key=key and f"{key}-{of}-{who}")
             assert (await self.ask(who, "execute_tool", request) is not None) is expected
         batch = pb.BatchToolCallRequest(session_id=session, items=[pb.ToolCallItem(tool_id=of)])
         answer = await self.ask(who, "batch_execute_tools", batch)
