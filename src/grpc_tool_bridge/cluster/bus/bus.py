@@ -241,10 +241,11 @@ class Bus:
                 return await self.append(
                     subject, data, last=last, headers=headers, timeout=timeout, message_id=message_id
                 )
-            except WrongSequenceError:
+            except WrongSequenceError as error:
                 # It may be this message itself that came first.
-                if not is_open:
+                if not is_open and not error.is_outdated(last):
                     raise
+                is_open = True
                 if (found := await self._settled(subject, last, message_id)) is not None:
                     return found
                 failure: StoreError = MaybeStoredError("perhaps not stored", message_id)

@@ -27,6 +27,7 @@ MAX_PAUSE_SECONDS = 0.5
 MAX_ON_THEIR_WAY = 256
 
 UNREACHED = "NATS was not reached in time; see whether its servers run"
+FORMER_LEADER = "a node of NATS answered that no longer leads the stream; see whether its nodes reach one another"
 
 _log = logging.getLogger(__name__)
 
@@ -134,10 +135,13 @@ class Appender:
                     sequence: int | None = await self.bus.append(
                         subject, data, last=last, headers=headers, timeout=limit, message_id=message_id
                     )
-            except WrongSequenceError:
-                if not is_unsure:
+            except WrongSequenceError as error:
+                if error.is_outdated(last):
+                    is_unsure, why, sequence = True, FORMER_LEADER, None
+                elif is_unsure:
+                    sequence = await self.found(subject, last, message_id, until)
+                else:
                     raise BehindError(False) from None
-                sequence = await self.found(subject, last, message_id, until)
             except NotStoredError as error:
                 why, sequence = str(error), None
             except MaybeStoredError as error:
