@@ -113,7 +113,8 @@ class DirectCalls:
             return None
         context.payload = b""
         sample = self._admission.sample
-        note = None if self._admission.audit is None else (context, session.id, tool, data, place)
+        is_noted = self._admission.audit is not None or context.principal is not None
+        note = (context, session.id, tool, data, place) if is_noted else None
         announce = None
         if sample is not None and not sample.leaves_out(session.id, opened_at):
             announce = partial(self._announce, session, tool, bound, deadline, opened_at, data, note)
@@ -190,10 +191,12 @@ class DirectCalls:
     def make_call(
         self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float, note: Any = None
     ) -> HubCall:
-        """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``."""
+        """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``, of which the first is the context."""
         call = HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
-        if note is not None and self._admission.audit is not None:
-            call.audited = self._admission.audit.opened_directly(*note)
+        if note is not None:
+            call.made_for(note[0])
+            if self._admission.audit is not None:
+                call.audited = self._admission.audit.opened_directly(*note)
         return call
 
     def acquire(self, call: HubCall) -> Awaitable[Permits]:
