@@ -136,6 +136,10 @@ class Bus:
             await self.aclose()
             raise
 
+    async def leave_node(self) -> None:
+        """Connects to another node of NATS, if one is known; to be called where the present one answers to no avail."""
+        await self._connection.leave_node()
+
     async def aclose(self) -> None:
         """Closes the connection; what waits for an answer ends."""
         self._is_closing = True

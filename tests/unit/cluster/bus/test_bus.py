@@ -216,6 +216,27 @@ async def test_a_write_waits_for_the_new_leader_when_the_streams_leader_is_kille
             assert [message.data for message in await read(bus, subject)] == [b"%d" % n for n in range(20)]
 
 
+async def test_a_node_that_is_left_is_not_the_next_one_and_all_goes_on() -> None:
+    with three_nodes() as nodes:
+        async with aclosing(await open_bus(nodes.url)) as bus:
+            subject = bus.names.session("s")
+            at = await bus.append_surely(subject, b"0", last=0)
+            for number in range(1, 4):
+                left = bus.nc.connected_url
+                await bus.leave_node()
+                at = await bus.append_surely(subject, b"%d" % number, last=at)
+                assert bus.nc.connected_url != left
+            assert [message.data for message in await read(bus, subject)] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_the_only_node_is_not_left(node: NatsNode, bus: Bus) -> None:
+    states: list[bool] = []
+    bus.on_state(states.append)
+    await bus.leave_node()
+    await bus.append(bus.names.session("s"), b"", last=0)
+    assert (states, bus.is_connected) == ([], True)
+
+
 async def test_a_bus_that_is_not_open_says_so(node: NatsNode) -> None:
     bus = await open_bus(node.url)
     await bus.aclose()
