@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.cluster.bus.bus import Bus, new_message_id
+from grpc_tool_bridge.cluster.bus.bus import FORMER_LEADER, Bus, new_message_id
 from grpc_tool_bridge.cluster.bus.message import Message
 from grpc_tool_bridge.cluster.errors import MaybeStoredError, NotStoredError, WrongSequenceError
 from grpc_tool_bridge.config import Settings
@@ -27,7 +27,6 @@ MAX_PAUSE_SECONDS = 0.5
 MAX_ON_THEIR_WAY = 256
 
 UNREACHED = "NATS was not reached in time; see whether its servers run"
-FORMER_LEADER = "a node of NATS answered that no longer leads the stream; see whether its nodes reach one another"
 
 _log = logging.getLogger(__name__)
 

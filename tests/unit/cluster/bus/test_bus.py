@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 from nats.aio.msg import Msg
 
+from grpc_tool_bridge.cluster.bus import stream
 from grpc_tool_bridge.cluster.bus.bus import Bus, new_message_id
 from grpc_tool_bridge.cluster.bus.message import ROLLUP, Message, keep_for
 from grpc_tool_bridge.cluster.errors import GapError, MaybeStoredError, NotStoredError, WrongSequenceError
@@ -42,6 +43,22 @@ async def test_a_subject_without_messages_has_no_last_one(bus: Bus) -> None:
     assert await bus.last(bus.names.session("none")) is None
     assert await bus.last(bus.names.session("none"), direct=True) is None
     assert await read(bus, bus.names.session("none")) == []
+
+
+async def test_a_node_that_does_not_have_what_was_acknowledged_is_not_believed_that_something_is_not_there(
+    bus: Bus,
+) -> None:
+    await bus.append(bus.names.session("one"), b"one", last=0)
+    await bus.append(bus.names.session("two"), b"two", last=0)
+    assert await bus.last(bus.names.session("none")) is None
+    # Then a node answers that has stayed behind.
+    await bus.api(f"STREAM.DELETE.{bus.names.stream}", {})
+    await stream.ensure(bus, bus.names, 1)
+    with pytest.raises(StoreError, match="no longer leads the stream"):
+        await bus.last(bus.names.session("none"))
+    # It is the one that stores.
+    await bus.append(bus.names.session("one"), b"one", last=0)
+    assert await bus.last(bus.names.session("none")) is None
 
 
 async def test_a_message_that_expects_another_last_one_is_refused_with_the_real_last_one(bus: Bus) -> None:
