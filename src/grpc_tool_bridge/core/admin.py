@@ -1,7 +1,8 @@
 """The admin service: lists the sessions, workers, calls, runs and offers of a hub or of all hubs, and cancels calls."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.core import infos
@@ -17,6 +18,7 @@ from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridg
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,20 @@ _WORKERS = Listing("ListWorkers", "workers", _moment("connected_at"))
 _CALLS = Listing("ListCalls", "calls", _moment("started_at"))
 _RUNS = Listing("ListRuns", "runs", _moment("started_at"))
 _OFFERS = Listing("ListOffers", "offers", lambda offer: (offer.tool, offer.hub, offer.worker_id))
+
+
+# Whether what is in a session, by its id, is shown to the caller.
+Shows = Callable[[str], bool]
+
+
+def _shows_all(session_id: str) -> bool:
+    del session_id
+    return True
+
+
+def _is_decided(response: pb.StatusResponse) -> bool:
+    """Returns whether a hub that answers so has the call: it has cancelled it, or refuses that to the caller."""
+    return response.success or response.error.type == "PermissionDenied"
 
 
 class Admin:
@@ -111,13 +127,16 @@ class Admin:
         )
         return pb.ListOffersResponse(offers=page.entries, next_page_token=page.next_token)
 
-    async def list_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
-        """Lists the calls that wait or run, the oldest first."""
+    async def list_calls(
+        self, request: pb.ListCallsRequest, context: RequestContext = LOCAL, shows: Shows | None = None
+    ) -> pb.ListCallsResponse:
+        """Lists the calls that wait or run, the oldest first; of this hub, in the sessions that are shown."""
         check_request(request)
-        response: pb.ListCallsResponse = await self._hubs.page(_CALLS, request, self._listed_calls)
+        local = partial(self._listed_calls, shows=shows or _shows_all)
+        response: pb.ListCallsResponse = await self._hubs.page(_CALLS, request, local, context)
         return response
 
-    async def _listed_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
+    async def _listed_calls(self, request: pb.ListCallsRequest, shows: Shows) -> pb.ListCallsResponse:
         def write(call: HubCall) -> pb.CallInfo | None:
             if call.over:
                 return None
@@ -127,7 +146,7 @@ class Admin:
             return info
 
         page = await page_of(
-            self._calls(request.session_id),
+            self._calls(request.session_id, shows),
             lambda call: (call.opened_at, self._ids.of(call)),
             write,
             what="calls",
@@ -136,21 +155,26 @@ class Admin:
         )
         return pb.ListCallsResponse(calls=page.entries, next_page_token=page.next_token)
 
-    def _calls(self, session_id: str) -> Iterator[HubCall]:
-        """Yields the calls of one session, or of all; they may change meanwhile."""
+    def _calls(self, session_id: str, shows: Shows) -> Iterator[HubCall]:
+        """Yields the calls of one session, or of all that are shown; they may change meanwhile."""
         for session in [self._store.peek(session_id)] if session_id else self._store.sessions():
-            for call in tuple(session.calls or ()):
+            if not session.calls or not shows(session.id):
+                continue
+            for call in tuple(session.calls):
                 assert isinstance(call, HubCall)  # noqa: S101 - a hub's session has no others
                 if not call.over:
                     yield call
 
-    async def list_runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
-        """Lists the agent runs, the oldest first."""
+    async def list_runs(
+        self, request: pb.ListRunsRequest, context: RequestContext = LOCAL, shows: Shows | None = None
+    ) -> pb.ListRunsResponse:
+        """Lists the agent runs, the oldest first; of this hub, in the sessions that are shown."""
         check_request(request)
-        response: pb.ListRunsResponse = await self._hubs.page(_RUNS, request, self._runs)
+        local = partial(self._runs, shows=shows or _shows_all)
+        response: pb.ListRunsResponse = await self._hubs.page(_RUNS, request, local, context)
         return response
 
-    async def _runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
+    async def _runs(self, request: pb.ListRunsRequest, shows: Shows) -> pb.ListRunsResponse:
         wanted = self._store.peek(request.session_id) if request.session_id else None
 
         def position(run: Run) -> tuple[float, str]:
@@ -164,7 +188,11 @@ class Admin:
             return infos.run_info(run)
 
         page = await page_of(
-            (run for run in self._agents.runs() if wanted is None or run.session_id == wanted.id),
+            (
+                run
+                for run in self._agents.runs()
+                if (wanted is None or run.session_id == wanted.id) and shows(run.session_id)
+            ),
             position,
             write,
             what="runs",
@@ -173,19 +201,19 @@ class Admin:
         )
         return pb.ListRunsResponse(runs=page.entries, next_page_token=page.next_token)
 
-    async def cancel_call(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
+    async def cancel_call(self, request: pb.CancelCallRequest, context: RequestContext = LOCAL) -> pb.StatusResponse:
         """Cancels a call of this hub or another one, with the calls that its tool has made."""
         try:
             check_request(request)
             if not request.call_id:
                 raise ValidationError("call_id is empty; use an id from ListCalls or WatchEvents")
             if request.hub:
-                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "CancelCall", request)
+                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "CancelCall", request, context)
                 if there is not None:
                     return there
             call = self._ids.find(request.call_id)
             if call is None:
-                return await self._cancel_elsewhere(request)
+                return await self._cancel_elsewhere(request, context)
             why = f": {request.reason}" if request.reason else ""
             call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))
         except ToolBridgeError as error:
@@ -194,11 +222,11 @@ class Admin:
         self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
 
-    async def _cancel_elsewhere(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
+    async def _cancel_elsewhere(self, request: pb.CancelCallRequest, context: RequestContext) -> pb.StatusResponse:
         """Cancels a call that this hub does not have, if another has it; raises NotFoundError."""
         missing: list[str] = []
         if not request.hub:
-            there, missing = await self._hubs.anywhere("CancelCall", request, lambda response: response.success)
+            there, missing = await self._hubs.anywhere("CancelCall", request, _is_decided, context)
             if there is not None:
                 answer: pb.StatusResponse = there
                 return answer

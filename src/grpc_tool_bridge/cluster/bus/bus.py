@@ -302,9 +302,10 @@ class Bus:
         A node that was cut off from the others goes on for seconds as if it led the stream. Until another leads it, at
         least as long has passed since the last message that was acknowledged, such as a renewal of the hub's lease.
         """
-        if self._acknowledged:
+        acknowledged = self._acknowledged
+        if acknowledged:
             found = await self.api(f"STREAM.INFO.{self.names.stream}", {})
-            if int(found["state"]["last_seq"]) < self._acknowledged:
+            if int(found["state"]["last_seq"]) < acknowledged:
                 raise StoreError(FORMER_LEADER)
 
     async def last_of(self, subjects: Sequence[str]) -> list[Message]:

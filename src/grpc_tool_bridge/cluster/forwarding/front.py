@@ -120,7 +120,7 @@ class ClusterHub(HubFront):
         self._guest_tools = guest_tools
         self._is_certain = certainty.is_certain
         self._defaults: OrderedDict[str, dict[str, int]] = OrderedDict()
-        self._views = SessionViews(hub, self.get_session_tools)
+        self._views = SessionViews(hub, self.get_session_tools, self.get_session_info)
         self._tasks = TaskSet()
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
