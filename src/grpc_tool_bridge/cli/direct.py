@@ -61,8 +61,14 @@ def read(words: Sequence[str]) -> tuple[Command, dict[str, Any]] | None:
         found, rest = found[rest[0]], rest[1:]
     if found.takes_inputs:
         return None
+    values = values_of(found, rest)
+    return None if values is None else (found, values)
+
+
+def values_of(command: Command, words: Iterable[str]) -> dict[str, Any] | None:
+    """Reads the words after a command; returns the values of its parameters by name, None: they are for typer."""
     try:
-        return found, _values(found, rest)
+        return _values(command, words)
     except NotPlainError:
         return None
 

@@ -1,4 +1,4 @@
-"""``doctor``: finds problems of the connection to the hub, of a gRPC service, or of a hub's store on this machine."""
+"""``doctor``: finds problems of the connection to the hub, of a gRPC service, of a hub's store, or of its settings."""
 
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
@@ -7,24 +7,33 @@ from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.grpc_options import GrpcServiceOptions
 from grpc_tool_bridge.cli.options import HubOptions, JsonOption
 from grpc_tool_bridge.cli.output import print_json
-from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.cli.parameters import Argument, Option
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.cli.reach_checks import Check
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
+# Of the column with the names.
+_NARROW, _WIDE = 10, 19
 
 
 def check(
     store: str | None,
     grpc: str | None,
     service: GrpcServiceOptions,
+    options: list[str] | None = None,
     *,
+    security: bool = False,
     full: bool = False,
     as_json: bool = False,
 ) -> None:
     """Checks the options that do not need the hub; raises ArgumentError."""
     del as_json
+    if security:
+        # All others belong to serve.
+        return
+    if options:
+        raise ArgumentError(f"{options[0]!r:.60}: words without a flag are for --security only")
     if grpc is None:
         service.refuse_without("--grpc")
     elif store is not None:
@@ -62,14 +71,26 @@ async def doctor(
             "what.",
         ),
     ] = None,
+    options: Annotated[
+        list[str] | None,
+        Argument(metavar="OPTION", help="With --security: options of serve, such as --config FILE."),
+    ] = None,
     *,
     service: GrpcServiceOptions,
+    security: Annotated[
+        bool,
+        Option(
+            "--security",
+            help="Check what the settings of a hub leave open instead; nothing is started. All other options are then "
+            "those of serve.",
+        ),
+    ] = False,
     full: Annotated[
         bool, Option("--full", help="With --store: compare its indexes with its tables, too; takes longer.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the connection to the hub or to a gRPC service, step by step, and list what is installed."""
+    """Check the connection to the hub, a gRPC service, a store, or how safe a hub's settings are, step by step."""
     from dataclasses import asdict
 
     from rich.text import Text
@@ -78,16 +99,27 @@ async def doctor(
 
     checks = []
     out = console()
-    async for found in _examine(hub, store, grpc, service, full=full):
+    checked = _security(options) if security else _examine(hub, store, grpc, service, full=full)
+    width = _WIDE if security else _NARROW
+    async for found in checked:
         checks.append(found)
         if not as_json:
-            line = Text.assemble((f"{found.status:<5}", _STYLES[found.status]), f"{found.name:<10} {found.text}")
+            line = Text.assemble((f"{found.status:<5}", _STYLES[found.status]), f"{found.name:<{width}} {found.text}")
             out.print(line, soft_wrap=True)
     failed = [found.name for found in checks if found.status == "fail"]
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(found) for found in checks]})
     if failed:
-        raise CommandError(f"{store or grpc or hub.address}: {', '.join(failed)} failed; the lines above say why")
+        what = "settings" if security else store or grpc or hub.address
+        failed = list(dict.fromkeys(failed))
+        raise CommandError(f"{what}: {', '.join(failed)} failed; the lines above say why")
+
+
+async def _security(options: list[str] | None) -> "AsyncIterator[Check]":
+    from grpc_tool_bridge.cli.security_checks import examine_security
+
+    for found in examine_security(options or ()):
+        yield found
 
 
 async def _examine(

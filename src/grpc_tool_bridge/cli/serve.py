@@ -9,12 +9,12 @@ from grpc_tool_bridge.cli.parameters import Option
 from grpc_tool_bridge.cli.serve_options import ServeOptions
 from grpc_tool_bridge.cli.serving_options import SOURCE_HELP
 
+ToolsOption = Annotated[list[str] | None, Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.", complete="file")]
+
 
 def serve(
     *,
-    tools: Annotated[
-        list[str] | None, Option(metavar="SOURCE", help=f"{SOURCE_HELP} Repeatable.", complete="file")
-    ] = None,
+    tools: ToolsOption = None,
     options: ServeOptions,
     services: GrpcOptions,
 ) -> int:

@@ -10,7 +10,7 @@ from grpc_tool_bridge.cli.log import LogLevel, LogLevelOption
 from grpc_tool_bridge.cli.mcp_options import McpConfigOption, McpOption, PinOption, check_pin
 from grpc_tool_bridge.cli.options import OptionGroup, ReadyJsonOption
 from grpc_tool_bridge.cli.parameters import Option
-from grpc_tool_bridge.cli.settings import read_settings, setting
+from grpc_tool_bridge.cli.settings import named_settings, read_settings, setting
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.settings import LogFormat
 
@@ -85,5 +85,11 @@ class ServingOptions(OptionGroup):
         Raises:
             ArgumentError: A setting is not valid, or a file cannot be read.
         """
-        own = {item.name: getattr(self, item.name) for item in fields(self) if item.name in Settings.model_fields}
-        return read_settings({**own, **more}, self.config)
+        return read_settings({**self._settings(), **more}, self.config)
+
+    def named_settings(self) -> Settings:
+        """As ``read_settings``, without reading the files that the settings name."""
+        return named_settings(self._settings(), self.config)
+
+    def _settings(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name in Settings.model_fields}

@@ -57,6 +57,17 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
     Raises:
         ArgumentError: A setting is not valid, or a file cannot be read.
     """
+    settings = named_settings(flags, config_file)
+    token = _secret(settings.bearer_token, settings.token_file)
+    _check_keys(settings)
+    shared = _secret(settings.secret_of_cluster, settings.cluster_secret_file)
+    return settings.model_copy(
+        update={"token": token, "token_file": None, "cluster_secret": shared, "cluster_secret_file": None}
+    )
+
+
+def named_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
+    """As ``read_settings``, without reading the files that the settings name."""
     try:
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("always", DeprecationWarning)
@@ -69,12 +80,7 @@ def read_settings(flags: dict[str, Any], config_file: Path | None) -> Settings:
         raise file_error(error, config_file) from None
     for warning in noticed:
         say_warning(str(warning.message))
-    token = _secret(settings.bearer_token, settings.token_file)
-    _check_keys(settings)
-    shared = _secret(settings.secret_of_cluster, settings.cluster_secret_file)
-    return settings.model_copy(
-        update={"token": token, "token_file": None, "cluster_secret": shared, "cluster_secret_file": None}
-    )
+    return settings
 
 
 def model_text(settings: Settings) -> str:

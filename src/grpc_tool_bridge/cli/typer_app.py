@@ -32,11 +32,22 @@ def run(words: Sequence[str]) -> int:
         ArgumentError: The command line is not valid.
         Exception: The command failed.
     """
-    command: Callable[..., Any] = typer.main.get_command(make_app())
+    return _run(make_app(), words, PROGRAM)
+
+
+def run_alone(command: Command, words: Sequence[str], name: str) -> int:
+    """Runs one command with the words after it, and its name in errors; otherwise as ``run``."""
+    app = typer.Typer(add_completion=False, context_settings=_HELP)
+    add_command(app, name, command)
+    return _run(app, words, f"{PROGRAM} {name}")
+
+
+def _run(app: typer.Typer, words: Sequence[str], name: str) -> int:
+    command: Callable[..., Any] = typer.main.get_command(app)
     try:
-        code = command(args=words, prog_name=PROGRAM, standalone_mode=False)
+        code = command(args=words, prog_name=name, standalone_mode=False)
     except _UsageError as error:
-        path = error.ctx.command_path if error.ctx is not None else PROGRAM
+        path = error.ctx.command_path if error.ctx is not None else name
         text = _usage_text(error)
         text = f"{text} See {path} --help" if text.endswith("?") else f"{text}; see {path} --help"
         raise ArgumentError(text) from None
