@@ -38,9 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     from grpc_tool_bridge.cli import direct
+    from grpc_tool_bridge.cli.commands import with_default
     from grpc_tool_bridge.cli.serve_words import after_serve
 
-    words = after_serve(words)
+    words = after_serve(with_default(words))
     plain = direct.read(words)
     if plain is None:
         from grpc_tool_bridge.cli import typer_app

@@ -70,7 +70,7 @@ def show_line(fields: dict[str, Any]) -> None:
         parts += [str(fields.get("action", "")), what, outcome_of(fields)]
     else:
         parts += [str(fields.get("event", "")), f"chain {fields.get('chain', '')}"]
-    for field in ("error", "rule", "session", "peer", "id"):
+    for field in ("error", "reason", "rule", "session", "peer", "id"):
         if fields.get(field):
             parts.append(f"{field}={fields[field]}")
     if "us" in fields:

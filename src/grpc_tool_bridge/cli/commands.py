@@ -84,10 +84,15 @@ def _hubs() -> Command:
     return client_command(hubs.hubs)
 
 
-def _sessions() -> Command:
-    from grpc_tool_bridge.cli import admin
+def _sessions() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import admin, shares
 
-    return client_command(admin.list_sessions)
+    return {
+        "list": client_command(admin.list_sessions),
+        "share": client_command(shares.share_session, check=shares.check),
+        "unshare": client_command(shares.unshare_session, check=shares.check),
+        "shares": client_command(shares.list_shares),
+    }
 
 
 def _workers() -> Command:
@@ -286,8 +291,12 @@ PANELS: Mapping[str, Sequence[str]] = {
     "Test": ("bench", "replay", "chaos-proxy"),
 }
 
+# Of those that have commands of their own, the one that is meant if none is named.
+DEFAULTS: Mapping[str, str] = {"sessions": "list"}
+
 # The help of those that have commands of their own.
 GROUPS: Mapping[str, str] = {
+    "sessions": "List the sessions of the hub (the default), and let others use one.",
     "vars": "List, read, write and watch the variables of a session.",
     "admin": "See what is going on in the hub, and cancel calls.",
     "store": "See what is in the store of a hub, and make and restore backups.",
@@ -296,3 +305,14 @@ GROUPS: Mapping[str, str] = {
     "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
     "audit": "Make the key of an audit trail, and check and read what a hub has written.",
 }
+
+
+def with_default(words: Sequence[str]) -> Sequence[str]:
+    """Puts the command that is meant into a command line that names none of a group, as in ``sessions --json``."""
+    if not words or words[0] not in DEFAULTS:
+        return words
+    following = words[1] if len(words) > 1 else ""
+    group = COMMANDS[words[0]]()
+    if following in ("-h", "--help") or (isinstance(group, Mapping) and following in group):
+        return words
+    return [words[0], DEFAULTS[words[0]], *words[1:]]

@@ -28,7 +28,7 @@ from grpc_tool_bridge.gateway.mcp_route import McpRoute
 from grpc_tool_bridge.gateway.metrics import HttpCounts, MetricsRoute
 from grpc_tool_bridge.gateway.operations import OperationRoutes
 from grpc_tool_bridge.gateway.protected_resource import METADATA_PATHS, ProtectedResource
-from grpc_tool_bridge.gateway.sessions import SessionRoutes, VariableRoutes
+from grpc_tool_bridge.gateway.sessions import SessionRoutes, ShareRoutes, VariableRoutes
 from grpc_tool_bridge.gateway.tool_lists import ToolListRoutes
 from grpc_tool_bridge.gateway.tools import ToolRoutes
 from grpc_tool_bridge.rpc.authentication import Authenticator
@@ -138,6 +138,7 @@ class Gateway:
 def _routes(calls: HubCalls) -> list[Route]:
     sessions, variables, tools = SessionRoutes(calls), VariableRoutes(calls), ToolRoutes(calls)
     agents, hub, listed = AgentRoutes(calls), OperationRoutes(calls), ToolListRoutes(calls)
+    shares = ShareRoutes(calls)
     tool, variable = f"{_SESSION}/tools/{{tool}}", f"{_SESSION}/variables/{{name}}"
     return [
         _route(f"{tool}/execute", tools.execute, "POST"),
@@ -146,6 +147,9 @@ def _routes(calls: HubCalls) -> list[Route]:
         _route("/api/sessions", sessions.list_all, "GET"),
         _route(_SESSION, sessions.describe, "GET"),
         _route(_SESSION, sessions.end, "DELETE"),
+        _route(f"{_SESSION}/shares", shares.list_all, "GET"),
+        _route(f"{_SESSION}/shares", shares.add, "POST"),
+        _route(f"{_SESSION}/shares", shares.remove, "DELETE"),
         _route(f"{_SESSION}/tools", tools.list_all, "GET"),
         # A tool may have this name as well, but is called by its own routes.
         _route(f"{_SESSION}/tools/batch", tools.batch, "POST"),

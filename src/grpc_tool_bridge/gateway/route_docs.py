@@ -141,6 +141,8 @@ PARAMETERS: Mapping[str, Schema] = {
         "in": "query", "style": "form", "explode": False, "description": "Only these, with commas; default: all.",
         "schema": {"type": "array", "items": {"type": "string", "enum": [*EVENT_KINDS]}},
     },
+    "principal": {"in": "query", "schema": _ID, "description": "With which principal it is shared; not with `group`."},
+    "group": {"in": "query", "schema": _ID, "description": "With which group it is shared; not with `principal`."},
     "prefix": {"in": "query", "schema": _ID, "description": "Only names that begin so."},
     "tags": {"in": "query", "schema": TEXT, "description": "Only those that have these tags, with commas."},
     "limit": {"in": "query", "schema": _COUNT, "description": "So many at most; 0: all."},
@@ -236,6 +238,17 @@ def _session_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         ),
         "DELETE /api/sessions/{session_id}": RouteDoc(
             name="endSession", tag="sessions", parameters=("force",), errors=_SESSION, answer=reference("Message")
+        ),
+        "GET /api/sessions/{session_id}/shares": RouteDoc(
+            name="listShares", tag="sessions", errors=_SESSION, answer=schemas.answered(pb.SessionAccess)
+        ),
+        "POST /api/sessions/{session_id}/shares": RouteDoc(
+            name="shareSession", tag="sessions", errors=_CHANGE | _BODY | {501}, answer=reference("Message"),
+            body=body_of({"principal": TEXT, "group": TEXT, "rights": {"type": "array", "items": TEXT}}),
+        ),
+        "DELETE /api/sessions/{session_id}/shares": RouteDoc(
+            name="unshareSession", tag="sessions", parameters=("principal", "group"), errors=_CHANGE | {501},
+            answer=reference("Message"),
         ),
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ from grpc_tool_bridge.gateway.bodies import (
     count_of,
     fields_of,
     flag_of,
+    name_of,
     names_of,
     path_name,
     texts_of,
@@ -70,6 +71,43 @@ class SessionRoutes:
         """Ends a session, with ``?force=true`` at once."""
         asked = pb.CleanupSessionRequest(session_id=path_name(request, "sid"), force=flag_of(request, "force"))
         return status_response(await self._calls.ask(request, "cleanup_session", asked))
+
+
+class ShareRoutes:
+    """The routes of those with whom a session is shared.
+
+    Args:
+        calls: Makes the calls.
+    """
+
+    def __init__(self, calls: HubCalls) -> None:
+        self._calls = calls
+
+    async def list_all(self, request: Request) -> Response:
+        """Lists to whom a session belongs, and with whom it is shared."""
+        asked = pb.GetSessionInfoRequest(session_id=path_name(request, "sid"))
+        info = await self._calls.ask(request, "get_session_info", asked)
+        return JsonResponse(message_json(info.access))
+
+    async def add(self, request: Request) -> Response:
+        """Shares a session with a principal or a group, in place of an earlier share with the same."""
+        given = fields_of(await self._calls.body(request), principal=str, group=str, rights=list)
+        rights = given.get("rights", [])
+        if not all(isinstance(right, str) for right in rights):
+            raise ValidationError("rights must be a list of strings")
+        share = pb.SessionShare(principal=given.get("principal", ""), group=given.get("group", ""))
+        share.rights.extend(rights)
+        asked = pb.ShareSessionRequest(session_id=path_name(request, "sid"), share=share)
+        return status_response(await self._calls.ask(request, "share_session", asked))
+
+    async def remove(self, request: Request) -> Response:
+        """Takes a share back: that with ``?principal=``, or that with ``?group=``."""
+        asked = pb.UnshareSessionRequest(
+            session_id=path_name(request, "sid"),
+            principal=name_of(request, "principal"),
+            group=name_of(request, "group"),
+        )
+        return status_response(await self._calls.ask(request, "unshare_session", asked))
 
 
 class VariableRoutes:
