@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grpc_tool_bridge.cli.command import Command
-from grpc_tool_bridge.cli.commands import COMMANDS, GROUPS
+from grpc_tool_bridge.cli.commands import COMMANDS, GROUPS, with_default
 from grpc_tool_bridge.cli.completion_line import Candidate, Line
 from grpc_tool_bridge.cli.direct import NUMBER, Parameter, flags_of, parameters_of
 from grpc_tool_bridge.cli.failures import one_line
@@ -71,6 +71,8 @@ def candidates(words: Sequence[str]) -> tuple[bool, list[Candidate]]:
         Whether it may also be the name of a file; and what it may be, with what that means.
     """
     *before, incomplete = words
+    if len(before) > 1 or incomplete.startswith("-"):
+        before = list(with_default(before))
     commands: Mapping[str, Any] = COMMANDS
     while before and before[0] in commands:
         found = commands[before.pop(0)]
