@@ -209,9 +209,9 @@ async def open_session(stage: Stage, who: str, edge: str) -> bool:
 
 
 async def share(stage: Stage, who: str, edge: str) -> bool:
-    """Uses a session of another as if it were one's own."""
+    """Uses a session of another as if it were one's own: over HTTP, shares it with somebody else."""
     if edge == "http":
-        return await _allowed(stage.ask(who, "GET", "/api/sessions/of-owner"))
+        return await _allowed(stage.ask(who, "POST", "/api/sessions/of-owner/shares", {"principal": "somebody"}))
     return await _allowed(stage.call(who, edge, "GetSessionInfo", pb.GetSessionInfoRequest(session_id="of-owner")))
 
 

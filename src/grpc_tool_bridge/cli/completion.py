@@ -17,8 +17,8 @@ from typing import Any
 from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.commands import COMMANDS, GROUPS, with_default
 from grpc_tool_bridge.cli.completion_line import Candidate, Line
-from grpc_tool_bridge.cli.direct import NUMBER, Parameter, flags_of, parameters_of
 from grpc_tool_bridge.cli.failures import one_line
+from grpc_tool_bridge.cli.plain_words import NUMBER, Parameter, flags_of, parameters_of
 
 # The characters at which bash breaks a word; the part before the last of them stays as it is.
 BREAKS_VARIABLE = "_GRPC_TOOL_BRIDGE_BREAKS"

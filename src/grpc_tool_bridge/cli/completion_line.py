@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grpc_tool_bridge.cli.command import Command
-from grpc_tool_bridge.cli.direct import Parameter
 from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.cli.plain_words import Parameter
 
 # What a word may become, and what that means.
 Candidate = tuple[str, str]

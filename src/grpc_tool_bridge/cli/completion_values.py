@@ -15,10 +15,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from grpc_tool_bridge.cli.completion_line import Candidate, Line
-from grpc_tool_bridge.cli.direct import NotPlainError, option_value
 from grpc_tool_bridge.cli.find_tool import named_spec
 from grpc_tool_bridge.cli.options import HubOptions
 from grpc_tool_bridge.cli.parameters import Option
+from grpc_tool_bridge.cli.plain_words import NotPlainError, option_value
 
 if TYPE_CHECKING:
     from grpc_tool_bridge.client.bridge import GRPCToolBridge

@@ -51,43 +51,49 @@ def check(
         raise ArgumentError(f"--store: {error.message}") from None
 
 
+StoreOption = Annotated[
+    str | None,
+    Option(
+        "--store",
+        metavar="STORE",
+        help="Check this store, sqlite:////absolute/path/hub.db or the path of its file, and its disk, instead of the "
+        "connection to the hub.",
+    ),
+]
+GrpcOption = Annotated[
+    str | None,
+    Option(
+        "--grpc",
+        metavar="[NAME=]ADDRESS",
+        help="Check the gRPC services at this address instead: whether they can be reached and taken in, and as what.",
+    ),
+]
+SecurityOption = Annotated[
+    bool,
+    Option(
+        "--security",
+        help="Check what the settings of a hub leave open instead; nothing is started. All other options are those of "
+        "serve then.",
+    ),
+]
+FullOption = Annotated[
+    bool, Option("--full", help="With --store: compare its indexes with its tables, too; takes longer.")
+]
+ServeArgument = Annotated[
+    list[str] | None,
+    Argument(metavar="OPTION", help="With --security: options of serve, such as --config FILE."),
+]
+
+
 async def doctor(
     hub: HubOptions,
-    store: Annotated[
-        str | None,
-        Option(
-            "--store",
-            metavar="STORE",
-            help="Check this store, sqlite:////absolute/path/hub.db or the path of its file, and its disk, instead of "
-            "the connection to the hub.",
-        ),
-    ] = None,
-    grpc: Annotated[
-        str | None,
-        Option(
-            "--grpc",
-            metavar="[NAME=]ADDRESS",
-            help="Check the gRPC services at this address instead: whether they can be reached and taken in, and as "
-            "what.",
-        ),
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        Argument(metavar="OPTION", help="With --security: options of serve, such as --config FILE."),
-    ] = None,
+    store: StoreOption = None,
+    grpc: GrpcOption = None,
+    options: ServeArgument = None,
     *,
     service: GrpcServiceOptions,
-    security: Annotated[
-        bool,
-        Option(
-            "--security",
-            help="Check what the settings of a hub leave open instead; nothing is started. All other options are then "
-            "those of serve.",
-        ),
-    ] = False,
-    full: Annotated[
-        bool, Option("--full", help="With --store: compare its indexes with its tables, too; takes longer.")
-    ] = False,
+    security: SecurityOption = False,
+    full: FullOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the connection to the hub, a gRPC service, a store, or how safe a hub's settings are, step by step."""

@@ -30,9 +30,9 @@ def read_serve(words: Sequence[str]) -> "ServeOptions":
     Raises:
         ArgumentError: They are not options of it.
     """
-    from grpc_tool_bridge.cli import direct
     from grpc_tool_bridge.cli.command import Command
     from grpc_tool_bridge.cli.grpc_options import GrpcOptions
+    from grpc_tool_bridge.cli.plain_words import values_of
     from grpc_tool_bridge.cli.serve import ToolsOption
     from grpc_tool_bridge.cli.serve_options import ServeOptions
 
@@ -44,13 +44,13 @@ def read_serve(words: Sequence[str]) -> "ServeOptions":
         return 0
 
     command = Command(serve)
-    values: dict[str, Any] | None = direct.values_of(command, words)
+    values: dict[str, Any] | None = values_of(command, words)
     if values is not None:
         command.run(values)
     else:
-        from grpc_tool_bridge.cli import typer_app
+        from grpc_tool_bridge.cli import typer_commands
 
-        typer_app.run_alone(command, words, "serve")
+        typer_commands.run_alone(command, words, "serve")
     if not found:
         raise ArgumentError(f"{FLAG}: give the options of serve that the hub has; see grpc-tool-bridge serve --help")
     return found[0]

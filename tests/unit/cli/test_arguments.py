@@ -12,7 +12,7 @@ from grpc_tool_bridge.cli.arguments import parse_arguments, read_value
 from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.failures import ArgumentError
 from grpc_tool_bridge.cli.parameters import Argument, Option
-from grpc_tool_bridge.cli.typer_app import add_command
+from grpc_tool_bridge.cli.typer_commands import add_command
 
 
 @tool

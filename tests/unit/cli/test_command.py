@@ -11,7 +11,7 @@ from grpc_tool_bridge.cli.command import Command
 from grpc_tool_bridge.cli.failures import ArgumentError, CommandError
 from grpc_tool_bridge.cli.options import OptionGroup
 from grpc_tool_bridge.cli.parameters import Argument, Option
-from grpc_tool_bridge.cli.typer_app import add_command
+from grpc_tool_bridge.cli.typer_commands import add_command
 
 Count = Annotated[int, Option("--count", help="How many.")]
 

@@ -62,7 +62,9 @@ def test_words_are_completed_by_what_they_stand_for(words: list[str], expected: 
 
 
 def test_a_command_that_takes_no_more_arguments_offers_its_options() -> None:
-    assert "--json" in values("sessions", "")
+    assert "--json" in values("workers", "")
+    assert values("sessions", "--js") == ["--json"]
+    assert values("sessions", "sh") == ["share", "shares"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from grpc_tool_bridge.auth.hardening.deployment import Deployment, Finding, refused
+from grpc_tool_bridge.auth.hardening.deployment import Deployment, Finding, Status, refused
 from grpc_tool_bridge.transport.addresses import is_loopback
 
 
@@ -67,7 +67,7 @@ def http(hub: Deployment) -> Iterator[Finding]:
     else:
         text = f"the API, the dashboard, /metrics and MCP clients at {hub.http} need no token"
         where = "every program of this machine" if is_loopback(hub.http) else "everybody who reaches it"
-        status = "warn" if is_loopback(hub.http) else "fail"
+        status: Status = "warn" if is_loopback(hub.http) else "fail"
         yield Finding("http", status, f"{text}: open to {where}; set tokens_file")
     if hub.http is None:
         return

@@ -79,7 +79,7 @@ def test_the_gateway_is_open_without_a_token_and_to_pages_that_come_in_plain(
 
 
 def test_mcp_shows_every_tool_unless_they_are_named(tmp_path: Path) -> None:
-    web = {"http": "127.0.0.1:8080"}
+    web: dict[str, Any] = {"http": "127.0.0.1:8080"}
 
     assert found(mcp, hub()) == []
     assert found(mcp, hub(**web)) == [("mcp", "warn")]
