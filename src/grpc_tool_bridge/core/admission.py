@@ -372,7 +372,7 @@ class Admission:
                     continue
                 call.wait_for(limiter)
                 self._note_moved(call)
-                await call.step(limiter.acquire())
+                await call.step(limiter.acquire(call.payer))
                 call.stop_waiting()
                 permits.append(limiter)
                 call.refuse_ended()

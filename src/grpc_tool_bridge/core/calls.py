@@ -76,6 +76,11 @@ class HubCall(Call):
     _gave_slack = False
 
     @property
+    def payer(self) -> str:
+        """Whose turn it takes where calls wait, and whose quota it uses; empty: nobody's."""
+        return "" if self.principal is None else self.principal.name
+
+    @property
     def known_id(self) -> str:
         """The id of the call, as its worker knows it, too; empty if there is none yet."""
         remote = self.remote

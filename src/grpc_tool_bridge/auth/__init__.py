@@ -1,0 +1,1 @@
+"""Who may do what: identities, policy, and what is kept of it."""
