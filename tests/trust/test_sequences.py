@@ -112,7 +112,7 @@ class World:
     def __init__(self, rules: list[Rule]) -> None:
         self.hub = Hub(tools=[tell, tell_more, hush])
         policy: Any = Given(Policy(tuple(rules)))
-        self.front = Guarding(self.hub, policy).front
+        self.front = Guarding(self.hub, policy, None).front
         self.model = Model(rules)
 
     async def ask(self, who: str, attribute: str, request: Any) -> Any:

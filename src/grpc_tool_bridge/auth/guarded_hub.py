@@ -95,7 +95,13 @@ class GuardedHub(HubFront):
         self, request: pb.InitializeSessionRequest, context: RequestContext = LOCAL
     ) -> pb.InitializeSessionResponse:
         """Creates a session, which then belongs to the caller, or attaches to one that the caller may use."""
-        entry = Entry(self.access, context.principal, lambda session: self._only(session, context))
+
+        def check_quota() -> None:
+            quota = self.hub.admission.payers.quota_of(context)
+            if quota is not None and context.principal is not None:
+                quota.check_sessions(self.hub.store.owned_by(context.principal.name))
+
+        entry = Entry(self.access, context.principal, check_quota, lambda session: self._only(session, context))
         return await self.hub.initialize_session(request, entry)
 
     async def cleanup_session(
@@ -159,6 +165,9 @@ class GuardedHub(HubFront):
         """Sets a variable; what it returns is as from the hub."""
         try:
             self._check_variable(request, context, Action.WRITE)
+            quota = self.hub.admission.payers.quota_of(context)
+            if quota is not None and context.parent is None:
+                quota.take_bytes(context.size or request.ByteSize())
         except ToolBridgeError as error:
             return _failed(error)
         return self.hub.set_session_variable(request)

@@ -26,6 +26,7 @@ EXAMPLES = {
     "tls_client_ca": "/etc/tool-bridge/clients-ca.pem",
     "tls_crl": "/etc/tool-bridge/clients.crl",
     "policy": "/etc/tool-bridge/policy.toml",
+    "quotas": "/etc/tool-bridge/quotas.toml",
     "link_address": "127.0.0.1:50052",
     "secrets_key": "gtbk1.…",
     "secrets_key_file": "/etc/tool-bridge/secrets-keys",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
@@ -79,6 +80,49 @@ class SessionEntry(Protocol):
 
     def tools_of(self, session: Any) -> Any:
         """Returns the ToolFilter for what the caller sees of the tools; None: it sees all."""
+
+
+class Quota(Protocol):
+    """What one principal may still use. No method blocks, and all are quick.
+
+    Attributes:
+        limiter: Limits its calls that run at once; None: any number may.
+    """
+
+    limiter: ConcurrencyLimiter | None
+
+    def may_take(self, size: int) -> bool:
+        """Returns whether a call whose request has ``size`` bytes is within the quota."""
+
+    def take(self, size: int) -> None:
+        """Counts a call whose request has ``size`` bytes.
+
+        Raises:
+            ResourceExhaustedError: It is not within the quota, and was not counted; so for all that follow.
+        """
+
+    def take_bytes(self, size: int) -> None:
+        """Counts bytes of what is no call."""
+
+    def check_sessions(self, present: int) -> None:
+        """Refuses a further session to a principal that has so many."""
+
+    def check_tokens(self) -> None:
+        """Refuses a further run of an agent, or a further step of one, once all tokens are used."""
+
+    def use_tokens(self, tokens: int) -> None:
+        """Counts tokens that a model has taken."""
+
+
+class Quotas(Protocol):
+    """What principals may use. Without, all that the limits of the hub leave them."""
+
+    def of(self, principal: Principal) -> Quota | None:
+        """Returns what a principal may use; None: it has no quota."""
+
+    def refused(self) -> int:
+        """Returns how much was refused."""
+        ...
 
 
 class Audit(Protocol):

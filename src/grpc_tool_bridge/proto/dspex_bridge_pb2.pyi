@@ -1938,6 +1938,7 @@ class ResultChunk(google.protobuf.message.Message):
     TOTAL_STEPS_FIELD_NUMBER: builtins.int
     STEPS_FIELD_NUMBER: builtins.int
     STOP_REASON_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
     total_steps: builtins.int
     stop_reason: builtins.str
     """"finished", "max_iters", "time" or "tokens"."""
@@ -1947,6 +1948,10 @@ class ResultChunk(google.protobuf.message.Message):
 
     @property
     def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___IntermediateStep]: ...
+    @property
+    def metrics(self) -> global___ExecutionMetrics:
+        """`custom_metrics` has what the models of the whole run took: "prompt_tokens" and "completion_tokens"."""
+
     def __init__(
         self,
         *,
@@ -1954,9 +1959,10 @@ class ResultChunk(google.protobuf.message.Message):
         total_steps: builtins.int = ...,
         steps: collections.abc.Iterable[global___IntermediateStep] | None = ...,
         stop_reason: builtins.str = ...,
+        metrics: global___ExecutionMetrics | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["final_answer", b"final_answer"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["final_answer", b"final_answer", "steps", b"steps", "stop_reason", b"stop_reason", "total_steps", b"total_steps"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["final_answer", b"final_answer", "metrics", b"metrics"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["final_answer", b"final_answer", "metrics", b"metrics", "steps", b"steps", "stop_reason", b"stop_reason", "total_steps", b"total_steps"]) -> None: ...
 
 global___ResultChunk = ResultChunk
 

@@ -57,6 +57,7 @@ PLAIN = [
     "store vacuum hub.db",
     "token list --file tokens --json",
     "policy check policy.toml --json",
+    "quotas explain ann --group staff --json",
     "audit show audit.log --json",
     "secrets key --file keys --last",
     "secrets rotate hub.db --secrets-key-file keys --json",
