@@ -7,6 +7,7 @@ from grpc_tool_bridge.auth.hardening.deployment import Deployment, Finding, Rule
 from grpc_tool_bridge.auth.hardening.exposure import http, identities, insecure, mcp, tls
 from grpc_tool_bridge.auth.hardening.files import data_files, secret_files, trusted_files
 from grpc_tool_bridge.auth.hardening.limits import bounds
+from grpc_tool_bridge.auth.hardening.quotas import quotas
 from grpc_tool_bridge.auth.hardening.rights import policy
 from grpc_tool_bridge.auth.hardening.running import development, models, shown, user
 from grpc_tool_bridge.auth.hardening.sealing import cluster, sealing
@@ -29,6 +30,7 @@ RULES: Sequence[Rule] = (
     audit,
     sealing,
     cluster,
+    quotas,
     bounds,
     models,
     shown,

@@ -38,6 +38,7 @@ def trusted_files(hub: Deployment) -> Iterator[Finding]:
     named = {
         "config": hub.config,
         "policy": settings.policy,
+        "quotas": settings.quotas,
         "tls_cert": settings.tls_cert,
         "tls_client_ca": settings.tls_client_ca,
         "tls_crl": settings.tls_crl,

@@ -56,9 +56,9 @@ def bounds(hub: Deployment) -> Iterator[Finding]:
 
 
 def _missing(hub: Deployment, settings: Settings) -> Iterator[str]:
-    if hub.exposed and not settings.max_tool_calls and not settings.rate_limit_per_minute:
-        text = "one caller may keep every tool busy: neither max_tool_calls nor rate_limit_per_minute is set"
-        yield f"{text}; set one, or limits of the tools themselves"
+    if hub.exposed and settings.quotas is None and not settings.max_tool_calls and not settings.rate_limit_per_minute:
+        text = "one caller may keep every tool busy: there are no quotas, max_tool_calls or rate_limit_per_minute"
+        yield f"{text}; set one of them"
     if settings.store.startswith("sqlite:") and not settings.max_store_bytes:
         yield "max_store_bytes is 0: callers can fill the disk; set it"
     if (hub.agents or settings.agent_model is not None) and not settings.agent_max_total_tokens:

@@ -23,7 +23,8 @@ def test_a_bound_that_is_too_large_is_told_with_what_it_lets_happen(name: str) -
 
 def test_a_bound_that_is_missing_is_told() -> None:
     assert "rate_limit_per_minute" in texts(bounds, hub(address=EVERYWHERE))
-    assert found(bounds, hub({"rate_limit_per_minute": 60}, address=EVERYWHERE)) == [("limits", "ok")]
+    for settings in ({"rate_limit_per_minute": 60}, {"max_tool_calls": 9}, {"quotas": "quotas.toml"}):
+        assert found(bounds, hub(settings, address=EVERYWHERE)) == [("limits", "ok")]
     assert "max_store_bytes" in texts(bounds, hub({"store": "sqlite:////srv/hub.db", "max_store_bytes": 0}))
     assert "agent_max_total_tokens" in texts(bounds, hub({"agent_model": "a/b"}))
     assert "agent_max_total_tokens" in texts(bounds, hub(agents=True))
