@@ -42,6 +42,7 @@ def folder(tmp_path: Path) -> Path:
 def test_each_step_ends_as_the_page_shows(folder: Path) -> None:
     scripts, shown = blocks(PAGE, "sh"), blocks(PAGE, "text")
     assert len(scripts) == len(shown)
+    done = run("true", folder)
     for script, text in zip(scripts, shown, strict=True):
         done = run(script, folder)
         for line in text.splitlines():

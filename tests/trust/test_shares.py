@@ -53,7 +53,8 @@ async def ask(server: BridgeServer, who: str, verb: str, path: str, body: Any = 
     """Makes a request of a principal over HTTP."""
     headers = {"authorization": f"Bearer {who}"}
     async with httpx.AsyncClient(base_url=f"http://{server.http_address}", headers=headers) as client:
-        return await soon(client.request(verb, path, json=body))
+        answer: httpx.Response = await soon(client.request(verb, path, json=body))
+        return answer
 
 
 SHARES = "/api/sessions/of-ann/shares"

@@ -30,6 +30,7 @@ class Command:
     Args:
         function: The function; may return an exit code.
         takes_inputs: Whether ``--NAME VALUE`` stands for ``--input NAME=VALUE``, if there is no such option.
+        unless: A flag with which the options of groups are not used, and so not checked; empty: there is none.
         defaults: Replace defaults of options of a group for this command.
 
     Attributes:
@@ -38,10 +39,13 @@ class Command:
         takes_inputs: As given.
     """
 
-    def __init__(self, function: Callable[..., int | None], *, takes_inputs: bool = False, **defaults: Any) -> None:
+    def __init__(
+        self, function: Callable[..., int | None], *, takes_inputs: bool = False, unless: str = "", **defaults: Any
+    ) -> None:
         given = inspect.signature(function).parameters.values()
         self._groups = {item.name: item.annotation for item in given if _is_group(item.annotation)}
         self._function = function
+        self._unless = unless
         self.takes_inputs = takes_inputs
         # What one line break separates is one paragraph, as wide as the terminal.
         self.help = _LINE_BREAK.sub(" ", inspect.getdoc(function) or "")
@@ -65,7 +69,8 @@ class Command:
         rest = dict(values)
         for key, group in self._groups.items():
             options = group(**{item.name: rest.pop(item.name) for item in fields(group)})
-            options.check()
+            if not values.get(self._unless):
+                options.check()
             rest[key] = options
         try:
             return self._function(**rest) or 0
@@ -79,6 +84,7 @@ def client_command(
     *,
     check: Callable[..., None] | None = None,
     takes_inputs: bool = False,
+    unless: str = "",
 ) -> Command:
     """Makes a command of an async function whose first parameter is ``HubOptions``.
 
@@ -87,6 +93,7 @@ def client_command(
         check: Called with its other arguments by name, before anything is imported that connects to a hub; raises
             ArgumentError.
         takes_inputs: As for ``Command``.
+        unless: Likewise.
     """
 
     @functools.wraps(function)
@@ -110,7 +117,7 @@ def client_command(
         except BrokenPipeError:
             raise PipeClosedError from None
 
-    return Command(run, takes_inputs=takes_inputs)
+    return Command(run, takes_inputs=takes_inputs, unless=unless)
 
 
 def _fields(group: type[Any]) -> list[Field[Any]]:

@@ -211,7 +211,7 @@ def _bench() -> Command:
 def _doctor() -> Command:
     from grpc_tool_bridge.cli import doctor
 
-    return client_command(doctor.doctor, check=doctor.check)
+    return client_command(doctor.doctor, check=doctor.check, unless="security")
 
 
 def _token() -> Mapping[str, Command]:

@@ -1,5 +1,6 @@
 """The checks of ``doctor --security``: what the settings of a hub leave open."""
 
+import os
 from collections.abc import Iterator, Sequence
 
 from grpc_tool_bridge.auth.hardening.checklist import examine
@@ -13,6 +14,7 @@ from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.config.defaults import MEMORY_STORE
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.stores.urls import is_nats, sqlite_path
+from grpc_tool_bridge.telemetry.switch import VARIABLES, is_wanted
 
 
 def examine_security(words: Sequence[str]) -> Iterator[Check]:
@@ -50,7 +52,14 @@ def _deployment(options: ServeOptions, settings: Settings) -> Deployment:
         development=tuple(flag for flag, given in development if given),
         agents=options.agents,
         logs_debug=options.log_level is LogLevel.DEBUG,
+        collectors=_collectors(settings),
     )
+
+
+def _collectors(settings: Settings) -> tuple[str, ...]:
+    if not is_wanted(settings.otel):
+        return ()
+    return tuple(url for name in VARIABLES if name.endswith("_ENDPOINT") and (url := os.environ.get(name)))
 
 
 def _nats(url: str) -> NatsFacts:

@@ -83,3 +83,20 @@ def test_the_command_prints_lines_or_json_and_fails_if_a_check_does(
 def test_words_without_the_flag_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "hub.toml"]) == 2
     assert "--security only" in capsys.readouterr().err
+
+
+def test_what_the_environment_says_to_clients_does_not_matter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOL_BRIDGE_ADDRESS", "127.0.0.1:0")
+    monkeypatch.setenv("TOOL_BRIDGE_TLS_CA", "/nowhere/ca.pem")
+
+    assert main(["doctor", "--security"]) == 0
+    assert capsys.readouterr().out.startswith("ok   tls")
+
+
+def test_a_collector_of_the_environment_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel.example:4317")
+
+    assert found()["traces"] == "warn"
+    assert "traces" not in found("--no-otel")

@@ -9,7 +9,7 @@ from grpc_tool_bridge.auth.hardening.files import data_files, secret_files, trus
 from grpc_tool_bridge.auth.hardening.limits import bounds
 from grpc_tool_bridge.auth.hardening.quotas import quotas
 from grpc_tool_bridge.auth.hardening.rights import policy
-from grpc_tool_bridge.auth.hardening.running import development, models, shown, user
+from grpc_tool_bridge.auth.hardening.running import development, models, shown, traces, user
 from grpc_tool_bridge.auth.hardening.sealing import cluster, sealing
 from grpc_tool_bridge.auth.hardening.tokens import named_tokens, shared_token
 from grpc_tool_bridge.auth.hardening.trail import audit
@@ -33,6 +33,7 @@ RULES: Sequence[Rule] = (
     quotas,
     bounds,
     models,
+    traces,
     shown,
     development,
     user,

@@ -71,6 +71,7 @@ class Deployment:
         development: Options that are for development and tests, as they are written.
         agents: Whether it runs agents.
         logs_debug: Whether it logs at the level debug.
+        collectors: URLs that traces and metrics are exported to, as far as the environment names them.
         uid: The user that it runs as; None: not known.
         now: The time, in seconds since the epoch.
     """
@@ -85,6 +86,7 @@ class Deployment:
     development: tuple[str, ...] = ()
     agents: bool = False
     logs_debug: bool = False
+    collectors: tuple[str, ...] = ()
     uid: int | None = field(default_factory=_own_uid)
     now: float = field(default_factory=time.time)
 

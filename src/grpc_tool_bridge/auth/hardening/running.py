@@ -45,6 +45,15 @@ def shown(hub: Deployment) -> Iterator[Finding]:
         yield Finding("recording", "warn", f"{text}; leave --record out in production")
 
 
+def traces(hub: Deployment) -> Iterator[Finding]:
+    """Checks where traces and metrics are exported to."""
+    if any(url.startswith("http://") and not _is_here(url) for url in hub.collectors):
+        text = "traces, with the names of tools, sessions and callers, go to another machine in plain"
+        yield Finding("traces", "warn", f"{text} (OTEL_EXPORTER_OTLP_ENDPOINT); use https://")
+    elif hub.collectors:
+        yield Finding("traces", "ok", "they are exported encrypted, or stay on this machine")
+
+
 def models(hub: Deployment) -> Iterator[Finding]:
     """Checks where agents send their prompts, and the API keys of the runtime."""
     settings = hub.settings

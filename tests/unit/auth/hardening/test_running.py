@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from grpc_tool_bridge.auth.hardening.running import development, models, shown, user
+from grpc_tool_bridge.auth.hardening.running import development, models, shown, traces, user
 from unit.auth.hardening.deployments import EVERYWHERE, found, hub, texts
 
 
@@ -34,3 +34,9 @@ def test_a_model_elsewhere_is_reached_with_tls() -> None:
     plain = hub({"agent_allowed_api_bases": "http://user:pass@models.example/v1"}, agents=True)
     assert found(models, plain) == [("models", "warn")]
     assert "pass" not in texts(models, plain)
+
+
+def test_traces_that_leave_the_machine_in_plain_are_told() -> None:
+    assert found(traces, hub()) == []
+    assert found(traces, hub(collectors=("https://otel.example", "http://localhost:4317"))) == [("traces", "ok")]
+    assert found(traces, hub(collectors=("http://otel.example:4317",))) == [("traces", "warn")]
