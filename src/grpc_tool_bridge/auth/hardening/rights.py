@@ -18,9 +18,9 @@ def policy(hub: Deployment) -> Iterator[Finding]:
     """Checks whether there is a policy, and whether it says anything."""
     path = hub.settings.policy
     if path is None:
-        everybody = "every caller may call every tool, offer tools as a worker, and run agents"
-        more = "" if hub.tells_apart else ", use all sessions, and administer the hub"
-        yield Finding("policy", "warn", f"none: {everybody}{more}; write one, and set policy")
+        everybody = "every caller may call every tool, offer tools as a worker, "
+        everybody += "and run agents" if hub.tells_apart else "run agents, use all sessions and administer the hub"
+        yield Finding("policy", "warn", f"none: {everybody}; write one, and set policy")
         return
     if not hub.methods:
         yield refused("policy", "there is a policy, and nothing tells who a caller is; set tokens_file")
