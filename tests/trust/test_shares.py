@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -171,3 +172,15 @@ async def test_the_command_line_refuses_what_the_hub_does_and_tells_nobody_of_ot
         assert (code, "--with NAME or --group NAME" in error) == (2, True)
     code, _, error = await cli(server, "ann", "share", "of-ann", "--with", "bob", "--right", "reed")
     assert (code, "--right reed" in error) == (2, True)
+
+
+async def test_the_commands_of_the_page_about_policies_do_what_it_says(server: BridgeServer) -> None:
+    assert (await ask(server, "ann", "POST", "/api/sessions", {"session_id": "s1"})).status_code == 201
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "policy.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^grpc-tool-bridge sessions (.+)$", page, re.MULTILINE)
+
+    outputs = [await cli(server, "ann", *line.split()) for line in lines]
+    assert [code for code, _, _ in outputs] == [0, 0, 0, 0]
+    assert ("other-bot" in outputs[2][1], "analysts" in outputs[2][1]) == (True, True)
+    left = (await ask(server, "ann", "GET", "/api/sessions/s1/shares")).json()["shares"]
+    assert left == [{"principal": "", "group": "analysts", "rights": ["calls", "read"]}]
