@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from grpc_tool_bridge import BridgeServer
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge
+from grpc_tool_bridge.auth.audit.keys import make_key
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.errors import UnimplementedError
 from support.patience import PATIENCE
 from support.programs import environment
 from support.waiting import soon
@@ -127,8 +129,17 @@ async def test_what_was_not_shared_cannot_be_taken_back(server: BridgeServer) ->
     assert (await ask(server, "ann", "DELETE", SHARES)).status_code == 422
 
 
-async def test_a_hub_that_tells_nobody_apart_shares_nothing() -> None:
-    async with BridgeServer(http_address="127.0.0.1:0", settings=Settings()) as server:
+@pytest.mark.parametrize("audited", [False, True])
+async def test_a_hub_that_tells_nobody_apart_shares_nothing(tmp_path: Path, *, audited: bool) -> None:
+    make_key(tmp_path / "key")
+    trail: dict[str, Any] = {"audit": f"file:{tmp_path}/audit.log", "audit_key_file": tmp_path / "key"}
+    settings = Settings(**(trail if audited else {}))
+    async with BridgeServer(http_address="127.0.0.1:0", settings=settings) as server:
+        bridge = GRPCToolBridge(server.address, transport="rpc")
+        async with bridge:
+            await bridge.initialize("of-bob")
+            with pytest.raises(UnimplementedError):
+                await soon(bridge.share_session("bob"))
         await ask(server, "any", "POST", "/api/sessions", {"session_id": "of-ann"})
         assert (await ask(server, "any", "POST", SHARES, {"principal": "bob"})).status_code == 501
         assert (await ask(server, "any", "GET", SHARES)).json() == {"owner": "", "shares": []}

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from grpc_tool_bridge.errors import UnimplementedError
 from grpc_tool_bridge.rpc.asks import Asker
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -110,8 +111,14 @@ class WithContext:
         self._takes: dict[str, bool] = {}
 
     def call(self, attribute: str, request: Any, context: RequestContext) -> Any:
-        """Calls a method of this name, and returns what it returns."""
-        function = getattr(self._target, attribute)
+        """Calls a method of this name, and returns what it returns.
+
+        Raises:
+            UnimplementedError: There is none, such as for sessions that nobody owns.
+        """
+        function = getattr(self._target, attribute, None)
+        if function is None:
+            raise UnimplementedError(f"this hub does not support {attribute}: its settings tell no callers apart")
         takes = self._takes.get(attribute)
         if takes is None:
             takes = self._takes[attribute] = takes_context(function)
