@@ -136,6 +136,25 @@ class GuardedAdmin:
             raise gone
         raise AccessError(f"the call {shown(call_id)} is another principal's; ask for the right to cancel it")
 
+    # ------------------------------------------------------------------------------------------------ approvals
+
+    async def list_approvals(
+        self, request: pb.ListApprovalsRequest, context: RequestContext = LOCAL
+    ) -> pb.ListApprovalsResponse:
+        """Lists the calls that wait for approval; for who administers approvals."""
+        self._check_part(context, "approvals")
+        return await self._hub.list_approvals(request)
+
+    async def decide_approval(
+        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL
+    ) -> pb.StatusResponse:
+        """Grants or denies a call; for who administers approvals."""
+        try:
+            self._check_part(context, "approvals")
+        except ToolBridgeError as error:
+            return failed_status(error)
+        return await self._hub.decide_approval(request, context)
+
     # --------------------------------------------------------------------------------------------------- events
 
     async def watch_events(

@@ -12,11 +12,14 @@ from grpc_tool_bridge.core.hubs import Hubs, Listing
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.pages import page_in_order, page_of
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridgeError, ValidationError, error_info
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 _log = logging.getLogger(__name__)
 
@@ -47,15 +50,25 @@ class Admin:
         agents: The agents and their runs.
         ids: The ids of calls.
         hubs: This hub and the others.
+        wrappers: Has who approves calls.
     """
 
-    def __init__(self, registry: ToolRegistry, workers: WorkerPool, agents: Agents, ids: CallIds, hubs: Hubs) -> None:
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        workers: WorkerPool,
+        agents: Agents,
+        ids: CallIds,
+        hubs: Hubs,
+        wrappers: BackendWrappers,
+    ) -> None:
         self._registry = registry
         self._store = registry.store
         self._workers = workers
         self._agents = agents
         self._ids = ids
         self._hubs = hubs
+        self._wrappers = wrappers
         # A peer can trigger these log lines as often as it likes.
         self._throttled = ThrottledLog(_log)
 
@@ -193,6 +206,24 @@ class Admin:
         said = f": {shown(request.reason)}" if request.reason else ""
         self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
+
+    async def list_approvals(self, request: pb.ListApprovalsRequest) -> pb.ListApprovalsResponse:
+        """Lists the calls of this hub that wait for approval, the oldest first; none if nobody approves calls."""
+        approver = self._wrappers.approver
+        if approver is None:
+            return pb.ListApprovalsResponse()
+        response: pb.ListApprovalsResponse = await approver.list_approvals(request)
+        return response
+
+    async def decide_approval(
+        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL
+    ) -> pb.StatusResponse:
+        """Grants or denies a call of this hub that waits for approval."""
+        approver = self._wrappers.approver
+        if approver is None:
+            return failed_status(NotFoundError("no call waits for approval: this hub has nobody who approves calls"))
+        response: pb.StatusResponse = await approver.decide_approval(request, context)
+        return response
 
     async def _cancel_elsewhere(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
         """Cancels a call that this hub does not have, if another has it; raises NotFoundError."""

@@ -189,3 +189,40 @@ class Audit(Protocol):
         Raises:
             StoreError: It is allowed, and must not be, since it cannot be written.
         """
+
+
+class Approver(Protocol):
+    """Has the calls of tools that need approval approved. Without one, a hub refuses them."""
+
+    def check(self, call: Any, size: int) -> None:
+        """Refuses a call that has no room to wait.
+
+        Args:
+            call: The call.
+            size: Bytes of its request.
+
+        Raises:
+            ResourceExhaustedError: Its arguments are too large, or too many calls wait.
+        """
+
+    async def approve(self, call: Any, request: Any, digest: str, size: int) -> None:
+        """Waits until a call is approved; what ends the call cancels this.
+
+        Args:
+            call: The call; its arguments were checked.
+            request: The message with its ``args`` and ``kwargs``.
+            digest: What a decision must name: it stands for the tool, its version and the arguments.
+            size: Bytes of its request.
+
+        Raises:
+            AccessError: It was denied.
+            ResourceExhaustedError: As for ``check``.
+        """
+
+    async def list_approvals(self, request: Any) -> Any:
+        """Answers a ListApprovalsRequest: the calls that wait, the oldest first."""
+        ...
+
+    async def decide_approval(self, request: Any, context: RequestContext) -> Any:
+        """Answers a DecideApprovalRequest with a StatusResponse."""
+        ...

@@ -29,6 +29,8 @@ UNARY = [
     "ListWorkers",
     "ListCalls",
     "CancelCall",
+    "ListApprovals",
+    "DecideApproval",
     "ListRuns",
 ]
 SERVER_STREAMING = ["WatchSessionTools", "StreamTool", "WatchSessionVariables", "ExecuteAgent", "WatchEvents"]
