@@ -88,7 +88,7 @@ class ApprovalBackend:
 
 
 def call_digest(call: HubCall, request: Any) -> str:
-    """Returns what a decision is bound to: SHA-256 over the tool, its version, and the arguments in a canonical form."""
+    """Returns what a decision is bound to: SHA-256 over the tool, its version and its arguments."""
     digest = hashlib.sha256()
     for part in (call.tool.name.encode(), call.tool.version.encode(), fingerprint(request)):
         digest.update(len(part).to_bytes(8, "big"))

@@ -319,8 +319,8 @@ def tool(
             called. Models are given it only by name.
         tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits, ``_``, ``-``, ``.``
             or ``:``.
-        approval: "required": each call waits until somebody with the right approves its arguments. Idempotent ones, too:
-            their results are not kept for later calls.
+        approval: "required": each call waits until somebody with the right approves its arguments.
+            Its results are not kept for later calls, be it idempotent or not.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
