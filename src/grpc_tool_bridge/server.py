@@ -120,21 +120,21 @@ class BridgeServer(Surrounded):
         check_address(address, listening=True)
         self._identities = _make_identities(authenticator, self.settings)
         self._methods = ("an authenticator of its own",) if authenticator is not None else methods_of(self.settings)
-        who = self._identities if authenticator is None else authenticator
         injects = None if chaos is None else read_chaos(chaos)
         self._cluster = _make_cluster(store, self.settings)
         durable = _make_store(store, self.settings) if self._cluster is None else self._cluster.store
         offered = list_of("tools", tools, A_LIST_OF_TOOLS)
         audit = _make_audit(self.settings)
+        who = _audited_authenticator(self._identities if authenticator is None else authenticator, audit)
         self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware, audit=audit)
         self.hub.wrappers.approver = Approvals(self.settings)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
         self._recorder = recorder
-        # Only a hub that is guarded has a front of its own.
+        # Only a hub that is guarded or audited has a front of its own.
         self._guarding = guarding_of(self.hub, self.settings, authenticator)
-        front: Any = self.hub if self._guarding is None else self._guarding.front
+        front = _audited_hub(self.hub if self._guarding is None else self._guarding.front, audit)
         served: Any = front if self._cluster is None else self._cluster.attach(self.hub, front)
         self._served: Any = served if recorder is None else recorder.attach(served)
         self._mcp_grpc = _make_mcp_grpc(self._served, mcp_grpc, mcp_agents)
@@ -551,6 +551,20 @@ def _make_audit(settings: Settings) -> Audit | None:
         return None
     trail: Audit = import_module("grpc_tool_bridge.auth.audit.trail").make_trail(settings)
     return trail
+
+
+def _audited_authenticator(authenticator: Authenticator | None, audit: Audit | None) -> Authenticator | None:
+    if authenticator is None or audit is None:
+        return authenticator
+    room = import_module("grpc_tool_bridge.auth.audit.audited_authenticator")
+    audited: Authenticator = room.AuditedAuthenticator(authenticator, audit)
+    return audited
+
+
+def _audited_hub(hub: Any, audit: Audit | None) -> Any:
+    if audit is None:
+        return hub
+    return import_module("grpc_tool_bridge.auth.audit.audited_hub").AuditedHub(hub, audit)
 
 
 def _make_store(store: DurableStore | str | None, settings: Settings) -> DurableStore | None:

@@ -351,5 +351,5 @@ def test_commands_make_a_key_and_check_and_show_a_trail(tmp_path: Path) -> None:
     trail.write_text(trail.read_text().replace('"tool":"add"', '"tool":"sub"'))
     code, told = run("verify", str(trail), "--key-file", key)
     assert code == 1
-    assert "audit.log:2:" in told
+    assert "audit.log:3:" in told
     assert "was changed" in told

@@ -141,7 +141,7 @@ func (x HealthCheckResponse_Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HealthCheckResponse_Status.Descriptor instead.
 func (HealthCheckResponse_Status) EnumDescriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{57, 0}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{61, 0}
 }
 
 type InitializeSessionRequest struct {
@@ -503,7 +503,9 @@ type SessionInfo struct {
 	ActiveOperations int32             `protobuf:"varint,6,opt,name=active_operations,json=activeOperations,proto3" json:"active_operations,omitempty"`
 	Metadata         map[string]string `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Name of the hub that owns it; empty without a cluster.
-	Hub           string `protobuf:"bytes,8,opt,name=hub,proto3" json:"hub,omitempty"`
+	Hub string `protobuf:"bytes,8,opt,name=hub,proto3" json:"hub,omitempty"`
+	// Who may use it; not set if the hub does not tell its callers apart.
+	Access        *SessionAccess `protobuf:"bytes,9,opt,name=access,proto3" json:"access,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -594,6 +596,243 @@ func (x *SessionInfo) GetHub() string {
 	return ""
 }
 
+func (x *SessionInfo) GetAccess() *SessionAccess {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+// To whom a session belongs, and with whom it is shared.
+type SessionAccess struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the principal that began it.
+	Owner         string          `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Shares        []*SessionShare `protobuf:"bytes,2,rep,name=shares,proto3" json:"shares,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionAccess) Reset() {
+	*x = SessionAccess{}
+	mi := &file_dspex_bridge_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionAccess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionAccess) ProtoMessage() {}
+
+func (x *SessionAccess) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionAccess.ProtoReflect.Descriptor instead.
+func (*SessionAccess) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SessionAccess) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SessionAccess) GetShares() []*SessionShare {
+	if x != nil {
+		return x.Shares
+	}
+	return nil
+}
+
+// Lets a principal, or everybody in a group, use a session. One of the two is set.
+type SessionShare struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Principal string                 `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	Group     string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// Some of "call", "stream", "read", "write", "run", "register", "calls" and "cancel".
+	Rights        []string `protobuf:"bytes,3,rep,name=rights,proto3" json:"rights,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionShare) Reset() {
+	*x = SessionShare{}
+	mi := &file_dspex_bridge_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionShare) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionShare) ProtoMessage() {}
+
+func (x *SessionShare) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionShare.ProtoReflect.Descriptor instead.
+func (*SessionShare) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SessionShare) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *SessionShare) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *SessionShare) GetRights() []string {
+	if x != nil {
+		return x.Rights
+	}
+	return nil
+}
+
+type ShareSessionRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// With whom, in place of an earlier share with the same. Without rights: "call", "stream", "read", "write" and "run".
+	Share         *SessionShare `protobuf:"bytes,2,opt,name=share,proto3" json:"share,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareSessionRequest) Reset() {
+	*x = ShareSessionRequest{}
+	mi := &file_dspex_bridge_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareSessionRequest) ProtoMessage() {}
+
+func (x *ShareSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareSessionRequest.ProtoReflect.Descriptor instead.
+func (*ShareSessionRequest) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ShareSessionRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *ShareSessionRequest) GetShare() *SessionShare {
+	if x != nil {
+		return x.Share
+	}
+	return nil
+}
+
+type UnshareSessionRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	SessionId string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// One of the two is set.
+	Principal     string `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	Group         string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnshareSessionRequest) Reset() {
+	*x = UnshareSessionRequest{}
+	mi := &file_dspex_bridge_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnshareSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnshareSessionRequest) ProtoMessage() {}
+
+func (x *UnshareSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnshareSessionRequest.ProtoReflect.Descriptor instead.
+func (*UnshareSessionRequest) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UnshareSessionRequest) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *UnshareSessionRequest) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *UnshareSessionRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
 type HeartbeatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
@@ -604,7 +843,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[6]
+	mi := &file_dspex_bridge_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +855,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[6]
+	mi := &file_dspex_bridge_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +868,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{6}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeartbeatRequest) GetSessionId() string {
@@ -656,7 +895,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[7]
+	mi := &file_dspex_bridge_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +907,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[7]
+	mi := &file_dspex_bridge_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +920,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{7}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HeartbeatResponse) GetServerTime() *timestamppb.Timestamp {
@@ -726,7 +965,7 @@ type ToolSpec struct {
 
 func (x *ToolSpec) Reset() {
 	*x = ToolSpec{}
-	mi := &file_dspex_bridge_proto_msgTypes[8]
+	mi := &file_dspex_bridge_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +977,7 @@ func (x *ToolSpec) String() string {
 func (*ToolSpec) ProtoMessage() {}
 
 func (x *ToolSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[8]
+	mi := &file_dspex_bridge_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +990,7 @@ func (x *ToolSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolSpec.ProtoReflect.Descriptor instead.
 func (*ToolSpec) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{8}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ToolSpec) GetToolId() string {
@@ -872,7 +1111,7 @@ type ArgumentSpec struct {
 
 func (x *ArgumentSpec) Reset() {
 	*x = ArgumentSpec{}
-	mi := &file_dspex_bridge_proto_msgTypes[9]
+	mi := &file_dspex_bridge_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +1123,7 @@ func (x *ArgumentSpec) String() string {
 func (*ArgumentSpec) ProtoMessage() {}
 
 func (x *ArgumentSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[9]
+	mi := &file_dspex_bridge_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +1136,7 @@ func (x *ArgumentSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArgumentSpec.ProtoReflect.Descriptor instead.
 func (*ArgumentSpec) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{9}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ArgumentSpec) GetName() string {
@@ -972,7 +1211,7 @@ type ValidationRules struct {
 
 func (x *ValidationRules) Reset() {
 	*x = ValidationRules{}
-	mi := &file_dspex_bridge_proto_msgTypes[10]
+	mi := &file_dspex_bridge_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1223,7 @@ func (x *ValidationRules) String() string {
 func (*ValidationRules) ProtoMessage() {}
 
 func (x *ValidationRules) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[10]
+	mi := &file_dspex_bridge_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1236,7 @@ func (x *ValidationRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidationRules.ProtoReflect.Descriptor instead.
 func (*ValidationRules) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{10}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ValidationRules) GetPattern() string {
@@ -1058,7 +1297,7 @@ type ResourceLimits struct {
 
 func (x *ResourceLimits) Reset() {
 	*x = ResourceLimits{}
-	mi := &file_dspex_bridge_proto_msgTypes[11]
+	mi := &file_dspex_bridge_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1309,7 @@ func (x *ResourceLimits) String() string {
 func (*ResourceLimits) ProtoMessage() {}
 
 func (x *ResourceLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[11]
+	mi := &file_dspex_bridge_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1322,7 @@ func (x *ResourceLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceLimits.ProtoReflect.Descriptor instead.
 func (*ResourceLimits) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{11}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ResourceLimits) GetTimeoutMs() int32 {
@@ -1127,7 +1366,7 @@ type GetSessionToolsRequest struct {
 
 func (x *GetSessionToolsRequest) Reset() {
 	*x = GetSessionToolsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[12]
+	mi := &file_dspex_bridge_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1378,7 @@ func (x *GetSessionToolsRequest) String() string {
 func (*GetSessionToolsRequest) ProtoMessage() {}
 
 func (x *GetSessionToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[12]
+	mi := &file_dspex_bridge_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1391,7 @@ func (x *GetSessionToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionToolsRequest.ProtoReflect.Descriptor instead.
 func (*GetSessionToolsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{12}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetSessionToolsRequest) GetSessionId() string {
@@ -1192,7 +1431,7 @@ type GetSessionToolsResponse struct {
 
 func (x *GetSessionToolsResponse) Reset() {
 	*x = GetSessionToolsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[13]
+	mi := &file_dspex_bridge_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1443,7 @@ func (x *GetSessionToolsResponse) String() string {
 func (*GetSessionToolsResponse) ProtoMessage() {}
 
 func (x *GetSessionToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[13]
+	mi := &file_dspex_bridge_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1456,7 @@ func (x *GetSessionToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSessionToolsResponse.ProtoReflect.Descriptor instead.
 func (*GetSessionToolsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{13}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetSessionToolsResponse) GetTools() []*ToolSpec {
@@ -1262,7 +1501,7 @@ type RegisterToolsRequest struct {
 
 func (x *RegisterToolsRequest) Reset() {
 	*x = RegisterToolsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[14]
+	mi := &file_dspex_bridge_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1513,7 @@ func (x *RegisterToolsRequest) String() string {
 func (*RegisterToolsRequest) ProtoMessage() {}
 
 func (x *RegisterToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[14]
+	mi := &file_dspex_bridge_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1526,7 @@ func (x *RegisterToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterToolsRequest.ProtoReflect.Descriptor instead.
 func (*RegisterToolsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{14}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RegisterToolsRequest) GetSessionId() string {
@@ -1330,7 +1569,7 @@ type RegisterToolsResponse struct {
 
 func (x *RegisterToolsResponse) Reset() {
 	*x = RegisterToolsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[15]
+	mi := &file_dspex_bridge_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1581,7 @@ func (x *RegisterToolsResponse) String() string {
 func (*RegisterToolsResponse) ProtoMessage() {}
 
 func (x *RegisterToolsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[15]
+	mi := &file_dspex_bridge_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1594,7 @@ func (x *RegisterToolsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterToolsResponse.ProtoReflect.Descriptor instead.
 func (*RegisterToolsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{15}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RegisterToolsResponse) GetSuccess() bool {
@@ -1393,7 +1632,7 @@ type UnregisterToolsRequest struct {
 
 func (x *UnregisterToolsRequest) Reset() {
 	*x = UnregisterToolsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[16]
+	mi := &file_dspex_bridge_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1644,7 @@ func (x *UnregisterToolsRequest) String() string {
 func (*UnregisterToolsRequest) ProtoMessage() {}
 
 func (x *UnregisterToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[16]
+	mi := &file_dspex_bridge_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1657,7 @@ func (x *UnregisterToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnregisterToolsRequest.ProtoReflect.Descriptor instead.
 func (*UnregisterToolsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{16}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UnregisterToolsRequest) GetSessionId() string {
@@ -1453,7 +1692,7 @@ type WatchSessionToolsRequest struct {
 
 func (x *WatchSessionToolsRequest) Reset() {
 	*x = WatchSessionToolsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[17]
+	mi := &file_dspex_bridge_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +1704,7 @@ func (x *WatchSessionToolsRequest) String() string {
 func (*WatchSessionToolsRequest) ProtoMessage() {}
 
 func (x *WatchSessionToolsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[17]
+	mi := &file_dspex_bridge_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +1717,7 @@ func (x *WatchSessionToolsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSessionToolsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSessionToolsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{17}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchSessionToolsRequest) GetSessionId() string {
@@ -1511,7 +1750,7 @@ type ToolUpdate struct {
 
 func (x *ToolUpdate) Reset() {
 	*x = ToolUpdate{}
-	mi := &file_dspex_bridge_proto_msgTypes[18]
+	mi := &file_dspex_bridge_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1762,7 @@ func (x *ToolUpdate) String() string {
 func (*ToolUpdate) ProtoMessage() {}
 
 func (x *ToolUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[18]
+	mi := &file_dspex_bridge_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1775,7 @@ func (x *ToolUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolUpdate.ProtoReflect.Descriptor instead.
 func (*ToolUpdate) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{18}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ToolUpdate) GetTool() *ToolSpec {
@@ -1591,7 +1830,7 @@ type ToolCallRequest struct {
 
 func (x *ToolCallRequest) Reset() {
 	*x = ToolCallRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[19]
+	mi := &file_dspex_bridge_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1842,7 @@ func (x *ToolCallRequest) String() string {
 func (*ToolCallRequest) ProtoMessage() {}
 
 func (x *ToolCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[19]
+	mi := &file_dspex_bridge_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1855,7 @@ func (x *ToolCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallRequest.ProtoReflect.Descriptor instead.
 func (*ToolCallRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{19}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ToolCallRequest) GetSessionId() string {
@@ -1688,7 +1927,7 @@ type ToolCallResponse struct {
 
 func (x *ToolCallResponse) Reset() {
 	*x = ToolCallResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[20]
+	mi := &file_dspex_bridge_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1939,7 @@ func (x *ToolCallResponse) String() string {
 func (*ToolCallResponse) ProtoMessage() {}
 
 func (x *ToolCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[20]
+	mi := &file_dspex_bridge_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1952,7 @@ func (x *ToolCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallResponse.ProtoReflect.Descriptor instead.
 func (*ToolCallResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{20}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ToolCallResponse) GetSuccess() bool {
@@ -1769,7 +2008,7 @@ type ToolStreamRequest struct {
 
 func (x *ToolStreamRequest) Reset() {
 	*x = ToolStreamRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[21]
+	mi := &file_dspex_bridge_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +2020,7 @@ func (x *ToolStreamRequest) String() string {
 func (*ToolStreamRequest) ProtoMessage() {}
 
 func (x *ToolStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[21]
+	mi := &file_dspex_bridge_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +2033,7 @@ func (x *ToolStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolStreamRequest.ProtoReflect.Descriptor instead.
 func (*ToolStreamRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{21}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ToolStreamRequest) GetSessionId() string {
@@ -1869,7 +2108,7 @@ type StreamConfig struct {
 
 func (x *StreamConfig) Reset() {
 	*x = StreamConfig{}
-	mi := &file_dspex_bridge_proto_msgTypes[22]
+	mi := &file_dspex_bridge_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2120,7 @@ func (x *StreamConfig) String() string {
 func (*StreamConfig) ProtoMessage() {}
 
 func (x *StreamConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[22]
+	mi := &file_dspex_bridge_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2133,7 @@ func (x *StreamConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamConfig.ProtoReflect.Descriptor instead.
 func (*StreamConfig) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{22}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StreamConfig) GetChunkSize() int32 {
@@ -1943,7 +2182,7 @@ type ToolStreamChunk struct {
 
 func (x *ToolStreamChunk) Reset() {
 	*x = ToolStreamChunk{}
-	mi := &file_dspex_bridge_proto_msgTypes[23]
+	mi := &file_dspex_bridge_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2194,7 @@ func (x *ToolStreamChunk) String() string {
 func (*ToolStreamChunk) ProtoMessage() {}
 
 func (x *ToolStreamChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[23]
+	mi := &file_dspex_bridge_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2207,7 @@ func (x *ToolStreamChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolStreamChunk.ProtoReflect.Descriptor instead.
 func (*ToolStreamChunk) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{23}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ToolStreamChunk) GetStreamId() string {
@@ -2070,7 +2309,7 @@ type StreamMetadata struct {
 
 func (x *StreamMetadata) Reset() {
 	*x = StreamMetadata{}
-	mi := &file_dspex_bridge_proto_msgTypes[24]
+	mi := &file_dspex_bridge_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2321,7 @@ func (x *StreamMetadata) String() string {
 func (*StreamMetadata) ProtoMessage() {}
 
 func (x *StreamMetadata) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[24]
+	mi := &file_dspex_bridge_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2334,7 @@ func (x *StreamMetadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamMetadata.ProtoReflect.Descriptor instead.
 func (*StreamMetadata) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{24}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StreamMetadata) GetKey() string {
@@ -2123,7 +2362,7 @@ type CompleteSignal struct {
 
 func (x *CompleteSignal) Reset() {
 	*x = CompleteSignal{}
-	mi := &file_dspex_bridge_proto_msgTypes[25]
+	mi := &file_dspex_bridge_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2374,7 @@ func (x *CompleteSignal) String() string {
 func (*CompleteSignal) ProtoMessage() {}
 
 func (x *CompleteSignal) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[25]
+	mi := &file_dspex_bridge_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2387,7 @@ func (x *CompleteSignal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteSignal.ProtoReflect.Descriptor instead.
 func (*CompleteSignal) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{25}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CompleteSignal) GetTotalChunks() int32 {
@@ -2178,7 +2417,7 @@ type BatchToolCallRequest struct {
 
 func (x *BatchToolCallRequest) Reset() {
 	*x = BatchToolCallRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[26]
+	mi := &file_dspex_bridge_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2429,7 @@ func (x *BatchToolCallRequest) String() string {
 func (*BatchToolCallRequest) ProtoMessage() {}
 
 func (x *BatchToolCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[26]
+	mi := &file_dspex_bridge_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2442,7 @@ func (x *BatchToolCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchToolCallRequest.ProtoReflect.Descriptor instead.
 func (*BatchToolCallRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{26}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BatchToolCallRequest) GetSessionId() string {
@@ -2247,7 +2486,7 @@ type ToolCallItem struct {
 
 func (x *ToolCallItem) Reset() {
 	*x = ToolCallItem{}
-	mi := &file_dspex_bridge_proto_msgTypes[27]
+	mi := &file_dspex_bridge_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2498,7 @@ func (x *ToolCallItem) String() string {
 func (*ToolCallItem) ProtoMessage() {}
 
 func (x *ToolCallItem) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[27]
+	mi := &file_dspex_bridge_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2511,7 @@ func (x *ToolCallItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallItem.ProtoReflect.Descriptor instead.
 func (*ToolCallItem) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{27}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ToolCallItem) GetIndex() int32 {
@@ -2317,7 +2556,7 @@ type BatchConfig struct {
 
 func (x *BatchConfig) Reset() {
 	*x = BatchConfig{}
-	mi := &file_dspex_bridge_proto_msgTypes[28]
+	mi := &file_dspex_bridge_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2568,7 @@ func (x *BatchConfig) String() string {
 func (*BatchConfig) ProtoMessage() {}
 
 func (x *BatchConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[28]
+	mi := &file_dspex_bridge_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2581,7 @@ func (x *BatchConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchConfig.ProtoReflect.Descriptor instead.
 func (*BatchConfig) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{28}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *BatchConfig) GetParallel() bool {
@@ -2380,7 +2619,7 @@ type BatchToolCallResponse struct {
 
 func (x *BatchToolCallResponse) Reset() {
 	*x = BatchToolCallResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[29]
+	mi := &file_dspex_bridge_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2631,7 @@ func (x *BatchToolCallResponse) String() string {
 func (*BatchToolCallResponse) ProtoMessage() {}
 
 func (x *BatchToolCallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[29]
+	mi := &file_dspex_bridge_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2644,7 @@ func (x *BatchToolCallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchToolCallResponse.ProtoReflect.Descriptor instead.
 func (*BatchToolCallResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{29}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BatchToolCallResponse) GetBatchId() string {
@@ -2449,7 +2688,7 @@ type ToolCallResult struct {
 
 func (x *ToolCallResult) Reset() {
 	*x = ToolCallResult{}
-	mi := &file_dspex_bridge_proto_msgTypes[30]
+	mi := &file_dspex_bridge_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2700,7 @@ func (x *ToolCallResult) String() string {
 func (*ToolCallResult) ProtoMessage() {}
 
 func (x *ToolCallResult) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[30]
+	mi := &file_dspex_bridge_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2713,7 @@ func (x *ToolCallResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolCallResult.ProtoReflect.Descriptor instead.
 func (*ToolCallResult) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{30}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ToolCallResult) GetIndex() int32 {
@@ -2523,7 +2762,7 @@ type GetVariableRequest struct {
 
 func (x *GetVariableRequest) Reset() {
 	*x = GetVariableRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[31]
+	mi := &file_dspex_bridge_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2774,7 @@ func (x *GetVariableRequest) String() string {
 func (*GetVariableRequest) ProtoMessage() {}
 
 func (x *GetVariableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[31]
+	mi := &file_dspex_bridge_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2787,7 @@ func (x *GetVariableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVariableRequest.ProtoReflect.Descriptor instead.
 func (*GetVariableRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{31}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetVariableRequest) GetSessionId() string {
@@ -2584,7 +2823,7 @@ type VariableResponse struct {
 
 func (x *VariableResponse) Reset() {
 	*x = VariableResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[32]
+	mi := &file_dspex_bridge_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2835,7 @@ func (x *VariableResponse) String() string {
 func (*VariableResponse) ProtoMessage() {}
 
 func (x *VariableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[32]
+	mi := &file_dspex_bridge_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2848,7 @@ func (x *VariableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VariableResponse.ProtoReflect.Descriptor instead.
 func (*VariableResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{32}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VariableResponse) GetExists() bool {
@@ -2653,7 +2892,7 @@ type SetVariableRequest struct {
 
 func (x *SetVariableRequest) Reset() {
 	*x = SetVariableRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[33]
+	mi := &file_dspex_bridge_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2904,7 @@ func (x *SetVariableRequest) String() string {
 func (*SetVariableRequest) ProtoMessage() {}
 
 func (x *SetVariableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[33]
+	mi := &file_dspex_bridge_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2917,7 @@ func (x *SetVariableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVariableRequest.ProtoReflect.Descriptor instead.
 func (*SetVariableRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{33}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetVariableRequest) GetSessionId() string {
@@ -2735,7 +2974,7 @@ type DeleteVariableRequest struct {
 
 func (x *DeleteVariableRequest) Reset() {
 	*x = DeleteVariableRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[34]
+	mi := &file_dspex_bridge_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2747,7 +2986,7 @@ func (x *DeleteVariableRequest) String() string {
 func (*DeleteVariableRequest) ProtoMessage() {}
 
 func (x *DeleteVariableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[34]
+	mi := &file_dspex_bridge_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2760,7 +2999,7 @@ func (x *DeleteVariableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVariableRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVariableRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{34}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteVariableRequest) GetSessionId() string {
@@ -2803,7 +3042,7 @@ type VariableMetadata struct {
 
 func (x *VariableMetadata) Reset() {
 	*x = VariableMetadata{}
-	mi := &file_dspex_bridge_proto_msgTypes[35]
+	mi := &file_dspex_bridge_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +3054,7 @@ func (x *VariableMetadata) String() string {
 func (*VariableMetadata) ProtoMessage() {}
 
 func (x *VariableMetadata) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[35]
+	mi := &file_dspex_bridge_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +3067,7 @@ func (x *VariableMetadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VariableMetadata.ProtoReflect.Descriptor instead.
 func (*VariableMetadata) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{35}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VariableMetadata) GetType() string {
@@ -2895,7 +3134,7 @@ type ListVariablesRequest struct {
 
 func (x *ListVariablesRequest) Reset() {
 	*x = ListVariablesRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[36]
+	mi := &file_dspex_bridge_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3146,7 @@ func (x *ListVariablesRequest) String() string {
 func (*ListVariablesRequest) ProtoMessage() {}
 
 func (x *ListVariablesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[36]
+	mi := &file_dspex_bridge_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3159,7 @@ func (x *ListVariablesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVariablesRequest.ProtoReflect.Descriptor instead.
 func (*ListVariablesRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{36}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListVariablesRequest) GetSessionId() string {
@@ -2961,7 +3200,7 @@ type ListVariablesResponse struct {
 
 func (x *ListVariablesResponse) Reset() {
 	*x = ListVariablesResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[37]
+	mi := &file_dspex_bridge_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3212,7 @@ func (x *ListVariablesResponse) String() string {
 func (*ListVariablesResponse) ProtoMessage() {}
 
 func (x *ListVariablesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[37]
+	mi := &file_dspex_bridge_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3225,7 @@ func (x *ListVariablesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVariablesResponse.ProtoReflect.Descriptor instead.
 func (*ListVariablesResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{37}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListVariablesResponse) GetVariables() []*VariableInfo {
@@ -3008,7 +3247,7 @@ type VariableInfo struct {
 
 func (x *VariableInfo) Reset() {
 	*x = VariableInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[38]
+	mi := &file_dspex_bridge_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3259,7 @@ func (x *VariableInfo) String() string {
 func (*VariableInfo) ProtoMessage() {}
 
 func (x *VariableInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[38]
+	mi := &file_dspex_bridge_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3272,7 @@ func (x *VariableInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VariableInfo.ProtoReflect.Descriptor instead.
 func (*VariableInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{38}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VariableInfo) GetName() string {
@@ -3080,7 +3319,7 @@ type WatchVariablesRequest struct {
 
 func (x *WatchVariablesRequest) Reset() {
 	*x = WatchVariablesRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[39]
+	mi := &file_dspex_bridge_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3092,7 +3331,7 @@ func (x *WatchVariablesRequest) String() string {
 func (*WatchVariablesRequest) ProtoMessage() {}
 
 func (x *WatchVariablesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[39]
+	mi := &file_dspex_bridge_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3105,7 +3344,7 @@ func (x *WatchVariablesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchVariablesRequest.ProtoReflect.Descriptor instead.
 func (*WatchVariablesRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{39}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *WatchVariablesRequest) GetSessionId() string {
@@ -3162,7 +3401,7 @@ type VariableUpdate struct {
 
 func (x *VariableUpdate) Reset() {
 	*x = VariableUpdate{}
-	mi := &file_dspex_bridge_proto_msgTypes[40]
+	mi := &file_dspex_bridge_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3174,7 +3413,7 @@ func (x *VariableUpdate) String() string {
 func (*VariableUpdate) ProtoMessage() {}
 
 func (x *VariableUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[40]
+	mi := &file_dspex_bridge_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3187,7 +3426,7 @@ func (x *VariableUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VariableUpdate.ProtoReflect.Descriptor instead.
 func (*VariableUpdate) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{40}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *VariableUpdate) GetName() string {
@@ -3255,7 +3494,7 @@ type CreateReActAgentRequest struct {
 
 func (x *CreateReActAgentRequest) Reset() {
 	*x = CreateReActAgentRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[41]
+	mi := &file_dspex_bridge_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3506,7 @@ func (x *CreateReActAgentRequest) String() string {
 func (*CreateReActAgentRequest) ProtoMessage() {}
 
 func (x *CreateReActAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[41]
+	mi := &file_dspex_bridge_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3519,7 @@ func (x *CreateReActAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReActAgentRequest.ProtoReflect.Descriptor instead.
 func (*CreateReActAgentRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{41}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CreateReActAgentRequest) GetSessionId() string {
@@ -3332,7 +3571,7 @@ type AgentConfig struct {
 
 func (x *AgentConfig) Reset() {
 	*x = AgentConfig{}
-	mi := &file_dspex_bridge_proto_msgTypes[42]
+	mi := &file_dspex_bridge_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3344,7 +3583,7 @@ func (x *AgentConfig) String() string {
 func (*AgentConfig) ProtoMessage() {}
 
 func (x *AgentConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[42]
+	mi := &file_dspex_bridge_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3357,7 +3596,7 @@ func (x *AgentConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentConfig.ProtoReflect.Descriptor instead.
 func (*AgentConfig) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{42}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AgentConfig) GetVerbose() bool {
@@ -3393,7 +3632,7 @@ type CreateReActAgentResponse struct {
 
 func (x *CreateReActAgentResponse) Reset() {
 	*x = CreateReActAgentResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[43]
+	mi := &file_dspex_bridge_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3405,7 +3644,7 @@ func (x *CreateReActAgentResponse) String() string {
 func (*CreateReActAgentResponse) ProtoMessage() {}
 
 func (x *CreateReActAgentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[43]
+	mi := &file_dspex_bridge_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3418,7 +3657,7 @@ func (x *CreateReActAgentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReActAgentResponse.ProtoReflect.Descriptor instead.
 func (*CreateReActAgentResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{43}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CreateReActAgentResponse) GetAgentId() string {
@@ -3472,7 +3711,7 @@ type ExecuteAgentRequest struct {
 
 func (x *ExecuteAgentRequest) Reset() {
 	*x = ExecuteAgentRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[44]
+	mi := &file_dspex_bridge_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3723,7 @@ func (x *ExecuteAgentRequest) String() string {
 func (*ExecuteAgentRequest) ProtoMessage() {}
 
 func (x *ExecuteAgentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[44]
+	mi := &file_dspex_bridge_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3736,7 @@ func (x *ExecuteAgentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecuteAgentRequest.ProtoReflect.Descriptor instead.
 func (*ExecuteAgentRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{44}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExecuteAgentRequest) GetAgentId() string {
@@ -3566,7 +3805,7 @@ type CancelAgentRunRequest struct {
 
 func (x *CancelAgentRunRequest) Reset() {
 	*x = CancelAgentRunRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[45]
+	mi := &file_dspex_bridge_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3578,7 +3817,7 @@ func (x *CancelAgentRunRequest) String() string {
 func (*CancelAgentRunRequest) ProtoMessage() {}
 
 func (x *CancelAgentRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[45]
+	mi := &file_dspex_bridge_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3591,7 +3830,7 @@ func (x *CancelAgentRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelAgentRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelAgentRunRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{45}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CancelAgentRunRequest) GetSessionId() string {
@@ -3628,7 +3867,7 @@ type AgentExecutionChunk struct {
 
 func (x *AgentExecutionChunk) Reset() {
 	*x = AgentExecutionChunk{}
-	mi := &file_dspex_bridge_proto_msgTypes[46]
+	mi := &file_dspex_bridge_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3640,7 +3879,7 @@ func (x *AgentExecutionChunk) String() string {
 func (*AgentExecutionChunk) ProtoMessage() {}
 
 func (x *AgentExecutionChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[46]
+	mi := &file_dspex_bridge_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3653,7 +3892,7 @@ func (x *AgentExecutionChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentExecutionChunk.ProtoReflect.Descriptor instead.
 func (*AgentExecutionChunk) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{46}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AgentExecutionChunk) GetAgentId() string {
@@ -3774,7 +4013,7 @@ type ThoughtChunk struct {
 
 func (x *ThoughtChunk) Reset() {
 	*x = ThoughtChunk{}
-	mi := &file_dspex_bridge_proto_msgTypes[47]
+	mi := &file_dspex_bridge_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3786,7 +4025,7 @@ func (x *ThoughtChunk) String() string {
 func (*ThoughtChunk) ProtoMessage() {}
 
 func (x *ThoughtChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[47]
+	mi := &file_dspex_bridge_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3799,7 +4038,7 @@ func (x *ThoughtChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThoughtChunk.ProtoReflect.Descriptor instead.
 func (*ThoughtChunk) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{47}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ThoughtChunk) GetText() string {
@@ -3827,7 +4066,7 @@ type ActionChunk struct {
 
 func (x *ActionChunk) Reset() {
 	*x = ActionChunk{}
-	mi := &file_dspex_bridge_proto_msgTypes[48]
+	mi := &file_dspex_bridge_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +4078,7 @@ func (x *ActionChunk) String() string {
 func (*ActionChunk) ProtoMessage() {}
 
 func (x *ActionChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[48]
+	mi := &file_dspex_bridge_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +4091,7 @@ func (x *ActionChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActionChunk.ProtoReflect.Descriptor instead.
 func (*ActionChunk) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{48}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ActionChunk) GetToolName() string {
@@ -3889,7 +4128,7 @@ type ObservationChunk struct {
 
 func (x *ObservationChunk) Reset() {
 	*x = ObservationChunk{}
-	mi := &file_dspex_bridge_proto_msgTypes[49]
+	mi := &file_dspex_bridge_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +4140,7 @@ func (x *ObservationChunk) String() string {
 func (*ObservationChunk) ProtoMessage() {}
 
 func (x *ObservationChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[49]
+	mi := &file_dspex_bridge_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4153,7 @@ func (x *ObservationChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservationChunk.ProtoReflect.Descriptor instead.
 func (*ObservationChunk) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{49}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ObservationChunk) GetToolOutput() *anypb.Any {
@@ -3959,7 +4198,7 @@ type ResultChunk struct {
 
 func (x *ResultChunk) Reset() {
 	*x = ResultChunk{}
-	mi := &file_dspex_bridge_proto_msgTypes[50]
+	mi := &file_dspex_bridge_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3971,7 +4210,7 @@ func (x *ResultChunk) String() string {
 func (*ResultChunk) ProtoMessage() {}
 
 func (x *ResultChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[50]
+	mi := &file_dspex_bridge_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3984,7 +4223,7 @@ func (x *ResultChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResultChunk.ProtoReflect.Descriptor instead.
 func (*ResultChunk) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{50}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ResultChunk) GetFinalAnswer() *structpb.Struct {
@@ -4026,7 +4265,7 @@ type IntermediateStep struct {
 
 func (x *IntermediateStep) Reset() {
 	*x = IntermediateStep{}
-	mi := &file_dspex_bridge_proto_msgTypes[51]
+	mi := &file_dspex_bridge_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +4277,7 @@ func (x *IntermediateStep) String() string {
 func (*IntermediateStep) ProtoMessage() {}
 
 func (x *IntermediateStep) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[51]
+	mi := &file_dspex_bridge_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +4290,7 @@ func (x *IntermediateStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntermediateStep.ProtoReflect.Descriptor instead.
 func (*IntermediateStep) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{51}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *IntermediateStep) GetThought() string {
@@ -4086,7 +4325,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[52]
+	mi := &file_dspex_bridge_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4098,7 +4337,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[52]
+	mi := &file_dspex_bridge_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4111,7 +4350,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{52}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *StatusResponse) GetSuccess() bool {
@@ -4153,7 +4392,7 @@ type ErrorInfo struct {
 
 func (x *ErrorInfo) Reset() {
 	*x = ErrorInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[53]
+	mi := &file_dspex_bridge_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4165,7 +4404,7 @@ func (x *ErrorInfo) String() string {
 func (*ErrorInfo) ProtoMessage() {}
 
 func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[53]
+	mi := &file_dspex_bridge_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4178,7 +4417,7 @@ func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorInfo.ProtoReflect.Descriptor instead.
 func (*ErrorInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{53}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ErrorInfo) GetType() string {
@@ -4237,7 +4476,7 @@ type ExecutionMetrics struct {
 
 func (x *ExecutionMetrics) Reset() {
 	*x = ExecutionMetrics{}
-	mi := &file_dspex_bridge_proto_msgTypes[54]
+	mi := &file_dspex_bridge_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4249,7 +4488,7 @@ func (x *ExecutionMetrics) String() string {
 func (*ExecutionMetrics) ProtoMessage() {}
 
 func (x *ExecutionMetrics) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[54]
+	mi := &file_dspex_bridge_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4262,7 +4501,7 @@ func (x *ExecutionMetrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecutionMetrics.ProtoReflect.Descriptor instead.
 func (*ExecutionMetrics) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{54}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ExecutionMetrics) GetDurationMs() int64 {
@@ -4314,7 +4553,7 @@ type BatchMetrics struct {
 
 func (x *BatchMetrics) Reset() {
 	*x = BatchMetrics{}
-	mi := &file_dspex_bridge_proto_msgTypes[55]
+	mi := &file_dspex_bridge_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4326,7 +4565,7 @@ func (x *BatchMetrics) String() string {
 func (*BatchMetrics) ProtoMessage() {}
 
 func (x *BatchMetrics) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[55]
+	mi := &file_dspex_bridge_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4339,7 +4578,7 @@ func (x *BatchMetrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchMetrics.ProtoReflect.Descriptor instead.
 func (*BatchMetrics) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{55}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *BatchMetrics) GetTotalItems() int32 {
@@ -4387,7 +4626,7 @@ type HealthCheckRequest struct {
 
 func (x *HealthCheckRequest) Reset() {
 	*x = HealthCheckRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[56]
+	mi := &file_dspex_bridge_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4399,7 +4638,7 @@ func (x *HealthCheckRequest) String() string {
 func (*HealthCheckRequest) ProtoMessage() {}
 
 func (x *HealthCheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[56]
+	mi := &file_dspex_bridge_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4412,7 +4651,7 @@ func (x *HealthCheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheckRequest.ProtoReflect.Descriptor instead.
 func (*HealthCheckRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{56}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HealthCheckRequest) GetService() string {
@@ -4432,7 +4671,7 @@ type HealthCheckResponse struct {
 
 func (x *HealthCheckResponse) Reset() {
 	*x = HealthCheckResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[57]
+	mi := &file_dspex_bridge_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4683,7 @@ func (x *HealthCheckResponse) String() string {
 func (*HealthCheckResponse) ProtoMessage() {}
 
 func (x *HealthCheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[57]
+	mi := &file_dspex_bridge_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4457,7 +4696,7 @@ func (x *HealthCheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HealthCheckResponse.ProtoReflect.Descriptor instead.
 func (*HealthCheckResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{57}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HealthCheckResponse) GetStatus() HealthCheckResponse_Status {
@@ -4487,7 +4726,7 @@ type GetMetricsRequest struct {
 
 func (x *GetMetricsRequest) Reset() {
 	*x = GetMetricsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[58]
+	mi := &file_dspex_bridge_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4499,7 +4738,7 @@ func (x *GetMetricsRequest) String() string {
 func (*GetMetricsRequest) ProtoMessage() {}
 
 func (x *GetMetricsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[58]
+	mi := &file_dspex_bridge_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4512,7 +4751,7 @@ func (x *GetMetricsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMetricsRequest.ProtoReflect.Descriptor instead.
 func (*GetMetricsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{58}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetMetricsRequest) GetMetricNames() []string {
@@ -4545,7 +4784,7 @@ type MetricsResponse struct {
 
 func (x *MetricsResponse) Reset() {
 	*x = MetricsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[59]
+	mi := &file_dspex_bridge_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +4796,7 @@ func (x *MetricsResponse) String() string {
 func (*MetricsResponse) ProtoMessage() {}
 
 func (x *MetricsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[59]
+	mi := &file_dspex_bridge_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +4809,7 @@ func (x *MetricsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricsResponse.ProtoReflect.Descriptor instead.
 func (*MetricsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{59}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *MetricsResponse) GetMetrics() map[string]*MetricValue {
@@ -4595,7 +4834,7 @@ type MetricValue struct {
 
 func (x *MetricValue) Reset() {
 	*x = MetricValue{}
-	mi := &file_dspex_bridge_proto_msgTypes[60]
+	mi := &file_dspex_bridge_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4607,7 +4846,7 @@ func (x *MetricValue) String() string {
 func (*MetricValue) ProtoMessage() {}
 
 func (x *MetricValue) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[60]
+	mi := &file_dspex_bridge_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4620,7 +4859,7 @@ func (x *MetricValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricValue.ProtoReflect.Descriptor instead.
 func (*MetricValue) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{60}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *MetricValue) GetValue() isMetricValue_Value {
@@ -4706,7 +4945,7 @@ type MetricHistogram struct {
 
 func (x *MetricHistogram) Reset() {
 	*x = MetricHistogram{}
-	mi := &file_dspex_bridge_proto_msgTypes[61]
+	mi := &file_dspex_bridge_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4718,7 +4957,7 @@ func (x *MetricHistogram) String() string {
 func (*MetricHistogram) ProtoMessage() {}
 
 func (x *MetricHistogram) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[61]
+	mi := &file_dspex_bridge_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4731,7 +4970,7 @@ func (x *MetricHistogram) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricHistogram.ProtoReflect.Descriptor instead.
 func (*MetricHistogram) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{61}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *MetricHistogram) GetBuckets() []*Bucket {
@@ -4767,7 +5006,7 @@ type Bucket struct {
 
 func (x *Bucket) Reset() {
 	*x = Bucket{}
-	mi := &file_dspex_bridge_proto_msgTypes[62]
+	mi := &file_dspex_bridge_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4779,7 +5018,7 @@ func (x *Bucket) String() string {
 func (*Bucket) ProtoMessage() {}
 
 func (x *Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[62]
+	mi := &file_dspex_bridge_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4792,7 +5031,7 @@ func (x *Bucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
 func (*Bucket) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{62}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Bucket) GetUpperBound() float64 {
@@ -4819,7 +5058,7 @@ type LinkFrame struct {
 
 func (x *LinkFrame) Reset() {
 	*x = LinkFrame{}
-	mi := &file_dspex_bridge_proto_msgTypes[63]
+	mi := &file_dspex_bridge_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4831,7 +5070,7 @@ func (x *LinkFrame) String() string {
 func (*LinkFrame) ProtoMessage() {}
 
 func (x *LinkFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[63]
+	mi := &file_dspex_bridge_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4844,7 +5083,7 @@ func (x *LinkFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkFrame.ProtoReflect.Descriptor instead.
 func (*LinkFrame) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{63}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *LinkFrame) GetEnvelopes() []*Envelope {
@@ -4897,7 +5136,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_dspex_bridge_proto_msgTypes[64]
+	mi := &file_dspex_bridge_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4909,7 +5148,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[64]
+	mi := &file_dspex_bridge_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4922,7 +5161,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{64}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Envelope) GetId() uint64 {
@@ -5148,7 +5387,7 @@ type LinkHello struct {
 
 func (x *LinkHello) Reset() {
 	*x = LinkHello{}
-	mi := &file_dspex_bridge_proto_msgTypes[65]
+	mi := &file_dspex_bridge_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5160,7 +5399,7 @@ func (x *LinkHello) String() string {
 func (*LinkHello) ProtoMessage() {}
 
 func (x *LinkHello) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[65]
+	mi := &file_dspex_bridge_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5173,7 +5412,7 @@ func (x *LinkHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkHello.ProtoReflect.Descriptor instead.
 func (*LinkHello) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{65}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *LinkHello) GetProtocol() uint32 {
@@ -5231,7 +5470,7 @@ type LinkCall struct {
 
 func (x *LinkCall) Reset() {
 	*x = LinkCall{}
-	mi := &file_dspex_bridge_proto_msgTypes[66]
+	mi := &file_dspex_bridge_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5243,7 +5482,7 @@ func (x *LinkCall) String() string {
 func (*LinkCall) ProtoMessage() {}
 
 func (x *LinkCall) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[66]
+	mi := &file_dspex_bridge_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5256,7 +5495,7 @@ func (x *LinkCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkCall.ProtoReflect.Descriptor instead.
 func (*LinkCall) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{66}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *LinkCall) GetMethod() string {
@@ -5306,7 +5545,7 @@ type LinkStatus struct {
 
 func (x *LinkStatus) Reset() {
 	*x = LinkStatus{}
-	mi := &file_dspex_bridge_proto_msgTypes[67]
+	mi := &file_dspex_bridge_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5318,7 +5557,7 @@ func (x *LinkStatus) String() string {
 func (*LinkStatus) ProtoMessage() {}
 
 func (x *LinkStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[67]
+	mi := &file_dspex_bridge_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5331,7 +5570,7 @@ func (x *LinkStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
 func (*LinkStatus) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{67}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *LinkStatus) GetCode() int32 {
@@ -5364,7 +5603,7 @@ type LinkCancel struct {
 
 func (x *LinkCancel) Reset() {
 	*x = LinkCancel{}
-	mi := &file_dspex_bridge_proto_msgTypes[68]
+	mi := &file_dspex_bridge_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5376,7 +5615,7 @@ func (x *LinkCancel) String() string {
 func (*LinkCancel) ProtoMessage() {}
 
 func (x *LinkCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[68]
+	mi := &file_dspex_bridge_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5389,7 +5628,7 @@ func (x *LinkCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkCancel.ProtoReflect.Descriptor instead.
 func (*LinkCancel) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{68}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *LinkCancel) GetReason() string {
@@ -5411,7 +5650,7 @@ type LinkDrain struct {
 
 func (x *LinkDrain) Reset() {
 	*x = LinkDrain{}
-	mi := &file_dspex_bridge_proto_msgTypes[69]
+	mi := &file_dspex_bridge_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5423,7 +5662,7 @@ func (x *LinkDrain) String() string {
 func (*LinkDrain) ProtoMessage() {}
 
 func (x *LinkDrain) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[69]
+	mi := &file_dspex_bridge_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5436,7 +5675,7 @@ func (x *LinkDrain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkDrain.ProtoReflect.Descriptor instead.
 func (*LinkDrain) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{69}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *LinkDrain) GetGraceMs() uint32 {
@@ -5462,7 +5701,7 @@ type LinkEvent struct {
 
 func (x *LinkEvent) Reset() {
 	*x = LinkEvent{}
-	mi := &file_dspex_bridge_proto_msgTypes[70]
+	mi := &file_dspex_bridge_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5474,7 +5713,7 @@ func (x *LinkEvent) String() string {
 func (*LinkEvent) ProtoMessage() {}
 
 func (x *LinkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[70]
+	mi := &file_dspex_bridge_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5487,7 +5726,7 @@ func (x *LinkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkEvent.ProtoReflect.Descriptor instead.
 func (*LinkEvent) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{70}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *LinkEvent) GetKind() isLinkEvent_Kind {
@@ -5577,7 +5816,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_dspex_bridge_proto_msgTypes[71]
+	mi := &file_dspex_bridge_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5589,7 +5828,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[71]
+	mi := &file_dspex_bridge_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5602,7 +5841,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{71}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Ask) GetId() string {
@@ -5640,7 +5879,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_dspex_bridge_proto_msgTypes[72]
+	mi := &file_dspex_bridge_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5652,7 +5891,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[72]
+	mi := &file_dspex_bridge_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5665,7 +5904,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{72}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Answer) GetId() string {
@@ -5701,7 +5940,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_dspex_bridge_proto_msgTypes[73]
+	mi := &file_dspex_bridge_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5713,7 +5952,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[73]
+	mi := &file_dspex_bridge_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5726,7 +5965,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{73}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Progress) GetCurrent() float64 {
@@ -5764,7 +6003,7 @@ type LogRecord struct {
 
 func (x *LogRecord) Reset() {
 	*x = LogRecord{}
-	mi := &file_dspex_bridge_proto_msgTypes[74]
+	mi := &file_dspex_bridge_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5776,7 +6015,7 @@ func (x *LogRecord) String() string {
 func (*LogRecord) ProtoMessage() {}
 
 func (x *LogRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[74]
+	mi := &file_dspex_bridge_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5789,7 +6028,7 @@ func (x *LogRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogRecord.ProtoReflect.Descriptor instead.
 func (*LogRecord) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{74}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *LogRecord) GetLevel() string {
@@ -5837,7 +6076,7 @@ type ListHubsRequest struct {
 
 func (x *ListHubsRequest) Reset() {
 	*x = ListHubsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[75]
+	mi := &file_dspex_bridge_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5849,7 +6088,7 @@ func (x *ListHubsRequest) String() string {
 func (*ListHubsRequest) ProtoMessage() {}
 
 func (x *ListHubsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[75]
+	mi := &file_dspex_bridge_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5862,7 +6101,7 @@ func (x *ListHubsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHubsRequest.ProtoReflect.Descriptor instead.
 func (*ListHubsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{75}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListHubsRequest) GetHub() string {
@@ -5883,7 +6122,7 @@ type ListHubsResponse struct {
 
 func (x *ListHubsResponse) Reset() {
 	*x = ListHubsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[76]
+	mi := &file_dspex_bridge_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5895,7 +6134,7 @@ func (x *ListHubsResponse) String() string {
 func (*ListHubsResponse) ProtoMessage() {}
 
 func (x *ListHubsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[76]
+	mi := &file_dspex_bridge_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5908,7 +6147,7 @@ func (x *ListHubsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHubsResponse.ProtoReflect.Descriptor instead.
 func (*ListHubsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{76}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListHubsResponse) GetHubs() []*HubInfo {
@@ -5964,7 +6203,7 @@ type HubInfo struct {
 
 func (x *HubInfo) Reset() {
 	*x = HubInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[77]
+	mi := &file_dspex_bridge_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5976,7 +6215,7 @@ func (x *HubInfo) String() string {
 func (*HubInfo) ProtoMessage() {}
 
 func (x *HubInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[77]
+	mi := &file_dspex_bridge_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5989,7 +6228,7 @@ func (x *HubInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HubInfo.ProtoReflect.Descriptor instead.
 func (*HubInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{77}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *HubInfo) GetName() string {
@@ -6133,7 +6372,7 @@ type ListOffersRequest struct {
 
 func (x *ListOffersRequest) Reset() {
 	*x = ListOffersRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[78]
+	mi := &file_dspex_bridge_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6145,7 +6384,7 @@ func (x *ListOffersRequest) String() string {
 func (*ListOffersRequest) ProtoMessage() {}
 
 func (x *ListOffersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[78]
+	mi := &file_dspex_bridge_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6158,7 +6397,7 @@ func (x *ListOffersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffersRequest.ProtoReflect.Descriptor instead.
 func (*ListOffersRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{78}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListOffersRequest) GetPageToken() string {
@@ -6202,7 +6441,7 @@ type ListOffersResponse struct {
 
 func (x *ListOffersResponse) Reset() {
 	*x = ListOffersResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[79]
+	mi := &file_dspex_bridge_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6214,7 +6453,7 @@ func (x *ListOffersResponse) String() string {
 func (*ListOffersResponse) ProtoMessage() {}
 
 func (x *ListOffersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[79]
+	mi := &file_dspex_bridge_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6227,7 +6466,7 @@ func (x *ListOffersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOffersResponse.ProtoReflect.Descriptor instead.
 func (*ListOffersResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{79}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListOffersResponse) GetOffers() []*ToolOffer {
@@ -6265,7 +6504,7 @@ type ToolOffer struct {
 
 func (x *ToolOffer) Reset() {
 	*x = ToolOffer{}
-	mi := &file_dspex_bridge_proto_msgTypes[80]
+	mi := &file_dspex_bridge_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6277,7 +6516,7 @@ func (x *ToolOffer) String() string {
 func (*ToolOffer) ProtoMessage() {}
 
 func (x *ToolOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[80]
+	mi := &file_dspex_bridge_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6290,7 +6529,7 @@ func (x *ToolOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToolOffer.ProtoReflect.Descriptor instead.
 func (*ToolOffer) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{80}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ToolOffer) GetTool() string {
@@ -6327,7 +6566,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[81]
+	mi := &file_dspex_bridge_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6339,7 +6578,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[81]
+	mi := &file_dspex_bridge_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6352,7 +6591,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{81}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListSessionsRequest) GetPageToken() string {
@@ -6388,7 +6627,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[82]
+	mi := &file_dspex_bridge_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6400,7 +6639,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[82]
+	mi := &file_dspex_bridge_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6413,7 +6652,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{82}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*SessionInfo {
@@ -6450,7 +6689,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[83]
+	mi := &file_dspex_bridge_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6462,7 +6701,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[83]
+	mi := &file_dspex_bridge_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6475,7 +6714,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{83}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListWorkersRequest) GetPageToken() string {
@@ -6511,7 +6750,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[84]
+	mi := &file_dspex_bridge_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6523,7 +6762,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[84]
+	mi := &file_dspex_bridge_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6536,7 +6775,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{84}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*WorkerInfo {
@@ -6583,7 +6822,7 @@ type WorkerInfo struct {
 
 func (x *WorkerInfo) Reset() {
 	*x = WorkerInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[85]
+	mi := &file_dspex_bridge_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6595,7 +6834,7 @@ func (x *WorkerInfo) String() string {
 func (*WorkerInfo) ProtoMessage() {}
 
 func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[85]
+	mi := &file_dspex_bridge_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6608,7 +6847,7 @@ func (x *WorkerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerInfo.ProtoReflect.Descriptor instead.
 func (*WorkerInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{85}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *WorkerInfo) GetWorkerId() string {
@@ -6692,7 +6931,7 @@ type ListCallsRequest struct {
 
 func (x *ListCallsRequest) Reset() {
 	*x = ListCallsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[86]
+	mi := &file_dspex_bridge_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6704,7 +6943,7 @@ func (x *ListCallsRequest) String() string {
 func (*ListCallsRequest) ProtoMessage() {}
 
 func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[86]
+	mi := &file_dspex_bridge_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6717,7 +6956,7 @@ func (x *ListCallsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsRequest.ProtoReflect.Descriptor instead.
 func (*ListCallsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{86}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ListCallsRequest) GetPageToken() string {
@@ -6767,7 +7006,7 @@ type ListCallsResponse struct {
 
 func (x *ListCallsResponse) Reset() {
 	*x = ListCallsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[87]
+	mi := &file_dspex_bridge_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6779,7 +7018,7 @@ func (x *ListCallsResponse) String() string {
 func (*ListCallsResponse) ProtoMessage() {}
 
 func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[87]
+	mi := &file_dspex_bridge_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6792,7 +7031,7 @@ func (x *ListCallsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCallsResponse.ProtoReflect.Descriptor instead.
 func (*ListCallsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{87}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListCallsResponse) GetCalls() []*CallInfo {
@@ -6852,7 +7091,7 @@ type CallInfo struct {
 
 func (x *CallInfo) Reset() {
 	*x = CallInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[88]
+	mi := &file_dspex_bridge_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6864,7 +7103,7 @@ func (x *CallInfo) String() string {
 func (*CallInfo) ProtoMessage() {}
 
 func (x *CallInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[88]
+	mi := &file_dspex_bridge_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6877,7 +7116,7 @@ func (x *CallInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallInfo.ProtoReflect.Descriptor instead.
 func (*CallInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{88}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *CallInfo) GetCallId() string {
@@ -6999,7 +7238,7 @@ type CancelCallRequest struct {
 
 func (x *CancelCallRequest) Reset() {
 	*x = CancelCallRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[89]
+	mi := &file_dspex_bridge_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7011,7 +7250,7 @@ func (x *CancelCallRequest) String() string {
 func (*CancelCallRequest) ProtoMessage() {}
 
 func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[89]
+	mi := &file_dspex_bridge_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7024,7 +7263,7 @@ func (x *CancelCallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelCallRequest.ProtoReflect.Descriptor instead.
 func (*CancelCallRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{89}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *CancelCallRequest) GetCallId() string {
@@ -7063,7 +7302,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[90]
+	mi := &file_dspex_bridge_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7075,7 +7314,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[90]
+	mi := &file_dspex_bridge_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7088,7 +7327,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{90}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ListRunsRequest) GetPageToken() string {
@@ -7131,7 +7370,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[91]
+	mi := &file_dspex_bridge_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7143,7 +7382,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[91]
+	mi := &file_dspex_bridge_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7156,7 +7395,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{91}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ListRunsResponse) GetRuns() []*RunInfo {
@@ -7200,7 +7439,7 @@ type RunInfo struct {
 
 func (x *RunInfo) Reset() {
 	*x = RunInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[92]
+	mi := &file_dspex_bridge_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7212,7 +7451,7 @@ func (x *RunInfo) String() string {
 func (*RunInfo) ProtoMessage() {}
 
 func (x *RunInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[92]
+	mi := &file_dspex_bridge_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7225,7 +7464,7 @@ func (x *RunInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunInfo.ProtoReflect.Descriptor instead.
 func (*RunInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{92}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *RunInfo) GetRunId() string {
@@ -7304,7 +7543,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[93]
+	mi := &file_dspex_bridge_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7316,7 +7555,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[93]
+	mi := &file_dspex_bridge_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7329,7 +7568,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{93}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *WatchEventsRequest) GetSessionId() string {
@@ -7389,7 +7628,7 @@ type AdminEvent struct {
 
 func (x *AdminEvent) Reset() {
 	*x = AdminEvent{}
-	mi := &file_dspex_bridge_proto_msgTypes[94]
+	mi := &file_dspex_bridge_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7401,7 +7640,7 @@ func (x *AdminEvent) String() string {
 func (*AdminEvent) ProtoMessage() {}
 
 func (x *AdminEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[94]
+	mi := &file_dspex_bridge_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7414,7 +7653,7 @@ func (x *AdminEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminEvent.ProtoReflect.Descriptor instead.
 func (*AdminEvent) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{94}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *AdminEvent) GetSequence() uint64 {
@@ -7540,7 +7779,7 @@ type Json struct {
 
 func (x *Json) Reset() {
 	*x = Json{}
-	mi := &file_dspex_bridge_proto_msgTypes[95]
+	mi := &file_dspex_bridge_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7552,7 +7791,7 @@ func (x *Json) String() string {
 func (*Json) ProtoMessage() {}
 
 func (x *Json) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[95]
+	mi := &file_dspex_bridge_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7565,7 +7804,7 @@ func (x *Json) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Json.ProtoReflect.Descriptor instead.
 func (*Json) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{95}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *Json) GetUtf8() []byte {
@@ -7588,7 +7827,7 @@ type Tensor struct {
 
 func (x *Tensor) Reset() {
 	*x = Tensor{}
-	mi := &file_dspex_bridge_proto_msgTypes[96]
+	mi := &file_dspex_bridge_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7600,7 +7839,7 @@ func (x *Tensor) String() string {
 func (*Tensor) ProtoMessage() {}
 
 func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[96]
+	mi := &file_dspex_bridge_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7613,7 +7852,7 @@ func (x *Tensor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
 func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{96}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *Tensor) GetDtype() string {
@@ -7670,7 +7909,7 @@ type RichValue struct {
 
 func (x *RichValue) Reset() {
 	*x = RichValue{}
-	mi := &file_dspex_bridge_proto_msgTypes[97]
+	mi := &file_dspex_bridge_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7682,7 +7921,7 @@ func (x *RichValue) String() string {
 func (*RichValue) ProtoMessage() {}
 
 func (x *RichValue) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[97]
+	mi := &file_dspex_bridge_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7695,7 +7934,7 @@ func (x *RichValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichValue.ProtoReflect.Descriptor instead.
 func (*RichValue) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{97}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *RichValue) GetKind() isRichValue_Kind {
@@ -8038,7 +8277,7 @@ type RichList struct {
 
 func (x *RichList) Reset() {
 	*x = RichList{}
-	mi := &file_dspex_bridge_proto_msgTypes[98]
+	mi := &file_dspex_bridge_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8050,7 +8289,7 @@ func (x *RichList) String() string {
 func (*RichList) ProtoMessage() {}
 
 func (x *RichList) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[98]
+	mi := &file_dspex_bridge_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8063,7 +8302,7 @@ func (x *RichList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichList.ProtoReflect.Descriptor instead.
 func (*RichList) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{98}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *RichList) GetItems() []*RichValue {
@@ -8084,7 +8323,7 @@ type RichDict struct {
 
 func (x *RichDict) Reset() {
 	*x = RichDict{}
-	mi := &file_dspex_bridge_proto_msgTypes[99]
+	mi := &file_dspex_bridge_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8096,7 +8335,7 @@ func (x *RichDict) String() string {
 func (*RichDict) ProtoMessage() {}
 
 func (x *RichDict) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[99]
+	mi := &file_dspex_bridge_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8109,7 +8348,7 @@ func (x *RichDict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDict.ProtoReflect.Descriptor instead.
 func (*RichDict) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{99}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *RichDict) GetKeys() []*RichValue {
@@ -8142,7 +8381,7 @@ type RichDateTime struct {
 
 func (x *RichDateTime) Reset() {
 	*x = RichDateTime{}
-	mi := &file_dspex_bridge_proto_msgTypes[100]
+	mi := &file_dspex_bridge_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8154,7 +8393,7 @@ func (x *RichDateTime) String() string {
 func (*RichDateTime) ProtoMessage() {}
 
 func (x *RichDateTime) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[100]
+	mi := &file_dspex_bridge_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8167,7 +8406,7 @@ func (x *RichDateTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDateTime.ProtoReflect.Descriptor instead.
 func (*RichDateTime) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{100}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *RichDateTime) GetIso() string {
@@ -8209,7 +8448,7 @@ type RichDelta struct {
 
 func (x *RichDelta) Reset() {
 	*x = RichDelta{}
-	mi := &file_dspex_bridge_proto_msgTypes[101]
+	mi := &file_dspex_bridge_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8221,7 +8460,7 @@ func (x *RichDelta) String() string {
 func (*RichDelta) ProtoMessage() {}
 
 func (x *RichDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[101]
+	mi := &file_dspex_bridge_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8234,7 +8473,7 @@ func (x *RichDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDelta.ProtoReflect.Descriptor instead.
 func (*RichDelta) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{101}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *RichDelta) GetDays() int32 {
@@ -8268,7 +8507,7 @@ type RichComplex struct {
 
 func (x *RichComplex) Reset() {
 	*x = RichComplex{}
-	mi := &file_dspex_bridge_proto_msgTypes[102]
+	mi := &file_dspex_bridge_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8280,7 +8519,7 @@ func (x *RichComplex) String() string {
 func (*RichComplex) ProtoMessage() {}
 
 func (x *RichComplex) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[102]
+	mi := &file_dspex_bridge_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8293,7 +8532,7 @@ func (x *RichComplex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichComplex.ProtoReflect.Descriptor instead.
 func (*RichComplex) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{102}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *RichComplex) GetReal() float64 {
@@ -8347,7 +8586,7 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"6\n" +
 	"\x15GetSessionInfoRequest\x12\x1d\n" +
 	"\n" +
-	"session_id\x18\x01 \x01(\tR\tsessionId\"\xaf\x03\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\"\xe4\x03\n" +
 	"\vSessionInfo\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x129\n" +
@@ -8359,10 +8598,27 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x0evariable_count\x18\x05 \x01(\x05R\rvariableCount\x12+\n" +
 	"\x11active_operations\x18\x06 \x01(\x05R\x10activeOperations\x12C\n" +
 	"\bmetadata\x18\a \x03(\v2'.dspex.bridge.SessionInfo.MetadataEntryR\bmetadata\x12\x10\n" +
-	"\x03hub\x18\b \x01(\tR\x03hub\x1a;\n" +
+	"\x03hub\x18\b \x01(\tR\x03hub\x123\n" +
+	"\x06access\x18\t \x01(\v2\x1b.dspex.bridge.SessionAccessR\x06access\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"n\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
+	"\rSessionAccess\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x122\n" +
+	"\x06shares\x18\x02 \x03(\v2\x1a.dspex.bridge.SessionShareR\x06shares\"Z\n" +
+	"\fSessionShare\x12\x1c\n" +
+	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x16\n" +
+	"\x06rights\x18\x03 \x03(\tR\x06rights\"f\n" +
+	"\x13ShareSessionRequest\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x120\n" +
+	"\x05share\x18\x02 \x01(\v2\x1a.dspex.bridge.SessionShareR\x05share\"j\n" +
+	"\x15UnshareSessionRequest\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\tR\x05group\"n\n" +
 	"\x10HeartbeatRequest\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12;\n" +
@@ -9078,7 +9334,7 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\vHealthCheck\x12 .dspex.bridge.HealthCheckRequest\x1a!.dspex.bridge.HealthCheckResponse\x12L\n" +
 	"\n" +
 	"GetMetrics\x12\x1f.dspex.bridge.GetMetricsRequest\x1a\x1d.dspex.bridge.MetricsResponse\x12<\n" +
-	"\x04Link\x12\x17.dspex.bridge.LinkFrame\x1a\x17.dspex.bridge.LinkFrame(\x010\x012\x8b\x05\n" +
+	"\x04Link\x12\x17.dspex.bridge.LinkFrame\x1a\x17.dspex.bridge.LinkFrame(\x010\x012\xb1\x06\n" +
 	"\x0fToolBridgeAdmin\x12I\n" +
 	"\bListHubs\x12\x1d.dspex.bridge.ListHubsRequest\x1a\x1e.dspex.bridge.ListHubsResponse\x12O\n" +
 	"\n" +
@@ -9089,7 +9345,9 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\n" +
 	"CancelCall\x12\x1f.dspex.bridge.CancelCallRequest\x1a\x1c.dspex.bridge.StatusResponse\x12I\n" +
 	"\bListRuns\x12\x1d.dspex.bridge.ListRunsRequest\x1a\x1e.dspex.bridge.ListRunsResponse\x12K\n" +
-	"\vWatchEvents\x12 .dspex.bridge.WatchEventsRequest\x1a\x18.dspex.bridge.AdminEvent0\x01b\x06proto3"
+	"\vWatchEvents\x12 .dspex.bridge.WatchEventsRequest\x1a\x18.dspex.bridge.AdminEvent0\x01\x12O\n" +
+	"\fShareSession\x12!.dspex.bridge.ShareSessionRequest\x1a\x1c.dspex.bridge.StatusResponse\x12S\n" +
+	"\x0eUnshareSession\x12#.dspex.bridge.UnshareSessionRequest\x1a\x1c.dspex.bridge.StatusResponseb\x06proto3"
 
 var (
 	file_dspex_bridge_proto_rawDescOnce sync.Once
@@ -9104,7 +9362,7 @@ func file_dspex_bridge_proto_rawDescGZIP() []byte {
 }
 
 var file_dspex_bridge_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dspex_bridge_proto_msgTypes = make([]protoimpl.MessageInfo, 123)
+var file_dspex_bridge_proto_msgTypes = make([]protoimpl.MessageInfo, 127)
 var file_dspex_bridge_proto_goTypes = []any{
 	(ToolType)(0),                     // 0: dspex.bridge.ToolType
 	(HealthCheckResponse_Status)(0),   // 1: dspex.bridge.HealthCheckResponse.Status
@@ -9114,339 +9372,350 @@ var file_dspex_bridge_proto_goTypes = []any{
 	(*CleanupSessionRequest)(nil),     // 5: dspex.bridge.CleanupSessionRequest
 	(*GetSessionInfoRequest)(nil),     // 6: dspex.bridge.GetSessionInfoRequest
 	(*SessionInfo)(nil),               // 7: dspex.bridge.SessionInfo
-	(*HeartbeatRequest)(nil),          // 8: dspex.bridge.HeartbeatRequest
-	(*HeartbeatResponse)(nil),         // 9: dspex.bridge.HeartbeatResponse
-	(*ToolSpec)(nil),                  // 10: dspex.bridge.ToolSpec
-	(*ArgumentSpec)(nil),              // 11: dspex.bridge.ArgumentSpec
-	(*ValidationRules)(nil),           // 12: dspex.bridge.ValidationRules
-	(*ResourceLimits)(nil),            // 13: dspex.bridge.ResourceLimits
-	(*GetSessionToolsRequest)(nil),    // 14: dspex.bridge.GetSessionToolsRequest
-	(*GetSessionToolsResponse)(nil),   // 15: dspex.bridge.GetSessionToolsResponse
-	(*RegisterToolsRequest)(nil),      // 16: dspex.bridge.RegisterToolsRequest
-	(*RegisterToolsResponse)(nil),     // 17: dspex.bridge.RegisterToolsResponse
-	(*UnregisterToolsRequest)(nil),    // 18: dspex.bridge.UnregisterToolsRequest
-	(*WatchSessionToolsRequest)(nil),  // 19: dspex.bridge.WatchSessionToolsRequest
-	(*ToolUpdate)(nil),                // 20: dspex.bridge.ToolUpdate
-	(*ToolCallRequest)(nil),           // 21: dspex.bridge.ToolCallRequest
-	(*ToolCallResponse)(nil),          // 22: dspex.bridge.ToolCallResponse
-	(*ToolStreamRequest)(nil),         // 23: dspex.bridge.ToolStreamRequest
-	(*StreamConfig)(nil),              // 24: dspex.bridge.StreamConfig
-	(*ToolStreamChunk)(nil),           // 25: dspex.bridge.ToolStreamChunk
-	(*StreamMetadata)(nil),            // 26: dspex.bridge.StreamMetadata
-	(*CompleteSignal)(nil),            // 27: dspex.bridge.CompleteSignal
-	(*BatchToolCallRequest)(nil),      // 28: dspex.bridge.BatchToolCallRequest
-	(*ToolCallItem)(nil),              // 29: dspex.bridge.ToolCallItem
-	(*BatchConfig)(nil),               // 30: dspex.bridge.BatchConfig
-	(*BatchToolCallResponse)(nil),     // 31: dspex.bridge.BatchToolCallResponse
-	(*ToolCallResult)(nil),            // 32: dspex.bridge.ToolCallResult
-	(*GetVariableRequest)(nil),        // 33: dspex.bridge.GetVariableRequest
-	(*VariableResponse)(nil),          // 34: dspex.bridge.VariableResponse
-	(*SetVariableRequest)(nil),        // 35: dspex.bridge.SetVariableRequest
-	(*DeleteVariableRequest)(nil),     // 36: dspex.bridge.DeleteVariableRequest
-	(*VariableMetadata)(nil),          // 37: dspex.bridge.VariableMetadata
-	(*ListVariablesRequest)(nil),      // 38: dspex.bridge.ListVariablesRequest
-	(*ListVariablesResponse)(nil),     // 39: dspex.bridge.ListVariablesResponse
-	(*VariableInfo)(nil),              // 40: dspex.bridge.VariableInfo
-	(*WatchVariablesRequest)(nil),     // 41: dspex.bridge.WatchVariablesRequest
-	(*VariableUpdate)(nil),            // 42: dspex.bridge.VariableUpdate
-	(*CreateReActAgentRequest)(nil),   // 43: dspex.bridge.CreateReActAgentRequest
-	(*AgentConfig)(nil),               // 44: dspex.bridge.AgentConfig
-	(*CreateReActAgentResponse)(nil),  // 45: dspex.bridge.CreateReActAgentResponse
-	(*ExecuteAgentRequest)(nil),       // 46: dspex.bridge.ExecuteAgentRequest
-	(*CancelAgentRunRequest)(nil),     // 47: dspex.bridge.CancelAgentRunRequest
-	(*AgentExecutionChunk)(nil),       // 48: dspex.bridge.AgentExecutionChunk
-	(*ThoughtChunk)(nil),              // 49: dspex.bridge.ThoughtChunk
-	(*ActionChunk)(nil),               // 50: dspex.bridge.ActionChunk
-	(*ObservationChunk)(nil),          // 51: dspex.bridge.ObservationChunk
-	(*ResultChunk)(nil),               // 52: dspex.bridge.ResultChunk
-	(*IntermediateStep)(nil),          // 53: dspex.bridge.IntermediateStep
-	(*StatusResponse)(nil),            // 54: dspex.bridge.StatusResponse
-	(*ErrorInfo)(nil),                 // 55: dspex.bridge.ErrorInfo
-	(*ExecutionMetrics)(nil),          // 56: dspex.bridge.ExecutionMetrics
-	(*BatchMetrics)(nil),              // 57: dspex.bridge.BatchMetrics
-	(*HealthCheckRequest)(nil),        // 58: dspex.bridge.HealthCheckRequest
-	(*HealthCheckResponse)(nil),       // 59: dspex.bridge.HealthCheckResponse
-	(*GetMetricsRequest)(nil),         // 60: dspex.bridge.GetMetricsRequest
-	(*MetricsResponse)(nil),           // 61: dspex.bridge.MetricsResponse
-	(*MetricValue)(nil),               // 62: dspex.bridge.MetricValue
-	(*MetricHistogram)(nil),           // 63: dspex.bridge.MetricHistogram
-	(*Bucket)(nil),                    // 64: dspex.bridge.Bucket
-	(*LinkFrame)(nil),                 // 65: dspex.bridge.LinkFrame
-	(*Envelope)(nil),                  // 66: dspex.bridge.Envelope
-	(*LinkHello)(nil),                 // 67: dspex.bridge.LinkHello
-	(*LinkCall)(nil),                  // 68: dspex.bridge.LinkCall
-	(*LinkStatus)(nil),                // 69: dspex.bridge.LinkStatus
-	(*LinkCancel)(nil),                // 70: dspex.bridge.LinkCancel
-	(*LinkDrain)(nil),                 // 71: dspex.bridge.LinkDrain
-	(*LinkEvent)(nil),                 // 72: dspex.bridge.LinkEvent
-	(*Ask)(nil),                       // 73: dspex.bridge.Ask
-	(*Answer)(nil),                    // 74: dspex.bridge.Answer
-	(*Progress)(nil),                  // 75: dspex.bridge.Progress
-	(*LogRecord)(nil),                 // 76: dspex.bridge.LogRecord
-	(*ListHubsRequest)(nil),           // 77: dspex.bridge.ListHubsRequest
-	(*ListHubsResponse)(nil),          // 78: dspex.bridge.ListHubsResponse
-	(*HubInfo)(nil),                   // 79: dspex.bridge.HubInfo
-	(*ListOffersRequest)(nil),         // 80: dspex.bridge.ListOffersRequest
-	(*ListOffersResponse)(nil),        // 81: dspex.bridge.ListOffersResponse
-	(*ToolOffer)(nil),                 // 82: dspex.bridge.ToolOffer
-	(*ListSessionsRequest)(nil),       // 83: dspex.bridge.ListSessionsRequest
-	(*ListSessionsResponse)(nil),      // 84: dspex.bridge.ListSessionsResponse
-	(*ListWorkersRequest)(nil),        // 85: dspex.bridge.ListWorkersRequest
-	(*ListWorkersResponse)(nil),       // 86: dspex.bridge.ListWorkersResponse
-	(*WorkerInfo)(nil),                // 87: dspex.bridge.WorkerInfo
-	(*ListCallsRequest)(nil),          // 88: dspex.bridge.ListCallsRequest
-	(*ListCallsResponse)(nil),         // 89: dspex.bridge.ListCallsResponse
-	(*CallInfo)(nil),                  // 90: dspex.bridge.CallInfo
-	(*CancelCallRequest)(nil),         // 91: dspex.bridge.CancelCallRequest
-	(*ListRunsRequest)(nil),           // 92: dspex.bridge.ListRunsRequest
-	(*ListRunsResponse)(nil),          // 93: dspex.bridge.ListRunsResponse
-	(*RunInfo)(nil),                   // 94: dspex.bridge.RunInfo
-	(*WatchEventsRequest)(nil),        // 95: dspex.bridge.WatchEventsRequest
-	(*AdminEvent)(nil),                // 96: dspex.bridge.AdminEvent
-	(*Json)(nil),                      // 97: dspex.bridge.Json
-	(*Tensor)(nil),                    // 98: dspex.bridge.Tensor
-	(*RichValue)(nil),                 // 99: dspex.bridge.RichValue
-	(*RichList)(nil),                  // 100: dspex.bridge.RichList
-	(*RichDict)(nil),                  // 101: dspex.bridge.RichDict
-	(*RichDateTime)(nil),              // 102: dspex.bridge.RichDateTime
-	(*RichDelta)(nil),                 // 103: dspex.bridge.RichDelta
-	(*RichComplex)(nil),               // 104: dspex.bridge.RichComplex
-	nil,                               // 105: dspex.bridge.InitializeSessionRequest.MetadataEntry
-	nil,                               // 106: dspex.bridge.SessionInfo.MetadataEntry
-	nil,                               // 107: dspex.bridge.ToolSpec.MetadataEntry
-	nil,                               // 108: dspex.bridge.RegisterToolsResponse.ToolIdsEntry
-	nil,                               // 109: dspex.bridge.ToolCallRequest.KwargsEntry
-	nil,                               // 110: dspex.bridge.ToolCallRequest.ContextEntry
-	nil,                               // 111: dspex.bridge.ToolStreamRequest.KwargsEntry
-	nil,                               // 112: dspex.bridge.ToolStreamRequest.ContextEntry
-	nil,                               // 113: dspex.bridge.ToolCallItem.KwargsEntry
-	nil,                               // 114: dspex.bridge.VariableMetadata.TagsEntry
-	nil,                               // 115: dspex.bridge.AgentConfig.LlmConfigEntry
-	nil,                               // 116: dspex.bridge.ExecuteAgentRequest.ContextEntry
-	nil,                               // 117: dspex.bridge.ErrorInfo.DetailsEntry
-	nil,                               // 118: dspex.bridge.ExecutionMetrics.CustomMetricsEntry
-	nil,                               // 119: dspex.bridge.HealthCheckResponse.DependenciesEntry
-	nil,                               // 120: dspex.bridge.MetricsResponse.MetricsEntry
-	nil,                               // 121: dspex.bridge.LinkHello.MetadataEntry
-	nil,                               // 122: dspex.bridge.LinkCall.MetadataEntry
-	nil,                               // 123: dspex.bridge.LogRecord.FieldsEntry
-	nil,                               // 124: dspex.bridge.CallInfo.KwargsEntry
-	(*timestamppb.Timestamp)(nil),     // 125: google.protobuf.Timestamp
-	(*anypb.Any)(nil),                 // 126: google.protobuf.Any
-	(*structpb.Struct)(nil),           // 127: google.protobuf.Struct
+	(*SessionAccess)(nil),             // 8: dspex.bridge.SessionAccess
+	(*SessionShare)(nil),              // 9: dspex.bridge.SessionShare
+	(*ShareSessionRequest)(nil),       // 10: dspex.bridge.ShareSessionRequest
+	(*UnshareSessionRequest)(nil),     // 11: dspex.bridge.UnshareSessionRequest
+	(*HeartbeatRequest)(nil),          // 12: dspex.bridge.HeartbeatRequest
+	(*HeartbeatResponse)(nil),         // 13: dspex.bridge.HeartbeatResponse
+	(*ToolSpec)(nil),                  // 14: dspex.bridge.ToolSpec
+	(*ArgumentSpec)(nil),              // 15: dspex.bridge.ArgumentSpec
+	(*ValidationRules)(nil),           // 16: dspex.bridge.ValidationRules
+	(*ResourceLimits)(nil),            // 17: dspex.bridge.ResourceLimits
+	(*GetSessionToolsRequest)(nil),    // 18: dspex.bridge.GetSessionToolsRequest
+	(*GetSessionToolsResponse)(nil),   // 19: dspex.bridge.GetSessionToolsResponse
+	(*RegisterToolsRequest)(nil),      // 20: dspex.bridge.RegisterToolsRequest
+	(*RegisterToolsResponse)(nil),     // 21: dspex.bridge.RegisterToolsResponse
+	(*UnregisterToolsRequest)(nil),    // 22: dspex.bridge.UnregisterToolsRequest
+	(*WatchSessionToolsRequest)(nil),  // 23: dspex.bridge.WatchSessionToolsRequest
+	(*ToolUpdate)(nil),                // 24: dspex.bridge.ToolUpdate
+	(*ToolCallRequest)(nil),           // 25: dspex.bridge.ToolCallRequest
+	(*ToolCallResponse)(nil),          // 26: dspex.bridge.ToolCallResponse
+	(*ToolStreamRequest)(nil),         // 27: dspex.bridge.ToolStreamRequest
+	(*StreamConfig)(nil),              // 28: dspex.bridge.StreamConfig
+	(*ToolStreamChunk)(nil),           // 29: dspex.bridge.ToolStreamChunk
+	(*StreamMetadata)(nil),            // 30: dspex.bridge.StreamMetadata
+	(*CompleteSignal)(nil),            // 31: dspex.bridge.CompleteSignal
+	(*BatchToolCallRequest)(nil),      // 32: dspex.bridge.BatchToolCallRequest
+	(*ToolCallItem)(nil),              // 33: dspex.bridge.ToolCallItem
+	(*BatchConfig)(nil),               // 34: dspex.bridge.BatchConfig
+	(*BatchToolCallResponse)(nil),     // 35: dspex.bridge.BatchToolCallResponse
+	(*ToolCallResult)(nil),            // 36: dspex.bridge.ToolCallResult
+	(*GetVariableRequest)(nil),        // 37: dspex.bridge.GetVariableRequest
+	(*VariableResponse)(nil),          // 38: dspex.bridge.VariableResponse
+	(*SetVariableRequest)(nil),        // 39: dspex.bridge.SetVariableRequest
+	(*DeleteVariableRequest)(nil),     // 40: dspex.bridge.DeleteVariableRequest
+	(*VariableMetadata)(nil),          // 41: dspex.bridge.VariableMetadata
+	(*ListVariablesRequest)(nil),      // 42: dspex.bridge.ListVariablesRequest
+	(*ListVariablesResponse)(nil),     // 43: dspex.bridge.ListVariablesResponse
+	(*VariableInfo)(nil),              // 44: dspex.bridge.VariableInfo
+	(*WatchVariablesRequest)(nil),     // 45: dspex.bridge.WatchVariablesRequest
+	(*VariableUpdate)(nil),            // 46: dspex.bridge.VariableUpdate
+	(*CreateReActAgentRequest)(nil),   // 47: dspex.bridge.CreateReActAgentRequest
+	(*AgentConfig)(nil),               // 48: dspex.bridge.AgentConfig
+	(*CreateReActAgentResponse)(nil),  // 49: dspex.bridge.CreateReActAgentResponse
+	(*ExecuteAgentRequest)(nil),       // 50: dspex.bridge.ExecuteAgentRequest
+	(*CancelAgentRunRequest)(nil),     // 51: dspex.bridge.CancelAgentRunRequest
+	(*AgentExecutionChunk)(nil),       // 52: dspex.bridge.AgentExecutionChunk
+	(*ThoughtChunk)(nil),              // 53: dspex.bridge.ThoughtChunk
+	(*ActionChunk)(nil),               // 54: dspex.bridge.ActionChunk
+	(*ObservationChunk)(nil),          // 55: dspex.bridge.ObservationChunk
+	(*ResultChunk)(nil),               // 56: dspex.bridge.ResultChunk
+	(*IntermediateStep)(nil),          // 57: dspex.bridge.IntermediateStep
+	(*StatusResponse)(nil),            // 58: dspex.bridge.StatusResponse
+	(*ErrorInfo)(nil),                 // 59: dspex.bridge.ErrorInfo
+	(*ExecutionMetrics)(nil),          // 60: dspex.bridge.ExecutionMetrics
+	(*BatchMetrics)(nil),              // 61: dspex.bridge.BatchMetrics
+	(*HealthCheckRequest)(nil),        // 62: dspex.bridge.HealthCheckRequest
+	(*HealthCheckResponse)(nil),       // 63: dspex.bridge.HealthCheckResponse
+	(*GetMetricsRequest)(nil),         // 64: dspex.bridge.GetMetricsRequest
+	(*MetricsResponse)(nil),           // 65: dspex.bridge.MetricsResponse
+	(*MetricValue)(nil),               // 66: dspex.bridge.MetricValue
+	(*MetricHistogram)(nil),           // 67: dspex.bridge.MetricHistogram
+	(*Bucket)(nil),                    // 68: dspex.bridge.Bucket
+	(*LinkFrame)(nil),                 // 69: dspex.bridge.LinkFrame
+	(*Envelope)(nil),                  // 70: dspex.bridge.Envelope
+	(*LinkHello)(nil),                 // 71: dspex.bridge.LinkHello
+	(*LinkCall)(nil),                  // 72: dspex.bridge.LinkCall
+	(*LinkStatus)(nil),                // 73: dspex.bridge.LinkStatus
+	(*LinkCancel)(nil),                // 74: dspex.bridge.LinkCancel
+	(*LinkDrain)(nil),                 // 75: dspex.bridge.LinkDrain
+	(*LinkEvent)(nil),                 // 76: dspex.bridge.LinkEvent
+	(*Ask)(nil),                       // 77: dspex.bridge.Ask
+	(*Answer)(nil),                    // 78: dspex.bridge.Answer
+	(*Progress)(nil),                  // 79: dspex.bridge.Progress
+	(*LogRecord)(nil),                 // 80: dspex.bridge.LogRecord
+	(*ListHubsRequest)(nil),           // 81: dspex.bridge.ListHubsRequest
+	(*ListHubsResponse)(nil),          // 82: dspex.bridge.ListHubsResponse
+	(*HubInfo)(nil),                   // 83: dspex.bridge.HubInfo
+	(*ListOffersRequest)(nil),         // 84: dspex.bridge.ListOffersRequest
+	(*ListOffersResponse)(nil),        // 85: dspex.bridge.ListOffersResponse
+	(*ToolOffer)(nil),                 // 86: dspex.bridge.ToolOffer
+	(*ListSessionsRequest)(nil),       // 87: dspex.bridge.ListSessionsRequest
+	(*ListSessionsResponse)(nil),      // 88: dspex.bridge.ListSessionsResponse
+	(*ListWorkersRequest)(nil),        // 89: dspex.bridge.ListWorkersRequest
+	(*ListWorkersResponse)(nil),       // 90: dspex.bridge.ListWorkersResponse
+	(*WorkerInfo)(nil),                // 91: dspex.bridge.WorkerInfo
+	(*ListCallsRequest)(nil),          // 92: dspex.bridge.ListCallsRequest
+	(*ListCallsResponse)(nil),         // 93: dspex.bridge.ListCallsResponse
+	(*CallInfo)(nil),                  // 94: dspex.bridge.CallInfo
+	(*CancelCallRequest)(nil),         // 95: dspex.bridge.CancelCallRequest
+	(*ListRunsRequest)(nil),           // 96: dspex.bridge.ListRunsRequest
+	(*ListRunsResponse)(nil),          // 97: dspex.bridge.ListRunsResponse
+	(*RunInfo)(nil),                   // 98: dspex.bridge.RunInfo
+	(*WatchEventsRequest)(nil),        // 99: dspex.bridge.WatchEventsRequest
+	(*AdminEvent)(nil),                // 100: dspex.bridge.AdminEvent
+	(*Json)(nil),                      // 101: dspex.bridge.Json
+	(*Tensor)(nil),                    // 102: dspex.bridge.Tensor
+	(*RichValue)(nil),                 // 103: dspex.bridge.RichValue
+	(*RichList)(nil),                  // 104: dspex.bridge.RichList
+	(*RichDict)(nil),                  // 105: dspex.bridge.RichDict
+	(*RichDateTime)(nil),              // 106: dspex.bridge.RichDateTime
+	(*RichDelta)(nil),                 // 107: dspex.bridge.RichDelta
+	(*RichComplex)(nil),               // 108: dspex.bridge.RichComplex
+	nil,                               // 109: dspex.bridge.InitializeSessionRequest.MetadataEntry
+	nil,                               // 110: dspex.bridge.SessionInfo.MetadataEntry
+	nil,                               // 111: dspex.bridge.ToolSpec.MetadataEntry
+	nil,                               // 112: dspex.bridge.RegisterToolsResponse.ToolIdsEntry
+	nil,                               // 113: dspex.bridge.ToolCallRequest.KwargsEntry
+	nil,                               // 114: dspex.bridge.ToolCallRequest.ContextEntry
+	nil,                               // 115: dspex.bridge.ToolStreamRequest.KwargsEntry
+	nil,                               // 116: dspex.bridge.ToolStreamRequest.ContextEntry
+	nil,                               // 117: dspex.bridge.ToolCallItem.KwargsEntry
+	nil,                               // 118: dspex.bridge.VariableMetadata.TagsEntry
+	nil,                               // 119: dspex.bridge.AgentConfig.LlmConfigEntry
+	nil,                               // 120: dspex.bridge.ExecuteAgentRequest.ContextEntry
+	nil,                               // 121: dspex.bridge.ErrorInfo.DetailsEntry
+	nil,                               // 122: dspex.bridge.ExecutionMetrics.CustomMetricsEntry
+	nil,                               // 123: dspex.bridge.HealthCheckResponse.DependenciesEntry
+	nil,                               // 124: dspex.bridge.MetricsResponse.MetricsEntry
+	nil,                               // 125: dspex.bridge.LinkHello.MetadataEntry
+	nil,                               // 126: dspex.bridge.LinkCall.MetadataEntry
+	nil,                               // 127: dspex.bridge.LogRecord.FieldsEntry
+	nil,                               // 128: dspex.bridge.CallInfo.KwargsEntry
+	(*timestamppb.Timestamp)(nil),     // 129: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                 // 130: google.protobuf.Any
+	(*structpb.Struct)(nil),           // 131: google.protobuf.Struct
 }
 var file_dspex_bridge_proto_depIdxs = []int32{
-	105, // 0: dspex.bridge.InitializeSessionRequest.metadata:type_name -> dspex.bridge.InitializeSessionRequest.MetadataEntry
+	109, // 0: dspex.bridge.InitializeSessionRequest.metadata:type_name -> dspex.bridge.InitializeSessionRequest.MetadataEntry
 	3,   // 1: dspex.bridge.InitializeSessionRequest.config:type_name -> dspex.bridge.SessionConfig
-	55,  // 2: dspex.bridge.InitializeSessionResponse.error:type_name -> dspex.bridge.ErrorInfo
-	10,  // 3: dspex.bridge.InitializeSessionResponse.tools:type_name -> dspex.bridge.ToolSpec
-	125, // 4: dspex.bridge.SessionInfo.created_at:type_name -> google.protobuf.Timestamp
-	125, // 5: dspex.bridge.SessionInfo.last_activity:type_name -> google.protobuf.Timestamp
-	106, // 6: dspex.bridge.SessionInfo.metadata:type_name -> dspex.bridge.SessionInfo.MetadataEntry
-	125, // 7: dspex.bridge.HeartbeatRequest.client_time:type_name -> google.protobuf.Timestamp
-	125, // 8: dspex.bridge.HeartbeatResponse.server_time:type_name -> google.protobuf.Timestamp
-	0,   // 9: dspex.bridge.ToolSpec.type:type_name -> dspex.bridge.ToolType
-	11,  // 10: dspex.bridge.ToolSpec.arguments:type_name -> dspex.bridge.ArgumentSpec
-	11,  // 11: dspex.bridge.ToolSpec.return_type:type_name -> dspex.bridge.ArgumentSpec
-	107, // 12: dspex.bridge.ToolSpec.metadata:type_name -> dspex.bridge.ToolSpec.MetadataEntry
-	12,  // 13: dspex.bridge.ToolSpec.validation:type_name -> dspex.bridge.ValidationRules
-	13,  // 14: dspex.bridge.ToolSpec.limits:type_name -> dspex.bridge.ResourceLimits
-	126, // 15: dspex.bridge.ArgumentSpec.default_value:type_name -> google.protobuf.Any
-	12,  // 16: dspex.bridge.ArgumentSpec.validation:type_name -> dspex.bridge.ValidationRules
-	10,  // 17: dspex.bridge.GetSessionToolsResponse.tools:type_name -> dspex.bridge.ToolSpec
-	10,  // 18: dspex.bridge.RegisterToolsRequest.tools:type_name -> dspex.bridge.ToolSpec
-	108, // 19: dspex.bridge.RegisterToolsResponse.tool_ids:type_name -> dspex.bridge.RegisterToolsResponse.ToolIdsEntry
-	55,  // 20: dspex.bridge.RegisterToolsResponse.error:type_name -> dspex.bridge.ErrorInfo
-	10,  // 21: dspex.bridge.ToolUpdate.tool:type_name -> dspex.bridge.ToolSpec
-	126, // 22: dspex.bridge.ToolCallRequest.args:type_name -> google.protobuf.Any
-	109, // 23: dspex.bridge.ToolCallRequest.kwargs:type_name -> dspex.bridge.ToolCallRequest.KwargsEntry
-	110, // 24: dspex.bridge.ToolCallRequest.context:type_name -> dspex.bridge.ToolCallRequest.ContextEntry
-	126, // 25: dspex.bridge.ToolCallResponse.result:type_name -> google.protobuf.Any
-	55,  // 26: dspex.bridge.ToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
-	56,  // 27: dspex.bridge.ToolCallResponse.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	126, // 28: dspex.bridge.ToolStreamRequest.args:type_name -> google.protobuf.Any
-	111, // 29: dspex.bridge.ToolStreamRequest.kwargs:type_name -> dspex.bridge.ToolStreamRequest.KwargsEntry
-	24,  // 30: dspex.bridge.ToolStreamRequest.config:type_name -> dspex.bridge.StreamConfig
-	112, // 31: dspex.bridge.ToolStreamRequest.context:type_name -> dspex.bridge.ToolStreamRequest.ContextEntry
-	126, // 32: dspex.bridge.ToolStreamChunk.data:type_name -> google.protobuf.Any
-	26,  // 33: dspex.bridge.ToolStreamChunk.metadata:type_name -> dspex.bridge.StreamMetadata
-	27,  // 34: dspex.bridge.ToolStreamChunk.complete:type_name -> dspex.bridge.CompleteSignal
-	55,  // 35: dspex.bridge.ToolStreamChunk.error:type_name -> dspex.bridge.ErrorInfo
-	126, // 36: dspex.bridge.StreamMetadata.value:type_name -> google.protobuf.Any
-	56,  // 37: dspex.bridge.CompleteSignal.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	29,  // 38: dspex.bridge.BatchToolCallRequest.items:type_name -> dspex.bridge.ToolCallItem
-	30,  // 39: dspex.bridge.BatchToolCallRequest.config:type_name -> dspex.bridge.BatchConfig
-	126, // 40: dspex.bridge.ToolCallItem.args:type_name -> google.protobuf.Any
-	113, // 41: dspex.bridge.ToolCallItem.kwargs:type_name -> dspex.bridge.ToolCallItem.KwargsEntry
-	32,  // 42: dspex.bridge.BatchToolCallResponse.results:type_name -> dspex.bridge.ToolCallResult
-	57,  // 43: dspex.bridge.BatchToolCallResponse.metrics:type_name -> dspex.bridge.BatchMetrics
-	55,  // 44: dspex.bridge.BatchToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
-	126, // 45: dspex.bridge.ToolCallResult.result:type_name -> google.protobuf.Any
-	55,  // 46: dspex.bridge.ToolCallResult.error:type_name -> dspex.bridge.ErrorInfo
-	56,  // 47: dspex.bridge.ToolCallResult.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	126, // 48: dspex.bridge.VariableResponse.value:type_name -> google.protobuf.Any
-	37,  // 49: dspex.bridge.VariableResponse.metadata:type_name -> dspex.bridge.VariableMetadata
-	126, // 50: dspex.bridge.SetVariableRequest.value:type_name -> google.protobuf.Any
-	37,  // 51: dspex.bridge.SetVariableRequest.metadata:type_name -> dspex.bridge.VariableMetadata
-	125, // 52: dspex.bridge.VariableMetadata.created_at:type_name -> google.protobuf.Timestamp
-	125, // 53: dspex.bridge.VariableMetadata.updated_at:type_name -> google.protobuf.Timestamp
-	114, // 54: dspex.bridge.VariableMetadata.tags:type_name -> dspex.bridge.VariableMetadata.TagsEntry
-	40,  // 55: dspex.bridge.ListVariablesResponse.variables:type_name -> dspex.bridge.VariableInfo
-	37,  // 56: dspex.bridge.VariableInfo.metadata:type_name -> dspex.bridge.VariableMetadata
-	126, // 57: dspex.bridge.VariableUpdate.value:type_name -> google.protobuf.Any
-	125, // 58: dspex.bridge.VariableUpdate.timestamp:type_name -> google.protobuf.Timestamp
-	44,  // 59: dspex.bridge.CreateReActAgentRequest.config:type_name -> dspex.bridge.AgentConfig
-	115, // 60: dspex.bridge.AgentConfig.llm_config:type_name -> dspex.bridge.AgentConfig.LlmConfigEntry
-	55,  // 61: dspex.bridge.CreateReActAgentResponse.error:type_name -> dspex.bridge.ErrorInfo
-	127, // 62: dspex.bridge.ExecuteAgentRequest.input:type_name -> google.protobuf.Struct
-	116, // 63: dspex.bridge.ExecuteAgentRequest.context:type_name -> dspex.bridge.ExecuteAgentRequest.ContextEntry
-	49,  // 64: dspex.bridge.AgentExecutionChunk.thought:type_name -> dspex.bridge.ThoughtChunk
-	50,  // 65: dspex.bridge.AgentExecutionChunk.action:type_name -> dspex.bridge.ActionChunk
-	51,  // 66: dspex.bridge.AgentExecutionChunk.observation:type_name -> dspex.bridge.ObservationChunk
-	52,  // 67: dspex.bridge.AgentExecutionChunk.result:type_name -> dspex.bridge.ResultChunk
-	55,  // 68: dspex.bridge.AgentExecutionChunk.error:type_name -> dspex.bridge.ErrorInfo
-	127, // 69: dspex.bridge.ActionChunk.tool_input:type_name -> google.protobuf.Struct
-	126, // 70: dspex.bridge.ObservationChunk.tool_output:type_name -> google.protobuf.Any
-	56,  // 71: dspex.bridge.ObservationChunk.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	55,  // 72: dspex.bridge.ObservationChunk.error:type_name -> dspex.bridge.ErrorInfo
-	127, // 73: dspex.bridge.ResultChunk.final_answer:type_name -> google.protobuf.Struct
-	53,  // 74: dspex.bridge.ResultChunk.steps:type_name -> dspex.bridge.IntermediateStep
-	55,  // 75: dspex.bridge.StatusResponse.error:type_name -> dspex.bridge.ErrorInfo
-	117, // 76: dspex.bridge.ErrorInfo.details:type_name -> dspex.bridge.ErrorInfo.DetailsEntry
-	125, // 77: dspex.bridge.ErrorInfo.timestamp:type_name -> google.protobuf.Timestamp
-	118, // 78: dspex.bridge.ExecutionMetrics.custom_metrics:type_name -> dspex.bridge.ExecutionMetrics.CustomMetricsEntry
-	1,   // 79: dspex.bridge.HealthCheckResponse.status:type_name -> dspex.bridge.HealthCheckResponse.Status
-	119, // 80: dspex.bridge.HealthCheckResponse.dependencies:type_name -> dspex.bridge.HealthCheckResponse.DependenciesEntry
-	125, // 81: dspex.bridge.GetMetricsRequest.start_time:type_name -> google.protobuf.Timestamp
-	125, // 82: dspex.bridge.GetMetricsRequest.end_time:type_name -> google.protobuf.Timestamp
-	120, // 83: dspex.bridge.MetricsResponse.metrics:type_name -> dspex.bridge.MetricsResponse.MetricsEntry
-	63,  // 84: dspex.bridge.MetricValue.histogram:type_name -> dspex.bridge.MetricHistogram
-	64,  // 85: dspex.bridge.MetricHistogram.buckets:type_name -> dspex.bridge.Bucket
-	66,  // 86: dspex.bridge.LinkFrame.envelopes:type_name -> dspex.bridge.Envelope
-	68,  // 87: dspex.bridge.Envelope.call:type_name -> dspex.bridge.LinkCall
-	69,  // 88: dspex.bridge.Envelope.end:type_name -> dspex.bridge.LinkStatus
-	70,  // 89: dspex.bridge.Envelope.cancel:type_name -> dspex.bridge.LinkCancel
-	67,  // 90: dspex.bridge.Envelope.hello:type_name -> dspex.bridge.LinkHello
-	71,  // 91: dspex.bridge.Envelope.drain:type_name -> dspex.bridge.LinkDrain
-	72,  // 92: dspex.bridge.Envelope.event:type_name -> dspex.bridge.LinkEvent
-	121, // 93: dspex.bridge.LinkHello.metadata:type_name -> dspex.bridge.LinkHello.MetadataEntry
-	122, // 94: dspex.bridge.LinkCall.metadata:type_name -> dspex.bridge.LinkCall.MetadataEntry
-	55,  // 95: dspex.bridge.LinkStatus.error:type_name -> dspex.bridge.ErrorInfo
-	75,  // 96: dspex.bridge.LinkEvent.progress:type_name -> dspex.bridge.Progress
-	76,  // 97: dspex.bridge.LinkEvent.log:type_name -> dspex.bridge.LogRecord
-	73,  // 98: dspex.bridge.LinkEvent.ask:type_name -> dspex.bridge.Ask
-	74,  // 99: dspex.bridge.LinkEvent.answer:type_name -> dspex.bridge.Answer
-	127, // 100: dspex.bridge.Answer.content:type_name -> google.protobuf.Struct
-	123, // 101: dspex.bridge.LogRecord.fields:type_name -> dspex.bridge.LogRecord.FieldsEntry
-	125, // 102: dspex.bridge.LogRecord.timestamp:type_name -> google.protobuf.Timestamp
-	79,  // 103: dspex.bridge.ListHubsResponse.hubs:type_name -> dspex.bridge.HubInfo
-	125, // 104: dspex.bridge.HubInfo.started_at:type_name -> google.protobuf.Timestamp
-	125, // 105: dspex.bridge.HubInfo.time:type_name -> google.protobuf.Timestamp
-	82,  // 106: dspex.bridge.ListOffersResponse.offers:type_name -> dspex.bridge.ToolOffer
-	7,   // 107: dspex.bridge.ListSessionsResponse.sessions:type_name -> dspex.bridge.SessionInfo
-	87,  // 108: dspex.bridge.ListWorkersResponse.workers:type_name -> dspex.bridge.WorkerInfo
-	125, // 109: dspex.bridge.WorkerInfo.connected_at:type_name -> google.protobuf.Timestamp
-	90,  // 110: dspex.bridge.ListCallsResponse.calls:type_name -> dspex.bridge.CallInfo
-	125, // 111: dspex.bridge.CallInfo.started_at:type_name -> google.protobuf.Timestamp
-	75,  // 112: dspex.bridge.CallInfo.progress:type_name -> dspex.bridge.Progress
-	126, // 113: dspex.bridge.CallInfo.args:type_name -> google.protobuf.Any
-	124, // 114: dspex.bridge.CallInfo.kwargs:type_name -> dspex.bridge.CallInfo.KwargsEntry
-	55,  // 115: dspex.bridge.CallInfo.error:type_name -> dspex.bridge.ErrorInfo
-	94,  // 116: dspex.bridge.ListRunsResponse.runs:type_name -> dspex.bridge.RunInfo
-	125, // 117: dspex.bridge.RunInfo.started_at:type_name -> google.protobuf.Timestamp
-	125, // 118: dspex.bridge.AdminEvent.timestamp:type_name -> google.protobuf.Timestamp
-	90,  // 119: dspex.bridge.AdminEvent.call:type_name -> dspex.bridge.CallInfo
-	87,  // 120: dspex.bridge.AdminEvent.worker:type_name -> dspex.bridge.WorkerInfo
-	7,   // 121: dspex.bridge.AdminEvent.session:type_name -> dspex.bridge.SessionInfo
-	76,  // 122: dspex.bridge.AdminEvent.log:type_name -> dspex.bridge.LogRecord
-	126, // 123: dspex.bridge.AdminEvent.result:type_name -> google.protobuf.Any
-	100, // 124: dspex.bridge.RichValue.list:type_name -> dspex.bridge.RichList
-	100, // 125: dspex.bridge.RichValue.tuple:type_name -> dspex.bridge.RichList
-	100, // 126: dspex.bridge.RichValue.set:type_name -> dspex.bridge.RichList
-	100, // 127: dspex.bridge.RichValue.frozenset:type_name -> dspex.bridge.RichList
-	101, // 128: dspex.bridge.RichValue.dict:type_name -> dspex.bridge.RichDict
-	102, // 129: dspex.bridge.RichValue.datetime:type_name -> dspex.bridge.RichDateTime
-	102, // 130: dspex.bridge.RichValue.time:type_name -> dspex.bridge.RichDateTime
-	103, // 131: dspex.bridge.RichValue.timedelta:type_name -> dspex.bridge.RichDelta
-	104, // 132: dspex.bridge.RichValue.complex:type_name -> dspex.bridge.RichComplex
-	98,  // 133: dspex.bridge.RichValue.tensor:type_name -> dspex.bridge.Tensor
-	126, // 134: dspex.bridge.RichValue.any:type_name -> google.protobuf.Any
-	99,  // 135: dspex.bridge.RichList.items:type_name -> dspex.bridge.RichValue
-	99,  // 136: dspex.bridge.RichDict.keys:type_name -> dspex.bridge.RichValue
-	99,  // 137: dspex.bridge.RichDict.values:type_name -> dspex.bridge.RichValue
-	126, // 138: dspex.bridge.ToolCallRequest.KwargsEntry.value:type_name -> google.protobuf.Any
-	126, // 139: dspex.bridge.ToolStreamRequest.KwargsEntry.value:type_name -> google.protobuf.Any
-	126, // 140: dspex.bridge.ToolCallItem.KwargsEntry.value:type_name -> google.protobuf.Any
-	126, // 141: dspex.bridge.AgentConfig.LlmConfigEntry.value:type_name -> google.protobuf.Any
-	126, // 142: dspex.bridge.ExecuteAgentRequest.ContextEntry.value:type_name -> google.protobuf.Any
-	1,   // 143: dspex.bridge.HealthCheckResponse.DependenciesEntry.value:type_name -> dspex.bridge.HealthCheckResponse.Status
-	62,  // 144: dspex.bridge.MetricsResponse.MetricsEntry.value:type_name -> dspex.bridge.MetricValue
-	126, // 145: dspex.bridge.CallInfo.KwargsEntry.value:type_name -> google.protobuf.Any
-	2,   // 146: dspex.bridge.SnakepitBridge.InitializeSession:input_type -> dspex.bridge.InitializeSessionRequest
-	5,   // 147: dspex.bridge.SnakepitBridge.CleanupSession:input_type -> dspex.bridge.CleanupSessionRequest
-	6,   // 148: dspex.bridge.SnakepitBridge.GetSessionInfo:input_type -> dspex.bridge.GetSessionInfoRequest
-	8,   // 149: dspex.bridge.SnakepitBridge.Heartbeat:input_type -> dspex.bridge.HeartbeatRequest
-	14,  // 150: dspex.bridge.SnakepitBridge.GetSessionTools:input_type -> dspex.bridge.GetSessionToolsRequest
-	16,  // 151: dspex.bridge.SnakepitBridge.RegisterTools:input_type -> dspex.bridge.RegisterToolsRequest
-	18,  // 152: dspex.bridge.SnakepitBridge.UnregisterTools:input_type -> dspex.bridge.UnregisterToolsRequest
-	19,  // 153: dspex.bridge.SnakepitBridge.WatchSessionTools:input_type -> dspex.bridge.WatchSessionToolsRequest
-	21,  // 154: dspex.bridge.SnakepitBridge.ExecuteTool:input_type -> dspex.bridge.ToolCallRequest
-	23,  // 155: dspex.bridge.SnakepitBridge.StreamTool:input_type -> dspex.bridge.ToolStreamRequest
-	28,  // 156: dspex.bridge.SnakepitBridge.BatchExecuteTools:input_type -> dspex.bridge.BatchToolCallRequest
-	33,  // 157: dspex.bridge.SnakepitBridge.GetSessionVariable:input_type -> dspex.bridge.GetVariableRequest
-	35,  // 158: dspex.bridge.SnakepitBridge.SetSessionVariable:input_type -> dspex.bridge.SetVariableRequest
-	36,  // 159: dspex.bridge.SnakepitBridge.DeleteSessionVariable:input_type -> dspex.bridge.DeleteVariableRequest
-	38,  // 160: dspex.bridge.SnakepitBridge.ListSessionVariables:input_type -> dspex.bridge.ListVariablesRequest
-	41,  // 161: dspex.bridge.SnakepitBridge.WatchSessionVariables:input_type -> dspex.bridge.WatchVariablesRequest
-	43,  // 162: dspex.bridge.SnakepitBridge.CreateReActAgent:input_type -> dspex.bridge.CreateReActAgentRequest
-	46,  // 163: dspex.bridge.SnakepitBridge.ExecuteAgent:input_type -> dspex.bridge.ExecuteAgentRequest
-	47,  // 164: dspex.bridge.SnakepitBridge.CancelAgentRun:input_type -> dspex.bridge.CancelAgentRunRequest
-	58,  // 165: dspex.bridge.SnakepitBridge.HealthCheck:input_type -> dspex.bridge.HealthCheckRequest
-	60,  // 166: dspex.bridge.SnakepitBridge.GetMetrics:input_type -> dspex.bridge.GetMetricsRequest
-	65,  // 167: dspex.bridge.SnakepitBridge.Link:input_type -> dspex.bridge.LinkFrame
-	77,  // 168: dspex.bridge.ToolBridgeAdmin.ListHubs:input_type -> dspex.bridge.ListHubsRequest
-	80,  // 169: dspex.bridge.ToolBridgeAdmin.ListOffers:input_type -> dspex.bridge.ListOffersRequest
-	83,  // 170: dspex.bridge.ToolBridgeAdmin.ListSessions:input_type -> dspex.bridge.ListSessionsRequest
-	85,  // 171: dspex.bridge.ToolBridgeAdmin.ListWorkers:input_type -> dspex.bridge.ListWorkersRequest
-	88,  // 172: dspex.bridge.ToolBridgeAdmin.ListCalls:input_type -> dspex.bridge.ListCallsRequest
-	91,  // 173: dspex.bridge.ToolBridgeAdmin.CancelCall:input_type -> dspex.bridge.CancelCallRequest
-	92,  // 174: dspex.bridge.ToolBridgeAdmin.ListRuns:input_type -> dspex.bridge.ListRunsRequest
-	95,  // 175: dspex.bridge.ToolBridgeAdmin.WatchEvents:input_type -> dspex.bridge.WatchEventsRequest
-	4,   // 176: dspex.bridge.SnakepitBridge.InitializeSession:output_type -> dspex.bridge.InitializeSessionResponse
-	54,  // 177: dspex.bridge.SnakepitBridge.CleanupSession:output_type -> dspex.bridge.StatusResponse
-	7,   // 178: dspex.bridge.SnakepitBridge.GetSessionInfo:output_type -> dspex.bridge.SessionInfo
-	9,   // 179: dspex.bridge.SnakepitBridge.Heartbeat:output_type -> dspex.bridge.HeartbeatResponse
-	15,  // 180: dspex.bridge.SnakepitBridge.GetSessionTools:output_type -> dspex.bridge.GetSessionToolsResponse
-	17,  // 181: dspex.bridge.SnakepitBridge.RegisterTools:output_type -> dspex.bridge.RegisterToolsResponse
-	54,  // 182: dspex.bridge.SnakepitBridge.UnregisterTools:output_type -> dspex.bridge.StatusResponse
-	20,  // 183: dspex.bridge.SnakepitBridge.WatchSessionTools:output_type -> dspex.bridge.ToolUpdate
-	22,  // 184: dspex.bridge.SnakepitBridge.ExecuteTool:output_type -> dspex.bridge.ToolCallResponse
-	25,  // 185: dspex.bridge.SnakepitBridge.StreamTool:output_type -> dspex.bridge.ToolStreamChunk
-	31,  // 186: dspex.bridge.SnakepitBridge.BatchExecuteTools:output_type -> dspex.bridge.BatchToolCallResponse
-	34,  // 187: dspex.bridge.SnakepitBridge.GetSessionVariable:output_type -> dspex.bridge.VariableResponse
-	54,  // 188: dspex.bridge.SnakepitBridge.SetSessionVariable:output_type -> dspex.bridge.StatusResponse
-	54,  // 189: dspex.bridge.SnakepitBridge.DeleteSessionVariable:output_type -> dspex.bridge.StatusResponse
-	39,  // 190: dspex.bridge.SnakepitBridge.ListSessionVariables:output_type -> dspex.bridge.ListVariablesResponse
-	42,  // 191: dspex.bridge.SnakepitBridge.WatchSessionVariables:output_type -> dspex.bridge.VariableUpdate
-	45,  // 192: dspex.bridge.SnakepitBridge.CreateReActAgent:output_type -> dspex.bridge.CreateReActAgentResponse
-	48,  // 193: dspex.bridge.SnakepitBridge.ExecuteAgent:output_type -> dspex.bridge.AgentExecutionChunk
-	54,  // 194: dspex.bridge.SnakepitBridge.CancelAgentRun:output_type -> dspex.bridge.StatusResponse
-	59,  // 195: dspex.bridge.SnakepitBridge.HealthCheck:output_type -> dspex.bridge.HealthCheckResponse
-	61,  // 196: dspex.bridge.SnakepitBridge.GetMetrics:output_type -> dspex.bridge.MetricsResponse
-	65,  // 197: dspex.bridge.SnakepitBridge.Link:output_type -> dspex.bridge.LinkFrame
-	78,  // 198: dspex.bridge.ToolBridgeAdmin.ListHubs:output_type -> dspex.bridge.ListHubsResponse
-	81,  // 199: dspex.bridge.ToolBridgeAdmin.ListOffers:output_type -> dspex.bridge.ListOffersResponse
-	84,  // 200: dspex.bridge.ToolBridgeAdmin.ListSessions:output_type -> dspex.bridge.ListSessionsResponse
-	86,  // 201: dspex.bridge.ToolBridgeAdmin.ListWorkers:output_type -> dspex.bridge.ListWorkersResponse
-	89,  // 202: dspex.bridge.ToolBridgeAdmin.ListCalls:output_type -> dspex.bridge.ListCallsResponse
-	54,  // 203: dspex.bridge.ToolBridgeAdmin.CancelCall:output_type -> dspex.bridge.StatusResponse
-	93,  // 204: dspex.bridge.ToolBridgeAdmin.ListRuns:output_type -> dspex.bridge.ListRunsResponse
-	96,  // 205: dspex.bridge.ToolBridgeAdmin.WatchEvents:output_type -> dspex.bridge.AdminEvent
-	176, // [176:206] is the sub-list for method output_type
-	146, // [146:176] is the sub-list for method input_type
-	146, // [146:146] is the sub-list for extension type_name
-	146, // [146:146] is the sub-list for extension extendee
-	0,   // [0:146] is the sub-list for field type_name
+	59,  // 2: dspex.bridge.InitializeSessionResponse.error:type_name -> dspex.bridge.ErrorInfo
+	14,  // 3: dspex.bridge.InitializeSessionResponse.tools:type_name -> dspex.bridge.ToolSpec
+	129, // 4: dspex.bridge.SessionInfo.created_at:type_name -> google.protobuf.Timestamp
+	129, // 5: dspex.bridge.SessionInfo.last_activity:type_name -> google.protobuf.Timestamp
+	110, // 6: dspex.bridge.SessionInfo.metadata:type_name -> dspex.bridge.SessionInfo.MetadataEntry
+	8,   // 7: dspex.bridge.SessionInfo.access:type_name -> dspex.bridge.SessionAccess
+	9,   // 8: dspex.bridge.SessionAccess.shares:type_name -> dspex.bridge.SessionShare
+	9,   // 9: dspex.bridge.ShareSessionRequest.share:type_name -> dspex.bridge.SessionShare
+	129, // 10: dspex.bridge.HeartbeatRequest.client_time:type_name -> google.protobuf.Timestamp
+	129, // 11: dspex.bridge.HeartbeatResponse.server_time:type_name -> google.protobuf.Timestamp
+	0,   // 12: dspex.bridge.ToolSpec.type:type_name -> dspex.bridge.ToolType
+	15,  // 13: dspex.bridge.ToolSpec.arguments:type_name -> dspex.bridge.ArgumentSpec
+	15,  // 14: dspex.bridge.ToolSpec.return_type:type_name -> dspex.bridge.ArgumentSpec
+	111, // 15: dspex.bridge.ToolSpec.metadata:type_name -> dspex.bridge.ToolSpec.MetadataEntry
+	16,  // 16: dspex.bridge.ToolSpec.validation:type_name -> dspex.bridge.ValidationRules
+	17,  // 17: dspex.bridge.ToolSpec.limits:type_name -> dspex.bridge.ResourceLimits
+	130, // 18: dspex.bridge.ArgumentSpec.default_value:type_name -> google.protobuf.Any
+	16,  // 19: dspex.bridge.ArgumentSpec.validation:type_name -> dspex.bridge.ValidationRules
+	14,  // 20: dspex.bridge.GetSessionToolsResponse.tools:type_name -> dspex.bridge.ToolSpec
+	14,  // 21: dspex.bridge.RegisterToolsRequest.tools:type_name -> dspex.bridge.ToolSpec
+	112, // 22: dspex.bridge.RegisterToolsResponse.tool_ids:type_name -> dspex.bridge.RegisterToolsResponse.ToolIdsEntry
+	59,  // 23: dspex.bridge.RegisterToolsResponse.error:type_name -> dspex.bridge.ErrorInfo
+	14,  // 24: dspex.bridge.ToolUpdate.tool:type_name -> dspex.bridge.ToolSpec
+	130, // 25: dspex.bridge.ToolCallRequest.args:type_name -> google.protobuf.Any
+	113, // 26: dspex.bridge.ToolCallRequest.kwargs:type_name -> dspex.bridge.ToolCallRequest.KwargsEntry
+	114, // 27: dspex.bridge.ToolCallRequest.context:type_name -> dspex.bridge.ToolCallRequest.ContextEntry
+	130, // 28: dspex.bridge.ToolCallResponse.result:type_name -> google.protobuf.Any
+	59,  // 29: dspex.bridge.ToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
+	60,  // 30: dspex.bridge.ToolCallResponse.metrics:type_name -> dspex.bridge.ExecutionMetrics
+	130, // 31: dspex.bridge.ToolStreamRequest.args:type_name -> google.protobuf.Any
+	115, // 32: dspex.bridge.ToolStreamRequest.kwargs:type_name -> dspex.bridge.ToolStreamRequest.KwargsEntry
+	28,  // 33: dspex.bridge.ToolStreamRequest.config:type_name -> dspex.bridge.StreamConfig
+	116, // 34: dspex.bridge.ToolStreamRequest.context:type_name -> dspex.bridge.ToolStreamRequest.ContextEntry
+	130, // 35: dspex.bridge.ToolStreamChunk.data:type_name -> google.protobuf.Any
+	30,  // 36: dspex.bridge.ToolStreamChunk.metadata:type_name -> dspex.bridge.StreamMetadata
+	31,  // 37: dspex.bridge.ToolStreamChunk.complete:type_name -> dspex.bridge.CompleteSignal
+	59,  // 38: dspex.bridge.ToolStreamChunk.error:type_name -> dspex.bridge.ErrorInfo
+	130, // 39: dspex.bridge.StreamMetadata.value:type_name -> google.protobuf.Any
+	60,  // 40: dspex.bridge.CompleteSignal.metrics:type_name -> dspex.bridge.ExecutionMetrics
+	33,  // 41: dspex.bridge.BatchToolCallRequest.items:type_name -> dspex.bridge.ToolCallItem
+	34,  // 42: dspex.bridge.BatchToolCallRequest.config:type_name -> dspex.bridge.BatchConfig
+	130, // 43: dspex.bridge.ToolCallItem.args:type_name -> google.protobuf.Any
+	117, // 44: dspex.bridge.ToolCallItem.kwargs:type_name -> dspex.bridge.ToolCallItem.KwargsEntry
+	36,  // 45: dspex.bridge.BatchToolCallResponse.results:type_name -> dspex.bridge.ToolCallResult
+	61,  // 46: dspex.bridge.BatchToolCallResponse.metrics:type_name -> dspex.bridge.BatchMetrics
+	59,  // 47: dspex.bridge.BatchToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
+	130, // 48: dspex.bridge.ToolCallResult.result:type_name -> google.protobuf.Any
+	59,  // 49: dspex.bridge.ToolCallResult.error:type_name -> dspex.bridge.ErrorInfo
+	60,  // 50: dspex.bridge.ToolCallResult.metrics:type_name -> dspex.bridge.ExecutionMetrics
+	130, // 51: dspex.bridge.VariableResponse.value:type_name -> google.protobuf.Any
+	41,  // 52: dspex.bridge.VariableResponse.metadata:type_name -> dspex.bridge.VariableMetadata
+	130, // 53: dspex.bridge.SetVariableRequest.value:type_name -> google.protobuf.Any
+	41,  // 54: dspex.bridge.SetVariableRequest.metadata:type_name -> dspex.bridge.VariableMetadata
+	129, // 55: dspex.bridge.VariableMetadata.created_at:type_name -> google.protobuf.Timestamp
+	129, // 56: dspex.bridge.VariableMetadata.updated_at:type_name -> google.protobuf.Timestamp
+	118, // 57: dspex.bridge.VariableMetadata.tags:type_name -> dspex.bridge.VariableMetadata.TagsEntry
+	44,  // 58: dspex.bridge.ListVariablesResponse.variables:type_name -> dspex.bridge.VariableInfo
+	41,  // 59: dspex.bridge.VariableInfo.metadata:type_name -> dspex.bridge.VariableMetadata
+	130, // 60: dspex.bridge.VariableUpdate.value:type_name -> google.protobuf.Any
+	129, // 61: dspex.bridge.VariableUpdate.timestamp:type_name -> google.protobuf.Timestamp
+	48,  // 62: dspex.bridge.CreateReActAgentRequest.config:type_name -> dspex.bridge.AgentConfig
+	119, // 63: dspex.bridge.AgentConfig.llm_config:type_name -> dspex.bridge.AgentConfig.LlmConfigEntry
+	59,  // 64: dspex.bridge.CreateReActAgentResponse.error:type_name -> dspex.bridge.ErrorInfo
+	131, // 65: dspex.bridge.ExecuteAgentRequest.input:type_name -> google.protobuf.Struct
+	120, // 66: dspex.bridge.ExecuteAgentRequest.context:type_name -> dspex.bridge.ExecuteAgentRequest.ContextEntry
+	53,  // 67: dspex.bridge.AgentExecutionChunk.thought:type_name -> dspex.bridge.ThoughtChunk
+	54,  // 68: dspex.bridge.AgentExecutionChunk.action:type_name -> dspex.bridge.ActionChunk
+	55,  // 69: dspex.bridge.AgentExecutionChunk.observation:type_name -> dspex.bridge.ObservationChunk
+	56,  // 70: dspex.bridge.AgentExecutionChunk.result:type_name -> dspex.bridge.ResultChunk
+	59,  // 71: dspex.bridge.AgentExecutionChunk.error:type_name -> dspex.bridge.ErrorInfo
+	131, // 72: dspex.bridge.ActionChunk.tool_input:type_name -> google.protobuf.Struct
+	130, // 73: dspex.bridge.ObservationChunk.tool_output:type_name -> google.protobuf.Any
+	60,  // 74: dspex.bridge.ObservationChunk.metrics:type_name -> dspex.bridge.ExecutionMetrics
+	59,  // 75: dspex.bridge.ObservationChunk.error:type_name -> dspex.bridge.ErrorInfo
+	131, // 76: dspex.bridge.ResultChunk.final_answer:type_name -> google.protobuf.Struct
+	57,  // 77: dspex.bridge.ResultChunk.steps:type_name -> dspex.bridge.IntermediateStep
+	59,  // 78: dspex.bridge.StatusResponse.error:type_name -> dspex.bridge.ErrorInfo
+	121, // 79: dspex.bridge.ErrorInfo.details:type_name -> dspex.bridge.ErrorInfo.DetailsEntry
+	129, // 80: dspex.bridge.ErrorInfo.timestamp:type_name -> google.protobuf.Timestamp
+	122, // 81: dspex.bridge.ExecutionMetrics.custom_metrics:type_name -> dspex.bridge.ExecutionMetrics.CustomMetricsEntry
+	1,   // 82: dspex.bridge.HealthCheckResponse.status:type_name -> dspex.bridge.HealthCheckResponse.Status
+	123, // 83: dspex.bridge.HealthCheckResponse.dependencies:type_name -> dspex.bridge.HealthCheckResponse.DependenciesEntry
+	129, // 84: dspex.bridge.GetMetricsRequest.start_time:type_name -> google.protobuf.Timestamp
+	129, // 85: dspex.bridge.GetMetricsRequest.end_time:type_name -> google.protobuf.Timestamp
+	124, // 86: dspex.bridge.MetricsResponse.metrics:type_name -> dspex.bridge.MetricsResponse.MetricsEntry
+	67,  // 87: dspex.bridge.MetricValue.histogram:type_name -> dspex.bridge.MetricHistogram
+	68,  // 88: dspex.bridge.MetricHistogram.buckets:type_name -> dspex.bridge.Bucket
+	70,  // 89: dspex.bridge.LinkFrame.envelopes:type_name -> dspex.bridge.Envelope
+	72,  // 90: dspex.bridge.Envelope.call:type_name -> dspex.bridge.LinkCall
+	73,  // 91: dspex.bridge.Envelope.end:type_name -> dspex.bridge.LinkStatus
+	74,  // 92: dspex.bridge.Envelope.cancel:type_name -> dspex.bridge.LinkCancel
+	71,  // 93: dspex.bridge.Envelope.hello:type_name -> dspex.bridge.LinkHello
+	75,  // 94: dspex.bridge.Envelope.drain:type_name -> dspex.bridge.LinkDrain
+	76,  // 95: dspex.bridge.Envelope.event:type_name -> dspex.bridge.LinkEvent
+	125, // 96: dspex.bridge.LinkHello.metadata:type_name -> dspex.bridge.LinkHello.MetadataEntry
+	126, // 97: dspex.bridge.LinkCall.metadata:type_name -> dspex.bridge.LinkCall.MetadataEntry
+	59,  // 98: dspex.bridge.LinkStatus.error:type_name -> dspex.bridge.ErrorInfo
+	79,  // 99: dspex.bridge.LinkEvent.progress:type_name -> dspex.bridge.Progress
+	80,  // 100: dspex.bridge.LinkEvent.log:type_name -> dspex.bridge.LogRecord
+	77,  // 101: dspex.bridge.LinkEvent.ask:type_name -> dspex.bridge.Ask
+	78,  // 102: dspex.bridge.LinkEvent.answer:type_name -> dspex.bridge.Answer
+	131, // 103: dspex.bridge.Answer.content:type_name -> google.protobuf.Struct
+	127, // 104: dspex.bridge.LogRecord.fields:type_name -> dspex.bridge.LogRecord.FieldsEntry
+	129, // 105: dspex.bridge.LogRecord.timestamp:type_name -> google.protobuf.Timestamp
+	83,  // 106: dspex.bridge.ListHubsResponse.hubs:type_name -> dspex.bridge.HubInfo
+	129, // 107: dspex.bridge.HubInfo.started_at:type_name -> google.protobuf.Timestamp
+	129, // 108: dspex.bridge.HubInfo.time:type_name -> google.protobuf.Timestamp
+	86,  // 109: dspex.bridge.ListOffersResponse.offers:type_name -> dspex.bridge.ToolOffer
+	7,   // 110: dspex.bridge.ListSessionsResponse.sessions:type_name -> dspex.bridge.SessionInfo
+	91,  // 111: dspex.bridge.ListWorkersResponse.workers:type_name -> dspex.bridge.WorkerInfo
+	129, // 112: dspex.bridge.WorkerInfo.connected_at:type_name -> google.protobuf.Timestamp
+	94,  // 113: dspex.bridge.ListCallsResponse.calls:type_name -> dspex.bridge.CallInfo
+	129, // 114: dspex.bridge.CallInfo.started_at:type_name -> google.protobuf.Timestamp
+	79,  // 115: dspex.bridge.CallInfo.progress:type_name -> dspex.bridge.Progress
+	130, // 116: dspex.bridge.CallInfo.args:type_name -> google.protobuf.Any
+	128, // 117: dspex.bridge.CallInfo.kwargs:type_name -> dspex.bridge.CallInfo.KwargsEntry
+	59,  // 118: dspex.bridge.CallInfo.error:type_name -> dspex.bridge.ErrorInfo
+	98,  // 119: dspex.bridge.ListRunsResponse.runs:type_name -> dspex.bridge.RunInfo
+	129, // 120: dspex.bridge.RunInfo.started_at:type_name -> google.protobuf.Timestamp
+	129, // 121: dspex.bridge.AdminEvent.timestamp:type_name -> google.protobuf.Timestamp
+	94,  // 122: dspex.bridge.AdminEvent.call:type_name -> dspex.bridge.CallInfo
+	91,  // 123: dspex.bridge.AdminEvent.worker:type_name -> dspex.bridge.WorkerInfo
+	7,   // 124: dspex.bridge.AdminEvent.session:type_name -> dspex.bridge.SessionInfo
+	80,  // 125: dspex.bridge.AdminEvent.log:type_name -> dspex.bridge.LogRecord
+	130, // 126: dspex.bridge.AdminEvent.result:type_name -> google.protobuf.Any
+	104, // 127: dspex.bridge.RichValue.list:type_name -> dspex.bridge.RichList
+	104, // 128: dspex.bridge.RichValue.tuple:type_name -> dspex.bridge.RichList
+	104, // 129: dspex.bridge.RichValue.set:type_name -> dspex.bridge.RichList
+	104, // 130: dspex.bridge.RichValue.frozenset:type_name -> dspex.bridge.RichList
+	105, // 131: dspex.bridge.RichValue.dict:type_name -> dspex.bridge.RichDict
+	106, // 132: dspex.bridge.RichValue.datetime:type_name -> dspex.bridge.RichDateTime
+	106, // 133: dspex.bridge.RichValue.time:type_name -> dspex.bridge.RichDateTime
+	107, // 134: dspex.bridge.RichValue.timedelta:type_name -> dspex.bridge.RichDelta
+	108, // 135: dspex.bridge.RichValue.complex:type_name -> dspex.bridge.RichComplex
+	102, // 136: dspex.bridge.RichValue.tensor:type_name -> dspex.bridge.Tensor
+	130, // 137: dspex.bridge.RichValue.any:type_name -> google.protobuf.Any
+	103, // 138: dspex.bridge.RichList.items:type_name -> dspex.bridge.RichValue
+	103, // 139: dspex.bridge.RichDict.keys:type_name -> dspex.bridge.RichValue
+	103, // 140: dspex.bridge.RichDict.values:type_name -> dspex.bridge.RichValue
+	130, // 141: dspex.bridge.ToolCallRequest.KwargsEntry.value:type_name -> google.protobuf.Any
+	130, // 142: dspex.bridge.ToolStreamRequest.KwargsEntry.value:type_name -> google.protobuf.Any
+	130, // 143: dspex.bridge.ToolCallItem.KwargsEntry.value:type_name -> google.protobuf.Any
+	130, // 144: dspex.bridge.AgentConfig.LlmConfigEntry.value:type_name -> google.protobuf.Any
+	130, // 145: dspex.bridge.ExecuteAgentRequest.ContextEntry.value:type_name -> google.protobuf.Any
+	1,   // 146: dspex.bridge.HealthCheckResponse.DependenciesEntry.value:type_name -> dspex.bridge.HealthCheckResponse.Status
+	66,  // 147: dspex.bridge.MetricsResponse.MetricsEntry.value:type_name -> dspex.bridge.MetricValue
+	130, // 148: dspex.bridge.CallInfo.KwargsEntry.value:type_name -> google.protobuf.Any
+	2,   // 149: dspex.bridge.SnakepitBridge.InitializeSession:input_type -> dspex.bridge.InitializeSessionRequest
+	5,   // 150: dspex.bridge.SnakepitBridge.CleanupSession:input_type -> dspex.bridge.CleanupSessionRequest
+	6,   // 151: dspex.bridge.SnakepitBridge.GetSessionInfo:input_type -> dspex.bridge.GetSessionInfoRequest
+	12,  // 152: dspex.bridge.SnakepitBridge.Heartbeat:input_type -> dspex.bridge.HeartbeatRequest
+	18,  // 153: dspex.bridge.SnakepitBridge.GetSessionTools:input_type -> dspex.bridge.GetSessionToolsRequest
+	20,  // 154: dspex.bridge.SnakepitBridge.RegisterTools:input_type -> dspex.bridge.RegisterToolsRequest
+	22,  // 155: dspex.bridge.SnakepitBridge.UnregisterTools:input_type -> dspex.bridge.UnregisterToolsRequest
+	23,  // 156: dspex.bridge.SnakepitBridge.WatchSessionTools:input_type -> dspex.bridge.WatchSessionToolsRequest
+	25,  // 157: dspex.bridge.SnakepitBridge.ExecuteTool:input_type -> dspex.bridge.ToolCallRequest
+	27,  // 158: dspex.bridge.SnakepitBridge.StreamTool:input_type -> dspex.bridge.ToolStreamRequest
+	32,  // 159: dspex.bridge.SnakepitBridge.BatchExecuteTools:input_type -> dspex.bridge.BatchToolCallRequest
+	37,  // 160: dspex.bridge.SnakepitBridge.GetSessionVariable:input_type -> dspex.bridge.GetVariableRequest
+	39,  // 161: dspex.bridge.SnakepitBridge.SetSessionVariable:input_type -> dspex.bridge.SetVariableRequest
+	40,  // 162: dspex.bridge.SnakepitBridge.DeleteSessionVariable:input_type -> dspex.bridge.DeleteVariableRequest
+	42,  // 163: dspex.bridge.SnakepitBridge.ListSessionVariables:input_type -> dspex.bridge.ListVariablesRequest
+	45,  // 164: dspex.bridge.SnakepitBridge.WatchSessionVariables:input_type -> dspex.bridge.WatchVariablesRequest
+	47,  // 165: dspex.bridge.SnakepitBridge.CreateReActAgent:input_type -> dspex.bridge.CreateReActAgentRequest
+	50,  // 166: dspex.bridge.SnakepitBridge.ExecuteAgent:input_type -> dspex.bridge.ExecuteAgentRequest
+	51,  // 167: dspex.bridge.SnakepitBridge.CancelAgentRun:input_type -> dspex.bridge.CancelAgentRunRequest
+	62,  // 168: dspex.bridge.SnakepitBridge.HealthCheck:input_type -> dspex.bridge.HealthCheckRequest
+	64,  // 169: dspex.bridge.SnakepitBridge.GetMetrics:input_type -> dspex.bridge.GetMetricsRequest
+	69,  // 170: dspex.bridge.SnakepitBridge.Link:input_type -> dspex.bridge.LinkFrame
+	81,  // 171: dspex.bridge.ToolBridgeAdmin.ListHubs:input_type -> dspex.bridge.ListHubsRequest
+	84,  // 172: dspex.bridge.ToolBridgeAdmin.ListOffers:input_type -> dspex.bridge.ListOffersRequest
+	87,  // 173: dspex.bridge.ToolBridgeAdmin.ListSessions:input_type -> dspex.bridge.ListSessionsRequest
+	89,  // 174: dspex.bridge.ToolBridgeAdmin.ListWorkers:input_type -> dspex.bridge.ListWorkersRequest
+	92,  // 175: dspex.bridge.ToolBridgeAdmin.ListCalls:input_type -> dspex.bridge.ListCallsRequest
+	95,  // 176: dspex.bridge.ToolBridgeAdmin.CancelCall:input_type -> dspex.bridge.CancelCallRequest
+	96,  // 177: dspex.bridge.ToolBridgeAdmin.ListRuns:input_type -> dspex.bridge.ListRunsRequest
+	99,  // 178: dspex.bridge.ToolBridgeAdmin.WatchEvents:input_type -> dspex.bridge.WatchEventsRequest
+	10,  // 179: dspex.bridge.ToolBridgeAdmin.ShareSession:input_type -> dspex.bridge.ShareSessionRequest
+	11,  // 180: dspex.bridge.ToolBridgeAdmin.UnshareSession:input_type -> dspex.bridge.UnshareSessionRequest
+	4,   // 181: dspex.bridge.SnakepitBridge.InitializeSession:output_type -> dspex.bridge.InitializeSessionResponse
+	58,  // 182: dspex.bridge.SnakepitBridge.CleanupSession:output_type -> dspex.bridge.StatusResponse
+	7,   // 183: dspex.bridge.SnakepitBridge.GetSessionInfo:output_type -> dspex.bridge.SessionInfo
+	13,  // 184: dspex.bridge.SnakepitBridge.Heartbeat:output_type -> dspex.bridge.HeartbeatResponse
+	19,  // 185: dspex.bridge.SnakepitBridge.GetSessionTools:output_type -> dspex.bridge.GetSessionToolsResponse
+	21,  // 186: dspex.bridge.SnakepitBridge.RegisterTools:output_type -> dspex.bridge.RegisterToolsResponse
+	58,  // 187: dspex.bridge.SnakepitBridge.UnregisterTools:output_type -> dspex.bridge.StatusResponse
+	24,  // 188: dspex.bridge.SnakepitBridge.WatchSessionTools:output_type -> dspex.bridge.ToolUpdate
+	26,  // 189: dspex.bridge.SnakepitBridge.ExecuteTool:output_type -> dspex.bridge.ToolCallResponse
+	29,  // 190: dspex.bridge.SnakepitBridge.StreamTool:output_type -> dspex.bridge.ToolStreamChunk
+	35,  // 191: dspex.bridge.SnakepitBridge.BatchExecuteTools:output_type -> dspex.bridge.BatchToolCallResponse
+	38,  // 192: dspex.bridge.SnakepitBridge.GetSessionVariable:output_type -> dspex.bridge.VariableResponse
+	58,  // 193: dspex.bridge.SnakepitBridge.SetSessionVariable:output_type -> dspex.bridge.StatusResponse
+	58,  // 194: dspex.bridge.SnakepitBridge.DeleteSessionVariable:output_type -> dspex.bridge.StatusResponse
+	43,  // 195: dspex.bridge.SnakepitBridge.ListSessionVariables:output_type -> dspex.bridge.ListVariablesResponse
+	46,  // 196: dspex.bridge.SnakepitBridge.WatchSessionVariables:output_type -> dspex.bridge.VariableUpdate
+	49,  // 197: dspex.bridge.SnakepitBridge.CreateReActAgent:output_type -> dspex.bridge.CreateReActAgentResponse
+	52,  // 198: dspex.bridge.SnakepitBridge.ExecuteAgent:output_type -> dspex.bridge.AgentExecutionChunk
+	58,  // 199: dspex.bridge.SnakepitBridge.CancelAgentRun:output_type -> dspex.bridge.StatusResponse
+	63,  // 200: dspex.bridge.SnakepitBridge.HealthCheck:output_type -> dspex.bridge.HealthCheckResponse
+	65,  // 201: dspex.bridge.SnakepitBridge.GetMetrics:output_type -> dspex.bridge.MetricsResponse
+	69,  // 202: dspex.bridge.SnakepitBridge.Link:output_type -> dspex.bridge.LinkFrame
+	82,  // 203: dspex.bridge.ToolBridgeAdmin.ListHubs:output_type -> dspex.bridge.ListHubsResponse
+	85,  // 204: dspex.bridge.ToolBridgeAdmin.ListOffers:output_type -> dspex.bridge.ListOffersResponse
+	88,  // 205: dspex.bridge.ToolBridgeAdmin.ListSessions:output_type -> dspex.bridge.ListSessionsResponse
+	90,  // 206: dspex.bridge.ToolBridgeAdmin.ListWorkers:output_type -> dspex.bridge.ListWorkersResponse
+	93,  // 207: dspex.bridge.ToolBridgeAdmin.ListCalls:output_type -> dspex.bridge.ListCallsResponse
+	58,  // 208: dspex.bridge.ToolBridgeAdmin.CancelCall:output_type -> dspex.bridge.StatusResponse
+	97,  // 209: dspex.bridge.ToolBridgeAdmin.ListRuns:output_type -> dspex.bridge.ListRunsResponse
+	100, // 210: dspex.bridge.ToolBridgeAdmin.WatchEvents:output_type -> dspex.bridge.AdminEvent
+	58,  // 211: dspex.bridge.ToolBridgeAdmin.ShareSession:output_type -> dspex.bridge.StatusResponse
+	58,  // 212: dspex.bridge.ToolBridgeAdmin.UnshareSession:output_type -> dspex.bridge.StatusResponse
+	181, // [181:213] is the sub-list for method output_type
+	149, // [149:181] is the sub-list for method input_type
+	149, // [149:149] is the sub-list for extension type_name
+	149, // [149:149] is the sub-list for extension extendee
+	0,   // [0:149] is the sub-list for field type_name
 }
 
 func init() { file_dspex_bridge_proto_init() }
@@ -9454,29 +9723,29 @@ func file_dspex_bridge_proto_init() {
 	if File_dspex_bridge_proto != nil {
 		return
 	}
-	file_dspex_bridge_proto_msgTypes[10].OneofWrappers = []any{}
-	file_dspex_bridge_proto_msgTypes[23].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[14].OneofWrappers = []any{}
+	file_dspex_bridge_proto_msgTypes[27].OneofWrappers = []any{
 		(*ToolStreamChunk_Data)(nil),
 		(*ToolStreamChunk_Metadata)(nil),
 		(*ToolStreamChunk_Complete)(nil),
 		(*ToolStreamChunk_Error)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[33].OneofWrappers = []any{}
-	file_dspex_bridge_proto_msgTypes[34].OneofWrappers = []any{}
-	file_dspex_bridge_proto_msgTypes[46].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[37].OneofWrappers = []any{}
+	file_dspex_bridge_proto_msgTypes[38].OneofWrappers = []any{}
+	file_dspex_bridge_proto_msgTypes[50].OneofWrappers = []any{
 		(*AgentExecutionChunk_Thought)(nil),
 		(*AgentExecutionChunk_Action)(nil),
 		(*AgentExecutionChunk_Observation)(nil),
 		(*AgentExecutionChunk_Result)(nil),
 		(*AgentExecutionChunk_Error)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[60].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[64].OneofWrappers = []any{
 		(*MetricValue_IntegerValue)(nil),
 		(*MetricValue_DoubleValue)(nil),
 		(*MetricValue_StringValue)(nil),
 		(*MetricValue_Histogram)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[64].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[68].OneofWrappers = []any{
 		(*Envelope_Call)(nil),
 		(*Envelope_Reply)(nil),
 		(*Envelope_Chunk)(nil),
@@ -9490,19 +9759,19 @@ func file_dspex_bridge_proto_init() {
 		(*Envelope_Part)(nil),
 		(*Envelope_Event)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[70].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[74].OneofWrappers = []any{
 		(*LinkEvent_Progress)(nil),
 		(*LinkEvent_Log)(nil),
 		(*LinkEvent_Ask)(nil),
 		(*LinkEvent_Answer)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[94].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[98].OneofWrappers = []any{
 		(*AdminEvent_Call)(nil),
 		(*AdminEvent_Worker)(nil),
 		(*AdminEvent_Session)(nil),
 		(*AdminEvent_Log)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[97].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[101].OneofWrappers = []any{
 		(*RichValue_Null)(nil),
 		(*RichValue_Boolean)(nil),
 		(*RichValue_Integer)(nil),
@@ -9531,7 +9800,7 @@ func file_dspex_bridge_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dspex_bridge_proto_rawDesc), len(file_dspex_bridge_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   123,
+			NumMessages:   127,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

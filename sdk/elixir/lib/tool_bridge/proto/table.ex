@@ -121,7 +121,30 @@ defmodule ToolBridge.Proto.Table do
          {5, :variable_count, :int32, :one, nil},
          {6, :active_operations, :int32, :one, nil},
          {7, :metadata, :string, {:map, :string}, nil},
-         {8, :hub, :string, :one, nil}
+         {8, :hub, :string, :one, nil},
+         {9, :access, {:message, ToolBridge.Proto.SessionAccess}, :one, nil}
+       ]},
+      {ToolBridge.Proto.SessionAccess, "dspex.bridge.SessionAccess",
+       [
+         {1, :owner, :string, :one, nil},
+         {2, :shares, {:message, ToolBridge.Proto.SessionShare}, :repeated, nil}
+       ]},
+      {ToolBridge.Proto.SessionShare, "dspex.bridge.SessionShare",
+       [
+         {1, :principal, :string, :one, nil},
+         {2, :group, :string, :one, nil},
+         {3, :rights, :string, :repeated, nil}
+       ]},
+      {ToolBridge.Proto.ShareSessionRequest, "dspex.bridge.ShareSessionRequest",
+       [
+         {1, :session_id, :string, :one, nil},
+         {2, :share, {:message, ToolBridge.Proto.SessionShare}, :one, nil}
+       ]},
+      {ToolBridge.Proto.UnshareSessionRequest, "dspex.bridge.UnshareSessionRequest",
+       [
+         {1, :session_id, :string, :one, nil},
+         {2, :principal, :string, :one, nil},
+         {3, :group, :string, :one, nil}
        ]},
       {ToolBridge.Proto.HeartbeatRequest, "dspex.bridge.HeartbeatRequest",
        [
@@ -885,7 +908,9 @@ defmodule ToolBridge.Proto.Table do
       {"ListCalls", ToolBridge.Proto.ListCallsRequest, ToolBridge.Proto.ListCallsResponse, false},
       {"CancelCall", ToolBridge.Proto.CancelCallRequest, ToolBridge.Proto.StatusResponse, false},
       {"ListRuns", ToolBridge.Proto.ListRunsRequest, ToolBridge.Proto.ListRunsResponse, false},
-      {"WatchEvents", ToolBridge.Proto.WatchEventsRequest, ToolBridge.Proto.AdminEvent, true}
+      {"WatchEvents", ToolBridge.Proto.WatchEventsRequest, ToolBridge.Proto.AdminEvent, true},
+      {"ShareSession", ToolBridge.Proto.ShareSessionRequest, ToolBridge.Proto.StatusResponse, false},
+      {"UnshareSession", ToolBridge.Proto.UnshareSessionRequest, ToolBridge.Proto.StatusResponse, false}
     ]
   end
 end
