@@ -43,7 +43,7 @@ demo-cluster: install
 
 # `make test COVERAGE=1` takes nearly twice as long, and says which lines no test ran.
 test: install
-ifdef COVERAGE
+ifneq ($(COVERAGE),)
 	$(BIN)/coverage erase
 	@# Coverage starts before pytest, which loads the package's own plugin.
 	$(BIN)/coverage run -m $(PYTEST) $(TESTS)

@@ -149,6 +149,17 @@ async def test_no_write_is_lost_when_the_leader_is_cut_off_from_the_other_nodes(
         await crew.progress(60)
 
 
+async def test_no_write_is_lost_when_the_node_of_all_hubs_is_cut_off_from_the_other_nodes(cluster: Cluster) -> None:
+    async with in_use(cluster) as crew:
+        chosen = cluster.nodes[0]
+        to_others = [wire for hub in cluster.hubs for wire in cluster.between_hub_and_nats(hub)[1:]]
+        fail(to_others, silently=False)
+        await crew.progress(20)
+        mend(to_others)
+        fail(cluster.around_node(chosen), silently=True)
+        await crew.progress(60)
+
+
 async def test_a_rolling_restart_of_everything_loses_nothing(cluster: Cluster) -> None:
     async with in_use(cluster) as crew:
         for hub in cluster.hubs:

@@ -265,7 +265,7 @@ class Client:
         chunks: list[tuple[int, str]] = []
 
         async def make() -> dict[str, Any]:
-            end = "result"
+            end, why = "result", ""
             try:
                 async for chunk in self.bridge.execute_agent_streaming({**asked, "run_id": run}):
                     # A comprehension would lose those before an error.
@@ -273,8 +273,8 @@ class Client:
             except ToolBridgeError as error:
                 if error.error_type != "RunInterrupted":
                     raise
-                end = error.error_type
-            return {"end": end}
+                end, why = error.error_type, error.message
+            return {"end": end, "why": why}
 
         await self.note(operation, make)
         operation.answer["chunks"] = chunks

@@ -760,6 +760,7 @@ def test_the_seconds_that_run_several_hubs_tells_are_those_of_the_code() -> None
         f"{terms.term + terms.margin:g}",
         f"{certainty.MAX_WAIT_SECONDS:g}",
         f"{appending.WRITE_TIMEOUT_SECONDS:g}",
+        f"{cut_off.NODE_SECONDS:g}",
         f"{cut_off.UNCONNECTED_SECONDS:g}",
         f"{cut_off.PATIENCE_SECONDS:g}",
         f"{opening.OPEN_SECONDS:g}",

@@ -49,10 +49,8 @@ def decisions(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == "decision"]
 
 
-async def test_sessions_variables_and_registrations_have_a_line_each(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with hub(monkeypatch, [add], settings=settings) as server, bridge(server, "ada") as ada:
+async def test_sessions_variables_and_registrations_have_a_line_each(settings: dict[str, Any], tmp_path: Path) -> None:
+    async with hub([add], settings=settings) as server, bridge(server, "ada") as ada:
         await ada.initialize("s")
         variables = ada.session_context
         await variables.set_variable("x", 1)

@@ -56,9 +56,9 @@ class Chain:
 
 
 @pytest.mark.parametrize("name", ["who", "who_in_thread", "who_in_process"])
-async def test_a_tool_sees_its_caller(monkeypatch: Any, transport: Any, where: Any, name: str) -> None:
+async def test_a_tool_sees_its_caller(transport: Any, where: Any, name: str) -> None:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(hub(monkeypatch, ALL if where == "hub" else ()))
+        server = await stack.enter_async_context(hub(ALL if where == "hub" else ()))
         if where == "worker":
             await stack.enter_async_context(worker(server, *ALL))
         ada = await stack.enter_async_context(bridge(server, transport=transport))
@@ -68,9 +68,9 @@ async def test_a_tool_sees_its_caller(monkeypatch: Any, transport: Any, where: A
             assert await soon(ada.call_tool(name)) == told(ADA, claims=claims)
 
 
-async def test_streams_and_items_of_batches_see_their_caller(monkeypatch: Any, where: Any) -> None:
+async def test_streams_and_items_of_batches_see_their_caller(where: Any) -> None:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(hub(monkeypatch, [who, who_streams] if where == "hub" else ()))
+        server = await stack.enter_async_context(hub([who, who_streams] if where == "hub" else ()))
         if where == "worker":
             await stack.enter_async_context(worker(server, who, who_streams))
         ada = await stack.enter_async_context(bridge(server))
@@ -96,10 +96,10 @@ async def test_where_nobody_is_authenticated_there_is_no_caller(where: Any) -> N
         assert await soon(client.call_tool("asks", "who", [])) == [nobody, nobody]
 
 
-async def test_a_workers_tool_is_told_of_the_claims_that_are_listed(monkeypatch: Any) -> None:
+async def test_a_workers_tool_is_told_of_the_claims_that_are_listed() -> None:
     settings = {"forwarded_claims": ("email", "phone")}
     async with (
-        hub(monkeypatch, settings=settings) as server,
+        hub(settings=settings) as server,
         worker(server, who),
         bridge(server) as ada,
     ):
@@ -107,10 +107,10 @@ async def test_a_workers_tool_is_told_of_the_claims_that_are_listed(monkeypatch:
         assert await soon(ada.call_tool("who")) == told(ADA, claims={"email": "ada@example.com"})
 
 
-async def test_middleware_sees_the_caller(monkeypatch: Any) -> None:
+async def test_middleware_sees_the_caller() -> None:
     at_hub, at_worker = Chain(), Chain()
     async with (
-        hub(monkeypatch, [asks], middleware=[at_hub]) as server,
+        hub([asks], middleware=[at_hub]) as server,
         worker(server, who, middleware=[at_worker]),
         bridge(server) as ada,
     ):
@@ -120,17 +120,17 @@ async def test_middleware_sees_the_caller(monkeypatch: Any) -> None:
     assert at_worker.callers == [("ada", ("tool:asks",))]
 
 
-async def test_a_kept_result_is_not_given_to_another_caller(monkeypatch: Any) -> None:
+async def test_a_kept_result_is_not_given_to_another_caller() -> None:
     kept = tool(name="kept", idempotent=True)(who.function)
-    async with hub(monkeypatch, [kept]) as server, bridge(server) as ada, bridge(server, "eve") as eve:
+    async with hub([kept]) as server, bridge(server) as ada, bridge(server, "eve") as eve:
         await ada.initialize("s", config=pb.SessionConfig(enable_caching=True))
         await eve.initialize("s")
         assert await soon(ada.call_tool("kept")) == told(ADA)
         assert await soon(eve.call_tool("kept")) == told(EVE)
 
 
-async def test_the_answer_to_a_key_is_not_given_to_another_caller(monkeypatch: Any) -> None:
-    async with hub(monkeypatch, [who]) as server, bridge(server) as ada, bridge(server, "eve") as eve:
+async def test_the_answer_to_a_key_is_not_given_to_another_caller() -> None:
+    async with hub([who]) as server, bridge(server) as ada, bridge(server, "eve") as eve:
         for client in (ada, eve):
             await client.initialize("s")
         keyed = [client.tools["who"].with_options(idempotency_key="k") for client in (ada, eve)]
@@ -143,9 +143,9 @@ async def test_the_answer_to_a_key_is_not_given_to_another_caller(monkeypatch: A
 # -------------------------------------------------------------------------------------------------- nested calls
 
 
-async def test_nested_calls_act_for_the_outermost_caller_and_say_how_they_came(monkeypatch: Any) -> None:
+async def test_nested_calls_act_for_the_outermost_caller_and_say_how_they_came() -> None:
     async with (
-        hub(monkeypatch, [who]) as server,
+        hub([who]) as server,
         worker(server, asks, who_in_thread),
         bridge(server) as ada,
         bridge(server, "eve") as eve,
@@ -160,10 +160,10 @@ async def test_nested_calls_act_for_the_outermost_caller_and_say_how_they_came(m
             assert deep[1][1] == told(principal, "tool:asks", "tool:asks", claims={})
 
 
-async def test_the_tools_of_an_agent_act_for_who_started_its_run(monkeypatch: Any) -> None:
+async def test_the_tools_of_an_agent_act_for_who_started_its_run() -> None:
     agents = ObedientAgents()
     async with (
-        hub(monkeypatch, [asks]) as server,
+        hub([asks]) as server,
         worker(server, who, agents=agents),
         bridge(server) as ada,
     ):
@@ -178,11 +178,11 @@ async def test_the_tools_of_an_agent_act_for_who_started_its_run(monkeypatch: An
 # ----------------------------------------------------------------------------------------- over HTTP and MCP
 
 
-async def test_a_tool_sees_who_calls_over_http(monkeypatch: Any, where: Any) -> None:
+async def test_a_tool_sees_who_calls_over_http(where: Any) -> None:
     async with AsyncExitStack() as stack:
         tools = [who, who_streams, marks]
         of_hub = tools if where == "hub" else ()
-        server = await stack.enter_async_context(hub(monkeypatch, of_hub, http_address="127.0.0.1:0"))
+        server = await stack.enter_async_context(hub(of_hub, http_address="127.0.0.1:0"))
         if where == "worker":
             await stack.enter_async_context(worker(server, *tools))
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://{server.http_address}"))
@@ -199,9 +199,9 @@ async def test_a_tool_sees_who_calls_over_http(monkeypatch: Any, where: Any) -> 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_tool_sees_who_calls_by_mcp(monkeypatch: Any, version: str) -> None:
+async def test_a_tool_sees_who_calls_by_mcp(version: str) -> None:
     async with (
-        hub(monkeypatch, [who, marks], http_address="127.0.0.1:0") as server,
+        hub([who, marks], http_address="127.0.0.1:0") as server,
         worker(server, asks),
     ):
         # They share a session of the hub.
@@ -221,8 +221,8 @@ async def test_a_tool_sees_who_calls_by_mcp(monkeypatch: Any, version: str) -> N
                     assert (own, nested) == (told(principal, claims={}), told(principal, "tool:asks"))
 
 
-async def test_a_tool_sees_who_calls_by_mcp_over_grpc(monkeypatch: Any) -> None:
-    async with hub(monkeypatch, [who], settings={"mcp_grpc": True}) as server, stub_of(server) as stub:
+async def test_a_tool_sees_who_calls_by_mcp_over_grpc() -> None:
+    async with hub([who], settings={"mcp_grpc": True}) as server, stub_of(server) as stub:
         # They share a session of the hub.
         for principal in (ADA, EVE):
             said = (("authorization", f"Bearer {principal.name}"), (PRINCIPAL_KEY, caller_text(WORKER)))
@@ -233,10 +233,10 @@ async def test_a_tool_sees_who_calls_by_mcp_over_grpc(monkeypatch: Any) -> None:
 # ------------------------------------------------------------------------------------------ nobody can forge it
 
 
-async def test_what_a_client_says_in_metadata_is_dropped(monkeypatch: Any, transport: Any, where: Any) -> None:
+async def test_what_a_client_says_in_metadata_is_dropped(transport: Any, where: Any) -> None:
     tools = [who, marks, who_in_process]
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(hub(monkeypatch, tools if where == "hub" else ()))
+        server = await stack.enter_async_context(hub(tools if where == "hub" else ()))
         if where == "worker":
             await stack.enter_async_context(worker(server, *tools))
         ada = await stack.enter_async_context(bridge(server, transport=transport))
@@ -250,9 +250,9 @@ async def test_what_a_client_says_in_metadata_is_dropped(monkeypatch: Any, trans
         assert await soon(ada.call_tool("marks")) == {"colour": "red"}
 
 
-async def test_the_metadata_of_a_clients_link_says_nothing_of_its_caller(monkeypatch: Any, where: Any) -> None:
+async def test_the_metadata_of_a_clients_link_says_nothing_of_its_caller(where: Any) -> None:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(hub(monkeypatch, [who] if where == "hub" else ()))
+        server = await stack.enter_async_context(hub([who] if where == "hub" else ()))
         if where == "worker":
             await stack.enter_async_context(worker(server, who))
         ada = await stack.enter_async_context(bridge(server))
@@ -264,8 +264,8 @@ async def test_the_metadata_of_a_clients_link_says_nothing_of_its_caller(monkeyp
             assert found == told(ADA, claims=None if where == "hub" else {})
 
 
-async def test_the_metadata_of_an_rpc_says_nothing_of_its_caller(monkeypatch: Any) -> None:
-    async with hub(monkeypatch, [who]) as server, bridge(server, transport="rpc") as ada:
+async def test_the_metadata_of_an_rpc_says_nothing_of_its_caller() -> None:
+    async with hub([who]) as server, bridge(server, transport="rpc") as ada:
         await ada.initialize()
         request = pb.ToolCallRequest(session_id=ada.session_id or "", tool_id="who", context=FORGED)
         said = (("authorization", "Bearer eve"), *{PRINCIPAL_KEY: caller_text(ADA), ORIGIN_KEY: "1"}.items())
@@ -275,8 +275,8 @@ async def test_the_metadata_of_an_rpc_says_nothing_of_its_caller(monkeypatch: An
         assert deserialize_value(answer.result) == told(EVE)
 
 
-async def test_a_worker_cannot_say_for_whom_its_nested_calls_are(monkeypatch: Any) -> None:
-    async with hub(monkeypatch, [who]) as server, bridge(server) as ada:
+async def test_a_worker_cannot_say_for_whom_its_nested_calls_are() -> None:
+    async with hub([who]) as server, bridge(server) as ada:
         await ada.initialize()
         answers: list[Any] = []
 

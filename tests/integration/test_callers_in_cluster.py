@@ -54,12 +54,12 @@ class Two:
 
 
 @pytest.fixture
-async def two(node: NatsNode, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Two]:
+async def two(node: NatsNode) -> AsyncIterator[Two]:
     url = f"{node.url}/t{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
         servers = []
         for name, tools in (("a", [who, who_in_process, who_streams]), ("b", [only_at_b])):
-            server = hub(monkeypatch, tools, settings={"hub_name": name, "shutdown_grace": 0}, store=url)
+            server = hub(tools, settings={"hub_name": name, "shutdown_grace": 0}, store=url)
             servers.append(await stack.enter_async_context(server))
         yield Two(stack, *servers)
 
@@ -128,7 +128,9 @@ async def test_every_method_that_takes_a_context_is_told_for_whom_it_is_at_eithe
 ) -> None:
     seen_by: dict[str, list[Any]] = {}
     for name in ("get_session_variable", "set_session_variable", "initialize_session", "get_session_tools"):
-        monkeypatch.setattr(two.a.hub, name, spy(getattr(two.a.hub, name), seen_by.setdefault(name, [])))
+        assert two.a._guarding is not None
+        guard = two.a._guarding.front
+        monkeypatch.setattr(guard, name, spy(getattr(guard, name), seen_by.setdefault(name, [])))
     own = await two.client(two.a)
     passed = await two.client(two.b, "eve")
     for client in (own, passed):
@@ -140,11 +142,11 @@ async def test_every_method_that_takes_a_context_is_told_for_whom_it_is_at_eithe
 
 
 def spy(method: Any, callers: list[Any]) -> Any:
-    """Notes for whom a method of a hub is called, as what guards a hub would."""
+    """Notes for whom a method of what guards a hub is called."""
 
     async def guarded(request: Any, context: RequestContext) -> Any:
         callers.append(context.principal)
-        return await method(request)
+        return await method(request, context)
 
     return guarded
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
 
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, tool
@@ -18,6 +17,7 @@ from integration.test_cli import serving
 from support.needs import needs
 from support.patience import PATIENCE
 from support.programs import environment
+from support.terminals import Terminal
 
 SOURCE = """
 from typing import Literal
@@ -70,9 +70,7 @@ class Shell:
             ),
         }
         words, load = begin[name]
-        self.process: Any = pexpect.spawn(
-            name, words, env=variables, timeout=PATIENCE, encoding="utf-8", dimensions=(24, 200)
-        )
+        self.process: Any = Terminal([name, *words], variables)
         self.process.sendline(f"{load}; echo load''ed")
         self.process.expect("loaded\r\n")
 

@@ -12,6 +12,7 @@ import pytest
 from integration.test_cli import serving
 from support.patience import PATIENCE
 from support.programs import environment
+from support.terminals import Terminal
 
 SOURCE = """
 import asyncio
@@ -49,14 +50,7 @@ class Prompt:
 
     def __init__(self, kind: str, variables: dict[str, str], *words: str) -> None:
         plain = ["--plain"] if kind == "plain" else []
-        self.process: Any = pexpect.spawn(
-            sys.executable,
-            ["-m", "grpc_tool_bridge", "shell", *plain, *words],
-            env=variables,
-            timeout=PATIENCE,
-            encoding="utf-8",
-            dimensions=(24, 200),
-        )
+        self.process: Any = Terminal([sys.executable, "-m", "grpc_tool_bridge", "shell", *plain, *words], variables)
         self._prompt = PROMPTS[kind]
         self.banner = self.answer()
 
@@ -92,7 +86,7 @@ def test_tools_are_called_with_await_and_errors_are_shown(kind: str, variables: 
     assert "True" in prompt.type("bridge.session_id == 'typed' and 'add' in tools and len(tools) == 2")
     prompt.process.sendline("await tools.hang()")
     prompt.process.expect_exact("tools.hang()\r\n")
-    prompt.process.sendintr()
+    prompt.process.sendcontrol("c")
     assert "Interrupt" in (said := prompt.answer()) or "Cancelled" in said
     assert "7" in prompt.type("x + 2")
     assert prompt.leave() == 0

@@ -165,7 +165,7 @@ async def test_info_tells_what_a_hub_has_stored_while_it_runs_and_no_value(
             found = await command("store", "info", str(path))
             epoch = (await bridge.client.get_metrics("hub.epoch"))["hub.epoch"].string_value
         assert found["process"] == (told["pid"] if holding.LOCKS.exists() else None)
-        assert (found["epoch"], found["format"], found["session_count"]) == (epoch, 1, 1)
+        assert (found["epoch"], found["format"], found["session_count"]) == (epoch, 2, 1)
         (session,) = found["sessions"]
         assert session["session_id"] == "s"
         assert (session["variables"], session["changes"], session["answers"]) == (1, 2, 1)
@@ -176,7 +176,7 @@ async def test_info_tells_what_a_hub_has_stored_while_it_runs_and_no_value(
     assert SECRET not in json.dumps(found)
     run = runner(capsys)
     text = run("store", "info", str(path))
-    assert f"{path}\nformat 1, epoch {epoch}, variables at revision " in text
+    assert f"{path}\nformat 2, epoch {epoch}, variables at revision " in text
     assert "no process is known to have it" in text
     assert "1 session; 0 that have ended are remembered\n" in text
     (answers,) = [line.split() for line in text.splitlines() if line.startswith("kept answers")]

@@ -18,6 +18,7 @@ from integration.test_cli import Cli, Start, popen, read_line, runner, serving
 from integration.test_cli import start as start  # noqa: PLC0414 - a fixture
 from support.patience import PATIENCE
 from support.programs import environment
+from support.terminals import Terminal
 
 SOURCE = """
 import asyncio
@@ -162,11 +163,9 @@ def test_top_gives_programs_a_line_for_each_look(cli: Cli) -> None:
 
 @pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
 def test_top_in_a_terminal_changes_until_a_key(address: str, cli: Cli, key: str, code: int) -> None:
-    words = ["-m", "grpc_tool_bridge", "top", "--interval", "0.1"]
+    words = [sys.executable, "-m", "grpc_tool_bridge", "top", "--interval", "0.1"]
     variables = environment(TOOL_BRIDGE_ADDRESS=address, TERM="xterm", LC_ALL="C.UTF-8")
-    process: Any = pexpect.spawn(
-        sys.executable, words, env=variables, timeout=PATIENCE, encoding="utf-8", dimensions=(40, 150)
-    )
+    process: Any = Terminal(words, variables, rows=40, columns=150)
     try:
         process.expect_exact("Running calls")
         process.expect_exact("Workers")

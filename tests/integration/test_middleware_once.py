@@ -58,9 +58,8 @@ async def about(ctx: ToolContext) -> dict[str, Any]:
 @tool
 async def hangs(ctx: ToolContext) -> str:
     await ctx.get_variable("none", None)
-    while not ctx.cancelled:
+    while True:
         await ctx.get_variable("none", None)
-    return "over"
 
 
 TOOLS = [add, blocking_add, numbers, nests, about, hangs]

@@ -100,7 +100,7 @@ async def test_a_message_that_is_lost_ends_the_link_and_the_next_one_works(node:
         calls = await lost_calls(link, b, 3)
         lose_next(a)
         lost = asyncio.create_task(link.call("ExecuteTool", request("t")))
-        await until(lambda: a.bus.nc.publish.__name__ != "lossy")
+        await until(lambda: a.bus.nc.post.__name__ != "lossy")
         other = asyncio.create_task(link.call("ExecuteTool", request("t")))
         await all_lost([*calls, lost, other])
         assert b.mailbox.counts["gaps"] == 1
@@ -110,12 +110,12 @@ async def test_a_message_that_is_lost_ends_the_link_and_the_next_one_works(node:
 def lose_next(hub: LinkedHub) -> None:
     """Loses the next message that a hub sends, as NATS may."""
     nc = hub.bus.nc
-    publish = nc.publish
+    post = nc.post
 
-    async def lossy(subject: str, message: bytes) -> None:
-        nc.publish = publish  # type: ignore[method-assign]
+    def lossy(subject: bytes, data: bytes) -> None:
+        nc.post = post  # type: ignore[method-assign]
 
-    nc.publish = lossy  # type: ignore[assignment, method-assign]
+    nc.post = lossy  # type: ignore[method-assign]
 
 
 async def test_a_last_message_that_is_lost_is_noticed_though_nothing_follows(node: NatsNode) -> None:

@@ -1,39 +1,35 @@
 """Hubs whose callers prove who they are by tokens that are their names."""
 
-import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import pytest
-from pydantic import SecretStr
-
 from grpc_tool_bridge import AccessError, BridgeServer, GRPCToolBridge, Settings, ToolWorker
-from grpc_tool_bridge.rpc.authentication import HEADER, BearerToken, Principal
+from grpc_tool_bridge.rpc.authentication import HEADER, PeerInfo, Principal
 
 ADA = Principal("ada", frozenset({"analysts", "staff"}), {"email": "ada@example.com", "secret": "hush"}, "token")
 EVE = Principal("eve", frozenset({"guests"}), method="token")
 WORKER = Principal("worker", frozenset({"workers"}), method="token")
+# Who is told apart has sessions of its own, which others may not use.
+OPEN_POLICY = Path(__file__).with_name("open_policy.toml")
 KNOWN = {principal.name: principal for principal in (ADA, EVE, WORKER)}
 
 
 class ByName:
     """An authenticator: each token is the name of who has it."""
 
-    def authenticate(self, peer: Any) -> Principal:
-        metadata: Iterable[tuple[str, str | bytes]] = getattr(peer, "metadata", peer)
-        sent = next((value for key, value in metadata if key == HEADER), b"")
+    def authenticate(self, peer: PeerInfo) -> Principal:
+        sent = next((value for key, value in peer.metadata if key == HEADER), b"")
         token = (sent if isinstance(sent, str) else sent.decode()).partition(" ")[2]
         if token not in KNOWN:
             raise AccessError("nobody has this token", error_type="Unauthenticated")
         return KNOWN[token]
 
 
-def hub(monkeypatch: pytest.MonkeyPatch, tools: Any = (), *, settings: Mapping[str, Any] = {}, **how: Any) -> Any:
-    """Returns the server of a hub that knows its callers by name."""
-    if "authenticator" in inspect.signature(BridgeServer).parameters:
-        return BridgeServer(tools=tools, settings=Settings(**settings), authenticator=ByName(), **how)  # type: ignore[call-arg,unused-ignore]
-    monkeypatch.setattr(BearerToken, "authenticate", lambda _, peer: ByName().authenticate(peer))
-    return BridgeServer(tools=tools, settings=Settings(token=SecretStr("t" * 32), **settings), **how)
+def hub(tools: Any = (), *, settings: Mapping[str, Any] = {}, **how: Any) -> BridgeServer:
+    """Returns the server of a hub that knows its callers by name; they may do everything, unless the settings say."""
+    given = {"policy": OPEN_POLICY, **settings}
+    return BridgeServer(tools=tools, settings=Settings(**given), authenticator=ByName(), **how)
 
 
 def bridge(server: Any, name: str = "ada", **how: Any) -> GRPCToolBridge:

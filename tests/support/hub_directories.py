@@ -18,6 +18,7 @@ class FakeCluster:
         states: By incarnation, where it is not "serving".
         links: By incarnation, the state and the error of the link to it.
         asked: The incarnation and the method of each question.
+        callers: On whose behalf each was asked.
     """
 
     def __init__(self, **hubs: Hub) -> None:
@@ -27,6 +28,7 @@ class FakeCluster:
         self.states: dict[str, str] = {}
         self.links: dict[str, tuple[str, str]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.callers: list[str] = []
         for incarnation, hub in self.hubs.items():
             hub.directory = FakeDirectory(self, incarnation)
 
@@ -72,8 +74,9 @@ class FakeDirectory:
             )
         return rows
 
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float, caller: str) -> bytes:
         del timeout
+        self._cluster.callers.append(caller)
         self._cluster.asked.append((incarnation, method))
         if incarnation in self._cluster.silent:
             raise UnavailableError("no link")

@@ -9,9 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from grpc_tool_bridge import BridgeServer
+from grpc_tool_bridge.auth.identity.identities import Identities
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.errors import AccessError
-from grpc_tool_bridge.rpc.authentication import HEADER, BearerToken, Principal
+from grpc_tool_bridge.rpc.authentication import HEADER, Principal
 
 
 def told_apart(monkeypatch: pytest.MonkeyPatch, groups: Mapping[str, set[str]]) -> dict[str, Principal]:
@@ -26,7 +27,8 @@ def told_apart(monkeypatch: pytest.MonkeyPatch, groups: Mapping[str, set[str]]) 
             raise AccessError("nobody has this token", error_type="Unauthenticated")
         return principals[text.removeprefix("Bearer ")]
 
-    monkeypatch.setattr(BearerToken, "authenticate", authenticate)
+    # Whatever the settings say, one token is the hub's authenticator.
+    monkeypatch.setattr(Identities, "authenticate", authenticate)
     return principals
 
 

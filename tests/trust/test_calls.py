@@ -144,7 +144,7 @@ async def test_a_changed_policy_holds_at_once_and_a_bad_one_never(
     ):
         await ana.initialize()
         guarding: Any = server._guarding
-        policy = guarding._policy
+        policy = guarding._files[0]
         path.write_text(POLICY.replace("weather_*", "wheather"))
         assert await policy.look()
         with pytest.raises(ToolExecutionError):

@@ -2,11 +2,13 @@
 
 One file of rules gives each principal one action and nothing else, besides "all", who has every action, "none", who has
 none, and "denied", whom rules deny all that other rules allow. Each action is then tried over each edge, with something
-that only this action gives, and the policy model itself says what is to be expected.
+that only this action gives, and the policy model itself says what is to be expected: at the hub that has the sessions,
+and at another hub of its cluster.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +26,13 @@ from grpc_tool_bridge.auth.policy.reading import parse_policy
 from grpc_tool_bridge.client.client import ToolBridgeClient
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.session_access import SessionAccess
+from grpc_tool_bridge.errors import AccessError, SessionNotFoundError
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.context import takes_context
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.values.serialization import serialize_value
+from support.nats_nodes import NatsNode, one_node
 from support.patience import PATIENCE
 from support.waiting import soon, until
 from trust.hubs import told_apart
@@ -74,12 +78,14 @@ class Stage:
 
     Attributes:
         server: The hub.
-        decisions: What its rules decide.
+        entry: The hub that clients are connected to: the same, or another one of its cluster.
+        decisions: What their rules decide.
         bridges: By principal and edge, where one is used.
         http: By principal.
     """
 
     server: BridgeServer
+    entry: BridgeServer
     decisions: Decisions
     stack: AsyncExitStack
     bridges: dict[tuple[str, str], ToolBridgeClient] = field(default_factory=dict)
@@ -89,7 +95,7 @@ class Stage:
         """Returns a client of a principal, with no session."""
         key = principal, edge
         if key not in self.bridges:
-            bridge = GRPCToolBridge(self.server.address, transport="rpc" if edge == "rpc" else "link", token=principal)
+            bridge = GRPCToolBridge(self.entry.address, transport="rpc" if edge == "rpc" else "link", token=principal)
             self.bridges[key] = bridge.client
             self.stack.push_async_callback(bridge.close)
         return self.bridges[key]
@@ -104,7 +110,7 @@ class Stage:
         """Returns a client of a principal over HTTP."""
         if principal not in self.http:
             headers = {"authorization": f"Bearer {principal}"}
-            made = httpx.AsyncClient(base_url=f"http://{self.server.http_address}", headers=headers)
+            made = httpx.AsyncClient(base_url=f"http://{self.entry.http_address}", headers=headers)
             self.http[principal] = made
             self.stack.push_async_callback(made.aclose)
         return self.http[principal]
@@ -122,32 +128,42 @@ class RefusedError(Exception):
     """HTTP has refused."""
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncGenerator[Stage, None]:
+@pytest.fixture(scope="module")
+def node() -> Iterator[NatsNode]:
+    with one_node() as started:
+        yield started
+
+
+@pytest.fixture(params=("one hub", "two hubs"))
+async def stage(request: pytest.FixtureRequest, node: NatsNode, tmp_path: Path) -> AsyncGenerator[Stage, None]:
     patch = pytest.MonkeyPatch()
     told_apart(patch, {name: set() for name in PRINCIPALS})
     path = tmp_path / "policy.toml"
     path.write_text(rules())
-    settings = Settings(token=SecretStr("any"), policy=path)
-    async with (
-        AsyncExitStack() as stack,
-        BridgeServer(tools=[add, numbers, wait], settings=settings, http_address="127.0.0.1:0") as server,
-    ):
-        made = Stage(server, Decisions(parse_policy(rules())), stack)
+    settings = Settings(token=SecretStr("any"), policy=path, shutdown_grace=0.0)
+    cluster = f"{node.url}/t-{secrets.token_hex(4)}" if request.param == "two hubs" else None
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(
+                BridgeServer(tools=[add, numbers, wait], settings=settings, http_address="127.0.0.1:0", store=cluster)
+            )
+            for _ in range(1 if cluster is None else 2)
+        ]
+        server, entry = servers[0], servers[-1]
+        await until(lambda: all(_links_of(each) == len(servers) - 1 for each in servers))
+        made = Stage(server, entry, Decisions(parse_policy(rules())), stack)
         # What most principals may not begin themselves.
         for name in PRINCIPALS:
             session = await server.hub.store.create_session(f"of-{name}")
             session.access = SessionAccess(name)
             await server.hub.store.set_encoded(f"of-{name}", "plan", serialize_value(1), create=True)
         yield made
-        await stack.aclose()
     patch.undo()
 
 
-def _owned_by(name: str) -> Any:
-    from grpc_tool_bridge.core.session_access import SessionAccess
-
-    return SessionAccess(name)
+def _links_of(server: BridgeServer) -> object:
+    directory = server.hub.directory
+    return 0 if directory is None else dict(directory.counts())["cluster_links"]
 
 
 Probe = Callable[[Stage, str, str], Awaitable[bool]]
@@ -301,13 +317,14 @@ def test_there_is_a_probe_for_each_action() -> None:
 _AS_OWNER = {Action.SHARE, Action.CALLS, Action.CANCEL}
 
 
-@pytest.mark.parametrize("edge", EDGES)
-@pytest.mark.parametrize("action", list(Action))
+# Only a link carries a worker.
+_TRIED = [(action, edge) for action in Action for edge in EDGES if action is not Action.REGISTER or edge == "link"]
+
+
+@pytest.mark.parametrize(("action", "edge"), _TRIED)
 async def test_each_principal_does_what_its_rules_allow_and_nothing_else(
     stage: Stage, action: Action, edge: str
 ) -> None:
-    if action is Action.REGISTER and edge != "link":
-        pytest.skip("only a link carries a worker")
     # Over links and RPCs each principal has a connection of its own, which takes longest to open.
     others = (f"only-{list(Action)[list(Action).index(action) - 1]}", "all", "none", "denied", "owner")
     for who in PRINCIPALS if edge == "http" else (f"only-{action}", *others):
@@ -330,6 +347,18 @@ async def test_nothing_is_left_open(stage: Stage) -> None:
             continue
         assert takes_context(getattr(front, method.attribute)), method.name
         assert getattr(front, method.attribute) != getattr(front.hub, method.attribute, None), method.name
+
+
+async def test_a_session_that_is_hidden_looks_as_one_that_is_nowhere(stage: Stage) -> None:
+    for method, make in (("ListCalls", pb.ListCallsRequest), ("ListRuns", pb.ListRunsRequest)):
+        texts = []
+        for session_id in ("of-owner", "nowhere"):
+            with pytest.raises(AccessError) as caught:
+                await stage.call("none", "link", method, make(session_id=session_id))
+            texts.append(caught.value.message.replace(session_id, ""))
+        assert texts[0] == texts[1]
+        with pytest.raises(SessionNotFoundError):
+            await stage.call("only-calls", "link", method, make(session_id="nowhere"))
 
 
 async def test_what_is_streamed_to_a_principal_that_sees_nothing_is_nothing(stage: Stage) -> None:

@@ -112,7 +112,7 @@ class World:
     def __init__(self, rules: list[Rule]) -> None:
         self.hub = Hub(tools=[tell, tell_more, hush])
         policy: Any = Given(Policy(tuple(rules)))
-        self.front = Guarding(self.hub, policy).front
+        self.front = Guarding(self.hub, policy, None).front
         self.model = Model(rules)
 
     async def ask(self, who: str, attribute: str, request: Any) -> Any:
@@ -175,7 +175,7 @@ class World:
         of = TOOLS[NAMES.index(name)]
         expected = self.model.has(who, session, "call") and self.model.may(who, Action.CALL, of)
         for key in ("", "a-key"):
-            request = pb.ToolCallRequest(session_id=session, tool_id=of, idempotency_key=key and f"{key}-{of}")
+            request = pb.ToolCallRequest(session_id=session, tool_id=of, idempotency_key=key and f"{key}-{of}-{who}")
             assert (await self.ask(who, "execute_tool", request) is not None) is expected
         batch = pb.BatchToolCallRequest(session_id=session, items=[pb.ToolCallItem(tool_id=of)])
         answer = await self.ask(who, "batch_execute_tools", batch)

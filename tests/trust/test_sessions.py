@@ -98,6 +98,41 @@ async def test_a_shared_session_is_used_as_far_as_it_is_shared(principals: Any, 
             await ana.share_session("bob", rights=["rite"])
 
 
+@pytest.mark.parametrize("takes_context", [False, True])
+async def test_a_call_in_a_shared_session_is_cancelled_by_who_made_it_and_by_no_other_guest(
+    principals: Any, tmp_path: Path, takes_context: bool
+) -> None:
+    runs = asyncio.Event()
+
+    async def plain() -> None:
+        runs.set()
+        await asyncio.Event().wait()
+
+    async def with_context(ctx: ToolContext) -> None:
+        await plain()
+
+    hangs = tool(with_context if takes_context else plain, name="hangs")
+    async with (
+        server_with(POLICY, tmp_path / "policy.toml", [hangs]) as server,
+        GRPCToolBridge(server.address, token="ana") as ana,
+        GRPCToolBridge(server.address, token="bob") as bob,
+        GRPCToolBridge(server.address, token="eve") as eve,
+    ):
+        await ana.initialize("ours")
+        for name in ("bob", "eve"):
+            await ana.share_session(name)
+        await bob.initialize("ours")
+        await eve.initialize("ours")
+        call = asyncio.create_task(eve.call_tool("hangs"))
+        await soon(runs.wait())
+        (info,) = [info async for info in ana.admin.calls()]
+        with pytest.raises(NotFoundError):
+            await bob.admin.cancel_call(info.call_id)
+        await eve.admin.cancel_call(info.call_id)
+        with pytest.raises(ToolExecutionError, match="cancelled"):
+            await soon(call)
+
+
 async def test_a_worker_registers_only_what_its_principal_may_and_nothing_of_anothers(
     principals: Any, tmp_path: Path
 ) -> None:

@@ -174,7 +174,7 @@ class Run:
                     yield chunk
         except _OverError:
             if self._cause is None:
-                yield self._result("time", {})
+                yield self._result("time", {}, self._react)
             else:
                 yield pb.AgentExecutionChunk(error=error_info(self._cause))
         except ToolBridgeError as error:
@@ -217,10 +217,11 @@ class Run:
                 break
         self._end_step()
         if self._is_spent(react):
-            yield self._result("tokens", {})
+            yield self._result("tokens", {}, react)
         else:
             # Even out of steps, the model answers from what it has seen; the stop reason says so.
-            yield self._result(stop_reason, await self._answered(react))
+            answer = await self._answered(react)
+            yield self._result(stop_reason, answer, react)
 
     async def _answered(self, react: ReAct) -> dict[str, Any]:
         """Asks for the answer; retries if it cannot be read and the run has steps left."""
@@ -321,10 +322,14 @@ class Run:
         parts = [" ".join(shown(part).split()) for part in said]
         _log.info("run %s, step %d: %s", self._run_id, self._taken, " | ".join(parts))
 
-    def _result(self, stop_reason: str, answer: Mapping[str, Any]) -> pb.AgentExecutionChunk:
+    def _result(self, stop_reason: str, answer: Mapping[str, Any], react: ReAct | None) -> pb.AgentExecutionChunk:
         return pb.AgentExecutionChunk(
             result=pb.ResultChunk(
-                final_answer=struct_of(answer), total_steps=self._taken, steps=self._steps, stop_reason=stop_reason
+                final_answer=struct_of(answer),
+                total_steps=self._taken,
+                steps=self._steps,
+                stop_reason=stop_reason,
+                metrics=None if react is None else _taken_by(react),
             )
         )
 
@@ -344,12 +349,19 @@ def _action(step: Step, number: int) -> pb.AgentExecutionChunk:
     return pb.AgentExecutionChunk(action=action)
 
 
+def _taken_by(react: ReAct) -> pb.ExecutionMetrics:
+    """Returns metrics with the tokens that the models of the run have taken so far."""
+    metrics = pb.ExecutionMetrics()
+    metrics.custom_metrics["prompt_tokens"] = react.tokens.asked
+    metrics.custom_metrics["completion_tokens"] = react.tokens.answered
+    return metrics
+
+
 def _observation(
     value: Any, text: str, error: ErrorInfo | None, number: int, *, seconds: float, react: ReAct
 ) -> pb.AgentExecutionChunk:
-    metrics = pb.ExecutionMetrics(duration_ms=max(1, round(seconds * 1e3)), duration_us=round(seconds * 1e6))
-    metrics.custom_metrics["prompt_tokens"] = react.tokens.asked
-    metrics.custom_metrics["completion_tokens"] = react.tokens.answered
+    metrics = _taken_by(react)
+    metrics.duration_ms, metrics.duration_us = max(1, round(seconds * 1e3)), round(seconds * 1e6)
     try:
         output = serialize_value(value)
     except SerializationError:

@@ -71,25 +71,41 @@ class GuardedAdmin:
         return response
 
     async def list_calls(self, request: pb.ListCallsRequest, context: RequestContext = LOCAL) -> pb.ListCallsResponse:
-        """Lists the calls in sessions whose calls the caller may see."""
-        self._check_session(request.session_id, context)
-        response: pb.ListCallsResponse = await self._hub.list_calls(request)
-        _keep(response.calls, lambda info: self._sees_calls(info.session_id, context.principal))
+        """Lists the calls in sessions whose calls the caller may see; each hub decides about its own."""
+        shows = self._check_session(request.session_id, context)
+        try:
+            response: pb.ListCallsResponse = await self._hub.list_calls(request, context, shows)
+        except SessionError as error:
+            raise self._hidden(request.session_id, shows, error) from None
         return response
 
     async def list_runs(self, request: pb.ListRunsRequest, context: RequestContext = LOCAL) -> pb.ListRunsResponse:
-        """Lists the runs of agents in sessions whose calls the caller may see."""
-        self._check_session(request.session_id, context)
-        response: pb.ListRunsResponse = await self._hub.list_runs(request)
-        _keep(response.runs, lambda info: self._sees_calls(info.session_id, context.principal))
+        """Lists the runs of agents in sessions whose calls the caller may see; each hub decides about its own."""
+        shows = self._check_session(request.session_id, context)
+        try:
+            response: pb.ListRunsResponse = await self._hub.list_runs(request, context, shows)
+        except SessionError as error:
+            raise self._hidden(request.session_id, shows, error) from None
         return response
 
-    def _check_session(self, session_id: str, context: RequestContext) -> None:
-        """Refuses to say of a session whose calls the caller may not see whether it is there; raises AccessError."""
-        if session_id and not self._sees_calls(session_id, context.principal):
-            raise AccessError(
-                f"the calls in session {shown(session_id)} are not shown to you, if there is such a session"
-            )
+    def _check_session(self, session_id: str, context: RequestContext) -> Callable[[str], bool]:
+        """Returns what says of a session whether the caller may see its calls.
+
+        Raises:
+            AccessError: It may not see those of the session that it asks for, which is at this hub.
+        """
+
+        def shows(session_id: str) -> bool:
+            return self._sees_calls(session_id, context.principal)
+
+        if session_id in self._hub.store and not shows(session_id):
+            raise _hidden(session_id)
+        return shows
+
+    @staticmethod
+    def _hidden(session_id: str, shows: Callable[[str], bool], error: SessionError) -> ToolBridgeError:
+        """Returns the error of a session that is nowhere: the same as of one whose calls are not shown."""
+        return error if shows(session_id) else _hidden(session_id)
 
     def _knows(self, info: pb.SessionInfo, principal: Principal | None) -> bool:
         access = read_access(info.access) if info.HasField("access") else None
@@ -117,15 +133,15 @@ class GuardedAdmin:
                 self._check_cancel(request.call_id, context.principal)
         except ToolBridgeError as error:
             return failed_status(error)
-        return await self._hub.cancel_call(request)
+        return await self._hub.cancel_call(request, context)
 
     def _check_cancel(self, call_id: str, principal: Principal | None) -> None:
         if self._access.decide_apart(principal, Action.CANCEL, _ALL_SESSIONS):
             return
         call = self._hub.admission.ids.find(call_id)
-        gone = NotFoundError(f"no call {shown(call_id)} waits or runs; it may have ended: list the calls again")
         if call is None:
-            raise gone
+            # Another hub may have it, and decides.
+            return
         session = call.session
         is_own = principal is not None and call.principal is not None and call.principal.name == principal.name
         if is_own or self._access.may_in(session.access, session.id, principal, Action.CANCEL):
@@ -133,7 +149,7 @@ class GuardedAdmin:
         if self._access.decide_apart(principal, Action.CANCEL, session.id):
             return
         if not self._sees_calls(session.id, principal):
-            raise gone
+            raise NotFoundError(f"no call {shown(call_id)} waits or runs; it may have ended: list the calls again")
         raise AccessError(f"the call {shown(call_id)} is another principal's; ask for the right to cancel it")
 
     # ------------------------------------------------------------------------------------------------ approvals
@@ -141,19 +157,23 @@ class GuardedAdmin:
     async def list_approvals(
         self, request: pb.ListApprovalsRequest, context: RequestContext = LOCAL
     ) -> pb.ListApprovalsResponse:
-        """Lists the calls that wait for approval; for who administers approvals."""
-        self._check_part(context, "approvals")
-        return await self._hub.list_approvals(request)
+        """Lists the calls that wait for approval, of the tools whose calls the caller may approve."""
+
+        def shows(tool: str) -> bool:
+            return self._access.decide_apart(context.principal, Action.APPROVE, tool).allowed
+
+        response: pb.ListApprovalsResponse = await self._hub.list_approvals(request, context, shows)
+        return response
 
     async def decide_approval(
         self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL
     ) -> pb.StatusResponse:
-        """Grants or denies a call; for who administers approvals."""
-        try:
-            self._check_part(context, "approvals")
-        except ToolBridgeError as error:
-            return failed_status(error)
-        return await self._hub.decide_approval(request, context)
+        """Grants or denies a call of a tool whose calls the caller may approve."""
+
+        def check(tool: str) -> None:
+            self._access.check(context.principal, Action.APPROVE, tool, apart=True)
+
+        return await self._hub.decide_approval(request, context, check)
 
     # --------------------------------------------------------------------------------------------------- events
 
@@ -207,6 +227,10 @@ class GuardedAdmin:
             return tool in known or split_version(tool)[0] in known
 
         return shows
+
+
+def _hidden(session_id: str) -> AccessError:
+    return AccessError(f"the calls in session {shown(session_id)} are not shown to you, if there is such a session")
 
 
 def _keep(entries: Any, shows: Callable[[Any], bool]) -> None:

@@ -20,6 +20,7 @@ from grpc_tool_bridge.auth.registering import Registering, principal_of_link
 from grpc_tool_bridge.auth.shown import ShownParts
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.hub_front import HubFront
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.tool_views import ToolFilter
@@ -34,7 +35,7 @@ _UNGUARDED = frozenset({"execute_tool", "stream_tool", "batch_execute_tools", "h
 _METHODS = frozenset(method.attribute for method in METHODS.values())
 
 
-class GuardedHub:
+class GuardedHub(HubFront):
     """A hub whose methods do what their caller may; all of them take the context of the request.
 
     Args:
@@ -50,10 +51,10 @@ class GuardedHub:
         find_session: As in ``GuardedSessions``.
     """
 
-    takes_large_calls = True
+    hub: Hub
 
     def __init__(self, hub: Hub, access: HubAccess) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self.access = access
         hub.admission.access = access
         self._sessions = GuardedSessions(hub, access)
@@ -71,16 +72,7 @@ class GuardedHub:
         # What is no method for callers: its settings, workers, and what its server needs.
         if name in _METHODS and name not in _UNGUARDED:
             raise AttributeError(name)
-        return getattr(self.hub, name)
-
-    @property
-    def peer_memory(self) -> Any:
-        """As in ``Hub``."""
-        return self.hub.peer_memory
-
-    @peer_memory.setter
-    def peer_memory(self, memory: Any) -> None:
-        self.hub.peer_memory = memory
+        return super().__getattr__(name)
 
     def policy_changed(self) -> None:
         """Has all who follow the tools look again: others may be shown to them."""
@@ -104,7 +96,13 @@ class GuardedHub:
         self, request: pb.InitializeSessionRequest, context: RequestContext = LOCAL
     ) -> pb.InitializeSessionResponse:
         """Creates a session, which then belongs to the caller, or attaches to one that the caller may use."""
-        entry = Entry(self.access, context.principal, lambda session: self._only(session, context))
+
+        def check_quota() -> None:
+            quota = self.hub.admission.payers.quota_of(context)
+            if quota is not None and context.principal is not None:
+                quota.check_sessions(self.hub.store.owned_by(context.principal.name))
+
+        entry = Entry(self.access, context.principal, check_quota, lambda session: self._only(session, context))
         return await self.hub.initialize_session(request, entry)
 
     async def cleanup_session(
@@ -168,6 +166,9 @@ class GuardedHub:
         """Sets a variable; what it returns is as from the hub."""
         try:
             self._check_variable(request, context, Action.WRITE)
+            quota = self.hub.admission.payers.quota_of(context)
+            if quota is not None and context.parent is None:
+                quota.take_bytes(context.size or request.ByteSize())
         except ToolBridgeError as error:
             return _failed(error)
         return self.hub.set_session_variable(request)

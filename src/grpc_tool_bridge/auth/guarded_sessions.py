@@ -32,13 +32,19 @@ class Entry:
     Args:
         access: Decides.
         principal: The caller.
+        check_quota: Raises ResourceExhaustedError if the caller has as many sessions as it may have.
         only: Returns which of the tools of a session it sees.
     """
 
     def __init__(
-        self, access: HubAccess, principal: Principal | None, only: Callable[[Session], ToolFilter | None]
+        self,
+        access: HubAccess,
+        principal: Principal | None,
+        check_quota: Callable[[], None],
+        only: Callable[[Session], ToolFilter | None],
     ) -> None:
         self._access = access
+        self._check_quota = check_quota
         self._principal = principal
         self.tools_of = only
 
@@ -53,6 +59,7 @@ class Entry:
         self._access.check(self._principal, Action.OPEN, session_id or NEW)
         if self._principal is None or self._access.is_administrator(self._principal):
             return None
+        self._check_quota()
         return SessionAccess(self._principal.name)
 
 

@@ -114,7 +114,19 @@ def session_facts(session: SessionInfo) -> dict[str, Any]:
         "active_operations": session.active_operations,
         "metadata": dict(session.metadata),
         "hub": session.hub,
+        "access": _access_facts(session),
     }
+
+
+def _access_facts(session: SessionInfo) -> dict[str, Any] | None:
+    """Describes whose a session is, and with whom it is shared; None: it is nobody's."""
+    if not session.HasField("access"):
+        return None
+    shares = [
+        {"principal": share.principal, "group": share.group, "rights": list(share.rights)}
+        for share in session.access.shares
+    ]
+    return {"owner": session.access.owner, "shares": shares}
 
 
 def worker_row(worker: WorkerInfo) -> list[Any]:

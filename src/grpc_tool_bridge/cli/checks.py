@@ -45,6 +45,7 @@ EXTRAS = {
     "examples": ("pandas", "simpleeval"),
     "auth": ("jwt", "cryptography"),
     "secrets": ("cryptography",),
+    "otel": ("opentelemetry",),
     "uvloop": ("uvloop",),
 }
 

@@ -167,6 +167,12 @@ def _policy() -> Mapping[str, Command]:
     return {"check": Command(policy.check_policy), "explain": Command(policy.explain_policy)}
 
 
+def _quotas() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import quotas
+
+    return {"check": Command(quotas.check_quotas), "explain": Command(quotas.explain_quota)}
+
+
 def _secrets() -> Mapping[str, Command]:
     from grpc_tool_bridge.cli import secrets
 
@@ -258,6 +264,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "store": _store,
     "token": _token,
     "policy": _policy,
+    "quotas": _quotas,
     "secrets": _secrets,
     "audit": _audit,
     "approve": _approve,
@@ -278,6 +285,7 @@ PANELS: Mapping[str, Sequence[str]] = {
         "store",
         "token",
         "policy",
+        "quotas",
         "secrets",
         "audit",
         "approve",
@@ -293,6 +301,7 @@ GROUPS: Mapping[str, str] = {
     "store": "See what is in the store of a hub, and make and restore backups.",
     "token": "Make, list and revoke the tokens of callers by name.",
     "policy": "Check the rules of who may do what, and say which rule decides.",
+    "quotas": "Check how much each principal may use of a hub.",
     "secrets": "Make keys that the values of secret variables are sealed with, and seal a store with another one.",
     "audit": "Make the key of an audit trail, and check and read what a hub has written.",
 }

@@ -60,7 +60,9 @@ class ServeOptions(ServingOptions):
     redact: RedactOption = None
     redact_pattern: RedactPatternOption = None
     token_file: Annotated[Path | None, setting("token_file")] = None
+    tokens_file: Annotated[Path | None, setting("tokens_file")] = None
     policy: Annotated[Path | None, setting("policy")] = None
+    quotas: Annotated[Path | None, setting("quotas")] = None
     tls_cert: Annotated[Path | None, setting("tls_cert")] = None
     tls_key: Annotated[Path | None, setting("tls_key")] = None
     allow_insecure: Annotated[bool | None, setting("allow_insecure")] = None

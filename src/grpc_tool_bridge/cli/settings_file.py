@@ -26,6 +26,7 @@ EXAMPLES = {
     "tls_client_ca": "/etc/tool-bridge/clients-ca.pem",
     "tls_crl": "/etc/tool-bridge/clients.crl",
     "policy": "/etc/tool-bridge/policy.toml",
+    "quotas": "/etc/tool-bridge/quotas.toml",
     "link_address": "127.0.0.1:50052",
     "secrets_key": "gtbk1.…",
     "secrets_key_file": "/etc/tool-bridge/secrets-keys",
@@ -37,6 +38,9 @@ EXAMPLES = {
     "cluster_secret": "another-long-random-text",
     "cluster_secret_file": "/etc/tool-bridge/cluster-secret",
     "agent_model": "openai/gpt-4o-mini",
+    "audit": "file:/var/log/tool-bridge/audit.log",
+    "audit_key_file": "/etc/tool-bridge/audit-key",
+    "otel": True,
     "agent_api_base": "http://127.0.0.1:8000/v1",
 }
 

@@ -25,7 +25,7 @@ class Links(Protocol):
         """Returns the state of the link to a hub, "linked", "connecting" or "refused", and why it is not linked."""
         ...
 
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float, caller: str) -> bytes:
         """Makes a request, as ``HubDirectory.ask``."""
         ...
 
@@ -72,9 +72,9 @@ class ClusterDirectory:
         rows += [_row(record, GONE, record.closed) for record in gone]
         return rows
 
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float, caller: str) -> bytes:
         """Makes a request to another hub, as ``HubDirectory`` says."""
-        return await self._links.ask(incarnation, method, request, timeout)
+        return await self._links.ask(incarnation, method, request, timeout, caller)
 
     def counts(self) -> Mapping[str, int | float | str]:
         """Returns the metrics of the cluster by name, as ``HubDirectory`` says."""

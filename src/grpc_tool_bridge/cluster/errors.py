@@ -28,6 +28,16 @@ class WrongSequenceError(AppendError):
         super().__init__(f"another message came first on {subject}{told}")
         self.subject, self.last = subject, last
 
+    def is_outdated(self, stored: int) -> bool:
+        """Returns whether a node has answered that was the leader, and is cut off from the others.
+
+        It knows less than what is stored: nothing that a quorum has stored is forgotten.
+
+        Args:
+            stored: Sequence of a message of the subject that is stored.
+        """
+        return self.last is not None and self.last < stored
+
 
 class NotStoredError(AppendError):
     """An attempt to store a message has failed without any effect."""

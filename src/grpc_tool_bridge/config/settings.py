@@ -99,6 +99,10 @@ class Settings(BaseModel):
         default=None,
         description="TOML file with rules of who may do what; then nothing else is allowed, and changes are followed",
     )
+    quotas: Path | None = Field(
+        default=None,
+        description="TOML file with quotas: how much each principal may use of the hub; changes are followed",
+    )
     forwarded_claims: Names = Field(
         default=(), description="claims of a caller, such as email, that workers' tools are told with its name"
     )

@@ -1,7 +1,8 @@
 """The admin service: lists the sessions, workers, calls, runs and offers of a hub or of all hubs, and cancels calls."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from grpc_tool_bridge.core import infos
@@ -38,7 +39,29 @@ _SESSIONS = Listing("ListSessions", "sessions", _moment("created_at"))
 _WORKERS = Listing("ListWorkers", "workers", _moment("connected_at"))
 _CALLS = Listing("ListCalls", "calls", _moment("started_at"))
 _RUNS = Listing("ListRuns", "runs", _moment("started_at"))
+_APPROVALS = Listing("ListApprovals", "approvals", _moment("started_at"))
 _OFFERS = Listing("ListOffers", "offers", lambda offer: (offer.tool, offer.hub, offer.worker_id))
+
+
+# Whether what is in a session, by its id, or what is about a tool, by its name, is shown to the caller.
+Shows = Callable[[str], bool]
+# Raises AccessError if the caller may not do something about a tool, by its name.
+Check = Callable[[str], object]
+
+
+def _shows_all(session_id: str) -> bool:
+    del session_id
+    return True
+
+
+def _is_decided(response: pb.StatusResponse) -> bool:
+    """Returns whether a hub that answers so has the call: it has cancelled it, or refuses that to the caller."""
+    return response.success or response.error.type == "PermissionDenied"
+
+
+def _is_known(response: pb.StatusResponse) -> bool:
+    """Returns whether a hub that answers so has the call that a decision is about."""
+    return response.success or response.error.type != NotFoundError.default_type
 
 
 class Admin:
@@ -124,13 +147,16 @@ class Admin:
         )
         return pb.ListOffersResponse(offers=page.entries, next_page_token=page.next_token)
 
-    async def list_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
-        """Lists the calls that wait or run, the oldest first."""
+    async def list_calls(
+        self, request: pb.ListCallsRequest, context: RequestContext = LOCAL, shows: Shows | None = None
+    ) -> pb.ListCallsResponse:
+        """Lists the calls that wait or run, the oldest first; of this hub, in the sessions that are shown."""
         check_request(request)
-        response: pb.ListCallsResponse = await self._hubs.page(_CALLS, request, self._listed_calls)
+        local = partial(self._listed_calls, shows=shows or _shows_all)
+        response: pb.ListCallsResponse = await self._hubs.page(_CALLS, request, local, context)
         return response
 
-    async def _listed_calls(self, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
+    async def _listed_calls(self, request: pb.ListCallsRequest, shows: Shows) -> pb.ListCallsResponse:
         def write(call: HubCall) -> pb.CallInfo | None:
             if call.over:
                 return None
@@ -140,7 +166,7 @@ class Admin:
             return info
 
         page = await page_of(
-            self._calls(request.session_id),
+            self._calls(request.session_id, shows),
             lambda call: (call.opened_at, self._ids.of(call)),
             write,
             what="calls",
@@ -149,21 +175,26 @@ class Admin:
         )
         return pb.ListCallsResponse(calls=page.entries, next_page_token=page.next_token)
 
-    def _calls(self, session_id: str) -> Iterator[HubCall]:
-        """Yields the calls of one session, or of all; they may change meanwhile."""
+    def _calls(self, session_id: str, shows: Shows) -> Iterator[HubCall]:
+        """Yields the calls of one session, or of all that are shown; they may change meanwhile."""
         for session in [self._store.peek(session_id)] if session_id else self._store.sessions():
-            for call in tuple(session.calls or ()):
+            if not session.calls or not shows(session.id):
+                continue
+            for call in tuple(session.calls):
                 assert isinstance(call, HubCall)  # noqa: S101 - a hub's session has no others
                 if not call.over:
                     yield call
 
-    async def list_runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
-        """Lists the agent runs, the oldest first."""
+    async def list_runs(
+        self, request: pb.ListRunsRequest, context: RequestContext = LOCAL, shows: Shows | None = None
+    ) -> pb.ListRunsResponse:
+        """Lists the agent runs, the oldest first; of this hub, in the sessions that are shown."""
         check_request(request)
-        response: pb.ListRunsResponse = await self._hubs.page(_RUNS, request, self._runs)
+        local = partial(self._runs, shows=shows or _shows_all)
+        response: pb.ListRunsResponse = await self._hubs.page(_RUNS, request, local, context)
         return response
 
-    async def _runs(self, request: pb.ListRunsRequest) -> pb.ListRunsResponse:
+    async def _runs(self, request: pb.ListRunsRequest, shows: Shows) -> pb.ListRunsResponse:
         wanted = self._store.peek(request.session_id) if request.session_id else None
 
         def position(run: Run) -> tuple[float, str]:
@@ -177,7 +208,11 @@ class Admin:
             return infos.run_info(run)
 
         page = await page_of(
-            (run for run in self._agents.runs() if wanted is None or run.session_id == wanted.id),
+            (
+                run
+                for run in self._agents.runs()
+                if (wanted is None or run.session_id == wanted.id) and shows(run.session_id)
+            ),
             position,
             write,
             what="runs",
@@ -186,19 +221,19 @@ class Admin:
         )
         return pb.ListRunsResponse(runs=page.entries, next_page_token=page.next_token)
 
-    async def cancel_call(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
+    async def cancel_call(self, request: pb.CancelCallRequest, context: RequestContext = LOCAL) -> pb.StatusResponse:
         """Cancels a call of this hub or another one, with the calls that its tool has made."""
         try:
             check_request(request)
             if not request.call_id:
                 raise ValidationError("call_id is empty; use an id from ListCalls or WatchEvents")
             if request.hub:
-                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "CancelCall", request)
+                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "CancelCall", request, context)
                 if there is not None:
                     return there
             call = self._ids.find(request.call_id)
             if call is None:
-                return await self._cancel_elsewhere(request)
+                return await self._cancel_elsewhere(request, context)
             why = f": {request.reason}" if request.reason else ""
             call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))
         except ToolBridgeError as error:
@@ -207,29 +242,65 @@ class Admin:
         self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
 
-    async def list_approvals(self, request: pb.ListApprovalsRequest) -> pb.ListApprovalsResponse:
-        """Lists the calls of this hub that wait for approval, the oldest first; none if nobody approves calls."""
+    async def list_approvals(
+        self, request: pb.ListApprovalsRequest, context: RequestContext = LOCAL, shows: Shows | None = None
+    ) -> pb.ListApprovalsResponse:
+        """Lists the calls that wait for approval, the oldest first; of this hub, of the tools that are shown."""
+        check_request(request)
+        local = partial(self._approvals, shows=shows or _shows_all)
+        response: pb.ListApprovalsResponse = await self._hubs.page(_APPROVALS, request, local, context)
+        return response
+
+    async def _approvals(self, request: pb.ListApprovalsRequest, shows: Shows) -> pb.ListApprovalsResponse:
         approver = self._wrappers.approver
         if approver is None:
             return pb.ListApprovalsResponse()
-        response: pb.ListApprovalsResponse = await approver.list_approvals(request)
+        response: pb.ListApprovalsResponse = await approver.list_approvals(request, shows)
         return response
 
     async def decide_approval(
-        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL
+        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL, check: Check | None = None
     ) -> pb.StatusResponse:
-        """Grants or denies a call of this hub that waits for approval."""
-        approver = self._wrappers.approver
-        if approver is None:
-            return failed_status(NotFoundError("no call waits for approval: this hub has nobody who approves calls"))
-        response: pb.StatusResponse = await approver.decide_approval(request, context)
-        return response
+        """Grants or denies a call of this hub or another one that waits for approval.
 
-    async def _cancel_elsewhere(self, request: pb.CancelCallRequest) -> pb.StatusResponse:
+        Args:
+            request: The decision.
+            context: Says who decides.
+            check: Called with the name of the tool; raises AccessError if the caller may not decide about its calls.
+        """
+        try:
+            check_request(request)
+            if request.hub:
+                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "DecideApproval", request, context)
+                if there is not None:
+                    return there
+            approver = self._wrappers.approver
+            if approver is None or not approver.has(request.approval_id):
+                return await self._decide_elsewhere(request, context)
+            tool = approver.decide(request, context, check)
+        except ToolBridgeError as error:
+            return failed_status(error)
+        what = "granted" if request.grant else "denied"
+        return pb.StatusResponse(success=True, message=f"the call of {tool} is {what}")
+
+    async def _decide_elsewhere(self, request: pb.DecideApprovalRequest, context: RequestContext) -> pb.StatusResponse:
+        """Decides about a call that this hub does not have, if another has it; raises NotFoundError."""
+        missing: list[str] = []
+        if not request.hub:
+            there, missing = await self._hubs.anywhere("DecideApproval", request, _is_known, context)
+            if there is not None:
+                answer: pb.StatusResponse = there
+                return answer
+        text = f"no call waits for the approval {shown(request.approval_id)}; it may have ended: list them again"
+        if missing:
+            text += f". These hubs did not answer, and may have it: {', '.join(missing)}"
+        raise NotFoundError(text)
+
+    async def _cancel_elsewhere(self, request: pb.CancelCallRequest, context: RequestContext) -> pb.StatusResponse:
         """Cancels a call that this hub does not have, if another has it; raises NotFoundError."""
         missing: list[str] = []
         if not request.hub:
-            there, missing = await self._hubs.anywhere("CancelCall", request, lambda response: response.success)
+            there, missing = await self._hubs.anywhere("CancelCall", request, _is_decided, context)
             if there is not None:
                 answer: pb.StatusResponse = there
                 return answer

@@ -5,7 +5,6 @@ runs. An authorizer, a tracer and an audit trail hook in here.
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from grpc_tool_bridge.aio.notifier import Notifier
@@ -17,9 +16,10 @@ from grpc_tool_bridge.core.deprecated_calls import DeprecatedCalls
 from grpc_tool_bridge.core.guards import Access, Audit
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
-from grpc_tool_bridge.core.limits import ConcurrencyLimiter
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter, Permits, release
 from grpc_tool_bridge.core.nesting import check_parent, count_descendant, is_called_above
 from grpc_tool_bridge.core.notable_calls import NotableCalls
+from grpc_tool_bridge.core.payers import Payers, take
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
@@ -48,9 +48,6 @@ from grpc_tool_bridge.runner.blocking import BLOCKED_SECONDS
 BLOCKED_US = int(BLOCKED_SECONDS * 1_000_000)
 
 
-Permits = Sequence[ConcurrencyLimiter]
-
-
 class Admission:
     """Admits calls.
 
@@ -62,6 +59,7 @@ class Admission:
     Attributes:
         authorizer: Decides whether a call is allowed; None: every call is.
         access: Decides who may call which tools in which sessions; None: everybody may.
+        payers: Finds the quotas that calls use.
         tracer: Observes calls, if set.
         audit: Keeps a line of each call, if set.
         observer: Receives events of calls while the hub is watched; otherwise None.
@@ -81,6 +79,7 @@ class Admission:
         self._orphaned = orphaned
         self.authorizer: Authorizer | None = None
         self.access: Access | None = None
+        self.payers = Payers()
         self.tracer: Tracer | None = None
         self.audit: Audit | None = None
         self.observer: CallObserver | None = None
@@ -264,10 +263,11 @@ class Admission:
 
         Raises:
             ResourceExhaustedError: The session has no memory left for the request, or too many nested calls of its
-                outermost call are running.
+                outermost call are running, or the quota of its principal is used up.
         """
         metrics = call.tool.metrics
         try:
+            take(call, request, size)
             if size > CHARGED_BYTES:
                 call.charge(self._store.memory_of(call.session), size)
             if call.parent is not None:
@@ -308,7 +308,7 @@ class Admission:
         call = HubCall(session, tool, end, parent=parent, orphaned=self._orphaned, opened_at=now)
         if parent is None:
             if context.principal is not None:
-                call.made_for(context)
+                self.payers.note(call, context)
         elif parent.principal is not None:
             call.principal, call.via = parent.principal, parent.delegation
         asker = context.asker if parent is None else parent.asker
@@ -347,8 +347,16 @@ class Admission:
         """Returns whether a call from outside is traced, and so takes the general way."""
         return self.tracer is not None and self.tracer.follows(context)
 
-    def enter_directly(self, session: Session, tool: RegisteredTool) -> Permits | None:
-        """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait."""
+    def enter_directly(self, session: Session, tool: RegisteredTool, note: Any) -> Permits | None:
+        """Counts a call from outside that has no Call, and acquires its permits; returns None if it has to wait.
+
+        Args:
+            session: Its session.
+            tool: Its tool.
+            note: As for ``end_directly``.
+        """
+        if note is not None and self.payers.quotas is not None:
+            return self.payers.limited(note[0], self.enter_directly(session, tool, None))
         self.active += 1
         tool.metrics.active += 1
         limiter, own = session.limiter or self._limiter_of(session), tool.limiter
@@ -437,7 +445,7 @@ class Admission:
                 self.note_moved(call)
                 if call.trace is not None:
                     call.trace.waits()
-                await call.step(limiter.acquire())
+                await call.step(limiter.acquire(call.payer))
                 call.stop_waiting()
                 if call.trace is not None:
                     call.trace.waited()
@@ -457,6 +465,8 @@ class Admission:
     def _limiters(self, call: HubCall) -> list[ConcurrencyLimiter]:
         tool, session = call.tool, call.session
         limiters: list[ConcurrencyLimiter] = []
+        if call.quota is not None and call.quota.limiter is not None:
+            limiters.append(call.quota.limiter)
         if call.parent is None:
             limiters.append(session.limiter or self._limiter_of(session))
         if tool.limiter is not None and not is_called_above(call):
@@ -572,9 +582,3 @@ class Admission:
             session.idle = Notifier()
         while session.active:
             await session.idle.wait()
-
-
-def release(permits: Permits) -> None:
-    """Releases permits."""
-    for limiter in permits:
-        limiter.release()

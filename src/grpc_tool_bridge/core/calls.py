@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from grpc_tool_bridge.core.chaos.injections import Injection
+from grpc_tool_bridge.core.guards import Quota
 from grpc_tool_bridge.core.interfaces import Abortable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
@@ -52,6 +53,7 @@ class HubCall(Call):
         notable: Whether it has ended as one of the slowest of its time.
         origin: The call of another hub that it runs for, a CallOrigin; None: it is this hub's own.
         lost: If it runs for another hub: why that one has to choose again who runs it.
+        quota: What its principal may use; None: it has no quota, or it is a nested call, which is not counted.
         audited: What the audit trail noted when it was opened; None: there is no trail.
         rule: The rule that has allowed it, for the audit trail; empty: there is none, or an authorizer does not tell.
     """
@@ -77,9 +79,15 @@ class HubCall(Call):
     notable = False
     origin: CallOrigin | None = None
     lost: WorkerLostError | None = None
+    quota: Quota | None = None
     audited: Any = None
     rule = ""
     _gave_slack = False
+
+    @property
+    def payer(self) -> str:
+        """Whose turn it takes where calls wait, and whose quota it uses; empty: nobody's."""
+        return "" if self.principal is None else self.principal.name
 
     @property
     def known_id(self) -> str:

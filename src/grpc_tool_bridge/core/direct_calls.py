@@ -10,9 +10,10 @@ from time import monotonic
 from typing import Any
 
 from grpc_tool_bridge.aio.eager import Done
-from grpc_tool_bridge.core.admission import Admission, Permits
+from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
+from grpc_tool_bridge.core.limits import Permits
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.sessions import SessionStore
@@ -74,6 +75,7 @@ class DirectCalls:
                 tool is None
                 or tool.rate is not None
                 or (access is not None and not access.allows(session, tool.name, context.principal))
+                or (admission.payers.quotas is not None and not admission.payers.allow(context, len(data)))
             ):
                 return None
             if tool.backend is None:
@@ -111,9 +113,13 @@ class DirectCalls:
         bound = function.try_bind(args, kwargs)
         if bound is None:
             return None
+        quota = self._admission.payers.quota_of(context)
+        if quota is not None:
+            quota.take(len(data))
         context.payload = b""
         sample = self._admission.sample
-        note = None if self._admission.audit is None else (context, session.id, tool, data, place)
+        is_noted = self._admission.audit is not None or context.principal is not None
+        note = (context, session.id, tool, data, place) if is_noted else None
         announce = None
         if sample is not None and not sample.leaves_out(session.id, opened_at):
             announce = partial(self._announce, session, tool, bound, deadline, opened_at, data, note)
@@ -169,7 +175,7 @@ class DirectCalls:
             return None
         call = self.make_call(session, tool, deadline, opened_at)
         if context.principal is not None:
-            call.made_for(context)
+            self._admission.payers.note(call, context)
         if context.asker is not None:
             call.asker = context.asker
         sample = self._admission.sample
@@ -190,10 +196,12 @@ class DirectCalls:
     def make_call(
         self, session: Session, tool: RegisteredTool, deadline: float, opened_at: float, note: Any = None
     ) -> HubCall:
-        """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``."""
+        """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``, of which the first is the context."""
         call = HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
-        if note is not None and self._admission.audit is not None:
-            call.audited = self._admission.audit.opened_directly(*note)
+        if note is not None:
+            self._admission.payers.note(call, note[0])
+            if self._admission.audit is not None:
+                call.audited = self._admission.audit.opened_directly(*note)
         return call
 
     def acquire(self, call: HubCall) -> Awaitable[Permits]:

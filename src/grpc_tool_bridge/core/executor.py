@@ -13,13 +13,14 @@ from contextlib import aclosing
 from typing import Any, Literal, cast
 
 from grpc_tool_bridge.aio.eager import Done
-from grpc_tool_bridge.core.admission import Admission, Permits
+from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.direct_calls import DirectCalls
 from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.forwarder import Forwarded, Forwarder
 from grpc_tool_bridge.core.idempotency import KeyedCalls
 from grpc_tool_bridge.core.interfaces import Backend
+from grpc_tool_bridge.core.limits import Permits
 from grpc_tool_bridge.core.middleware import CallMiddleware
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registry import ToolRegistry

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from grpc_tool_bridge.aio.eager import Done
-from grpc_tool_bridge.core.admission import Admission, Permits, release
+from grpc_tool_bridge.core.admission import Admission
 from grpc_tool_bridge.core.calls import WORKER_SLACK, HubCall
 from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.interfaces import Backend, Cancellable
+from grpc_tool_bridge.core.limits import Permits, release
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolCallResponse
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -127,6 +128,9 @@ class Forwarder:
             return None
         if self._admission.tracer is not None and self._admission.traces(context):
             # Its span has to begin before it is sent.
+            return None
+        if call.quota is not None and not call.quota.may_take(len(payload)):
+            # The executor is told why.
             return None
         permits = self._admission.try_acquire(call)
         if permits is None:

@@ -1,8 +1,9 @@
 """Who guards a hub, and who keeps what was done there: seams that rooms above the core fill. None by default."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from grpc_tool_bridge.core.limits import ConcurrencyLimiter
 from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.errors import ToolBridgeError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo
@@ -79,6 +80,49 @@ class SessionEntry(Protocol):
 
     def tools_of(self, session: Any) -> Any:
         """Returns the ToolFilter for what the caller sees of the tools; None: it sees all."""
+
+
+class Quota(Protocol):
+    """What one principal may still use. No method blocks, and all are quick.
+
+    Attributes:
+        limiter: Limits its calls that run at once; None: any number may.
+    """
+
+    limiter: ConcurrencyLimiter | None
+
+    def may_take(self, size: int) -> bool:
+        """Returns whether a call whose request has ``size`` bytes is within the quota."""
+
+    def take(self, size: int) -> None:
+        """Counts a call whose request has ``size`` bytes.
+
+        Raises:
+            ResourceExhaustedError: It is not within the quota, and was not counted; so for all that follow.
+        """
+
+    def take_bytes(self, size: int) -> None:
+        """Counts bytes of what is no call."""
+
+    def check_sessions(self, present: int) -> None:
+        """Refuses a further session to a principal that has so many."""
+
+    def check_tokens(self) -> None:
+        """Refuses a further run of an agent, or a further step of one, once all tokens are used."""
+
+    def use_tokens(self, tokens: int) -> None:
+        """Counts tokens that a model has taken."""
+
+
+class Quotas(Protocol):
+    """What principals may use. Without, all that the limits of the hub leave them."""
+
+    def of(self, principal: Principal) -> Quota | None:
+        """Returns what a principal may use; None: it has no quota."""
+
+    def refused(self) -> int:
+        """Returns how much was refused."""
+        ...
 
 
 class Audit(Protocol):
@@ -219,10 +263,27 @@ class Approver(Protocol):
             ResourceExhaustedError: As for ``check``.
         """
 
-    async def list_approvals(self, request: Any) -> Any:
-        """Answers a ListApprovalsRequest: the calls that wait, the oldest first."""
+    async def list_approvals(self, request: Any, shows: Callable[[str], bool]) -> Any:
+        """Answers a ListApprovalsRequest: the calls that wait of the tools that are shown, the oldest first."""
         ...
 
-    async def decide_approval(self, request: Any, context: RequestContext) -> Any:
-        """Answers a DecideApprovalRequest with a StatusResponse."""
+    def has(self, approval_id: str) -> bool:
+        """Returns whether a call waits for an approval."""
+
+    def decide(self, request: Any, context: RequestContext, check: Callable[[str], object] | None) -> str:
+        """Grants or denies a call that waits.
+
+        Args:
+            request: The DecideApprovalRequest; ``has`` said that its call waits.
+            context: Says who decides.
+            check: Called with the name of the tool; raises AccessError if the caller may not decide about its calls.
+
+        Returns:
+            The name of the tool.
+
+        Raises:
+            AccessError: Who decides may not.
+            ConflictError: It was decided already, or the digest is another.
+            ValidationError: The digest is missing.
+        """
         ...

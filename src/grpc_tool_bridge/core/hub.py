@@ -519,6 +519,7 @@ class Hub:
             "hub.workers_suspect": sum(worker.suspect for worker in self.workers.workers()),
             **self.wrappers.counts(),
             **self._store_counts(),
+            **({"hub.quota_refused": quotas.refused()} if (quotas := self.admission.payers.quotas) is not None else {}),
             **self._counts_of(self.admission.audit),
             **self._counts_of(self.directory),
         }

@@ -18,6 +18,7 @@ from grpc_tool_bridge.core.infos import set_time
 from grpc_tool_bridge.core.interfaces import HubDirectory
 from grpc_tool_bridge.core.pages import MAX_PAGE_BYTES, checked_size
 from grpc_tool_bridge.errors import (
+    AccessError,
     NotFoundError,
     ProtocolError,
     SessionError,
@@ -28,6 +29,8 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.callers import told_of
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 
 # Seconds that another hub has to answer.
@@ -153,7 +156,7 @@ class Hubs:
 
     # ---------------------------------------------------------------------------------------- lists of all of them
 
-    async def page(self, listing: Listing, request: Any, local: Local) -> Any:
+    async def page(self, listing: Listing, request: Any, local: Local, context: RequestContext = LOCAL) -> Any:
         """Returns one page of a list of all hubs, or of the one that the request names.
 
         The hubs come one after another by their incarnations, whoever is asked, so that a page continues where the one
@@ -164,8 +167,10 @@ class Hubs:
             listing: Which list.
             request: Its request, which is checked.
             local: Returns the page of this hub.
+            context: Says on whose behalf other hubs are asked, which show what that caller may see.
 
         Raises:
+            AccessError: The caller may not see what is asked for.
             NotFoundError: There is no such hub.
             SessionError: No hub has the session of the request.
             UnavailableError: The hub that the request names did not answer.
@@ -175,8 +180,8 @@ class Hubs:
             row = self.named(request.hub) if request.hub else None
             if row is None or row.is_self:
                 return self._stamped(await local(request), listing)
-            return await self._ask(row, listing.method, request)
-        return await _Gathering(self, listing, request, local).run()
+            return await self._ask(row, listing.method, request, context)
+        return await _Gathering(self, listing, request, local, context).run()
 
     def _stamped(self, response: Any, listing: Listing) -> Any:
         """Writes the name of this hub into its entries."""
@@ -185,14 +190,14 @@ class Hubs:
                 entry.hub = name
         return response
 
-    async def part(self, row: pb.HubInfo, listing: Listing, request: Any, local: Local) -> Any:
+    async def part(self, row: pb.HubInfo, listing: Listing, request: Any, local: Local, context: RequestContext) -> Any:
         """Returns the page of one hub; the error, if it does not answer or knows no such session."""
         try:
             if row.is_self:
                 return self._stamped(await local(request), listing)
             if row.state == CUT_OFF:
                 return UnavailableError(f"hub {row.name} is cut off")
-            return await self._ask(row, listing.method, request)
+            return await self._ask(row, listing.method, request, context)
         except ValidationError:
             raise
         except ToolBridgeError as error:
@@ -200,8 +205,8 @@ class Hubs:
 
     # ------------------------------------------------------------------------------------------ requests to one
 
-    async def _ask(self, row: pb.HubInfo, method: str, request: Any) -> Any:
-        """Makes a request to another hub, and returns its response.
+    async def _ask(self, row: pb.HubInfo, method: str, request: Any, context: RequestContext = LOCAL) -> Any:
+        """Makes a request to another hub on behalf of the caller of one, and returns its response.
 
         Raises:
             ToolBridgeError: What it answered, or that it did not.
@@ -214,7 +219,9 @@ class Hubs:
         try:
             # The directory may not know how long to wait; one who asks does.
             async with asyncio.timeout(2 * ASK_SECONDS):
-                data = await self.directory.ask(row.incarnation, method, asked.SerializeToString(), ASK_SECONDS)
+                data = await self.directory.ask(
+                    row.incarnation, method, asked.SerializeToString(), ASK_SECONDS, told_of(context)
+                )
         except TimeoutError:
             raise UnavailableError(f"hub {row.name} did not answer within {2 * ASK_SECONDS:g} s; try again") from None
         try:
@@ -222,7 +229,7 @@ class Hubs:
         except DecodeError:
             raise ProtocolError(f"hub {row.name} has sent an invalid answer to {method}") from None
 
-    async def at(self, hub: str, method: str, request: Any) -> Any | None:
+    async def at(self, hub: str, method: str, request: Any, context: RequestContext) -> Any | None:
         """Makes a request to the hub with a name or an incarnation.
 
         Returns:
@@ -233,9 +240,11 @@ class Hubs:
             ToolBridgeError: What it answered, or that it did not.
         """
         row = self.named(hub)
-        return None if row.is_self else await self._ask(row, method, request)
+        return None if row.is_self else await self._ask(row, method, request, context)
 
-    async def anywhere(self, method: str, request: Any, is_done: Callable[[Any], bool]) -> tuple[Any, list[str]]:
+    async def anywhere(
+        self, method: str, request: Any, is_done: Callable[[Any], bool], context: RequestContext
+    ) -> tuple[Any, list[str]]:
         """Makes a request to one other hub after another, until a response will do.
 
         Returns:
@@ -246,7 +255,7 @@ class Hubs:
             if row.is_self or row.state == GONE:
                 continue
             try:
-                response = None if row.state == CUT_OFF else await self._ask(row, method, request)
+                response = None if row.state == CUT_OFF else await self._ask(row, method, request, context)
             except ToolBridgeError:
                 response = None
             if response is None:
@@ -264,19 +273,22 @@ class _Gathering:
         listing: Which list.
         request: The request.
         local: Returns the page of this hub.
+        context: Of the request.
     """
 
-    def __init__(self, hubs: Hubs, listing: Listing, request: Any, local: Local) -> None:
+    def __init__(self, hubs: Hubs, listing: Listing, request: Any, local: Local, context: RequestContext) -> None:
         self._hubs = hubs
         self._listing = listing
         self._request = request
         self._local = local
+        self._context = context
         self._size = checked_size(request.page_size)
         self._entries: list[Any] = []
         self._bytes = 0
         self._next = ""
         self._missing: list[str] = []
         self._no_session: SessionError | None = None
+        self._refused: AccessError | None = None
         self._has_answer = False
 
     async def run(self) -> Any:
@@ -303,7 +315,7 @@ class _Gathering:
         asked = type(self._request)()
         asked.CopyFrom(self._request)
         asked.page_token, asked.page_size = token, self._size - len(self._entries)
-        return await self._hubs.part(row, self._listing, asked, self._local)
+        return await self._hubs.part(row, self._listing, asked, self._local, self._context)
 
     def _take(self, rows: Sequence[pb.HubInfo], parts: Sequence[Any]) -> None:
         """Takes the parts of the page, in order, as far as they fit."""
@@ -311,6 +323,9 @@ class _Gathering:
             if isinstance(part, SessionError):
                 if self._no_session is None or isinstance(part, SessionExpiredError):
                     self._no_session = part
+                continue
+            if isinstance(part, AccessError):
+                self._refused = part
                 continue
             if isinstance(part, BaseException):
                 self._missing.append(row.name)
@@ -328,8 +343,10 @@ class _Gathering:
                 return
 
     def _response(self) -> Any:
-        if self._no_session is not None and not self._has_answer and not self._missing:
-            raise self._no_session
+        # Who is refused by one hub does not learn from another whether there is such a session.
+        error = self._refused or self._no_session
+        if error is not None and not self._has_answer and not self._missing:
+            raise error
         response: Any = METHODS[self._listing.method].response(
             next_page_token=self._next, missing_hubs=sorted(self._missing)
         )

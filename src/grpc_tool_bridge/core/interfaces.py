@@ -407,7 +407,7 @@ class HubDirectory(Protocol):
         """
         ...
 
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float, caller: str) -> bytes:
         """Makes a unary request to another hub over its link, which answers it itself.
 
         Args:
@@ -415,6 +415,7 @@ class HubDirectory(Protocol):
             method: The name of the method.
             request: The serialized request.
             timeout: Seconds for the answer.
+            caller: On whose behalf, as ``told_of`` writes it; empty: on this hub's own.
 
         Returns:
             The serialized response.

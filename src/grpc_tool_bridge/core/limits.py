@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections.abc import Sequence
 
+from grpc_tool_bridge.core.fair_queue import FairQueue
 from grpc_tool_bridge.errors import ResourceExhaustedError
 
 
 class ConcurrencyLimiter:
-    """Limits concurrent calls; further calls wait in the order in which they came.
+    """Limits concurrent calls; further calls wait in the order in which they came, in turns of those who make them.
 
     Args:
         capacity: Permits, and so concurrent calls.
@@ -27,8 +28,7 @@ class ConcurrencyLimiter:
         self.max_waiting = max_waiting
         self.owner = owner
         self.used = 0
-        # In the order in which they came; a cancelled one is removed from any position.
-        self.queue: OrderedDict[asyncio.Future[None], None] | None = None
+        self.queue: FairQueue[asyncio.Future[None]] | None = None
 
     def __str__(self) -> str:
         return f"a permit ({self.owner} runs {self.capacity:,} at once)"
@@ -50,44 +50,65 @@ class ConcurrencyLimiter:
             return True
         return False
 
-    async def acquire(self) -> None:
+    async def acquire(self, owner: str = "") -> None:
         """Takes a permit, after the calls that already wait.
 
+        Args:
+            owner: Who makes the call, if that is known: those who wait take turns.
+
         Raises:
-            ResourceExhaustedError: Too many calls wait already.
+            ResourceExhaustedError: Too many calls wait already, and nobody who makes them has more of them than
+                ``owner`` would; or a call of somebody with fewer took its place.
         """
         if self.try_acquire():
             return
         if self.queue is None:
-            self.queue = OrderedDict()
+            self.queue = FairQueue()
         if len(self.queue) >= self.max_waiting:
-            raise ResourceExhaustedError(
-                f"{self.owner} has {self.capacity:,} calls running and {self.max_waiting:,} waiting, "
-                "which is its limit; call again later",
-                details={"retry_after": "1"},
-            )
+            displaced = self.queue.displace(owner)
+            if displaced is None:
+                raise self._full()
+            if not displaced.done():
+                displaced.set_exception(self._full())
         permit: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.queue[permit] = None
+        self.queue.append(permit, owner)
         try:
             await permit
         except asyncio.CancelledError:
             # The permit may have been granted in the same turn of the loop as the cancellation.
             if permit.done() and not permit.cancelled():
-                self.release()
+                if permit.exception() is None:
+                    self.release()
             else:
                 # ``release`` may have removed it already.
-                self.queue.pop(permit, None)
+                self.queue.remove(permit)
             raise
+
+    def _full(self) -> ResourceExhaustedError:
+        return ResourceExhaustedError(
+            f"{self.owner} has {self.capacity:,} calls running and {self.max_waiting:,} waiting, "
+            "which is its limit; call again later",
+            details={"retry_after": "1"},
+        )
 
     def release(self) -> None:
         """Returns a permit, or grants it to the first call that waits."""
         waiting = self.queue
         while waiting:
-            permit, _ = waiting.popitem(last=False)
+            permit = waiting.pop()
             if not permit.done():
                 permit.set_result(None)
                 return
         self.used -= 1
+
+
+Permits = Sequence[ConcurrencyLimiter]
+
+
+def release(permits: Permits) -> None:
+    """Releases permits."""
+    for limiter in permits:
+        limiter.release()
 
 
 class RateLimit:

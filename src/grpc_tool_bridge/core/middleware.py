@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.admission import Permits, release
 from grpc_tool_bridge.core.forwarded import with_id
 from grpc_tool_bridge.core.interfaces import Backend
+from grpc_tool_bridge.core.limits import Permits, release
 from grpc_tool_bridge.core.result_cache import CacheEntry
 from grpc_tool_bridge.errors import (
     CallCancelledError,

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -88,12 +88,18 @@ class SessionStore:
         # What of the sessions is not stored yet.
         self._writes = SessionWrites()
         self.on_change: Callable[[str, Session], None] | None = None
+        # How many sessions each principal has, with those that are being begun.
+        self._owned: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._sessions) + len(self._writes.ending)
 
     def __contains__(self, session_id: object) -> bool:
         return session_id in self._sessions
+
+    def owned_by(self, principal: str) -> int:
+        """Returns how many sessions a principal has, with those that are being begun."""
+        return self._owned[principal]
 
     def sessions(self) -> list[Session]:
         """Returns the sessions, the least recently active first."""
@@ -148,6 +154,8 @@ class SessionStore:
         size = session.metadata_chars
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).take(2 * size, "the metadata of a session")
+        if access is not None:
+            self._owned[access.owner] += 1
         if self.durable is None:
             self._begun(session, None)
         else:
@@ -183,6 +191,8 @@ class SessionStore:
         session = Session(stored.session_id, stored.metadata, stored.config)
         session.created_at = stored.created_at
         session.access = stored.access
+        if stored.access is not None:
+            self._owned[stored.access.owner] += 1
         size = session.metadata_chars
         if size > SMALL_METADATA_CHARS:
             self.memory_of(session).charge(2 * size)
@@ -383,6 +393,11 @@ class SessionStore:
             self._on_end(session, error)
 
     def _free(self, session: Session) -> None:
+        if session.access is not None:
+            owner = session.access.owner
+            self._owned[owner] -= 1
+            if self._owned[owner] <= 0:
+                del self._owned[owner]
         if session.memory is not None:
             self._refused += session.memory.refused
             session.memory.close()

@@ -53,6 +53,7 @@ _COUNTERS = (
         "Processes for tools that were replaced because of their age.",
         "hub.processes_replaced",
     ),
+    ("quota_refused", "What was refused because the quota of a principal was used up.", "hub.quota_refused"),
     ("audit_lines", "Lines of the audit trail that were written.", "hub.audit_lines"),
     ("audit_lost", "Lines of the audit trail that were lost.", "hub.audit_lost"),
     ("audit_failures", "Attempts to write the audit trail that failed.", "hub.audit_failures"),

@@ -1938,6 +1938,7 @@ class ResultChunk(google.protobuf.message.Message):
     TOTAL_STEPS_FIELD_NUMBER: builtins.int
     STEPS_FIELD_NUMBER: builtins.int
     STOP_REASON_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
     total_steps: builtins.int
     stop_reason: builtins.str
     """"finished", "max_iters", "time" or "tokens"."""
@@ -1947,6 +1948,10 @@ class ResultChunk(google.protobuf.message.Message):
 
     @property
     def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___IntermediateStep]: ...
+    @property
+    def metrics(self) -> global___ExecutionMetrics:
+        """`custom_metrics` has what the models of the whole run took: "prompt_tokens" and "completion_tokens"."""
+
     def __init__(
         self,
         *,
@@ -1954,9 +1959,10 @@ class ResultChunk(google.protobuf.message.Message):
         total_steps: builtins.int = ...,
         steps: collections.abc.Iterable[global___IntermediateStep] | None = ...,
         stop_reason: builtins.str = ...,
+        metrics: global___ExecutionMetrics | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["final_answer", b"final_answer"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["final_answer", b"final_answer", "steps", b"steps", "stop_reason", b"stop_reason", "total_steps", b"total_steps"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["final_answer", b"final_answer", "metrics", b"metrics"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["final_answer", b"final_answer", "metrics", b"metrics", "steps", b"steps", "stop_reason", b"stop_reason", "total_steps", b"total_steps"]) -> None: ...
 
 global___ResultChunk = ResultChunk
 
@@ -3307,17 +3313,21 @@ class ListApprovalsRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     INCLUDE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     page_token: builtins.str
     page_size: builtins.int
     include_arguments: builtins.bool
+    hub: builtins.str
+    """Name or incarnation of a hub. Empty: all."""
     def __init__(
         self,
         *,
         page_token: builtins.str = ...,
         page_size: builtins.int = ...,
         include_arguments: builtins.bool = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["include_arguments", b"include_arguments", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "include_arguments", b"include_arguments", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListApprovalsRequest = ListApprovalsRequest
 
@@ -3327,16 +3337,22 @@ class ListApprovalsResponse(google.protobuf.message.Message):
 
     APPROVALS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
     @property
     def approvals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ApprovalInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Hubs that did not answer."""
+
     def __init__(
         self,
         *,
         approvals: collections.abc.Iterable[global___ApprovalInfo] | None = ...,
         next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["approvals", b"approvals", "next_page_token", b"next_page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["approvals", b"approvals", "missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token"]) -> None: ...
 
 global___ListApprovalsResponse = ListApprovalsResponse
 
@@ -3370,6 +3386,8 @@ class ApprovalInfo(google.protobuf.message.Message):
     TIME_LEFT_MS_FIELD_NUMBER: builtins.int
     ARGS_FIELD_NUMBER: builtins.int
     KWARGS_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     approval_id: builtins.str
     digest: builtins.str
     """SHA-256 over the tool, its version and the arguments, in hexadecimal; a decision names it."""
@@ -3380,6 +3398,8 @@ class ApprovalInfo(google.protobuf.message.Message):
     """Name of the principal that makes the call; empty: not known."""
     time_left_ms: builtins.int
     """Time that is left until the deadline of the call."""
+    hub: builtins.str
+    """The hub where the call waits; empty: there is one."""
     @property
     def via(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """How the call came from it, such as "agent planner"; empty: it makes the call itself."""
@@ -3390,6 +3410,8 @@ class ApprovalInfo(google.protobuf.message.Message):
 
     @property
     def kwargs(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -3403,8 +3425,11 @@ class ApprovalInfo(google.protobuf.message.Message):
         time_left_ms: builtins.int = ...,
         args: collections.abc.Iterable[builtins.str] | None = ...,
         kwargs: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["approval_id", b"approval_id", "args", b"args", "caller", b"caller", "digest", b"digest", "kwargs", b"kwargs", "session_id", b"session_id", "time_left_ms", b"time_left_ms", "tool", b"tool", "version", b"version", "via", b"via"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["started_at", b"started_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["approval_id", b"approval_id", "args", b"args", "caller", b"caller", "digest", b"digest", "hub", b"hub", "kwargs", b"kwargs", "session_id", b"session_id", "started_at", b"started_at", "time_left_ms", b"time_left_ms", "tool", b"tool", "version", b"version", "via", b"via"]) -> None: ...
 
 global___ApprovalInfo = ApprovalInfo
 
@@ -3416,6 +3441,7 @@ class DecideApprovalRequest(google.protobuf.message.Message):
     DIGEST_FIELD_NUMBER: builtins.int
     GRANT_FIELD_NUMBER: builtins.int
     REASON_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
     approval_id: builtins.str
     """As in ApprovalInfo."""
     digest: builtins.str
@@ -3424,6 +3450,8 @@ class DecideApprovalRequest(google.protobuf.message.Message):
     """Whether the call may run; if not, it fails with PermissionDenied."""
     reason: builtins.str
     """Told to the caller of a call that is denied; may be empty."""
+    hub: builtins.str
+    """As in ApprovalInfo. Empty: whichever hub has the call."""
     def __init__(
         self,
         *,
@@ -3431,8 +3459,9 @@ class DecideApprovalRequest(google.protobuf.message.Message):
         digest: builtins.str = ...,
         grant: builtins.bool = ...,
         reason: builtins.str = ...,
+        hub: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["approval_id", b"approval_id", "digest", b"digest", "grant", b"grant", "reason", b"reason"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["approval_id", b"approval_id", "digest", b"digest", "grant", b"grant", "hub", b"hub", "reason", b"reason"]) -> None: ...
 
 global___DecideApprovalRequest = DecideApprovalRequest
 

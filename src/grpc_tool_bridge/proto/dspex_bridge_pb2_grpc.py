@@ -1174,7 +1174,7 @@ class ToolBridgeAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListApprovals(self, request, context):
-        """The calls of this hub that wait for approval, the oldest first.
+        """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

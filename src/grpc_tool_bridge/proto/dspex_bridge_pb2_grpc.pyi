@@ -535,7 +535,7 @@ class ToolBridgeAdminStub:
         dspex_bridge_pb2.ListApprovalsRequest,
         dspex_bridge_pb2.ListApprovalsResponse,
     ]
-    """The calls of this hub that wait for approval, the oldest first."""
+    """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve."""
 
     DecideApproval: grpc.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.DecideApprovalRequest,
@@ -612,7 +612,7 @@ class ToolBridgeAdminAsyncStub:
         dspex_bridge_pb2.ListApprovalsRequest,
         dspex_bridge_pb2.ListApprovalsResponse,
     ]
-    """The calls of this hub that wait for approval, the oldest first."""
+    """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve."""
 
     DecideApproval: grpc.aio.UnaryUnaryMultiCallable[
         dspex_bridge_pb2.DecideApprovalRequest,
@@ -711,7 +711,7 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         request: dspex_bridge_pb2.ListApprovalsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.ListApprovalsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListApprovalsResponse]]:
-        """The calls of this hub that wait for approval, the oldest first."""
+        """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve."""
 
     @abc.abstractmethod
     def DecideApproval(

@@ -38,7 +38,7 @@ Answer = Payload | ToolCallResponse
 class Owner(Protocol[S_contra, T_contra, P]):
     """Whose calls they are."""
 
-    def enter(self, session: S_contra, tool: T_contra, /) -> P | None:
+    def enter(self, session: S_contra, tool: T_contra, note: Any, /) -> P | None:
         """Counts a call; returns what it holds while it runs, or None if it has to wait for that."""
 
     def make_call(self, session: S_contra, tool: T_contra, deadline: float, opened_at: float, note: Any, /) -> Call:
@@ -113,7 +113,7 @@ class DirectRunner(Generic[S_contra, T_contra, P]):
         assert function is not None  # noqa: S101 - as the caller has checked
         call, in_tool = None if opens is None else opens(), False
         answer: Answer | None = None
-        held = owner.enter(session, tool)
+        held = owner.enter(session, tool, note)
         try:
             if held is None:
                 call = call or self._made(session, tool, bound, deadline, opened_at, note)

@@ -210,9 +210,9 @@ class ToolService:
         context.payload = b""
         return self._direct.run(session_id, named, bound, end, now, None, None)
 
-    def enter(self, session_id: str, named: _ToolName) -> tuple[()]:
+    def enter(self, session_id: str, named: _ToolName, note: Any) -> tuple[()]:
         """See ``direct.Owner``: the hub has admitted the call."""
-        del session_id, named
+        del session_id, named, note
         return ()
 
     def make_call(

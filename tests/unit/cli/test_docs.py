@@ -22,7 +22,7 @@ SHARED = "Connection options"
 # Commands that connect to no hub, and have options of their own.
 STORE = {"store info", "store backup", "store restore", "store vacuum", "secrets key", "secrets rotate"}
 AUDIT = {"audit key", "audit verify", "audit show"}
-TRUST = {"token new", "token list", "token revoke", "policy check", "policy explain"}
+TRUST = {"token new", "token list", "token revoke", "policy check", "policy explain", "quotas check", "quotas explain"}
 LISTENING = {"init", "serve", "approve", "replay", "chaos-proxy", "settings", "completion", *STORE, *AUDIT, *TRUST}
 
 

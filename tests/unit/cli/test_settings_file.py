@@ -14,6 +14,7 @@ from grpc_tool_bridge.config import Settings, load_settings
 _TLS = {"tls_cert": "c", "tls_key": "k"}
 _JWT = {"jwt_issuer": "i", "jwt_audience": ["a"], "jwt_keys": "k"}
 NEEDED: dict[str, dict[str, object]] = {
+    "audit": {"audit_key_file": "/etc/tool-bridge/audit-key"},
     "jwt_issuer": {**_JWT, "jwt_issuer": None},
     "jwt_keys": {**_JWT, "jwt_keys": None},
     "tls_client_ca": {**_TLS},

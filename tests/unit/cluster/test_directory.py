@@ -27,7 +27,7 @@ class Links:
     def link_state(self, incarnation: str) -> tuple[str, str]:
         return self.states.get(incarnation, ("linked", ""))
 
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float, caller: str) -> bytes:
         self.asked.append((incarnation, method))
         raise UnavailableError("no link")
 

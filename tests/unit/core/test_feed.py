@@ -486,7 +486,7 @@ async def test_a_usual_call_that_waits_is_told_in_order(hub: Hub) -> None:
     async def run(begun: Any) -> Any:
         return await begun
 
-    (first_permit,) = hub.admission.enter_directly(session, hub.store.tools["add"]) or ()
+    (first_permit,) = hub.admission.enter_directly(session, hub.store.tools["add"], None) or ()
     async with Watching(hub, kinds=["call"], calls_per_second=50) as watching:
         waiting = asyncio.ensure_future(run(begin(hub, 1)))
         started, moved = await watching.all()

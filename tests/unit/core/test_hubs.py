@@ -11,6 +11,7 @@ from grpc_tool_bridge.core import hubs as hubs_module
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.hubs import CUT_OFF, GONE
 from grpc_tool_bridge.errors import (
+    AccessError,
     NotFoundError,
     SessionExpiredError,
     SessionNotFoundError,
@@ -18,6 +19,9 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.callers import read_caller
+from grpc_tool_bridge.rpc.context import RequestContext
 from support.hub_directories import FakeCluster
 from unit.core.workers.test_pool import FakeLink
 
@@ -251,6 +255,31 @@ async def test_calls_of_a_session_are_listed_at_any_hub(world: World) -> None:
     # It may have the session.
     world.cluster.silent.add("h3-life")
     assert (await world.h1.list_runs(pb.ListRunsRequest(session_id="old"))).missing_hubs == ["h3"]
+
+
+async def test_other_hubs_are_asked_on_behalf_of_who_asks(world: World) -> None:
+    context = RequestContext(principal=Principal("ann", method="token"))
+    await world.h1.list_calls(pb.ListCallsRequest(), context)
+    await world.h1.list_runs(pb.ListRunsRequest(hub="h2"), context)
+    await world.h1.cancel_call(pb.CancelCallRequest(call_id="none"), context)
+    await world.h1.cancel_call(pb.CancelCallRequest(call_id="none", hub="h3"), context)
+    assert len(world.cluster.callers) == 2 + 1 + 2 + 1
+    assert {read_caller(text)[0].name for text in world.cluster.callers} == {"ann"}
+    world.cluster.callers.clear()
+    await world.h1.list_calls(pb.ListCallsRequest())
+    assert world.cluster.callers == ["", ""]
+
+
+async def test_who_may_not_see_a_session_of_another_hub_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(request: Any) -> Any:
+        raise AccessError("not shown to you")
+
+    await world.h2.store.create_session("a")
+    monkeypatch.setattr(world.h2, "list_calls", refuse)
+    with pytest.raises(AccessError, match="not shown to you"):
+        await world.h1.list_calls(pb.ListCallsRequest(session_id="a"))
 
 
 async def test_workers_are_listed_with_their_hub_and_hubs_are_no_workers(world: World) -> None:

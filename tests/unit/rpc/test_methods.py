@@ -31,6 +31,8 @@ UNARY = [
     "CancelCall",
     "ListApprovals",
     "DecideApproval",
+    "ShareSession",
+    "UnshareSession",
     "ListRuns",
 ]
 SERVER_STREAMING = ["WatchSessionTools", "StreamTool", "WatchSessionVariables", "ExecuteAgent", "WatchEvents"]

@@ -52,7 +52,7 @@ class Owner:
         self.made: list[Call] = []
         self.ended: list[tuple[str | None, Call | None, Any]] = []
 
-    def enter(self, session: Session, named: Named) -> str | None:
+    def enter(self, session: Session, named: Named, note: Any) -> str | None:
         self.entered += 1
         return None if self.full else "permit"
 

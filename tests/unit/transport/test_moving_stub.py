@@ -14,7 +14,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2_grpc import SnakepitBridgeServicer,
 from grpc_tool_bridge.transport.channel import Connection
 from grpc_tool_bridge.transport.status import status_of
 from grpc_tool_bridge.transport.stubs import RpcTransport
-from support.waiting import soon
+from support.waiting import soon, until
 
 SERVING, NOT_SERVING = pb.HealthCheckResponse.SERVING, pb.HealthCheckResponse.NOT_SERVING
 
@@ -119,6 +119,8 @@ async def test_a_hub_that_refuses_to_tell_its_health_is_used_and_the_call_says_w
 async def test_a_call_after_its_hub_has_gone_goes_to_the_next_one(hubs: list[Hub], transport: RpcTransport) -> None:
     assert await called(transport) == hubs[0].address
     await hubs[0].server.stop(None)
+    # Until the client knows, a call is sent there, and is not sent again.
+    await until(lambda: not transport.stub._is_connected(hubs[0].address))
     assert await called(transport) == hubs[1].address
 
 

@@ -12,21 +12,20 @@ from typing import Any
 
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.infos import set_time, time_of
 from grpc_tool_bridge.core.pages import page_of
-from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.errors import (
     AccessError,
     ConflictError,
-    NotFoundError,
     ResourceExhaustedError,
     ToolBridgeError,
     ValidationError,
 )
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.authentication import BearerToken, Principal
-from grpc_tool_bridge.rpc.bounds import check_request, shown
+from grpc_tool_bridge.rpc.bounds import shown
 from grpc_tool_bridge.rpc.callers import caller_of
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
+from grpc_tool_bridge.rpc.context import RequestContext
 from grpc_tool_bridge.values.redaction import Redactor, TooManySecretsError
 from grpc_tool_bridge.values.serialization import deserialize_value
 from grpc_tool_bridge.values.tagged_json import to_json
@@ -78,18 +77,15 @@ class Approvals:
 
     Args:
         settings: The names and patterns of secrets that are not shown.
-        on_decided: Called with each decision before the call goes on; if it raises, nothing is decided.
         by_caller: Whether who makes a call may approve it.
     """
 
     def __init__(
         self,
         settings: Settings,
-        on_decided: Callable[[Decision], object] | None = None,
         *,
         by_caller: bool = False,
     ) -> None:
-        self.on_decided = on_decided
         self._by_caller = by_caller
         self._names, self._patterns = settings.record_redact, settings.record_redact_patterns
         self._pending: dict[str, _Pending] = {}
@@ -121,16 +117,19 @@ class Approvals:
         if not decision.granted:
             why = f": {decision.reason}" if decision.reason else ""
             raise AccessError(f"the call of {call.tool.name} was denied{why}")
+        # For the audit trail, which has who decided, too.
+        call.rule = f"approval {decision.approval_id}"
 
     def _drop(self, pending: _Pending) -> None:
         if self._pending.pop(pending.approval_id, None) is not None:
             self._bytes -= pending.size
 
-    async def list_approvals(self, request: pb.ListApprovalsRequest) -> pb.ListApprovalsResponse:
-        """Lists the calls that wait for approval, the oldest first."""
-        check_request(request)
+    async def list_approvals(
+        self, request: pb.ListApprovalsRequest, shows: Callable[[str], bool]
+    ) -> pb.ListApprovalsResponse:
+        """See ``Approver``."""
         page = await page_of(
-            tuple(self._pending.values()),
+            (pending for pending in tuple(self._pending.values()) if shows(pending.call.tool.name)),
             lambda pending: (pending.call.opened_at, pending.approval_id),
             lambda pending: self._info(pending, with_arguments=request.include_arguments),
             what="approvals",
@@ -153,6 +152,7 @@ class Approvals:
             via=call.via,
             time_left_ms=max(0, int((call.deadline - time.monotonic()) * 1_000)),
         )
+        set_time(info.started_at, time_of(call.opened_at))
         if with_arguments:
             self._put_arguments(info, pending)
         return info
@@ -175,24 +175,18 @@ class Approvals:
             info.ClearField("args")
             info.ClearField("kwargs")
 
-    async def decide_approval(
-        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL
-    ) -> pb.StatusResponse:
-        """Grants or denies a call that waits."""
-        try:
-            decision = self._decide(request, context)
-        except ToolBridgeError as error:
-            return failed_status(error)
-        what = "granted" if decision.granted else "denied"
-        return pb.StatusResponse(success=True, message=f"the call of {decision.tool} is {what}")
+    def has(self, approval_id: str) -> bool:
+        """See ``Approver``."""
+        pending = self._pending.get(approval_id)
+        return pending is not None and not pending.call.over
 
-    def _decide(self, request: pb.DecideApprovalRequest, context: RequestContext) -> Decision:
-        check_request(request)
-        pending = self._pending.get(request.approval_id)
-        if pending is None or pending.call.over:
-            raise NotFoundError(
-                f"no call waits for the approval {shown(request.approval_id)}; it may have ended: list them again"
-            )
+    def decide(
+        self, request: pb.DecideApprovalRequest, context: RequestContext, check: Callable[[str], object] | None
+    ) -> str:
+        """See ``Approver``."""
+        pending = self._pending[request.approval_id]
+        if check is not None:
+            check(pending.call.tool.name)
         if pending.decided.done():
             raise ConflictError(f"the approval {shown(request.approval_id)} was decided already")
         if not request.digest:
@@ -207,14 +201,12 @@ class Approvals:
         decision = Decision(
             pending.approval_id, pending.call.tool.name, pending.digest, request.grant, caller, decider, request.reason
         )
-        if self.on_decided is not None:
-            self.on_decided(decision)
         pending.decided.set_result(decision)
         _log.info(
             "the call of %s was %s by %s", decision.tool, "granted" if decision.granted else "denied",
             shown(decider.name) if decider is not None else "an administrator",
         )  # fmt: skip
-        return decision
+        return decision.tool
 
     def _check_grant(self, caller: Principal | None, decider: Principal | None) -> None:
         """Refuses that a caller approves its own call, where callers can be told apart."""

@@ -5,10 +5,11 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from grpc_tool_bridge.core.guards import Audit
+from grpc_tool_bridge.core.hub_front import HubFront
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.errors import AccessError, ToolBridgeError, error_info
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 
 # Names of tools in the line of one registration; the others are counted.
 MAX_NAMED = 20
@@ -58,11 +59,14 @@ METHODS: dict[str, Audited] = {
     "unregister_tools": Audited("unregister", lambda request: _named(list(request.tool_ids)), failed_status),
     "cancel_agent_run": Audited("cancel", lambda request: request.run_id, failed_status),
     "cancel_call": Audited("cancel", lambda request: request.call_id, failed_status),
+    "decide_approval": Audited(
+        "approve", lambda request: f"{'grant' if request.grant else 'deny'} {request.approval_id}", failed_status
+    ),
     "get_metrics": Audited("metrics", lambda request: _named(list(request.metric_names)) or "*"),
 }
 
 
-class AuditedHub:
+class AuditedHub(HubFront):
     """A hub whose methods have a line in the audit trail, besides its calls, which have theirs.
 
     A request that is refused by its rights has a line that says so; one that fails otherwise has the line of what was
@@ -73,32 +77,17 @@ class AuditedHub:
         audit: Its trail.
     """
 
-    takes_large_calls = True
-
     def __init__(self, hub: Any, audit: Audit) -> None:
-        self._hub = hub
+        super().__init__(hub)
         self._audit = audit
-        self._methods = WithContext(hub)
         for name, audited in METHODS.items():
             setattr(self, name, self._audited(name, audited))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._hub, name)
-
-    @property
-    def peer_memory(self) -> Any:
-        """As in ``Hub``."""
-        return self._hub.peer_memory
-
-    @peer_memory.setter
-    def peer_memory(self, memory: Any) -> None:
-        self._hub.peer_memory = memory
 
     def _audited(self, name: str, audited: Audited) -> Callable[..., Any]:
         async def method(request: Any, context: RequestContext = LOCAL) -> Any:
             try:
                 self._refuse_unwritten()
-                response = await self._methods.call(name, request, context)
+                response = await self.methods.call(name, request, context)
             except AccessError as error:
                 self._tell(audited, request, context, denied=error.message)
                 if audited.failed is None:
@@ -124,7 +113,7 @@ class AuditedHub:
         self._refuse_unwritten()
         told = False
         try:
-            changes = self._methods.call("watch_session_variables", request, context)
+            changes = self.methods.call("watch_session_variables", request, context)
             async with aclosing(changes):
                 async for change in changes:
                     if not told:

@@ -5,6 +5,26 @@ import os
 from grpc_tool_bridge.auth.audit.tails import Tail
 
 
+class Unrotated:
+    """What never begins another file."""
+
+    @property
+    def is_due(self) -> bool:
+        """See ``Sink``."""
+        return False
+
+    def rotate(self) -> str:
+        """See ``Sink``."""
+        return ""
+
+    def expired(self) -> list[tuple[str, Tail | None]]:
+        """See ``Sink``."""
+        return []
+
+    def remove(self, name: str) -> None:
+        """See ``Sink``."""
+
+
 class Outlet:
     """Writes lines to a descriptor. What one write leaves, such as on a full disk, the next one begins with."""
 
@@ -36,22 +56,6 @@ class Outlet:
     def _wrote(self, size: int) -> None:
         """Called with the bytes of each write."""
 
-    @property
-    def is_due(self) -> bool:
-        """See ``Sink``."""
-        return False
-
-    def rotate(self) -> str:
-        """See ``Sink``."""
-        return ""
-
-    def expired(self) -> list[tuple[str, Tail | None]]:
-        """See ``Sink``."""
-        return []
-
-    def remove(self, name: str) -> None:
-        """See ``Sink``."""
-
     def close(self) -> None:
         """See ``Sink``."""
         descriptor, self._descriptor = self._descriptor, None
@@ -59,7 +63,7 @@ class Outlet:
             os.close(descriptor)
 
 
-class Standard(Outlet):
+class Standard(Outlet, Unrotated):
     """Writes lines to stdout."""
 
     def open(self) -> Tail | None:

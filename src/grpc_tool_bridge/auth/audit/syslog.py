@@ -8,6 +8,7 @@ from collections import deque
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from grpc_tool_bridge.auth.audit.outlets import Unrotated
 from grpc_tool_bridge.auth.audit.tails import Tail
 
 LOCAL_SOCKET = "/dev/log"
@@ -48,7 +49,7 @@ def read_syslog(where: str) -> Place | None:
     return Place(url.scheme, url.hostname, port or _PORTS[url.scheme])
 
 
-class Syslog:
+class Syslog(Unrotated):
     """Sends lines to syslog. One that was being sent when a connection was lost is sent again.
 
     Args:
@@ -122,19 +123,3 @@ class Syslog:
     def close(self) -> None:
         """See ``Sink``."""
         self._disconnect()
-
-    @property
-    def is_due(self) -> bool:
-        """See ``Sink``."""
-        return False
-
-    def rotate(self) -> str:
-        """See ``Sink``."""
-        return ""
-
-    def expired(self) -> list[tuple[str, Tail | None]]:
-        """See ``Sink``."""
-        return []
-
-    def remove(self, name: str) -> None:
-        """See ``Sink``."""

@@ -296,21 +296,7 @@ class AuditTrail:
         session_id: str = "",
         reason: str = "",
     ) -> None:
-        """Writes the line of a decision that is no call: of a policy, or about who a peer is.
-
-        Args:
-            principal: Who asked; None: nobody who is known.
-            action: What for, such as "read".
-            resource: Of what, such as the name of a variable.
-            allowed: What was decided.
-            rule: The rule that decided.
-            peer: Where it came from, as ``RequestContext.source``.
-            session_id: The session that it is about, if it is about one.
-            reason: Why, if no rule says it; never a secret.
-
-        Raises:
-            StoreError: It is allowed, and must not be, since it cannot be written.
-        """
+        """See ``Audit``."""
         if self.refuses:
             if allowed:
                 raise self.refusal()

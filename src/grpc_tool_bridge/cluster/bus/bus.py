@@ -45,6 +45,8 @@ _READS = 16
 # What one answer about subjects may be about.
 _MAX_SUBJECTS = 100_000
 
+FORMER_LEADER = "a node of NATS answered that no longer leads the stream; see whether its nodes reach one another"
+
 # Error codes of JetStream.
 NOT_FOUND = 10037
 _WRONG_LAST = 10071
@@ -80,6 +82,8 @@ class Bus:
         self._reads = asyncio.Semaphore(_READS)
         self._is_closing = False
         self._refused = ""
+        # What was acknowledged last.
+        self._acknowledged = 0
         self.reconnects = 0
         self._is_unreached = False
 
@@ -136,6 +140,10 @@ class Bus:
             await self.aclose()
             raise
 
+    async def leave_node(self) -> None:
+        """Connects to another node of NATS, if one is known; to be called where the present one answers to no avail."""
+        await self._connection.leave_node()
+
     async def aclose(self) -> None:
         """Closes the connection; what waits for an answer ends."""
         self._is_closing = True
@@ -179,7 +187,8 @@ class Bus:
             raise NotStoredError(f"not stored: {error}") from None
         except NoAnswerError as error:
             raise MaybeStoredError(f"perhaps not stored: {error}", sent_id) from None
-        return _acknowledged(subject, answer.data, sent_id)
+        self._acknowledged = sequence = _acknowledged(subject, answer.data, sent_id)
+        return sequence
 
     async def settle(self, subject: str, last: int, message_id: str) -> int | None:
         """Finds out what became of a message whose acknowledgement did not come.
@@ -241,10 +250,11 @@ class Bus:
                 return await self.append(
                     subject, data, last=last, headers=headers, timeout=timeout, message_id=message_id
                 )
-            except WrongSequenceError:
+            except WrongSequenceError as error:
                 # It may be this message itself that came first.
-                if not is_open:
+                if not is_open and not error.is_outdated(last):
                     raise
+                is_open = True
                 if (found := await self._settled(subject, last, message_id)) is not None:
                     return found
                 failure: StoreError = MaybeStoredError("perhaps not stored", message_id)
@@ -276,12 +286,27 @@ class Bus:
             direct: Whether any replica may answer, which is faster, but may not know the newest yet.
 
         Raises:
-            StoreError: NATS did not answer.
+            StoreError: NATS did not answer, or a node did that does not know what is stored.
         """
         if not direct:
-            return await self._get({"last_by_subj": subject})
+            found = await self._get({"last_by_subj": subject})
+            if found is None:
+                await self._check_answers()
+            return found
         answer = await self._asked(f"$JS.API.DIRECT.GET.{self.names.stream}.{subject}", b"")
         return None if answer.headers and answer.headers.get(STATUS) == "404" else from_direct(answer)
+
+    async def _check_answers(self) -> None:
+        """Checks that it can be believed that something is not there.
+
+        A node that was cut off from the others goes on for seconds as if it led the stream. Until another leads it, at
+        least as long has passed since the last message that was acknowledged, such as a renewal of the hub's lease.
+        """
+        acknowledged = self._acknowledged
+        if acknowledged:
+            found = await self.api(f"STREAM.INFO.{self.names.stream}", {})
+            if int(found["state"]["last_seq"]) < acknowledged:
+                raise StoreError(FORMER_LEADER)
 
     async def last_of(self, subjects: Sequence[str]) -> list[Message]:
         """Returns the last message of each subject that fits, at most 1,024 of them, as one replica knows them.

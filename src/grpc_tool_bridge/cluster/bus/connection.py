@@ -216,6 +216,14 @@ class Connection(Client):
         self._abort()
         await super()._connect_to_server(s)
 
+    async def leave_node(self) -> None:
+        """Connects to another node; does nothing if none is known, or there is no connection."""
+        if self._current_server is None or len(self._server_pool) < 2 or not self.is_connected:  # noqa: PLR2004
+            return
+        # As if it had failed most often, so that each of the others is chosen before it.
+        self._current_server.reconnects = 1 + max(server.reconnects for server in self._server_pool)
+        await self.force_reconnect()
+
     async def end(self, seconds: float) -> None:
         """Closes the connection for good.
 

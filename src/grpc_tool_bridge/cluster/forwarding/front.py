@@ -16,6 +16,7 @@ from grpc_tool_bridge.cluster.forwarding.session_views import SessionViews
 from grpc_tool_bridge.cluster.members.certainty import Certainty
 from grpc_tool_bridge.core.agents.runs import RunReader
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.hub_front import HubFront
 from grpc_tool_bridge.core.names import clip
 from grpc_tool_bridge.core.session import Session
 from grpc_tool_bridge.core.statuses import failed_status
@@ -23,7 +24,7 @@ from grpc_tool_bridge.errors import AlreadyExistsError, CallCancelledError, NotF
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent
 from grpc_tool_bridge.rpc.buffers import Payload
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.rpc.session_defaults import METADATA_LOGGER, read_defaults
 from grpc_tool_bridge.runner.runner import last_chunk
@@ -88,7 +89,7 @@ def _failed_call(request: Any, error: ToolBridgeError) -> pb.ToolCallResponse:
     return pb.ToolCallResponse(request_id=clip(request.request_id), error=error_info(error))
 
 
-class ClusterHub:
+class ClusterHub(HubFront):
     """Serves the sessions of a cluster at one of its hubs, as ``Hub`` serves its own.
 
     A request for a session of this hub takes the way that it takes without a cluster. Any other is passed on to the hub
@@ -107,10 +108,10 @@ class ClusterHub:
         holds: The sessions that links of this hub use.
     """
 
-    takes_large_calls = True
+    hub: Hub
 
     def __init__(self, hub: Hub, certainty: Certainty, owners: Owners, guests: Guests, guest_tools: GuestTools) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self.owners = owners
         self.passing = Passing(owners)
         self.holds = Holds(hub, self._beat)
@@ -119,8 +120,7 @@ class ClusterHub:
         self._guest_tools = guest_tools
         self._is_certain = certainty.is_certain
         self._defaults: OrderedDict[str, dict[str, int]] = OrderedDict()
-        self._views = SessionViews(hub, self.get_session_tools)
-        self._with_context = WithContext(hub)
+        self._views = SessionViews(hub, self.get_session_tools, self.get_session_info)
         self._tasks = TaskSet()
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
 
@@ -133,22 +133,9 @@ class ClusterHub:
         await self._tasks.aclose()
         await self.owners.aclose()
 
-    def __getattr__(self, name: str) -> Any:
-        # Of the hub of this process: its settings, workers, metrics, and what its operators see.
-        return getattr(self.hub, name)
-
-    @property
-    def peer_memory(self) -> Any:
-        """As in ``Hub``."""
-        return self.hub.peer_memory
-
-    @peer_memory.setter
-    def peer_memory(self, memory: Any) -> None:
-        self.hub.peer_memory = memory
-
     def _here(self, attribute: str, request: Any, context: RequestContext) -> Any:
         """Calls a method of the hub of this process, with the context if it takes one."""
-        return self._with_context.call(attribute, request, context)
+        return self.methods.call(attribute, request, context)
 
     # ------------------------------------------------------------------------------------------- passing requests on
 

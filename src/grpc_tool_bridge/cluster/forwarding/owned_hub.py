@@ -8,8 +8,9 @@ from grpc_tool_bridge.cluster.forwarding.moved import elsewhere
 from grpc_tool_bridge.cluster.members.certainty import Certainty
 from grpc_tool_bridge.cluster.tools.peer_tools import PeerTools
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.hub_front import HubFront
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 
 
@@ -28,7 +29,7 @@ def _owned(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 
     async def owned(self: "OwnedHub", request: Any, context: RequestContext = LOCAL) -> Any:
         await self.require(request.session_id, context)
-        return await self.with_context.call(attribute, request, context)
+        return await self.methods.call(attribute, request, context)
 
     owned.__doc__ = "As in ``Hub``, of an owned session."
     return owned
@@ -37,7 +38,7 @@ def _owned(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
 def _owned_stream(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
     async def owned(self: "OwnedHub", request: Any, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
         await self.require(request.session_id, context)
-        messages = self.with_context.call(METHODS[name].attribute, request, context)
+        messages = self.methods.call(METHODS[name].attribute, request, context)
         # A run's reader that is lost at the other hub is lost here; who cancels the run says so by CancelAgentRun.
         async with aclosing(messages):
             async for message in messages:
@@ -47,7 +48,7 @@ def _owned_stream(name: str) -> Callable[..., AsyncGenerator[Any, None]]:
     return owned
 
 
-class OwnedHub:
+class OwnedHub(HubFront):
     """Serves the sessions that a hub owns to its peers.
 
     A request for any other session is refused before anything of it has begun, and its sender looks for the session
@@ -57,24 +58,16 @@ class OwnedHub:
         hub: The hub.
         certainty: Says whether it owns what it has.
         tools: Registers the tools that other hubs offer.
-
-    Attributes:
-        hub: As given.
-        with_context: Calls its methods.
     """
 
-    takes_large_calls = True
+    hub: Hub
 
     def __init__(self, hub: Hub, certainty: Certainty, tools: PeerTools) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self._tools = tools
         self.register_tools = tools.register_tools
         self._certainty = certainty
-        self.with_context = WithContext(hub)
         self.try_begin_tool = None if hub.try_begin_tool is None else self._try_begin
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.hub, name)
 
     def hold_session(self, session_id: str) -> NoHold:
         """Holds nothing: the hub to which the session's client is linked keeps it alive by heartbeats."""

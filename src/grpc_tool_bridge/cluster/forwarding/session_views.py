@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from grpc_tool_bridge.core.hub import Hub
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.session import Session
+from grpc_tool_bridge.core.session_access import read_access
 from grpc_tool_bridge.core.tool_scopes import ToolScope
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
@@ -16,8 +17,9 @@ _MAX_KEPT = 100
 
 _PAGE_SIZE = 1_000
 
-# Answers GetSessionTools, wherever the session is.
+# Answer GetSessionTools and GetSessionInfo, wherever the session is.
 Page = Callable[[pb.GetSessionToolsRequest], Awaitable[pb.GetSessionToolsResponse]]
+Info = Callable[[pb.GetSessionInfoRequest], Awaitable[pb.SessionInfo]]
 
 
 class SessionViews:
@@ -26,11 +28,13 @@ class SessionViews:
     Args:
         hub: The hub of this process.
         page: Reads a page of a session's tools.
+        info: Reads what a session is, with who may use it.
     """
 
-    def __init__(self, hub: Hub, page: Page) -> None:
+    def __init__(self, hub: Hub, page: Page, info: Info) -> None:
         self._hub = hub
         self._page = page
+        self._info = info
         # By session, each with the time when it is read again; the earliest first.
         self._kept: OrderedDict[str, tuple[float, Session]] = OrderedDict()
 
@@ -46,6 +50,8 @@ class SessionViews:
         if kept is not None and kept[0] > now:
             return kept[1]
         view = Session(session_id, {}, None)
+        info = await self._info(pb.GetSessionInfoRequest(session_id=session_id))
+        view.access = read_access(info.access) if info.HasField("access") else None
         view.tools, view.tools_revision = await self._tools(session_id)
         self._kept.pop(session_id, None)
         self._kept[session_id] = now + _KEPT_SECONDS, view

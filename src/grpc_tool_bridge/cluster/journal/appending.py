@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from grpc_tool_bridge.aio.notifier import Notifier
 from grpc_tool_bridge.aio.tasks import TaskSet
-from grpc_tool_bridge.cluster.bus.bus import Bus, new_message_id
+from grpc_tool_bridge.cluster.bus.bus import FORMER_LEADER, Bus, new_message_id
 from grpc_tool_bridge.cluster.bus.message import Message
 from grpc_tool_bridge.cluster.errors import MaybeStoredError, NotStoredError, WrongSequenceError
 from grpc_tool_bridge.config import Settings
@@ -134,10 +134,13 @@ class Appender:
                     sequence: int | None = await self.bus.append(
                         subject, data, last=last, headers=headers, timeout=limit, message_id=message_id
                     )
-            except WrongSequenceError:
-                if not is_unsure:
+            except WrongSequenceError as error:
+                if error.is_outdated(last):
+                    is_unsure, why, sequence = True, FORMER_LEADER, None
+                elif is_unsure:
+                    sequence = await self.found(subject, last, message_id, until)
+                else:
                     raise BehindError(False) from None
-                sequence = await self.found(subject, last, message_id, until)
             except NotStoredError as error:
                 why, sequence = str(error), None
             except MaybeStoredError as error:

@@ -144,9 +144,12 @@ class Chain:
         """Stores nothing more; what waits fails, and what is on its way says itself what becomes of it."""
         if self.lost is None:
             self.lost = error
-            self._stop_retry()
-            self._owed = None
-            self._fail_waiting(self.lost)
+            self._drop_waiting(error)
+
+    def _drop_waiting(self, error: ToolBridgeError) -> None:
+        self._stop_retry()
+        self._owed = None
+        self._fail_waiting(error)
 
     async def idle(self) -> None:
         """Waits until nothing is on its way; what is owed is tried once more."""
@@ -296,13 +299,14 @@ class Chain:
     def _give_up(
         self, batch: Sequence[PendingChange], error: ToolBridgeError, lost: ToolBridgeError | None = None
     ) -> None:
-        is_first = self.lost is None
-        self._tell_stored()
-        self.lose(lost or error)
+        if self.lost is None:
+            self._tell_stored()
+            self.lost = lost or error
+            # First: who reads a run, or waits for a variable, is told that the session has moved, and not what fails.
+            self._on_end(self, self.lost)
+            self._drop_waiting(self.lost)
         for change in reversed(batch):
             settle(change, error)
-        if is_first:
-            self._on_end(self, self.lost)
 
     def _end(self) -> None:
         """Ends with the session: what comes after that belongs to nothing."""

@@ -9,6 +9,7 @@ from grpc_tool_bridge.cluster.links.mailbox import Mailbox
 from grpc_tool_bridge.cluster.links.peers import PeerLink, Peers
 from grpc_tool_bridge.cluster.sessions.store import NatsStore
 from grpc_tool_bridge.errors import ToolBridgeError, UnavailableError
+from grpc_tool_bridge.rpc.callers import PRINCIPAL_KEY
 
 _log = logging.getLogger(__name__)
 
@@ -101,12 +102,13 @@ class OwnLinks:
         why = link.failure
         return ("refused" if any(word in why for word in (REFUSED, OTHER_KEY)) else "connecting"), why
 
-    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float) -> bytes:
+    async def ask(self, incarnation: str, method: str, request: bytes, timeout: float, caller: str) -> bytes:
         """Makes a unary request to another hub, as ``HubDirectory.ask``."""
         link = self.get(incarnation)
         if link is None:
             raise UnavailableError("there is no link to that hub")
-        return bytes(await link.call(method, request, timeout=timeout, waits=False))
+        metadata = {PRINCIPAL_KEY: caller} if caller else None
+        return bytes(await link.call(method, request, timeout=timeout, metadata=metadata, waits=False))
 
     def counts(self) -> Counter[str]:
         """Returns what the mailboxes of all lives have counted, with "sent" and "received"."""

@@ -1,4 +1,4 @@
-"""What a hub does while it is cut off: its clients and workers are sent to the other hubs, until it is back."""
+"""What a hub does while it is cut off: it tries other nodes of NATS, and sends its clients and workers away."""
 
 import asyncio
 import time
@@ -10,6 +10,9 @@ from grpc_tool_bridge.cluster.members.certainty import Certainty
 PATIENCE_SECONDS = 12.0
 # Without a connection to NATS, this hub alone may be cut off.
 UNCONNECTED_SECONDS = 3.0
+# Nor can it tell from within whether the node that it is connected to is cut off from the other nodes: then it answers,
+# but stores nothing. So long a node is tried before the next one; an election that goes on for longer loses nothing.
+NODE_SECONDS = 3.0
 
 # Calls that are open have that long to end.
 _GRACE_SECONDS = 5.0
@@ -33,9 +36,12 @@ class Connected(Protocol):
     def is_connected(self) -> bool:
         """Whether it is up."""
 
+    async def leave_node(self) -> None:
+        """Connects to another node, if there is one."""
+
 
 class CutOff:
-    """Sends clients and workers away while a hub is cut off.
+    """Tries other nodes of NATS while a hub is cut off, and sends clients and workers away.
 
     Args:
         certainty: Says whether the hub owns what it has.
@@ -52,15 +58,16 @@ class CutOff:
         self._connection = connection
         self._links = links
         self._since: float | None = None
+        self._node_since = 0.0
 
     async def look_always(self) -> None:
         """Looks whether the hub is cut off."""
         while True:
-            self.look()
+            await self.look()
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def look(self) -> None:
-        """Sends them away if the hub is cut off for too long; takes them again if it is back."""
+    async def look(self) -> None:
+        """Does what is due if the hub is cut off; takes clients and workers again if it is back."""
         if self._certainty.is_certain():
             self._since = None
             if self.is_paused:
@@ -69,8 +76,16 @@ class CutOff:
             return
         now = time.monotonic()
         if self._since is None:
-            self._since = now
+            self._since = self._node_since = now
+        await self._try_node(now)
         patience = PATIENCE_SECONDS if self._connection.is_connected else UNCONNECTED_SECONDS
         if not self.is_paused and now - self._since > patience:
             self.is_paused = True
             self._links.pause_links(self._certainty.refusal().message, _GRACE_SECONDS)
+
+    async def _try_node(self, now: float) -> None:
+        if not self._connection.is_connected:
+            self._node_since = now
+        elif now - self._node_since > NODE_SECONDS:
+            self._node_since = now
+            await self._connection.leave_node()

@@ -248,7 +248,8 @@ class Lease:
     async def _not_renewed(self, error: AppendError) -> None:
         self.failures += 1
         self.failure = str(error)
-        if isinstance(error, WrongSequenceError):
+        # A lease that is gone has no message left.
+        if isinstance(error, WrongSequenceError) and not (error.last and error.is_outdated(self._last)):
             try:
                 await self._is_still_held()
             except StoreError as unread:

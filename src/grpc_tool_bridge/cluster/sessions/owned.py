@@ -168,9 +168,10 @@ class OwnedSessions:
         self._former.add(self.lease.incarnation)
         lost = list(self._chains.values())
         self._chains.clear()
+        # First: who reads a run, or waits for a variable, is told that the session has moved, and not what fails here.
+        self._tell_lost([chain.session_id for chain in lost], text)
         for chain in lost:
             chain.lose(moved_error(chain.session_id))
-        self._tell_lost([chain.session_id for chain in lost], text)
         self._tasks.spawn(self._begin_anew(), "lease of the hub")
 
     async def _begin_anew(self) -> None:

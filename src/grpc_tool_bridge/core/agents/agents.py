@@ -18,13 +18,14 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.aio.tasks import TaskSet
 from grpc_tool_bridge.config import Settings
-from grpc_tool_bridge.core.admission import Permits
+from grpc_tool_bridge.core.agents.run_tokens import RunTokens
 from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.agents.runtimes import AgentRuntimes
 from grpc_tool_bridge.core.calls import HubCall, session_ended
 from grpc_tool_bridge.core.executor import Executor
 from grpc_tool_bridge.core.infos import time_of
 from grpc_tool_bridge.core.interfaces import DurableStore
+from grpc_tool_bridge.core.limits import Permits
 from grpc_tool_bridge.core.names import check_name, clip
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
@@ -427,11 +428,12 @@ class Agents:
         self._make_room(session, self.of(session).runs)
         timeout_ms = request.timeout_ms or int(settings.agent_timeout * 1000)
         call = executor.admission.make(session, agent.tool, context, timeout_ms=timeout_ms)
+        tokens = RunTokens(executor.admission.payers.quota_of_call(call))
         call.run_id = call.request_id = request.run_id or uuid.uuid4().hex
         executor.admission.enter(call, context, request=request)
         run = self._add_run(session, StoredRun(call.run_id, agent.id, _asked(request), time_of(call.opened_at)), call)
         run.begin()
-        self._tasks.spawn(self._drive(run, call, agent, request), f"run {run.run_id}")
+        self._tasks.spawn(self._drive(run, call, agent, request, tokens), f"run {run.run_id}")
         return run
 
     def _add_run(self, session: Session, stored: StoredRun, call: HubCall | None = None) -> Run:
@@ -464,7 +466,9 @@ class Agents:
                 )
             evictable.evict()
 
-    async def _drive(self, run: Run, call: HubCall, agent: Agent, request: pb.ExecuteAgentRequest) -> None:
+    async def _drive(
+        self, run: Run, call: HubCall, agent: Agent, request: pb.ExecuteAgentRequest, tokens: RunTokens
+    ) -> None:
         """Executes the run on a runtime, and keeps its chunks."""
         executor = self._executor
         error = error_info(ProtocolError("the agent runtime ended the run without a result or an error"))
@@ -487,6 +491,7 @@ class Agents:
                         break
                     executor.check_size("a chunk of an agent's run", len(data))
                     run.put(data)
+                    tokens.note(data)
                     if run.is_ahead:
                         await call.step(run.room())
                     if not run.ended:

@@ -10,6 +10,9 @@ from grpc_tool_bridge.core.stored import StoredRun
 from grpc_tool_bridge.core.writes import STORED, Write
 from grpc_tool_bridge.errors import ToolBridgeError
 
+# Seconds after which it is written again how a run ended.
+RETRY_SECONDS = 1.0
+
 
 class RunWriter:
     """Writes one run to a durable store.
@@ -26,6 +29,7 @@ class RunWriter:
 
     Attributes:
         stopped: Whether nothing more is written.
+        is_unsure: Whether other hubs may find chunks in the store that this one does not know to be there.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class RunWriter:
         self._failure: ToolBridgeError | None = None
         # The first chunk that is kept, if the store is to be told; 0: it knows.
         self._first = 0
+        # Until then, what is added is held back.
+        self._pause: asyncio.TimerHandle | None = None
         self.stopped = False
+        self.is_unsure = False
 
     def begin(self, run: StoredRun) -> None:
         """Writes that the run begins."""
@@ -68,6 +75,10 @@ class RunWriter:
             # What it follows could not be stored.
             return
         self._unstored.append((sequence, data, is_last))
+        if self._pause is None:
+            self._write(sequence, data, is_last=is_last)
+
+    def _write(self, sequence: int, data: bytes, *, is_last: bool) -> None:
         settled = partial(self._settled, sequence)
         self._durable.add_chunk(self._session_id, self._run_id, sequence, data, is_last=is_last, settled=settled)
 
@@ -80,11 +91,23 @@ class RunWriter:
             self._on_stored(data, is_last)
         else:
             self._failure = error
+            if self._durable.is_shared and error.details.get("outcome") == "unknown":
+                self.is_unsure = True
             while self._unstored and self._unstored[-1][0] >= sequence:
                 self._unstored.pop()
         if self._failure is not None and not self._unstored:
             self.stopped = True
             self._on_failed(self._failure)
+
+    def go_on(self) -> None:
+        """Writes again after a failure, in a while: the next chunk takes the place of those that were not stored."""
+        self._failure, self.stopped = None, False
+        self._pause = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write_held)
+
+    def _write_held(self) -> None:
+        self._pause = None
+        for sequence, data, is_last in tuple(self._unstored):
+            self._write(sequence, data, is_last=is_last)
 
     def drop_before(self, sequence: int) -> None:
         """Removes the chunks before one, those of one turn of the event loop together."""
@@ -108,3 +131,6 @@ class RunWriter:
         """Writes nothing more, and gives up the chunks on their way."""
         self.stopped = True
         self._unstored.clear()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None

@@ -238,8 +238,14 @@ class Run:
         self._show(data, is_last=is_last)
 
     def _not_stored(self, error: ToolBridgeError) -> None:
-        """Ends the run in memory: the durable store does not take more of it."""
+        """Ends the run: the durable store does not take more of it.
+
+        It ends in memory, unless another hub could find more of it than this one knows: then nobody is told how it
+        ended before that is stored, so that nobody finds it otherwise.
+        """
         self._give_up_unstored()
+        if self.writer is not None and self.writer.is_unsure:
+            self.writer.go_on()
         self.fail(self._failure or _interrupted(f"the run was ended, since it could not be stored ({error.message})"))
         if self.call is not None:
             self.call.cancel(error)

@@ -2,13 +2,13 @@
 
 import asyncio
 import math
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from grpc_tool_bridge.aio.eager import Done
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.fair_queue import FairQueue
 from grpc_tool_bridge.core.forwarded import ForwardedChunk, ForwardedResponse, call_bytes, with_metadata
 from grpc_tool_bridge.core.interfaces import Cancellable
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
@@ -52,8 +52,8 @@ class WorkerBackend:
     def __init__(self, dispatcher: Dispatcher, worker: Worker) -> None:
         self.workers: list[Worker] = []
         self.peers: list[PeerWorker] = []
-        self.waiting: OrderedDict[WaitingCall, None] = OrderedDict()
-        self.guests: OrderedDict[WaitingCall, None] = OrderedDict()
+        self.waiting: FairQueue[WaitingCall] = FairQueue()
+        self.guests: FairQueue[WaitingCall] = FairQueue()
         self._was_of_peers = worker.is_peer
         self.add(worker)
         self._dispatcher = dispatcher

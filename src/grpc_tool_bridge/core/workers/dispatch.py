@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import partial
 from typing import Protocol
@@ -10,13 +10,14 @@ from typing import Protocol
 from grpc_tool_bridge.aio.eager import EagerTasks
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.fair_queue import FairQueue
 from grpc_tool_bridge.core.interfaces import CallObserver
 from grpc_tool_bridge.core.registered_tool import NoWorkerError, RegisteredTool, nobody_runs
 from grpc_tool_bridge.core.workers.addressing import addressed
 from grpc_tool_bridge.core.workers.peer import PeerWorker, number_above
 from grpc_tool_bridge.core.workers.reports import report_of
 from grpc_tool_bridge.core.workers.worker import Worker
-from grpc_tool_bridge.errors import ResourceExhaustedError, UnavailableError
+from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, UnavailableError
 from grpc_tool_bridge.link.calls import WorkerCall, WorkerLostError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import LinkEvent, Progress
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -35,14 +36,14 @@ class Crew(Protocol):
     Attributes:
         workers: The connected ones of this hub.
         peers: Other hubs that offer the tool.
-        waiting: The calls that wait for one of them, in the order in which they came.
+        waiting: The calls that wait for one of them, in turns of those who make them.
         guests: The calls of other hubs that wait for a worker of this one.
     """
 
     workers: list[Worker]
     peers: list[PeerWorker]
-    waiting: "OrderedDict[WaitingCall, None]"
-    guests: "OrderedDict[WaitingCall, None]"
+    waiting: "FairQueue[WaitingCall]"
+    guests: "FairQueue[WaitingCall]"
 
     def choose(self, call: HubCall) -> Worker | None:
         """Returns the worker for a call; None if the call has to wait."""
@@ -200,13 +201,17 @@ class Dispatcher:
         if not workers and not self._may_return(tool):
             raise _nobody_for(call)
         if len(queue) >= self.settings.max_worker_waiting:
-            raise ResourceExhaustedError(
+            full = ResourceExhaustedError(
                 f"the workers of {tool.name} are busy and {len(queue):,} calls wait for them, which is the limit; "
                 "call again later, or start more workers",
                 details={"retry_after": "1"},
             )
+            displaced = queue.displace(call.payer)
+            if displaced is None:
+                raise full
+            displaced.refuse(full)
         waiting = WaitingCall(next(self._numbers))
-        queue[waiting] = None
+        queue.append(waiting, call.payer)
         self._waiting.setdefault(crew)
         self._follow(workers)
         if not began:
@@ -223,7 +228,7 @@ class Dispatcher:
         return worker
 
     async def _given(
-        self, call: HubCall, crew: Crew, waiting: "WaitingCall", queue: "OrderedDict[WaitingCall, None]"
+        self, call: HubCall, crew: Crew, waiting: "WaitingCall", queue: "FairQueue[WaitingCall]"
     ) -> Worker:
         """Returns the worker that a waiting call is given."""
         if call.trace is not None:
@@ -233,7 +238,7 @@ class Dispatcher:
         except asyncio.CancelledError:
             if not waiting.worker.cancelled() and waiting.worker.exception() is None:
                 waiting.worker.result().reserved -= 1
-            queue.pop(waiting, None)
+            queue.remove(waiting)
             if not crew.waiting and not crew.guests:
                 self._waiting.pop(crew, None)
             self.serve_waiting()
@@ -255,7 +260,7 @@ class Dispatcher:
                 continue
             worker, queue = found
             del self._waiting[crew]
-            waiting, _ = queue.popitem(last=False)
+            waiting = queue.pop()
             if not waiting.worker.done():
                 worker.reserved += 1
                 waiting.worker.set_result(worker)
@@ -268,7 +273,7 @@ class Dispatcher:
         self._waiting.pop(crew, None)
         for queue in (crew.waiting, crew.guests):
             while queue:
-                queue.popitem(last=False)[0].refuse(nobody_runs(tool.name))
+                queue.pop().refuse(nobody_runs(tool.name))
 
     def _follow(self, workers: Iterable[Worker]) -> None:
         """Checks for room after each frame of these workers' links, while calls wait."""
@@ -297,13 +302,13 @@ class WaitingCall:
         self.number = number
         self.worker: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
 
-    def refuse(self, error: UnavailableError) -> None:
+    def refuse(self, error: ToolBridgeError) -> None:
         """Ends the wait with ``error``."""
         if not self.worker.done():
             self.worker.set_exception(error)
 
 
-def _next_of(crew: Crew) -> "tuple[Worker, OrderedDict[WaitingCall, None]] | None":
+def _next_of(crew: Crew) -> "tuple[Worker, FairQueue[WaitingCall]] | None":
     """Returns the worker that has room, and the queue whose first call it gets; None if no call can have one.
 
     A call of another hub waits only for a worker of this one: it takes no second hop.
@@ -312,7 +317,7 @@ def _next_of(crew: Crew) -> "tuple[Worker, OrderedDict[WaitingCall, None]] | Non
     if free:
         worker = min(free, key=lambda worker: worker.active)
         if crew.waiting and crew.guests:
-            is_older = next(iter(crew.guests)).number < next(iter(crew.waiting)).number
+            is_older = crew.guests.first().number < crew.waiting.first().number
             return worker, crew.guests if is_older else crew.waiting
         return worker, crew.waiting or crew.guests
     peer = crew.free_peer() if crew.waiting else None

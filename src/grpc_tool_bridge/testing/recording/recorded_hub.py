@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
+from grpc_tool_bridge.core.hub_front import HubFront
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
-from grpc_tool_bridge.rpc.context import LOCAL, RequestContext, WithContext
+from grpc_tool_bridge.rpc.context import LOCAL, RequestContext
 from grpc_tool_bridge.rpc.methods import METHODS
 from grpc_tool_bridge.testing.recording.entries import CallLog
 
@@ -48,14 +49,14 @@ def _recorded(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Returns a method of a hub that notes its request and its answer."""
 
     async def recorded(self: "RecordedHub", request: Any, context: RequestContext = LOCAL) -> Any:
-        work = self._methods.call(METHODS[name].attribute, request, context)
+        work = self.methods.call(METHODS[name].attribute, request, context)
         return await self._unary(name, request, context, work)
 
     recorded.__doc__ = "As in ``Hub``."
     return recorded
 
 
-class RecordedHub:
+class RecordedHub(HubFront):
     """Serves a hub and records it; what is not recorded is the hub's own.
 
     Args:
@@ -64,24 +65,11 @@ class RecordedHub:
     """
 
     def __init__(self, hub: Any, notes: Notes) -> None:
-        self._hub = hub
-        self._methods = WithContext(hub)
+        super().__init__(hub)
         self._notes = notes
 
     # A recording takes messages.
     takes_large_calls = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._hub, name)
-
-    @property
-    def peer_memory(self) -> Any:
-        """As in ``Hub``."""
-        return self._hub.peer_memory
-
-    @peer_memory.setter
-    def peer_memory(self, memory: Any) -> None:
-        self._hub.peer_memory = memory
 
     # --------------------------------------------------------------------------------------------------- sessions
 
@@ -89,7 +77,7 @@ class RecordedHub:
         self, request: pb.InitializeSessionRequest, context: RequestContext = LOCAL
     ) -> pb.InitializeSessionResponse:
         """As in ``Hub``."""
-        response: pb.InitializeSessionResponse = await self._methods.call("initialize_session", request, context)
+        response: pb.InitializeSessionResponse = await self.methods.call("initialize_session", request, context)
         if response.success:
             self._notes.opened(request, response)
         return response
@@ -98,7 +86,7 @@ class RecordedHub:
         self, request: pb.CleanupSessionRequest, context: RequestContext = LOCAL
     ) -> pb.StatusResponse:
         """As in ``Hub``."""
-        response: pb.StatusResponse = await self._methods.call("cleanup_session", request, context)
+        response: pb.StatusResponse = await self.methods.call("cleanup_session", request, context)
         if response.success:
             self._notes.ended(request)
         return response
@@ -108,14 +96,14 @@ class RecordedHub:
     ) -> Awaitable[pb.RegisterToolsResponse]:
         """As in ``Hub``."""
         self._notes.worker_registered(request.worker_id)
-        registered: Awaitable[pb.RegisterToolsResponse] = self._hub.register_tools(request, context)
+        registered: Awaitable[pb.RegisterToolsResponse] = self.hub.register_tools(request, context)
         return registered
 
     # ------------------------------------------------------------------------------------------------------ calls
 
     async def execute_tool(self, request: pb.ToolCallRequest, context: RequestContext = LOCAL) -> Any:
         """As in ``Executor``."""
-        return await self._unary("ExecuteTool", request, context, self._hub.execute_tool(request, context))
+        return await self._unary("ExecuteTool", request, context, self.hub.execute_tool(request, context))
 
     # Every call is recorded by ``execute_tool``.
     try_begin_tool = None
@@ -131,13 +119,13 @@ class RecordedHub:
         self, request: pb.BatchToolCallRequest, context: RequestContext = LOCAL
     ) -> pb.BatchToolCallResponse:
         """As in ``Hub``."""
-        work = self._hub.batch_execute_tools(request, context)
+        work = self.hub.batch_execute_tools(request, context)
         response: pb.BatchToolCallResponse = await self._unary("BatchExecuteTools", request, context, work)
         return response
 
     def stream_tool(self, request: pb.ToolStreamRequest, context: RequestContext = LOCAL) -> AsyncGenerator[Any, None]:
         """As in ``Executor``."""
-        return self._stream("StreamTool", request, context, lambda: self._hub.stream_tool(request, context))
+        return self._stream("StreamTool", request, context, lambda: self.hub.stream_tool(request, context))
 
     # -------------------------------------------------------------------------------------------------- variables
 
@@ -146,7 +134,7 @@ class RecordedHub:
     ) -> pb.VariableResponse:
         """As in ``Hub``."""
         secret = self._notes.is_secret(request.session_id, request.variable_name)
-        work = self._methods.call("get_session_variable", request, context)
+        work = self.methods.call("get_session_variable", request, context)
         response: pb.VariableResponse = await self._unary("GetSessionVariable", request, context, work, secret=secret)
         return response
 
@@ -158,7 +146,7 @@ class RecordedHub:
         self, request: pb.WatchVariablesRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[Any, None]:
         """As in ``Hub``."""
-        watch = partial(self._methods.call, "watch_session_variables", request, context)
+        watch = partial(self.methods.call, "watch_session_variables", request, context)
         return self._stream("WatchSessionVariables", request, context, watch)
 
     # ----------------------------------------------------------------------------------------------------- agents
@@ -170,7 +158,7 @@ class RecordedHub:
         self, request: pb.ExecuteAgentRequest, context: RequestContext = LOCAL
     ) -> AsyncGenerator[Any, None]:
         """As in ``Hub``."""
-        return self._stream("ExecuteAgent", request, context, lambda: self._hub.execute_agent(request, context))
+        return self._stream("ExecuteAgent", request, context, lambda: self.hub.execute_agent(request, context))
 
     # -------------------------------------------------------------------------------------------------- recording
 

@@ -61,7 +61,7 @@ async def test_each_method_that_changes_or_tells_something_has_a_line() -> None:
         ("ada", "metrics", "*", True, ""),
         ("ada", "end", session, True, session),
     ]
-    assert hub.settings is hub._hub.settings
+    assert hub.settings is hub.hub.settings
 
 
 async def test_what_is_refused_has_a_line_that_says_so() -> None:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 from nats.aio.msg import Msg
 
+from grpc_tool_bridge.cluster.bus import stream
 from grpc_tool_bridge.cluster.bus.bus import Bus, new_message_id
 from grpc_tool_bridge.cluster.bus.message import ROLLUP, Message, keep_for
 from grpc_tool_bridge.cluster.errors import GapError, MaybeStoredError, NotStoredError, WrongSequenceError
@@ -42,6 +43,22 @@ async def test_a_subject_without_messages_has_no_last_one(bus: Bus) -> None:
     assert await bus.last(bus.names.session("none")) is None
     assert await bus.last(bus.names.session("none"), direct=True) is None
     assert await read(bus, bus.names.session("none")) == []
+
+
+async def test_a_node_that_does_not_have_what_was_acknowledged_is_not_believed_that_something_is_not_there(
+    bus: Bus,
+) -> None:
+    await bus.append(bus.names.session("one"), b"one", last=0)
+    await bus.append(bus.names.session("two"), b"two", last=0)
+    assert await bus.last(bus.names.session("none")) is None
+    # Then a node answers that has stayed behind.
+    await bus.api(f"STREAM.DELETE.{bus.names.stream}", {})
+    await stream.ensure(bus, bus.names, 1)
+    with pytest.raises(StoreError, match="no longer leads the stream"):
+        await bus.last(bus.names.session("none"))
+    # It is the one that stores.
+    await bus.append(bus.names.session("one"), b"one", last=0)
+    assert await bus.last(bus.names.session("none")) is None
 
 
 async def test_a_message_that_expects_another_last_one_is_refused_with_the_real_last_one(bus: Bus) -> None:
@@ -214,6 +231,27 @@ async def test_a_write_waits_for_the_new_leader_when_the_streams_leader_is_kille
             for number in range(1, 20):
                 at = await bus.append_surely(subject, b"%d" % number, last=at)
             assert [message.data for message in await read(bus, subject)] == [b"%d" % n for n in range(20)]
+
+
+async def test_a_node_that_is_left_is_not_the_next_one_and_all_goes_on() -> None:
+    with three_nodes() as nodes:
+        async with aclosing(await open_bus(nodes.url)) as bus:
+            subject = bus.names.session("s")
+            at = await bus.append_surely(subject, b"0", last=0)
+            for number in range(1, 4):
+                left = bus.nc.connected_url
+                await bus.leave_node()
+                at = await bus.append_surely(subject, b"%d" % number, last=at)
+                assert bus.nc.connected_url != left
+            assert [message.data for message in await read(bus, subject)] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_the_only_node_is_not_left(node: NatsNode, bus: Bus) -> None:
+    states: list[bool] = []
+    bus.on_state(states.append)
+    await bus.leave_node()
+    await bus.append(bus.names.session("s"), b"", last=0)
+    assert (states, bus.is_connected) == ([], True)
 
 
 async def test_a_bus_that_is_not_open_says_so(node: NatsNode) -> None:

@@ -3,6 +3,7 @@
 from grpc_tool_bridge import tool
 from grpc_tool_bridge.cluster.forwarding.session_views import SessionViews
 from grpc_tool_bridge.core.hub import Hub
+from grpc_tool_bridge.core.session_access import SessionAccess
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 
 
@@ -27,9 +28,11 @@ async def test_it_has_the_tools_of_the_other_hub_in_place_of_those_of_this_one()
         request.page_size = 1
         return await there.get_session_tools(request)
 
-    views = SessionViews(here, page)
+    there.store.peek("s").access = SessionAccess("ann")
+    views = SessionViews(here, page, there.get_session_info)
     view = await views.view("s")
     assert view.id == "s"
+    assert view.access == SessionAccess("ann"), "who may use it decides what is shown of it"
     assert list(here.registry.listed(view)) == ["own", "shared"]
     assert here.registry.find(view, "own").session_id == "s"
     assert view.tools is not None

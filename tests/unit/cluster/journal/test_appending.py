@@ -2,10 +2,12 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from grpc_tool_bridge.cluster.bus.bus import Bus
+from grpc_tool_bridge.cluster.errors import WrongSequenceError
 from grpc_tool_bridge.cluster.journal import appending
 from grpc_tool_bridge.cluster.journal.appending import Appender, BehindError, NotAppendedError
 from grpc_tool_bridge.config import Settings
@@ -63,6 +65,25 @@ async def test_a_message_that_another_came_before_is_surely_not_stored(
     with pytest.raises(BehindError) as caught:
         await soon(pending)
     assert not caught.value.is_unsure
+
+
+async def test_a_node_that_knows_less_than_what_is_stored_is_not_believed(
+    hub: Hub, faulty: FaultyBus, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await soon(hub.append(subject))
+    append = faulty.append
+    answers: list[int] = []
+
+    async def of_former_leader(*given: Any, **how: Any) -> int:
+        if not answers:
+            answers.append(1)
+            raise WrongSequenceError(subject, 0)
+        return await append(*given, **how)
+
+    monkeypatch.setattr(faulty, "append", of_former_leader)
+    second = await soon(hub.append(subject, first))
+    assert second > first
+    assert answers
 
 
 @pytest.mark.parametrize(("fate", "is_unsure"), [(REFUSED, False), (LATE, True)])

@@ -301,6 +301,22 @@ async def test_what_only_takes_away_is_tried_again_until_it_is_stored(
 # ------------------------------------------------------------------------------------------------------- two hubs
 
 
+async def test_who_uses_a_session_learns_that_it_has_moved_before_what_waits_for_it_fails(
+    owner: Owner, other: Owner
+) -> None:
+    assert await other.take()
+    ended_before: list[int] = []
+    value = AnyMessage(type_url="t", value=b"x")
+    for revision in (1, 2):
+        variable = Variable("x", value, "bytes", 1, 1.0, 2.0, revision, 1)
+        message = changes.set_variable(variable, 0, value)
+        owner.chain.submit(PendingChange(message, settled=lambda _: ended_before.append(len(owner.ended))))
+        # The first one is on its way when the second one comes.
+        await turns()
+    await until(lambda: len(ended_before) == 2)
+    assert ended_before == [1, 1]
+
+
 async def test_who_takes_a_session_has_all_of_it_and_its_former_owner_stores_nothing_more(
     owner: Owner, other: Owner
 ) -> None:

@@ -1,4 +1,4 @@
-"""A hub that is cut off sends its clients and workers to the others, and takes them again when it is back."""
+"""A hub that is cut off tries other nodes, and sends its clients and workers to other hubs until it is back."""
 
 from typing import Any
 
@@ -17,6 +17,7 @@ class World:
         self.failure = "NATS is not reached"
         self.done: list[str] = []
         self.now = 0.0
+        self.left_nodes = 0
         self.cut_off = CutOff(Certainty(self), self, self)
 
     def is_certain(self) -> bool:
@@ -30,12 +31,15 @@ class World:
     def resume_links(self) -> None:
         self.done.append("resume")
 
+    async def leave_node(self) -> None:
+        self.left_nodes += 1
+
     def monotonic(self) -> float:
         return self.now
 
-    def after(self, seconds: float) -> list[str]:
+    async def after(self, seconds: float) -> list[str]:
         self.now += seconds
-        self.cut_off.look()
+        await self.cut_off.look()
         return self.done
 
 
@@ -47,33 +51,62 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def test_a_hub_that_is_certain_keeps_its_links(world: World) -> None:
-    assert world.after(1_000) == []
+async def test_a_hub_that_is_certain_keeps_its_links(world: World) -> None:
+    assert await world.after(1_000) == []
 
 
-def test_a_hub_that_is_alone_without_a_connection_sends_its_links_away_soon_and_once(world: World) -> None:
+async def test_a_hub_that_is_alone_without_a_connection_sends_its_links_away_soon_and_once(world: World) -> None:
     world.certain = world.is_connected = False
-    assert world.after(0) == []
-    assert world.after(cut_off.UNCONNECTED_SECONDS - 0.1) == []
-    assert world.after(0.2) == ["pause"]
-    assert world.after(100) == ["pause"]
+    assert await world.after(0) == []
+    assert await world.after(cut_off.UNCONNECTED_SECONDS - 0.1) == []
+    assert await world.after(0.2) == ["pause"]
+    assert await world.after(100) == ["pause"]
 
 
-def test_while_a_stream_gets_its_next_leader_no_link_is_sent_away(world: World) -> None:
+async def test_while_a_stream_gets_its_next_leader_no_link_is_sent_away(world: World) -> None:
     world.certain = False
-    world.after(0)
-    assert world.after(cut_off.PATIENCE_SECONDS - 0.1) == []
+    await world.after(0)
+    assert await world.after(cut_off.PATIENCE_SECONDS - 0.1) == []
     world.certain = True
-    assert world.after(0.2) == []
+    assert await world.after(0.2) == []
 
 
-def test_a_hub_that_is_back_takes_links_again_and_begins_to_count_anew(world: World) -> None:
+async def test_a_hub_that_is_back_takes_links_again_and_begins_to_count_anew(world: World) -> None:
     world.certain = False
-    world.after(0)
-    world.after(cut_off.PATIENCE_SECONDS + 0.1)
+    await world.after(0)
+    await world.after(cut_off.PATIENCE_SECONDS + 0.1)
     world.certain = True
-    assert world.after(0.1) == ["pause", "resume"]
+    assert await world.after(0.1) == ["pause", "resume"]
     assert not world.cut_off.is_paused
     world.certain = False
-    assert world.after(0.1) == ["pause", "resume"]
-    assert world.after(cut_off.PATIENCE_SECONDS + 0.1) == ["pause", "resume", "pause"]
+    assert await world.after(0.1) == ["pause", "resume"]
+    assert await world.after(cut_off.PATIENCE_SECONDS + 0.1) == ["pause", "resume", "pause"]
+
+
+async def test_a_node_that_does_not_make_the_hub_certain_is_left_for_the_next_one_again_and_again(world: World) -> None:
+    world.certain = False
+    await world.after(0)
+    await world.after(cut_off.NODE_SECONDS - 0.1)
+    assert world.left_nodes == 0
+    await world.after(0.2)
+    assert world.left_nodes == 1
+    await world.after(cut_off.NODE_SECONDS - 0.1)
+    assert world.left_nodes == 1
+    await world.after(0.2)
+    assert world.left_nodes == 2
+    world.certain = True
+    await world.after(100)
+    world.certain = False
+    await world.after(0)
+    assert world.left_nodes == 2
+
+
+async def test_a_node_has_its_time_from_when_it_is_reached(world: World) -> None:
+    world.certain = world.is_connected = False
+    await world.after(0)
+    await world.after(100)
+    world.is_connected = True
+    await world.after(cut_off.NODE_SECONDS - 0.1)
+    assert world.left_nodes == 0
+    await world.after(0.2)
+    assert world.left_nodes == 1

@@ -14,9 +14,11 @@ class HeldStore:
     Attributes:
         taken: What it was asked to do and has not settled.
         done: What it has stored, in order.
+        is_shared: As of ``DurableStore``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.taken: list[tuple[tuple[Any, ...], Write]] = []
         self.done: list[tuple[Any, ...]] = []
         self._is_closed = False
@@ -28,11 +30,11 @@ class HeldStore:
             self.done.append(what)
             write.settle(None)
 
-    def fail(self, text: str = "the disk is full") -> None:
-        """Fails all that it has taken, the last first, as the SQLite store does."""
+    def fail(self, text: str = "the disk is full", *, outcome: str = "") -> None:
+        """Fails all that it has taken, the last first, as the SQLite store does; ``outcome``: what is known of it."""
         taken, self.taken = self.taken, []
         for _, write in reversed(taken):
-            write.settle(StoreError(text))
+            write.settle(StoreError(text, details={"outcome": outcome} if outcome else {}))
 
     def close(self) -> None:
         """Fails all that it takes from now on, at once."""

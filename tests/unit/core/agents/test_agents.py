@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from grpc_tool_bridge.auth.quotas.quotas import Quotas
+from grpc_tool_bridge.auth.quotas.rules import QuotaRule
 from grpc_tool_bridge.config import Settings
 from grpc_tool_bridge.core import infos
 from grpc_tool_bridge.core.agents import runs
@@ -40,6 +42,7 @@ from grpc_tool_bridge.errors import (
 )
 from grpc_tool_bridge.link.calls import WorkerCall
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
+from grpc_tool_bridge.rpc.authentication import Principal
 from grpc_tool_bridge.rpc.context import RequestContext
 from support.patience import PATIENCE
 from support.waiting import soon, turns, until
@@ -528,6 +531,29 @@ async def test_the_time_of_a_run_ends_it(world: World, limit: str) -> None:
     assert isinstance(error_of(await soon(running)), DeadlineExceededError)
     assert not runtime.waiting, "the runtime is told"
     await world.quiet()
+
+
+async def test_a_run_ends_once_the_tokens_of_its_principal_are_used_and_no_other_begins(world: World) -> None:
+    runtime = world.runtime()
+    agent_id = await world.agent(runtime)
+    world.executor.admission.payers.quotas = Quotas((QuotaRule(("ann",), agent_tokens_per_day=100),), 10)
+    context = RequestContext(principal=Principal("ann", method="token"))
+    request = pb.ExecuteAgentRequest(session_id="s", agent_id=agent_id, stream=True)
+    request.input.SetInParent()
+    running = world.begin(_all(world.agents.execute(request, context)))
+    call = await runtime.take_run()
+    metrics = pb.ExecutionMetrics(custom_metrics={"prompt_tokens": 90.0, "completion_tokens": 30.0})
+    observed = pb.AgentExecutionChunk(observation=pb.ObservationChunk(metrics=metrics))
+    call.on_message(observed.SerializeToString())
+    error = error_of(await soon(running))
+    assert error.error_type == "RateLimitExceeded"
+    assert "100 tokens of agents a day" in error.message
+    with pytest.raises(ResourceExhaustedError):
+        await soon(_all(world.agents.execute(request, context)))
+    # Others may.
+    other = world.running(agent_id)
+    await runtime.asked()
+    other.cancel()
 
 
 async def test_runs_share_the_permits_of_their_session() -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from grpc_tool_bridge.core.agents import runs
+from grpc_tool_bridge.core.agents import run_writer, runs
 from grpc_tool_bridge.core.agents.runs import Run, RunMemory, RunReader
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.interfaces import DurableStore
@@ -397,6 +397,47 @@ async def test_a_chunk_that_cannot_be_stored_ends_the_run_with_one_error_in_memo
     desk.run.evict()
     assert store.names() == ["drop run"]
     assert memory.held == 0
+
+
+async def test_a_run_that_other_hubs_may_know_more_of_ends_once_its_end_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_writer, "RETRY_SECONDS", 0.01)
+    store = HeldStore(is_shared=True)
+    desk = Desk(store=store)
+    desk.think(3)
+    store.store(1)
+    store.fail("NATS was not reached", outcome="unknown")
+    assert isinstance(desk.call.cause, StoreError)
+    reading = asyncio.create_task(desk.read())
+    # It is known of the next tries that they changed nothing, and still not of the first.
+    for text in ("NATS was not reached", "the stream has no leader"):
+        await until(lambda: bool(store.taken))
+        assert (desk.run.over, reading.done()) == (False, False)
+        store.fail(text)
+    await until(lambda: bool(store.taken))
+    store.store()
+    chunks = await soon(reading)
+    assert kinds(chunks) == ["thought", "error"]
+    assert [what[3] for what in store.done] == [0, 1]
+    assert "could not be stored (NATS was not reached)" in chunks[1].error.message
+    assert (desk.run.over, desk.run.error_type) == (True, "RunInterrupted")
+    desk.run.evict()
+
+
+async def test_a_run_that_is_not_known_to_be_stored_is_not_written_once_its_session_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_writer, "RETRY_SECONDS", 0)
+    store = HeldStore(is_shared=True)
+    desk = Desk(store=store)
+    desk.think()
+    store.fail("NATS was not reached", outcome="unknown")
+    desk.run.close()
+    await turns()
+    assert not store.taken
+    assert not desk.run.over
+    assert desk.run.held == 0
 
 
 async def test_an_error_that_cannot_be_stored_still_says_why_the_run_ended() -> None:

@@ -1,0 +1,90 @@
+"""The quotas of a running hub: read at the start, and read again when their file changes."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from grpc_tool_bridge.auth.followed_file import LOOK_SECONDS, FollowedFile
+from grpc_tool_bridge.auth.quotas.rules import QuotaRule, first_for, read_quotas
+from grpc_tool_bridge.auth.quotas.usage import Usage
+from grpc_tool_bridge.rpc.authentication import Principal
+
+# Principals whose usage is remembered; beyond, those that came first begin anew.
+MAX_PRINCIPALS = 100_000
+
+_log = logging.getLogger(__name__)
+
+
+class Quotas:
+    """The quotas of all principals; the first rule that applies to one is its quota.
+
+    Args:
+        rules: The rules.
+        max_waiting: Calls of one principal that may wait.
+    """
+
+    def __init__(self, rules: Sequence[QuotaRule], max_waiting: int) -> None:
+        self._rules = tuple(rules)
+        self._max_waiting = max_waiting
+        # By name and groups, since a rule may be for a group.
+        self._usages: OrderedDict[tuple[str, frozenset[str]], Usage | None] = OrderedDict()
+        self._by_name: dict[str, Usage] = {}
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def of(self, principal: Principal) -> Usage | None:
+        """Returns what a principal has used; None: it has no quota."""
+        key = principal.name, principal.groups
+        try:
+            return self._usages[key]
+        except KeyError:
+            return self._found(principal, key)
+
+    def _found(self, principal: Principal, key: tuple[str, frozenset[str]]) -> Usage | None:
+        rule = first_for(self._rules, principal)
+        usage = None
+        if rule is not None:
+            # Another token of the same principal may have other groups; what it has used is the same.
+            usage = self._by_name.get(principal.name)
+            if usage is None or usage.rule is not rule:
+                usage = self._by_name[principal.name] = Usage(principal.name, rule, self._max_waiting)
+        self._usages[key] = usage
+        if len(self._usages) > MAX_PRINCIPALS:
+            (name, _), _ = self._usages.popitem(last=False)
+            self._by_name.pop(name, None)
+        return usage
+
+    def replace(self, rules: Sequence[QuotaRule]) -> None:
+        """Takes other rules; a principal whose rule stays as it was keeps what it has used."""
+        known = {rule: rule for rule in self._rules}
+        self._rules = tuple(known.get(rule, rule) for rule in rules)
+        self._usages.clear()
+
+    def refused(self) -> int:
+        """Returns how much was refused, of all principals that are remembered."""
+        return sum(usage.refused for usage in self._by_name.values())
+
+
+class QuotaFile(FollowedFile[tuple[QuotaRule, ...]]):
+    """Quotas in a file; see ``FollowedFile``.
+
+    Args:
+        path: The file.
+        max_waiting: As for ``Quotas``.
+        look_seconds: Seconds between two looks at it.
+
+    Attributes:
+        quotas: The quotas, which change with the file.
+    """
+
+    def __init__(self, path: Path, max_waiting: int, *, look_seconds: float = LOOK_SECONDS) -> None:
+        self.quotas = Quotas((), max_waiting)
+        super().__init__(
+            path, "the quotas stay as they were", read_quotas, self._quotas_read, look_seconds=look_seconds
+        )
+
+    def _quotas_read(self, rules: tuple[QuotaRule, ...]) -> None:
+        self.quotas.replace(rules)
+        _log.info("%s was read: %d quotas", self.path, len(rules))

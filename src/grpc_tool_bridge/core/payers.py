@@ -1,0 +1,78 @@
+"""Whose quota a call uses."""
+
+from typing import Any
+
+from grpc_tool_bridge.core.calls import HubCall
+from grpc_tool_bridge.core.guards import Quota, Quotas
+from grpc_tool_bridge.core.limits import Permits, release
+from grpc_tool_bridge.rpc.buffers import SERIALIZED
+from grpc_tool_bridge.rpc.callers import caller_of
+from grpc_tool_bridge.rpc.context import RequestContext
+
+
+class Payers:
+    """Finds the quotas of calls.
+
+    Attributes:
+        quotas: What principals may use; None: no principal has a quota.
+    """
+
+    def __init__(self) -> None:
+        self.quotas: Quotas | None = None
+
+    def note(self, call: HubCall, context: RequestContext) -> None:
+        """Notes on whose behalf a call from outside is made, and whose quota it uses."""
+        call.made_for(context)
+        if self.quotas is not None and call.principal is not None:
+            call.quota = self.quotas.of(call.principal)
+
+    def quota_of(self, context: RequestContext) -> Quota | None:
+        """Returns what the caller of a request may use; None: it has no quota."""
+        if self.quotas is None:
+            return None
+        principal = caller_of(context)
+        return None if principal is None else self.quotas.of(principal)
+
+    def quota_of_call(self, call: HubCall) -> Quota | None:
+        """Returns what the principal of a call may use, also of a nested one; None: it has no quota."""
+        return None if self.quotas is None or call.principal is None else self.quotas.of(call.principal)
+
+    def limited(self, context: RequestContext, permits: Permits | None) -> Permits | None:
+        """Adds the permit that the quota of a caller asks for to those that its call has acquired.
+
+        Returns:
+            All permits; None: the call has to wait, and has none of them.
+        """
+        quota = None if permits is None else self.quota_of(context)
+        if permits is None or quota is None or quota.limiter is None:
+            return permits
+        if quota.limiter.try_acquire():
+            return (quota.limiter, *permits)
+        release(permits)
+        return None
+
+    def allow(self, context: RequestContext, size: int) -> bool:
+        """Returns whether a call whose request has ``size`` bytes is within the quota of its caller."""
+        quota = self.quota_of(context)
+        return quota is None or quota.may_take(size)
+
+
+def take(call: HubCall, request: Any, size: int) -> None:
+    """Counts a call against the quota that it uses, if there is one.
+
+    Args:
+        call: The call.
+        request: Its request, as a message or as bytes; None: its size is known.
+        size: Bytes of the request; 0: not known.
+
+    Raises:
+        ResourceExhaustedError: The quota is used up.
+    """
+    if call.quota is not None:
+        call.quota.take(size or _size_of(request))
+
+
+def _size_of(request: Any) -> int:
+    if request is None:
+        return 0
+    return len(request) if type(request) in SERIALIZED else int(request.ByteSize())
