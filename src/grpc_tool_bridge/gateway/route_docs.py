@@ -100,6 +100,7 @@ PARAMETERS: Mapping[str, Schema] = {
     "agent": {"in": "path", "schema": _NAME, "description": "The agent."},
     "run": {"in": "path", "schema": _NAME, "description": "The run."},
     "call": {"in": "path", "schema": _NAME, "description": "The call."},
+    "approval": {"in": "path", "schema": _NAME, "description": "The approval."},
     "force": {"in": "query", "schema": FLAG, "description": "Ends calls in flight as well."},
     "page_token": {"in": "query", "schema": TEXT, "description": "`next_page_token` of the page before."},
     "page_size": {"in": "query", "schema": _COUNT, "description": "Entries of a page; 0: the default."},
@@ -376,6 +377,14 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "DELETE /api/calls/{call}": RouteDoc(
             name="cancelCall", tag="operations", parameters=("reason", "call_of_hub"), errors=_OF_HUB,
             answer=reference("Message"),
+        ),
+        "GET /api/approvals": RouteDoc(
+            name="listApprovals", tag="operations", parameters=(*pages, "of_hub", "arguments"), errors=_OF_HUB,
+            answer=schemas.answered(pb.ListApprovalsResponse),
+        ),
+        "POST /api/approvals/{approval}": RouteDoc(
+            name="decideApproval", tag="operations", errors=_BODY | _OF_HUB | {409}, answer=reference("Message"),
+            body=body_of({"digest": TEXT, "grant": FLAG, "reason": TEXT, "hub": _ID}, "digest", "grant"),
         ),
         "GET /api/runs": RouteDoc(
             name="listRuns", tag="operations", parameters=(*pages, "of_session", "of_hub"),
