@@ -349,6 +349,19 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     }  # fmt: skip
 
 
+def _approval_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    return {
+        "GET /api/approvals": RouteDoc(
+            name="listApprovals", tag="operations", parameters=("page_token", "page_size", "of_hub", "arguments"), errors=_OF_HUB,
+            answer=schemas.answered(pb.ListApprovalsResponse),
+        ),
+        "POST /api/approvals/{approval}": RouteDoc(
+            name="decideApproval", tag="operations", errors=_BODY | _OF_HUB | {409}, answer=reference("Message"),
+            body=body_of({"digest": TEXT, "grant": FLAG, "reason": TEXT, "hub": _ID}, "digest", "grant"),
+        ),
+    }  # fmt: skip
+
+
 def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     pages = ("page_token", "page_size")
     status = object_of({"status": TEXT}, "status")
@@ -377,14 +390,6 @@ def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         "DELETE /api/calls/{call}": RouteDoc(
             name="cancelCall", tag="operations", parameters=("reason", "call_of_hub"), errors=_OF_HUB,
             answer=reference("Message"),
-        ),
-        "GET /api/approvals": RouteDoc(
-            name="listApprovals", tag="operations", parameters=(*pages, "of_hub", "arguments"), errors=_OF_HUB,
-            answer=schemas.answered(pb.ListApprovalsResponse),
-        ),
-        "POST /api/approvals/{approval}": RouteDoc(
-            name="decideApproval", tag="operations", errors=_BODY | _OF_HUB | {409}, answer=reference("Message"),
-            body=body_of({"digest": TEXT, "grant": FLAG, "reason": TEXT, "hub": _ID}, "digest", "grant"),
         ),
         "GET /api/runs": RouteDoc(
             name="listRuns", tag="operations", parameters=(*pages, "of_session", "of_hub"),
@@ -515,6 +520,7 @@ def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         **_variable_docs(schemas),
         **_agent_docs(schemas),
         **_operation_docs(schemas),
+        **_approval_docs(schemas),
         **_history_docs(),
         **_hub_docs(schemas),
     }

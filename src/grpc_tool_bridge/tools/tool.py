@@ -319,8 +319,7 @@ def tool(
             called. Models are given it only by name.
         tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits, ``_``, ``-``, ``.``
             or ``:``.
-        approval: "required": each call waits until somebody with the right approves its arguments.
-            Its results are not kept for later calls, be it idempotent or not.
+        approval: "required": each call waits until somebody with the right approves its arguments; no result is kept.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
