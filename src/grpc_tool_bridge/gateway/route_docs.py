@@ -352,8 +352,8 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
 def _approval_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     return {
         "GET /api/approvals": RouteDoc(
-            name="listApprovals", tag="operations", parameters=("page_token", "page_size", "of_hub", "arguments"), errors=_OF_HUB,
-            answer=schemas.answered(pb.ListApprovalsResponse),
+            name="listApprovals", tag="operations", parameters=("page_token", "page_size", "of_hub", "arguments"),
+            errors=_OF_HUB, answer=schemas.answered(pb.ListApprovalsResponse),
         ),
         "POST /api/approvals/{approval}": RouteDoc(
             name="decideApproval", tag="operations", errors=_BODY | _OF_HUB | {409}, answer=reference("Message"),

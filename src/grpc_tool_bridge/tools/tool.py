@@ -317,8 +317,7 @@ def tool(
             can be called like any other.
         deprecated: What to use instead, such as "use plus". Listings say it, and a Python client warns when it is
             called. Models are given it only by name.
-        tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits, ``_``, ``-``, ``.``
-            or ``:``.
+        tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits or any of ``_-.:``.
         approval: "required": each call waits until somebody with the right approves its arguments; no result is kept.
 
     Returns:
