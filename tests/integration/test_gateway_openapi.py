@@ -106,14 +106,14 @@ async def test_the_fields_of_each_body_are_those_that_its_route_takes(web: Web) 
     for path, method, operation in operations:
         if "requestBody" not in operation or operation["tags"] == ["tools of this hub"]:
             continue
-        url = path.format(session_id="s", tool="add", name="x", agent="x")
+        url = path.format(session_id="s", tool="add", name="x", agent="x", approval="x")
         answer = await web.client.request(method, url, json={"value": 1, "no such field": 1})
         taken = re.search(r"it takes ([\w, ]+)", answer.json()["error"]["message"])
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         assert taken is not None, url
         assert {*taken[1].split(", ")} == schema["properties"].keys() - {"value"}, url
         checked += 1
-    assert checked == 10
+    assert checked == 11
 
 
 async def test_tools_that_come_and_go_change_the_document(web: Web) -> None:

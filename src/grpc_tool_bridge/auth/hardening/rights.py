@@ -10,7 +10,7 @@ from grpc_tool_bridge.errors import ValidationError
 _ALL = "*"
 # What gives a principal power over others.
 _OVER_OTHERS = frozenset(
-    {Action.ADMINISTER, Action.CALLS, Action.CANCEL, Action.METRICS, Action.REGISTER, Action.SHARE}
+    {Action.ADMINISTER, Action.APPROVE, Action.CALLS, Action.CANCEL, Action.METRICS, Action.REGISTER, Action.SHARE}
 )
 
 

@@ -22,6 +22,7 @@ def rule(actions: str = '["call"]', who: str = '["ann"]', what: str = '["weather
         (rule('["*"]', '["*"]', '["*"]'), "fail"),
         (rule('["administer"]', '["*"]', '["hubs"]'), "warn"),
         (rule('["register"]', '["*"]', '["work.*"]'), "warn"),
+        (rule('["approve"]', '["*"]', '["pay"]'), "warn"),
         (rule('["call"]', '["*"]', '["*"]'), "warn"),
         (rule('["call"]', '["*"]'), "ok"),
         (rule('["*"]', '["*"]', '["*"]', effect="deny"), "ok"),
