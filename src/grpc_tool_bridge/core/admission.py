@@ -19,7 +19,7 @@ from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, Permits, release
 from grpc_tool_bridge.core.nesting import check_parent, count_descendant, is_called_above
 from grpc_tool_bridge.core.notable_calls import NotableCalls
-from grpc_tool_bridge.core.payers import Payers, take
+from grpc_tool_bridge.core.payers import Payers, limited, take
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
@@ -355,8 +355,8 @@ class Admission:
             tool: Its tool.
             note: As for ``end_directly``.
         """
-        if note is not None and self.payers.quotas is not None:
-            return self.payers.limited(note[0], self.enter_directly(session, tool, None))
+        if note is not None and note[0].quota is not None:
+            return limited(note[0].quota, self.enter_directly(session, tool, None))
         self.active += 1
         tool.metrics.active += 1
         limiter, own = session.limiter or self._limiter_of(session), tool.limiter

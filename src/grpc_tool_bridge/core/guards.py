@@ -94,6 +94,10 @@ class Quota(Protocol):
     def may_take(self, size: int) -> bool:
         """Returns whether a call whose request has ``size`` bytes is within the quota."""
 
+    def try_take(self, size: int, now: float) -> bool:
+        """As ``take`` at ``now``, on the monotonic clock; returns False, and counts nothing, if that would raise."""
+        ...
+
     def take(self, size: int) -> None:
         """Counts a call whose request has ``size`` bytes.
 

@@ -37,24 +37,20 @@ class Payers:
         """Returns what the principal of a call may use, also of a nested one; None: it has no quota."""
         return None if self.quotas is None or call.principal is None else self.quotas.of(call.principal)
 
-    def limited(self, context: RequestContext, permits: Permits | None) -> Permits | None:
-        """Adds the permit that the quota of a caller asks for to those that its call has acquired.
 
-        Returns:
-            All permits; None: the call has to wait, and has none of them.
-        """
-        quota = None if permits is None else self.quota_of(context)
-        if permits is None or quota is None or quota.limiter is None:
-            return permits
-        if quota.limiter.try_acquire():
-            return (quota.limiter, *permits)
-        release(permits)
-        return None
+def limited(quota: Quota, permits: Permits | None) -> Permits | None:
+    """Adds the permit that a quota asks for to those that a call has acquired.
 
-    def allow(self, context: RequestContext, size: int) -> bool:
-        """Returns whether a call whose request has ``size`` bytes is within the quota of its caller."""
-        quota = self.quota_of(context)
-        return quota is None or quota.may_take(size)
+    Returns:
+        All permits; None: the call has to wait, and has none of them.
+    """
+    limiter = quota.limiter
+    if permits is None or limiter is None:
+        return permits
+    if limiter.try_acquire():
+        return (limiter, *permits)
+    release(permits)
+    return None
 
 
 def take(call: HubCall, request: Any, size: int) -> None:

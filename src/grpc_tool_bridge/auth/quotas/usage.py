@@ -18,32 +18,34 @@ class Allowance:
         amount: Of one period.
         period: Seconds.
         now: Returns seconds of a clock that does not jump.
+
+    Attributes:
+        amount, period: As given.
+        cost: Seconds in which one of the amount comes back.
+        full_at: When it is full again, on the clock; the one number that changes.
     """
 
-    __slots__ = ("_filled_at", "_level", "_now", "amount", "period")
+    __slots__ = ("_now", "amount", "cost", "full_at", "period")
 
     def __init__(self, amount: int, period: float, now: Callable[[], float] = time.monotonic) -> None:
         self.amount = amount
         self.period = period
+        self.cost = period / amount
+        self.full_at = 0.0
         self._now = now
-        self._level = float(amount)
-        self._filled_at = now()
 
     def level(self) -> float:
         """Returns what may be used now."""
-        now = self._now()
-        filled = self._level + (now - self._filled_at) * self.amount / self.period
-        self._level, self._filled_at = min(float(self.amount), filled), now
-        return self._level
+        return self.amount - max(0.0, self.full_at - self._now()) / self.cost
 
     def seconds_until(self, used: int) -> float:
         """Returns how long it takes until an amount may be used; one that is over the whole, until it is full."""
         missing = min(used, self.amount) - self.level()
-        return max(0.0, missing * self.period / self.amount)
+        return max(0.0, missing * self.cost)
 
     def use(self, used: int) -> None:
         """Uses an amount; one that is over what is left is taken from what comes."""
-        self._level = self.level() - used
+        self.full_at = max(self.full_at, self._now()) + used * self.cost
 
 
 class Usage:
@@ -79,6 +81,28 @@ class Usage:
         if calls is not None and calls.level() < 1.0:
             return False
         return data is None or data.level() >= min(size, data.amount)
+
+    def try_take(self, size: int, now: float) -> bool:
+        """As ``take``; returns False, and counts nothing, if that would raise."""
+        # Every call of the short way comes here: its steps are written out, and read no clock.
+        calls, data = self._calls, self._bytes
+        calls_at = 0.0
+        if calls is not None:
+            calls_at = calls.full_at
+            if calls_at < now:  # noqa: PLR1730 - a call would cost more
+                calls_at = now
+            if calls_at - now > calls.period - calls.cost:
+                return False
+        if data is not None:
+            data_at = data.full_at
+            if data_at < now:  # noqa: PLR1730 - as above
+                data_at = now
+            if data_at > now and data_at - now > data.period - size * data.cost:
+                return False
+            data.full_at = data_at + size * data.cost
+        if calls is not None:
+            calls.full_at = calls_at + calls.cost
+        return True
 
     def take(self, size: int) -> None:
         """Counts a call of ``size`` bytes.
