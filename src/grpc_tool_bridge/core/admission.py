@@ -19,7 +19,7 @@ from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, Permits, release
 from grpc_tool_bridge.core.nesting import check_parent, count_descendant, is_called_above
 from grpc_tool_bridge.core.notable_calls import NotableCalls
-from grpc_tool_bridge.core.payers import Payers, limited, take
+from grpc_tool_bridge.core.payers import Payers, count_answer, limited, take
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
@@ -407,6 +407,8 @@ class Admission:
             session.idle.notify_all()
         metrics.active -= 1
         metrics.record(duration_us, ok=True)
+        if note is not None and note[0].quota is not None:
+            count_answer(note[0].quota, answer)
         if note is not None and self.audit is not None:
             self.audit.ended_directly(note, duration_us, answer)
         self.active -= 1
@@ -501,6 +503,8 @@ class Admission:
         call.disarm()
         if call.charged is not None:
             call.uncharge()
+        if call.quota is not None:
+            count_answer(call.quota, outcome)
         if call.root is not None:
             call.root.descendants -= 1
         release(permits)

@@ -87,9 +87,11 @@ class Quota(Protocol):
 
     Attributes:
         limiter: Limits its calls that run at once; None: any number may.
+        counts_bytes: Whether it counts bytes; if not, nobody has to find out how many there are.
     """
 
     limiter: ConcurrencyLimiter | None
+    counts_bytes: bool
 
     def may_take(self, size: int) -> bool:
         """Returns whether a call whose request has ``size`` bytes is within the quota."""
@@ -107,6 +109,9 @@ class Quota(Protocol):
 
     def take_bytes(self, size: int) -> None:
         """Counts bytes of what is no call."""
+
+    def use_bytes(self, size: int) -> None:
+        """Counts bytes of an answer; those over what is left are taken from what comes."""
 
     def check_sessions(self, present: int) -> None:
         """Refuses a further session to a principal that has so many."""

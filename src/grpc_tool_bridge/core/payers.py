@@ -1,6 +1,10 @@
 """Whose quota a call uses."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
+
+from google.protobuf.message import Message
 
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.guards import Quota, Quotas
@@ -68,7 +72,38 @@ def take(call: HubCall, request: Any, size: int) -> None:
         call.quota.take(size or _size_of(request))
 
 
-def _size_of(request: Any) -> int:
-    if request is None:
-        return 0
-    return len(request) if type(request) in SERIALIZED else int(request.ByteSize())
+def count_answer(quota: Quota | None, answer: Any) -> None:
+    """Counts the bytes of what a call was answered with, or of what else was sent to who has made it.
+
+    Args:
+        quota: What its caller may use; None: it has no quota.
+        answer: A message or its bytes; of anything else, such as an exception, nothing is counted.
+    """
+    if quota is not None and quota.counts_bytes:
+        quota.use_bytes(_size_of(answer))
+
+
+def counted(quota: Quota | None, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """Counts each chunk of a stream before it is sent.
+
+    Args:
+        quota: As for ``count_answer``.
+        chunks: Messages or their bytes.
+
+    Returns:
+        The chunks; once the bytes of the quota are used up, they end with ResourceExhaustedError.
+    """
+    return chunks if quota is None or not quota.counts_bytes else _counted(quota, chunks)
+
+
+async def _counted(quota: Quota, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            quota.take_bytes(_size_of(chunk))
+            yield chunk
+
+
+def _size_of(sent: Any) -> int:
+    if type(sent) in SERIALIZED:
+        return len(sent)
+    return sent.ByteSize() if isinstance(sent, Message) else 0

@@ -59,10 +59,11 @@ class Usage:
     Attributes:
         rule: As given.
         limiter: Its calls that run at once; None: any number.
+        counts_bytes: Whether its rule limits bytes.
         refused: How much was refused.
     """
 
-    __slots__ = ("_bytes", "_calls", "_name", "_tokens", "limiter", "refused", "rule")
+    __slots__ = ("_bytes", "_calls", "_name", "_tokens", "counts_bytes", "limiter", "refused", "rule")
 
     def __init__(self, name: str, rule: QuotaRule, max_waiting: int) -> None:
         self._name = name
@@ -70,6 +71,7 @@ class Usage:
         self.refused = 0
         self._calls = Allowance(rule.calls_per_minute, MINUTE) if rule.calls_per_minute else None
         self._bytes = Allowance(rule.bytes_per_minute, MINUTE) if rule.bytes_per_minute else None
+        self.counts_bytes = self._bytes is not None
         self._tokens = Allowance(rule.agent_tokens_per_day, DAY) if rule.agent_tokens_per_day else None
         self.limiter: ConcurrencyLimiter | None = None
         if rule.concurrent_calls:
@@ -128,6 +130,11 @@ class Usage:
         if data.level() < min(size, data.amount):
             raise self._over(f"{data.amount:,} bytes a minute", data.seconds_until(size))
         data.use(size)
+
+    def use_bytes(self, size: int) -> None:
+        """Counts bytes of an answer, which is there; those over what is left are taken from what comes."""
+        if self._bytes is not None:
+            self._bytes.use(size)
 
     def check_sessions(self, present: int) -> None:
         """Refuses a further session.
