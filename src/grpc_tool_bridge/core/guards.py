@@ -110,8 +110,8 @@ class Quota(Protocol):
     def take_bytes(self, size: int) -> None:
         """Counts bytes of what is no call."""
 
-    def use_bytes(self, size: int) -> None:
-        """Counts bytes of an answer; those over what is left are taken from what comes."""
+    def use_bytes(self, size: int, now: float) -> None:
+        """Counts bytes of an answer at ``now``, on the monotonic clock; what is over is taken from what comes."""
 
     def check_sessions(self, present: int) -> None:
         """Refuses a further session to a principal that has so many."""

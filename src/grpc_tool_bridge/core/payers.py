@@ -8,9 +8,8 @@ from google.protobuf.message import Message
 
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.guards import Quota, Quotas
-from grpc_tool_bridge.core.limits import Permits, release
 from grpc_tool_bridge.rpc.buffers import SERIALIZED
-from grpc_tool_bridge.rpc.callers import caller_of
+from grpc_tool_bridge.rpc.callers import HUB_METHOD
 from grpc_tool_bridge.rpc.context import RequestContext
 
 
@@ -32,29 +31,15 @@ class Payers:
 
     def quota_of(self, context: RequestContext) -> Quota | None:
         """Returns what the caller of a request may use; None: it has no quota."""
-        if self.quotas is None:
+        principal = context.principal
+        # As ``caller_of``, without a call for each call.
+        if self.quotas is None or principal is None or principal.method == HUB_METHOD:
             return None
-        principal = caller_of(context)
-        return None if principal is None else self.quotas.of(principal)
+        return self.quotas.of(principal)
 
     def quota_of_call(self, call: HubCall) -> Quota | None:
         """Returns what the principal of a call may use, also of a nested one; None: it has no quota."""
         return None if self.quotas is None or call.principal is None else self.quotas.of(call.principal)
-
-
-def limited(quota: Quota, permits: Permits | None) -> Permits | None:
-    """Adds the permit that a quota asks for to those that a call has acquired.
-
-    Returns:
-        All permits; None: the call has to wait, and has none of them.
-    """
-    limiter = quota.limiter
-    if permits is None or limiter is None:
-        return permits
-    if limiter.try_acquire():
-        return (limiter, *permits)
-    release(permits)
-    return None
 
 
 def take(call: HubCall, request: Any, size: int) -> None:
@@ -72,15 +57,16 @@ def take(call: HubCall, request: Any, size: int) -> None:
         call.quota.take(size or _size_of(request))
 
 
-def count_answer(quota: Quota | None, answer: Any) -> None:
+def count_answer(quota: Quota | None, answer: Any, now: float) -> None:
     """Counts the bytes of what a call was answered with, or of what else was sent to who has made it.
 
     Args:
         quota: What its caller may use; None: it has no quota.
         answer: A message or its bytes; of anything else, such as an exception, nothing is counted.
+        now: On the monotonic clock.
     """
     if quota is not None and quota.counts_bytes:
-        quota.use_bytes(_size_of(answer))
+        quota.use_bytes(_size_of(answer), now)
 
 
 def counted(quota: Quota | None, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

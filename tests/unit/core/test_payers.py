@@ -11,7 +11,7 @@ from grpc_tool_bridge.auth.quotas.quotas import Quotas
 from grpc_tool_bridge.auth.quotas.rules import QuotaRule
 from grpc_tool_bridge.auth.quotas.usage import Usage
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
-from grpc_tool_bridge.core.payers import count_answer, counted, limited
+from grpc_tool_bridge.core.payers import count_answer, counted
 from grpc_tool_bridge.errors import ResourceExhaustedError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ErrorInfo, ToolCallRequest, ToolStreamChunk
 from grpc_tool_bridge.rpc.authentication import Principal
@@ -55,15 +55,18 @@ async def test_a_message_that_is_larger_than_its_bytes_is_counted_as_it_was_chec
     world.assert_nothing_is_left()
 
 
-def test_a_call_that_has_to_wait_for_its_principal_holds_nothing() -> None:
-    used, own = usage(concurrent_calls=1), ConcurrencyLimiter(2, 10, "a tool")
-    for place in (own, own):
-        assert place.try_acquire()
-    assert limited(used, (own,)) == (used.limiter, own)
-    assert limited(used, (own,)) is None
-    assert own.used == 1
-    assert limited(used, None) is None
-    assert limited(usage(calls_per_minute=1), (own,)) == (own,)
+async def test_a_call_of_the_short_way_that_has_to_wait_for_its_principal_holds_nothing(world: World) -> None:
+    used, admission = usage(concurrent_calls=1), world.executor.admission
+    tool, context = world.registry.find(world.session, "add"), RequestContext(principal=BOT)
+    tool.limiter = ConcurrencyLimiter(3, 10, "a tool")
+    context.quota = used
+    held = admission.enter_directly(world.session, tool, (context,))
+    assert held == (used.limiter, world.session.limiter, tool.limiter)
+    assert admission.enter_directly(world.session, tool, (context,)) is None
+    assert used.limiter is not None
+    assert (used.limiter.used, world.session.active, tool.limiter.used) == (1, 1, 1)
+    context.quota = usage(calls_per_minute=1)
+    assert admission.enter_directly(world.session, tool, (context,)) == (world.session.limiter, tool.limiter)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +74,11 @@ def test_a_call_that_has_to_wait_for_its_principal_holds_nothing() -> None:
 )
 def test_an_answer_is_counted_as_it_is_sent(answer: Any, size: int) -> None:
     used = usage(bytes_per_minute=1_000)
-    count_answer(used, answer)
+    count_answer(used, answer, time.monotonic())
     used.take(1_000 - size)
     with pytest.raises(ResourceExhaustedError):
         used.take(1)
-    count_answer(None, answer)
+    count_answer(None, answer, time.monotonic())
 
 
 async def test_a_stream_is_closed_once_its_bytes_are_used() -> None:

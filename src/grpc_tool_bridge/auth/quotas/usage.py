@@ -131,10 +131,12 @@ class Usage:
             raise self._over(f"{data.amount:,} bytes a minute", data.seconds_until(size))
         data.use(size)
 
-    def use_bytes(self, size: int) -> None:
+    def use_bytes(self, size: int, now: float) -> None:
         """Counts bytes of an answer, which is there; those over what is left are taken from what comes."""
-        if self._bytes is not None:
-            self._bytes.use(size)
+        data = self._bytes
+        if data is not None:
+            at = data.full_at
+            data.full_at = (max(now, at)) + size * data.cost
 
     def check_sessions(self, present: int) -> None:
         """Refuses a further session.

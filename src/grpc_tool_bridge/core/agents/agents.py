@@ -6,6 +6,7 @@ A run is a call of the hub, so that the calls of its tools are nested calls.
 import asyncio
 import hashlib
 import sys
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -493,7 +494,7 @@ class Agents:
                     executor.check_size("a chunk of an agent's run", len(data))
                     run.put(data)
                     tokens.note(data)
-                    count_answer(call.quota, data)
+                    count_answer(call.quota, data, time.monotonic())
                     if run.is_ahead:
                         await call.step(run.room())
                     if not run.ended:

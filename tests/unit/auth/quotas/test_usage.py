@@ -115,11 +115,11 @@ def test_what_is_tried_and_is_larger_than_a_minutes_quota_needs_all_of_it() -> N
 def test_an_answer_is_counted_even_if_it_is_over_the_quota() -> None:
     used = usage(bytes_per_minute=1_000)
     assert used.counts_bytes
-    used.use_bytes(3_000)
+    used.use_bytes(3_000, time.monotonic())
     with pytest.raises(ResourceExhaustedError) as refused:
         used.take(0)
     assert 110 < float(refused.value.details["retry_after"]) <= 120
     others = usage(calls_per_minute=1)
     assert not others.counts_bytes
-    others.use_bytes(3_000)
+    others.use_bytes(3_000, time.monotonic())
     others.take(3_000)
