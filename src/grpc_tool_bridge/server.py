@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from grpc_tool_bridge.aio.loops import has_ended, lives_elsewhere
+from grpc_tool_bridge.auth.approvals.pending import Approvals
 from grpc_tool_bridge.auth.guarding import guarding_of
 from grpc_tool_bridge.auth.identity.identities import Identities, methods_of
 from grpc_tool_bridge.client.answering import OnAsk
@@ -126,6 +127,7 @@ class BridgeServer(Surrounded):
         audit = _make_audit(self.settings)
         who = _audited_authenticator(self._identities if authenticator is None else authenticator, audit)
         self.hub = Hub(self.settings, offered, chaos=injects, durable=durable, middleware=middleware, audit=audit)
+        self.hub.wrappers.approver = Approvals(self.settings)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))
@@ -382,6 +384,7 @@ class LocalToolBridge(Surrounded, ToolBridge):
         offered = list_of("tools", tools, A_LIST_OF_TOOLS)
         durable = _make_store(store, given)
         self.hub = Hub(given, offered, durable=durable, middleware=middleware, audit=_make_audit(given))
+        self.hub.wrappers.approver = Approvals(given)
         self._surroundings = self.hub.executor.surroundings
         _live_in(lifespan, self.hub)
         self._sources = HubSources(self.hub.registry, sources_of(sources))

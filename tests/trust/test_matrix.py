@@ -72,6 +72,14 @@ async def wait(ctx: ToolContext) -> str:
     return "never"
 
 
+@tool(approval="required")
+async def wipe() -> str:
+    return "wiped"
+
+
+TOOLS = [add, numbers, wait, wipe]
+
+
 @dataclass
 class Stage:
     """A hub, and a session of each principal on it, which the hub has begun for it.
@@ -145,7 +153,7 @@ async def stage(request: pytest.FixtureRequest, node: NatsNode, tmp_path: Path) 
     async with AsyncExitStack() as stack:
         servers = [
             await stack.enter_async_context(
-                BridgeServer(tools=[add, numbers, wait], settings=settings, http_address="127.0.0.1:0", store=cluster)
+                BridgeServer(tools=TOOLS, settings=settings, http_address="127.0.0.1:0", store=cluster)
             )
             for _ in range(1 if cluster is None else 2)
         ]
@@ -265,6 +273,31 @@ async def cancel(stage: Stage, who: str, edge: str) -> bool:
         await asyncio.wait([running])
 
 
+async def approve(stage: Stage, who: str, edge: str) -> bool:
+    """Denies a call of another, which a hub does for who may grant it."""
+    hub = stage.server.hub
+    waiting = asyncio.ensure_future(hub.execute_tool(pb.ToolCallRequest(session_id="of-owner", tool_id="wipe")))
+    listed: Any = None
+    while not listed:
+        await asyncio.sleep(0)
+        listed = (await hub.list_approvals(pb.ListApprovalsRequest())).approvals
+    (approval,) = listed
+    try:
+        if edge == "http":
+            seen = (await stage.ask(who, "GET", "/api/approvals"))["approvals"]
+            body = {"digest": approval.digest, "grant": False}
+            did = await _allowed(stage.ask(who, "POST", f"/api/approvals/{approval.approval_id}", body))
+        else:
+            seen = (await stage.call(who, edge, "ListApprovals", pb.ListApprovalsRequest())).approvals
+            asked = pb.DecideApprovalRequest(approval_id=approval.approval_id, digest=approval.digest)
+            did = await _allowed(stage.call(who, edge, "DecideApproval", asked))
+        assert bool(seen) is did, "who may decide sees it, and nobody else"
+        return did
+    finally:
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
 async def administer(stage: Stage, who: str, edge: str) -> bool:
     if edge == "http":
         return await _allowed(stage.ask(who, "GET", "/api/workers"))
@@ -305,6 +338,7 @@ PROBES: dict[Action, Probe] = {
     Action.METRICS: metrics,
     Action.CALLS: calls,
     Action.CANCEL: cancel,
+    Action.APPROVE: approve,
     Action.ADMINISTER: administer,
 }
 

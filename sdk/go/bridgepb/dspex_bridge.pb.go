@@ -4191,7 +4191,9 @@ type ResultChunk struct {
 	TotalSteps  int32               `protobuf:"varint,2,opt,name=total_steps,json=totalSteps,proto3" json:"total_steps,omitempty"`
 	Steps       []*IntermediateStep `protobuf:"bytes,3,rep,name=steps,proto3" json:"steps,omitempty"`
 	// "finished", "max_iters", "time" or "tokens".
-	StopReason    string `protobuf:"bytes,4,opt,name=stop_reason,json=stopReason,proto3" json:"stop_reason,omitempty"`
+	StopReason string `protobuf:"bytes,4,opt,name=stop_reason,json=stopReason,proto3" json:"stop_reason,omitempty"`
+	// `custom_metrics` has what the models of the whole run took: "prompt_tokens" and "completion_tokens".
+	Metrics       *ExecutionMetrics `protobuf:"bytes,5,opt,name=metrics,proto3" json:"metrics,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4252,6 +4254,13 @@ func (x *ResultChunk) GetStopReason() string {
 		return x.StopReason
 	}
 	return ""
+}
+
+func (x *ResultChunk) GetMetrics() *ExecutionMetrics {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
 }
 
 type IntermediateStep struct {
@@ -7287,6 +7296,355 @@ func (x *CancelCallRequest) GetHub() string {
 	return ""
 }
 
+type ListApprovalsRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	PageToken        string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize         int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	IncludeArguments bool                   `protobuf:"varint,3,opt,name=include_arguments,json=includeArguments,proto3" json:"include_arguments,omitempty"`
+	// Name or incarnation of a hub. Empty: all.
+	Hub           string `protobuf:"bytes,4,opt,name=hub,proto3" json:"hub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListApprovalsRequest) Reset() {
+	*x = ListApprovalsRequest{}
+	mi := &file_dspex_bridge_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListApprovalsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListApprovalsRequest) ProtoMessage() {}
+
+func (x *ListApprovalsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListApprovalsRequest.ProtoReflect.Descriptor instead.
+func (*ListApprovalsRequest) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *ListApprovalsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListApprovalsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListApprovalsRequest) GetIncludeArguments() bool {
+	if x != nil {
+		return x.IncludeArguments
+	}
+	return false
+}
+
+func (x *ListApprovalsRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
+type ListApprovalsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Approvals     []*ApprovalInfo        `protobuf:"bytes,1,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Hubs that did not answer.
+	MissingHubs   []string `protobuf:"bytes,3,rep,name=missing_hubs,json=missingHubs,proto3" json:"missing_hubs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListApprovalsResponse) Reset() {
+	*x = ListApprovalsResponse{}
+	mi := &file_dspex_bridge_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListApprovalsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListApprovalsResponse) ProtoMessage() {}
+
+func (x *ListApprovalsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListApprovalsResponse.ProtoReflect.Descriptor instead.
+func (*ListApprovalsResponse) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *ListApprovalsResponse) GetApprovals() []*ApprovalInfo {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *ListApprovalsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListApprovalsResponse) GetMissingHubs() []string {
+	if x != nil {
+		return x.MissingHubs
+	}
+	return nil
+}
+
+type ApprovalInfo struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ApprovalId string                 `protobuf:"bytes,1,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
+	// SHA-256 over the tool, its version and the arguments, in hexadecimal; a decision names it.
+	Digest    string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Tool      string `protobuf:"bytes,3,opt,name=tool,proto3" json:"tool,omitempty"`
+	Version   string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	SessionId string `protobuf:"bytes,5,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Name of the principal that makes the call; empty: not known.
+	Caller string `protobuf:"bytes,6,opt,name=caller,proto3" json:"caller,omitempty"`
+	// How the call came from it, such as "agent planner"; empty: it makes the call itself.
+	Via []string `protobuf:"bytes,7,rep,name=via,proto3" json:"via,omitempty"`
+	// Time that is left until the deadline of the call.
+	TimeLeftMs int64 `protobuf:"varint,8,opt,name=time_left_ms,json=timeLeftMs,proto3" json:"time_left_ms,omitempty"`
+	// With include_arguments: the arguments as JSON, without secrets.
+	Args      []string               `protobuf:"bytes,9,rep,name=args,proto3" json:"args,omitempty"`
+	Kwargs    map[string]string      `protobuf:"bytes,10,rep,name=kwargs,proto3" json:"kwargs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// The hub where the call waits; empty: there is one.
+	Hub           string `protobuf:"bytes,12,opt,name=hub,proto3" json:"hub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApprovalInfo) Reset() {
+	*x = ApprovalInfo{}
+	mi := &file_dspex_bridge_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApprovalInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApprovalInfo) ProtoMessage() {}
+
+func (x *ApprovalInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApprovalInfo.ProtoReflect.Descriptor instead.
+func (*ApprovalInfo) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *ApprovalInfo) GetApprovalId() string {
+	if x != nil {
+		return x.ApprovalId
+	}
+	return ""
+}
+
+func (x *ApprovalInfo) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ApprovalInfo) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *ApprovalInfo) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ApprovalInfo) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *ApprovalInfo) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *ApprovalInfo) GetVia() []string {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
+func (x *ApprovalInfo) GetTimeLeftMs() int64 {
+	if x != nil {
+		return x.TimeLeftMs
+	}
+	return 0
+}
+
+func (x *ApprovalInfo) GetArgs() []string {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *ApprovalInfo) GetKwargs() map[string]string {
+	if x != nil {
+		return x.Kwargs
+	}
+	return nil
+}
+
+func (x *ApprovalInfo) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *ApprovalInfo) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
+type DecideApprovalRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ApprovalInfo.
+	ApprovalId string `protobuf:"bytes,1,opt,name=approval_id,json=approvalId,proto3" json:"approval_id,omitempty"`
+	// As in ApprovalInfo; another one than that of the waiting call is refused.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Whether the call may run; if not, it fails with PermissionDenied.
+	Grant bool `protobuf:"varint,3,opt,name=grant,proto3" json:"grant,omitempty"`
+	// Told to the caller of a call that is denied; may be empty.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// As in ApprovalInfo. Empty: whichever hub has the call.
+	Hub           string `protobuf:"bytes,5,opt,name=hub,proto3" json:"hub,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideApprovalRequest) Reset() {
+	*x = DecideApprovalRequest{}
+	mi := &file_dspex_bridge_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideApprovalRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideApprovalRequest) ProtoMessage() {}
+
+func (x *DecideApprovalRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dspex_bridge_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideApprovalRequest.ProtoReflect.Descriptor instead.
+func (*DecideApprovalRequest) Descriptor() ([]byte, []int) {
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *DecideApprovalRequest) GetApprovalId() string {
+	if x != nil {
+		return x.ApprovalId
+	}
+	return ""
+}
+
+func (x *DecideApprovalRequest) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *DecideApprovalRequest) GetGrant() bool {
+	if x != nil {
+		return x.Grant
+	}
+	return false
+}
+
+func (x *DecideApprovalRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DecideApprovalRequest) GetHub() string {
+	if x != nil {
+		return x.Hub
+	}
+	return ""
+}
+
 type ListRunsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	PageToken string                 `protobuf:"bytes,1,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -7302,7 +7660,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[94]
+	mi := &file_dspex_bridge_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7314,7 +7672,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[94]
+	mi := &file_dspex_bridge_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7327,7 +7685,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{94}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *ListRunsRequest) GetPageToken() string {
@@ -7370,7 +7728,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_dspex_bridge_proto_msgTypes[95]
+	mi := &file_dspex_bridge_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7382,7 +7740,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[95]
+	mi := &file_dspex_bridge_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7395,7 +7753,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{95}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ListRunsResponse) GetRuns() []*RunInfo {
@@ -7439,7 +7797,7 @@ type RunInfo struct {
 
 func (x *RunInfo) Reset() {
 	*x = RunInfo{}
-	mi := &file_dspex_bridge_proto_msgTypes[96]
+	mi := &file_dspex_bridge_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7451,7 +7809,7 @@ func (x *RunInfo) String() string {
 func (*RunInfo) ProtoMessage() {}
 
 func (x *RunInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[96]
+	mi := &file_dspex_bridge_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7464,7 +7822,7 @@ func (x *RunInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunInfo.ProtoReflect.Descriptor instead.
 func (*RunInfo) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{96}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *RunInfo) GetRunId() string {
@@ -7543,7 +7901,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_dspex_bridge_proto_msgTypes[97]
+	mi := &file_dspex_bridge_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7555,7 +7913,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[97]
+	mi := &file_dspex_bridge_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7568,7 +7926,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{97}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *WatchEventsRequest) GetSessionId() string {
@@ -7628,7 +7986,7 @@ type AdminEvent struct {
 
 func (x *AdminEvent) Reset() {
 	*x = AdminEvent{}
-	mi := &file_dspex_bridge_proto_msgTypes[98]
+	mi := &file_dspex_bridge_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7640,7 +7998,7 @@ func (x *AdminEvent) String() string {
 func (*AdminEvent) ProtoMessage() {}
 
 func (x *AdminEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[98]
+	mi := &file_dspex_bridge_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7653,7 +8011,7 @@ func (x *AdminEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminEvent.ProtoReflect.Descriptor instead.
 func (*AdminEvent) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{98}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *AdminEvent) GetSequence() uint64 {
@@ -7779,7 +8137,7 @@ type Json struct {
 
 func (x *Json) Reset() {
 	*x = Json{}
-	mi := &file_dspex_bridge_proto_msgTypes[99]
+	mi := &file_dspex_bridge_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7791,7 +8149,7 @@ func (x *Json) String() string {
 func (*Json) ProtoMessage() {}
 
 func (x *Json) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[99]
+	mi := &file_dspex_bridge_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7804,7 +8162,7 @@ func (x *Json) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Json.ProtoReflect.Descriptor instead.
 func (*Json) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{99}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *Json) GetUtf8() []byte {
@@ -7827,7 +8185,7 @@ type Tensor struct {
 
 func (x *Tensor) Reset() {
 	*x = Tensor{}
-	mi := &file_dspex_bridge_proto_msgTypes[100]
+	mi := &file_dspex_bridge_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7839,7 +8197,7 @@ func (x *Tensor) String() string {
 func (*Tensor) ProtoMessage() {}
 
 func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[100]
+	mi := &file_dspex_bridge_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7852,7 +8210,7 @@ func (x *Tensor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
 func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{100}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *Tensor) GetDtype() string {
@@ -7909,7 +8267,7 @@ type RichValue struct {
 
 func (x *RichValue) Reset() {
 	*x = RichValue{}
-	mi := &file_dspex_bridge_proto_msgTypes[101]
+	mi := &file_dspex_bridge_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7921,7 +8279,7 @@ func (x *RichValue) String() string {
 func (*RichValue) ProtoMessage() {}
 
 func (x *RichValue) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[101]
+	mi := &file_dspex_bridge_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7934,7 +8292,7 @@ func (x *RichValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichValue.ProtoReflect.Descriptor instead.
 func (*RichValue) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{101}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *RichValue) GetKind() isRichValue_Kind {
@@ -8277,7 +8635,7 @@ type RichList struct {
 
 func (x *RichList) Reset() {
 	*x = RichList{}
-	mi := &file_dspex_bridge_proto_msgTypes[102]
+	mi := &file_dspex_bridge_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8289,7 +8647,7 @@ func (x *RichList) String() string {
 func (*RichList) ProtoMessage() {}
 
 func (x *RichList) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[102]
+	mi := &file_dspex_bridge_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8302,7 +8660,7 @@ func (x *RichList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichList.ProtoReflect.Descriptor instead.
 func (*RichList) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{102}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *RichList) GetItems() []*RichValue {
@@ -8323,7 +8681,7 @@ type RichDict struct {
 
 func (x *RichDict) Reset() {
 	*x = RichDict{}
-	mi := &file_dspex_bridge_proto_msgTypes[103]
+	mi := &file_dspex_bridge_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8335,7 +8693,7 @@ func (x *RichDict) String() string {
 func (*RichDict) ProtoMessage() {}
 
 func (x *RichDict) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[103]
+	mi := &file_dspex_bridge_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8348,7 +8706,7 @@ func (x *RichDict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDict.ProtoReflect.Descriptor instead.
 func (*RichDict) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{103}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *RichDict) GetKeys() []*RichValue {
@@ -8381,7 +8739,7 @@ type RichDateTime struct {
 
 func (x *RichDateTime) Reset() {
 	*x = RichDateTime{}
-	mi := &file_dspex_bridge_proto_msgTypes[104]
+	mi := &file_dspex_bridge_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8393,7 +8751,7 @@ func (x *RichDateTime) String() string {
 func (*RichDateTime) ProtoMessage() {}
 
 func (x *RichDateTime) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[104]
+	mi := &file_dspex_bridge_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8406,7 +8764,7 @@ func (x *RichDateTime) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDateTime.ProtoReflect.Descriptor instead.
 func (*RichDateTime) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{104}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *RichDateTime) GetIso() string {
@@ -8448,7 +8806,7 @@ type RichDelta struct {
 
 func (x *RichDelta) Reset() {
 	*x = RichDelta{}
-	mi := &file_dspex_bridge_proto_msgTypes[105]
+	mi := &file_dspex_bridge_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8460,7 +8818,7 @@ func (x *RichDelta) String() string {
 func (*RichDelta) ProtoMessage() {}
 
 func (x *RichDelta) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[105]
+	mi := &file_dspex_bridge_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8473,7 +8831,7 @@ func (x *RichDelta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichDelta.ProtoReflect.Descriptor instead.
 func (*RichDelta) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{105}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *RichDelta) GetDays() int32 {
@@ -8507,7 +8865,7 @@ type RichComplex struct {
 
 func (x *RichComplex) Reset() {
 	*x = RichComplex{}
-	mi := &file_dspex_bridge_proto_msgTypes[106]
+	mi := &file_dspex_bridge_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8519,7 +8877,7 @@ func (x *RichComplex) String() string {
 func (*RichComplex) ProtoMessage() {}
 
 func (x *RichComplex) ProtoReflect() protoreflect.Message {
-	mi := &file_dspex_bridge_proto_msgTypes[106]
+	mi := &file_dspex_bridge_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8532,7 +8890,7 @@ func (x *RichComplex) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RichComplex.ProtoReflect.Descriptor instead.
 func (*RichComplex) Descriptor() ([]byte, []int) {
-	return file_dspex_bridge_proto_rawDescGZIP(), []int{106}
+	return file_dspex_bridge_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *RichComplex) GetReal() float64 {
@@ -8946,14 +9304,15 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"toolOutput\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\x05R\x04step\x128\n" +
 	"\ametrics\x18\x03 \x01(\v2\x1e.dspex.bridge.ExecutionMetricsR\ametrics\x12-\n" +
-	"\x05error\x18\x04 \x01(\v2\x17.dspex.bridge.ErrorInfoR\x05error\"\xc1\x01\n" +
+	"\x05error\x18\x04 \x01(\v2\x17.dspex.bridge.ErrorInfoR\x05error\"\xfb\x01\n" +
 	"\vResultChunk\x12:\n" +
 	"\ffinal_answer\x18\x01 \x01(\v2\x17.google.protobuf.StructR\vfinalAnswer\x12\x1f\n" +
 	"\vtotal_steps\x18\x02 \x01(\x05R\n" +
 	"totalSteps\x124\n" +
 	"\x05steps\x18\x03 \x03(\v2\x1e.dspex.bridge.IntermediateStepR\x05steps\x12\x1f\n" +
 	"\vstop_reason\x18\x04 \x01(\tR\n" +
-	"stopReason\"f\n" +
+	"stopReason\x128\n" +
+	"\ametrics\x18\x05 \x01(\v2\x1e.dspex.bridge.ExecutionMetricsR\ametrics\"f\n" +
 	"\x10IntermediateStep\x12\x18\n" +
 	"\athought\x18\x01 \x01(\tR\athought\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12 \n" +
@@ -9213,7 +9572,45 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\x11CancelCallRequest\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\tR\x06callId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x10\n" +
-	"\x03hub\x18\x03 \x01(\tR\x03hub\"~\n" +
+	"\x03hub\x18\x03 \x01(\tR\x03hub\"\x91\x01\n" +
+	"\x14ListApprovalsRequest\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12+\n" +
+	"\x11include_arguments\x18\x03 \x01(\bR\x10includeArguments\x12\x10\n" +
+	"\x03hub\x18\x04 \x01(\tR\x03hub\"\x9c\x01\n" +
+	"\x15ListApprovalsResponse\x128\n" +
+	"\tapprovals\x18\x01 \x03(\v2\x1a.dspex.bridge.ApprovalInfoR\tapprovals\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12!\n" +
+	"\fmissing_hubs\x18\x03 \x03(\tR\vmissingHubs\"\xbc\x03\n" +
+	"\fApprovalInfo\x12\x1f\n" +
+	"\vapproval_id\x18\x01 \x01(\tR\n" +
+	"approvalId\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04tool\x18\x03 \x01(\tR\x04tool\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x05 \x01(\tR\tsessionId\x12\x16\n" +
+	"\x06caller\x18\x06 \x01(\tR\x06caller\x12\x10\n" +
+	"\x03via\x18\a \x03(\tR\x03via\x12 \n" +
+	"\ftime_left_ms\x18\b \x01(\x03R\n" +
+	"timeLeftMs\x12\x12\n" +
+	"\x04args\x18\t \x03(\tR\x04args\x12>\n" +
+	"\x06kwargs\x18\n" +
+	" \x03(\v2&.dspex.bridge.ApprovalInfo.KwargsEntryR\x06kwargs\x129\n" +
+	"\n" +
+	"started_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x10\n" +
+	"\x03hub\x18\f \x01(\tR\x03hub\x1a9\n" +
+	"\vKwargsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
+	"\x15DecideApprovalRequest\x12\x1f\n" +
+	"\vapproval_id\x18\x01 \x01(\tR\n" +
+	"approvalId\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x14\n" +
+	"\x05grant\x18\x03 \x01(\bR\x05grant\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03hub\x18\x05 \x01(\tR\x03hub\"~\n" +
 	"\x0fListRunsRequest\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x01 \x01(\tR\tpageToken\x12\x1b\n" +
@@ -9334,7 +9731,7 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\vHealthCheck\x12 .dspex.bridge.HealthCheckRequest\x1a!.dspex.bridge.HealthCheckResponse\x12L\n" +
 	"\n" +
 	"GetMetrics\x12\x1f.dspex.bridge.GetMetricsRequest\x1a\x1d.dspex.bridge.MetricsResponse\x12<\n" +
-	"\x04Link\x12\x17.dspex.bridge.LinkFrame\x1a\x17.dspex.bridge.LinkFrame(\x010\x012\xb1\x06\n" +
+	"\x04Link\x12\x17.dspex.bridge.LinkFrame\x1a\x17.dspex.bridge.LinkFrame(\x010\x012\xe0\a\n" +
 	"\x0fToolBridgeAdmin\x12I\n" +
 	"\bListHubs\x12\x1d.dspex.bridge.ListHubsRequest\x1a\x1e.dspex.bridge.ListHubsResponse\x12O\n" +
 	"\n" +
@@ -9347,7 +9744,9 @@ const file_dspex_bridge_proto_rawDesc = "" +
 	"\bListRuns\x12\x1d.dspex.bridge.ListRunsRequest\x1a\x1e.dspex.bridge.ListRunsResponse\x12K\n" +
 	"\vWatchEvents\x12 .dspex.bridge.WatchEventsRequest\x1a\x18.dspex.bridge.AdminEvent0\x01\x12O\n" +
 	"\fShareSession\x12!.dspex.bridge.ShareSessionRequest\x1a\x1c.dspex.bridge.StatusResponse\x12S\n" +
-	"\x0eUnshareSession\x12#.dspex.bridge.UnshareSessionRequest\x1a\x1c.dspex.bridge.StatusResponseb\x06proto3"
+	"\x0eUnshareSession\x12#.dspex.bridge.UnshareSessionRequest\x1a\x1c.dspex.bridge.StatusResponse\x12X\n" +
+	"\rListApprovals\x12\".dspex.bridge.ListApprovalsRequest\x1a#.dspex.bridge.ListApprovalsResponse\x12S\n" +
+	"\x0eDecideApproval\x12#.dspex.bridge.DecideApprovalRequest\x1a\x1c.dspex.bridge.StatusResponseb\x06proto3"
 
 var (
 	file_dspex_bridge_proto_rawDescOnce sync.Once
@@ -9362,7 +9761,7 @@ func file_dspex_bridge_proto_rawDescGZIP() []byte {
 }
 
 var file_dspex_bridge_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dspex_bridge_proto_msgTypes = make([]protoimpl.MessageInfo, 127)
+var file_dspex_bridge_proto_msgTypes = make([]protoimpl.MessageInfo, 132)
 var file_dspex_bridge_proto_goTypes = []any{
 	(ToolType)(0),                     // 0: dspex.bridge.ToolType
 	(HealthCheckResponse_Status)(0),   // 1: dspex.bridge.HealthCheckResponse.Status
@@ -9460,262 +9859,275 @@ var file_dspex_bridge_proto_goTypes = []any{
 	(*ListCallsResponse)(nil),         // 93: dspex.bridge.ListCallsResponse
 	(*CallInfo)(nil),                  // 94: dspex.bridge.CallInfo
 	(*CancelCallRequest)(nil),         // 95: dspex.bridge.CancelCallRequest
-	(*ListRunsRequest)(nil),           // 96: dspex.bridge.ListRunsRequest
-	(*ListRunsResponse)(nil),          // 97: dspex.bridge.ListRunsResponse
-	(*RunInfo)(nil),                   // 98: dspex.bridge.RunInfo
-	(*WatchEventsRequest)(nil),        // 99: dspex.bridge.WatchEventsRequest
-	(*AdminEvent)(nil),                // 100: dspex.bridge.AdminEvent
-	(*Json)(nil),                      // 101: dspex.bridge.Json
-	(*Tensor)(nil),                    // 102: dspex.bridge.Tensor
-	(*RichValue)(nil),                 // 103: dspex.bridge.RichValue
-	(*RichList)(nil),                  // 104: dspex.bridge.RichList
-	(*RichDict)(nil),                  // 105: dspex.bridge.RichDict
-	(*RichDateTime)(nil),              // 106: dspex.bridge.RichDateTime
-	(*RichDelta)(nil),                 // 107: dspex.bridge.RichDelta
-	(*RichComplex)(nil),               // 108: dspex.bridge.RichComplex
-	nil,                               // 109: dspex.bridge.InitializeSessionRequest.MetadataEntry
-	nil,                               // 110: dspex.bridge.SessionInfo.MetadataEntry
-	nil,                               // 111: dspex.bridge.ToolSpec.MetadataEntry
-	nil,                               // 112: dspex.bridge.RegisterToolsResponse.ToolIdsEntry
-	nil,                               // 113: dspex.bridge.ToolCallRequest.KwargsEntry
-	nil,                               // 114: dspex.bridge.ToolCallRequest.ContextEntry
-	nil,                               // 115: dspex.bridge.ToolStreamRequest.KwargsEntry
-	nil,                               // 116: dspex.bridge.ToolStreamRequest.ContextEntry
-	nil,                               // 117: dspex.bridge.ToolCallItem.KwargsEntry
-	nil,                               // 118: dspex.bridge.VariableMetadata.TagsEntry
-	nil,                               // 119: dspex.bridge.AgentConfig.LlmConfigEntry
-	nil,                               // 120: dspex.bridge.ExecuteAgentRequest.ContextEntry
-	nil,                               // 121: dspex.bridge.ErrorInfo.DetailsEntry
-	nil,                               // 122: dspex.bridge.ExecutionMetrics.CustomMetricsEntry
-	nil,                               // 123: dspex.bridge.HealthCheckResponse.DependenciesEntry
-	nil,                               // 124: dspex.bridge.MetricsResponse.MetricsEntry
-	nil,                               // 125: dspex.bridge.LinkHello.MetadataEntry
-	nil,                               // 126: dspex.bridge.LinkCall.MetadataEntry
-	nil,                               // 127: dspex.bridge.LogRecord.FieldsEntry
-	nil,                               // 128: dspex.bridge.CallInfo.KwargsEntry
-	(*timestamppb.Timestamp)(nil),     // 129: google.protobuf.Timestamp
-	(*anypb.Any)(nil),                 // 130: google.protobuf.Any
-	(*structpb.Struct)(nil),           // 131: google.protobuf.Struct
+	(*ListApprovalsRequest)(nil),      // 96: dspex.bridge.ListApprovalsRequest
+	(*ListApprovalsResponse)(nil),     // 97: dspex.bridge.ListApprovalsResponse
+	(*ApprovalInfo)(nil),              // 98: dspex.bridge.ApprovalInfo
+	(*DecideApprovalRequest)(nil),     // 99: dspex.bridge.DecideApprovalRequest
+	(*ListRunsRequest)(nil),           // 100: dspex.bridge.ListRunsRequest
+	(*ListRunsResponse)(nil),          // 101: dspex.bridge.ListRunsResponse
+	(*RunInfo)(nil),                   // 102: dspex.bridge.RunInfo
+	(*WatchEventsRequest)(nil),        // 103: dspex.bridge.WatchEventsRequest
+	(*AdminEvent)(nil),                // 104: dspex.bridge.AdminEvent
+	(*Json)(nil),                      // 105: dspex.bridge.Json
+	(*Tensor)(nil),                    // 106: dspex.bridge.Tensor
+	(*RichValue)(nil),                 // 107: dspex.bridge.RichValue
+	(*RichList)(nil),                  // 108: dspex.bridge.RichList
+	(*RichDict)(nil),                  // 109: dspex.bridge.RichDict
+	(*RichDateTime)(nil),              // 110: dspex.bridge.RichDateTime
+	(*RichDelta)(nil),                 // 111: dspex.bridge.RichDelta
+	(*RichComplex)(nil),               // 112: dspex.bridge.RichComplex
+	nil,                               // 113: dspex.bridge.InitializeSessionRequest.MetadataEntry
+	nil,                               // 114: dspex.bridge.SessionInfo.MetadataEntry
+	nil,                               // 115: dspex.bridge.ToolSpec.MetadataEntry
+	nil,                               // 116: dspex.bridge.RegisterToolsResponse.ToolIdsEntry
+	nil,                               // 117: dspex.bridge.ToolCallRequest.KwargsEntry
+	nil,                               // 118: dspex.bridge.ToolCallRequest.ContextEntry
+	nil,                               // 119: dspex.bridge.ToolStreamRequest.KwargsEntry
+	nil,                               // 120: dspex.bridge.ToolStreamRequest.ContextEntry
+	nil,                               // 121: dspex.bridge.ToolCallItem.KwargsEntry
+	nil,                               // 122: dspex.bridge.VariableMetadata.TagsEntry
+	nil,                               // 123: dspex.bridge.AgentConfig.LlmConfigEntry
+	nil,                               // 124: dspex.bridge.ExecuteAgentRequest.ContextEntry
+	nil,                               // 125: dspex.bridge.ErrorInfo.DetailsEntry
+	nil,                               // 126: dspex.bridge.ExecutionMetrics.CustomMetricsEntry
+	nil,                               // 127: dspex.bridge.HealthCheckResponse.DependenciesEntry
+	nil,                               // 128: dspex.bridge.MetricsResponse.MetricsEntry
+	nil,                               // 129: dspex.bridge.LinkHello.MetadataEntry
+	nil,                               // 130: dspex.bridge.LinkCall.MetadataEntry
+	nil,                               // 131: dspex.bridge.LogRecord.FieldsEntry
+	nil,                               // 132: dspex.bridge.CallInfo.KwargsEntry
+	nil,                               // 133: dspex.bridge.ApprovalInfo.KwargsEntry
+	(*timestamppb.Timestamp)(nil),     // 134: google.protobuf.Timestamp
+	(*anypb.Any)(nil),                 // 135: google.protobuf.Any
+	(*structpb.Struct)(nil),           // 136: google.protobuf.Struct
 }
 var file_dspex_bridge_proto_depIdxs = []int32{
-	109, // 0: dspex.bridge.InitializeSessionRequest.metadata:type_name -> dspex.bridge.InitializeSessionRequest.MetadataEntry
+	113, // 0: dspex.bridge.InitializeSessionRequest.metadata:type_name -> dspex.bridge.InitializeSessionRequest.MetadataEntry
 	3,   // 1: dspex.bridge.InitializeSessionRequest.config:type_name -> dspex.bridge.SessionConfig
 	59,  // 2: dspex.bridge.InitializeSessionResponse.error:type_name -> dspex.bridge.ErrorInfo
 	14,  // 3: dspex.bridge.InitializeSessionResponse.tools:type_name -> dspex.bridge.ToolSpec
-	129, // 4: dspex.bridge.SessionInfo.created_at:type_name -> google.protobuf.Timestamp
-	129, // 5: dspex.bridge.SessionInfo.last_activity:type_name -> google.protobuf.Timestamp
-	110, // 6: dspex.bridge.SessionInfo.metadata:type_name -> dspex.bridge.SessionInfo.MetadataEntry
+	134, // 4: dspex.bridge.SessionInfo.created_at:type_name -> google.protobuf.Timestamp
+	134, // 5: dspex.bridge.SessionInfo.last_activity:type_name -> google.protobuf.Timestamp
+	114, // 6: dspex.bridge.SessionInfo.metadata:type_name -> dspex.bridge.SessionInfo.MetadataEntry
 	8,   // 7: dspex.bridge.SessionInfo.access:type_name -> dspex.bridge.SessionAccess
 	9,   // 8: dspex.bridge.SessionAccess.shares:type_name -> dspex.bridge.SessionShare
 	9,   // 9: dspex.bridge.ShareSessionRequest.share:type_name -> dspex.bridge.SessionShare
-	129, // 10: dspex.bridge.HeartbeatRequest.client_time:type_name -> google.protobuf.Timestamp
-	129, // 11: dspex.bridge.HeartbeatResponse.server_time:type_name -> google.protobuf.Timestamp
+	134, // 10: dspex.bridge.HeartbeatRequest.client_time:type_name -> google.protobuf.Timestamp
+	134, // 11: dspex.bridge.HeartbeatResponse.server_time:type_name -> google.protobuf.Timestamp
 	0,   // 12: dspex.bridge.ToolSpec.type:type_name -> dspex.bridge.ToolType
 	15,  // 13: dspex.bridge.ToolSpec.arguments:type_name -> dspex.bridge.ArgumentSpec
 	15,  // 14: dspex.bridge.ToolSpec.return_type:type_name -> dspex.bridge.ArgumentSpec
-	111, // 15: dspex.bridge.ToolSpec.metadata:type_name -> dspex.bridge.ToolSpec.MetadataEntry
+	115, // 15: dspex.bridge.ToolSpec.metadata:type_name -> dspex.bridge.ToolSpec.MetadataEntry
 	16,  // 16: dspex.bridge.ToolSpec.validation:type_name -> dspex.bridge.ValidationRules
 	17,  // 17: dspex.bridge.ToolSpec.limits:type_name -> dspex.bridge.ResourceLimits
-	130, // 18: dspex.bridge.ArgumentSpec.default_value:type_name -> google.protobuf.Any
+	135, // 18: dspex.bridge.ArgumentSpec.default_value:type_name -> google.protobuf.Any
 	16,  // 19: dspex.bridge.ArgumentSpec.validation:type_name -> dspex.bridge.ValidationRules
 	14,  // 20: dspex.bridge.GetSessionToolsResponse.tools:type_name -> dspex.bridge.ToolSpec
 	14,  // 21: dspex.bridge.RegisterToolsRequest.tools:type_name -> dspex.bridge.ToolSpec
-	112, // 22: dspex.bridge.RegisterToolsResponse.tool_ids:type_name -> dspex.bridge.RegisterToolsResponse.ToolIdsEntry
+	116, // 22: dspex.bridge.RegisterToolsResponse.tool_ids:type_name -> dspex.bridge.RegisterToolsResponse.ToolIdsEntry
 	59,  // 23: dspex.bridge.RegisterToolsResponse.error:type_name -> dspex.bridge.ErrorInfo
 	14,  // 24: dspex.bridge.ToolUpdate.tool:type_name -> dspex.bridge.ToolSpec
-	130, // 25: dspex.bridge.ToolCallRequest.args:type_name -> google.protobuf.Any
-	113, // 26: dspex.bridge.ToolCallRequest.kwargs:type_name -> dspex.bridge.ToolCallRequest.KwargsEntry
-	114, // 27: dspex.bridge.ToolCallRequest.context:type_name -> dspex.bridge.ToolCallRequest.ContextEntry
-	130, // 28: dspex.bridge.ToolCallResponse.result:type_name -> google.protobuf.Any
+	135, // 25: dspex.bridge.ToolCallRequest.args:type_name -> google.protobuf.Any
+	117, // 26: dspex.bridge.ToolCallRequest.kwargs:type_name -> dspex.bridge.ToolCallRequest.KwargsEntry
+	118, // 27: dspex.bridge.ToolCallRequest.context:type_name -> dspex.bridge.ToolCallRequest.ContextEntry
+	135, // 28: dspex.bridge.ToolCallResponse.result:type_name -> google.protobuf.Any
 	59,  // 29: dspex.bridge.ToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
 	60,  // 30: dspex.bridge.ToolCallResponse.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	130, // 31: dspex.bridge.ToolStreamRequest.args:type_name -> google.protobuf.Any
-	115, // 32: dspex.bridge.ToolStreamRequest.kwargs:type_name -> dspex.bridge.ToolStreamRequest.KwargsEntry
+	135, // 31: dspex.bridge.ToolStreamRequest.args:type_name -> google.protobuf.Any
+	119, // 32: dspex.bridge.ToolStreamRequest.kwargs:type_name -> dspex.bridge.ToolStreamRequest.KwargsEntry
 	28,  // 33: dspex.bridge.ToolStreamRequest.config:type_name -> dspex.bridge.StreamConfig
-	116, // 34: dspex.bridge.ToolStreamRequest.context:type_name -> dspex.bridge.ToolStreamRequest.ContextEntry
-	130, // 35: dspex.bridge.ToolStreamChunk.data:type_name -> google.protobuf.Any
+	120, // 34: dspex.bridge.ToolStreamRequest.context:type_name -> dspex.bridge.ToolStreamRequest.ContextEntry
+	135, // 35: dspex.bridge.ToolStreamChunk.data:type_name -> google.protobuf.Any
 	30,  // 36: dspex.bridge.ToolStreamChunk.metadata:type_name -> dspex.bridge.StreamMetadata
 	31,  // 37: dspex.bridge.ToolStreamChunk.complete:type_name -> dspex.bridge.CompleteSignal
 	59,  // 38: dspex.bridge.ToolStreamChunk.error:type_name -> dspex.bridge.ErrorInfo
-	130, // 39: dspex.bridge.StreamMetadata.value:type_name -> google.protobuf.Any
+	135, // 39: dspex.bridge.StreamMetadata.value:type_name -> google.protobuf.Any
 	60,  // 40: dspex.bridge.CompleteSignal.metrics:type_name -> dspex.bridge.ExecutionMetrics
 	33,  // 41: dspex.bridge.BatchToolCallRequest.items:type_name -> dspex.bridge.ToolCallItem
 	34,  // 42: dspex.bridge.BatchToolCallRequest.config:type_name -> dspex.bridge.BatchConfig
-	130, // 43: dspex.bridge.ToolCallItem.args:type_name -> google.protobuf.Any
-	117, // 44: dspex.bridge.ToolCallItem.kwargs:type_name -> dspex.bridge.ToolCallItem.KwargsEntry
+	135, // 43: dspex.bridge.ToolCallItem.args:type_name -> google.protobuf.Any
+	121, // 44: dspex.bridge.ToolCallItem.kwargs:type_name -> dspex.bridge.ToolCallItem.KwargsEntry
 	36,  // 45: dspex.bridge.BatchToolCallResponse.results:type_name -> dspex.bridge.ToolCallResult
 	61,  // 46: dspex.bridge.BatchToolCallResponse.metrics:type_name -> dspex.bridge.BatchMetrics
 	59,  // 47: dspex.bridge.BatchToolCallResponse.error:type_name -> dspex.bridge.ErrorInfo
-	130, // 48: dspex.bridge.ToolCallResult.result:type_name -> google.protobuf.Any
+	135, // 48: dspex.bridge.ToolCallResult.result:type_name -> google.protobuf.Any
 	59,  // 49: dspex.bridge.ToolCallResult.error:type_name -> dspex.bridge.ErrorInfo
 	60,  // 50: dspex.bridge.ToolCallResult.metrics:type_name -> dspex.bridge.ExecutionMetrics
-	130, // 51: dspex.bridge.VariableResponse.value:type_name -> google.protobuf.Any
+	135, // 51: dspex.bridge.VariableResponse.value:type_name -> google.protobuf.Any
 	41,  // 52: dspex.bridge.VariableResponse.metadata:type_name -> dspex.bridge.VariableMetadata
-	130, // 53: dspex.bridge.SetVariableRequest.value:type_name -> google.protobuf.Any
+	135, // 53: dspex.bridge.SetVariableRequest.value:type_name -> google.protobuf.Any
 	41,  // 54: dspex.bridge.SetVariableRequest.metadata:type_name -> dspex.bridge.VariableMetadata
-	129, // 55: dspex.bridge.VariableMetadata.created_at:type_name -> google.protobuf.Timestamp
-	129, // 56: dspex.bridge.VariableMetadata.updated_at:type_name -> google.protobuf.Timestamp
-	118, // 57: dspex.bridge.VariableMetadata.tags:type_name -> dspex.bridge.VariableMetadata.TagsEntry
+	134, // 55: dspex.bridge.VariableMetadata.created_at:type_name -> google.protobuf.Timestamp
+	134, // 56: dspex.bridge.VariableMetadata.updated_at:type_name -> google.protobuf.Timestamp
+	122, // 57: dspex.bridge.VariableMetadata.tags:type_name -> dspex.bridge.VariableMetadata.TagsEntry
 	44,  // 58: dspex.bridge.ListVariablesResponse.variables:type_name -> dspex.bridge.VariableInfo
 	41,  // 59: dspex.bridge.VariableInfo.metadata:type_name -> dspex.bridge.VariableMetadata
-	130, // 60: dspex.bridge.VariableUpdate.value:type_name -> google.protobuf.Any
-	129, // 61: dspex.bridge.VariableUpdate.timestamp:type_name -> google.protobuf.Timestamp
+	135, // 60: dspex.bridge.VariableUpdate.value:type_name -> google.protobuf.Any
+	134, // 61: dspex.bridge.VariableUpdate.timestamp:type_name -> google.protobuf.Timestamp
 	48,  // 62: dspex.bridge.CreateReActAgentRequest.config:type_name -> dspex.bridge.AgentConfig
-	119, // 63: dspex.bridge.AgentConfig.llm_config:type_name -> dspex.bridge.AgentConfig.LlmConfigEntry
+	123, // 63: dspex.bridge.AgentConfig.llm_config:type_name -> dspex.bridge.AgentConfig.LlmConfigEntry
 	59,  // 64: dspex.bridge.CreateReActAgentResponse.error:type_name -> dspex.bridge.ErrorInfo
-	131, // 65: dspex.bridge.ExecuteAgentRequest.input:type_name -> google.protobuf.Struct
-	120, // 66: dspex.bridge.ExecuteAgentRequest.context:type_name -> dspex.bridge.ExecuteAgentRequest.ContextEntry
+	136, // 65: dspex.bridge.ExecuteAgentRequest.input:type_name -> google.protobuf.Struct
+	124, // 66: dspex.bridge.ExecuteAgentRequest.context:type_name -> dspex.bridge.ExecuteAgentRequest.ContextEntry
 	53,  // 67: dspex.bridge.AgentExecutionChunk.thought:type_name -> dspex.bridge.ThoughtChunk
 	54,  // 68: dspex.bridge.AgentExecutionChunk.action:type_name -> dspex.bridge.ActionChunk
 	55,  // 69: dspex.bridge.AgentExecutionChunk.observation:type_name -> dspex.bridge.ObservationChunk
 	56,  // 70: dspex.bridge.AgentExecutionChunk.result:type_name -> dspex.bridge.ResultChunk
 	59,  // 71: dspex.bridge.AgentExecutionChunk.error:type_name -> dspex.bridge.ErrorInfo
-	131, // 72: dspex.bridge.ActionChunk.tool_input:type_name -> google.protobuf.Struct
-	130, // 73: dspex.bridge.ObservationChunk.tool_output:type_name -> google.protobuf.Any
+	136, // 72: dspex.bridge.ActionChunk.tool_input:type_name -> google.protobuf.Struct
+	135, // 73: dspex.bridge.ObservationChunk.tool_output:type_name -> google.protobuf.Any
 	60,  // 74: dspex.bridge.ObservationChunk.metrics:type_name -> dspex.bridge.ExecutionMetrics
 	59,  // 75: dspex.bridge.ObservationChunk.error:type_name -> dspex.bridge.ErrorInfo
-	131, // 76: dspex.bridge.ResultChunk.final_answer:type_name -> google.protobuf.Struct
+	136, // 76: dspex.bridge.ResultChunk.final_answer:type_name -> google.protobuf.Struct
 	57,  // 77: dspex.bridge.ResultChunk.steps:type_name -> dspex.bridge.IntermediateStep
-	59,  // 78: dspex.bridge.StatusResponse.error:type_name -> dspex.bridge.ErrorInfo
-	121, // 79: dspex.bridge.ErrorInfo.details:type_name -> dspex.bridge.ErrorInfo.DetailsEntry
-	129, // 80: dspex.bridge.ErrorInfo.timestamp:type_name -> google.protobuf.Timestamp
-	122, // 81: dspex.bridge.ExecutionMetrics.custom_metrics:type_name -> dspex.bridge.ExecutionMetrics.CustomMetricsEntry
-	1,   // 82: dspex.bridge.HealthCheckResponse.status:type_name -> dspex.bridge.HealthCheckResponse.Status
-	123, // 83: dspex.bridge.HealthCheckResponse.dependencies:type_name -> dspex.bridge.HealthCheckResponse.DependenciesEntry
-	129, // 84: dspex.bridge.GetMetricsRequest.start_time:type_name -> google.protobuf.Timestamp
-	129, // 85: dspex.bridge.GetMetricsRequest.end_time:type_name -> google.protobuf.Timestamp
-	124, // 86: dspex.bridge.MetricsResponse.metrics:type_name -> dspex.bridge.MetricsResponse.MetricsEntry
-	67,  // 87: dspex.bridge.MetricValue.histogram:type_name -> dspex.bridge.MetricHistogram
-	68,  // 88: dspex.bridge.MetricHistogram.buckets:type_name -> dspex.bridge.Bucket
-	70,  // 89: dspex.bridge.LinkFrame.envelopes:type_name -> dspex.bridge.Envelope
-	72,  // 90: dspex.bridge.Envelope.call:type_name -> dspex.bridge.LinkCall
-	73,  // 91: dspex.bridge.Envelope.end:type_name -> dspex.bridge.LinkStatus
-	74,  // 92: dspex.bridge.Envelope.cancel:type_name -> dspex.bridge.LinkCancel
-	71,  // 93: dspex.bridge.Envelope.hello:type_name -> dspex.bridge.LinkHello
-	75,  // 94: dspex.bridge.Envelope.drain:type_name -> dspex.bridge.LinkDrain
-	76,  // 95: dspex.bridge.Envelope.event:type_name -> dspex.bridge.LinkEvent
-	125, // 96: dspex.bridge.LinkHello.metadata:type_name -> dspex.bridge.LinkHello.MetadataEntry
-	126, // 97: dspex.bridge.LinkCall.metadata:type_name -> dspex.bridge.LinkCall.MetadataEntry
-	59,  // 98: dspex.bridge.LinkStatus.error:type_name -> dspex.bridge.ErrorInfo
-	79,  // 99: dspex.bridge.LinkEvent.progress:type_name -> dspex.bridge.Progress
-	80,  // 100: dspex.bridge.LinkEvent.log:type_name -> dspex.bridge.LogRecord
-	77,  // 101: dspex.bridge.LinkEvent.ask:type_name -> dspex.bridge.Ask
-	78,  // 102: dspex.bridge.LinkEvent.answer:type_name -> dspex.bridge.Answer
-	131, // 103: dspex.bridge.Answer.content:type_name -> google.protobuf.Struct
-	127, // 104: dspex.bridge.LogRecord.fields:type_name -> dspex.bridge.LogRecord.FieldsEntry
-	129, // 105: dspex.bridge.LogRecord.timestamp:type_name -> google.protobuf.Timestamp
-	83,  // 106: dspex.bridge.ListHubsResponse.hubs:type_name -> dspex.bridge.HubInfo
-	129, // 107: dspex.bridge.HubInfo.started_at:type_name -> google.protobuf.Timestamp
-	129, // 108: dspex.bridge.HubInfo.time:type_name -> google.protobuf.Timestamp
-	86,  // 109: dspex.bridge.ListOffersResponse.offers:type_name -> dspex.bridge.ToolOffer
-	7,   // 110: dspex.bridge.ListSessionsResponse.sessions:type_name -> dspex.bridge.SessionInfo
-	91,  // 111: dspex.bridge.ListWorkersResponse.workers:type_name -> dspex.bridge.WorkerInfo
-	129, // 112: dspex.bridge.WorkerInfo.connected_at:type_name -> google.protobuf.Timestamp
-	94,  // 113: dspex.bridge.ListCallsResponse.calls:type_name -> dspex.bridge.CallInfo
-	129, // 114: dspex.bridge.CallInfo.started_at:type_name -> google.protobuf.Timestamp
-	79,  // 115: dspex.bridge.CallInfo.progress:type_name -> dspex.bridge.Progress
-	130, // 116: dspex.bridge.CallInfo.args:type_name -> google.protobuf.Any
-	128, // 117: dspex.bridge.CallInfo.kwargs:type_name -> dspex.bridge.CallInfo.KwargsEntry
-	59,  // 118: dspex.bridge.CallInfo.error:type_name -> dspex.bridge.ErrorInfo
-	98,  // 119: dspex.bridge.ListRunsResponse.runs:type_name -> dspex.bridge.RunInfo
-	129, // 120: dspex.bridge.RunInfo.started_at:type_name -> google.protobuf.Timestamp
-	129, // 121: dspex.bridge.AdminEvent.timestamp:type_name -> google.protobuf.Timestamp
-	94,  // 122: dspex.bridge.AdminEvent.call:type_name -> dspex.bridge.CallInfo
-	91,  // 123: dspex.bridge.AdminEvent.worker:type_name -> dspex.bridge.WorkerInfo
-	7,   // 124: dspex.bridge.AdminEvent.session:type_name -> dspex.bridge.SessionInfo
-	80,  // 125: dspex.bridge.AdminEvent.log:type_name -> dspex.bridge.LogRecord
-	130, // 126: dspex.bridge.AdminEvent.result:type_name -> google.protobuf.Any
-	104, // 127: dspex.bridge.RichValue.list:type_name -> dspex.bridge.RichList
-	104, // 128: dspex.bridge.RichValue.tuple:type_name -> dspex.bridge.RichList
-	104, // 129: dspex.bridge.RichValue.set:type_name -> dspex.bridge.RichList
-	104, // 130: dspex.bridge.RichValue.frozenset:type_name -> dspex.bridge.RichList
-	105, // 131: dspex.bridge.RichValue.dict:type_name -> dspex.bridge.RichDict
-	106, // 132: dspex.bridge.RichValue.datetime:type_name -> dspex.bridge.RichDateTime
-	106, // 133: dspex.bridge.RichValue.time:type_name -> dspex.bridge.RichDateTime
-	107, // 134: dspex.bridge.RichValue.timedelta:type_name -> dspex.bridge.RichDelta
-	108, // 135: dspex.bridge.RichValue.complex:type_name -> dspex.bridge.RichComplex
-	102, // 136: dspex.bridge.RichValue.tensor:type_name -> dspex.bridge.Tensor
-	130, // 137: dspex.bridge.RichValue.any:type_name -> google.protobuf.Any
-	103, // 138: dspex.bridge.RichList.items:type_name -> dspex.bridge.RichValue
-	103, // 139: dspex.bridge.RichDict.keys:type_name -> dspex.bridge.RichValue
-	103, // 140: dspex.bridge.RichDict.values:type_name -> dspex.bridge.RichValue
-	130, // 141: dspex.bridge.ToolCallRequest.KwargsEntry.value:type_name -> google.protobuf.Any
-	130, // 142: dspex.bridge.ToolStreamRequest.KwargsEntry.value:type_name -> google.protobuf.Any
-	130, // 143: dspex.bridge.ToolCallItem.KwargsEntry.value:type_name -> google.protobuf.Any
-	130, // 144: dspex.bridge.AgentConfig.LlmConfigEntry.value:type_name -> google.protobuf.Any
-	130, // 145: dspex.bridge.ExecuteAgentRequest.ContextEntry.value:type_name -> google.protobuf.Any
-	1,   // 146: dspex.bridge.HealthCheckResponse.DependenciesEntry.value:type_name -> dspex.bridge.HealthCheckResponse.Status
-	66,  // 147: dspex.bridge.MetricsResponse.MetricsEntry.value:type_name -> dspex.bridge.MetricValue
-	130, // 148: dspex.bridge.CallInfo.KwargsEntry.value:type_name -> google.protobuf.Any
-	2,   // 149: dspex.bridge.SnakepitBridge.InitializeSession:input_type -> dspex.bridge.InitializeSessionRequest
-	5,   // 150: dspex.bridge.SnakepitBridge.CleanupSession:input_type -> dspex.bridge.CleanupSessionRequest
-	6,   // 151: dspex.bridge.SnakepitBridge.GetSessionInfo:input_type -> dspex.bridge.GetSessionInfoRequest
-	12,  // 152: dspex.bridge.SnakepitBridge.Heartbeat:input_type -> dspex.bridge.HeartbeatRequest
-	18,  // 153: dspex.bridge.SnakepitBridge.GetSessionTools:input_type -> dspex.bridge.GetSessionToolsRequest
-	20,  // 154: dspex.bridge.SnakepitBridge.RegisterTools:input_type -> dspex.bridge.RegisterToolsRequest
-	22,  // 155: dspex.bridge.SnakepitBridge.UnregisterTools:input_type -> dspex.bridge.UnregisterToolsRequest
-	23,  // 156: dspex.bridge.SnakepitBridge.WatchSessionTools:input_type -> dspex.bridge.WatchSessionToolsRequest
-	25,  // 157: dspex.bridge.SnakepitBridge.ExecuteTool:input_type -> dspex.bridge.ToolCallRequest
-	27,  // 158: dspex.bridge.SnakepitBridge.StreamTool:input_type -> dspex.bridge.ToolStreamRequest
-	32,  // 159: dspex.bridge.SnakepitBridge.BatchExecuteTools:input_type -> dspex.bridge.BatchToolCallRequest
-	37,  // 160: dspex.bridge.SnakepitBridge.GetSessionVariable:input_type -> dspex.bridge.GetVariableRequest
-	39,  // 161: dspex.bridge.SnakepitBridge.SetSessionVariable:input_type -> dspex.bridge.SetVariableRequest
-	40,  // 162: dspex.bridge.SnakepitBridge.DeleteSessionVariable:input_type -> dspex.bridge.DeleteVariableRequest
-	42,  // 163: dspex.bridge.SnakepitBridge.ListSessionVariables:input_type -> dspex.bridge.ListVariablesRequest
-	45,  // 164: dspex.bridge.SnakepitBridge.WatchSessionVariables:input_type -> dspex.bridge.WatchVariablesRequest
-	47,  // 165: dspex.bridge.SnakepitBridge.CreateReActAgent:input_type -> dspex.bridge.CreateReActAgentRequest
-	50,  // 166: dspex.bridge.SnakepitBridge.ExecuteAgent:input_type -> dspex.bridge.ExecuteAgentRequest
-	51,  // 167: dspex.bridge.SnakepitBridge.CancelAgentRun:input_type -> dspex.bridge.CancelAgentRunRequest
-	62,  // 168: dspex.bridge.SnakepitBridge.HealthCheck:input_type -> dspex.bridge.HealthCheckRequest
-	64,  // 169: dspex.bridge.SnakepitBridge.GetMetrics:input_type -> dspex.bridge.GetMetricsRequest
-	69,  // 170: dspex.bridge.SnakepitBridge.Link:input_type -> dspex.bridge.LinkFrame
-	81,  // 171: dspex.bridge.ToolBridgeAdmin.ListHubs:input_type -> dspex.bridge.ListHubsRequest
-	84,  // 172: dspex.bridge.ToolBridgeAdmin.ListOffers:input_type -> dspex.bridge.ListOffersRequest
-	87,  // 173: dspex.bridge.ToolBridgeAdmin.ListSessions:input_type -> dspex.bridge.ListSessionsRequest
-	89,  // 174: dspex.bridge.ToolBridgeAdmin.ListWorkers:input_type -> dspex.bridge.ListWorkersRequest
-	92,  // 175: dspex.bridge.ToolBridgeAdmin.ListCalls:input_type -> dspex.bridge.ListCallsRequest
-	95,  // 176: dspex.bridge.ToolBridgeAdmin.CancelCall:input_type -> dspex.bridge.CancelCallRequest
-	96,  // 177: dspex.bridge.ToolBridgeAdmin.ListRuns:input_type -> dspex.bridge.ListRunsRequest
-	99,  // 178: dspex.bridge.ToolBridgeAdmin.WatchEvents:input_type -> dspex.bridge.WatchEventsRequest
-	10,  // 179: dspex.bridge.ToolBridgeAdmin.ShareSession:input_type -> dspex.bridge.ShareSessionRequest
-	11,  // 180: dspex.bridge.ToolBridgeAdmin.UnshareSession:input_type -> dspex.bridge.UnshareSessionRequest
-	4,   // 181: dspex.bridge.SnakepitBridge.InitializeSession:output_type -> dspex.bridge.InitializeSessionResponse
-	58,  // 182: dspex.bridge.SnakepitBridge.CleanupSession:output_type -> dspex.bridge.StatusResponse
-	7,   // 183: dspex.bridge.SnakepitBridge.GetSessionInfo:output_type -> dspex.bridge.SessionInfo
-	13,  // 184: dspex.bridge.SnakepitBridge.Heartbeat:output_type -> dspex.bridge.HeartbeatResponse
-	19,  // 185: dspex.bridge.SnakepitBridge.GetSessionTools:output_type -> dspex.bridge.GetSessionToolsResponse
-	21,  // 186: dspex.bridge.SnakepitBridge.RegisterTools:output_type -> dspex.bridge.RegisterToolsResponse
-	58,  // 187: dspex.bridge.SnakepitBridge.UnregisterTools:output_type -> dspex.bridge.StatusResponse
-	24,  // 188: dspex.bridge.SnakepitBridge.WatchSessionTools:output_type -> dspex.bridge.ToolUpdate
-	26,  // 189: dspex.bridge.SnakepitBridge.ExecuteTool:output_type -> dspex.bridge.ToolCallResponse
-	29,  // 190: dspex.bridge.SnakepitBridge.StreamTool:output_type -> dspex.bridge.ToolStreamChunk
-	35,  // 191: dspex.bridge.SnakepitBridge.BatchExecuteTools:output_type -> dspex.bridge.BatchToolCallResponse
-	38,  // 192: dspex.bridge.SnakepitBridge.GetSessionVariable:output_type -> dspex.bridge.VariableResponse
-	58,  // 193: dspex.bridge.SnakepitBridge.SetSessionVariable:output_type -> dspex.bridge.StatusResponse
-	58,  // 194: dspex.bridge.SnakepitBridge.DeleteSessionVariable:output_type -> dspex.bridge.StatusResponse
-	43,  // 195: dspex.bridge.SnakepitBridge.ListSessionVariables:output_type -> dspex.bridge.ListVariablesResponse
-	46,  // 196: dspex.bridge.SnakepitBridge.WatchSessionVariables:output_type -> dspex.bridge.VariableUpdate
-	49,  // 197: dspex.bridge.SnakepitBridge.CreateReActAgent:output_type -> dspex.bridge.CreateReActAgentResponse
-	52,  // 198: dspex.bridge.SnakepitBridge.ExecuteAgent:output_type -> dspex.bridge.AgentExecutionChunk
-	58,  // 199: dspex.bridge.SnakepitBridge.CancelAgentRun:output_type -> dspex.bridge.StatusResponse
-	63,  // 200: dspex.bridge.SnakepitBridge.HealthCheck:output_type -> dspex.bridge.HealthCheckResponse
-	65,  // 201: dspex.bridge.SnakepitBridge.GetMetrics:output_type -> dspex.bridge.MetricsResponse
-	69,  // 202: dspex.bridge.SnakepitBridge.Link:output_type -> dspex.bridge.LinkFrame
-	82,  // 203: dspex.bridge.ToolBridgeAdmin.ListHubs:output_type -> dspex.bridge.ListHubsResponse
-	85,  // 204: dspex.bridge.ToolBridgeAdmin.ListOffers:output_type -> dspex.bridge.ListOffersResponse
-	88,  // 205: dspex.bridge.ToolBridgeAdmin.ListSessions:output_type -> dspex.bridge.ListSessionsResponse
-	90,  // 206: dspex.bridge.ToolBridgeAdmin.ListWorkers:output_type -> dspex.bridge.ListWorkersResponse
-	93,  // 207: dspex.bridge.ToolBridgeAdmin.ListCalls:output_type -> dspex.bridge.ListCallsResponse
-	58,  // 208: dspex.bridge.ToolBridgeAdmin.CancelCall:output_type -> dspex.bridge.StatusResponse
-	97,  // 209: dspex.bridge.ToolBridgeAdmin.ListRuns:output_type -> dspex.bridge.ListRunsResponse
-	100, // 210: dspex.bridge.ToolBridgeAdmin.WatchEvents:output_type -> dspex.bridge.AdminEvent
-	58,  // 211: dspex.bridge.ToolBridgeAdmin.ShareSession:output_type -> dspex.bridge.StatusResponse
-	58,  // 212: dspex.bridge.ToolBridgeAdmin.UnshareSession:output_type -> dspex.bridge.StatusResponse
-	181, // [181:213] is the sub-list for method output_type
-	149, // [149:181] is the sub-list for method input_type
-	149, // [149:149] is the sub-list for extension type_name
-	149, // [149:149] is the sub-list for extension extendee
-	0,   // [0:149] is the sub-list for field type_name
+	60,  // 78: dspex.bridge.ResultChunk.metrics:type_name -> dspex.bridge.ExecutionMetrics
+	59,  // 79: dspex.bridge.StatusResponse.error:type_name -> dspex.bridge.ErrorInfo
+	125, // 80: dspex.bridge.ErrorInfo.details:type_name -> dspex.bridge.ErrorInfo.DetailsEntry
+	134, // 81: dspex.bridge.ErrorInfo.timestamp:type_name -> google.protobuf.Timestamp
+	126, // 82: dspex.bridge.ExecutionMetrics.custom_metrics:type_name -> dspex.bridge.ExecutionMetrics.CustomMetricsEntry
+	1,   // 83: dspex.bridge.HealthCheckResponse.status:type_name -> dspex.bridge.HealthCheckResponse.Status
+	127, // 84: dspex.bridge.HealthCheckResponse.dependencies:type_name -> dspex.bridge.HealthCheckResponse.DependenciesEntry
+	134, // 85: dspex.bridge.GetMetricsRequest.start_time:type_name -> google.protobuf.Timestamp
+	134, // 86: dspex.bridge.GetMetricsRequest.end_time:type_name -> google.protobuf.Timestamp
+	128, // 87: dspex.bridge.MetricsResponse.metrics:type_name -> dspex.bridge.MetricsResponse.MetricsEntry
+	67,  // 88: dspex.bridge.MetricValue.histogram:type_name -> dspex.bridge.MetricHistogram
+	68,  // 89: dspex.bridge.MetricHistogram.buckets:type_name -> dspex.bridge.Bucket
+	70,  // 90: dspex.bridge.LinkFrame.envelopes:type_name -> dspex.bridge.Envelope
+	72,  // 91: dspex.bridge.Envelope.call:type_name -> dspex.bridge.LinkCall
+	73,  // 92: dspex.bridge.Envelope.end:type_name -> dspex.bridge.LinkStatus
+	74,  // 93: dspex.bridge.Envelope.cancel:type_name -> dspex.bridge.LinkCancel
+	71,  // 94: dspex.bridge.Envelope.hello:type_name -> dspex.bridge.LinkHello
+	75,  // 95: dspex.bridge.Envelope.drain:type_name -> dspex.bridge.LinkDrain
+	76,  // 96: dspex.bridge.Envelope.event:type_name -> dspex.bridge.LinkEvent
+	129, // 97: dspex.bridge.LinkHello.metadata:type_name -> dspex.bridge.LinkHello.MetadataEntry
+	130, // 98: dspex.bridge.LinkCall.metadata:type_name -> dspex.bridge.LinkCall.MetadataEntry
+	59,  // 99: dspex.bridge.LinkStatus.error:type_name -> dspex.bridge.ErrorInfo
+	79,  // 100: dspex.bridge.LinkEvent.progress:type_name -> dspex.bridge.Progress
+	80,  // 101: dspex.bridge.LinkEvent.log:type_name -> dspex.bridge.LogRecord
+	77,  // 102: dspex.bridge.LinkEvent.ask:type_name -> dspex.bridge.Ask
+	78,  // 103: dspex.bridge.LinkEvent.answer:type_name -> dspex.bridge.Answer
+	136, // 104: dspex.bridge.Answer.content:type_name -> google.protobuf.Struct
+	131, // 105: dspex.bridge.LogRecord.fields:type_name -> dspex.bridge.LogRecord.FieldsEntry
+	134, // 106: dspex.bridge.LogRecord.timestamp:type_name -> google.protobuf.Timestamp
+	83,  // 107: dspex.bridge.ListHubsResponse.hubs:type_name -> dspex.bridge.HubInfo
+	134, // 108: dspex.bridge.HubInfo.started_at:type_name -> google.protobuf.Timestamp
+	134, // 109: dspex.bridge.HubInfo.time:type_name -> google.protobuf.Timestamp
+	86,  // 110: dspex.bridge.ListOffersResponse.offers:type_name -> dspex.bridge.ToolOffer
+	7,   // 111: dspex.bridge.ListSessionsResponse.sessions:type_name -> dspex.bridge.SessionInfo
+	91,  // 112: dspex.bridge.ListWorkersResponse.workers:type_name -> dspex.bridge.WorkerInfo
+	134, // 113: dspex.bridge.WorkerInfo.connected_at:type_name -> google.protobuf.Timestamp
+	94,  // 114: dspex.bridge.ListCallsResponse.calls:type_name -> dspex.bridge.CallInfo
+	134, // 115: dspex.bridge.CallInfo.started_at:type_name -> google.protobuf.Timestamp
+	79,  // 116: dspex.bridge.CallInfo.progress:type_name -> dspex.bridge.Progress
+	135, // 117: dspex.bridge.CallInfo.args:type_name -> google.protobuf.Any
+	132, // 118: dspex.bridge.CallInfo.kwargs:type_name -> dspex.bridge.CallInfo.KwargsEntry
+	59,  // 119: dspex.bridge.CallInfo.error:type_name -> dspex.bridge.ErrorInfo
+	98,  // 120: dspex.bridge.ListApprovalsResponse.approvals:type_name -> dspex.bridge.ApprovalInfo
+	133, // 121: dspex.bridge.ApprovalInfo.kwargs:type_name -> dspex.bridge.ApprovalInfo.KwargsEntry
+	134, // 122: dspex.bridge.ApprovalInfo.started_at:type_name -> google.protobuf.Timestamp
+	102, // 123: dspex.bridge.ListRunsResponse.runs:type_name -> dspex.bridge.RunInfo
+	134, // 124: dspex.bridge.RunInfo.started_at:type_name -> google.protobuf.Timestamp
+	134, // 125: dspex.bridge.AdminEvent.timestamp:type_name -> google.protobuf.Timestamp
+	94,  // 126: dspex.bridge.AdminEvent.call:type_name -> dspex.bridge.CallInfo
+	91,  // 127: dspex.bridge.AdminEvent.worker:type_name -> dspex.bridge.WorkerInfo
+	7,   // 128: dspex.bridge.AdminEvent.session:type_name -> dspex.bridge.SessionInfo
+	80,  // 129: dspex.bridge.AdminEvent.log:type_name -> dspex.bridge.LogRecord
+	135, // 130: dspex.bridge.AdminEvent.result:type_name -> google.protobuf.Any
+	108, // 131: dspex.bridge.RichValue.list:type_name -> dspex.bridge.RichList
+	108, // 132: dspex.bridge.RichValue.tuple:type_name -> dspex.bridge.RichList
+	108, // 133: dspex.bridge.RichValue.set:type_name -> dspex.bridge.RichList
+	108, // 134: dspex.bridge.RichValue.frozenset:type_name -> dspex.bridge.RichList
+	109, // 135: dspex.bridge.RichValue.dict:type_name -> dspex.bridge.RichDict
+	110, // 136: dspex.bridge.RichValue.datetime:type_name -> dspex.bridge.RichDateTime
+	110, // 137: dspex.bridge.RichValue.time:type_name -> dspex.bridge.RichDateTime
+	111, // 138: dspex.bridge.RichValue.timedelta:type_name -> dspex.bridge.RichDelta
+	112, // 139: dspex.bridge.RichValue.complex:type_name -> dspex.bridge.RichComplex
+	106, // 140: dspex.bridge.RichValue.tensor:type_name -> dspex.bridge.Tensor
+	135, // 141: dspex.bridge.RichValue.any:type_name -> google.protobuf.Any
+	107, // 142: dspex.bridge.RichList.items:type_name -> dspex.bridge.RichValue
+	107, // 143: dspex.bridge.RichDict.keys:type_name -> dspex.bridge.RichValue
+	107, // 144: dspex.bridge.RichDict.values:type_name -> dspex.bridge.RichValue
+	135, // 145: dspex.bridge.ToolCallRequest.KwargsEntry.value:type_name -> google.protobuf.Any
+	135, // 146: dspex.bridge.ToolStreamRequest.KwargsEntry.value:type_name -> google.protobuf.Any
+	135, // 147: dspex.bridge.ToolCallItem.KwargsEntry.value:type_name -> google.protobuf.Any
+	135, // 148: dspex.bridge.AgentConfig.LlmConfigEntry.value:type_name -> google.protobuf.Any
+	135, // 149: dspex.bridge.ExecuteAgentRequest.ContextEntry.value:type_name -> google.protobuf.Any
+	1,   // 150: dspex.bridge.HealthCheckResponse.DependenciesEntry.value:type_name -> dspex.bridge.HealthCheckResponse.Status
+	66,  // 151: dspex.bridge.MetricsResponse.MetricsEntry.value:type_name -> dspex.bridge.MetricValue
+	135, // 152: dspex.bridge.CallInfo.KwargsEntry.value:type_name -> google.protobuf.Any
+	2,   // 153: dspex.bridge.SnakepitBridge.InitializeSession:input_type -> dspex.bridge.InitializeSessionRequest
+	5,   // 154: dspex.bridge.SnakepitBridge.CleanupSession:input_type -> dspex.bridge.CleanupSessionRequest
+	6,   // 155: dspex.bridge.SnakepitBridge.GetSessionInfo:input_type -> dspex.bridge.GetSessionInfoRequest
+	12,  // 156: dspex.bridge.SnakepitBridge.Heartbeat:input_type -> dspex.bridge.HeartbeatRequest
+	18,  // 157: dspex.bridge.SnakepitBridge.GetSessionTools:input_type -> dspex.bridge.GetSessionToolsRequest
+	20,  // 158: dspex.bridge.SnakepitBridge.RegisterTools:input_type -> dspex.bridge.RegisterToolsRequest
+	22,  // 159: dspex.bridge.SnakepitBridge.UnregisterTools:input_type -> dspex.bridge.UnregisterToolsRequest
+	23,  // 160: dspex.bridge.SnakepitBridge.WatchSessionTools:input_type -> dspex.bridge.WatchSessionToolsRequest
+	25,  // 161: dspex.bridge.SnakepitBridge.ExecuteTool:input_type -> dspex.bridge.ToolCallRequest
+	27,  // 162: dspex.bridge.SnakepitBridge.StreamTool:input_type -> dspex.bridge.ToolStreamRequest
+	32,  // 163: dspex.bridge.SnakepitBridge.BatchExecuteTools:input_type -> dspex.bridge.BatchToolCallRequest
+	37,  // 164: dspex.bridge.SnakepitBridge.GetSessionVariable:input_type -> dspex.bridge.GetVariableRequest
+	39,  // 165: dspex.bridge.SnakepitBridge.SetSessionVariable:input_type -> dspex.bridge.SetVariableRequest
+	40,  // 166: dspex.bridge.SnakepitBridge.DeleteSessionVariable:input_type -> dspex.bridge.DeleteVariableRequest
+	42,  // 167: dspex.bridge.SnakepitBridge.ListSessionVariables:input_type -> dspex.bridge.ListVariablesRequest
+	45,  // 168: dspex.bridge.SnakepitBridge.WatchSessionVariables:input_type -> dspex.bridge.WatchVariablesRequest
+	47,  // 169: dspex.bridge.SnakepitBridge.CreateReActAgent:input_type -> dspex.bridge.CreateReActAgentRequest
+	50,  // 170: dspex.bridge.SnakepitBridge.ExecuteAgent:input_type -> dspex.bridge.ExecuteAgentRequest
+	51,  // 171: dspex.bridge.SnakepitBridge.CancelAgentRun:input_type -> dspex.bridge.CancelAgentRunRequest
+	62,  // 172: dspex.bridge.SnakepitBridge.HealthCheck:input_type -> dspex.bridge.HealthCheckRequest
+	64,  // 173: dspex.bridge.SnakepitBridge.GetMetrics:input_type -> dspex.bridge.GetMetricsRequest
+	69,  // 174: dspex.bridge.SnakepitBridge.Link:input_type -> dspex.bridge.LinkFrame
+	81,  // 175: dspex.bridge.ToolBridgeAdmin.ListHubs:input_type -> dspex.bridge.ListHubsRequest
+	84,  // 176: dspex.bridge.ToolBridgeAdmin.ListOffers:input_type -> dspex.bridge.ListOffersRequest
+	87,  // 177: dspex.bridge.ToolBridgeAdmin.ListSessions:input_type -> dspex.bridge.ListSessionsRequest
+	89,  // 178: dspex.bridge.ToolBridgeAdmin.ListWorkers:input_type -> dspex.bridge.ListWorkersRequest
+	92,  // 179: dspex.bridge.ToolBridgeAdmin.ListCalls:input_type -> dspex.bridge.ListCallsRequest
+	95,  // 180: dspex.bridge.ToolBridgeAdmin.CancelCall:input_type -> dspex.bridge.CancelCallRequest
+	100, // 181: dspex.bridge.ToolBridgeAdmin.ListRuns:input_type -> dspex.bridge.ListRunsRequest
+	103, // 182: dspex.bridge.ToolBridgeAdmin.WatchEvents:input_type -> dspex.bridge.WatchEventsRequest
+	10,  // 183: dspex.bridge.ToolBridgeAdmin.ShareSession:input_type -> dspex.bridge.ShareSessionRequest
+	11,  // 184: dspex.bridge.ToolBridgeAdmin.UnshareSession:input_type -> dspex.bridge.UnshareSessionRequest
+	96,  // 185: dspex.bridge.ToolBridgeAdmin.ListApprovals:input_type -> dspex.bridge.ListApprovalsRequest
+	99,  // 186: dspex.bridge.ToolBridgeAdmin.DecideApproval:input_type -> dspex.bridge.DecideApprovalRequest
+	4,   // 187: dspex.bridge.SnakepitBridge.InitializeSession:output_type -> dspex.bridge.InitializeSessionResponse
+	58,  // 188: dspex.bridge.SnakepitBridge.CleanupSession:output_type -> dspex.bridge.StatusResponse
+	7,   // 189: dspex.bridge.SnakepitBridge.GetSessionInfo:output_type -> dspex.bridge.SessionInfo
+	13,  // 190: dspex.bridge.SnakepitBridge.Heartbeat:output_type -> dspex.bridge.HeartbeatResponse
+	19,  // 191: dspex.bridge.SnakepitBridge.GetSessionTools:output_type -> dspex.bridge.GetSessionToolsResponse
+	21,  // 192: dspex.bridge.SnakepitBridge.RegisterTools:output_type -> dspex.bridge.RegisterToolsResponse
+	58,  // 193: dspex.bridge.SnakepitBridge.UnregisterTools:output_type -> dspex.bridge.StatusResponse
+	24,  // 194: dspex.bridge.SnakepitBridge.WatchSessionTools:output_type -> dspex.bridge.ToolUpdate
+	26,  // 195: dspex.bridge.SnakepitBridge.ExecuteTool:output_type -> dspex.bridge.ToolCallResponse
+	29,  // 196: dspex.bridge.SnakepitBridge.StreamTool:output_type -> dspex.bridge.ToolStreamChunk
+	35,  // 197: dspex.bridge.SnakepitBridge.BatchExecuteTools:output_type -> dspex.bridge.BatchToolCallResponse
+	38,  // 198: dspex.bridge.SnakepitBridge.GetSessionVariable:output_type -> dspex.bridge.VariableResponse
+	58,  // 199: dspex.bridge.SnakepitBridge.SetSessionVariable:output_type -> dspex.bridge.StatusResponse
+	58,  // 200: dspex.bridge.SnakepitBridge.DeleteSessionVariable:output_type -> dspex.bridge.StatusResponse
+	43,  // 201: dspex.bridge.SnakepitBridge.ListSessionVariables:output_type -> dspex.bridge.ListVariablesResponse
+	46,  // 202: dspex.bridge.SnakepitBridge.WatchSessionVariables:output_type -> dspex.bridge.VariableUpdate
+	49,  // 203: dspex.bridge.SnakepitBridge.CreateReActAgent:output_type -> dspex.bridge.CreateReActAgentResponse
+	52,  // 204: dspex.bridge.SnakepitBridge.ExecuteAgent:output_type -> dspex.bridge.AgentExecutionChunk
+	58,  // 205: dspex.bridge.SnakepitBridge.CancelAgentRun:output_type -> dspex.bridge.StatusResponse
+	63,  // 206: dspex.bridge.SnakepitBridge.HealthCheck:output_type -> dspex.bridge.HealthCheckResponse
+	65,  // 207: dspex.bridge.SnakepitBridge.GetMetrics:output_type -> dspex.bridge.MetricsResponse
+	69,  // 208: dspex.bridge.SnakepitBridge.Link:output_type -> dspex.bridge.LinkFrame
+	82,  // 209: dspex.bridge.ToolBridgeAdmin.ListHubs:output_type -> dspex.bridge.ListHubsResponse
+	85,  // 210: dspex.bridge.ToolBridgeAdmin.ListOffers:output_type -> dspex.bridge.ListOffersResponse
+	88,  // 211: dspex.bridge.ToolBridgeAdmin.ListSessions:output_type -> dspex.bridge.ListSessionsResponse
+	90,  // 212: dspex.bridge.ToolBridgeAdmin.ListWorkers:output_type -> dspex.bridge.ListWorkersResponse
+	93,  // 213: dspex.bridge.ToolBridgeAdmin.ListCalls:output_type -> dspex.bridge.ListCallsResponse
+	58,  // 214: dspex.bridge.ToolBridgeAdmin.CancelCall:output_type -> dspex.bridge.StatusResponse
+	101, // 215: dspex.bridge.ToolBridgeAdmin.ListRuns:output_type -> dspex.bridge.ListRunsResponse
+	104, // 216: dspex.bridge.ToolBridgeAdmin.WatchEvents:output_type -> dspex.bridge.AdminEvent
+	58,  // 217: dspex.bridge.ToolBridgeAdmin.ShareSession:output_type -> dspex.bridge.StatusResponse
+	58,  // 218: dspex.bridge.ToolBridgeAdmin.UnshareSession:output_type -> dspex.bridge.StatusResponse
+	97,  // 219: dspex.bridge.ToolBridgeAdmin.ListApprovals:output_type -> dspex.bridge.ListApprovalsResponse
+	58,  // 220: dspex.bridge.ToolBridgeAdmin.DecideApproval:output_type -> dspex.bridge.StatusResponse
+	187, // [187:221] is the sub-list for method output_type
+	153, // [153:187] is the sub-list for method input_type
+	153, // [153:153] is the sub-list for extension type_name
+	153, // [153:153] is the sub-list for extension extendee
+	0,   // [0:153] is the sub-list for field type_name
 }
 
 func init() { file_dspex_bridge_proto_init() }
@@ -9765,13 +10177,13 @@ func file_dspex_bridge_proto_init() {
 		(*LinkEvent_Ask)(nil),
 		(*LinkEvent_Answer)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[98].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[102].OneofWrappers = []any{
 		(*AdminEvent_Call)(nil),
 		(*AdminEvent_Worker)(nil),
 		(*AdminEvent_Session)(nil),
 		(*AdminEvent_Log)(nil),
 	}
-	file_dspex_bridge_proto_msgTypes[101].OneofWrappers = []any{
+	file_dspex_bridge_proto_msgTypes[105].OneofWrappers = []any{
 		(*RichValue_Null)(nil),
 		(*RichValue_Boolean)(nil),
 		(*RichValue_Integer)(nil),
@@ -9800,7 +10212,7 @@ func file_dspex_bridge_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dspex_bridge_proto_rawDesc), len(file_dspex_bridge_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   127,
+			NumMessages:   132,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

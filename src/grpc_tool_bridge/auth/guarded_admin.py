@@ -152,6 +152,29 @@ class GuardedAdmin:
             raise NotFoundError(f"no call {shown(call_id)} waits or runs; it may have ended: list the calls again")
         raise AccessError(f"the call {shown(call_id)} is another principal's; ask for the right to cancel it")
 
+    # ------------------------------------------------------------------------------------------------ approvals
+
+    async def list_approvals(
+        self, request: pb.ListApprovalsRequest, context: RequestContext = LOCAL
+    ) -> pb.ListApprovalsResponse:
+        """Lists the calls that wait for approval, of the tools whose calls the caller may approve."""
+
+        def shows(tool: str) -> bool:
+            return self._access.decide_apart(context.principal, Action.APPROVE, tool).allowed
+
+        response: pb.ListApprovalsResponse = await self._hub.list_approvals(request, context, shows)
+        return response
+
+    async def decide_approval(
+        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL
+    ) -> pb.StatusResponse:
+        """Grants or denies a call of a tool whose calls the caller may approve."""
+
+        def check(tool: str) -> None:
+            self._access.check(context.principal, Action.APPROVE, tool, apart=True)
+
+        return await self._hub.decide_approval(request, context, check)
+
     # --------------------------------------------------------------------------------------------------- events
 
     async def watch_events(

@@ -46,7 +46,7 @@ class GuardedHub(HubFront):
         hub, access: As given.
         shown: What it shows to whom, for the gateway.
         list_hubs, list_offers, list_sessions, list_workers, list_calls, list_runs, cancel_call, watch_events,
-            get_metrics: As in ``GuardedAdmin``.
+            get_metrics, list_approvals, decide_approval: As in ``GuardedAdmin``.
         share_session, unshare_session: As in ``GuardedSessions``.
         find_session: As in ``GuardedSessions``.
     """
@@ -65,6 +65,7 @@ class GuardedHub(HubFront):
         self.list_hubs, self.list_offers, self.list_workers = admin.list_hubs, admin.list_offers, admin.list_workers
         self.list_sessions, self.list_calls, self.list_runs = admin.list_sessions, admin.list_calls, admin.list_runs
         self.cancel_call, self.watch_events, self.get_metrics = admin.cancel_call, admin.watch_events, admin.get_metrics
+        self.list_approvals, self.decide_approval = admin.list_approvals, admin.decide_approval
         self._generation = 0
 
     def __getattr__(self, name: str) -> Any:

@@ -1,5 +1,6 @@
 """What ``admin`` prints: rows and lines for people, JSON for programs."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
@@ -11,7 +12,7 @@ from grpc_tool_bridge.cli.consoles import MAX_ROWS, console, rich_table
 from grpc_tool_bridge.cli.failures import one_line
 from grpc_tool_bridge.cli.output import print_json
 from grpc_tool_bridge.client.admin import CallStatus, HubEvent
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ApprovalInfo, LogRecord, Progress, RunInfo, SessionInfo, WorkerInfo
 from grpc_tool_bridge.values import tagged_json
 
 T = TypeVar("T", bound="OfHub")
@@ -26,6 +27,7 @@ _LEVEL_STYLES = {"debug": "dim", "info": "not dim", "warning": "yellow", "error"
 SESSION_COLUMNS = ("session", "started", "last used", "tools", "variables", "active calls", "metadata")
 WORKER_COLUMNS = ("worker", "state", "calls", "capacity", "connected", "tools", "peer")
 CALL_COLUMNS = ("call", "session", "tool", "state", "worker", "parent", "started", "seconds left", "progress")
+APPROVAL_COLUMNS = ("approval", "tool", "arguments", "caller", "session", "since", "seconds left")
 RUN_COLUMNS = ("run", "agent", "session", "state", "started", "chunks", "readers")
 
 
@@ -182,6 +184,49 @@ def call_facts(call: CallStatus, *, with_arguments: bool) -> dict[str, Any]:
     if call.error is not None:
         facts["error"] = {"type": call.error.type, "message": call.error.message}
     return facts
+
+
+def approval_text(approval: ApprovalInfo) -> str:
+    """Writes the call that waits for an approval, shortened if its arguments are long."""
+    return f"{approval.tool}({_short(_approval_arguments(approval))})"
+
+
+def _approval_arguments(approval: ApprovalInfo) -> str:
+    return ", ".join([*approval.args, *(f"{name}={value}" for name, value in approval.kwargs.items())])
+
+
+def approval_row(approval: ApprovalInfo) -> list[Any]:
+    """Makes the row of an approval."""
+    caller = " > ".join([approval.caller or "not known", *approval.via])
+    arguments = _short(_approval_arguments(approval))
+    left = approval.time_left_ms // 1_000
+    return [
+        approval.approval_id,
+        approval.tool,
+        arguments,
+        caller,
+        approval.session_id,
+        _local(approval.started_at),
+        left,
+    ]
+
+
+def approval_facts(approval: ApprovalInfo) -> dict[str, Any]:
+    """Describes an approval for programs."""
+    return {
+        "approval_id": approval.approval_id,
+        "digest": approval.digest,
+        "tool": approval.tool,
+        "version": approval.version,
+        "args": [json.loads(value) for value in approval.args],
+        "kwargs": {name: json.loads(value) for name, value in approval.kwargs.items()},
+        "caller": approval.caller,
+        "via": list(approval.via),
+        "session_id": approval.session_id,
+        "started_at": approval.started_at.ToJsonString(),
+        "time_left_ms": approval.time_left_ms,
+        "hub": approval.hub,
+    }
 
 
 def run_row(run: RunInfo) -> list[Any]:

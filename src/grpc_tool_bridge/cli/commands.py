@@ -126,6 +126,16 @@ def _logs() -> Command:
     return client_command(logs.logs, check=logs.check)
 
 
+def _approvals() -> Mapping[str, Command]:
+    from grpc_tool_bridge.cli import approvals
+
+    return {
+        "list": client_command(approvals.list_approvals),
+        "grant": client_command(approvals.grant_approval),
+        "deny": client_command(approvals.deny_approval),
+    }
+
+
 def _init() -> Command:
     from grpc_tool_bridge.cli import init
 
@@ -256,6 +266,7 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
     "workers": _workers,
     "calls": _calls,
     "runs": _runs,
+    "approvals": _approvals,
     "logs": _logs,
     "metrics": _metrics,
     "admin": _admin,
@@ -278,7 +289,19 @@ COMMANDS: Mapping[str, Callable[[], Command | Mapping[str, Command]]] = {
 PANELS: Mapping[str, Sequence[str]] = {
     "Serve tools": ("init", "serve", "worker", "mcp"),
     "Call tools": ("tools", "call", "stream", "agent", "vars", "shell", "stubs"),
-    "Watch a hub": ("top", "open", "hubs", "sessions", "workers", "calls", "runs", "logs", "metrics", "admin"),
+    "Watch a hub": (
+        "top",
+        "open",
+        "hubs",
+        "sessions",
+        "workers",
+        "calls",
+        "runs",
+        "approvals",
+        "logs",
+        "metrics",
+        "admin",
+    ),
     "Set up and maintain": (
         "doctor",
         "settings",
@@ -298,6 +321,7 @@ PANELS: Mapping[str, Sequence[str]] = {
 GROUPS: Mapping[str, str] = {
     "vars": "List, read, write and watch the variables of a session.",
     "admin": "See what is going on in the hub, and cancel calls.",
+    "approvals": "See which calls wait for approval, and grant or deny them.",
     "store": "See what is in the store of a hub, and make and restore backups.",
     "token": "Make, list and revoke the tokens of callers by name.",
     "policy": "Check the rules of who may do what, and say which rule decides.",

@@ -24,11 +24,14 @@ from grpc_tool_bridge.config.argument_checks import (
 from grpc_tool_bridge.errors import ProtocolError, ToolBridgeError, ToolCommunicationError, UnavailableError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     AdminEvent,
+    ApprovalInfo,
     CallInfo,
     CancelCallRequest,
+    DecideApprovalRequest,
     ErrorInfo,
     HealthCheckRequest,
     HubInfo,
+    ListApprovalsRequest,
     ListCallsRequest,
     ListHubsRequest,
     ListOffersRequest,
@@ -246,6 +249,51 @@ class Admin(AsyncApi):
         check_text("call_id", call_id, "the id of a call, as calls() and watch() report it")
         check_text("reason", reason, may_be_empty=True)
         await self.caller.call("CancelCall", CancelCallRequest(call_id=call_id, reason=reason, hub=_hub_of(hub)))
+
+    def approvals(
+        self, *, include_arguments: bool = False, hub: str | None = None, on_missing: OnMissing | None = None
+    ) -> AsyncGenerator[ApprovalInfo, None]:
+        """Iterates over the calls that wait for approval and that the client may approve, oldest first.
+
+        Args:
+            include_arguments: Include the arguments, as JSON and without secrets.
+            hub: As for ``sessions``.
+            on_missing: As for ``sessions``.
+        """
+        check_flag("include_arguments", include_arguments)
+        request = ListApprovalsRequest(include_arguments=include_arguments, hub=_hub_of(hub))
+        return self._entries("ListApprovals", request, "approvals", on_missing)
+
+    async def grant(self, approval_id: str, digest: str, *, hub: str | None = None) -> None:
+        """Lets a call run that waits for approval.
+
+        Args:
+            approval_id: As in ``ApprovalInfo``.
+            digest: That of the arguments that were seen, as in ``ApprovalInfo``.
+            hub: The hub where the call waits, as in ``ApprovalInfo``; None: any.
+
+        Raises:
+            NotFoundError: No such call waits.
+            ConflictError: The digest is that of another call, or it is decided already.
+            AccessError: The client may not approve calls of the tool, or it made the call itself.
+        """
+        await self._decide(approval_id, digest, "", hub, granted=True)
+
+    async def deny(self, approval_id: str, digest: str, reason: str = "", *, hub: str | None = None) -> None:
+        """Ends a call that waits for approval with PermissionDenied; ``reason`` is told to its caller.
+
+        Otherwise as ``grant``.
+        """
+        check_text("reason", reason, may_be_empty=True)
+        await self._decide(approval_id, digest, reason, hub, granted=False)
+
+    async def _decide(self, approval_id: str, digest: str, reason: str, hub: str | None, *, granted: bool) -> None:
+        check_text("approval_id", approval_id, "the id of an approval, as approvals() reports it")
+        check_text("digest", digest, "the digest of the arguments, as approvals() reports it")
+        request = DecideApprovalRequest(
+            approval_id=approval_id, digest=digest, grant=granted, reason=reason, hub=_hub_of(hub)
+        )
+        await self.caller.call("DecideApproval", request)
 
     def watch(
         self,

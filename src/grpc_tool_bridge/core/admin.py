@@ -13,7 +13,9 @@ from grpc_tool_bridge.core.hubs import Hubs, Listing
 from grpc_tool_bridge.core.infos import CallIds
 from grpc_tool_bridge.core.pages import page_in_order, page_of
 from grpc_tool_bridge.core.registry import ToolRegistry
+from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.workers.pool import WorkerPool
+from grpc_tool_bridge.core.wrappers import BackendWrappers
 from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridgeError, ValidationError, error_info
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
@@ -37,11 +39,14 @@ _SESSIONS = Listing("ListSessions", "sessions", _moment("created_at"))
 _WORKERS = Listing("ListWorkers", "workers", _moment("connected_at"))
 _CALLS = Listing("ListCalls", "calls", _moment("started_at"))
 _RUNS = Listing("ListRuns", "runs", _moment("started_at"))
+_APPROVALS = Listing("ListApprovals", "approvals", _moment("started_at"))
 _OFFERS = Listing("ListOffers", "offers", lambda offer: (offer.tool, offer.hub, offer.worker_id))
 
 
-# Whether what is in a session, by its id, is shown to the caller.
+# Whether what is in a session, by its id, or what is about a tool, by its name, is shown to the caller.
 Shows = Callable[[str], bool]
+# Raises AccessError if the caller may not do something about a tool, by its name.
+Check = Callable[[str], object]
 
 
 def _shows_all(session_id: str) -> bool:
@@ -54,6 +59,11 @@ def _is_decided(response: pb.StatusResponse) -> bool:
     return response.success or response.error.type == "PermissionDenied"
 
 
+def _is_known(response: pb.StatusResponse) -> bool:
+    """Returns whether a hub that answers so has the call that a decision is about."""
+    return response.success or response.error.type != NotFoundError.default_type
+
+
 class Admin:
     """The unary methods of the service ToolBridgeAdmin.
 
@@ -63,15 +73,25 @@ class Admin:
         agents: The agents and their runs.
         ids: The ids of calls.
         hubs: This hub and the others.
+        wrappers: Has who approves calls.
     """
 
-    def __init__(self, registry: ToolRegistry, workers: WorkerPool, agents: Agents, ids: CallIds, hubs: Hubs) -> None:
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        workers: WorkerPool,
+        agents: Agents,
+        ids: CallIds,
+        hubs: Hubs,
+        wrappers: BackendWrappers,
+    ) -> None:
         self._registry = registry
         self._store = registry.store
         self._workers = workers
         self._agents = agents
         self._ids = ids
         self._hubs = hubs
+        self._wrappers = wrappers
         # A peer can trigger these log lines as often as it likes.
         self._throttled = ThrottledLog(_log)
 
@@ -221,6 +241,60 @@ class Admin:
         said = f": {shown(request.reason)}" if request.reason else ""
         self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
+
+    async def list_approvals(
+        self, request: pb.ListApprovalsRequest, context: RequestContext = LOCAL, shows: Shows | None = None
+    ) -> pb.ListApprovalsResponse:
+        """Lists the calls that wait for approval, the oldest first; of this hub, of the tools that are shown."""
+        check_request(request)
+        local = partial(self._approvals, shows=shows or _shows_all)
+        response: pb.ListApprovalsResponse = await self._hubs.page(_APPROVALS, request, local, context)
+        return response
+
+    async def _approvals(self, request: pb.ListApprovalsRequest, shows: Shows) -> pb.ListApprovalsResponse:
+        approver = self._wrappers.approver
+        if approver is None:
+            return pb.ListApprovalsResponse()
+        response: pb.ListApprovalsResponse = await approver.list_approvals(request, shows)
+        return response
+
+    async def decide_approval(
+        self, request: pb.DecideApprovalRequest, context: RequestContext = LOCAL, check: Check | None = None
+    ) -> pb.StatusResponse:
+        """Grants or denies a call of this hub or another one that waits for approval.
+
+        Args:
+            request: The decision.
+            context: Says who decides.
+            check: Called with the name of the tool; raises AccessError if the caller may not decide about its calls.
+        """
+        try:
+            check_request(request)
+            if request.hub:
+                there: pb.StatusResponse | None = await self._hubs.at(request.hub, "DecideApproval", request, context)
+                if there is not None:
+                    return there
+            approver = self._wrappers.approver
+            if approver is None or not approver.has(request.approval_id):
+                return await self._decide_elsewhere(request, context)
+            tool = approver.decide(request, context, check)
+        except ToolBridgeError as error:
+            return failed_status(error)
+        what = "granted" if request.grant else "denied"
+        return pb.StatusResponse(success=True, message=f"the call of {tool} is {what}")
+
+    async def _decide_elsewhere(self, request: pb.DecideApprovalRequest, context: RequestContext) -> pb.StatusResponse:
+        """Decides about a call that this hub does not have, if another has it; raises NotFoundError."""
+        missing: list[str] = []
+        if not request.hub:
+            there, missing = await self._hubs.anywhere("DecideApproval", request, _is_known, context)
+            if there is not None:
+                answer: pb.StatusResponse = there
+                return answer
+        text = f"no call waits for the approval {shown(request.approval_id)}; it may have ended: list them again"
+        if missing:
+            text += f". These hubs did not answer, and may have it: {', '.join(missing)}"
+        raise NotFoundError(text)
 
     async def _cancel_elsewhere(self, request: pb.CancelCallRequest, context: RequestContext) -> pb.StatusResponse:
         """Cancels a call that this hub does not have, if another has it; raises NotFoundError."""

@@ -447,7 +447,7 @@ class Admission:
                     permits.append(limiter)
                     continue
                 call.wait_for(limiter)
-                self._note_moved(call)
+                self.note_moved(call)
                 if call.trace is not None:
                     call.trace.waits()
                 await call.step(limiter.acquire(call.payer))
@@ -456,13 +456,14 @@ class Admission:
                     call.trace.waited()
                 permits.append(limiter)
                 call.refuse_ended()
-                self._note_moved(call)
+                self.note_moved(call)
         except BaseException:
             release(permits)
             raise
         return permits
 
-    def _note_moved(self, call: HubCall) -> None:
+    def note_moved(self, call: HubCall) -> None:
+        """Tells the observer that a call begins to wait, or stops."""
         if self.observer is not None:
             self.observer.moved(call)
 

@@ -383,7 +383,8 @@ class Executor:
     def cache_entry(self, call: HubCall, request: ToolCallRequest | ToolCallItem) -> CacheEntry | None:
         """Returns the cache entry for the result of a call; None if the tool is not idempotent."""
         session = call.session
-        if not call.tool.spec.idempotent:
+        # A kept result would answer calls that nobody has approved.
+        if not call.tool.spec.idempotent or call.tool.needs_approval:
             return None
         if session.cache is None:
             session.cache = ResultCache(self.settings, self._store.memory_of(session))

@@ -1,6 +1,6 @@
 """Who guards a hub, and who keeps what was done there: seams that rooms above the core fill. None by default."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter
@@ -242,3 +242,57 @@ class Audit(Protocol):
         Raises:
             StoreError: It is allowed, and must not be, since it cannot be written.
         """
+
+
+class Approver(Protocol):
+    """Has the calls of tools that need approval approved. Without one, a hub refuses them."""
+
+    def check(self, call: Any, size: int) -> None:
+        """Refuses a call that has no room to wait.
+
+        Args:
+            call: The call.
+            size: Bytes of its request.
+
+        Raises:
+            ResourceExhaustedError: Its arguments are too large, or too many calls wait.
+        """
+
+    async def approve(self, call: Any, request: Any, digest: str, size: int) -> None:
+        """Waits until a call is approved; what ends the call cancels this.
+
+        Args:
+            call: The call; its arguments were checked.
+            request: The message with its ``args`` and ``kwargs``.
+            digest: What a decision must name: it stands for the tool, its version and the arguments.
+            size: Bytes of its request.
+
+        Raises:
+            AccessError: It was denied.
+            ResourceExhaustedError: As for ``check``.
+        """
+
+    async def list_approvals(self, request: Any, shows: Callable[[str], bool]) -> Any:
+        """Answers a ListApprovalsRequest: the calls that wait of the tools that are shown, the oldest first."""
+        ...
+
+    def has(self, approval_id: str) -> bool:
+        """Returns whether a call waits for an approval."""
+
+    def decide(self, request: Any, context: RequestContext, check: Callable[[str], object] | None) -> str:
+        """Grants or denies a call that waits.
+
+        Args:
+            request: The DecideApprovalRequest; ``has`` said that its call waits.
+            context: Says who decides.
+            check: Called with the name of the tool; raises AccessError if the caller may not decide about its calls.
+
+        Returns:
+            The name of the tool.
+
+        Raises:
+            AccessError: Who decides may not.
+            ConflictError: It was decided already, or the digest is another.
+            ValidationError: The digest is missing.
+        """
+        ...

@@ -90,7 +90,8 @@ class Hub:
         execute_tool, begin_tool, try_begin_tool, stream_tool: As in ``Executor``.
         hubs: The hubs of its cluster; it is the only one without.
         list_hubs: As in ``Hubs``.
-        list_sessions, list_workers, list_calls, list_runs, list_offers, cancel_call: As in ``Admin``.
+        list_sessions, list_workers, list_calls, list_runs, list_offers, cancel_call, list_approvals,
+            decide_approval: As in ``Admin``.
         watch_events: As in ``Feed``.
         notable_calls: As in ``NotableCalls.calls``.
         event_watches: Returns how many watches of events are open; ``count`` of ``Feed``.
@@ -123,7 +124,7 @@ class Hub:
         self.chaos = chaos
         self.durable = durable
         self._restoring = asyncio.Lock()
-        self.wrappers = BackendWrappers(self.executor.local, self.settings, chaos)
+        self.wrappers = BackendWrappers(self.executor.local, self.settings, chaos, self.admission.note_moved)
         self.registry.wrap = self.wrappers.wrap
         self.registry.register_batch("", tools)
         # Bound here, to save a call of a method per request.
@@ -139,10 +140,11 @@ class Hub:
         self.register_tools, self.unregister_tools = of_tools.register, of_tools.unregister
         ids = self.admission.ids
         self.hubs = Hubs(self._describe)
-        admin = Admin(self.registry, self.workers, self.agents, ids, self.hubs)
+        admin = Admin(self.registry, self.workers, self.agents, ids, self.hubs, self.wrappers)
         self.list_hubs, self.list_offers = self.hubs.list_hubs, admin.list_offers
         self.list_sessions, self.list_workers = admin.list_sessions, admin.list_workers
         self.list_calls, self.list_runs, self.cancel_call = admin.list_calls, admin.list_runs, admin.cancel_call
+        self.list_approvals, self.decide_approval = admin.list_approvals, admin.decide_approval
         self._feed = Feed(self.admission, self.registry, self.workers, ids)
         self.watch_events, self.observe = self._feed.watch_events, self._feed.share
         self.notable_calls = self.admission.notable.calls

@@ -18,7 +18,7 @@ from grpc_tool_bridge.errors import (
     ValidationError,
 )
 from grpc_tool_bridge.errors.near_names import did_you_mean
-from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, tags_of
+from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, needs_approval, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec, ToolType
 from grpc_tool_bridge.rpc.bounds import shown, spec_nodes
 from grpc_tool_bridge.rpc.buffers import Payload
@@ -102,6 +102,7 @@ class RegisteredTool:
         "limiter",
         "metrics",
         "name",
+        "needs_approval",
         "owner",
         "rate",
         "revision",
@@ -144,6 +145,7 @@ class RegisteredTool:
         self.version = spec.version
         self.is_hidden = is_hidden(spec)
         self.deprecated = deprecated_of(spec)
+        self.needs_approval = needs_approval(spec)
         self.tags = frozenset(tags_of(spec))
         self.versions: dict[str, RegisteredTool] | None = None
         self.is_older = False

@@ -3,15 +3,17 @@
 A tool that needs none has its plain backend, so that its calls pay nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from weakref import WeakSet
 
 from grpc_tool_bridge.config import Settings
+from grpc_tool_bridge.core.approving import ApprovalBackend
 from grpc_tool_bridge.core.breakers import Breaker, BreakerBackend
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.chaos.backend import ChaosBackend
 from grpc_tool_bridge.core.chaos.injections import Chaos
+from grpc_tool_bridge.core.guards import Approver
 from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.tools.breaker_options import breaker_of
@@ -43,9 +45,21 @@ class BackendWrappers:
         local: Runs the tools of this process.
         settings: The hub's settings.
         chaos: The faults to inject; None: none.
+        moved: Told when a call begins to wait for approval, and when it stops.
+
+    Attributes:
+        approver: Has calls approved; None: those that need approval are refused.
     """
 
-    def __init__(self, local: Backend[HubCall], settings: Settings, chaos: Chaos | None) -> None:
+    def __init__(
+        self,
+        local: Backend[HubCall],
+        settings: Settings,
+        chaos: Chaos | None,
+        moved: Callable[[HubCall], None],
+    ) -> None:
+        self.approver: Approver | None = None
+        self._moved = moved
         self._local = local
         self._settings = settings
         self._chaos = chaos
@@ -63,6 +77,8 @@ class BackendWrappers:
         rules = self._chaos.rules_of(tool.name) if self._chaos is not None else ()
         if self._chaos is not None and rules:
             wrapped = ChaosBackend(wrapped or self._local, self._chaos, rules)
+        if tool.needs_approval:
+            wrapped = ApprovalBackend(wrapped or self._local, lambda: self.approver, self._moved)
         settings, rule = self._settings, breaker_of(tool.spec)
         failures = settings.breaker_failures if rule.failures is None else rule.failures
         if failures:

@@ -167,6 +167,8 @@ def _routes(calls: HubCalls) -> list[Route]:
         _route("/api/workers", hub.workers, "GET"),
         _route("/api/calls", hub.calls, "GET"),
         _route("/api/calls/{call}", hub.cancel_call, "DELETE"),
+        _route("/api/approvals", hub.approvals, "GET"),
+        _route("/api/approvals/{approval}", hub.decide, "POST"),
         _route("/api/runs", hub.runs, "GET"),
         _route("/api/events", hub.events, "GET"),
         _route("/healthz", hub.alive, "GET"),

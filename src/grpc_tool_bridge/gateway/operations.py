@@ -7,7 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grpc_tool_bridge.gateway.bodies import count_of, flag_of, names_of, path_name
+from grpc_tool_bridge.errors import ValidationError
+from grpc_tool_bridge.gateway.bodies import count_of, fields_of, flag_of, names_of, path_name
 from grpc_tool_bridge.gateway.errors import JsonResponse, status_response
 from grpc_tool_bridge.gateway.events import Event, EventStream
 from grpc_tool_bridge.gateway.hub_calls import HubCalls
@@ -55,6 +56,19 @@ class OperationRoutes:
             hub=request.query_params.get("hub", ""),
         )
         return status_response(await self._calls.ask(request, "cancel_call", asked))
+
+    async def approvals(self, request: Request) -> Response:
+        """Lists the calls that wait for approval and that the caller may approve, a page of them."""
+        asked = page_of_hubs(request, pb.ListApprovalsRequest(include_arguments=flag_of(request, "arguments")))
+        return JsonResponse(message_json(await self._calls.ask(request, "list_approvals", asked)))
+
+    async def decide(self, request: Request) -> Response:
+        """Grants or denies a call that waits for approval; the digest says which arguments were seen."""
+        given = fields_of(await self._calls.body(request), digest=str, grant=bool, reason=str, hub=str)
+        if "grant" not in given:
+            raise ValidationError("grant is missing: true lets the call run, false denies it")
+        asked = pb.DecideApprovalRequest(approval_id=path_name(request, "approval"), **given)
+        return status_response(await self._calls.ask(request, "decide_approval", asked))
 
     async def runs(self, request: Request) -> Response:
         """Lists the runs of agents, a page of them; ``?session_id=`` and ``?hub=`` choose among them."""

@@ -100,6 +100,7 @@ PARAMETERS: Mapping[str, Schema] = {
     "agent": {"in": "path", "schema": _NAME, "description": "The agent."},
     "run": {"in": "path", "schema": _NAME, "description": "The run."},
     "call": {"in": "path", "schema": _NAME, "description": "The call."},
+    "approval": {"in": "path", "schema": _NAME, "description": "The approval."},
     "force": {"in": "query", "schema": FLAG, "description": "Ends calls in flight as well."},
     "page_token": {"in": "query", "schema": TEXT, "description": "`next_page_token` of the page before."},
     "page_size": {"in": "query", "schema": _COUNT, "description": "Entries of a page; 0: the default."},
@@ -348,6 +349,19 @@ def _agent_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     }  # fmt: skip
 
 
+def _approval_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
+    return {
+        "GET /api/approvals": RouteDoc(
+            name="listApprovals", tag="operations", parameters=("page_token", "page_size", "of_hub", "arguments"),
+            errors=_OF_HUB, answer=schemas.answered(pb.ListApprovalsResponse),
+        ),
+        "POST /api/approvals/{approval}": RouteDoc(
+            name="decideApproval", tag="operations", errors=_BODY | _OF_HUB | {409}, answer=reference("Message"),
+            body=body_of({"digest": TEXT, "grant": FLAG, "reason": TEXT, "hub": _ID}, "digest", "grant"),
+        ),
+    }  # fmt: skip
+
+
 def _operation_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
     pages = ("page_token", "page_size")
     status = object_of({"status": TEXT}, "status")
@@ -506,6 +520,7 @@ def route_docs(schemas: MessageSchemas) -> dict[str, RouteDoc]:
         **_variable_docs(schemas),
         **_agent_docs(schemas),
         **_operation_docs(schemas),
+        **_approval_docs(schemas),
         **_history_docs(),
         **_hub_docs(schemas),
     }

@@ -1,4 +1,4 @@
-"""Marks of a tool: whether it is hidden or deprecated, its tags, and whether it is an older version.
+"""Marks of a tool: whether it is hidden or deprecated or needs approval, its tags, and whether it is an older version.
 
 They are in the metadata of its spec, so that every listing can filter by them, in every language.
 """
@@ -14,7 +14,11 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import ToolSpec
 # Keys of the metadata of a spec: "true"; a text that says what to use instead; tags with commas between them, sorted.
 HIDDEN_KEY = "hidden"
 DEPRECATED_KEY = "deprecated"
+APPROVAL_KEY = "approval"
 TAGS_KEY = "tags"
+
+# The only approval that can be asked for, as an option and in the metadata of a spec.
+APPROVAL_REQUIRED = "required"
 # What texts call the gRPC service that has the tool, and the full name of its method there.
 GRPC_SERVICE_KEY = "grpc.service"
 GRPC_METHOD_KEY = "grpc.method"
@@ -36,6 +40,14 @@ def is_hidden(spec: ToolSpec) -> bool:
 def deprecated_of(spec: ToolSpec) -> str:
     """Returns what a deprecated tool says to use instead; empty if it is not deprecated."""
     return spec.metadata.get(DEPRECATED_KEY, "")
+
+
+def needs_approval(spec: ToolSpec) -> bool:
+    """Returns whether each call of a tool waits until somebody approves it.
+
+    Whatever the mark says: one that a newer version has written must not let calls pass.
+    """
+    return bool(spec.metadata.get(APPROVAL_KEY))
 
 
 def is_of_grpc(spec: ToolSpec) -> bool:
@@ -60,11 +72,12 @@ def is_for_models(spec: ToolSpec) -> bool:
 
 
 def described(spec: ToolSpec) -> str:
-    """Returns the description of a tool for listings: a deprecated one says so first."""
+    """Returns the description of a tool for listings: one that is deprecated or needs approval says so first."""
     replacement = deprecated_of(spec)
-    if not replacement:
-        return spec.description
-    return f"Deprecated: {replacement}\n\n{spec.description}".rstrip()
+    notes = [f"Deprecated: {replacement}"] if replacement else []
+    if needs_approval(spec):
+        notes.append("Needs approval: each call waits until somebody approves it.")
+    return "\n\n".join((*notes, spec.description)).rstrip() if notes else spec.description
 
 
 def checked_tags(tags: Any) -> tuple[str, ...]:

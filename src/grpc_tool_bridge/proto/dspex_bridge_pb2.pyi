@@ -3307,6 +3307,165 @@ class CancelCallRequest(google.protobuf.message.Message):
 global___CancelCallRequest = CancelCallRequest
 
 @typing.final
+class ListApprovalsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    INCLUDE_ARGUMENTS_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
+    page_token: builtins.str
+    page_size: builtins.int
+    include_arguments: builtins.bool
+    hub: builtins.str
+    """Name or incarnation of a hub. Empty: all."""
+    def __init__(
+        self,
+        *,
+        page_token: builtins.str = ...,
+        page_size: builtins.int = ...,
+        include_arguments: builtins.bool = ...,
+        hub: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hub", b"hub", "include_arguments", b"include_arguments", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListApprovalsRequest = ListApprovalsRequest
+
+@typing.final
+class ListApprovalsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    APPROVALS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MISSING_HUBS_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    @property
+    def approvals(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ApprovalInfo]: ...
+    @property
+    def missing_hubs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Hubs that did not answer."""
+
+    def __init__(
+        self,
+        *,
+        approvals: collections.abc.Iterable[global___ApprovalInfo] | None = ...,
+        next_page_token: builtins.str = ...,
+        missing_hubs: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["approvals", b"approvals", "missing_hubs", b"missing_hubs", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListApprovalsResponse = ListApprovalsResponse
+
+@typing.final
+class ApprovalInfo(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class KwargsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    APPROVAL_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    TOOL_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CALLER_FIELD_NUMBER: builtins.int
+    VIA_FIELD_NUMBER: builtins.int
+    TIME_LEFT_MS_FIELD_NUMBER: builtins.int
+    ARGS_FIELD_NUMBER: builtins.int
+    KWARGS_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
+    approval_id: builtins.str
+    digest: builtins.str
+    """SHA-256 over the tool, its version and the arguments, in hexadecimal; a decision names it."""
+    tool: builtins.str
+    version: builtins.str
+    session_id: builtins.str
+    caller: builtins.str
+    """Name of the principal that makes the call; empty: not known."""
+    time_left_ms: builtins.int
+    """Time that is left until the deadline of the call."""
+    hub: builtins.str
+    """The hub where the call waits; empty: there is one."""
+    @property
+    def via(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """How the call came from it, such as "agent planner"; empty: it makes the call itself."""
+
+    @property
+    def args(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """With include_arguments: the arguments as JSON, without secrets."""
+
+    @property
+    def kwargs(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]: ...
+    @property
+    def started_at(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        approval_id: builtins.str = ...,
+        digest: builtins.str = ...,
+        tool: builtins.str = ...,
+        version: builtins.str = ...,
+        session_id: builtins.str = ...,
+        caller: builtins.str = ...,
+        via: collections.abc.Iterable[builtins.str] | None = ...,
+        time_left_ms: builtins.int = ...,
+        args: collections.abc.Iterable[builtins.str] | None = ...,
+        kwargs: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        started_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        hub: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["started_at", b"started_at"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["approval_id", b"approval_id", "args", b"args", "caller", b"caller", "digest", b"digest", "hub", b"hub", "kwargs", b"kwargs", "session_id", b"session_id", "started_at", b"started_at", "time_left_ms", b"time_left_ms", "tool", b"tool", "version", b"version", "via", b"via"]) -> None: ...
+
+global___ApprovalInfo = ApprovalInfo
+
+@typing.final
+class DecideApprovalRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    GRANT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    HUB_FIELD_NUMBER: builtins.int
+    approval_id: builtins.str
+    """As in ApprovalInfo."""
+    digest: builtins.str
+    """As in ApprovalInfo; another one than that of the waiting call is refused."""
+    grant: builtins.bool
+    """Whether the call may run; if not, it fails with PermissionDenied."""
+    reason: builtins.str
+    """Told to the caller of a call that is denied; may be empty."""
+    hub: builtins.str
+    """As in ApprovalInfo. Empty: whichever hub has the call."""
+    def __init__(
+        self,
+        *,
+        approval_id: builtins.str = ...,
+        digest: builtins.str = ...,
+        grant: builtins.bool = ...,
+        reason: builtins.str = ...,
+        hub: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["approval_id", b"approval_id", "digest", b"digest", "grant", b"grant", "hub", b"hub", "reason", b"reason"]) -> None: ...
+
+global___DecideApprovalRequest = DecideApprovalRequest
+
+@typing.final
 class ListRunsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

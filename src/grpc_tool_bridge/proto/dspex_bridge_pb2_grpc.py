@@ -1086,6 +1086,16 @@ class ToolBridgeAdminStub(object):
                 request_serializer=dspex__bridge__pb2.UnshareSessionRequest.SerializeToString,
                 response_deserializer=dspex__bridge__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/ListApprovals',
+                request_serializer=dspex__bridge__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.DecideApproval = channel.unary_unary(
+                '/dspex.bridge.ToolBridgeAdmin/DecideApproval',
+                request_serializer=dspex__bridge__pb2.DecideApprovalRequest.SerializeToString,
+                response_deserializer=dspex__bridge__pb2.StatusResponse.FromString,
+                _registered_method=True)
 
 
 class ToolBridgeAdminServicer(object):
@@ -1163,6 +1173,20 @@ class ToolBridgeAdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListApprovals(self, request, context):
+        """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApproval(self, request, context):
+        """Grants or denies one of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolBridgeAdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1214,6 +1238,16 @@ def add_ToolBridgeAdminServicer_to_server(servicer, server):
             'UnshareSession': grpc.unary_unary_rpc_method_handler(
                     servicer.UnshareSession,
                     request_deserializer=dspex__bridge__pb2.UnshareSessionRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.StatusResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=dspex__bridge__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=dspex__bridge__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'DecideApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApproval,
+                    request_deserializer=dspex__bridge__pb2.DecideApprovalRequest.FromString,
                     response_serializer=dspex__bridge__pb2.StatusResponse.SerializeToString,
             ),
     }
@@ -1490,6 +1524,60 @@ class ToolBridgeAdmin(object):
             target,
             '/dspex.bridge.ToolBridgeAdmin/UnshareSession',
             dspex__bridge__pb2.UnshareSessionRequest.SerializeToString,
+            dspex__bridge__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/ListApprovals',
+            dspex__bridge__pb2.ListApprovalsRequest.SerializeToString,
+            dspex__bridge__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dspex.bridge.ToolBridgeAdmin/DecideApproval',
+            dspex__bridge__pb2.DecideApprovalRequest.SerializeToString,
             dspex__bridge__pb2.StatusResponse.FromString,
             options,
             channel_credentials,

@@ -531,6 +531,18 @@ class ToolBridgeAdminStub:
     ]
     """Takes that back."""
 
+    ListApprovals: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListApprovalsRequest,
+        dspex_bridge_pb2.ListApprovalsResponse,
+    ]
+    """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve."""
+
+    DecideApproval: grpc.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.DecideApprovalRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Grants or denies one of them."""
+
 class ToolBridgeAdminAsyncStub:
     """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
     `page_size` entries (0: 100; at most 1,000) and 1 MiB; `next_page_token` requests the next page, and is empty on the
@@ -595,6 +607,18 @@ class ToolBridgeAdminAsyncStub:
         dspex_bridge_pb2.StatusResponse,
     ]
     """Takes that back."""
+
+    ListApprovals: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.ListApprovalsRequest,
+        dspex_bridge_pb2.ListApprovalsResponse,
+    ]
+    """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve."""
+
+    DecideApproval: grpc.aio.UnaryUnaryMultiCallable[
+        dspex_bridge_pb2.DecideApprovalRequest,
+        dspex_bridge_pb2.StatusResponse,
+    ]
+    """Grants or denies one of them."""
 
 class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
     """Shows operators what happens in the hub. Lists are sorted by age, the oldest first, and paged: a response has at most
@@ -680,5 +704,21 @@ class ToolBridgeAdminServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
         """Takes that back."""
+
+    @abc.abstractmethod
+    def ListApprovals(
+        self,
+        request: dspex_bridge_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.ListApprovalsResponse, collections.abc.Awaitable[dspex_bridge_pb2.ListApprovalsResponse]]:
+        """The calls that wait for approval, of all hubs, the oldest first; those that the caller may approve."""
+
+    @abc.abstractmethod
+    def DecideApproval(
+        self,
+        request: dspex_bridge_pb2.DecideApprovalRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dspex_bridge_pb2.StatusResponse, collections.abc.Awaitable[dspex_bridge_pb2.StatusResponse]]:
+        """Grants or denies one of them."""
 
 def add_ToolBridgeAdminServicer_to_server(servicer: ToolBridgeAdminServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

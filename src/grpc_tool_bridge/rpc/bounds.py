@@ -77,6 +77,7 @@ _BOUNDS: Mapping[str, Bound] = {
     "ListSessionsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListWorkersRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListCallsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
+    "ListApprovalsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListRunsRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
     "ListOffersRequest.page_token": replace(_BOUND, chars=MAX_TOKEN_CHARS),
 }

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from grpc_tool_bridge.errors import ValidationError
-from grpc_tool_bridge.llm.tool_marks import DEPRECATED_KEY, HIDDEN_KEY, TAGS_KEY, checked_tags, tags_of
+from grpc_tool_bridge.llm.tool_marks import (
+    APPROVAL_KEY,
+    APPROVAL_REQUIRED,
+    DEPRECATED_KEY,
+    HIDDEN_KEY,
+    TAGS_KEY,
+    checked_tags,
+    tags_of,
+)
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import without_none
 from grpc_tool_bridge.tools.breaker_options import BREAKER_KEY, breaker_text
@@ -43,6 +51,7 @@ class ToolOptions:
     hidden: bool = False
     deprecated: str = ""
     tags: Iterable[str] = ()
+    approval: str = ""
 
 
 def fitting_name(function: Callable[..., Any], asked: str | None) -> str:
@@ -148,25 +157,31 @@ def apply_options(spec: ToolSpec, options: ToolOptions) -> None:
         raise TypeError(f"{name}: metadata must be a dict of texts, not {options.metadata!r}")
     for key, value in (options.metadata or {}).items():
         spec.metadata[_text(name, "a key of metadata", key)] = _text(name, f"metadata[{key!r}]", value)
-    put_marks(spec, hidden=options.hidden, deprecated=options.deprecated, tags=options.tags)
+    put_marks(spec, hidden=options.hidden, deprecated=options.deprecated, tags=options.tags, approval=options.approval)
     if options.breaker is not None:
         spec.metadata[BREAKER_KEY] = breaker_text(name, options.breaker)
     if options.limits is not None:
         spec.limits.CopyFrom(_checked_limits(name, options.limits))
 
 
-def put_marks(spec: ToolSpec, *, hidden: bool = False, deprecated: str = "", tags: Iterable[str] = ()) -> None:
+def put_marks(
+    spec: ToolSpec, *, hidden: bool = False, deprecated: str = "", tags: Iterable[str] = (), approval: str = ""
+) -> None:
     """Adds marks to those that a spec has.
 
     Raises:
         TypeError: A mark is of the wrong type.
-        ValueError: A tag is not valid.
+        ValueError: A tag or the approval is not valid.
     """
     name = spec.name
     if not isinstance(hidden, bool):
         raise TypeError(f"{name}: hidden must be True or False, not {hidden!r}")
     if not isinstance(deprecated, str):
         raise TypeError(f"{name}: deprecated must say what to use instead, such as 'use plus', not {deprecated!r}")
+    if not isinstance(approval, str):
+        raise TypeError(f"{name}: approval must be {APPROVAL_REQUIRED!r} or '', not {approval!r}")
+    if approval not in ("", APPROVAL_REQUIRED):
+        raise ValueError(f"{name}: approval must be {APPROVAL_REQUIRED!r} or '', not {approval!r:.100}")
     try:
         added = checked_tags(tags)
     except ValidationError as error:
@@ -175,6 +190,8 @@ def put_marks(spec: ToolSpec, *, hidden: bool = False, deprecated: str = "", tag
         spec.metadata[HIDDEN_KEY] = "true"
     if deprecated:
         spec.metadata[DEPRECATED_KEY] = deprecated
+    if approval:
+        spec.metadata[APPROVAL_KEY] = approval
     if added:
         spec.metadata[TAGS_KEY] = ",".join(checked_tags((*tags_of(spec), *added)))
 

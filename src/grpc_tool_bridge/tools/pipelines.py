@@ -8,7 +8,7 @@ import asyncio
 import inspect
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -75,6 +75,7 @@ def pipeline(
     hidden: bool = False,
     deprecated: str = "",
     tags: Iterable[str] = (),
+    approval: Literal["", "required"] = "",
 ) -> Tool:
     """Makes a composite tool: its steps call other tools of the session, in the hub.
 
@@ -97,6 +98,7 @@ def pipeline(
         hidden: As for ``tool``.
         deprecated: As for ``tool``.
         tags: As for ``tool``.
+        approval: As for ``tool``; steps that need approval ask for it themselves.
 
     Returns:
         The tool, which can be served like any other.
@@ -112,6 +114,7 @@ def pipeline(
     options: dict[str, Any] = {
         "tool_id": tool_id, "version": version, "idempotent": idempotent, "limits": limits, "examples": examples,
         "metadata": metadata, "hidden": hidden, "deprecated": deprecated, "tags": tags,
+        "approval": approval,
     }  # fmt: skip
     text = write_declaration(declaration)
     # The caller may change the objects it passed; those read from the text are ours.

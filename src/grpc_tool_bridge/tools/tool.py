@@ -9,11 +9,11 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Concatenate, Generic, Never, Self, TypedDict, Unpack, overload
+from typing import Any, Concatenate, Generic, Literal, Never, Self, TypedDict, Unpack, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
-from grpc_tool_bridge.llm.tool_marks import deprecated_of, is_hidden, tags_of
+from grpc_tool_bridge.llm.tool_marks import APPROVAL_KEY, deprecated_of, is_hidden, tags_of
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ResourceLimits, ToolSpec, ToolType
 from grpc_tool_bridge.tools.annotations import UnresolvedNameError
 from grpc_tool_bridge.tools.binding import Binder, Request
@@ -86,6 +86,7 @@ class _Plan:
             hidden=is_hidden(spec),
             deprecated=deprecated_of(spec),
             tags=tags_of(spec),
+            approval=spec.metadata.get(APPROVAL_KEY, ""),
         )
         return replace(
             self,
@@ -262,6 +263,7 @@ class _Options(TypedDict, total=False):
     hidden: bool
     deprecated: str
     tags: Iterable[str]
+    approval: Literal["", "required"]
 
 
 @overload
@@ -289,6 +291,7 @@ def tool(
     hidden: bool = False,
     deprecated: str = "",
     tags: Iterable[str] = (),
+    approval: Literal["", "required"] = "",
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Turns a function into a tool; also a decorator, with or without options.
 
@@ -314,8 +317,8 @@ def tool(
             can be called like any other.
         deprecated: What to use instead, such as "use plus". Listings say it, and a Python client warns when it is
             called. Models are given it only by name.
-        tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits, ``_``, ``-``, ``.``
-            or ``:``.
+        tags: What listings are filtered by, such as ("db", "read"): each 1 to 64 letters, digits or any of ``_-.:``.
+        approval: "required": each call waits until somebody with the right approves its arguments; no result is kept.
 
     Returns:
         The tool, or without ``function`` a decorator that makes it.
@@ -326,7 +329,7 @@ def tool(
     """
     options = ToolOptions(
         name, tool_id, description, type, version, idempotent, limits, executor, examples, metadata, check_result,
-        breaker, hidden, deprecated, tags,
+        breaker, hidden, deprecated, tags, approval,
     )  # fmt: skip
     return _make(function, options) if function is not None else functools.partial(_make, options=options)
 

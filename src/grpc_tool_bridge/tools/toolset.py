@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import FunctionType, ModuleType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from grpc_tool_bridge.config.argument_checks import check_type, list_of, refuse_value
 from grpc_tool_bridge.errors.near_names import did_you_mean
@@ -38,6 +38,7 @@ class Toolset:
         hidden: Whether all tools are hidden; False: only those that say so themselves.
         deprecated: Makes all tools deprecated, and says what to use instead.
         version: The version of each tool that has none.
+        approval: "required": all tools need approval; empty: only those that say so themselves.
 
     Attributes:
         prefix: As given.
@@ -59,6 +60,7 @@ class Toolset:
         hidden: bool = False,
         deprecated: str = "",
         version: str = "",
+        approval: Literal["", "required"] = "",
     ) -> None:
         if isinstance(source, type):
             raise TypeError(
@@ -77,7 +79,7 @@ class Toolset:
         check_type("version", version, str, 'a text, such as "1.0"')
 
         def mark(spec: ToolSpec) -> None:
-            put_marks(spec, hidden=hidden, deprecated=deprecated, tags=added)
+            put_marks(spec, hidden=hidden, deprecated=deprecated, tags=added, approval=approval)
             spec.version = spec.version or version
 
         found = [as_tool(members[name], name) for name in names]

@@ -29,6 +29,8 @@ UNARY = [
     "ListWorkers",
     "ListCalls",
     "CancelCall",
+    "ListApprovals",
+    "DecideApproval",
     "ShareSession",
     "UnshareSession",
     "ListRuns",

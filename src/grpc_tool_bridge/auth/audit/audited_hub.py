@@ -59,6 +59,9 @@ METHODS: dict[str, Audited] = {
     "unregister_tools": Audited("unregister", lambda request: _named(list(request.tool_ids)), failed_status),
     "cancel_agent_run": Audited("cancel", lambda request: request.run_id, failed_status),
     "cancel_call": Audited("cancel", lambda request: request.call_id, failed_status),
+    "decide_approval": Audited(
+        "approve", lambda request: f"{'grant' if request.grant else 'deny'} {request.approval_id}", failed_status
+    ),
     "get_metrics": Audited("metrics", lambda request: _named(list(request.metric_names)) or "*"),
 }
 

@@ -19,6 +19,7 @@ class Action(StrEnum):
     METRICS = "metrics"
     CALLS = "calls"
     CANCEL = "cancel"
+    APPROVE = "approve"
     ADMINISTER = "administer"
 
 
@@ -38,6 +39,7 @@ RESOURCES: Mapping[Action, str] = {
     Action.METRICS: "names of metrics, such as hub.sessions or tool.add.calls",
     Action.CALLS: "ids of other principals' sessions, whose calls are seen",
     Action.CANCEL: "ids of other principals' sessions, whose calls and runs are cancelled",
+    Action.APPROVE: "names of tools whose calls by others are approved, where they need approval",
     Action.ADMINISTER: "parts of the hub: hubs, workers, offers, sessions, logs, history, limits",
 }
 

@@ -11,6 +11,7 @@ const VIEWS = {
   calls: ["Calls", () => import("./views/calls.js")],
   tools: ["Tools", () => import("./views/tools.js")],
   sessions: ["Sessions", () => import("./views/sessions.js")],
+  approvals: ["Approvals", () => import("./views/approvals.js")],
   workers: ["Workers", () => import("./views/workers.js")],
   hubs: ["Hubs", () => import("./views/hubs.js")],
   agents: ["Agents", () => import("./views/agents.js")],

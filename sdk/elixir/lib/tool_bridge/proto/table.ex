@@ -478,7 +478,8 @@ defmodule ToolBridge.Proto.Table do
          {1, :final_answer, {:message, ToolBridge.Proto.Google.Struct}, :one, nil},
          {2, :total_steps, :int32, :one, nil},
          {3, :steps, {:message, ToolBridge.Proto.IntermediateStep}, :repeated, nil},
-         {4, :stop_reason, :string, :one, nil}
+         {4, :stop_reason, :string, :one, nil},
+         {5, :metrics, {:message, ToolBridge.Proto.ExecutionMetrics}, :one, nil}
        ]},
       {ToolBridge.Proto.IntermediateStep, "dspex.bridge.IntermediateStep",
        [
@@ -760,6 +761,42 @@ defmodule ToolBridge.Proto.Table do
          {2, :reason, :string, :one, nil},
          {3, :hub, :string, :one, nil}
        ]},
+      {ToolBridge.Proto.ListApprovalsRequest, "dspex.bridge.ListApprovalsRequest",
+       [
+         {1, :page_token, :string, :one, nil},
+         {2, :page_size, :int32, :one, nil},
+         {3, :include_arguments, :bool, :one, nil},
+         {4, :hub, :string, :one, nil}
+       ]},
+      {ToolBridge.Proto.ListApprovalsResponse, "dspex.bridge.ListApprovalsResponse",
+       [
+         {1, :approvals, {:message, ToolBridge.Proto.ApprovalInfo}, :repeated, nil},
+         {2, :next_page_token, :string, :one, nil},
+         {3, :missing_hubs, :string, :repeated, nil}
+       ]},
+      {ToolBridge.Proto.ApprovalInfo, "dspex.bridge.ApprovalInfo",
+       [
+         {1, :approval_id, :string, :one, nil},
+         {2, :digest, :string, :one, nil},
+         {3, :tool, :string, :one, nil},
+         {4, :version, :string, :one, nil},
+         {5, :session_id, :string, :one, nil},
+         {6, :caller, :string, :one, nil},
+         {7, :via, :string, :repeated, nil},
+         {8, :time_left_ms, :int64, :one, nil},
+         {9, :args, :string, :repeated, nil},
+         {10, :kwargs, :string, {:map, :string}, nil},
+         {11, :started_at, {:message, ToolBridge.Proto.Google.Timestamp}, :one, nil},
+         {12, :hub, :string, :one, nil}
+       ]},
+      {ToolBridge.Proto.DecideApprovalRequest, "dspex.bridge.DecideApprovalRequest",
+       [
+         {1, :approval_id, :string, :one, nil},
+         {2, :digest, :string, :one, nil},
+         {3, :grant, :bool, :one, nil},
+         {4, :reason, :string, :one, nil},
+         {5, :hub, :string, :one, nil}
+       ]},
       {ToolBridge.Proto.ListRunsRequest, "dspex.bridge.ListRunsRequest",
        [
          {1, :page_token, :string, :one, nil},
@@ -910,7 +947,9 @@ defmodule ToolBridge.Proto.Table do
       {"ListRuns", ToolBridge.Proto.ListRunsRequest, ToolBridge.Proto.ListRunsResponse, false},
       {"WatchEvents", ToolBridge.Proto.WatchEventsRequest, ToolBridge.Proto.AdminEvent, true},
       {"ShareSession", ToolBridge.Proto.ShareSessionRequest, ToolBridge.Proto.StatusResponse, false},
-      {"UnshareSession", ToolBridge.Proto.UnshareSessionRequest, ToolBridge.Proto.StatusResponse, false}
+      {"UnshareSession", ToolBridge.Proto.UnshareSessionRequest, ToolBridge.Proto.StatusResponse, false},
+      {"ListApprovals", ToolBridge.Proto.ListApprovalsRequest, ToolBridge.Proto.ListApprovalsResponse, false},
+      {"DecideApproval", ToolBridge.Proto.DecideApprovalRequest, ToolBridge.Proto.StatusResponse, false}
     ]
   end
 end

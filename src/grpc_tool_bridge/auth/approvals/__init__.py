@@ -1,0 +1,1 @@
+"""Approvals: calls that wait until somebody with the right says yes to exactly their arguments."""
