@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.rpc.authentication import Principal
+from integration.agent_runtime import SIGNATURE, ObedientAgents
 from support.waiting import soon, until
 from trust.hubs import told_apart
 
@@ -327,3 +328,18 @@ async def test_calls_of_who_has_a_quota_take_the_short_way(server_of: Any, monke
             await tools["add"](1, 2)
         quota = server.hub.admission.payers.quotas.of(Principal("ann", frozenset({"staff"}), method="token"))
         assert quota.limiter.used == 0
+
+
+async def test_an_agent_whose_run_has_the_only_place_of_its_principal_calls_tools(server_of: Any) -> None:
+    server = await server_of('[[quotas]]\nprincipals = ["ann"]\nconcurrent_calls = 1\ncalls_per_minute = 3\n')
+    agents = ToolWorker(server.address, agents=ObedientAgents(), token="eve")
+    async with agents, bridge_of(server, "ann") as ann:
+        await ann.initialize()
+        agent = await soon(ann.create_react_agent(SIGNATURE))
+        task = {"agent_id": agent, "input": {"call": "add", "arguments": {"a": 1, "b": 2}}}
+        for _ in range(2):
+            chunks = [chunk async for chunk in ann.execute_agent_streaming(task)]
+            assert chunks[-1]["final_answer"]["Answer"] == 3
+        # To create it was one, too; what it calls itself is none.
+        with refused("3 calls a minute"):
+            [chunk async for chunk in ann.execute_agent_streaming(task)]
