@@ -337,9 +337,12 @@ async def test_an_agent_whose_run_has_the_only_place_of_its_principal_calls_tool
         await ann.initialize()
         agent = await soon(ann.create_react_agent(SIGNATURE))
         task = {"agent_id": agent, "input": {"call": "add", "arguments": {"a": 1, "b": 2}}}
+
+        async def run() -> list[Any]:
+            return [chunk async for chunk in ann.execute_agent_streaming(task)]
+
         for _ in range(2):
-            chunks = [chunk async for chunk in ann.execute_agent_streaming(task)]
-            assert chunks[-1]["final_answer"]["Answer"] == 3
+            assert (await soon(run()))[-1]["final_answer"]["Answer"] == 3
         # To create it was one, too; what it calls itself is none.
         with refused("3 calls a minute"):
-            [chunk async for chunk in ann.execute_agent_streaming(task)]
+            await soon(run())
