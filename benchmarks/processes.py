@@ -79,6 +79,7 @@ async def running(
     local_socket: bool = True,
     store: str = "memory:",
     audit: str = "",
+    trust: str = "",
     name: str = "",
     address: str = "127.0.0.1:0",
     collector: str = "",
@@ -92,12 +93,13 @@ async def running(
         local_socket: Whether a hub offers its unix socket to the processes of its machine; if not, they use gRPC.
         store: The URL of a hub's store.
         audit: An empty folder for a hub's audit trail; empty: it has none.
+        trust: A folder that ``trust_files.prepare`` has filled, for a hub that guards itself; empty: it does not.
         name: Of a hub among several, or of the tool of a worker.
         address: Where a hub listens.
         collector: Where a hub sends the spans of 1 % of its calls; empty: it does not trace.
     """
     command = [sys.executable, "-m", "benchmarks.server", kind, "--tools", str(tools), "--hub", hub, "--store", store]
-    command += ["--audit", audit, "--name", name, "--address", address, "--collector", collector]
+    command += ["--audit", audit, "--trust", trust, "--name", name, "--address", address, "--collector", collector]
     if not local_socket:
         command.append("--no-local-socket")
     async with _started(command) as server:
@@ -136,9 +138,9 @@ async def _started(command: Sequence[str]) -> AsyncGenerator[ServerProcess, None
 
 
 @contextlib.asynccontextmanager
-async def link_bridge(address: str) -> AsyncGenerator[ToolBridge, None]:
+async def link_bridge(address: str, *, token: str | None = None) -> AsyncGenerator[ToolBridge, None]:
     """Opens a bridge with a session, over the transport that a program gets by default: the link."""
-    async with GRPCToolBridge(address) as bridge:
+    async with GRPCToolBridge(address, token=token) as bridge:
         await bridge.initialize()
         yield bridge
 

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from benchmarks import victim
 from benchmarks.peers import KINDS, server_of
+from benchmarks.trust_files import settings_of
 from benchmarks.work import Gate, add, add_up, adder_names, count_up, make_tools
 from grpc_tool_bridge import BridgeServer, Settings, ToolWorker, serialize_value, tool
 from grpc_tool_bridge.auth.audit.keys import make_key
@@ -44,7 +45,8 @@ async def serve(kind: str, options: argparse.Namespace) -> None:
             "agents", "collector" (of spans) or a peer's.
         options: ``tools``: how many tools that add the hub has; 0: no tools at all, so that a worker can offer them.
             ``hub``: the worker's hub. ``local_socket``: whether the hub offers its unix socket. ``store``: the URL of
-            the hub's store. ``audit``: an empty folder for its audit trail.
+            the hub's store. ``audit``: an empty folder for its audit trail. ``trust``: a folder with its
+            tokens, policy, quotas and audit trail.
             ``name``: of the hub, or of the worker's tool. ``address``: where the hub listens.
     """
     if kind == "hub":
@@ -79,6 +81,8 @@ async def _serve_hub(options: argparse.Namespace) -> None:
         key = Path(options.audit) / "key"
         make_key(key)
         changes |= {"audit": f"file:{options.audit}/audit.log", "audit_key_file": key}
+    if options.trust:
+        changes |= settings_of(Path(options.trust))
     settings = _SETTINGS.model_copy(update=changes | ({"hub_name": options.name} if options.name else {}))
     if options.collector:
         trace_to(options.collector)
@@ -309,6 +313,7 @@ if __name__ == "__main__":
     parser.add_argument("--no-local-socket", dest="local_socket", action="store_false")
     parser.add_argument("--store", default="memory:", metavar="URL")
     parser.add_argument("--audit", default="", metavar="FOLDER")
+    parser.add_argument("--trust", default="", metavar="FOLDER")
     parser.add_argument("--name", default="")
     parser.add_argument("--address", default="127.0.0.1:0")
     parser.add_argument("--collector", default="", metavar="ADDRESS")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from grpc_tool_bridge import BridgeServer, GRPCToolBridge, Settings, ToolContext, ToolWorker, tool
 from grpc_tool_bridge.errors import ResourceExhaustedError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.rpc.authentication import Principal
+from integration.agent_runtime import SIGNATURE, ObedientAgents
 from support.waiting import soon, until
 from trust.hubs import told_apart
 
@@ -255,3 +257,92 @@ def test_a_hub_that_cannot_tell_callers_apart_does_not_start_with_quotas(path: P
     path.write_text(CALLS)
     with pytest.raises(ValidationError, match="nothing tells this hub one from another"):
         BridgeServer(tools=TOOLS, settings=Settings(token=SecretStr("any"), quotas=path))
+
+
+@tool
+async def large(size: int) -> str:
+    return "x" * size
+
+
+@tool
+async def chunks(most: int) -> Any:
+    for _ in range(most):
+        yield "x" * 2_000
+
+
+@tool
+def blocking_large(size: int) -> str:
+    return "x" * size
+
+
+BYTES = '[[quotas]]\nprincipals = ["ann"]\nbytes_per_minute = 10000\n'
+
+
+@pytest.mark.parametrize("name", ["large", "blocking_large"])
+@pytest.mark.parametrize("transport", ["link", "rpc"])
+async def test_bytes_of_answers_are_taken_from_what_comes(server_of: Any, transport: str, name: str) -> None:
+    server = await server_of(BYTES, large, blocking_large)
+    async with bridge_of(server, "ann", transport) as ann:
+        tools = await ann.initialize()
+        assert len(await tools[name](15_000)) == 15_000
+        with refused("10,000 bytes a minute") as caught:
+            await tools[name](1)
+        # More than half of a minute's bytes are owed.
+        assert float(caught.value.details["retry_after"]) > 30
+
+
+async def test_bytes_of_the_answers_of_a_workers_tool_are_counted(server_of: Any) -> None:
+    server = await server_of(BYTES)
+    async with ToolWorker(server.address, [large], token="eve"), bridge_of(server, "ann") as ann:
+        await until(lambda: "large" in server.hub.registry.by_name(None))
+        tools = await ann.initialize()
+        assert len(await tools["large"](15_000)) == 15_000
+        with refused("10,000 bytes a minute"):
+            await tools["large"](1)
+
+
+@pytest.mark.parametrize("transport", ["link", "rpc"])
+async def test_a_stream_ends_once_the_bytes_are_used(server_of: Any, transport: str) -> None:
+    server = await server_of(BYTES, chunks)
+    async with bridge_of(server, "ann", transport) as ann, bridge_of(server, "bob", transport) as bob:
+        tools, others = await ann.initialize(), await bob.initialize()
+        read = 0
+        with refused("10,000 bytes a minute") as caught:
+            async for chunk in tools["chunks"].stream(50):
+                read += len(chunk)
+        assert caught.value.error_type == "RateLimitExceeded"
+        assert read == 4 * 2_000
+        assert len([chunk async for chunk in others["chunks"].stream(50)]) == 50
+
+
+async def test_calls_of_who_has_a_quota_take_the_short_way(server_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await server_of(f"{CALLS}concurrent_calls = 3\nbytes_per_minute = 100000\n")
+    general = AsyncMock(side_effect=AssertionError("the general way"))
+    async with bridge_of(server, "ann") as ann:
+        tools = await ann.initialize()
+        with monkeypatch.context() as patched:
+            patched.setattr(server.hub.executor, "run", general)
+            for _ in range(5):
+                assert await tools["add"](1, 2) == 3
+        with refused("5 calls a minute"):
+            await tools["add"](1, 2)
+        quota = server.hub.admission.payers.quotas.of(Principal("ann", frozenset({"staff"}), method="token"))
+        assert quota.limiter.used == 0
+
+
+async def test_an_agent_whose_run_has_the_only_place_of_its_principal_calls_tools(server_of: Any) -> None:
+    server = await server_of('[[quotas]]\nprincipals = ["ann"]\nconcurrent_calls = 1\ncalls_per_minute = 3\n')
+    agents = ToolWorker(server.address, agents=ObedientAgents(), token="eve")
+    async with agents, bridge_of(server, "ann") as ann:
+        await ann.initialize()
+        agent = await soon(ann.create_react_agent(SIGNATURE))
+        task = {"agent_id": agent, "input": {"call": "add", "arguments": {"a": 1, "b": 2}}}
+
+        async def run() -> list[Any]:
+            return [chunk async for chunk in ann.execute_agent_streaming(task)]
+
+        for _ in range(2):
+            assert (await soon(run()))[-1]["final_answer"]["Answer"] == 3
+        # To create it was one, too; what it calls itself is none.
+        with refused("3 calls a minute"):
+            await soon(run())

@@ -19,7 +19,7 @@ from grpc_tool_bridge.core.interfaces import Authorizer, CallObserver, Tracer
 from grpc_tool_bridge.core.limits import ConcurrencyLimiter, Permits, release
 from grpc_tool_bridge.core.nesting import check_parent, count_descendant, is_called_above
 from grpc_tool_bridge.core.notable_calls import NotableCalls
-from grpc_tool_bridge.core.payers import Payers, take
+from grpc_tool_bridge.core.payers import Payers, count_answer, take
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.sample import Sample
@@ -355,22 +355,25 @@ class Admission:
             tool: Its tool.
             note: As for ``end_directly``.
         """
-        if note is not None and self.payers.quotas is not None:
-            return self.payers.limited(note[0], self.enter_directly(session, tool, None))
         self.active += 1
         tool.metrics.active += 1
         limiter, own = session.limiter or self._limiter_of(session), tool.limiter
+        most = None if note is None or note[0].quota is None else note[0].quota.limiter
         # As ``ConcurrencyLimiter.try_acquire`` does, without a call for each call.
-        if limiter.used >= limiter.capacity or limiter.queue:
-            return None
-        if own is None:
-            limiter.used += 1
-            return (limiter,)
-        if own.used >= own.capacity or own.queue:
+        if (
+            limiter.used >= limiter.capacity
+            or limiter.queue
+            or (own is not None and (own.used >= own.capacity or own.queue))
+            or (most is not None and (most.used >= most.capacity or most.queue))
+        ):
             return None
         limiter.used += 1
-        own.used += 1
-        return limiter, own
+        if own is not None:
+            own.used += 1
+        if most is None:
+            return (limiter,) if own is None else (limiter, own)
+        most.used += 1
+        return (most, limiter) if own is None else (most, limiter, own)
 
     def end_directly(
         self,
@@ -407,6 +410,8 @@ class Admission:
             session.idle.notify_all()
         metrics.active -= 1
         metrics.record(duration_us, ok=True)
+        if note is not None and note[0].quota is not None:
+            note[0].quota.use_bytes(len(answer), now)
         if note is not None and self.audit is not None:
             self.audit.ended_directly(note, duration_us, answer)
         self.active -= 1
@@ -502,6 +507,8 @@ class Admission:
         call.disarm()
         if call.charged is not None:
             call.uncharge()
+        if call.quota is not None:
+            count_answer(call.quota, outcome, now)
         if call.root is not None:
             call.root.descendants -= 1
         release(permits)

@@ -75,9 +75,10 @@ class DirectCalls:
                 tool is None
                 or tool.rate is not None
                 or (access is not None and not access.allows(session, tool.name, context.principal))
-                or (admission.payers.quotas is not None and not admission.payers.allow(context, len(data)))
             ):
                 return None
+            if admission.payers.quotas is not None:
+                context.quota = admission.payers.quota_of(context)
             if tool.backend is None:
                 return self.run(session, tool, context, data, place, traced=traced)
             if traced:
@@ -113,9 +114,9 @@ class DirectCalls:
         bound = function.try_bind(args, kwargs)
         if bound is None:
             return None
-        quota = self._admission.payers.quota_of(context)
-        if quota is not None:
-            quota.take(len(data))
+        if context.quota is not None and not context.quota.try_take(len(data), opened_at):
+            # The executor says why.
+            return None
         context.payload = b""
         sample = self._admission.sample
         is_noted = self._admission.audit is not None or context.principal is not None
@@ -175,7 +176,8 @@ class DirectCalls:
             return None
         call = self.make_call(session, tool, deadline, opened_at)
         if context.principal is not None:
-            self._admission.payers.note(call, context)
+            call.made_for(context)
+            call.quota = context.quota
         if context.asker is not None:
             call.asker = context.asker
         sample = self._admission.sample
@@ -199,7 +201,8 @@ class DirectCalls:
         """See ``Owner``; ``note`` has the arguments of ``Audit.opened_directly``, of which the first is the context."""
         call = HubCall(session, tool, deadline, parent=None, orphaned=self._orphaned, opened_at=opened_at)
         if note is not None:
-            self._admission.payers.note(call, note[0])
+            call.made_for(note[0])
+            call.quota = note[0].quota
             if self._admission.audit is not None:
                 call.audited = self._admission.audit.opened_directly(*note)
         return call

@@ -23,6 +23,7 @@ from grpc_tool_bridge.core.interfaces import Backend
 from grpc_tool_bridge.core.limits import Permits
 from grpc_tool_bridge.core.middleware import CallMiddleware
 from grpc_tool_bridge.core.names import check_name, clip
+from grpc_tool_bridge.core.payers import counted
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.result_cache import CacheEntry, ResultCache
 from grpc_tool_bridge.core.session import Session
@@ -454,14 +455,14 @@ class Executor:
     ) -> tuple[AsyncGenerator[ToolStreamChunk | Payload, None], Permits]:
         """Prepares a stream; returns its chunks without the last, and the permits that it has acquired."""
         if self.middleware is not None:
-            return self.middleware.stream(call, request, payload, size), ()
+            return counted(call.quota, self.middleware.stream(call, request, payload, size)), ()
         backend = call.tool.backend or self.local
         preparing = backend.prepare(call, request, payload, size)
         as_bytes, payload = bool(payload), b""
         if preparing is not None:
             await preparing
         permits = await self.admission.acquire(call)
-        return backend.stream(call, request, as_bytes=as_bytes), permits
+        return counted(call.quota, backend.stream(call, request, as_bytes=as_bytes)), permits
 
 
 def _drop_reserved(request: ToolCallRequest, context: RequestContext) -> None:

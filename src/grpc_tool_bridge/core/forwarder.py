@@ -144,7 +144,8 @@ class Forwarder:
         if not started:
             release(permits)
             return None
-        self._admission.enter(call, context, 0, payload if request is None else request)
+        # Its quota is asked by the same size as above: the message may have another.
+        self._admission.enter(call, context, len(payload), payload if request is None else request)
         call.forwarded = forwarded
         call.enter_session()
         self._open[forwarded] = None

@@ -87,12 +87,18 @@ class Quota(Protocol):
 
     Attributes:
         limiter: Limits its calls that run at once; None: any number may.
+        counts_bytes: Whether it counts bytes; if not, nobody has to find out how many there are.
     """
 
     limiter: ConcurrencyLimiter | None
+    counts_bytes: bool
 
     def may_take(self, size: int) -> bool:
         """Returns whether a call whose request has ``size`` bytes is within the quota."""
+
+    def try_take(self, size: int, now: float) -> bool:
+        """As ``take`` at ``now``, on the monotonic clock; returns False, and counts nothing, if that would raise."""
+        ...
 
     def take(self, size: int) -> None:
         """Counts a call whose request has ``size`` bytes.
@@ -103,6 +109,9 @@ class Quota(Protocol):
 
     def take_bytes(self, size: int) -> None:
         """Counts bytes of what is no call."""
+
+    def use_bytes(self, size: int, now: float) -> None:
+        """Counts bytes of an answer at ``now``, on the monotonic clock; what is over is taken from what comes."""
 
     def check_sessions(self, present: int) -> None:
         """Refuses a further session to a principal that has so many."""

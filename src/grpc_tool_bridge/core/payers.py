@@ -1,12 +1,15 @@
 """Whose quota a call uses."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
+
+from google.protobuf.message import Message
 
 from grpc_tool_bridge.core.calls import HubCall
 from grpc_tool_bridge.core.guards import Quota, Quotas
-from grpc_tool_bridge.core.limits import Permits, release
 from grpc_tool_bridge.rpc.buffers import SERIALIZED
-from grpc_tool_bridge.rpc.callers import caller_of
+from grpc_tool_bridge.rpc.callers import HUB_METHOD
 from grpc_tool_bridge.rpc.context import RequestContext
 
 
@@ -28,33 +31,15 @@ class Payers:
 
     def quota_of(self, context: RequestContext) -> Quota | None:
         """Returns what the caller of a request may use; None: it has no quota."""
-        if self.quotas is None:
+        principal = context.principal
+        # As ``caller_of``, without a call for each call.
+        if self.quotas is None or principal is None or principal.method == HUB_METHOD:
             return None
-        principal = caller_of(context)
-        return None if principal is None else self.quotas.of(principal)
+        return self.quotas.of(principal)
 
     def quota_of_call(self, call: HubCall) -> Quota | None:
         """Returns what the principal of a call may use, also of a nested one; None: it has no quota."""
         return None if self.quotas is None or call.principal is None else self.quotas.of(call.principal)
-
-    def limited(self, context: RequestContext, permits: Permits | None) -> Permits | None:
-        """Adds the permit that the quota of a caller asks for to those that its call has acquired.
-
-        Returns:
-            All permits; None: the call has to wait, and has none of them.
-        """
-        quota = None if permits is None else self.quota_of(context)
-        if permits is None or quota is None or quota.limiter is None:
-            return permits
-        if quota.limiter.try_acquire():
-            return (quota.limiter, *permits)
-        release(permits)
-        return None
-
-    def allow(self, context: RequestContext, size: int) -> bool:
-        """Returns whether a call whose request has ``size`` bytes is within the quota of its caller."""
-        quota = self.quota_of(context)
-        return quota is None or quota.may_take(size)
 
 
 def take(call: HubCall, request: Any, size: int) -> None:
@@ -72,7 +57,39 @@ def take(call: HubCall, request: Any, size: int) -> None:
         call.quota.take(size or _size_of(request))
 
 
-def _size_of(request: Any) -> int:
-    if request is None:
-        return 0
-    return len(request) if type(request) in SERIALIZED else int(request.ByteSize())
+def count_answer(quota: Quota | None, answer: Any, now: float) -> None:
+    """Counts the bytes of what a call was answered with, or of what else was sent to who has made it.
+
+    Args:
+        quota: What its caller may use; None: it has no quota.
+        answer: A message or its bytes; of anything else, such as an exception, nothing is counted.
+        now: On the monotonic clock.
+    """
+    if quota is not None and quota.counts_bytes:
+        quota.use_bytes(_size_of(answer), now)
+
+
+def counted(quota: Quota | None, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    """Counts each chunk of a stream before it is sent.
+
+    Args:
+        quota: As for ``count_answer``.
+        chunks: Messages or their bytes.
+
+    Returns:
+        The chunks; once the bytes of the quota are used up, they end with ResourceExhaustedError.
+    """
+    return chunks if quota is None or not quota.counts_bytes else _counted(quota, chunks)
+
+
+async def _counted(quota: Quota, chunks: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            quota.take_bytes(_size_of(chunk))
+            yield chunk
+
+
+def _size_of(sent: Any) -> int:
+    if type(sent) in SERIALIZED:
+        return len(sent)
+    return sent.ByteSize() if isinstance(sent, Message) else 0

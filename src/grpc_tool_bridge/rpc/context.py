@@ -35,6 +35,7 @@ class RequestContext:
         admitted: Whether it is part of a request that was admitted already, such as an item of a batch.
         trace: The trace that it belongs to, as its sender says; None: it says none.
         method: The name of its method, if the transport has one.
+        quota: What its sender may still use, of a call from outside that takes the short way; None: it has no quota.
         system: What carried it, in the words of traces: "grpc", "tool_bridge" (a link), "http"; or empty.
     """
 
@@ -50,6 +51,7 @@ class RequestContext:
     admitted = False
     trace: TraceContext | None = None
     method = ""
+    quota: Any = None
     system = ""
 
     def __init__(

@@ -29,7 +29,9 @@ class Quotas:
         self._max_waiting = max_waiting
         # By name and groups, since a rule may be for a group.
         self._usages: OrderedDict[tuple[str, frozenset[str]], Usage | None] = OrderedDict()
-        self._by_name: dict[str, Usage] = {}
+        self._by_name: OrderedDict[str, Usage] = OrderedDict()
+        # By those that are not remembered any more: a counter must not fall.
+        self._refused = 0
 
     def __len__(self) -> int:
         return len(self._rules)
@@ -49,12 +51,20 @@ class Quotas:
             # Another token of the same principal may have other groups; what it has used is the same.
             usage = self._by_name.get(principal.name)
             if usage is None or usage.rule is not rule:
+                self._forget(principal.name)
                 usage = self._by_name[principal.name] = Usage(principal.name, rule, self._max_waiting)
+                if len(self._by_name) > MAX_PRINCIPALS:
+                    self._forget(next(iter(self._by_name)))
         self._usages[key] = usage
         if len(self._usages) > MAX_PRINCIPALS:
             (name, _), _ = self._usages.popitem(last=False)
-            self._by_name.pop(name, None)
+            self._forget(name)
         return usage
+
+    def _forget(self, name: str) -> None:
+        usage = self._by_name.pop(name, None)
+        if usage is not None:
+            self._refused += usage.refused
 
     def replace(self, rules: Sequence[QuotaRule]) -> None:
         """Takes other rules; a principal whose rule stays as it was keeps what it has used."""
@@ -63,8 +73,8 @@ class Quotas:
         self._usages.clear()
 
     def refused(self) -> int:
-        """Returns how much was refused, of all principals that are remembered."""
-        return sum(usage.refused for usage in self._by_name.values())
+        """Returns how much was refused."""
+        return self._refused + sum(usage.refused for usage in self._by_name.values())
 
 
 class QuotaFile(FollowedFile[tuple[QuotaRule, ...]]):

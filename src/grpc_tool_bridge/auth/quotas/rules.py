@@ -32,7 +32,7 @@ class QuotaRule(NamedTuple):
         groups: Groups, of which the principal has one.
         calls_per_minute: Calls from outside; nested calls are free. 0: any number, as for all limits.
         concurrent_calls: Calls that run at once; further ones wait within their deadlines.
-        bytes_per_minute: Bytes of the requests of calls, and of variables that are set.
+        bytes_per_minute: Bytes of the requests and the answers of calls, of streams, and of variables that are set.
         sessions: Sessions that it has made and that have not ended.
         agent_tokens_per_day: Tokens of models, of agents that the hub runs for it.
     """

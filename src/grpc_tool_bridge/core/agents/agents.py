@@ -6,6 +6,7 @@ A run is a call of the hub, so that the calls of its tools are nested calls.
 import asyncio
 import hashlib
 import sys
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from grpc_tool_bridge.core.infos import time_of
 from grpc_tool_bridge.core.interfaces import DurableStore
 from grpc_tool_bridge.core.limits import Permits
 from grpc_tool_bridge.core.names import check_name, clip
+from grpc_tool_bridge.core.payers import count_answer
 from grpc_tool_bridge.core.registered_tool import RegisteredTool
 from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.session import Session
@@ -492,6 +494,7 @@ class Agents:
                     executor.check_size("a chunk of an agent's run", len(data))
                     run.put(data)
                     tokens.note(data)
+                    count_answer(call.quota, data, time.monotonic())
                     if run.is_ahead:
                         await call.step(run.room())
                     if not run.ended:

@@ -81,3 +81,22 @@ async def test_a_file_that_changes_is_read_again_and_a_bad_one_changes_nothing(
     path.unlink()
     assert not await file.look()
     assert file.quotas.of(ANALYST) is used
+
+
+def test_the_count_of_refusals_does_not_fall_with_other_rules_or_with_who_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_PRINCIPALS", 2)
+    quotas = Quotas((QuotaRule(("*",), calls_per_minute=1),), 10)
+    for name in ("a", "b", "c", "d"):
+        used = quotas.of(Principal(name))
+        assert used is not None
+        used.take(1)
+        with pytest.raises(Exception, match="a minute"):
+            used.take(1)
+    assert quotas.refused() == 4
+    quotas.replace((QuotaRule(("*",), calls_per_minute=2),))
+    for name in ("d", "e", "f"):
+        quotas.of(Principal(name))
+    assert quotas.refused() == 4
+    assert len(quotas._by_name) == 2

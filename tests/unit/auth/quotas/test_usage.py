@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import pytest
@@ -88,3 +89,37 @@ def test_only_a_quota_of_concurrent_calls_has_a_limiter() -> None:
     assert limiter.capacity == 3
     assert "principal 'bot'" in str(limiter)
     assert usage(sessions=1).limiter is None
+
+
+def test_what_is_tried_is_counted_only_if_it_is_within_the_quota() -> None:
+    used, now = usage(calls_per_minute=3, bytes_per_minute=1_000), time.monotonic()
+    assert used.try_take(600, now)
+    assert not used.try_take(600, now)
+    # That counted neither a call nor bytes.
+    assert used.try_take(390, now)
+    assert used.try_take(0, now + 1)
+    assert not used.try_take(0, now + 1)
+    assert used.try_take(0, now + 21)
+    assert used.refused == 0
+
+
+def test_what_is_tried_and_is_larger_than_a_minutes_quota_needs_all_of_it() -> None:
+    used, now = usage(bytes_per_minute=1_000), time.monotonic()
+    assert used.try_take(1, now)
+    assert not used.try_take(5_000, now)
+    assert used.try_take(5_000, now + 1)
+    assert not used.try_take(0, now + 200)
+    assert used.try_take(0, now + 302)
+
+
+def test_an_answer_is_counted_even_if_it_is_over_the_quota() -> None:
+    used = usage(bytes_per_minute=1_000)
+    assert used.counts_bytes
+    used.use_bytes(3_000, time.monotonic())
+    with pytest.raises(ResourceExhaustedError) as refused:
+        used.take(0)
+    assert 110 < float(refused.value.details["retry_after"]) <= 120
+    others = usage(calls_per_minute=1)
+    assert not others.counts_bytes
+    others.use_bytes(3_000, time.monotonic())
+    others.take(3_000)
