@@ -46,6 +46,12 @@ def _counts(server: BridgeServer) -> dict[str, object]:
     return dict(directory.counts())
 
 
+def _frames_sent(server: BridgeServer) -> int:
+    sent = _counts(server)["cluster_frames_sent"]
+    assert isinstance(sent, int)
+    return sent
+
+
 async def test_each_hub_lists_both_and_says_whose_a_session_is(hubs: list[BridgeServer]) -> None:
     north, south = hubs
     async with GRPCToolBridge(north.address) as owner, GRPCToolBridge(south.address) as other:
@@ -85,16 +91,14 @@ async def test_what_hubs_do_for_one_another_is_counted(hubs: list[BridgeServer])
 async def test_a_hub_that_begins_anew_goes_on_counting_and_is_listed_once(hubs: list[BridgeServer]) -> None:
     north, south = hubs
     cluster = south._cluster
-    before = _counts(south)["cluster_frames_sent"]
+    before = _frames_sent(south)
     # As if another hub had closed the lease.
     await cluster.store.lease.close("a test closes it")
     await cluster.store.lease.begin()
-    after = _counts(south)["cluster_frames_sent"]
-    assert isinstance(before, int)
-    assert isinstance(after, int)
+    after = _frames_sent(south)
     assert after >= before
     await until(lambda: _counts(north)["cluster_links"] == _counts(south)["cluster_links"] == 1)
-    await until(lambda: _counts(south)["cluster_frames_sent"] > after)
+    await until(lambda: _frames_sent(south) > after)
     async with GRPCToolBridge(north.address) as bridge:
         assert [hub.name for hub in await bridge.admin.hubs()] == ["north", "south"]
 
