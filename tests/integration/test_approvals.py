@@ -1,6 +1,8 @@
 """Calls of tools that need approval, from the call to the decision and its answer."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +13,19 @@ from grpc_tool_bridge import (
     DeadlineExceededError,
     GRPCToolBridge,
     NotFoundError,
+    Settings,
+    ToolBridgeError,
     ToolContext,
     ToolExecutionError,
     ToolWorker,
     tool,
 )
+from grpc_tool_bridge.auth.approvals import pending as pending_module
+from grpc_tool_bridge.errors import AccessError
 from grpc_tool_bridge.proto.dspex_bridge_pb2 import ApprovalInfo
+from support.patience import PATIENCE
+from support.waiting import soon
+from trust.hubs import server_with, told_apart
 
 ran: list[int] = []
 
@@ -31,6 +40,13 @@ async def wipe(table: int, password: str = "") -> int:
 async def wipe_soon(table: int) -> int:
     ran.append(table)
     return table
+
+
+@tool(approval="required")
+async def wipes(most: int) -> Any:
+    for number in range(most):
+        ran.append(number)
+        yield number
 
 
 @tool
@@ -121,3 +137,154 @@ async def test_a_hub_without_an_approver_refuses() -> None:
         with pytest.raises(ToolExecutionError, match="needs approval"):
             await bridge.call_tool("wipe", 3)
     assert not ran
+
+
+# ------------------------------------------------------------------------------------------------ what else may happen
+
+
+async def all_pending(bridge: GRPCToolBridge, count: int) -> list[ApprovalInfo]:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = [approval async for approval in bridge.admin.approvals(include_arguments=True)]
+            if len(found) == count:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def test_each_call_of_a_batch_and_a_stream_waits_for_a_decision_of_its_own() -> None:
+    async with BridgeServer("127.0.0.1:0", tools=[wipe, wipes]) as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        batch = asyncio.create_task(
+            bridge.execute_batch([{"tool_id": "wipe", "args": [number]} for number in range(2)])
+        )
+        stream = asyncio.create_task(read(bridge.stream_tool("wipes", 2)))
+        waiting = await all_pending(bridge, 3)
+        assert len({approval.digest for approval in waiting}) == 3
+        # The one's decision is none of another's.
+        with pytest.raises(ConflictError, match="not that of the call that waits"):
+            await bridge.admin.grant(waiting[0].approval_id, waiting[1].digest)
+        for approval in waiting:
+            if list(approval.args) == ["1"]:
+                await bridge.admin.deny(approval.approval_id, approval.digest, "not this one")
+            else:
+                await bridge.admin.grant(approval.approval_id, approval.digest)
+        first, second = await soon(batch)
+        assert first == 0
+        assert "not this one" in str(second)
+        assert await soon(stream) == [0, 1]
+    assert sorted(ran) == [0, 0, 1]
+
+
+async def read(stream: Any) -> list[int]:
+    return [value async for value in stream]
+
+
+async def test_of_decisions_that_come_at_once_one_holds() -> None:
+    async with BridgeServer("127.0.0.1:0", tools=[wipe]) as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        call = asyncio.create_task(bridge.call_tool("wipe", 3))
+        approval = await pending(bridge)
+        decisions = [bridge.admin.grant(approval.approval_id, approval.digest) for _ in range(3)]
+        decisions += [bridge.admin.deny(approval.approval_id, approval.digest) for _ in range(3)]
+        outcomes = await asyncio.gather(*decisions, return_exceptions=True)
+        assert [outcome for outcome in outcomes if outcome is None] == [None]
+        assert all(isinstance(outcome, ConflictError | NotFoundError) for outcome in outcomes if outcome is not None)
+        assert await soon(call) == 3
+    assert ran == [3]
+
+
+async def test_a_call_that_is_repeated_while_it_waits_is_asked_about_once() -> None:
+    async with BridgeServer("127.0.0.1:0", tools=[wipe]) as server, GRPCToolBridge(server.address) as bridge:
+        tools = await bridge.initialize()
+        keyed = tools["wipe"].with_options(idempotency_key="once")
+        calls = [asyncio.create_task(keyed(5)) for _ in range(3)]
+        (approval,) = await all_pending(bridge, 1)
+        await bridge.admin.grant(approval.approval_id, approval.digest)
+        assert await soon(asyncio.gather(*calls)) == [5, 5, 5]
+        assert await keyed(5) == 5
+    assert ran == [5]
+
+
+@pytest.mark.parametrize("end", ["cancel", "session", "hub"])
+async def test_a_call_that_ends_while_it_waits_is_gone_and_has_not_run(end: str) -> None:
+    async with AsyncExitStack() as stack:
+        server = BridgeServer("127.0.0.1:0", tools=[wipe], settings=Settings(shutdown_grace=0.0))
+        await stack.enter_async_context(server)
+        admin = await stack.enter_async_context(GRPCToolBridge(server.address))
+        bridge = await stack.enter_async_context(GRPCToolBridge(server.address))
+        await admin.initialize("other")
+        await bridge.initialize("mine")
+        call = asyncio.create_task(bridge.call_tool("wipe", 3))
+        approval = await pending(admin)
+        if end == "cancel":
+            call.cancel()
+        elif end == "session":
+            await bridge.client.cleanup_session(force=True)
+        else:
+            await server.stop()
+        (outcome,) = await soon(asyncio.gather(call, return_exceptions=True))
+        assert isinstance(outcome, ToolBridgeError | asyncio.CancelledError)
+        if end != "hub":
+            await all_pending(admin, 0)
+            with pytest.raises(NotFoundError):
+                await admin.admin.grant(approval.approval_id, approval.digest)
+    assert not ran
+
+
+async def test_calls_that_would_be_too_many_or_too_large_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_module, "MAX_PENDING", 2)
+    async with BridgeServer("127.0.0.1:0", tools=[wipe]) as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        with pytest.raises(ToolExecutionError, match="can be shown to whoever approves"):
+            await bridge.call_tool("wipe", 3, password="x" * 100_000)
+        calls = [asyncio.create_task(bridge.call_tool("wipe", number)) for number in range(2)]
+        waiting = await all_pending(bridge, 2)
+        with pytest.raises(ToolExecutionError, match="as many as the hub keeps"):
+            await bridge.call_tool("wipe", 9)
+        for approval in waiting:
+            await bridge.admin.grant(approval.approval_id, approval.digest)
+        assert await soon(asyncio.gather(*calls)) == [0, 1]
+
+
+async def test_nobody_approves_a_call_of_its_own_and_only_who_has_the_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_apart(monkeypatch, {"ann": {"ops"}, "bob": {"ops"}, "eve": set()})
+    policy = """
+[[rules]]
+name = "all"
+allow = ["open", "call"]
+principals = ["*"]
+resources = ["*"]
+
+[[rules]]
+name = "on duty"
+allow = ["approve"]
+groups = ["ops"]
+resources = ["wipe"]
+"""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(server_with(policy, tmp_path / "policy.toml", [wipe, wipe_soon]))
+        ann, bob, eve = [
+            await stack.enter_async_context(GRPCToolBridge(server.address, token=name))
+            for name in ("ann", "bob", "eve")
+        ]
+        for bridge in (ann, bob, eve):
+            await bridge.initialize()
+        call = asyncio.create_task(ann.call_tool("wipe", 4))
+        (approval,) = await all_pending(bob, 1)
+        assert approval.caller == "ann"
+        assert [each async for each in eve.admin.approvals()] == []
+        for other in (ann, eve):
+            with pytest.raises(AccessError):
+                await other.admin.grant(approval.approval_id, approval.digest)
+        assert not ran
+        await bob.admin.grant(approval.approval_id, approval.digest)
+        assert await soon(call) == 4
+        # Who makes it may say no.
+        call = asyncio.create_task(ann.call_tool("wipe", 5))
+        (approval,) = await all_pending(bob, 1)
+        await ann.admin.deny(approval.approval_id, approval.digest)
+        with pytest.raises(ToolExecutionError, match="denied"):
+            await soon(call)
+    assert ran == [4]
