@@ -78,6 +78,7 @@ class FollowedFile(Generic[T]):
             _log.error("%s: %s", self._stays, error)
             return False
         self._take(found)
+        _log.info("%s has changed and was read again", self.path)
         return True
 
     async def _follow(self) -> None:

@@ -1,6 +1,5 @@
 """The policy of a running hub: read at the start, and read again when its file changes."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +7,6 @@ from grpc_tool_bridge.auth.followed_file import LOOK_SECONDS, FollowedFile
 from grpc_tool_bridge.auth.policy.decisions import Decisions
 from grpc_tool_bridge.auth.policy.model import Policy
 from grpc_tool_bridge.auth.policy.reading import read_policy
-
-_log = logging.getLogger(__name__)
 
 
 class PolicyFile(FollowedFile[Policy]):
@@ -32,6 +29,5 @@ class PolicyFile(FollowedFile[Policy]):
 
     def _policy_read(self, policy: Policy) -> None:
         self.decisions = Decisions(policy)
-        _log.info("%s was read: %d rules", self.path, len(policy.rules))
         if self.on_change is not None:
             self.on_change()

@@ -1,6 +1,5 @@
 """The quotas of a running hub: read at the start, and read again when their file changes."""
 
-import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,6 @@ from grpc_tool_bridge.rpc.authentication import Principal
 
 # Principals whose usage is remembered; beyond, those that came first begin anew.
 MAX_PRINCIPALS = 100_000
-
-_log = logging.getLogger(__name__)
 
 
 class Quotas:
@@ -92,9 +89,5 @@ class QuotaFile(FollowedFile[tuple[QuotaRule, ...]]):
     def __init__(self, path: Path, max_waiting: int, *, look_seconds: float = LOOK_SECONDS) -> None:
         self.quotas = Quotas((), max_waiting)
         super().__init__(
-            path, "the quotas stay as they were", read_quotas, self._quotas_read, look_seconds=look_seconds
+            path, "the quotas stay as they were", read_quotas, self.quotas.replace, look_seconds=look_seconds
         )
-
-    def _quotas_read(self, rules: tuple[QuotaRule, ...]) -> None:
-        self.quotas.replace(rules)
-        _log.info("%s was read: %d quotas", self.path, len(rules))
