@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grpc_tool_bridge import (
+    AlreadyExistsError,
     BridgeServer,
     ConflictError,
     DeadlineExceededError,
@@ -22,7 +23,9 @@ from grpc_tool_bridge import (
 )
 from grpc_tool_bridge.auth.approvals import pending as pending_module
 from grpc_tool_bridge.errors import AccessError
-from grpc_tool_bridge.proto.dspex_bridge_pb2 import ApprovalInfo
+from grpc_tool_bridge.proto.dspex_bridge_pb2 import ApprovalInfo, DecideApprovalRequest
+from grpc_tool_bridge.rpc.authentication import Principal
+from grpc_tool_bridge.rpc.context import RequestContext
 from support.patience import PATIENCE
 from support.waiting import soon
 from trust.hubs import server_with, told_apart
@@ -288,3 +291,55 @@ resources = ["wipe"]
         with pytest.raises(ToolExecutionError, match="denied"):
             await soon(call)
     assert ran == [4]
+
+
+async def test_a_hub_that_tells_callers_apart_takes_no_decision_of_another_hub_that_names_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_apart(monkeypatch, {"ann": set()})
+    policy = '[[rules]]\nname = "all"\nallow = ["open", "call", "approve"]\nprincipals = ["*"]\nresources = ["*"]\n'
+    async with (
+        server_with(policy, tmp_path / "policy.toml", [wipe]) as server,
+        GRPCToolBridge(server.address, token="ann") as ann,
+    ):
+        await ann.initialize()
+        call = asyncio.create_task(ann.call_tool("wipe", 4))
+        (approval,) = await all_pending(ann, 1)
+        request = DecideApprovalRequest(approval_id=approval.approval_id, digest=approval.digest, grant=True)
+        context = RequestContext(principal=Principal("north", method="hub"))
+        answer = await server._served.decide_approval(request, context)
+        assert not answer.success
+        assert "another hub cannot decide for itself" in answer.error.message
+        await ann.admin.deny(approval.approval_id, approval.digest)
+        with pytest.raises(ToolExecutionError, match="denied"):
+            await soon(call)
+    assert not ran
+
+
+@tool(name="wipe")
+async def wipe_unmarked(table: int) -> int:
+    ran.append(-table)
+    return -table
+
+
+async def test_a_worker_cannot_take_the_mark_off_a_name_that_has_it() -> None:
+    async with BridgeServer("127.0.0.1:0") as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        async with ToolWorker(server.address, tools=[wipe_there]):
+            with pytest.raises(AlreadyExistsError, match="another schema or version"):
+                async with ToolWorker(server.address, tools=[wipe_unmarked]):
+                    pass
+            await granted(bridge)
+
+
+async def test_a_waiting_call_does_not_go_to_a_worker_that_comes_without_the_mark() -> None:
+    async with BridgeServer("127.0.0.1:0") as server, GRPCToolBridge(server.address) as bridge:
+        await bridge.initialize()
+        async with ToolWorker(server.address, tools=[wipe_there], worker_id="w"):
+            call = asyncio.create_task(bridge.call_tool("wipe", 3))
+            approval = await pending(bridge)
+        async with ToolWorker(server.address, tools=[wipe_unmarked], worker_id="w"):
+            await bridge.admin.grant(approval.approval_id, approval.digest)
+            with pytest.raises(ToolExecutionError, match="no worker runs wipe now"):
+                await soon(call)
+    assert not ran
