@@ -77,16 +77,9 @@ class Approvals:
 
     Args:
         settings: The names and patterns of secrets that are not shown.
-        by_caller: Whether who makes a call may approve it.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        by_caller: bool = False,
-    ) -> None:
-        self._by_caller = by_caller
+    def __init__(self, settings: Settings) -> None:
         self._names, self._patterns = settings.record_redact, settings.record_redact_patterns
         self._pending: dict[str, _Pending] = {}
         self._bytes = 0
@@ -211,7 +204,7 @@ class Approvals:
 
     def _check_grant(self, caller: Principal | None, decider: Principal | None) -> None:
         """Refuses that a caller approves its own call, where callers can be told apart."""
-        if self._by_caller or caller is None or decider is None or caller == _EVERYBODY:
+        if caller is None or decider is None or caller == _EVERYBODY:
             return
         if caller.name == decider.name:
             raise AccessError("who makes a call may not approve it; ask another principal to")
