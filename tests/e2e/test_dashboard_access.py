@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker
+from grpc_tool_bridge import BridgeServer, GRPCToolBridge, ToolContext, ToolWorker, tool
 from integration.agent_runtime import SIGNATURE, ObedientAgents
 from support.axe import needs_axe, violations
 from support.browser import Tab, open_tab
@@ -20,14 +20,14 @@ from support.patience import PATIENCE
 
 pytestmark = BROWSER_TESTS
 
-VIEWS = ("calls", "tools", "sessions", "workers", "hubs", "agents", "performance", "limits")
+VIEWS = ("calls", "tools", "sessions", "approvals", "workers", "hubs", "agents", "performance", "limits")
 SIZES = ((360, 740), (1600, 900))
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 # What can be selected in them, and has a part of the view of its own.
 DETAILS = ("call", "failed call", "tool", "session", "variable", "worker", "agent", "run")
 # What each view of a hub that is in use shows when it is there.
 SHOWN = {
-    "calls": "hang", "tools": "nested", "sessions": "demo", "workers": "w1",
+    "calls": "hang", "tools": "nested", "sessions": "demo", "approvals": "1 call waits", "workers": "w1",
     "hubs": "(this page)", "agents": SIGNATURE,
     "performance": "add", "limits": "max_sessions",
 }  # fmt: skip
@@ -36,6 +36,12 @@ SHOWN = {
 async def add(a: int, b: int = 2) -> int:
     """Adds two numbers."""
     return a + b
+
+
+@tool(approval="required", limits={"timeout_ms": 3_600_000})
+async def wipe(table: str, password: str = "") -> str:
+    """Wipes a table."""
+    return table
 
 
 async def fail(word: str) -> str:
@@ -83,7 +89,9 @@ async def empty() -> AsyncIterator[Hub]:
 async def used() -> AsyncIterator[Hub]:
     """A hub with tools, a worker, an agent with a run, variables, and calls that have ended, failed and go on."""
     async with AsyncExitStack() as stack:
-        server = BridgeServer(tools=[add, fail, hang, nested], http_address="127.0.0.1:0", agents=ObedientAgents())
+        server = BridgeServer(
+            tools=[add, fail, hang, nested, wipe], http_address="127.0.0.1:0", agents=ObedientAgents()
+        )
         await stack.enter_async_context(server)
         await stack.enter_async_context(ToolWorker(server.address, [far], worker_id="w1"))
         bridge = await stack.enter_async_context(GRPCToolBridge(server.address, keep_session=True))
@@ -100,10 +108,12 @@ async def used() -> AsyncIterator[Hub]:
         agent = await _run_agent(client)
         hanging = asyncio.ensure_future(tools["hang"]())
         (failed,) = (await client.get("/api/history/calls?kind=failed")).json()["calls"]
+        running = await _running(client)
+        waiting = asyncio.ensure_future(tools["wipe"]("orders", password="hush"))
         yield Hub(
             f"http://{server.http_address}",
             {
-                "call": f"?call={await _running(client)}",
+                "call": f"?call={running}",
                 "failed call": f"?call={failed['call_id']}",
                 "tool": "?view=tools&tool=far",
                 "session": "?view=sessions&session=demo",
@@ -115,8 +125,9 @@ async def used() -> AsyncIterator[Hub]:
                 "some limits": "?view=limits&q=session",
             },
         )
-        hanging.cancel()
-        await asyncio.gather(hanging, return_exceptions=True)
+        for call in (hanging, waiting):
+            call.cancel()
+        await asyncio.gather(hanging, waiting, return_exceptions=True)
 
 
 async def _run_agent(client: httpx.AsyncClient) -> str:
@@ -239,13 +250,13 @@ async def test_the_keyboard_reaches_all_of_a_view_and_shows_where_it_is(
     focused = await tabbed(tab.page)
     kinds = [item["kind"] for item in focused]
     assert kinds.count("view") == len(VIEWS)
-    assert "search" in kinds
-    assert {"grid", "treegrid", "table"}.intersection(kinds) or view in ("performance", "limits")
+    assert "search" in kinds or view == "approvals"
+    assert {"grid", "treegrid", "table"}.intersection(kinds) or view in ("approvals", "performance", "limits")
     assert [item["text"] for item in focused if not (item["isMarked"] and item["isInSight"])] == []
     assert tab.faults == []
 
 
-@pytest.mark.parametrize("view", [name for name in VIEWS if name not in ("performance", "limits")])
+@pytest.mark.parametrize("view", [name for name in VIEWS if name not in ("approvals", "performance", "limits")])
 async def test_something_is_selected_by_keyboard_alone_and_left_again(tab: Tab, used: Hub, view: str) -> None:
     await open_view(tab, used.origin, f"?view={view}", SHOWN[view])
     grid = tab.page.locator("main [role=grid], main [role=treegrid]").first

@@ -19,7 +19,7 @@ PARAMETERS = [
     "theme", "q", "state", "tool", "session", "worker", "slow", "call", "epoch", "by", "span", "line", "sort",
     "variable", "vq", "agent", "run", "of", "table", "find", "limit", "hide", "args", "form", "timeout", "key",
 ]  # fmt: skip
-VIEWS = ["calls", "tools", "sessions", "workers", "hubs", "agents", "performance", "limits"]
+VIEWS = ["calls", "tools", "sessions", "approvals", "workers", "hubs", "agents", "performance", "limits"]
 # Enough to overflow the stack of what goes through it, and as long as an address may be.
 DEEP = "[" * 12_000 + "]" * 12_000
 
