@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page, Route
+from playwright.async_api import Locator, Page, Route, expect
 from pydantic import Field, SecretStr
 
 from grpc_tool_bridge import BridgeServer, Settings, ToolContext, ToolWorker, tool
@@ -204,8 +204,8 @@ async def test_tools_are_found_by_all_words_of_a_name_or_a_description(tab: Tab,
     await page.get_by_text("7 tools").wait_for()
     await page.get_by_label("Find").fill("ZERO down")
     await page.get_by_text("1 of 7 tools").wait_for()
-    assert await page.locator(".body .row:visible .tool").all_inner_texts() == ["countdown"]
-    assert await page.locator(".body .row:visible .kind").all_inner_texts() == ["streaming"]
+    await expect(page.locator(".body .row:visible .tool")).to_have_text(["countdown"])
+    await expect(page.locator(".body .row:visible .kind")).to_have_text(["streaming"])
     assert parse_qs(urlsplit(page.url).query)["q"] == ["ZERO down"]
     await page.get_by_label("Find").fill("zero up")
     await page.get_by_text("No tool matches.").wait_for()
@@ -287,7 +287,7 @@ async def test_ten_thousand_tools_are_a_list_of_few_elements(tab: Tab, hub: Hub)
     assert await page.locator(".body .row").count() < 60
     await page.get_by_label("Find").fill("tool/9999 onerror")
     await page.get_by_text("1 of 10,000 tools").wait_for()
-    assert await page.locator(".body .row:visible .where").all_inner_texts() == ["2 workers"]
+    await expect(page.locator(".body .row:visible .where")).to_have_text(["2 workers"])
     assert await page.locator("img").count() == 0
     # A name with a slash and a blank is one part of a path.
     await page.locator(".body .row:visible").click()
