@@ -267,7 +267,8 @@ class Admission:
         """
         metrics = call.tool.metrics
         try:
-            take(call, request, size)
+            if call.quota is not None:
+                take(call.quota, request, size)
             if size > CHARGED_BYTES:
                 call.charge(self._store.memory_of(call.session), size)
             if call.parent is not None:

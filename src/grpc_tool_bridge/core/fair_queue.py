@@ -2,27 +2,25 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
 
-class FairQueue(Generic[T]):
+class FairQueue(dict[T, str]):
     """Items in turns of their owners, and those of one owner in the order in which they came.
 
     An owner that comes waits behind the one item of each other owner that is first there, whatever their queues hold.
-    With one owner it is a plain queue.
+    With one owner it is a plain queue. It is a dict of the owners by item: each call asks whether anything waits, which
+    must cost nothing.
     """
 
-    __slots__ = ("_lines", "_owners")
+    __slots__ = ("_lines",)
 
     def __init__(self) -> None:
+        super().__init__()
         # By owner, in the order of their turns; none is empty.
         self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
-        self._owners: dict[T, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._owners)
 
     def __iter__(self) -> Iterator[T]:
         for line in self._lines.values():
@@ -34,11 +32,11 @@ class FairQueue(Generic[T]):
         if line is None:
             line = self._lines[owner] = OrderedDict()
         line[item] = None
-        self._owners[item] = owner
+        self[item] = owner
 
     def remove(self, item: T) -> None:
         """Takes an item out, wherever it is; does nothing if it is not there."""
-        owner = self._owners.pop(item, None)
+        owner = self.pop(item, None)
         if owner is None:
             return
         line = self._lines[owner]
@@ -65,10 +63,10 @@ class FairQueue(Generic[T]):
             raise IndexError("nothing waits")
         return next(iter(next(iter(self._lines.values()))))
 
-    def pop(self) -> T:
+    def take(self) -> T:
         """Takes out the item that is next; raises IndexError if there is none."""
         item = self.first()
-        owner = self._owners.pop(item)
+        owner = self.pop(item)
         line = self._lines[owner]
         del line[item]
         if line:

@@ -95,7 +95,7 @@ class ConcurrencyLimiter:
         """Returns a permit, or grants it to the first call that waits."""
         waiting = self.queue
         while waiting:
-            permit = waiting.pop()
+            permit = waiting.take()
             if not permit.done():
                 permit.set_result(None)
                 return

@@ -42,19 +42,18 @@ class Payers:
         return None if self.quotas is None or call.principal is None else self.quotas.of(call.principal)
 
 
-def take(call: HubCall, request: Any, size: int) -> None:
-    """Counts a call against the quota that it uses, if there is one.
+def take(quota: Quota, request: Any, size: int) -> None:
+    """Counts a call against the quota that it uses.
 
     Args:
-        call: The call.
+        quota: The quota.
         request: Its request, as a message or as bytes; None: its size is known.
         size: Bytes of the request; 0: not known.
 
     Raises:
         ResourceExhaustedError: The quota is used up.
     """
-    if call.quota is not None:
-        call.quota.take(size or _size_of(request))
+    quota.take(size or _size_of(request))
 
 
 def count_answer(quota: Quota | None, answer: Any, now: float) -> None:

@@ -10,7 +10,7 @@ def drained(queue: FairQueue[int]) -> list[int]:
     found = []
     while queue:
         assert queue.first() == next(iter(queue))
-        found.append(queue.pop())
+        found.append(queue.take())
     return found
 
 
@@ -48,7 +48,7 @@ def test_an_empty_queue_has_nothing_to_give() -> None:
     queue: FairQueue[int] = FairQueue()
     assert not queue
     with pytest.raises(IndexError):
-        queue.pop()
+        queue.take()
     with pytest.raises(IndexError):
         queue.first()
 
@@ -70,7 +70,7 @@ def test_whatever_comes_and_goes_nobody_gets_two_turns_while_another_waits() -> 
         elif rng.random() < 0.1:
             queue.remove(rng.choice(list(queue)))
         else:
-            served = owner_of[queue.pop()]
+            served = owner_of[queue.take()]
             turns += 1
             passed[served].clear()
             for owner in waiting - {served}:

@@ -177,7 +177,7 @@ class McpConnection:
             async with open_http(self._config, self._bounds, self.refusals, auth) as (read, write):
                 yield self._bounded(read, bucket), write
             return
-        async with open_process(self._config, self._bounds, bucket) as self.process:
+        async with open_process(self._config, self._bounds, bucket, self._note_drop) as self.process:
             watching = asyncio.ensure_future(self._when_lost(self.process))
             try:
                 yield self._bounded(self.process.read, bucket), self.process.write

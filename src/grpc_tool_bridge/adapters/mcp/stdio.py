@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -45,13 +45,22 @@ class ProcessConnection:
         process: It runs.
         bounds: Its limits.
         bucket: Limits its notifications; shared with what reads them.
+        on_drop: Called for each notification that is dropped.
     """
 
-    def __init__(self, config: ServerConfig, process: GuardedProcess, bounds: Bounds, bucket: Bucket) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        process: GuardedProcess,
+        bounds: Bounds,
+        bucket: Bucket,
+        on_drop: Callable[[], None],
+    ) -> None:
         self._name = config.name
         self._process = process
         self._bounds = bounds
         self._bucket = bucket
+        self._on_drop = on_drop
         self._to_session: MemoryObjectSendStream[Incoming]
         self._to_session, self.read = anyio.create_memory_object_stream[Incoming](0)
         self._from_session: MemoryObjectReceiveStream[SessionMessage]
@@ -125,6 +134,7 @@ class ProcessConnection:
             return None
         if self._bucket.is_empty and b'"id"' not in text and _LIST_CHANGED not in text:
             # A notification, of which there are too many; parsing it would take most of the time.
+            self._on_drop()
             return None
         if len(text) > _CHUNK and text.count(b"{") + text.count(b"[") > self._bounds.containers:
             return self._refused(LongLine(len(text), text[:END_BYTES], text[-END_BYTES:]))
@@ -166,15 +176,17 @@ class ProcessConnection:
 
 
 @asynccontextmanager
-async def open_process(config: ServerConfig, bounds: Bounds, bucket: Bucket) -> AsyncGenerator[ProcessConnection, None]:
-    """Starts the process of a server, and ends it at the end.
+async def open_process(
+    config: ServerConfig, bounds: Bounds, bucket: Bucket, on_drop: Callable[[], None]
+) -> AsyncGenerator[ProcessConnection, None]:
+    """Starts the process of a server, and ends it at the end; arguments as for ``ProcessConnection``.
 
     Raises:
         ValidationError: The program cannot be found.
     """
     env = get_default_environment() | dict(config.env)
     process = await start_process(config.name, config.command, env=env, cwd=config.cwd)
-    connection = ProcessConnection(config, process, bounds, bucket)
+    connection = ProcessConnection(config, process, bounds, bucket, on_drop)
     connection.start()
     try:
         yield connection

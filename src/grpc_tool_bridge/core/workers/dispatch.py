@@ -260,7 +260,7 @@ class Dispatcher:
                 continue
             worker, queue = found
             del self._waiting[crew]
-            waiting = queue.pop()
+            waiting = queue.take()
             if not waiting.worker.done():
                 worker.reserved += 1
                 waiting.worker.set_result(worker)
@@ -273,7 +273,7 @@ class Dispatcher:
         self._waiting.pop(crew, None)
         for queue in (crew.waiting, crew.guests):
             while queue:
-                queue.pop().refuse(nobody_runs(tool.name))
+                queue.take().refuse(nobody_runs(tool.name))
 
     def _follow(self, workers: Iterable[Worker]) -> None:
         """Checks for room after each frame of these workers' links, while calls wait."""
