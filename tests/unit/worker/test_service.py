@@ -323,5 +323,5 @@ class TestStreams:
 
 def test_it_serves_nothing_of_the_admin_service() -> None:
     admin = {name for name, method in METHODS.items() if method.path.startswith("/dspex.bridge.ToolBridgeAdmin/")}
-    assert len(admin) == 10
+    assert len(admin) == 12
     assert not served_methods(make(add)).keys() & admin
