@@ -16,7 +16,7 @@ from grpc_tool_bridge.core.registry import ToolRegistry
 from grpc_tool_bridge.core.statuses import failed_status
 from grpc_tool_bridge.core.workers.pool import WorkerPool
 from grpc_tool_bridge.core.wrappers import BackendWrappers
-from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridgeError, ValidationError, error_info
+from grpc_tool_bridge.errors import CallCancelledError, NotFoundError, ToolBridgeError, ValidationError
 from grpc_tool_bridge.errors.throttled_log import ThrottledLog
 from grpc_tool_bridge.proto import dspex_bridge_pb2 as pb
 from grpc_tool_bridge.rpc.bounds import check_request, shown
@@ -54,13 +54,8 @@ def _shows_all(session_id: str) -> bool:
     return True
 
 
-def _is_decided(response: pb.StatusResponse) -> bool:
-    """Returns whether a hub that answers so has the call: it has cancelled it, or refuses that to the caller."""
-    return response.success or response.error.type == "PermissionDenied"
-
-
-def _is_known(response: pb.StatusResponse) -> bool:
-    """Returns whether a hub that answers so has the call that a decision is about."""
+def _has_it(response: pb.StatusResponse) -> bool:
+    """Returns whether a hub that answers so has what it was asked about: it has done it, or refuses that."""
     return response.success or response.error.type != NotFoundError.default_type
 
 
@@ -233,11 +228,12 @@ class Admin:
                     return there
             call = self._ids.find(request.call_id)
             if call is None:
-                return await self._cancel_elsewhere(request, context)
+                text = f"no call {shown(request.call_id)} waits or runs; it may have ended: list the calls again"
+                return await self._elsewhere("CancelCall", request, context, text)
             why = f": {request.reason}" if request.reason else ""
             call.cancel(CallCancelledError(f"the call was cancelled by an administrator{why}"))
         except ToolBridgeError as error:
-            return pb.StatusResponse(message=error.message, error=error_info(error))
+            return failed_status(error)
         said = f": {shown(request.reason)}" if request.reason else ""
         self._throttled.warning("call %s of %s was cancelled by an administrator%s", call.call_id, call.tool.name, said)
         return pb.StatusResponse(success=True, message=f"call {call.call_id} of {call.tool.name} is cancelled")
@@ -276,35 +272,34 @@ class Admin:
                     return there
             approver = self._wrappers.approver
             if approver is None or not approver.has(request.approval_id):
-                return await self._decide_elsewhere(request, context)
+                text = (
+                    f"no call waits for the approval {shown(request.approval_id)}; it may have ended: list them again"
+                )
+                return await self._elsewhere("DecideApproval", request, context, text)
             tool = approver.decide(request, context, check)
         except ToolBridgeError as error:
             return failed_status(error)
         what = "granted" if request.grant else "denied"
         return pb.StatusResponse(success=True, message=f"the call of {tool} is {what}")
 
-    async def _decide_elsewhere(self, request: pb.DecideApprovalRequest, context: RequestContext) -> pb.StatusResponse:
-        """Decides about a call that this hub does not have, if another has it; raises NotFoundError."""
-        missing: list[str] = []
-        if not request.hub:
-            there, missing = await self._hubs.anywhere("DecideApproval", request, _is_known, context)
-            if there is not None:
-                answer: pb.StatusResponse = there
-                return answer
-        text = f"no call waits for the approval {shown(request.approval_id)}; it may have ended: list them again"
-        if missing:
-            text += f". These hubs did not answer, and may have it: {', '.join(missing)}"
-        raise NotFoundError(text)
+    async def _elsewhere(self, method: str, request: Any, context: RequestContext, gone: str) -> pb.StatusResponse:
+        """Makes a request about what this hub does not have, if another has it.
 
-    async def _cancel_elsewhere(self, request: pb.CancelCallRequest, context: RequestContext) -> pb.StatusResponse:
-        """Cancels a call that this hub does not have, if another has it; raises NotFoundError."""
+        Args:
+            method: Such as "CancelCall".
+            request: The request; one that names a hub is for that alone.
+            context: Of the request.
+            gone: What is said where no hub has it.
+
+        Raises:
+            NotFoundError: None has it, or those that may have it did not answer.
+        """
         missing: list[str] = []
         if not request.hub:
-            there, missing = await self._hubs.anywhere("CancelCall", request, _is_decided, context)
+            there, missing = await self._hubs.anywhere(method, request, _has_it, context)
             if there is not None:
                 answer: pb.StatusResponse = there
                 return answer
-        text = f"no call {shown(request.call_id)} waits or runs; it may have ended: list the calls again"
         if missing:
-            text += f". These hubs did not answer, and may have it: {', '.join(missing)}"
-        raise NotFoundError(text)
+            gone += f". These hubs did not answer, and may have it: {', '.join(missing)}"
+        raise NotFoundError(gone)
