@@ -1,15 +1,13 @@
 """Reads a policy from a TOML file, and says what is wrong with it by line, rule and field."""
 
-import os
 import re
-import stat
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from grpc_tool_bridge.auth.policy.globs import MAX_GLOB_CHARS, MAX_STARS
 from grpc_tool_bridge.auth.policy.model import PARTS, RESOURCES, Action, Policy, Rule
+from grpc_tool_bridge.auth.rules_text import read_rules, tables_in
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.errors.near_names import did_you_mean
@@ -33,36 +31,13 @@ def read_policy(path: Path) -> Policy:
         ValidationError: It is not valid; the text names the file, the line, the rule and the field.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if os.name != "nt" and stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-            raise ValidationError(f"{path}: every user of this machine can change it; chmod o-w {path}")
-        data = file.read(MAX_POLICY_BYTES + 1)
-    if len(data) > MAX_POLICY_BYTES:
-        raise ValidationError(f"{path} has over {MAX_POLICY_BYTES:,} bytes; is it the right file?")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise ValidationError(f"{path} is not UTF-8: byte {error.start + 1:,}") from None
-    return parse_policy(text, str(path))
+    return parse_policy(read_rules(path, MAX_POLICY_BYTES), str(path))
 
 
 def parse_policy(text: str, source: str = "the policy") -> Policy:
     """As ``read_policy``, for the text of a file that is called ``source``."""
-    try:
-        found = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValidationError(f"{source} is not valid TOML: {error}") from None
+    given = tables_in(text, source, "rules", MAX_RULES)
     lines = text.splitlines()
-    for key in found:
-        if key != "rules":
-            more = did_you_mean(key, ("rules",), "write [[rules]] above each rule")
-            raise ValidationError(f"{source}: unknown table or field {clipped_repr(key, 60)}{more}")
-    given = found.get("rules", [])
-    if not isinstance(given, list) or not all(isinstance(rule, Mapping) for rule in given):
-        raise ValidationError(f"{source}: rules must be a list of tables: write [[rules]] above each")
-    if len(given) > MAX_RULES:
-        raise ValidationError(f"{source} has {len(given):,} rules; the limit is {MAX_RULES:,}")
     headers = [number for number, line in enumerate(lines, 1) if _HEADER.match(line)]
     rules: list[Rule] = []
     names: dict[str, int] = {}

@@ -1,13 +1,11 @@
 """Quotas as users write them: how much each of some principals may use."""
 
-import os
-import stat
-import tomllib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from grpc_tool_bridge.auth.rules_text import read_rules, tables_in
 from grpc_tool_bridge.errors import ValidationError
 from grpc_tool_bridge.errors.clipped_repr import clipped_repr
 from grpc_tool_bridge.errors.near_names import did_you_mean
@@ -67,32 +65,8 @@ def read_quotas(path: Path) -> tuple[QuotaRule, ...]:
         ValidationError: It is not valid; the text names the file, the quota and the field.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if os.name != "nt" and stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-            raise ValidationError(f"{path}: every user of this machine can change it; chmod o-w {path}")
-        data = file.read(MAX_QUOTA_BYTES + 1)
-    if len(data) > MAX_QUOTA_BYTES:
-        raise ValidationError(f"{path} has over {MAX_QUOTA_BYTES:,} bytes; is it the right file?")
-    try:
-        found = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise ValidationError(f"{path} is not valid TOML: {error}") from None
-    return parse_quotas(found, str(path))
-
-
-def parse_quotas(found: Mapping[str, Any], source: str) -> tuple[QuotaRule, ...]:
-    """Reads quotas that were parsed; raises ValidationError, whose text names ``source``."""
-    for key in found:
-        if key != "quotas":
-            more = did_you_mean(key, ("quotas",), "write [[quotas]] above each quota")
-            raise ValidationError(f"{source}: unknown table or field {clipped_repr(key, 60)}{more}")
-    given = found.get("quotas", [])
-    if not isinstance(given, list) or not all(isinstance(each, Mapping) for each in given):
-        raise ValidationError(f"{source}: quotas must be a list of tables: write [[quotas]] above each")
-    if len(given) > MAX_QUOTAS:
-        raise ValidationError(f"{source} has {len(given):,} quotas; the limit is {MAX_QUOTAS:,}")
-    return tuple(_quota(fields, f"{source}: quota {number}") for number, fields in enumerate(given, 1))
+    given = tables_in(read_rules(path, MAX_QUOTA_BYTES), str(path), "quotas", MAX_QUOTAS)
+    return tuple(_quota(fields, f"{path}: quota {number}") for number, fields in enumerate(given, 1))
 
 
 def _quota(fields: Mapping[str, Any], label: str) -> QuotaRule:
