@@ -1,6 +1,6 @@
 """What operators see of a hub, and each principal of its own sessions."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -72,40 +72,36 @@ class GuardedAdmin:
 
     async def list_calls(self, request: pb.ListCallsRequest, context: RequestContext = LOCAL) -> pb.ListCallsResponse:
         """Lists the calls in sessions whose calls the caller may see; each hub decides about its own."""
-        shows = self._check_session(request.session_id, context)
-        try:
-            response: pb.ListCallsResponse = await self._hub.list_calls(request, context, shows)
-        except SessionError as error:
-            raise self._hidden(request.session_id, shows, error) from None
+        response: pb.ListCallsResponse = await self._listed(self._hub.list_calls, request, context)
         return response
 
     async def list_runs(self, request: pb.ListRunsRequest, context: RequestContext = LOCAL) -> pb.ListRunsResponse:
         """Lists the runs of agents in sessions whose calls the caller may see; each hub decides about its own."""
-        shows = self._check_session(request.session_id, context)
-        try:
-            response: pb.ListRunsResponse = await self._hub.list_runs(request, context, shows)
-        except SessionError as error:
-            raise self._hidden(request.session_id, shows, error) from None
+        response: pb.ListRunsResponse = await self._listed(self._hub.list_runs, request, context)
         return response
 
-    def _check_session(self, session_id: str, context: RequestContext) -> Callable[[str], bool]:
-        """Returns what says of a session whether the caller may see its calls.
+    async def _listed(self, method: Callable[..., Awaitable[Any]], request: Any, context: RequestContext) -> Any:
+        """Lists what the caller may see in sessions, or in the one that the request names.
 
         Raises:
-            AccessError: It may not see those of the session that it asks for, which is at this hub.
+            AccessError: It may not see the calls of that session, or there is none: it does not learn which.
         """
 
         def shows(session_id: str) -> bool:
             return self._sees_calls(session_id, context.principal)
 
+        session_id = request.session_id
+        hidden = AccessError(
+            f"the calls in session {shown(session_id)} are not shown to you, if there is such a session"
+        )
         if session_id in self._hub.store and not shows(session_id):
-            raise _hidden(session_id)
-        return shows
-
-    @staticmethod
-    def _hidden(session_id: str, shows: Callable[[str], bool], error: SessionError) -> ToolBridgeError:
-        """Returns the error of a session that is nowhere: the same as of one whose calls are not shown."""
-        return error if shows(session_id) else _hidden(session_id)
+            raise hidden
+        try:
+            return await method(request, context, shows)
+        except SessionError:
+            if shows(session_id):
+                raise
+            raise hidden from None
 
     def _knows(self, info: pb.SessionInfo, principal: Principal | None) -> bool:
         access = read_access(info.access) if info.HasField("access") else None
@@ -227,10 +223,6 @@ class GuardedAdmin:
             return tool in known or split_version(tool)[0] in known
 
         return shows
-
-
-def _hidden(session_id: str) -> AccessError:
-    return AccessError(f"the calls in session {shown(session_id)} are not shown to you, if there is such a session")
 
 
 def _keep(entries: Any, shows: Callable[[Any], bool]) -> None:
