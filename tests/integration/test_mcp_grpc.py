@@ -270,7 +270,8 @@ async def test_the_clients_deadline_reaches_the_tool_and_its_end_cancels_it() ->
     async with hub_of(wait) as (_, stub):
         call = stub.CallTool(call_of("wait"), timeout=3_000)
         left = await soon(told.get())
-        assert 2_000 < left <= 3_000
+        # gRPC rounds a time as long as this up to ten seconds.
+        assert 2_000 < left <= 3_010
         call.cancel()
         assert await soon(told.get()) == "cancelled"
         error = await refused(stub.CallTool(call_of("wait"), timeout=0.2))

@@ -1,6 +1,7 @@
 """What is done a few times a second rather than at once, because doing much at a time costs less."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 # Things that wait to be done, and bytes that they hold.
@@ -22,7 +23,8 @@ class Gathered:
         self._seconds = seconds
         self._entries: list[Callable[[], None]] = []
         self._bytes = 0
-        self._last = 0.0
+        # The clock of a machine that has just started may be less than ``seconds``.
+        self._last = -math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._is_flushing = False
 

@@ -67,7 +67,7 @@ class Hanging:
 async def lost_bridge() -> AsyncIterator[GRPCToolBridge]:
     """Opens a session with ``add`` at a hub, and ends the hub."""
     with running_hub([add], Settings()) as hub:
-        bridge = GRPCToolBridge(hub.address)
+        bridge = GRPCToolBridge(hub.address, timeout=1)
         await bridge.initialize()
     try:
         yield bridge

@@ -192,7 +192,7 @@ async def test_an_error_of_a_tool_ends_the_run_unless_it_is_to_be_handled() -> N
 
 async def test_a_hub_that_is_gone_is_an_exception_even_where_errors_are_handled() -> None:
     with running_hub([add], Settings()) as hub:
-        bridge = GRPCToolBridge(hub.address)
+        bridge = GRPCToolBridge(hub.address, timeout=1)
         await bridge.initialize()
         graph = graph_of(bridge.langchain_tools(handle_tool_error=True), asked("add", a=1, b=2))
     try:

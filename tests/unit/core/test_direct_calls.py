@@ -28,6 +28,7 @@ from grpc_tool_bridge.proto.dspex_bridge_pb2 import (
     ToolSpec,
 )
 from grpc_tool_bridge.rpc.context import RequestContext
+from grpc_tool_bridge.runner import direct
 from grpc_tool_bridge.runner.direct import MAX_BYTES
 from grpc_tool_bridge.tools.context import ToolContext
 from grpc_tool_bridge.tools.tool import as_tool, tool
@@ -251,7 +252,8 @@ async def test_an_observer_of_a_sample_is_told_of_its_calls_and_the_others_are_c
             self.seen.append((call.watched, request))
 
     clock = Clock(monkeypatch, sampling)
-    monkeypatch.setattr(direct_calls, "monotonic", clock.monotonic)
+    for module in (direct, direct_calls):
+        monkeypatch.setattr(module, "monotonic", clock.monotonic)
     admission, observer = world.executor.admission, Observer()
     admission.observer, admission.sample = observer, Sample()
     admission.sample.follow([(1, "s")])
@@ -336,7 +338,8 @@ async def test_binding_is_part_of_the_time_of_a_call(world: World, monkeypatch: 
 
     world.registry.register_batch("", [checked])
     clock = Clock(monkeypatch, admission)
-    monkeypatch.setattr(direct_calls, "monotonic", clock.monotonic)
+    for module in (direct, direct_calls):
+        monkeypatch.setattr(module, "monotonic", clock.monotonic)
     answer_of(world.begin(request("checked", 1)))
     assert world.store.tools["checked"].metrics.total_us == 2_000_000
 
