@@ -1,8 +1,7 @@
 # Everything a contributor needs: `make demo` runs the main job, `make test` every test. docs/testing.md tells more.
 PYTHON ?= python3
 # `make test JOBS=1` runs one test at a time, `make test TESTS=tests/unit` some of them, ARGS is for pytest.
-# Half as many again as the machine has cores: many tests wait.
-JOBS ?= $(shell $(PYTHON) -c "import os; print(max(2, len(os.sched_getaffinity(0)) * 3 // 2) if hasattr(os, 'sched_getaffinity') else 'logical')")
+JOBS ?= logical
 TESTS ?= tests
 ARGS ?=
 # `make check BASE=HEAD` checks what is not committed, without it what differs from main.

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 from durability.clients import NAMES, Client, Watcher
 from durability.history import History
-from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker
+from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker, UnavailableError
 from integration.agent_runtime import ObedientAgents
 from support.waiting import soon, until
 
@@ -170,9 +170,17 @@ class Crew:
             await self.clients[0].look(session)
         for session in self.sessions:
             bridge = next(each for each in self._bridges if each.session_id == session)
-            last = await bridge.session_context.set_variable(NAMES[0], next(self._values))
+            last = await soon(self._write(bridge))
             for watcher in self.watchers:
                 if watcher.session == session and not watcher.is_stopped:
                     await until(lambda: watcher.seen and watcher.seen[-1][3] == last, f"for {last}")  # noqa: B023
         self.check_running()
         await self._cancel()
+
+    async def _write(self, bridge: GRPCToolBridge) -> int:
+        """Writes a variable, however often its session moves to another hub meanwhile; returns the revision."""
+        while True:
+            try:
+                return await bridge.session_context.set_variable(NAMES[0], next(self._values))
+            except UnavailableError:
+                await asyncio.sleep(0.05)
