@@ -5,9 +5,9 @@ import itertools
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
@@ -16,13 +16,11 @@ from cluster.faults import STREAM, gone
 from cluster.histories import SETTINGS, TOOLS, ClusterCrew, found_wrong, using
 from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, UnavailableError
 from support.clusters import Cluster, HubProcess, wired_cluster
-from support.waiting import soon, until
+from support.waiting import soon, until, until_answered
 from support.wires import fail, mend
 
 # In one process, which starts the cluster once.
 pytestmark = pytest.mark.xdist_group("cluster")
-
-Answer = TypeVar("Answer")
 
 _numbers = itertools.count(1)
 
@@ -221,11 +219,3 @@ async def until_set(bridge: GRPCToolBridge, value: int, revision: int) -> int:
 
 async def until_read(bridge: GRPCToolBridge) -> object:
     return await until_answered(lambda: bridge.session_context.get_variable("value"))
-
-
-async def until_answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    while True:
-        try:
-            return await ask()
-        except UnavailableError:
-            await asyncio.sleep(0.05)

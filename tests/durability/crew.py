@@ -6,12 +6,13 @@ import itertools
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from durability.clients import NAMES, Client, Watcher
 from durability.history import History
-from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker, UnavailableError
+from grpc_tool_bridge import GRPCToolBridge, ToolBridgeError, ToolWorker
 from integration.agent_runtime import ObedientAgents
-from support.waiting import soon, until
+from support.waiting import soon, until, until_answered
 
 # More watches of one session would soon be more than a hub takes.
 MAX_WATCHES = 20
@@ -170,17 +171,11 @@ class Crew:
             await self.clients[0].look(session)
         for session in self.sessions:
             bridge = next(each for each in self._bridges if each.session_id == session)
-            last = await soon(self._write(bridge))
+            write = partial(bridge.session_context.set_variable, NAMES[0], next(self._values))
+            # The session may just be moving to another hub.
+            last = await soon(until_answered(write))
             for watcher in self.watchers:
                 if watcher.session == session and not watcher.is_stopped:
                     await until(lambda: watcher.seen and watcher.seen[-1][3] == last, f"for {last}")  # noqa: B023
         self.check_running()
         await self._cancel()
-
-    async def _write(self, bridge: GRPCToolBridge) -> int:
-        """Writes a variable, however often its session moves to another hub meanwhile; returns the revision."""
-        while True:
-            try:
-                return await bridge.session_context.set_variable(NAMES[0], next(self._values))
-            except UnavailableError:
-                await asyncio.sleep(0.05)

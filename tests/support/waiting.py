@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
+from grpc_tool_bridge import UnavailableError
 from support.patience import PATIENCE
+
+Answer = TypeVar("Answer")
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:
@@ -23,6 +26,15 @@ async def soon(awaitable: Awaitable[Any]) -> Any:
     """Awaits what a working bridge gives at once; fails where it does not come."""
     async with asyncio.timeout(PATIENCE):
         return await awaitable
+
+
+async def until_answered(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Asks again and again while a hub answers that it is unavailable; ``soon`` sets the bound."""
+    while True:
+        try:
+            return await ask()
+        except UnavailableError:
+            await asyncio.sleep(0.05)
 
 
 async def turns(count: int = 20) -> int:

@@ -20,6 +20,7 @@ from grpc_tool_bridge.errors import ToolCommunicationError, ValidationError
 from grpc_tool_bridge.testing.background import background_bridge, running_hub
 from grpc_tool_bridge.tools.questions import Question
 from support.waiting import soon
+from unit.adapters.acting import lost_bridge
 from unit.adapters.bridges import bridge_of
 
 
@@ -191,15 +192,10 @@ async def test_an_error_of_a_tool_ends_the_run_unless_it_is_to_be_handled() -> N
 
 
 async def test_a_hub_that_is_gone_is_an_exception_even_where_errors_are_handled() -> None:
-    with running_hub([add], Settings()) as hub:
-        bridge = GRPCToolBridge(hub.address, timeout=1)
-        await bridge.initialize()
+    async with lost_bridge() as bridge:
         graph = graph_of(bridge.langchain_tools(handle_tool_error=True), asked("add", a=1, b=2))
-    try:
         with pytest.raises(ToolCommunicationError):
             await soon(graph.ainvoke(GO))
-    finally:
-        await bridge.close()
 
 
 def test_a_refused_call_has_a_problem_for_each_argument() -> None:

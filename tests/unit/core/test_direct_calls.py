@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -101,6 +102,14 @@ def request(name: str, *args: Any, timeout_ms: int = 30_000, session_id: str = "
     arguments = arguments_of(args, kwargs)
     assert arguments is not None
     return request_head(session_id, name) + arguments + request_tail(timeout_ms)
+
+
+def clock_of_calls(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Clock:
+    """Returns the clock of calls, from their beginning to their end, and of ``module``."""
+    clock = Clock(monkeypatch, module)
+    for each in (direct, direct_calls):
+        monkeypatch.setattr(each, "monotonic", clock.monotonic)
+    return clock
 
 
 def answer_of(begun: Any) -> ToolCallResponse:
@@ -251,9 +260,7 @@ async def test_an_observer_of_a_sample_is_told_of_its_calls_and_the_others_are_c
         def started(self, call: Any, request: Any) -> None:
             self.seen.append((call.watched, request))
 
-    clock = Clock(monkeypatch, sampling)
-    for module in (direct, direct_calls):
-        monkeypatch.setattr(module, "monotonic", clock.monotonic)
+    clock = clock_of_calls(monkeypatch, sampling)
     admission, observer = world.executor.admission, Observer()
     admission.observer, admission.sample = observer, Sample()
     admission.sample.follow([(1, "s")])
@@ -337,9 +344,7 @@ async def test_binding_is_part_of_the_time_of_a_call(world: World, monkeypatch: 
         return value
 
     world.registry.register_batch("", [checked])
-    clock = Clock(monkeypatch, admission)
-    for module in (direct, direct_calls):
-        monkeypatch.setattr(module, "monotonic", clock.monotonic)
+    clock = clock_of_calls(monkeypatch, admission)
     answer_of(world.begin(request("checked", 1)))
     assert world.store.tools["checked"].metrics.total_us == 2_000_000
 

@@ -501,7 +501,7 @@ async def test_a_usual_call_that_waits_is_told_in_order(hub: Hub) -> None:
 
 
 async def test_what_is_gathered_is_told_before_the_end_of_a_watch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub._feed, "_gathered", Gathered(3_600))
+    monkeypatch.setattr(hub._feed, "_gathered", Gathered(1e9))
     async with Watching(hub, kinds=["call"], calls_per_second=50) as watching:
         short(hub, 1)
         assert len(await watching.all()) == 1

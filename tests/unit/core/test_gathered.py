@@ -9,10 +9,13 @@ from grpc_tool_bridge.core import gathered as module
 from grpc_tool_bridge.core.gathered import Gathered
 from support.waiting import turns, until
 
+# More seconds than any machine has been running.
+AGES = 1e9
+
 
 async def test_the_first_is_done_soon_and_what_follows_together() -> None:
     done: list[int] = []
-    gathered = Gathered(3_600)
+    gathered = Gathered(AGES)
     gathered.add(partial(done.append, 1), 0)
     assert done == []
     await turns()
@@ -36,7 +39,7 @@ async def test_it_is_done_by_itself_when_it_is_time() -> None:
 
 async def test_what_follows_from_it_is_done_with_it_and_in_order() -> None:
     done: list[str] = []
-    gathered = Gathered(3_600)
+    gathered = Gathered(AGES)
 
     def first() -> None:
         gathered.add(partial(done.append, "follows"), 0)
@@ -50,7 +53,7 @@ async def test_what_follows_from_it_is_done_with_it_and_in_order() -> None:
 @pytest.mark.parametrize("size", [0, module.MAX_BYTES // 10])
 async def test_it_holds_no_more_than_so_much(size: int) -> None:
     done: list[int] = []
-    gathered = Gathered(3_600)
+    gathered = Gathered(AGES)
     gathered.add(partial(done.append, 0), 0)
     await turns()
     most = 10 if size else module.MAX_ENTRIES - 1
